@@ -63,6 +63,10 @@ class Device {
   absl::Status set_workspace_budget(int64_t bytes);
   int64_t workspace_peak() const { return workspace_peak_; }
 
+  // Copies between host memory and a contiguous tensor. Nothing happens on a device that does not execute.
+  virtual void upload(const Tensor& to, const void* from) = 0;
+  virtual void download(void* to, const Tensor& from) = 0;
+
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }
   WorkCounters& work() { return work_; }

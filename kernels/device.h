@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,6 +16,7 @@
 namespace galleon {
 
 struct OperationTable;
+struct Execution;
 class Device;
 
 // Owns one allocation of a device; gives it back to the device and its ledger.
@@ -53,6 +55,8 @@ class Device {
   virtual bool executes() const = 0;
   // Never null; a planning device has the table of the device that it plans for, to ask it for workspace sizes.
   virtual const OperationTable& operations() const = 0;
+  // What the table's functions need to know of this device.
+  virtual const Execution& execution() const = 0;
 
   // A zeroed allocation, 64-byte aligned; `bytes` is rounded up to 64 before it is counted.
   // RESOURCE_EXHAUSTED: the ledger's limit, or the machine's memory.
@@ -74,6 +78,8 @@ class Device {
  protected:
   virtual void* allocate_memory(int64_t bytes) = 0;  // nullptr: no memory left
   virtual void free_memory(void* data, int64_t bytes) = 0;
+  // Every destructor of a device calls this, while the memory can still be given back.
+  void release_workspace();
 
  private:
   friend class Buffer;

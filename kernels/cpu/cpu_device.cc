@@ -70,6 +70,14 @@ class CpuDevice final : public Device {
   bool executes() const override { return true; }
   const OperationTable& operations() const override { return operations_; }
   const Execution& execution() const override { return execution_; }
+  void upload(const Tensor& to, const void* from) override {
+    GALLEON_CHECK(to.contiguous()) << shape_string(to);
+    std::memcpy(to.data, from, static_cast<size_t>(to.bytes()));
+  }
+  void download(void* to, const Tensor& from) override {
+    GALLEON_CHECK(from.contiguous()) << shape_string(from);
+    std::memcpy(to, from.data, static_cast<size_t>(from.bytes()));
+  }
 
  protected:
   void* allocate_memory(int64_t bytes) override {

@@ -18,6 +18,8 @@ class PlanningDevice final : public Device {
   bool executes() const override { return false; }
   const OperationTable& operations() const override { return operations_; }
   const Execution& execution() const override { return execution_; }
+  void upload(const Tensor&, const void*) override {}
+  void download(void*, const Tensor&) override {}
 
  protected:
   void* allocate_memory(int64_t bytes) override {

@@ -33,6 +33,7 @@ class Engine {
 
   const EngineShape& shape() const { return shape_; }
   Device& device() { return device_; }
+  const Ledger& ledger() const { return device_.ledger(); }
   std::vector<Parameter>& parameters() { return parameters_; }
   Optimizer& optimizer() { return *optimizer_; }
   Llama& model() { return *model_; }

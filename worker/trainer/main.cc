@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/run/options_from_job.h"
+#include "worker/engine/run/training.h"
 #include "worker/trainer/memory_messages.h"
 #include "worker/trainer/resolve.h"
 #include "worker/trainer/text_commands.h"

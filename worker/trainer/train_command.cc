@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdio>
+#include <csignal>
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"

@@ -1,4 +1,4 @@
-// SentencePiece behind a wall: its header declares names in Abseil's namespace, so it is included in one file that uses no Abseil.
+// A SentencePiece model, through the library that its plug-in wraps.
 #pragma once
 
 #include <cstdint>
@@ -6,14 +6,21 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
+struct GalleonSentencePiece;
+struct GalleonSentencePieceFunctions;
+
 namespace galleon {
 
 class SentencePieceModel {
  public:
-  SentencePieceModel();
+  // INVALID_ARGUMENT: the file is not a model. UNAVAILABLE: the plug-in cannot be loaded, with what to do.
+  static absl::StatusOr<std::unique_ptr<SentencePieceModel>> open(const std::string& path);
   ~SentencePieceModel();
-  // False: not a model.
-  bool load(const std::string& path);
+  SentencePieceModel(const SentencePieceModel&) = delete;
+  SentencePieceModel& operator=(const SentencePieceModel&) = delete;
+
   int size() const;
   int begin_token() const;  // -1: none
   int end_token() const;
@@ -21,8 +28,9 @@ class SentencePieceModel {
   std::string decode(const std::vector<int32_t>& ids) const;
 
  private:
-  struct Library;
-  std::unique_ptr<Library> library_;
+  SentencePieceModel(const GalleonSentencePieceFunctions& functions, GalleonSentencePiece* model) : functions_(functions), model_(model) {}
+  const GalleonSentencePieceFunctions& functions_;
+  GalleonSentencePiece* model_;
 };
 
 }  // namespace galleon

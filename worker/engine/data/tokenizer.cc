@@ -31,17 +31,19 @@ class ByteTokenizer final : public Tokenizer {
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   static absl::StatusOr<std::unique_ptr<Tokenizer>> open(const std::string& path) {
-    auto tokenizer = std::make_unique<SentencePieceTokenizer>();
-    if (!tokenizer->model_.load(path)) return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
-    if (tokenizer->model_.end_token() < 0) {
+    absl::StatusOr<std::unique_ptr<SentencePieceModel>> model = SentencePieceModel::open(path);
+    if (!model.ok()) return model.status();
+    if ((*model)->end_token() < 0) {
       return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " has no end-of-sentence piece, which joins documents"));
     }
+    auto tokenizer = std::make_unique<SentencePieceTokenizer>();
+    tokenizer->model_ = *std::move(model);
     tokenizer->path_ = path;
     return tokenizer;
   }
-  int64_t vocabulary() const override { return model_.size(); }
-  int32_t end_token() const override { return model_.end_token(); }
-  int32_t begin_token() const override { return model_.begin_token(); }
+  int64_t vocabulary() const override { return model_->size(); }
+  int32_t end_token() const override { return model_->end_token(); }
+  int32_t begin_token() const override { return model_->begin_token(); }
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
     // A piece of text at a time: the library's cost grows faster than the length of one call. Cuts fall on line ends, which
     // are encoded like any white space, so that the ids do not depend on where a cut falls more than on the line itself.
@@ -51,18 +53,18 @@ class SentencePieceTokenizer final : public Tokenizer {
         const size_t line = text.rfind('\n', length);
         if (line != absl::string_view::npos && line > 0) length = line + 1;
       }
-      model_.encode(text.data(), length, ids);
+      model_->encode(text.data(), length, ids);
       text.remove_prefix(length);
     }
   }
   std::string decode(const std::vector<int32_t>& ids) const override {
-    return model_.decode(ids);
+    return model_->decode(ids);
   }
   std::vector<std::string> files() const override { return {path_}; }
 
  private:
   static constexpr size_t kPieceBytes = 1 << 16;
-  SentencePieceModel model_;
+  std::unique_ptr<SentencePieceModel> model_;
   std::string path_;
 };
 

@@ -62,7 +62,7 @@ void derive(v1::Job& job) {
   }
   v1::Schedule& schedule = *optimizer.mutable_schedule();
   if (!schedule.has_min_ratio()) schedule.set_min_ratio(schedule.type() == v1::Schedule::TYPE_LINEAR ? 0.0 : 0.1);
-  if (!schedule.has_steps() && job.training().has_steps()) schedule.set_steps(job.training().steps());
+  if (!schedule.has_steps() && job.training().steps() > 0) schedule.set_steps(job.training().steps());
   if (!schedule.has_warmup_steps() && schedule.has_steps()) schedule.set_warmup_steps(schedule.steps() / 10);
 }
 

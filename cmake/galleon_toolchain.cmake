@@ -21,6 +21,7 @@ elseif(GALLEON_SANITIZE STREQUAL "thread")
   add_link_options(-fsanitize=thread)
 endif()
 
+# -Wrestrict of GCC 12 is wrong about std::string at -O3 (its bug 105651).
 add_library(galleon_warnings INTERFACE)
 target_compile_options(galleon_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
                        -Wno-missing-field-initializers -Wno-restrict -Werror)

@@ -1,0 +1,246 @@
+#include "common/net/http_endpoint.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <list>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/base/clock.h"
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/net/listen_address.h"
+#include "prometheus/collectable.h"
+#include "prometheus/text_serializer.h"
+
+namespace galleon {
+
+namespace {
+
+struct Bound {
+  FileDescriptor socket;
+  ListenAddress address;
+};
+
+absl::StatusOr<Bound> listen_tcp(const ListenAddress& wanted) {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+  const std::string host = wanted.host == "localhost" ? "127.0.0.1" : wanted.host;
+  if (inet_pton(AF_INET, host.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(wanted.port);
+    length = sizeof(*v4);
+  } else if (inet_pton(AF_INET6, host.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(wanted.port);
+    length = sizeof(*v6);
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat("\"", wanted.host, "\" is not an address of this machine"));
+  }
+  const std::string name = to_string(wanted);
+  FileDescriptor socket(::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) return errno_status("cannot create a socket for", name, errno);
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&storage), length) != 0 || ::listen(socket.get(), 64) != 0) {
+    return errno_status("cannot listen on", name, errno);
+  }
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&storage), &length) != 0) {
+    return errno_status("cannot listen on", name, errno);
+  }
+  const uint16_t port = ntohs(storage.ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
+  return Bound{std::move(socket), ListenAddress{host, port}};
+}
+
+struct Connection {
+  FileDescriptor socket;
+  absl::Duration deadline;  // on the monotonic clock
+  std::string request;
+  std::string response;
+  size_t written = 0;
+  bool ended = false;
+};
+
+std::string response_text(absl::string_view status, absl::string_view type, absl::string_view body, bool with_body) {
+  return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type, "\r\nContent-Length: ", body.size(),
+                      "\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n", with_body ? body : "");
+}
+
+constexpr absl::string_view kPlain = "text/plain; charset=utf-8";
+constexpr absl::string_view kMetrics = "text/plain; version=0.0.4; charset=utf-8";
+
+}  // namespace
+
+class HttpEndpoint::Server {
+ public:
+  Server(HttpEndpointOptions options, Bound bound, FileDescriptor wake)
+      : options_(std::move(options)),
+        listener_(std::move(bound.socket)),
+        address_(to_string(bound.address)),
+        wake_(std::move(wake)),
+        thread_([this] { serve(); }) {}
+
+  ~Server() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(wake_.get(), &one, sizeof(one));
+    thread_.join();
+  }
+
+  const std::string& address() const { return address_; }
+
+ private:
+  void serve() {
+    while (true) {
+      std::vector<pollfd> polled;
+      polled.push_back({wake_.get(), POLLIN, 0});
+      const bool room = static_cast<int>(connections_.size()) < options_.max_connections;
+      polled.push_back({room ? listener_.get() : -1, POLLIN, 0});
+      for (const Connection& c : connections_) {
+        polled.push_back({c.socket.get(), static_cast<short>(c.response.empty() ? POLLIN : POLLOUT), 0});
+      }
+      if (::poll(polled.data(), polled.size(), connections_.empty() ? -1 : 250) < 0 && errno != EINTR) {
+        log_error("the metrics endpoint stopped: ", std::strerror(errno));
+        return;
+      }
+      if (polled[0].revents != 0) return;
+      const absl::Duration now = clock_.monotonic();
+      size_t i = 2;
+      for (Connection& c : connections_) {
+        if (polled[i++].revents != 0) advance(c);
+        if (now > c.deadline) c.ended = true;
+      }
+      connections_.remove_if([](const Connection& c) { return c.ended; });
+      if (polled[1].revents != 0) accept_one(now);
+    }
+  }
+
+  void accept_one(absl::Duration now) {
+    FileDescriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket.valid()) {
+      // Out of descriptors: the connection stays in the queue and poll would return at once, so wait a little.
+      if (errno == EMFILE || errno == ENFILE) ::poll(nullptr, 0, 100);
+      return;
+    }
+    Connection connection;
+    connection.socket = std::move(socket);
+    connection.deadline = now + options_.timeout;
+    connections_.push_back(std::move(connection));
+  }
+
+  void advance(Connection& c) {
+    if (c.response.empty()) {
+      receive(c);
+    }
+    while (!c.ended && c.written < c.response.size()) {
+      const ssize_t n =
+          ::send(c.socket.get(), c.response.data() + c.written, c.response.size() - c.written, MSG_NOSIGNAL);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+      if (n < 0) {
+        c.ended = true;
+        return;
+      }
+      c.written += n;
+    }
+    if (!c.response.empty() && c.written == c.response.size()) {
+      ::shutdown(c.socket.get(), SHUT_WR);
+      c.ended = true;
+    }
+  }
+
+  void receive(Connection& c) {
+    char buffer[4096];
+    while (true) {
+      const ssize_t n = ::recv(c.socket.get(), buffer, sizeof(buffer), 0);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+      if (n <= 0) {
+        c.ended = true;
+        return;
+      }
+      c.request.append(buffer, n);
+      if (c.request.find("\r\n\r\n") != std::string::npos || c.request.find("\n\n") != std::string::npos) {
+        c.response = answer(c.request);
+        return;
+      }
+      if (c.request.size() > options_.max_request_bytes) {
+        c.response = response_text(
+            "431 Request Header Fields Too Large", kPlain,
+            absl::StrCat("a request of more than ", options_.max_request_bytes, " bytes is refused\n"), true);
+        return;
+      }
+    }
+  }
+
+  std::string answer(absl::string_view request) const {
+    const absl::string_view line = request.substr(0, request.find_first_of("\r\n"));
+    const size_t first = line.find(' ');
+    const size_t second = first == absl::string_view::npos ? first : line.find(' ', first + 1);
+    if (second == absl::string_view::npos || !absl::StartsWith(line.substr(second + 1), "HTTP/1.")) {
+      return response_text("400 Bad Request", kPlain, "the first line must be GET PATH HTTP/1.1\n", true);
+    }
+    const absl::string_view method = line.substr(0, first);
+    absl::string_view path = line.substr(first + 1, second - first - 1);
+    path = path.substr(0, path.find('?'));
+    const bool with_body = method != "HEAD";
+    if (method != "GET" && method != "HEAD") {
+      return response_text("405 Method Not Allowed", kPlain, "only GET and HEAD are served here\n", true);
+    }
+    if (path == "/metrics") {
+      if (options_.metrics == nullptr) return response_text("200 OK", kMetrics, "", with_body);
+      return response_text("200 OK", kMetrics, prometheus::TextSerializer().Serialize(options_.metrics->Collect()),
+                           with_body);
+    }
+    if (path == "/livez") return response_text("200 OK", kPlain, "ok\n", with_body);
+    if (path == "/readyz") {
+      const absl::Status ready = options_.ready ? options_.ready() : absl::OkStatus();
+      if (ready.ok()) return response_text("200 OK", kPlain, "ok\n", with_body);
+      return response_text("503 Service Unavailable", kPlain,
+                           absl::StrCat(absl::string_view(ready.message().data(), ready.message().size()), "\n"),
+                           with_body);
+    }
+    return response_text("404 Not Found", kPlain, "served here: /metrics, /livez, /readyz\n", with_body);
+  }
+
+  const HttpEndpointOptions options_;
+  const SystemClock clock_;
+  const FileDescriptor listener_;
+  const std::string address_;
+  const FileDescriptor wake_;
+  std::list<Connection> connections_;
+  std::thread thread_;
+};
+
+absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::start(HttpEndpointOptions options) {
+  absl::StatusOr<ListenAddress> address = parse_listen_address(options.listen);
+  if (!address.ok()) return address.status();
+  if (absl::Status local = require_loopback(*address, "--metrics"); !local.ok()) return local;
+  absl::StatusOr<Bound> bound = listen_tcp(*address);
+  if (!bound.ok()) return bound.status();
+  FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid()) return errno_status("cannot create an event descriptor for", options.listen, errno);
+  auto server = std::make_unique<Server>(std::move(options), std::move(*bound), std::move(wake));
+  return std::unique_ptr<HttpEndpoint>(new HttpEndpoint(std::move(server)));
+}
+
+HttpEndpoint::HttpEndpoint(std::unique_ptr<Server> server) : server_(std::move(server)) {}
+HttpEndpoint::~HttpEndpoint() = default;
+
+const std::string& HttpEndpoint::address() const {
+  return server_->address();
+}
+
+}  // namespace galleon

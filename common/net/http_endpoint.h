@@ -1,0 +1,48 @@
+// The small HTTP server beside every daemon: GET /metrics in Prometheus' text format, /livez and /readyz for probes.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace prometheus {
+class Collectable;
+}  // namespace prometheus
+
+namespace galleon {
+
+struct HttpEndpointOptions {
+  std::string listen;  // "HOST:PORT", loopback only, port 0 for any free one
+  // What /metrics serves, normally a prometheus::Registry. Collected on the endpoint's thread.
+  std::shared_ptr<prometheus::Collectable> metrics;
+  // OK, or why not in words: the body of a 503 on /readyz. Called on the endpoint's thread; empty: always ready.
+  std::function<absl::Status()> ready;
+  size_t max_request_bytes = 8 << 10;          // longer requests get 431
+  int max_connections = 32;                    // more wait in the kernel's queue
+  absl::Duration timeout = absl::Seconds(10);  // from accepting a connection to its last byte
+};
+
+// One thread serves all connections; each carries one request. Listens from construction to destruction.
+class HttpEndpoint {
+ public:
+  // FAILED_PRECONDITION: not a loopback address. UNAVAILABLE: the address is taken.
+  static absl::StatusOr<std::unique_ptr<HttpEndpoint>> start(HttpEndpointOptions options);
+  ~HttpEndpoint();
+  HttpEndpoint(const HttpEndpoint&) = delete;
+  HttpEndpoint& operator=(const HttpEndpoint&) = delete;
+
+  // The bound "HOST:PORT".
+  const std::string& address() const;
+
+ private:
+  class Server;
+  explicit HttpEndpoint(std::unique_ptr<Server> server);
+  std::unique_ptr<Server> server_;
+};
+
+}  // namespace galleon

@@ -1,0 +1,53 @@
+#include "server/api/errors.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "galleon/v1/error.pb.h"
+
+namespace galleon::server {
+
+namespace {
+
+// Google's names, so that every gRPC library recognises the details.
+void pack(const google::protobuf::Message& message, const char* type, v1::RpcStatus& status) {
+  google::protobuf::Any& any = *status.add_details();
+  any.set_type_url(std::string("type.googleapis.com/google.rpc.") + type);
+  any.set_value(message.SerializeAsString());
+}
+
+// "job.training.steps" of "job.training.steps: must be given"; empty if the message does not begin so.
+absl::string_view field_of(absl::string_view message) {
+  const size_t colon = message.find(": ");
+  if (colon == absl::string_view::npos || colon == 0) return "";
+  const absl::string_view field = message.substr(0, colon);
+  const bool path = std::all_of(field.begin(), field.end(), [](char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_' || c == '.' || c == '[' || c == ']';
+  });
+  return path ? field : "";
+}
+
+}  // namespace
+
+grpc::Status to_grpc(const absl::Status& status, absl::string_view reason) {
+  if (status.ok()) return grpc::Status::OK;
+  const std::string message(status.message().data(), status.message().size());
+  v1::RpcStatus details;
+  details.set_code(static_cast<int>(status.code()));
+  details.set_message(message);
+  v1::ErrorInfo info;
+  info.set_reason(reason.empty() ? absl::StatusCodeToString(status.code()) : std::string(reason));
+  info.set_domain("galleon");
+  pack(info, "ErrorInfo", details);
+  const absl::string_view field = status.code() == absl::StatusCode::kInvalidArgument ? field_of(message) : "";
+  if (!field.empty()) {
+    v1::BadRequest bad;
+    v1::BadRequest::FieldViolation& violation = *bad.add_field_violations();
+    violation.set_field(std::string(field));
+    violation.set_description(message.substr(field.size() + 2));
+    pack(bad, "BadRequest", details);
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details.SerializeAsString());
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,117 @@
+#include "server/api/loop.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr size_t kLongestInbox = 20'000;
+constexpr std::chrono::milliseconds kTick(50);
+
+}  // namespace
+
+Loop::Loop(Options options) : options_(std::move(options)), scheduler_(options_.scheduler) {}
+
+Loop::~Loop() {
+  stop();
+}
+
+Now Loop::now() const {
+  return {absl::ToUnixMillis(options_.clock->now()), absl::ToInt64Milliseconds(options_.clock->monotonic())};
+}
+
+absl::Status Loop::recover() {
+  int64_t events = 0;
+  absl::Status status =
+      options_.journal->load([this](const v1::StateSnapshot& snapshot) { scheduler_.restore(snapshot); },
+                             [this, &events](const v1::JournalEvent& event) {
+                               scheduler_.replay(event);
+                               ++events;
+                             });
+  if (!status.ok()) return status;
+  scheduler_.recovered(now());
+  if (options_.journal->events_since_snapshot() > options_.compact_above) {
+    if (status = options_.journal->compact(scheduler_.state().to_proto()); !status.ok()) {
+      log_warning("the journal stays long: ", std::string(status.message()));
+    }
+  }
+  log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
+           " of them active, and ", scheduler_.state().workers().size(), " workers");
+  options_.metrics->gauges(scheduler_);
+  return absl::OkStatus();
+}
+
+void Loop::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void Loop::stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  arrived_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+absl::Status Loop::post(std::function<void(Turn&)> task) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return absl::UnavailableError("the scheduler shuts down; try again soon");
+    if (inbox_.size() >= kLongestInbox) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the scheduler has ", kLongestInbox, " requests waiting; try again later"));
+    }
+    inbox_.push_back(std::move(task));
+  }
+  arrived_.notify_one();
+  return absl::OkStatus();
+}
+
+void Loop::run() {
+  while (true) {
+    std::vector<std::function<void(Turn&)>> tasks;
+    bool last = false;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      arrived_.wait_for(lock, kTick, [this] { return stopping_ || !inbox_.empty(); });
+      tasks.swap(inbox_);
+      last = stopping_;
+    }
+    round(std::move(tasks));
+    if (last) return;
+  }
+}
+
+void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
+  const Now time = now();
+  std::vector<std::function<void()>> after_commit;
+  Turn turn{scheduler_, time, after_commit};
+  for (const auto& task : tasks) task(turn);
+  const absl::Duration before_pass = options_.clock->monotonic();
+  scheduler_.tick(time);
+  if (scheduler_.placed_in_last_tick()) options_.metrics->decided(options_.clock->monotonic() - before_pass);
+  if (scheduler_.has_events()) {
+    const std::vector<v1::JournalEvent> events = scheduler_.take_events();
+    const absl::Duration before = options_.clock->monotonic();
+    if (absl::Status status = options_.journal->append(events); !status.ok()) {
+      log_error("the journal cannot be written, nothing is acknowledged and the scheduler ends: ",
+                std::string(status.message()));
+      options_.on_fatal(status);
+      return;
+    }
+    options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
+  }
+  for (const auto& task : after_commit) task();
+  for (const auto& observer : observers_) observer(scheduler_, time);
+  if (const absl::Duration moment = options_.clock->monotonic(); moment - last_gauges_ > absl::Milliseconds(500)) {
+    options_.metrics->gauges(scheduler_);
+    last_gauges_ = moment;
+  }
+}
+
+}  // namespace galleon::server

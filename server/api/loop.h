@@ -1,0 +1,71 @@
+// The one thread that owns the scheduler. A round takes every request that has arrived, decides, lets time pass,
+// commits all events at once, and only then answers.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/base/clock.h"
+#include "server/api/metrics.h"
+#include "server/core/scheduler.h"
+#include "server/store/journal.h"
+
+namespace galleon::server {
+
+// What a request sees of the round that it runs in.
+struct Turn {
+  Scheduler& scheduler;
+  Now now;
+  // Run when everything decided in this round is durable, on the same thread.
+  std::vector<std::function<void()>>& after_commit;
+};
+
+class Loop {
+ public:
+  struct Options {
+    SchedulerOptions scheduler;
+    const Clock* clock = nullptr;
+    Journal* journal = nullptr;
+    Metrics* metrics = nullptr;
+    // A commit failed: must not return to a process that goes on answering.
+    std::function<void(const absl::Status&)> on_fatal;
+    // Snapshot at the start when the journal has more events than this.
+    int64_t compact_above = 10'000;
+  };
+
+  explicit Loop(Options options);
+  ~Loop();
+
+  // Replays the journal. Call once, before start().
+  absl::Status recover();
+  // `on_round` runs on the loop's thread after the commit of each round; add all of them before start().
+  void add_round_observer(std::function<void(Scheduler&, Now)> on_round) { observers_.push_back(std::move(on_round)); }
+  void start();
+  // Finishes what has been posted, then ends the thread.
+  void stop();
+
+  // RESOURCE_EXHAUSTED when too many requests wait; UNAVAILABLE after stop(). Then `task` has not run and will not.
+  absl::Status post(std::function<void(Turn&)> task);
+
+ private:
+  void run();
+  void round(std::vector<std::function<void(Turn&)>> tasks);
+  Now now() const;
+
+  const Options options_;
+  Scheduler scheduler_;
+  std::vector<std::function<void(Scheduler&, Now)>> observers_;
+  absl::Duration last_gauges_ = -absl::InfiniteDuration();
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<std::function<void(Turn&)>> inbox_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace galleon::server

@@ -1,0 +1,134 @@
+#include "server/api/metrics.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "prometheus/counter.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+
+namespace galleon::server {
+
+namespace {
+
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+using prometheus::Histogram;
+
+const Histogram::BucketBoundaries kLatency = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01,
+                                              0.02,   0.05,   0.1,    0.2,   0.5,   1};
+const Histogram::BucketBoundaries kLong = {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600};
+const Histogram::BucketBoundaries kBatch = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+
+template <typename Builder>
+auto& family(Builder builder, prometheus::Registry& registry, const char* name, const char* help) {
+  return builder.Name(name).Help(help).Register(registry);
+}
+
+std::string lower(const std::string& text) {
+  return absl::AsciiStrToLower(text);
+}
+
+}  // namespace
+
+struct Metrics::Series {
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  Family<Gauge>& jobs = family(prometheus::BuildGauge(), *registry, "galleon_jobs", "Jobs by queue and state.");
+  Family<Gauge>& slots =
+      family(prometheus::BuildGauge(), *registry, "galleon_slots",
+             "Slots of registered workers: free, leased, or unavailable (unhealthy, or their worker takes no work).");
+  Family<Gauge>& workers = family(prometheus::BuildGauge(), *registry, "galleon_workers", "Workers by state.");
+  Family<Gauge>& build =
+      family(prometheus::BuildGauge(), *registry, "galleon_build_info", "The version that runs; always 1.");
+  Family<Histogram>& queue_wait = family(prometheus::BuildHistogram(), *registry, "galleon_queue_wait_seconds",
+                                         "From being queued to slots being reserved.");
+  Family<Histogram>& attempts = family(prometheus::BuildHistogram(), *registry, "galleon_attempt_duration_seconds",
+                                       "Length of ended attempts by outcome.");
+  Family<Counter>& lost =
+      family(prometheus::BuildCounter(), *registry, "galleon_attempts_lost_total", "Lost attempts by reason.");
+  Histogram& pass = family(prometheus::BuildHistogram(), *registry, "galleon_decision_pass_seconds",
+                           "Time of one pass over deadlines and the queue.")
+                        .Add({}, kLatency);
+  Histogram& commit = family(prometheus::BuildHistogram(), *registry, "galleon_journal_commit_seconds",
+                             "Time until a batch of events is durable.")
+                          .Add({}, kLatency);
+  Histogram& batch =
+      family(prometheus::BuildHistogram(), *registry, "galleon_journal_batch_events", "Events in one commit.")
+          .Add({}, kBatch);
+  Family<Counter>& requests = family(prometheus::BuildCounter(), *registry, "galleon_grpc_requests_total",
+                                     "Answered gRPC calls by method and code.");
+};
+
+Metrics::Metrics(absl::string_view version) : series_(std::make_unique<Series>()) {
+  series_->build.Add({{"version", std::string(version)}}).Set(1);
+}
+
+Metrics::~Metrics() = default;
+
+std::shared_ptr<prometheus::Collectable> Metrics::collectable() const {
+  return series_->registry;
+}
+
+void Metrics::committed(const Scheduler& scheduler, const std::vector<v1::JournalEvent>& events,
+                        absl::Duration commit) {
+  series_->commit.Observe(absl::ToDoubleSeconds(commit));
+  series_->batch.Observe(static_cast<double>(events.size()));
+  for (const v1::JournalEvent& event : events) {
+    if (event.has_attempt_reserved()) {
+      const v1::JobState* job = scheduler.state().job(event.attempt_reserved().id().job_id());
+      const std::string& queue = job->record().job().scheduling().queue();
+      const double wait = static_cast<double>(std::max<int64_t>(0, event.time_ms() - job->queued_time_ms())) / 1000.0;
+      series_->queue_wait.Add({{"queue", queue.empty() ? "default" : queue}}, kLong).Observe(wait);
+    } else if (event.has_attempt_ended()) {
+      const v1::AttemptEnded& ended = event.attempt_ended();
+      const v1::JobState* job = scheduler.state().job(ended.id().job_id());
+      const int64_t start = job->attempts(static_cast<int>(ended.id().attempt()) - 1).attempt().start_time_ms();
+      series_->attempts.Add({{"outcome", lower(v1::Attempt::Outcome_Name(ended.outcome()))}}, kLong)
+          .Observe(static_cast<double>(std::max<int64_t>(0, event.time_ms() - start)) / 1000.0);
+      if (ended.outcome() == v1::Attempt::LOST) series_->lost.Add({{"reason", ended.reason()}}).Increment();
+    }
+  }
+}
+
+void Metrics::decided(absl::Duration pass) {
+  series_->pass.Observe(absl::ToDoubleSeconds(pass));
+}
+
+void Metrics::gauges(const Scheduler& scheduler) {
+  for (const auto& [key, count] : scheduler.state().counts()) {
+    const std::string state = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(key.second));
+    series_->jobs.Add({{"queue", key.first.empty() ? "default" : key.first}, {"state", lower(state)}})
+        .Set(static_cast<double>(count));
+  }
+  std::map<std::string, int> workers = {{"ready", 0}, {"draining", 0}, {"unreachable", 0}, {"gone", 0}};
+  double free = 0;
+  double leased = 0;
+  double unavailable = 0;
+  for (const auto& [id, worker] : scheduler.state().workers()) {
+    const v1::Worker seen = scheduler.describe(worker);
+    ++workers[lower(v1::Worker::State_Name(seen.state()))];
+    if (seen.state() == v1::Worker::GONE) continue;
+    const std::map<uint32_t, SlotUse>& used = scheduler.state().leased_slots(id);
+    for (int slot = 0; slot < seen.devices_size(); ++slot) {
+      if (used.contains(static_cast<uint32_t>(slot))) {
+        ++leased;
+      } else if (seen.state() == v1::Worker::READY && seen.devices(slot).healthy()) {
+        ++free;
+      } else {
+        ++unavailable;
+      }
+    }
+  }
+  for (const auto& [state, count] : workers) series_->workers.Add({{"state", state}}).Set(count);
+  series_->slots.Add({{"state", "free"}}).Set(free);
+  series_->slots.Add({{"state", "leased"}}).Set(leased);
+  series_->slots.Add({{"state", "unavailable"}}).Set(unavailable);
+}
+
+void Metrics::request(absl::string_view method, absl::string_view code) {
+  series_->requests.Add({{"method", std::string(method)}, {"code", std::string(code)}}).Increment();
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,170 @@
+#include "server/api/planner.h"
+
+#include <signal.h>
+
+#include <filesystem>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "common/base/files.h"
+#include "common/base/ids.h"
+#include "common/base/process.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr int kAtOnce = 2;
+constexpr size_t kLongestQueue = 64;
+constexpr size_t kKnownPlans = 1000;
+constexpr uint64_t kErrorTail = 4096;
+
+// Everything of a job that a plan may depend on, always in the same bytes.
+std::string plan_key(const v1::Job& job) {
+  v1::Job relevant = job;
+  relevant.clear_name();
+  relevant.clear_scheduling();
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  relevant.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+std::string last_line(absl::string_view text) {
+  text = absl::StripTrailingAsciiWhitespace(text);
+  const size_t newline = text.rfind('\n');
+  return std::string(newline == absl::string_view::npos ? text : text.substr(newline + 1));
+}
+
+// Removes the files of one planning when it is over.
+struct Files {
+  std::string base;
+  ~Files() {
+    std::error_code ignored;
+    for (const char* suffix : {".job", ".out", ".err"}) std::filesystem::remove(base + suffix, ignored);
+  }
+};
+
+}  // namespace
+
+Planner::Planner(std::string program, std::string folder, absl::Duration timeout)
+    : program_(std::move(program)), folder_(std::move(folder)), timeout_(timeout) {
+  for (int i = 0; i < kAtOnce; ++i) threads_.emplace_back([this] { run(); });
+}
+
+Planner::~Planner() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  arrived_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  for (Request& request : queue_) request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
+}
+
+void Planner::plan(const v1::Job& job, Done done) {
+  Request request{plan_key(job), job, std::move(done)};
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (const auto it = known_.find(request.key); it != known_.end()) {
+    const v1::MemoryPlan plan = it->second;
+    lock.unlock();
+    return request.done(plan);
+  }
+  if (stopping_ || queue_.size() >= kLongestQueue) {
+    const bool stopping = stopping_;
+    lock.unlock();
+    return request.done(stopping ? absl::UnavailableError("the scheduler shuts down; submit again")
+                                 : absl::ResourceExhaustedError(absl::StrCat(
+                                       kLongestQueue, " jobs wait for their memory plan; submit again later")));
+  }
+  queue_.push_back(std::move(request));
+  arrived_.notify_one();
+}
+
+void Planner::run() {
+  while (true) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    arrived_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (stopping_) return;
+    Request request = std::move(queue_.front());
+    queue_.pop_front();
+    absl::StatusOr<v1::MemoryPlan> plan = absl::UnknownError("");
+    if (const auto it = known_.find(request.key); it != known_.end()) {
+      plan = it->second;
+      lock.unlock();
+    } else {
+      lock.unlock();
+      plan = compute(request);
+    }
+    if (plan.ok()) {
+      const std::lock_guard<std::mutex> again(mutex_);
+      if (known_.emplace(request.key, *plan).second) known_order_.push_back(request.key);
+      if (known_order_.size() > kKnownPlans) {
+        known_.erase(known_order_.front());
+        known_order_.pop_front();
+      }
+    }
+    request.done(std::move(plan));
+  }
+}
+
+absl::StatusOr<v1::MemoryPlan> Planner::compute(const Request& request) {
+  if (absl::Status status = make_folders(folder_); !status.ok()) return status;
+  const Files files{absl::StrCat(folder_, "/plan-", random_hex(8))};
+  if (absl::Status status = write_file_atomically(files.base + ".job", request.job.SerializeAsString()); !status.ok())
+    return status;
+  ProcessOptions options;
+  options.command = {program_, "--plan", "--job", files.base + ".job", "--format", "binary"};
+  options.stdout_path = files.base + ".out";
+  options.stderr_path = files.base + ".err";
+  absl::StatusOr<ProcessId> process = start_process(options);
+  if (!process.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("jobs cannot be planned: ", std::string(process.status().message()),
+                     "; start the scheduler with --planner PATH of galleon-trainer"));
+  }
+  const absl::Time deadline = absl::Now() + timeout_;
+  while (true) {
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process->pid, absl::Milliseconds(100));
+    if (!exit.ok()) return exit.status();
+    if (exit->has_value()) {
+      const std::string error = last_line(read_file_tail(files.base + ".err", kErrorTail).value_or(""));
+      if ((*exit)->signal != 0)
+        return absl::InternalError(absl::StrCat("the planner was ended by signal ", (*exit)->signal));
+      if ((*exit)->code != 0) {
+        return absl::InvalidArgumentError(error.empty() ? absl::StrCat("the planner ended with code ", (*exit)->code)
+                                                        : error);
+      }
+      break;
+    }
+    bool stopping = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping = stopping_;
+    }
+    if (!stopping && absl::Now() < deadline) continue;
+    signal_process_group(*process, SIGKILL);
+    (void)wait_process(process->pid, absl::Seconds(5));
+    if (stopping) return absl::UnavailableError("the scheduler shuts down; submit again");
+    return absl::DeadlineExceededError(
+        absl::StrCat("the job could not be planned within ", absl::FormatDuration(timeout_)));
+  }
+  absl::StatusOr<std::string> output = read_file(files.base + ".out");
+  if (!output.ok()) return output.status();
+  v1::MemoryPlan plan;
+  const uint32_t ranks = std::max<uint32_t>(1, request.job.parallel().ranks());
+  if (!plan.ParseFromString(*output) || plan.ranks_size() != static_cast<int>(ranks)) {
+    return absl::InternalError(
+        absl::StrCat(program_, " answered with something that is not a plan of ", ranks, " ranks"));
+  }
+  return plan;
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,124 @@
+// Jobs and workers as users see them: the durable record, the newest progress, and the reason for the state in words.
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/core/scheduler.h"
+#include "server/core/transitions.h"
+
+namespace galleon::server {
+
+std::string Scheduler::live_message(const v1::JobState& job) const {
+  const v1::AttemptState* attempt = live_attempt(job);
+  if (attempt == nullptr) return job.record().message();
+  std::set<std::string> unreachable;
+  std::set<std::string> holding;
+  for (const v1::RankState& rank : attempt->ranks()) {
+    if (rank.released()) continue;
+    holding.insert(rank.worker_id());
+    const auto it = fleet_.workers.find(rank.worker_id());
+    if (it != fleet_.workers.end() && it->second.unreachable) unreachable.insert(rank.worker_id());
+  }
+  if (attempt->closed()) {
+    return absl::StrCat(attempt->close_reason(), "; waiting for ", absl::StrJoin(holding, ", "),
+                        " to release its slots");
+  }
+  if (attempt->has_stop()) {
+    return absl::StrCat(attempt->stop().reason(), "; stopping on ", absl::StrJoin(holding, ", "));
+  }
+  if (!unreachable.empty()) {
+    return absl::StrCat("worker ", absl::StrJoin(unreachable, ", "),
+                        " is unreachable; the job goes on until its lease ends");
+  }
+  const AttemptLive* known = live_or_null(job);
+  switch (job.record().state()) {
+    case v1::JobRecord::RESERVED:
+      return absl::StrCat("slots are reserved on ", absl::StrJoin(holding, ", "));
+    case v1::JobRecord::STARTING: {
+      const v1::Stage stage = known == nullptr ? v1::Stage() : known->ranks[0].report.stage();
+      if (stage.name().empty()) return absl::StrCat("starting on ", absl::StrJoin(holding, ", "));
+      return absl::StrCat(stage.name(), stage.detail().empty() ? "" : ": ", stage.detail());
+    }
+    default:
+      return absl::StrCat("running on ", absl::StrJoin(holding, ", "));
+  }
+}
+
+v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
+  v1::JobRecord record = job.record();
+  record.set_etag(absl::StrCat(job.revision()));
+  if (const v1::AttemptState* attempt = current_attempt(job); attempt != nullptr)
+    *record.mutable_attempt() = attempt->attempt();
+  if (record.state() == v1::JobRecord::QUEUED) {
+    const auto it = waits_.find(record.job_id());
+    if (it != waits_.end()) {
+      record.set_queue_position(it->second.position);
+      const std::string wait = wait_message(demand_of(record.job(), record.plan()), it->second, now.wall_ms);
+      record.set_message(record.message().empty() ? wait : absl::StrCat(wait, "; ", record.message()));
+    }
+  } else if (!is_terminal(record.state())) {
+    record.set_message(live_message(job));
+  }
+  const AttemptLive* known = live_or_null(job);
+  if (known == nullptr) return record;
+  const v1::RankReport& first = known->ranks[0].report;
+  if (first.has_stage()) *record.mutable_stage() = first.stage();
+  if (first.has_progress()) {
+    *record.mutable_progress() = first.progress();
+    v1::Attempt& attempt = *record.mutable_attempt();
+    attempt.set_last_step(std::max(attempt.last_step(), first.progress().step()));
+  }
+  if (first.has_evaluation()) *record.mutable_evaluation() = first.evaluation();
+  if (first.has_ledger()) *record.mutable_ledger() = first.ledger();
+  return record;
+}
+
+std::string Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const {
+  const Demand demand = demand_of(job, plan);
+  Placement placement(slots());
+  Wait wait;
+  uint32_t ahead = 0;
+  for (const auto& [key, queued] : state_.queue()) {
+    if (key.priority < job.scheduling().priority()) continue;
+    ++ahead;
+    Wait ignored;
+    if (queued->not_before_ms() <= now.wall_ms)
+      placement.offer(demand_of(queued->record().job(), queued->record().plan()), ignored);
+  }
+  if (!placement.offer(demand, wait).empty()) {
+    return absl::StrCat("would start at once: ", demand.ranks, demand.ranks == 1 ? " slot of " : " slots of ",
+                        bytes_text(demand.bytes_per_rank), demand.ranks == 1 ? " is free" : " are free");
+  }
+  wait.position = ahead + 1;
+  wait.queued = static_cast<uint32_t>(state_.queue().size()) + 1;
+  return absl::StrCat("would wait: ", wait_message(demand, wait, now.wall_ms));
+}
+
+v1::Worker Scheduler::describe(const v1::Worker& worker) const {
+  v1::Worker seen = worker;
+  const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(worker.worker_id());
+  seen.set_slots_used(static_cast<uint32_t>(leased.size()));
+  std::set<std::string> attempts;
+  for (const auto& [slot, use] : leased) attempts.insert(absl::StrCat("jobs/", use.job_id, "/attempts/", use.attempt));
+  for (const std::string& name : attempts) seen.add_attempts(name);
+  const auto it = fleet_.workers.find(worker.worker_id());
+  if (it == fleet_.workers.end()) return seen;
+  const WorkerLive& live = it->second;
+  seen.set_last_seen_time_ms(live.last_seen_wall_ms);
+  seen.clear_devices();
+  for (const v1::DeviceInfo& device : live.devices) *seen.add_devices() = device;
+  if (live.unreachable) {
+    seen.set_state(v1::Worker::UNREACHABLE);
+    seen.set_message("has missed its last calls; its ranks count as lost when its lease ends");
+  } else if (live.leaving) {
+    seen.set_state(v1::Worker::DRAINING);
+    seen.set_message("shuts down");
+  } else if (!live.synced) {
+    seen.set_message("has not said yet what it holds");
+  } else if (live.foreign_ranks > 0) {
+    seen.set_message(absl::StrCat("still ends ", live.foreign_ranks, " processes of attempts that are over"));
+  }
+  return seen;
+}
+
+}  // namespace galleon::server

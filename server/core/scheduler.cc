@@ -1,0 +1,184 @@
+#include "server/core/scheduler.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "server/core/transitions.h"
+
+namespace galleon::server {
+
+std::string job_id_of(absl::string_view name) {
+  return std::string(absl::StartsWith(name, "jobs/") ? name.substr(5) : name);
+}
+
+std::string worker_id_of(absl::string_view name) {
+  return std::string(absl::StartsWith(name, "workers/") ? name.substr(8) : name);
+}
+
+std::string Scheduler::job_id(const v1::Job& job, uint64_t number) {
+  return absl::StrCat(job.name(), "-", number);
+}
+
+void Scheduler::emit(Now now, v1::JournalEvent event) {
+  event.set_time_ms(now.wall_ms);
+  state_.apply(event);
+  events_.push_back(std::move(event));
+  dirty_ = true;
+}
+
+void Scheduler::recovered(Now now) {
+  // Assignments are numbered from the clock, so that a revision that a daemon remembers from before is never taken for
+  // a new one.
+  last_revision_ = static_cast<uint64_t>(std::max<int64_t>(1, now.wall_ms));
+  for (const auto& [id, worker] : state_.workers()) {
+    if (worker.state() == v1::Worker::GONE) continue;
+    WorkerLive& known = fleet_.workers[id];
+    known.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
+    known.expected_ms = now.mono_ms + options_.sync_ms;
+    known.last_seen_wall_ms = worker.last_seen_time_ms();
+    known.revision = ++last_revision_;
+    known.devices.assign(worker.devices().begin(), worker.devices().end());
+  }
+  for (const uint64_t number : state_.active()) {
+    const v1::JobState& job = *state_.job_by_number(number);
+    if (const v1::AttemptState* attempt = live_attempt(job); attempt != nullptr) live(now, job, *attempt);
+  }
+  dirty_ = true;
+}
+
+void Scheduler::touch(const v1::AttemptState& attempt) {
+  for (const v1::RankState& rank : attempt.ranks()) {
+    if (const auto it = fleet_.workers.find(rank.worker_id()); it != fleet_.workers.end())
+      it->second.revision = ++last_revision_;
+  }
+}
+
+AttemptLive& Scheduler::live(Now now, const v1::JobState& job, const v1::AttemptState& attempt) {
+  AttemptLive& known = fleet_.attempts[job.record().job_id()];
+  if (known.epoch != attempt.attempt().epoch()) {
+    known = {};
+    known.epoch = attempt.attempt().epoch();
+    known.ranks.resize(attempt.ranks_size());
+    known.since_ms = now.mono_ms;
+    known.change_ms = now.mono_ms;
+    if (attempt.has_stop()) known.stop_ms = now.mono_ms;
+  }
+  return known;
+}
+
+const AttemptLive* Scheduler::live_or_null(const v1::JobState& job) const {
+  const v1::AttemptState* attempt = live_attempt(job);
+  const auto it = fleet_.attempts.find(job.record().job_id());
+  if (attempt == nullptr || it == fleet_.attempts.end() || it->second.epoch != attempt->attempt().epoch())
+    return nullptr;
+  return &it->second;
+}
+
+absl::StatusOr<const v1::JobState*> Scheduler::find_request(const v1::Job& job, absl::string_view request_id) const {
+  if (request_id.empty()) return nullptr;
+  const v1::JobState* known = state_.job_by_request(request_id);
+  if (known == nullptr) return nullptr;
+  if (google::protobuf::util::MessageDifferencer::Equals(known->record().job(), job)) return known;
+  return absl::AlreadyExistsError(absl::StrCat("request_id \"", request_id, "\" was used for ", known->record().name(),
+                                               ", which differs from this job; use a new request_id"));
+}
+
+absl::Status Scheduler::check_scheduling(const v1::Job& job) const {
+  const std::string& queue = job.scheduling().queue();
+  if (job.scheduling().has_queue() && queue != "default") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("scheduling.queue: there is no queue \"", queue, "\"; the only one is \"default\""));
+  }
+  for (const std::string& name : job.scheduling().after()) {
+    if (state_.job(job_id_of(name)) == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("scheduling.after: there is no job \"", name, "\"; give a job's id such as ", job.name(), "-1"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submission) {
+  absl::StatusOr<const v1::JobState*> known = find_request(submission.job, submission.request_id);
+  if (!known.ok()) return known.status();
+  if (*known != nullptr) return (*known)->record().job_id();
+  if (absl::Status status = check_scheduling(submission.job); !status.ok()) return status;
+  GALLEON_CHECK(submission.number >= next_number()) << "job numbers grow";
+  v1::JournalEvent event;
+  v1::JobCreated& created = *event.mutable_job_created();
+  created.set_number(submission.number);
+  created.set_job_id(job_id(submission.job, submission.number));
+  *created.mutable_job() = submission.job;
+  *created.mutable_plan() = submission.plan;
+  created.set_request_id(submission.request_id);
+  created.set_folder(absl::StrCat(submission.jobs_folder, "/", created.job_id()));
+  std::string id = created.job_id();
+  emit(now, std::move(event));
+  return id;
+}
+
+absl::Status Scheduler::cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason) {
+  const v1::JobState* job = state_.job(job_id);
+  if (job == nullptr) return absl::NotFoundError(absl::StrCat("there is no job jobs/", job_id));
+  const std::string revision = absl::StrCat(job->revision());
+  if (!etag.empty() && etag != revision) {
+    return absl::AbortedError(
+        absl::StrCat("jobs/", job_id, " has changed since: its etag is ", revision, ", not ", etag));
+  }
+  const v1::JobRecord::State state = job->record().state();
+  if (is_terminal(state)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("jobs/", job_id, " has already ended: ", v1::JobRecord::State_Name(state)));
+  }
+  if (state == v1::JobRecord::CANCELLING) return absl::OkStatus();
+  const std::string why = reason.empty() ? "cancelled by the user" : absl::StrCat("cancelled: ", reason);
+  if (state == v1::JobRecord::QUEUED) {
+    end_job(now, *job, v1::JobRecord::CANCELLED, why);
+    return absl::OkStatus();
+  }
+  move(now, *job, v1::JobRecord::CANCELLING);
+  order_stop(now, *job, v1::StopOrder::CANCEL, why);
+  return absl::OkStatus();
+}
+
+void Scheduler::order_stop(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason) {
+  const v1::AttemptState* attempt = live_attempt(job);
+  GALLEON_CHECK(attempt != nullptr) << job.record().job_id();
+  v1::JournalEvent event;
+  v1::StopOrdered& ordered = *event.mutable_stop_ordered();
+  ordered.mutable_id()->set_job_id(job.record().job_id());
+  ordered.mutable_id()->set_attempt(attempt->attempt().number());
+  ordered.mutable_id()->set_epoch(attempt->attempt().epoch());
+  v1::StopOrder& stop = *ordered.mutable_stop();
+  stop.set_cause(cause);
+  stop.set_reason(reason);
+  stop.set_time_ms(now.wall_ms);
+  stop.set_grace_milliseconds(options_.stop_grace_ms);
+  AttemptLive& known = live(now, job, *attempt);
+  // An earlier order's grace goes on: a second reason buys no time.
+  if (known.stop_ms < 0) known.stop_ms = now.mono_ms;
+  emit(now, std::move(event));
+  touch(*attempt);
+  settle(now, job);
+}
+
+void Scheduler::move(Now now, const v1::JobState& job, v1::JobRecord::State to) {
+  v1::JournalEvent event;
+  event.mutable_job_moved()->set_job_id(job.record().job_id());
+  event.mutable_job_moved()->set_state(to);
+  emit(now, std::move(event));
+}
+
+void Scheduler::end_job(Now now, const v1::JobState& job, v1::JobRecord::State to, const std::string& message) {
+  v1::JournalEvent event;
+  event.mutable_job_ended()->set_job_id(job.record().job_id());
+  event.mutable_job_ended()->set_state(to);
+  event.mutable_job_ended()->set_message(message);
+  waits_.erase(job.record().job_id());
+  emit(now, std::move(event));
+}
+
+}  // namespace galleon::server

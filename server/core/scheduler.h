@@ -1,0 +1,144 @@
+// The scheduler's mind: the durable state, what is known of the fleet, and every decision. No clock, no I/O, no
+// threads: the caller brings the time, and takes away the events that each call left behind. They are already applied
+// here; nothing that follows from them may be told to anyone before they are durable.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "galleon/v1/journal.pb.h"
+#include "galleon/v1/workers.pb.h"
+#include "server/core/fleet.h"
+#include "server/core/policy.h"
+#include "server/core/state.h"
+
+namespace galleon::server {
+
+// Times in milliseconds.
+struct SchedulerOptions {
+  std::string version;              // a worker of another version is refused
+  int64_t lease_ms = 45'000;        // what a worker is promised; it is held to a tenth more, for clocks that drift
+  int64_t sync_ms = 500;            // how often a worker speaks at least
+  int64_t reservation_ms = 60'000;  // a rank that its worker has not taken up by then: the attempt is lost
+  int64_t start_stall_ms = 2 * 3'600'000;  // nothing new heard of a starting attempt for so long: it is lost
+  int64_t straggler_ms = 60'000;           // ranks that outlive the first successful one by so much are killed
+  int64_t stop_grace_ms = 30'000;          // for a checkpoint before the end
+  int64_t first_backoff_ms = 1'000;
+  int64_t longest_backoff_ms = 60'000;
+  uint32_t lost_in_a_row = 3;  // attempts lost without progress that fail the job
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(SchedulerOptions options) : options_(std::move(options)) {}
+
+  // --- Recovery: restore and replay in order, then recovered() once. Every worker of the journal gets a whole new
+  // lease.
+  void restore(const v1::StateSnapshot& snapshot) { state_.restore(snapshot); }
+  void replay(const v1::JournalEvent& event) { state_.apply(event); }
+  void recovered(Now now);
+
+  // --- What users ask.
+  struct Submission {
+    v1::Job job;
+    v1::MemoryPlan plan;
+    std::string request_id;
+    std::string jobs_folder;  // the job's own folder is made below it
+    uint64_t number = 0;      // next_number() or higher
+  };
+  uint64_t next_number() const { return state_.last_job_number() + 1; }
+  static std::string job_id(const v1::Job& job, uint64_t number);
+  // The job that a request_id belongs to: null if none; ALREADY_EXISTS if it was used for a job that differs.
+  absl::StatusOr<const v1::JobState*> find_request(const v1::Job& job, absl::string_view request_id) const;
+  // INVALID_ARGUMENT: unknown queue, or a job in `after` that does not exist. The same for a submission that stores
+  // nothing.
+  absl::Status check_scheduling(const v1::Job& job) const;
+  absl::StatusOr<std::string> submit(Now now, const Submission& submission);
+  // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is.
+  absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason);
+  // A job as users see it, with progress, position and reason. The job must exist.
+  v1::JobRecord describe(const v1::JobState& job, Now now) const;
+  // What would become of a job if it were submitted now.
+  std::string forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+  v1::Worker describe(const v1::Worker& worker) const;
+
+  // --- What workers say. See workers.proto for the errors.
+  absl::Status register_worker(Now now, const v1::Worker& worker);
+  absl::Status sync(Now now, const v1::SyncWorkerRequest& request);
+  // The answer to a sync, once its events are durable. `sequence` is that of the request.
+  v1::SyncWorkerResponse assignments(Now now, const std::string& worker_id, uint64_t sequence);
+  // Changes whenever assignments() would say something new.
+  uint64_t assignments_revision(const std::string& worker_id) const;
+  absl::Status publish_checkpoint(Now now, const v1::PublishCheckpointRequest& request);
+  // OK if that rank of that attempt is or was on that worker.
+  absl::Status check_log_source(const v1::AppendLogsRequest& request) const;
+
+  // --- Time passes: leases end, deadlines fall due, queued jobs are placed.
+  void tick(Now now);
+
+  const State& state() const { return state_; }
+  const Fleet& fleet() const { return fleet_; }
+  const SchedulerOptions& options() const { return options_; }
+  bool has_events() const { return !events_.empty(); }
+  std::vector<v1::JournalEvent> take_events() { return std::exchange(events_, {}); }
+  // Did the last tick run a pass of the policy?
+  bool placed_in_last_tick() const { return pass_ran_; }
+
+ private:
+  // scheduler.cc
+  void emit(Now now, v1::JournalEvent event);
+  void touch(const v1::AttemptState& attempt);
+  AttemptLive& live(Now now, const v1::JobState& job, const v1::AttemptState& attempt);
+  const AttemptLive* live_or_null(const v1::JobState& job) const;
+  void order_stop(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason);
+  void move(Now now, const v1::JobState& job, v1::JobRecord::State to);
+  void end_job(Now now, const v1::JobState& job, v1::JobRecord::State to, const std::string& message);
+
+  // sync.cc
+  void take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report);
+  void miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence);
+  void advance(Now now, const v1::JobState& job);
+
+  // settle.cc: the end of ranks, of attempts, and what becomes of the job.
+  void release_rank(Now now, const v1::JobState& job, uint32_t rank, v1::RankExit exit);
+  void lose_worker(Now now, const std::string& worker_id);
+  void close_attempt(Now now, const v1::JobState& job, const std::string& reason);
+  void settle(Now now, const v1::JobState& job);
+  void end_attempt(Now now, const v1::JobState& job);
+  void requeue(Now now, const v1::JobState& job, const std::string& message, bool with_backoff);
+
+  // dispatch.cc
+  void check_workers(Now now);
+  void check_attempts(Now now);
+  void check_attempt(Now now, const v1::JobState& job);
+  void check_dependencies(Now now);
+  void place_queued(Now now);
+  std::vector<WorkerSlots> slots() const;
+  bool takes_work(const v1::Worker& worker) const;
+
+  // record.cc
+  std::string live_message(const v1::JobState& job) const;
+
+  const SchedulerOptions options_;
+  State state_;
+  Fleet fleet_;
+  std::vector<v1::JournalEvent> events_;
+  std::unordered_map<std::string, Wait> waits_;  // of queued jobs, from the last pass
+  uint64_t last_revision_ = 0;                   // of any worker's assignments; never the same twice
+  bool dirty_ = true;                            // a pass of the policy may find something new
+  int64_t next_retry_ms_ = 0;                    // wall clock: the earliest end of a backoff among queued jobs; 0: none
+  bool pass_ran_ = false;
+};
+
+// "jobs/x" or "x" as "x".
+std::string job_id_of(absl::string_view name);
+std::string worker_id_of(absl::string_view name);
+
+}  // namespace galleon::server

@@ -1,0 +1,110 @@
+// The scheduler's durable state: jobs, attempts, workers and counters. It changes by applying journal events and in no
+// other way, so that replaying the journal is the program.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include "galleon/v1/journal.pb.h"
+
+namespace galleon::server {
+
+// Who holds a slot.
+struct SlotUse {
+  std::string job_id;
+  uint32_t attempt = 0;
+  uint32_t rank = 0;
+};
+
+// Queued jobs in the order in which they are tried: higher priority first, then the earlier submitted.
+struct QueueKey {
+  int32_t priority = 0;
+  uint64_t number = 0;
+  bool operator<(const QueueKey& other) const {
+    return priority != other.priority ? priority > other.priority : number < other.number;
+  }
+};
+
+class State {
+ public:
+  State() = default;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  // The only mutation. An event that contradicts the state (a forbidden transition, a slot leased twice) is a bug and a
+  // failed check.
+  void apply(const v1::JournalEvent& event);
+
+  v1::StateSnapshot to_proto() const;
+  // Replaces an empty state.
+  void restore(const v1::StateSnapshot& snapshot);
+
+  // Null if there is none.
+  const v1::JobState* job(absl::string_view job_id) const;
+  const v1::JobState* job_by_request(absl::string_view request_id) const;
+  const v1::JobState* job_by_number(uint64_t number) const;
+  const v1::Worker* worker(absl::string_view worker_id) const;
+
+  // All jobs, oldest first.
+  const std::map<uint64_t, std::unique_ptr<v1::JobState>>& jobs() const { return jobs_; }
+  const std::map<std::string, v1::Worker>& workers() const { return workers_; }
+  const std::map<QueueKey, const v1::JobState*>& queue() const { return queue_; }
+  // Numbers of jobs in an active state.
+  const std::set<uint64_t>& active() const { return active_; }
+  // Slots of a worker that are leased, by slot.
+  const std::map<uint32_t, SlotUse>& leased_slots(absl::string_view worker_id) const;
+  // Number of jobs in each state, by queue.
+  const std::map<std::pair<std::string, int>, int64_t>& counts() const { return counts_; }
+
+  uint64_t revision() const { return revision_; }
+  uint64_t last_job_number() const { return last_job_number_; }
+  uint64_t last_epoch() const { return last_epoch_; }
+
+ private:
+  v1::JobState& mutable_job(const std::string& job_id);
+  v1::AttemptState& mutable_attempt(const v1::AttemptId& id);
+  void move(v1::JobState& job, v1::JobRecord::State to);
+  void index(v1::JobState& job);
+  void unindex(const v1::JobState& job);
+  void lease(const v1::JobState& job, const v1::AttemptState& attempt);
+
+  void on(const v1::JobCreated& event, int64_t time_ms);
+  void on(const v1::WorkerRegistered& event, int64_t time_ms);
+  void on(const v1::WorkerGone& event, int64_t time_ms);
+  void on(const v1::AttemptReserved& event, int64_t time_ms);
+  void on(const v1::JobMoved& event, int64_t time_ms);
+  void on(const v1::StopOrdered& event, int64_t time_ms);
+  void on(const v1::AttemptClosed& event, int64_t time_ms);
+  void on(const v1::RankReleased& event, int64_t time_ms);
+  void on(const v1::AttemptEnded& event, int64_t time_ms);
+  void on(const v1::JobRequeued& event, int64_t time_ms);
+  void on(const v1::JobEnded& event, int64_t time_ms);
+  void on(const v1::CheckpointRecorded& event, int64_t time_ms);
+
+  uint64_t revision_ = 0;
+  uint64_t last_job_number_ = 0;
+  uint64_t last_epoch_ = 0;
+  std::map<uint64_t, std::unique_ptr<v1::JobState>> jobs_;
+  std::map<std::string, v1::Worker> workers_;
+
+  // Derived from the above.
+  std::unordered_map<std::string, v1::JobState*> by_id_;
+  std::unordered_map<std::string, v1::JobState*> by_request_;
+  std::map<QueueKey, const v1::JobState*> queue_;
+  std::set<uint64_t> active_;
+  std::map<std::string, std::map<uint32_t, SlotUse>, std::less<>> slots_;
+  std::map<std::pair<std::string, int>, int64_t> counts_;
+};
+
+// The attempt that a job is at; null before the first. It is over once its outcome is not RUNNING.
+const v1::AttemptState* current_attempt(const v1::JobState& job);
+// The same, only while it is not over.
+const v1::AttemptState* live_attempt(const v1::JobState& job);
+
+}  // namespace galleon::server

@@ -1,0 +1,354 @@
+// Workers: registration, leases, and the comparison of what a daemon holds with what it should hold.
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "server/core/scheduler.h"
+#include "server/core/transitions.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr int kMaxSlots = 1024;
+constexpr int64_t kLongestWaitMs = 30'000;
+
+absl::Status check_worker(const v1::Worker& worker) {
+  const std::string& id = worker.worker_id();
+  const bool named = !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), [](char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-' || c == '.';
+  });
+  if (!named) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "worker.worker_id: \"", id, "\" is not a name; use 1 to 63 lower-case letters, digits, '-' and '.'"));
+  }
+  if (worker.incarnation().empty()) return absl::InvalidArgumentError("worker.incarnation: must be given");
+  if (worker.slots() < 1 || worker.slots() > kMaxSlots) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker.slots: ", worker.slots(), " is not between 1 and ", kMaxSlots));
+  }
+  if (worker.devices_size() != static_cast<int>(worker.slots())) {
+    return absl::InvalidArgumentError(absl::StrCat("worker.devices: ", worker.devices_size(), " devices for ",
+                                                   worker.slots(), " slots; there must be one for each"));
+  }
+  return absl::OkStatus();
+}
+
+bool alive(const v1::RankReport& report) {
+  return report.phase() != v1::RankReport::EXITED;
+}
+
+// What an exited rank's report says of its end.
+v1::RankExit exit_of(const v1::RankReport& report) {
+  v1::RankExit exit;
+  exit.set_exit_code(report.exit_code());
+  exit.set_exit_signal(report.exit_signal());
+  exit.set_out_of_memory(report.out_of_memory());
+  exit.set_message(report.finished().message());
+  switch (report.finished().outcome()) {
+    case v1::Finished::SUCCEEDED:
+      exit.set_kind(v1::RankExit::SUCCEEDED);
+      return exit;
+    case v1::Finished::STOPPED:
+      exit.set_kind(v1::RankExit::STOPPED);
+      return exit;
+    case v1::Finished::FAILED:
+      exit.set_kind(v1::RankExit::FAILED);
+      exit.set_permanent(report.finished().permanent());
+      return exit;
+    default:
+      break;
+  }
+  const absl::string_view lines = absl::StripTrailingAsciiWhitespace(report.last_lines());
+  const absl::string_view last = lines.substr(lines.rfind('\n') == absl::string_view::npos ? 0 : lines.rfind('\n') + 1);
+  if (report.out_of_memory()) {
+    exit.set_kind(v1::RankExit::SIGNALLED);
+    exit.set_message("was ended because the machine ran out of memory");
+  } else if (report.signalled_by_daemon()) {
+    exit.set_kind(v1::RankExit::ENDED_BY_DAEMON);
+    exit.set_message("was ended by its worker");
+  } else if (report.exit_signal() != 0) {
+    exit.set_kind(v1::RankExit::SIGNALLED);
+    exit.set_message(absl::StrCat("was ended by signal ", report.exit_signal()));
+  } else {
+    exit.set_kind(v1::RankExit::FAILED);
+    exit.set_message(absl::StrCat("ended with code ", report.exit_code(), " and no word",
+                                  last.empty() ? "" : "; its log ends: ", last));
+  }
+  return exit;
+}
+
+// Does the report say something that the last one did not?
+bool differs(const v1::RankReport& a, const v1::RankReport& b) {
+  return a.phase() != b.phase() || a.log_bytes() != b.log_bytes() || a.stage().name() != b.stage().name() ||
+         a.stage().detail() != b.stage().detail() || a.progress().step() != b.progress().step() ||
+         a.rendezvous_payload() != b.rendezvous_payload();
+}
+
+}  // namespace
+
+absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
+  if (absl::Status status = check_worker(worker); !status.ok()) return status;
+  if (worker.version() != options_.version) {
+    return absl::FailedPreconditionError(absl::StrCat("worker ", worker.worker_id(), " is of version ",
+                                                      worker.version(), ", the scheduler of version ", options_.version,
+                                                      "; install the same on both"));
+  }
+  const v1::Worker* known = state_.worker(worker.worker_id());
+  if (known != nullptr && known->state() != v1::Worker::GONE && known->incarnation() != worker.incarnation()) {
+    const int64_t left = std::max<int64_t>(0, fleet_.workers[worker.worker_id()].lease_end_ms - now.mono_ms);
+    return absl::AlreadyExistsError(absl::StrCat("another daemon named ", worker.worker_id(), " on ", known->host(),
+                                                 " holds its lease for ", (left + 999) / 1000,
+                                                 " s more; give this one another --name, or stop the other"));
+  }
+  v1::JournalEvent event;
+  v1::Worker& stored = *event.mutable_worker_registered()->mutable_worker();
+  stored = worker;
+  stored.clear_attempts();
+  stored.clear_slots_used();
+  emit(now, std::move(event));
+  WorkerLive& live = fleet_.workers[worker.worker_id()];
+  live.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
+  live.expected_ms = now.mono_ms + options_.sync_ms;
+  live.last_seen_wall_ms = now.wall_ms;
+  live.last_sequence = 0;
+  live.revision = ++last_revision_;
+  live.synced = false;
+  live.unreachable = false;
+  live.leaving = false;
+  live.foreign_ranks = 0;
+  live.devices.assign(worker.devices().begin(), worker.devices().end());
+  // A daemon that starts anew counts its messages anew.
+  for (const auto& [slot, use] : state_.leased_slots(worker.worker_id())) {
+    const v1::JobState& job = *state_.job(use.job_id);
+    this->live(now, job, *live_attempt(job)).ranks[use.rank].listed_sequence = 0;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
+  const v1::Worker* worker = state_.worker(request.worker_id());
+  if (worker == nullptr || worker->state() == v1::Worker::GONE) {
+    return absl::NotFoundError(absl::StrCat("worker ", request.worker_id(), " is not registered",
+                                            worker == nullptr ? "" : " any more, its lease ended", "; register again"));
+  }
+  if (worker->incarnation() != request.incarnation()) {
+    return absl::AbortedError(absl::StrCat("another daemon has taken the name ", request.worker_id()));
+  }
+  WorkerLive& speaker = fleet_.workers[request.worker_id()];
+  const int64_t wait = std::min<int64_t>(
+      static_cast<int64_t>(std::min<uint64_t>(request.wait_milliseconds(), kLongestWaitMs)), kLongestWaitMs);
+  speaker.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
+  speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + wait + options_.sync_ms);
+  speaker.last_seen_wall_ms = now.wall_ms;
+  if (speaker.unreachable) dirty_ = true;
+  speaker.unreachable = false;
+  if (request.sequence() <= speaker.last_sequence) return absl::OkStatus();
+  speaker.last_sequence = request.sequence();
+  if (!speaker.synced) dirty_ = true;
+  speaker.synced = true;
+  if (request.devices_size() == static_cast<int>(worker->slots())) {
+    for (int i = 0; i < request.devices_size(); ++i) {
+      const v1::DeviceInfo& device = request.devices(i);
+      dirty_ |= device.free_memory_bytes() != speaker.devices[i].free_memory_bytes() ||
+                device.healthy() != speaker.devices[i].healthy();
+      speaker.devices[i] = device;
+    }
+  }
+
+  std::map<std::pair<std::string, uint32_t>, const v1::RankReport*> reports;
+  int foreign = 0;
+  for (const v1::RankReport& report : request.ranks()) {
+    const v1::JobState* job = state_.job(report.id().job_id());
+    const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
+    const bool ours = attempt != nullptr && attempt->attempt().number() == report.id().attempt() &&
+                      attempt->attempt().epoch() == report.id().epoch() &&
+                      static_cast<int>(report.rank()) < attempt->ranks_size() &&
+                      attempt->ranks(static_cast<int>(report.rank())).worker_id() == request.worker_id() &&
+                      !attempt->ranks(static_cast<int>(report.rank())).released();
+    if (ours) {
+      reports[{report.id().job_id(), report.rank()}] = &report;
+    } else if (alive(report)) {
+      ++foreign;
+    }
+  }
+  if (foreign != speaker.foreign_ranks) dirty_ = true;
+  speaker.foreign_ranks = foreign;
+
+  const std::map<uint32_t, SlotUse> leased = state_.leased_slots(request.worker_id());
+  for (const auto& [slot, use] : leased) {
+    const v1::JobState& job = *state_.job(use.job_id);
+    const auto it = reports.find({use.job_id, use.rank});
+    if (it != reports.end()) {
+      take_report(now, job, use.rank, *it->second);
+    } else {
+      miss_report(now, job, use.rank, request.sequence());
+    }
+  }
+  for (const auto& [slot, use] : leased) {
+    const v1::JobState& job = *state_.job(use.job_id);
+    advance(now, job);
+    settle(now, job);
+  }
+  if (request.leaving() && !speaker.leaving) dirty_ = true;
+  speaker.leaving = request.leaving();
+  if (request.leaving()) {
+    for (const auto& [slot, use] : leased) {
+      const v1::JobState& job = *state_.job(use.job_id);
+      const v1::AttemptState* attempt = live_attempt(job);
+      if (attempt == nullptr || attempt->closed() || attempt->has_stop()) continue;
+      move(now, job, v1::JobRecord::PREEMPTING);
+      order_stop(now, job, v1::StopOrder::LEAVING, absl::StrCat("worker ", request.worker_id(), " shuts down"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Scheduler::take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report) {
+  const v1::AttemptState& attempt = *live_attempt(job);
+  AttemptLive& known = live(now, job, attempt);
+  RankLive& place = known.ranks[rank];
+  if (!place.reported || differs(place.report, report)) known.change_ms = now.mono_ms;
+  const bool offered = place.report.rendezvous_payload() != report.rendezvous_payload();
+  place.reported = true;
+  place.report = report;
+  if (offered) {
+    const bool complete = std::all_of(known.ranks.begin(), known.ranks.end(),
+                                      [](const RankLive& r) { return !r.report.rendezvous_payload().empty(); });
+    if (complete) {
+      known.rendezvous_complete = true;
+      touch(attempt);
+    }
+  }
+  if (report.phase() == v1::RankReport::EXITED) release_rank(now, job, rank, exit_of(report));
+}
+
+void Scheduler::miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence) {
+  const v1::AttemptState& attempt = *live_attempt(job);
+  const RankLive& place = live(now, job, attempt).ranks[rank];
+  v1::RankExit exit;
+  if (attempt.closed() || attempt.has_stop()) {
+    // The answer to this very sequence cannot have listed it, so what is not held now will not be.
+    if (sequence <= place.listed_sequence) return;
+    exit.set_kind(v1::RankExit::LET_GO);
+    exit.set_message("was let go");
+    release_rank(now, job, rank, exit);
+    return;
+  }
+  // STARTING and later are reached only when every rank has been reported, so this holds over a restart of the
+  // scheduler too.
+  const bool was_held = place.reported || job.record().state() != v1::JobRecord::RESERVED;
+  if (!was_held) return;
+  exit.set_kind(v1::RankExit::FORGOTTEN);
+  exit.set_message("is no longer known to its worker");
+  release_rank(now, job, rank, exit);
+}
+
+void Scheduler::advance(Now now, const v1::JobState& job) {
+  const v1::AttemptState* attempt = live_attempt(job);
+  if (attempt == nullptr) return;
+  const AttemptLive& known = live(now, job, *attempt);
+  if (job.record().state() == v1::JobRecord::RESERVED) {
+    const bool all = std::all_of(known.ranks.begin(), known.ranks.end(), [](const RankLive& r) { return r.reported; });
+    if (all) move(now, job, v1::JobRecord::STARTING);
+  }
+  if (job.record().state() == v1::JobRecord::STARTING) {
+    const v1::RankReport& first = known.ranks[0].report;
+    if (first.has_progress() || first.stage().name() == "train") move(now, job, v1::JobRecord::RUNNING);
+  }
+}
+
+uint64_t Scheduler::assignments_revision(const std::string& worker_id) const {
+  const auto it = fleet_.workers.find(worker_id);
+  return it == fleet_.workers.end() ? 0 : it->second.revision;
+}
+
+v1::SyncWorkerResponse Scheduler::assignments(Now now, const std::string& worker_id, uint64_t sequence) {
+  v1::SyncWorkerResponse response;
+  response.set_lease_milliseconds(static_cast<uint64_t>(options_.lease_ms));
+  const auto it = fleet_.workers.find(worker_id);
+  if (it == fleet_.workers.end()) return response;
+  response.set_revision(it->second.revision);
+  for (const auto& [slot, use] : state_.leased_slots(worker_id)) {
+    const v1::JobState& job = *state_.job(use.job_id);
+    const v1::AttemptState& attempt = *live_attempt(job);
+    AttemptLive& known = live(now, job, attempt);
+    RankLive& place = known.ranks[use.rank];
+    const bool stop = attempt.closed() || attempt.has_stop();
+    // What was never taken up is simply not offered any more. After a restart of the scheduler nothing is known to have
+    // been taken up before the daemon has said so; then it is listed when it speaks next.
+    if (stop && !place.reported) continue;
+    place.listed_sequence = std::max({place.listed_sequence, sequence, it->second.last_sequence});
+    v1::Assignment& assignment = *response.add_assignments();
+    assignment.mutable_id()->set_job_id(use.job_id);
+    assignment.mutable_id()->set_attempt(use.attempt);
+    assignment.mutable_id()->set_epoch(attempt.attempt().epoch());
+    assignment.set_rank(use.rank);
+    assignment.set_ranks(static_cast<uint32_t>(attempt.ranks_size()));
+    assignment.set_slot(slot);
+    assignment.set_job_folder(job.record().folder());
+    assignment.set_resume_step(attempt.resume_step());
+    assignment.set_resume_epoch(attempt.resume_epoch());
+    if (!place.reported) *assignment.mutable_job() = job.record().job();
+    if (known.rendezvous_complete && !stop) {
+      for (const RankLive& rank : known.ranks) assignment.add_rendezvous_payloads(rank.report.rendezvous_payload());
+    }
+    if (!stop) continue;
+    assignment.set_stop(true);
+    if (attempt.closed()) {
+      assignment.set_stop_reason(attempt.close_reason());
+    } else {
+      const int64_t passed = known.stop_ms < 0 ? 0 : now.mono_ms - known.stop_ms;
+      const int64_t grace = static_cast<int64_t>(attempt.stop().grace_milliseconds());
+      assignment.set_stop_grace_milliseconds(static_cast<uint64_t>(std::clamp<int64_t>(grace - passed, 0, grace)));
+      assignment.set_stop_reason(attempt.stop().reason());
+    }
+  }
+  return response;
+}
+
+absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointRequest& request) {
+  const v1::JobState* job = state_.job(request.id().job_id());
+  const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
+  const std::string what = absl::StrCat("attempt ", request.id().attempt(), " of jobs/", request.id().job_id(),
+                                        " at epoch ", request.id().epoch());
+  if (attempt == nullptr || attempt->attempt().number() != request.id().attempt() ||
+      attempt->attempt().epoch() != request.id().epoch() || attempt->closed()) {
+    return absl::FailedPreconditionError(absl::StrCat(what, " is over; its checkpoint is not recorded"));
+  }
+  const v1::RankState& first = attempt->ranks(0);
+  if (first.worker_id() != request.worker_id() || first.released()) {
+    return absl::FailedPreconditionError(absl::StrCat(what, ": rank 0 is not on worker ", request.worker_id()));
+  }
+  const v1::PublishedCheckpoint& newest = job->record().checkpoint();
+  if (newest.epoch() == request.id().epoch() && newest.step() == request.step()) return absl::OkStatus();
+  if (newest.epoch() == request.id().epoch() && newest.step() > request.step()) {
+    return absl::FailedPreconditionError(absl::StrCat(what, ": step ", request.step(), " comes after step ",
+                                                      newest.step(), ", which is recorded already"));
+  }
+  v1::JournalEvent event;
+  v1::CheckpointRecorded& recorded = *event.mutable_checkpoint_recorded();
+  *recorded.mutable_id() = request.id();
+  recorded.set_step(request.step());
+  recorded.set_folder(request.folder());
+  emit(now, std::move(event));
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::check_log_source(const v1::AppendLogsRequest& request) const {
+  const v1::JobState* job = state_.job(request.id().job_id());
+  const int index = static_cast<int>(request.id().attempt()) - 1;
+  if (job != nullptr && index >= 0 && index < job->attempts_size()) {
+    const v1::AttemptState& attempt = job->attempts(index);
+    if (attempt.attempt().epoch() == request.id().epoch() && static_cast<int>(request.rank()) < attempt.ranks_size() &&
+        attempt.ranks(static_cast<int>(request.rank())).worker_id() == request.worker_id()) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::NotFoundError(absl::StrCat("rank ", request.rank(), " of attempt ", request.id().attempt(), " of jobs/",
+                                          request.id().job_id(), " at epoch ", request.id().epoch(),
+                                          " was never on worker ", request.worker_id()));
+}
+
+}  // namespace galleon::server

@@ -153,7 +153,7 @@ int run(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   const bool service = !arguments.assignment.empty();
-  init_logging("galleon-trainer", service || arguments.local.events_fd < 0 ? "info" : "warning");
+  init_logging("galleon-trainer", service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
   absl::Status status;
   if (*evaluate_command) {
     status = evaluate(evaluation);

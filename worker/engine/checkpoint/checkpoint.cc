@@ -221,7 +221,9 @@ absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_
 
 absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header, const CheckpointContent& content,
                              Communicator& communicator, const PublicationGate& gate) {
-  const std::string pending = absl::StrCat(folder, "/", pending_folder_name(header.step, header.epoch));
+  // Rank 0 names the folder: in a local run each rank has an epoch of its own.
+  const std::string pending =
+      communicator.all_gather_text(absl::StrCat(folder, "/", pending_folder_name(header.step, header.epoch)))[0];
   const std::string final_folder = absl::StrCat(folder, "/", step_folder_name(header.step));
   std::error_code error;
   absl::Status prepared;

@@ -6,6 +6,7 @@
 
 #include <exception>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "worker/engine/dist/communicator.h"
@@ -14,13 +15,15 @@ namespace galleon {
 
 namespace {
 
-// Gloo asks each rank to store one value under its number and then reads the others'; a rendezvous does just that.
+// Gloo asks each rank to store its addresses under its number and then reads the others'; a rendezvous does just that. Before, it
+// stores host names as "rank_N" to count ranks of one machine, which nothing here needs: each rank answers for the others.
 class RendezvousStore final : public gloo::rendezvous::Store {
  public:
   RendezvousStore(Rendezvous& rendezvous, int rank, int ranks, absl::Duration timeout)
       : rendezvous_(rendezvous), rank_(rank), ranks_(ranks), timeout_(timeout) {}
 
-  void set(const std::string&, const std::vector<char>& data) override {
+  void set(const std::string& key, const std::vector<char>& data) override {
+    if (absl::StartsWith(key, kHostPrefix)) return;
     absl::StatusOr<std::vector<std::string>> all = rendezvous_.exchange(rank_, ranks_, std::string(data.begin(), data.end()), timeout_);
     if (!all.ok()) {
       status_ = all.status();
@@ -29,6 +32,7 @@ class RendezvousStore final : public gloo::rendezvous::Store {
     payloads_ = *std::move(all);
   }
   std::vector<char> get(const std::string& key) override {
+    if (absl::StartsWith(key, kHostPrefix)) return {key.begin(), key.end()};
     size_t index = 0;
     if (!absl::SimpleAtoi(key, &index) || index >= payloads_.size()) throw gloo::IoException("unexpected rendezvous key " + key);
     return {payloads_[index].begin(), payloads_[index].end()};
@@ -38,6 +42,7 @@ class RendezvousStore final : public gloo::rendezvous::Store {
   const absl::Status& status() const { return status_; }
 
  private:
+  static constexpr const char* kHostPrefix = "rank_";
   Rendezvous& rendezvous_;
   int rank_;
   int ranks_;

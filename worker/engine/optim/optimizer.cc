@@ -24,6 +24,7 @@ struct Optimizer::Slot {
   Tensor second_moment;
   bool has_basis = false;
   bool frozen_basis = false;
+  bool found_now = false;    // the first basis was found for this very step
   bool filled = false;       // the accumulator (or dense gradient) holds this step's first contributions
   bool owns_accumulator = true;
   bool reduced = false;
@@ -118,12 +119,66 @@ bool Optimizer::due(int parameter, int64_t step) const {
   return phase == slot.projected_index * galore.refresh_interval / projected_count_;
 }
 
-// Whether this step accumulates the slot's dense gradient over its micro-batches. A first basis by iteration comes from the
-// first micro-batch alone, so that no more than one dense gradient exists at a time.
+// Whether this step accumulates the slot's dense gradient over its micro-batches.
 bool Optimizer::needs_dense(const Slot& slot) const {
-  if (!slot.projected()) return false;
-  const bool first_by_iteration = !slot.has_basis && options_.galore->refresh == RefreshMethod::kSubspace;
-  return !first_by_iteration && (!slot.has_basis || due(slot.parameter->index, step_));
+  if (!slot.projected() || slot.found_now) return false;
+  return !slot.has_basis || due(slot.parameter->index, step_);
+}
+
+bool Optimizer::finds_basis_in_rounds(const Slot& slot) const {
+  return slot.projected() && !slot.has_basis && micro_batches_ > 1 && options_.galore->refresh == RefreshMethod::kSubspace;
+}
+
+// Every refresh draws from a stream of its own.
+uint64_t Optimizer::refresh_seed(const Slot& slot) const {
+  return options_.galore->seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL + slot.projected_index * 64ULL;
+}
+
+int Optimizer::first_basis_rounds() const {
+  const bool needed = std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
+  return needed ? 2 * kFirstIterations : 0;
+}
+
+void Optimizer::begin_round(int round) {
+  round_ = round;
+  for (Slot& slot : slots_) {
+    slot.filled = false;
+    if (round == 0 && finds_basis_in_rounds(slot)) start_basis(device_, slot.basis, refresh_seed(slot));
+  }
+}
+
+// Even rounds: Y += aᵀ·(b·P) in the accumulator. Odd rounds: Z += bᵀ·(a·Y) in the place of the basis, which is not needed any more.
+void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
+  if (!finds_basis_in_rounds(slot)) return;
+  const bool range = round_ % 2 == 0;
+  const Tensor& first = range ? b : a;
+  const Tensor& second = range ? a : b;
+  const Workspace memory(device_, first.rows * slot.parameter->rank * 4);
+  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank);
+  matmul(device_, first, Transpose::kNo, range ? slot.basis : slot.accumulator, Transpose::kNo, projected);
+  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.accumulator : slot.basis, 1.0F, slot.filled ? 1.0F : 0.0F);
+  slot.filled = true;
+}
+
+void Optimizer::end_round() {
+  const SteadyClock::time_point start = SteadyClock::now();
+  const bool last = round_ + 1 == 2 * kFirstIterations;
+  for (Slot& slot : slots_) {
+    slot.filled = false;
+    if (!finds_basis_in_rounds(slot)) continue;
+    const uint64_t seed = refresh_seed(slot) + 2 * (round_ / 2) + 2;
+    const int owner = slot.projected_index % communicator_.ranks();
+    const bool finite = round_ % 2 == 0 ? finish_range(device_, communicator_, slot.accumulator, seed)
+                                        : finish_basis(device_, communicator_, slot.basis, owner, seed);
+    if (!finite) start_basis(device_, slot.basis, seed);
+    if (last) {
+      slot.has_basis = true;
+      slot.found_now = true;
+      ++(finite ? report_.refreshed : report_.skipped_refreshes);
+    }
+  }
+  report_.refresh_seconds += seconds_since(start);
+  round_ = -1;
 }
 
 Tensor Optimizer::dense_memory(Slot& slot) {
@@ -143,6 +198,7 @@ Tensor Optimizer::dense_memory(Slot& slot) {
 
 void Optimizer::begin_step(int64_t step) {
   step_ = step;
+  for (Slot& slot : slots_) slot.found_now = false;
   squares_ = 0;
   report_ = StepReport{};
   report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);
@@ -158,6 +214,10 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
   Slot& slot = slots_[parameter];
   const Parameter& p = *slot.parameter;
   const auto [a, b] = factors(p, x, dy);
+  if (round_ >= 0) {
+    linear_in_round(slot, a, b);
+    return;
+  }
   const float beta = slot.filled ? 1.0F : 0.0F;
   if (!slot.projected()) {
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, slot.accumulator, 1.0F, beta);
@@ -169,11 +229,10 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
     slot.filled = true;
     return;
   }
-  if (!slot.has_basis || options_.clip_dense) {
+  if (options_.clip_dense) {
     const Tensor g{dense_scratch_.data, dense_scratch_.type, p.rows(), p.columns(), p.columns()};
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
-    if (options_.clip_dense) squares_ += sum_of_squares(device_, g);
-    if (!slot.has_basis) refresh(slot, g);
+    squares_ += sum_of_squares(device_, g);
   }
   // G·P = aᵀ·(b·P), without ever forming G.
   const Workspace projected_memory(device_, b.rows * p.rank * 4);
@@ -196,14 +255,10 @@ void Optimizer::refresh(Slot& slot, const Tensor& g) {
   const GaloreOptions& galore = *options_.galore;
   const int owner = slot.projected_index % communicator_.ranks();
   const bool had_basis = slot.has_basis;
-  // Every refresh draws replacement columns from a stream of its own.
-  const uint64_t seed = galore.seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL + slot.projected_index * 64ULL;
+  const uint64_t seed = refresh_seed(slot);
   RefreshResult result;
   if (galore.refresh == RefreshMethod::kExact) {
-    if (!had_basis) {
-      fill_normal(device_, slot.basis, seed, 0, 0, 0.0F, 1.0F);
-      orthonormalize(device_, slot.basis, seed);
-    }
+    if (!had_basis) start_basis(device_, slot.basis, seed);
     result = exact_basis(device_, communicator_, g, slot.basis, owner);
   } else if (!had_basis) {
     result = find_first_basis(device_, communicator_, g, slot.basis, owner, seed);
@@ -242,7 +297,7 @@ void Optimizer::project(Slot& slot, const Tensor& g) {
 
 void Optimizer::finished(int parameter) {
   Slot& slot = slots_[parameter];
-  if (micro_batch_ + 1 < micro_batches_) return;
+  if (round_ >= 0 || micro_batch_ + 1 < micro_batches_) return;
   GALLEON_CHECK(slot.filled) << slot.parameter->name << " got no gradient in step " << step_;
   if (needs_dense(slot)) {
     project(slot, dense_memory(slot));

@@ -43,6 +43,12 @@ class Optimizer final : public GradientSink {
   ~Optimizer() override;
 
   void begin_step(int64_t step);
+  // Rounds over all micro-batches of the step that must come before it, while some matrix has no basis and its gradient arrives in several
+  // pieces: a dense gradient for every matrix at once would not fit, but the iteration needs only G·P and Gᵀ·Y, which factors give. 0 if
+  // nothing is to be found, or if one pass sees the whole gradient. A round: begin_round, the micro-batches, end_round.
+  int first_basis_rounds() const;
+  void begin_round(int round);
+  void end_round();
   void begin_micro_batch(int64_t index);
   void linear(int parameter, const Tensor& x, const Tensor& dy) override;
   Tensor dense(int parameter) override;
@@ -64,6 +70,9 @@ class Optimizer final : public GradientSink {
   struct Slot;
 
   bool needs_dense(const Slot& slot) const;
+  bool finds_basis_in_rounds(const Slot& slot) const;
+  uint64_t refresh_seed(const Slot& slot) const;
+  void linear_in_round(Slot& slot, const Tensor& a, const Tensor& b);
   void project(Slot& slot, const Tensor& g);
   void refresh(Slot& slot, const Tensor& g);
   void reduce(Slot& slot);
@@ -82,6 +91,7 @@ class Optimizer final : public GradientSink {
   std::vector<int> dense_lent_to_;
   int64_t step_ = 0;
   int64_t micro_batch_ = 0;
+  int round_ = -1;                   // of the search for first bases; -1: a step
   double squares_ = 0;               // of own rows after the reduction, or of dense gradients
   StepReport report_;
 };

@@ -7,12 +7,19 @@
 
 namespace galleon {
 
-namespace {
+bool finish_range(Device& device, Communicator& communicator, const Tensor& y, uint64_t seed) {
+  communicator.all_reduce(y);
+  return orthonormalize(device, y, seed);
+}
 
-constexpr int kMaxFirstIterations = 12;
-constexpr double kSettledOverlap = 0.998;
-
-}  // namespace
+bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, int owner, uint64_t seed) {
+  communicator.all_reduce(z);
+  // The sum is the same on all ranks, so all of them come to the same verdict.
+  if (!all_finite(device, z)) return false;
+  if (communicator.rank() == owner || !device.executes()) orthonormalize(device, z, seed + 1);
+  communicator.broadcast(z, owner);
+  return true;
+}
 
 RefreshResult iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed) {
   const int64_t r = basis.columns;
@@ -21,27 +28,25 @@ RefreshResult iterate_subspace(Device& device, Communicator& communicator, const
   const Tensor y = y_memory.tensor(g.rows, r);
   const Tensor z = z_memory.tensor(g.columns, r);
   matmul(device, g, Transpose::kNo, basis, Transpose::kNo, y);
-  communicator.all_reduce(y);
-  if (!orthonormalize(device, y, seed)) return {};
+  if (!finish_range(device, communicator, y, seed)) return {};
   matmul(device, g, Transpose::kYes, y, Transpose::kNo, z);
-  communicator.all_reduce(z);
-  // The sum is the same on all ranks, so all of them come to the same verdict.
-  if (!all_finite(device, z)) return {};
-  if (communicator.rank() == owner || !device.executes()) orthonormalize(device, z, seed + 1);
-  communicator.broadcast(z, owner);
+  if (!finish_basis(device, communicator, z, owner, seed)) return {};
   const double turned = overlap(device, basis, z);
   copy(device, z, basis);
   return {true, turned};
 }
 
-RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed) {
+void start_basis(Device& device, const Tensor& basis, uint64_t seed) {
   fill_normal(device, basis, seed, 0, 0, 0.0F, 1.0F);
   orthonormalize(device, basis, seed);
+}
+
+RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed) {
+  start_basis(device, basis, seed);
   RefreshResult result;
-  const int iterations = device.executes() ? kMaxFirstIterations : 1;
-  for (int i = 0; i < iterations; ++i) {
+  for (int i = 0; i < kFirstIterations; ++i) {
     result = iterate_subspace(device, communicator, g, basis, owner, seed + 2 * i + 2);
-    if (!result.changed || result.overlap > kSettledOverlap) break;
+    if (!result.changed) break;
   }
   return result;
 }

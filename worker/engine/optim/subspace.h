@@ -18,9 +18,16 @@ struct RefreshResult {
 // Orthonormalising Y before GᵀY keeps steep spectra stable (GALORE.md, section 4). g: rows×columns, local part; basis: columns×r.
 RefreshResult iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed);
 
-// The first basis: from seeded normal columns, iterated until two successive bases span nearly the same space (at most 12 times). If
-// the gradient is not finite the basis is seeded orthonormal columns.
+// The first basis is found by kFirstIterations subspace iterations from seeded normal columns. Their number is fixed, so that the same
+// mean gradient gives the same basis however it is cut into passes and ranks.
+inline constexpr int kFirstIterations = 8;
+void start_basis(Device& device, const Tensor& basis, uint64_t seed);
 RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed);
+
+// The two halves of an iteration, for gradients that are only ever seen as factors: y holds this rank's part of G·P, z of Gᵀ·Y. Afterwards
+// they are the orthonormal bases on all ranks. False: a number was not finite, and the argument is unchanged but for the sum.
+bool finish_range(Device& device, Communicator& communicator, const Tensor& y, uint64_t seed);
+bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, int owner, uint64_t seed);
 
 // The leading right singular vectors of the summed dense gradient, which is reduced to `owner` alone; g of the owner becomes the
 // sum, which is what its part of ΣG·P then comes from (the other ranks add nothing).

@@ -59,6 +59,12 @@ class DryRun {
   SentBytes step(int64_t number) {
     const SentBytes before = communicator_->sent();
     engine_->optimizer().begin_step(number);
+    const int rounds = engine_->optimizer().first_basis_rounds();
+    for (int round = 0; round < rounds; ++round) {
+      engine_->optimizer().begin_round(round);
+      for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, nullptr, nullptr, 1.0F);
+      engine_->optimizer().end_round();
+    }
     for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, nullptr, nullptr, 1.0F);
     engine_->optimizer().end_step();
     return communicator_->sent() - before;

@@ -145,12 +145,25 @@ class Training {
   absl::StatusOr<StepReport> step(double& loss, std::optional<std::string>& stop) {
     const int64_t passes = engine_->shape().micro_batches;
     const double targets = static_cast<double>(options_.global_batch) * static_cast<double>(options_.data.sequence_length);
-    engine_->optimizer().begin_step(step_);
+    Optimizer& optimizer = engine_->optimizer();
+    optimizer.begin_step(step_);
     double own_loss = 0;
-    for (int64_t pass = 0; pass < passes; ++pass) {
-      fill_pass(step_, pass * communicator_.ranks() + communicator_.rank());
-      own_loss += engine_->micro_batch(pass, ids_.data(), targets_.data(), static_cast<float>(1.0 / targets));
+    auto run_passes = [&] {
+      own_loss = 0;
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        fill_pass(step_, pass * communicator_.ranks() + communicator_.rank());
+        own_loss += engine_->micro_batch(pass, ids_.data(), targets_.data(), static_cast<float>(1.0 / targets));
+      }
+    };
+    const int rounds = optimizer.first_basis_rounds();
+    if (rounds > 0) observer_.stage("subspaces", absl::StrCat("first bases from ", rounds, " rounds over the first step"));
+    for (int round = 0; round < rounds; ++round) {
+      optimizer.begin_round(round);
+      run_passes();
+      optimizer.end_round();
     }
+    if (rounds > 0) observer_.stage("train", "");
+    run_passes();
     stop = observer_.stop_requested();
     std::vector<double> sums{own_loss, stop.has_value() ? 1.0 : 0.0};
     communicator_.all_reduce_host(sums);
@@ -162,7 +175,7 @@ class Training {
                                                         last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
                                                         "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
     }
-    const StepReport report = engine_->optimizer().end_step();
+    const StepReport report = optimizer.end_step();
     if (!communicator_.status().ok()) return communicator_.status();
     return report;
   }

@@ -26,6 +26,8 @@ int64_t matmul_workspace(bool, bool, int64_t, int64_t, int64_t) {
   return 0;
 }
 
+}  // namespace
+
 void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
   use_blas_threads(on.threads);
@@ -34,22 +36,9 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
               blas_size(ldb), beta, c, blas_size(ldc));
 }
 
-int64_t apply_projected_workspace(int64_t, int64_t, int64_t) {
-  return 0;
-}
-
-void apply_projected(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* weight, int64_t ldw,
-                     const float* update, int64_t ldu, const float* basis, int64_t ldb, float step, float keep, void*) {
-  matmul(on, false, true, rows, columns, rank, -step * keep, update, ldu, basis, ldb, keep, weight, ldw, nullptr);
-}
-
-}  // namespace
-
 void fill_gemm_operations(OperationTable& table) {
   table.matmul = matmul;
   table.matmul_workspace = matmul_workspace;
-  table.apply_projected = apply_projected;
-  table.apply_projected_workspace = apply_projected_workspace;
 }
 
 }  // namespace galleon::cpu

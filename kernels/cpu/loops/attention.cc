@@ -96,11 +96,11 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
           float highest = largest[r];
 #pragma omp simd reduction(max : highest)
           for (int64_t c = 0; c < visible; ++c) highest = s[c] > highest ? s[c] : highest;
-          const float shrink = math::exponential(largest[r] - highest);
+          const float shrink = math::exponential_of_negative(largest[r] - highest);
           float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
           for (int64_t c = 0; c < visible; ++c) {
-            const float e = math::exponential(s[c] - highest);
+            const float e = math::exponential_of_negative(s[c] - highest);
             s[c] = e;
             sum += e;
           }
@@ -181,7 +181,7 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
             const float dot = dots[i0 + r];
 #pragma omp simd
             for (int64_t c = 0; c < visible; ++c) {
-              const float e = math::exponential(p[c] - log);
+              const float e = math::exponential_of_negative(p[c] - log);
               p[c] = e;
               g[c] = e * (g[c] - dot) * scale;
             }

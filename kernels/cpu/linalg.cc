@@ -121,8 +121,9 @@ int64_t right_singular_vectors_workspace(int64_t rows, int64_t columns, int64_t 
 // conquer, and r of them are brought back.
 bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* g, int64_t ldg,
                             float* basis, int64_t ldb, void* scratch) {
-  use_blas_threads(on.threads);
   const SvdSizes s(rows, columns, rank);
+  // LAPACK starts threads for steps of microseconds: below this size one thread is two to three times faster than two.
+  use_blas_threads(s.k <= 1024 ? 1 : on.threads);
   const int64_t k = s.k;
   Pieces pieces(scratch);
   float* a = pieces.floats(rows * columns);
@@ -266,7 +267,7 @@ void orthonormalize_columns(const Execution& on, int64_t rows, int64_t rank, uin
 
 bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
                     void* scratch) {
-  use_blas_threads(on.threads);
+  use_blas_threads(rows * rank <= int64_t{1} << 19 ? 1 : on.threads);
   Pieces pieces(scratch);
   float* q = pieces.floats(rows * rank);
   float* tau = pieces.floats(rank);

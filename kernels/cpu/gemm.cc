@@ -26,30 +26,55 @@ int64_t matmul_workspace(bool, bool, int64_t, int64_t, int64_t) {
   return 0;
 }
 
-void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
-  use_blas_threads(on.threads);
+void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-              static_cast<blasint>(m), static_cast<blasint>(n), static_cast<blasint>(k), alpha, a, blas_size(lda), b,
-              blas_size(ldb), beta, c, blas_size(ldc));
+              blas_size(m), blas_size(n), static_cast<blasint>(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c,
+              blas_size(ldc));
 }
 
-int64_t apply_projected_workspace(int64_t, int64_t, int64_t) {
-  return 0;
-}
+// OpenBLAS's threads wait for one another's packed panels, which costs a thin product a tenth of its time. Such a
+// product is cut along its longer side instead, a piece to each thread; inside a parallel region OpenBLAS stays on the
+// calling thread.
+constexpr int64_t kThin = 256;
+constexpr int64_t kPieceMultiple = 16;  // columns or rows of a piece, so that kernels meet whole vectors
 
-void apply_projected(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* weight, int64_t ldw,
-                     const float* update, int64_t ldu, const float* basis, int64_t ldb, float step, float keep, void*) {
-  matmul(on, false, true, rows, columns, rank, -step * keep, update, ldu, basis, ldb, keep, weight, ldw, nullptr);
+int64_t thin_pieces(int threads, int64_t m, int64_t n, int64_t k) {
+  if (threads <= 1 || std::min(m, n) > kThin || m * n * k < int64_t{1} << 22) return 1;
+  return std::min<int64_t>(threads, std::max(m, n) / (4 * kPieceMultiple));
 }
 
 }  // namespace
 
+void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
+  use_blas_threads(on.threads);
+  const int64_t pieces = thin_pieces(on.threads, m, n, k);
+  if (pieces <= 1) {
+    product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    return;
+  }
+  const bool by_rows = m >= n;
+  const int64_t length = by_rows ? m : n;
+  const int64_t step = (length + pieces * kPieceMultiple - 1) / (pieces * kPieceMultiple) * kPieceMultiple;
+#pragma omp parallel for num_threads(on.threads) schedule(static)
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t begin = piece * step;
+    const int64_t count = std::min(step, length - begin);
+    if (count <= 0) continue;
+    if (by_rows) {
+      product(transpose_a, transpose_b, count, n, k, alpha, a + begin * (transpose_a ? 1 : lda), lda, b, ldb, beta,
+              c + begin * ldc, ldc);
+    } else {
+      product(transpose_a, transpose_b, m, count, k, alpha, a, lda, b + begin * (transpose_b ? ldb : 1), ldb, beta,
+              c + begin, ldc);
+    }
+  }
+}
+
 void fill_gemm_operations(OperationTable& table) {
   table.matmul = matmul;
   table.matmul_workspace = matmul_workspace;
-  table.apply_projected = apply_projected;
-  table.apply_projected_workspace = apply_projected_workspace;
 }
 
 }  // namespace galleon::cpu

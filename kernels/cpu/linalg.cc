@@ -36,69 +36,13 @@ int64_t work_size(float reported) {
   return static_cast<int64_t>(std::ceil(static_cast<double>(reported) * 1.000001)) + 64;
 }
 
-int64_t svd_work(int64_t columns, int64_t rows) {
-  const int m = static_cast<int>(columns);
-  const int n = static_cast<int>(rows);
-  const int k = std::min(m, n);
-  const int query = -1;
-  float size = 0;
-  int info = 0;
-  sgesdd_("S", &m, &n, nullptr, &m, nullptr, nullptr, &m, nullptr, &k, &size, &query, nullptr, &info);
-  GALLEON_CHECK(info == 0) << "sgesdd's size query for " << m << "x" << n << " gave " << info;
-  return work_size(size);
-}
-
-int64_t right_singular_vectors_workspace(int64_t rows, int64_t columns, int64_t) {
-  const int64_t k = std::min(rows, columns);
-  return round_up(rows * columns * kFloat) + round_up(columns * k * kFloat) + round_up(k * rows * kFloat) +
-         round_up(k * kFloat) + round_up(svd_work(columns, rows) * kFloat) +
-         round_up(8 * k * static_cast<int64_t>(sizeof(int)));
-}
-
-// Row-major g is gᵀ to LAPACK, whose left singular vectors are the right ones of g.
-bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* g, int64_t ldg,
-                            float* basis, int64_t ldb, void* scratch) {
-  use_blas_threads(on.threads);
-  const int64_t k = std::min(rows, columns);
-  Pieces pieces(scratch);
-  float* a = pieces.floats(rows * columns);
-  float* u = pieces.floats(columns * k);
-  float* vt = pieces.floats(k * rows);
-  float* s = pieces.floats(k);
-  const int64_t lwork = svd_work(columns, rows);
-  float* work = pieces.floats(lwork);
-  int* iwork = pieces.ints(8 * k);
-  for (int64_t r = 0; r < rows; ++r) std::copy_n(g + r * ldg, columns, a + r * columns);
-  const int m = static_cast<int>(columns);
-  const int n = static_cast<int>(rows);
-  const int ldvt = static_cast<int>(k);
-  const int work_length = static_cast<int>(lwork);
-  int info = 0;
-  sgesdd_("S", &m, &n, a, &m, s, u, &m, vt, &ldvt, work, &work_length, iwork, &info);
-  if (info != 0) return false;
-  for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t j = 0; j < rank; ++j) basis[c * ldb + j] = u[j * columns + c];
+// A power of two that brings the largest number of a matrix to [1, 2).
+float power_of_two_scale(int64_t rows, int64_t columns, const float* x, int64_t ldx) {
+  float highest = 0.0F;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) highest = std::max(highest, std::fabs(x[r * ldx + c]));
   }
-  return true;
-}
-
-int64_t qr_work(int64_t rows, int64_t rank) {
-  const int m = static_cast<int>(rows);
-  const int n = static_cast<int>(rank);
-  const int query = -1;
-  float factor = 0;
-  float form = 0;
-  int info = 0;
-  sgeqrf_(&m, &n, nullptr, &m, nullptr, &factor, &query, &info);
-  GALLEON_CHECK(info == 0) << "sgeqrf's size query for " << m << "x" << n << " gave " << info;
-  sorgqr_(&m, &n, &n, nullptr, &m, nullptr, &form, &query, &info);
-  GALLEON_CHECK(info == 0) << "sorgqr's size query for " << m << "x" << n << " gave " << info;
-  return work_size(std::max(factor, form));
-}
-
-int64_t orthonormalize_workspace(int64_t rows, int64_t rank) {
-  return round_up(rows * rank * kFloat) + round_up(rank * kFloat) + round_up(qr_work(rows, rank) * kFloat) +
-         round_up(rank * static_cast<int64_t>(sizeof(int)));
+  return highest > 0.0F ? std::ldexp(1.0F, std::clamp(-std::ilogb(highest), -126, 126)) : 1.0F;
 }
 
 // q ← the columns of y, each contiguous, times `scale`.
@@ -109,6 +53,146 @@ void gather(const Execution& on, int64_t rows, int64_t rank, const float* y, int
       for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) q[j * rows + r] = y[r * ldy + j] * scale;
     }
   }
+}
+
+// y ← q, whose columns are contiguous.
+void scatter(const Execution& on, int64_t rows, int64_t rank, const float* q, float* y, int64_t ldy) {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * rank > 8192)
+  for (int64_t r0 = 0; r0 < rows; r0 += 32) {
+    for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) {
+      for (int64_t j = 0; j < rank; ++j) y[r * ldy + j] = q[j * rows + r];
+    }
+  }
+}
+
+// Asks a LAPACK routine for the size of its work array.
+template <typename Query>
+int64_t asked(const char* routine, Query query) {
+  const int ask = -1;
+  float size = 0;
+  int info = 0;
+  query(&size, &ask, &info);
+  GALLEON_CHECK(info == 0) << routine << "'s size query gave " << info;
+  return work_size(size);
+}
+
+// Sizes of the singular value problem of A = gᵀ (to LAPACK, which is column-major): columns×rows.
+struct SvdSizes {
+  SvdSizes(int64_t rows, int64_t columns, int64_t rank)
+      : m(static_cast<int>(columns)), n(static_cast<int>(rows)), k(std::min(m, n)), r(static_cast<int>(rank)) {
+    const int order = k;
+    work = std::max<int64_t>(3LL * k * k + 4LL * k, 1);  // sbdsdc with vectors
+    work = std::max(work, asked("sgebrd", [&](float* w, const int* l, int* info) {
+                      sgebrd_(&order, &order, nullptr, &order, nullptr, nullptr, nullptr, nullptr, w, l, info);
+                    }));
+    work = std::max(work, asked("sormbr", [&](float* w, const int* l, int* info) {
+                      sormbr_("Q", "L", "N", &order, &r, &order, nullptr, &order, nullptr, nullptr, &order, w, l, info);
+                    }));
+    if (m > n) {
+      work = std::max(work, asked("sgeqrf", [&](float* w, const int* l, int* info) {
+                        sgeqrf_(&m, &n, nullptr, &m, nullptr, w, l, info);
+                      }));
+      work = std::max(work, asked("sormqr", [&](float* w, const int* l, int* info) {
+                        sormqr_("L", "N", &m, &r, &order, nullptr, &m, nullptr, nullptr, &m, w, l, info);
+                      }));
+    } else if (m < n) {
+      work = std::max(work, asked("sgeqrf", [&](float* w, const int* l, int* info) {
+                        sgeqrf_(&n, &m, nullptr, &n, nullptr, w, l, info);
+                      }));
+    }
+  }
+  int m;
+  int n;
+  int k;
+  int r;
+  int64_t work;
+};
+
+int64_t right_singular_vectors_workspace(int64_t rows, int64_t columns, int64_t rank) {
+  const SvdSizes s(rows, columns, rank);
+  const int64_t k = s.k;
+  return round_up(rows * columns * kFloat) + 3 * round_up(k * k * kFloat) + round_up(columns * rank * kFloat) +
+         5 * round_up(k * kFloat) + round_up(s.work * kFloat) + round_up(8 * k * static_cast<int64_t>(sizeof(int)));
+}
+
+// Row-major g is A = gᵀ to LAPACK, whose left singular vectors are the right ones of g. Only they are wanted, and only
+// the first r: A is reduced to a square (a tall A = Q·R needs Q on r vectors at the end; a wide A has Aᵀ = Q·R, A =
+// Rᵀ·Qᵀ, and needs no Q at all, where an LQ would be slower), that to a bidiagonal, whose vectors come from divide and
+// conquer, and r of them are brought back.
+bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* g, int64_t ldg,
+                            float* basis, int64_t ldb, void* scratch) {
+  const SvdSizes s(rows, columns, rank);
+  // LAPACK starts threads for steps of microseconds: below this size one thread is two to three times faster than two.
+  use_blas_threads(s.k <= 1024 ? 1 : on.threads);
+  const int64_t k = s.k;
+  Pieces pieces(scratch);
+  float* a = pieces.floats(rows * columns);
+  float* square = pieces.floats(k * k);
+  float* u = pieces.floats(k * k);
+  float* vt = pieces.floats(k * k);
+  float* vectors = pieces.floats(columns * rank);
+  float* diagonal = pieces.floats(k);
+  float* off_diagonal = pieces.floats(k);
+  float* tau = pieces.floats(k);
+  float* tau_q = pieces.floats(k);
+  float* tau_p = pieces.floats(k);
+  float* work = pieces.floats(s.work);
+  int* iwork = pieces.ints(8 * k);
+  const int work_length = static_cast<int>(s.work);
+  int info = 0;
+
+  // A power of two brings the largest number near 1, so that no square over- or underflows.
+  const float scale = power_of_two_scale(rows, columns, g, ldg);
+  if (s.m < s.n) {
+    gather(on, rows, columns, g, ldg, scale, a);
+    sgeqrf_(&s.n, &s.m, a, &s.n, tau, work, &work_length, &info);
+  } else {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * columns > 8192)
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) a[r * columns + c] = g[r * ldg + c] * scale;
+    }
+    if (s.m > s.n) sgeqrf_(&s.m, &s.n, a, &s.m, tau, work, &work_length, &info);
+  }
+  if (info != 0) return false;
+  // The square, column by column: R, Rᵀ, or A itself.
+  for (int64_t j = 0; j < k; ++j) {
+    for (int64_t i = 0; i < k; ++i) {
+      if (s.m < s.n) {
+        square[j * k + i] = i >= j ? a[i * rows + j] : 0.0F;
+      } else {
+        square[j * k + i] = s.m == s.n || i <= j ? a[j * columns + i] : 0.0F;
+      }
+    }
+  }
+  sgebrd_(&s.k, &s.k, square, &s.k, diagonal, off_diagonal, tau_q, tau_p, work, &work_length, &info);
+  if (info != 0) return false;
+  sbdsdc_("U", "I", &s.k, diagonal, off_diagonal, u, &s.k, vt, &s.k, nullptr, nullptr, work, iwork, &info);
+  if (info != 0) return false;
+  sormbr_("Q", "L", "N", &s.k, &s.r, &s.k, square, &s.k, tau_q, u, &s.k, work, &work_length, &info);
+  if (info != 0) return false;
+  for (int64_t j = 0; j < rank; ++j) {
+    float* vector = vectors + j * columns;
+    std::copy_n(u + j * k, k, vector);
+    std::fill_n(vector + k, columns - k, 0.0F);
+  }
+  if (s.m > s.n) sormqr_("L", "N", &s.m, &s.r, &s.k, a, &s.m, tau, vectors, &s.m, work, &work_length, &info);
+  if (info != 0) return false;
+  scatter(on, columns, rank, vectors, basis, ldb);
+  return true;
+}
+
+int64_t qr_work(int64_t rows, int64_t rank) {
+  const int m = static_cast<int>(rows);
+  const int n = static_cast<int>(rank);
+  return std::max(
+      asked("sgeqrf", [&](float* w, const int* l, int* info) { sgeqrf_(&m, &n, nullptr, &m, nullptr, w, l, info); }),
+      asked("sorgqr",
+            [&](float* w, const int* l, int* info) { sorgqr_(&m, &n, &n, nullptr, &m, nullptr, w, l, info); }));
+}
+
+int64_t orthonormalize_workspace(int64_t rows, int64_t rank) {
+  return round_up(rows * rank * kFloat) + round_up(rank * kFloat) + round_up(qr_work(rows, rank) * kFloat) +
+         round_up(rank * static_cast<int64_t>(sizeof(int)));
 }
 
 // v ← v − Q·(Qᵀ·v) over the columns of q that `use` names, twice, in double: once leaves a component as large as the
@@ -183,7 +267,7 @@ void orthonormalize_columns(const Execution& on, int64_t rows, int64_t rank, uin
 
 bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
                     void* scratch) {
-  use_blas_threads(on.threads);
+  use_blas_threads(rows * rank <= int64_t{1} << 19 ? 1 : on.threads);
   Pieces pieces(scratch);
   float* q = pieces.floats(rows * rank);
   float* tau = pieces.floats(rank);
@@ -192,11 +276,7 @@ bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, i
   int* use = pieces.ints(rank);
 
   // A power of two brings the largest number near 1, so that no square over- or underflows.
-  float highest = 0.0F;
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t j = 0; j < rank; ++j) highest = std::max(highest, std::fabs(y[r * ldy + j]));
-  }
-  const float scale = highest > 0.0F ? std::ldexp(1.0F, std::clamp(-std::ilogb(highest), -126, 126)) : 1.0F;
+  const float scale = power_of_two_scale(rows, rank, y, ldy);
   gather(on, rows, rank, y, ldy, scale, q);
   double largest = 0;
   for (int64_t j = 0; j < rank; ++j) largest = std::max(largest, norm(rows, q + j * rows));
@@ -223,10 +303,7 @@ bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, i
     gather(on, rows, rank, y, ldy, scale, q);
     orthonormalize_columns(on, rows, rank, seed, largest, q, use);
   }
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * rank > 8192)
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t j = 0; j < rank; ++j) y[r * ldy + j] = q[j * rows + r];
-  }
+  scatter(on, rows, rank, q, y, ldy);
   return true;
 }
 

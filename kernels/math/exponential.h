@@ -32,6 +32,25 @@ GALLEON_FORMULA float exponential(float x) {
   return x < -87.3F ? 0.0F : scaled;
 }
 
+// The same for x ≤ 0 (or above it by a rounding error), as in a softmax: half the work at the ends of the range.
+GALLEON_FORMULA float exponential_of_negative(float x) {
+  const float kRound = 12582912.0F;
+  const float clamped = x < -87.3F ? -87.3F : x;
+  const float shifted = clamped * 1.44269504F + kRound;
+  const float n = shifted - kRound;
+  const float r = (clamped - n * 0.693359375F) - n * -2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  const float value = p * r * r + r + 1.0F;
+  // Shifting keeps the low bits, which hold n; -126 ≤ n ≤ 0 fits an exponent.
+  const float scaled = value * from_bits((bits_of(shifted) << 23) + 0x3f800000U);
+  return x < -87.3F ? 0.0F : scaled;
+}
+
 // ln x for normal x > 0, within 2 ulp away from 1 and 1e-7 absolute near it.
 GALLEON_FORMULA float logarithm(float x) {
   // x = 2^e·m with m in [sqrt(1/2), sqrt(2)).

@@ -27,6 +27,14 @@ TEST(Formulas, ExponentialAndLogarithmAreGoodToTwoUlps) {
     const double expected = std::exp(static_cast<double>(static_cast<float>(x)));
     EXPECT_NEAR(math::exponential(static_cast<float>(x)), expected, 4 * kRounding * expected) << x;
   }
+  for (double x = -87.3; x < 1e-4; x += 0.00137) {
+    const double expected = std::exp(static_cast<double>(static_cast<float>(x)));
+    EXPECT_NEAR(math::exponential_of_negative(static_cast<float>(x)), expected, 4 * kRounding * expected) << x;
+  }
+  EXPECT_EQ(math::exponential_of_negative(0.0F), 1.0F);
+  EXPECT_EQ(math::exponential_of_negative(-87.31F), 0.0F);
+  EXPECT_EQ(math::exponential_of_negative(-std::numeric_limits<float>::infinity()), 0.0F);
+  EXPECT_TRUE(std::isnan(math::exponential_of_negative(std::numeric_limits<float>::quiet_NaN())));
   EXPECT_EQ(math::exponential(-90.0F), 0.0F);
   EXPECT_EQ(math::exponential(-std::numeric_limits<float>::infinity()), 0.0F);
   EXPECT_EQ(math::exponential(std::numeric_limits<float>::infinity()), std::numeric_limits<float>::infinity());

@@ -96,11 +96,11 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
           float highest = largest[r];
 #pragma omp simd reduction(max : highest)
           for (int64_t c = 0; c < visible; ++c) highest = s[c] > highest ? s[c] : highest;
-          const float shrink = math::exponential(largest[r] - highest);
+          const float shrink = math::exponential_of_negative(largest[r] - highest);
           float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
           for (int64_t c = 0; c < visible; ++c) {
-            const float e = math::exponential(s[c] - highest);
+            const float e = math::exponential_of_negative(s[c] - highest);
             s[c] = e;
             sum += e;
           }
@@ -171,29 +171,30 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
           const int64_t queries = smaller(kBlock, sequence - i0);
           const float* qi = q + (start + i0) * ldq + h * dimension;
           const float* doi = dout + (start + i0) * lddo + h * dimension;
-          product(false, true, queries, keys, dimension, scale, qi, ldq, kj, ldk, 0.0F, probabilities, kBlock);
-          product(false, true, queries, keys, dimension, 1.0F, doi, lddo, vj, ldv, 0.0F, gradients, kBlock);
-          for (int64_t r = 0; r < queries; ++r) {
-            const int64_t visible = smaller(keys, i0 + r - j0 + 1);
-            float* p = probabilities + r * kBlock;
-            float* g = gradients + r * kBlock;
-            const float log = logs[i0 + r];
-            const float dot = dots[i0 + r];
-#pragma omp simd
-            for (int64_t c = 0; c < visible; ++c) {
-              const float e = math::exponential(p[c] - log);
-              p[c] = e;
-              g[c] = e * (g[c] - dot) * scale;
+          // Scores lie with a key to a row, so that all products but the last read them as they are.
+          product(false, true, keys, queries, dimension, scale, kj, ldk, qi, ldq, 0.0F, probabilities, kBlock);
+          product(false, true, keys, queries, dimension, 1.0F, vj, ldv, doi, lddo, 0.0F, gradients, kBlock);
+          for (int64_t c = 0; c < keys; ++c) {
+            float* p = probabilities + c * kBlock;
+            float* g = gradients + c * kBlock;
+            const int64_t hidden = smaller(queries, j0 + c > i0 ? j0 + c - i0 : 0);  // queries before this key
+            for (int64_t r = 0; r < hidden; ++r) {
+              p[r] = 0.0F;
+              g[r] = 0.0F;
             }
-            for (int64_t c = visible; c < keys; ++c) {
-              p[c] = 0.0F;
-              g[c] = 0.0F;
+            const float* log = logs + i0;
+            const float* dot = dots + i0;
+#pragma omp simd
+            for (int64_t r = hidden; r < queries; ++r) {
+              const float e = math::exponential_of_negative(p[r] - log[r]);
+              p[r] = e;
+              g[r] = e * (g[r] - dot[r]) * scale;
             }
           }
           const float again = h == kv_head * group && i0 == j0 ? 0.0F : 1.0F;
-          product(true, false, keys, dimension, queries, 1.0F, probabilities, kBlock, doi, lddo, again, dvj, lddv);
-          product(true, false, keys, dimension, queries, 1.0F, gradients, kBlock, qi, ldq, again, dkj, lddk);
-          product(false, false, queries, dimension, keys, 1.0F, gradients, kBlock, kj, ldk, j0 == 0 ? 0.0F : 1.0F,
+          product(false, false, keys, dimension, queries, 1.0F, probabilities, kBlock, doi, lddo, again, dvj, lddv);
+          product(false, false, keys, dimension, queries, 1.0F, gradients, kBlock, qi, ldq, again, dkj, lddk);
+          product(true, false, queries, dimension, keys, 1.0F, gradients, kBlock, kj, ldk, j0 == 0 ? 0.0F : 1.0F,
                   dq + (start + i0) * lddq + h * dimension, lddq);
         }
       }

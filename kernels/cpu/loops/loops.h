@@ -9,6 +9,9 @@
 namespace galleon::cpu {
 // Sets the BLAS to this number of threads, if it is set to another.
 void use_blas_threads(int threads);
+// The product of OperationTable, for loops around it.
+void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void* scratch);
 }  // namespace galleon::cpu
 
 #define GALLEON_DECLARE_LOOPS(isa)             \

@@ -20,6 +20,7 @@ inline void fill_blas_operations(OperationTable& table) {
 }  // namespace galleon::cpu
 
 // LAPACK as Fortran exports it: column-major, everything by address.
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" {
 void sgebrd_(const int* m, const int* n, float* a, const int* lda, float* d, float* e, float* tauq, float* taup,
              float* work, const int* lwork, int* info);
@@ -35,3 +36,4 @@ void sgeqrf_(const int* m, const int* n, float* a, const int* lda, float* tau, f
 void sorgqr_(const int* m, const int* n, const int* k, float* a, const int* lda, const float* tau, float* work,
              const int* lwork, int* info);
 }
+// NOLINTEND(readability-identifier-naming)

@@ -5,12 +5,13 @@
 
 namespace galleon::math {
 
+inline constexpr float kLog2e = 1.44269504F;
+inline constexpr float kLn2High = 0.693359375F;  // 9 bits, so that n·kLn2High is exact
+inline constexpr float kLn2Low = -2.12194440e-4F;
+inline constexpr float kRound = 12582912.0F;  // 1.5·2^23: adding it rounds to an integer
+
 // e^x within 2 ulp. 0 below -87.3 (where the result would not be a normal number), infinity above 88.7; NaN stays NaN.
 GALLEON_FORMULA float exponential(float x) {
-  const float kLog2e = 1.44269504F;
-  const float kLn2High = 0.693359375F;  // 9 bits, so that n·kLn2High is exact
-  const float kLn2Low = -2.12194440e-4F;
-  const float kRound = 12582912.0F;  // 1.5·2^23: adding it rounds to an integer
   const float clamped = x > 89.0F ? 89.0F : (x < -87.3F ? -87.3F : x);
   const float shifted = clamped * kLog2e + kRound;
   const float n = shifted - kRound;
@@ -34,11 +35,10 @@ GALLEON_FORMULA float exponential(float x) {
 
 // The same for x ≤ 0 (or above it by a rounding error), as in a softmax: half the work at the ends of the range.
 GALLEON_FORMULA float exponential_of_negative(float x) {
-  const float kRound = 12582912.0F;
   const float clamped = x < -87.3F ? -87.3F : x;
-  const float shifted = clamped * 1.44269504F + kRound;
+  const float shifted = clamped * kLog2e + kRound;
   const float n = shifted - kRound;
-  const float r = (clamped - n * 0.693359375F) - n * -2.12194440e-4F;
+  const float r = (clamped - n * kLn2High) - n * kLn2Low;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
@@ -62,7 +62,7 @@ GALLEON_FORMULA float logarithm(float x) {
   const float s2 = s * s;
   const float series = 2.0F + s2 * (0.666666667F + s2 * (0.4F + s2 * (0.285714286F + s2 * 0.222222222F)));
   const float e = static_cast<float>(exponent);
-  return e * 0.693359375F + (s * series + e * -2.12194440e-4F);
+  return e * kLn2High + (s * series + e * kLn2Low);
 }
 
 }  // namespace galleon::math

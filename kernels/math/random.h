@@ -36,8 +36,8 @@ GALLEON_FORMULA void box_muller(uint32_t a, uint32_t b, float& x, float& y) {
   const float u = (static_cast<float>(static_cast<int32_t>(a >> 1)) + 0.5F) * 4.65661287e-10F;  // 2^-31
   const float radius = __builtin_sqrtf(-2.0F * logarithm(u));
   const float t = static_cast<float>(static_cast<int32_t>(b >> 8)) * 2.38418579e-7F;  // 2^-22
-  const int32_t quarter = static_cast<int32_t>(t + 0.5F);
-  const float f = t - static_cast<float>(quarter);  // [-1/2, 1/2]
+  const int32_t quarter = static_cast<int32_t>(t + 0.5F);  // NOLINT(bugprone-incorrect-roundings): t ≥ 0
+  const float f = t - static_cast<float>(quarter);         // [-1/2, 1/2]
   const float angle = f * 1.57079633F;
   const float z = angle * angle;
   const float sine =

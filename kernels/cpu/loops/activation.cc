@@ -77,17 +77,17 @@ void copy(const Execution& on, int64_t rows, int64_t n, const uint32_t* x, int64
 
 // Squares of 32×32 go through a small buffer, so that both reads and writes are along rows.
 void transpose(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, float* y, int64_t ldy) {
-  constexpr int64_t kTile = 32;
-  const int64_t row_tiles = (rows + kTile - 1) / kTile;
-  const int64_t column_tiles = (n + kTile - 1) / kTile;
+  constexpr int64_t tile_size = 32;
+  const int64_t row_tiles = (rows + tile_size - 1) / tile_size;
+  const int64_t column_tiles = (n + tile_size - 1) / tile_size;
   const bool parallel = rows * n > kPiece;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (parallel)
   for (int64_t tile = 0; tile < row_tiles * column_tiles; ++tile) {
-    const int64_t r0 = tile / column_tiles * kTile;
-    const int64_t c0 = tile % column_tiles * kTile;
-    const int64_t height = rows - r0 < kTile ? rows - r0 : kTile;
-    const int64_t width = n - c0 < kTile ? n - c0 : kTile;
-    float square[kTile][kTile];
+    const int64_t r0 = tile / column_tiles * tile_size;
+    const int64_t c0 = tile % column_tiles * tile_size;
+    const int64_t height = rows - r0 < tile_size ? rows - r0 : tile_size;
+    const int64_t width = n - c0 < tile_size ? n - c0 : tile_size;
+    float square[tile_size][tile_size];
     for (int64_t r = 0; r < height; ++r) {
       for (int64_t c = 0; c < width; ++c) square[c][r] = x[(r0 + r) * ldx + c0 + c];
     }

@@ -71,11 +71,11 @@ uint64_t hash_block(const char* data, int64_t bytes, uint64_t index) {
   for (int l = 0; l < math::kHashLanes; ++l) {
     lane[l] = (index + 1) * 0xA0761D6478BD642FU + static_cast<uint64_t>(l) * 0xE7037ED1A0B428DBU;
   }
-  constexpr int64_t kStripe = math::kHashLanes * 8;
+  constexpr int64_t stripe = math::kHashLanes * 8;
   int64_t at = 0;
-  for (; at + kStripe <= bytes; at += kStripe) {
+  for (; at + stripe <= bytes; at += stripe) {
     uint64_t word[math::kHashLanes];
-    __builtin_memcpy(word, data + at, kStripe);
+    __builtin_memcpy(word, data + at, stripe);
     for (int l = 0; l < math::kHashLanes; ++l) lane[l] = math::absorb(lane[l], word[l]);
   }
   if (at < bytes) {

@@ -250,7 +250,7 @@ Tensor Optimizer::dense(int parameter) {
   return slot.accumulator;
 }
 
-void Optimizer::refresh(Slot& slot, const Tensor& g) {
+bool Optimizer::refresh(Slot& slot, const Tensor& g) {
   const SteadyClock::time_point start = SteadyClock::now();
   const GaloreOptions& galore = *options_.galore;
   const int owner = slot.projected_index % communicator_.ranks();
@@ -281,11 +281,16 @@ void Optimizer::refresh(Slot& slot, const Tensor& g) {
     }
   }
   report_.refresh_seconds += seconds_since(start);
+  return result.changed;
 }
 
 void Optimizer::project(Slot& slot, const Tensor& g) {
   if (options_.clip_dense) squares_ += sum_of_squares(device_, g);
-  refresh(slot, g);
+  if (!refresh(slot, g)) {
+    // One bad gradient moves nothing.
+    fill(device_, slot.accumulator, 0.0F);
+    return;
+  }
   // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
   const bool summed = options_.galore->refresh == RefreshMethod::kExact && communicator_.ranks() > 1;
   if (summed && communicator_.rank() != slot.projected_index % communicator_.ranks()) {

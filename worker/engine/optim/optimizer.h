@@ -74,7 +74,8 @@ class Optimizer final : public GradientSink {
   uint64_t refresh_seed(const Slot& slot) const;
   void linear_in_round(Slot& slot, const Tensor& a, const Tensor& b);
   void project(Slot& slot, const Tensor& g);
-  void refresh(Slot& slot, const Tensor& g);
+  // False: the gradient held a number that is not finite.
+  bool refresh(Slot& slot, const Tensor& g);
   void reduce(Slot& slot);
   void update(Slot& slot, double gradient_scale);
   Tensor dense_memory(Slot& slot);

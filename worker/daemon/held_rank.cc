@@ -39,7 +39,9 @@ std::string HeldRank::key(const v1::AttemptId& id, uint32_t rank) {
 HeldRank::HeldRank(std::string folder, const RankOptions& options, LogPosition position)
     : folder_(std::move(folder)), options_(options), log_("", position, options.spool_bytes) {}
 
-std::string HeldRank::log_path() const { return absl::StrCat(folder_, "/rank-", assignment_.rank(), ".log"); }
+std::string HeldRank::log_path() const {
+  return absl::StrCat(folder_, "/rank-", assignment_.rank(), ".log");
+}
 
 std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, const std::string& folder,
                                           const RankOptions& options, absl::Duration lease_end, absl::Duration now) {
@@ -61,13 +63,14 @@ std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, cons
   }
   std::error_code error;
   if (!std::filesystem::is_directory(options.jobs_folder, error)) {
-    held->refuse(absl::FailedPreconditionError(absl::StrCat(
-                     "the scheduler's folder of jobs, ", options.jobs_folder,
-                     ", does not exist on this worker's machine; mount the same folder on both")),
+    held->refuse(absl::FailedPreconditionError(
+                     absl::StrCat("the scheduler's folder of jobs, ", options.jobs_folder,
+                                  ", does not exist on this worker's machine; mount the same folder on both")),
                  false);
     return held;
   }
-  if (absl::Status allowed = check_input_paths(assignment.job(), assignment.job_folder(), options.roots); !allowed.ok()) {
+  if (absl::Status allowed = check_input_paths(assignment.job(), assignment.job_folder(), options.roots);
+      !allowed.ok()) {
     held->refuse(allowed, true);
     return held;
   }
@@ -93,9 +96,8 @@ absl::Status HeldRank::launch(absl::Duration lease) {
   if (absl::Status s = write_file_atomically(job_file, assignment_.job().SerializeAsString()); !s.ok()) return s;
   if (absl::Status s = write_file_atomically(assignment_file, trainer.SerializeAsString()); !s.ok()) return s;
   kills_before_ = out_of_memory_kills();
-  absl::StatusOr<ProcessId> process =
-      start_supervisor(options_.executable, folder_, log_path(),
-                       {options_.trainer, "--job", job_file, "--assignment", assignment_file});
+  absl::StatusOr<ProcessId> process = start_supervisor(
+      options_.executable, folder_, log_path(), {options_.trainer, "--job", job_file, "--assignment", assignment_file});
   if (!process.ok()) return process.status();
   process_ = *process;
   report_.set_phase(v1::RankReport::RUNNING);
@@ -122,7 +124,8 @@ absl::StatusOr<std::unique_ptr<HeldRank>> HeldRank::recover(const std::string& f
     uint64_t number = 0;
     if (absl::SimpleAtoi(word, &number)) numbers.push_back(number);
   }
-  if (numbers.size() != 10 || !held->assignment_.ParseFromString(parts[0]) || !held->report_.ParseFromString(parts[1])) {
+  if (numbers.size() != 10 || !held->assignment_.ParseFromString(parts[0]) ||
+      !held->report_.ParseFromString(parts[1])) {
     return absl::DataLossError(absl::StrCat(folder, " holds a damaged state"));
   }
   held->process_ = {static_cast<pid_t>(numbers[0]), numbers[1]};
@@ -148,13 +151,13 @@ absl::StatusOr<std::unique_ptr<HeldRank>> HeldRank::recover(const std::string& f
 void HeldRank::save() {
   const LogPosition& log = log_.position();
   const std::string numbers =
-      absl::StrCat(process_.pid, " ", process_.start_ticks, " ", checkpoint_ ? checkpoint_->sequence() - 1 : processed_, " ",
-                   log.shipped, " ", log.file, " ", log.drop_from, " ", log.drop_to, " ", log_done_ ? 1 : 0, " ",
+      absl::StrCat(process_.pid, " ", process_.start_ticks, " ", checkpoint_ ? checkpoint_->sequence() - 1 : processed_,
+                   " ", log.shipped, " ", log.file, " ", log.drop_from, " ", log.drop_to, " ", log_done_ ? 1 : 0, " ",
                    killed_ ? 1 : 0, " ", kills_before_);
-  const absl::Status saved = write_file_atomically(
-      absl::StrCat(folder_, "/", kStateFile),
-      absl::StrCat(encode_frame(assignment_.SerializeAsString()), encode_frame(report_.SerializeAsString()),
-                   encode_frame(numbers)));
+  const absl::Status saved =
+      write_file_atomically(absl::StrCat(folder_, "/", kStateFile),
+                            absl::StrCat(encode_frame(assignment_.SerializeAsString()),
+                                         encode_frame(report_.SerializeAsString()), encode_frame(numbers)));
   if (!saved.ok()) log_warning(describe(assignment_), ": ", saved.message());
 }
 
@@ -358,7 +361,11 @@ bool HeldRank::handle(const v1::TrainerEvent& event) {
 
 bool HeldRank::see_end() {
   (void)poll_process(process_.pid);
-  if (process_alive(process_)) return false;
+  if (process_alive(process_)) {
+    // A daemon before us may have decided the end and died before the signal.
+    if (killed_) signal_process_group(process_, SIGKILL);
+    return false;
+  }
   // The leader is gone; nothing of its group may outlive it.
   if (process_group_use(process_.pid).processes > 0) {
     signal_process_group(process_, SIGKILL);
@@ -376,10 +383,17 @@ bool HeldRank::see_end() {
   report_.set_exit_code(exit.code);
   report_.set_exit_signal(exit.signal);
   if (exit.signal == 0 && exit.code == kLeaseExitCode) report_.set_signalled_by_daemon(true);
+  if (exit.signal == 0 && exit.code == 0 && !report_.has_finished()) {
+    // Its last words were said while no daemon listened. What it published is recorded; another attempt finds it.
+    report_.mutable_finished()->set_outcome(v1::Finished::STOPPED);
+    report_.mutable_finished()->set_message("ended by itself while its worker was away");
+    report_.mutable_finished()->set_step(report_.progress().step());
+  }
   report_.set_out_of_memory(exit.signal == SIGKILL && !killed_ && out_of_memory_kills() > kills_before_);
   if (absl::StatusOr<std::string> lines = read_file_tail(log_path(), kLastLinesBytes); lines.ok()) {
     // Messages carry UTF-8 only; a log may hold anything.
-    std::replace_if(lines->begin(), lines->end(), [](unsigned char c) { return c >= 0x80 || c == 0; }, '?');
+    std::replace_if(
+        lines->begin(), lines->end(), [](unsigned char c) { return c >= 0x80 || c == 0; }, '?');
     report_.set_last_lines(*std::move(lines));
   }
   report_.set_log_bytes(log_.written());

@@ -1,5 +1,5 @@
-// One rank of an attempt as this daemon holds it: its process, its socket, its log and its report, kept in a folder so that a
-// restarted daemon goes on where the last one stood.
+// One rank of an attempt as this daemon holds it: its process, its socket, its log and its report, kept in a folder so
+// that a restarted daemon goes on where the last one stood.
 #pragma once
 
 #include <memory>
@@ -33,8 +33,8 @@ class HeldRank {
   static std::string key(const v1::AttemptId& id, uint32_t rank);
 
   // Takes over a new assignment and starts its trainer. What goes wrong becomes the report of an exited rank.
-  static std::unique_ptr<HeldRank> begin(const v1::Assignment& assignment, const std::string& folder, const RankOptions& options,
-                                         absl::Duration lease_end, absl::Duration now);
+  static std::unique_ptr<HeldRank> begin(const v1::Assignment& assignment, const std::string& folder,
+                                         const RankOptions& options, absl::Duration lease_end, absl::Duration now);
   // Takes over what a daemon before us left in `folder`.
   static absl::StatusOr<std::unique_ptr<HeldRank>> recover(const std::string& folder, const RankOptions& options);
 

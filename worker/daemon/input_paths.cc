@@ -37,10 +37,10 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
       if (lies_under(real, root)) return absl::OkStatus();
     }
   }
-  return absl::PermissionDeniedError(absl::StrCat(key, ": ", path,
-                                                  real != fs::path(path) ? absl::StrCat(" (", real.string(), ")") : "",
-                                                  " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
-                                                  "; move it there or start the worker with --allow"));
+  return absl::PermissionDeniedError(
+      absl::StrCat(key, ": ", path, real != fs::path(path) ? absl::StrCat(" (", real.string(), ")") : "",
+                   " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
+                   "; move it there or start the worker with --allow"));
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
@@ -69,14 +69,17 @@ absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::st
   return resolved;
 }
 
-absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots) {
+absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder,
+                               const std::vector<std::string>& roots) {
   std::error_code error;
   const std::string own = fs::weakly_canonical(job_folder, error).string();
   std::vector<std::string> allowed = roots;
   allowed.push_back(own);
   absl::Status status;
-  if (!absl::StartsWith(job.model().source(), "preset:")) status.Update(check_one("model.source", job.model().source(), allowed));
-  if (job.has_tokenizer() && job.tokenizer() != "bytes") status.Update(check_one("tokenizer", job.tokenizer(), allowed));
+  if (!absl::StartsWith(job.model().source(), "preset:"))
+    status.Update(check_one("model.source", job.model().source(), allowed));
+  if (job.has_tokenizer() && job.tokenizer() != "bytes")
+    status.Update(check_one("tokenizer", job.tokenizer(), allowed));
   for (const std::string& glob : job.data().train()) status.Update(check_glob("data.train", glob, allowed));
   for (const std::string& glob : job.data().validation()) status.Update(check_glob("data.validation", glob, allowed));
   if (!status.ok()) return status;
@@ -84,7 +87,8 @@ absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder
   const fs::path checkpoints = fs::weakly_canonical(fs::path(own) / job.checkpoint().directory(), error);
   if (error || !lies_under(checkpoints, own)) {
     return absl::PermissionDeniedError(absl::StrCat("checkpoint.directory: ", job.checkpoint().directory(),
-                                                    " leaves the job's own folder ", own, "; a relative folder is accepted"));
+                                                    " leaves the job's own folder ", own,
+                                                    "; a relative folder is accepted"));
   }
   const std::string& resume = job.checkpoint().resume();
   if (!resume.empty() && resume != "auto" && resume != "never") {

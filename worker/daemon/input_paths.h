@@ -13,8 +13,9 @@ namespace galleon {
 // The folders as they are without symbolic links. NOT_FOUND names one that does not exist.
 absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots);
 
-// Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and that its
-// checkpoints do not leave that folder. PERMISSION_DENIED names the path and the roots.
-absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots);
+// Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and
+// that its checkpoints do not leave that folder. PERMISSION_DENIED names the path and the roots.
+absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder,
+                               const std::vector<std::string>& roots);
 
 }  // namespace galleon

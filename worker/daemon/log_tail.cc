@@ -65,7 +65,8 @@ LogTail::Chunk LogTail::next(size_t limit) {
   const uint64_t length = std::min<uint64_t>(limit, end - position_.file);
   chunk.data.resize(length);
   FileDescriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-  const ssize_t n = file.valid() ? ::pread(file.get(), chunk.data.data(), length, static_cast<off_t>(position_.file)) : 0;
+  const ssize_t n =
+      file.valid() ? ::pread(file.get(), chunk.data.data(), length, static_cast<off_t>(position_.file)) : 0;
   chunk.data.resize(n > 0 ? static_cast<size_t>(n) : 0);
   chunk.last = !drops && position_.file + chunk.data.size() >= size;
   return chunk;
@@ -81,7 +82,8 @@ void LogTail::acknowledge(const Chunk& sent, uint64_t stored) {
     drop_settled_ = false;
   } else if (stored > position_.shipped) {
     // More than was sent is what an earlier, unanswered call had brought.
-    const uint64_t end = position_.drop_to > position_.drop_from ? position_.drop_from : std::max(file_size(), position_.file);
+    const uint64_t end =
+        position_.drop_to > position_.drop_from ? position_.drop_from : std::max(file_size(), position_.file);
     position_.file += std::min(stored - position_.shipped, end - position_.file);
     position_.shipped = stored;
   } else if (stored < position_.shipped) {
@@ -90,7 +92,8 @@ void LogTail::acknowledge(const Chunk& sent, uint64_t stored) {
   }
   // In pages, so that few calls do it.
   constexpr uint64_t kBlock = 1 << 20;
-  if (before / kBlock != position_.file / kBlock) punch_hole(path_, before / kBlock * kBlock, position_.file / kBlock * kBlock);
+  if (before / kBlock != position_.file / kBlock)
+    punch_hole(path_, before / kBlock * kBlock, position_.file / kBlock * kBlock);
 }
 
 uint64_t LogTail::written() const {

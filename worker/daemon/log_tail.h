@@ -1,5 +1,5 @@
-// Ships one rank's log from its file, in order, each byte once. What is shipped leaves the disk; when the part that waits grows
-// beyond a bound its middle is dropped, with a line in its place.
+// Ships one rank's log from its file, in order, each byte once. What is shipped leaves the disk; when the part that
+// waits grows beyond a bound its middle is dropped, with a line in its place.
 #pragma once
 
 #include <cstdint>
@@ -26,12 +26,12 @@ class LogTail {
   struct Chunk {
     uint64_t offset = 0;  // as the scheduler counts
     std::string data;
-    bool last = false;    // nothing of the file lies behind it
+    bool last = false;  // nothing of the file lies behind it
   };
   // What to send next, at most `limit` bytes of the file; empty data when nothing waits. The same until acknowledged.
   Chunk next(size_t limit);
-  // `stored` is what the scheduler has. More or less than was sent (after lost answers, or with a scheduler restored from an older
-  // state) moves the position within what the file still holds.
+  // `stored` is what the scheduler has. More or less than was sent (after lost answers, or with a scheduler restored
+  // from an older state) moves the position within what the file still holds.
   void acknowledge(const Chunk& sent, uint64_t stored);
 
   // Bytes of the log so far, as the scheduler will count them.

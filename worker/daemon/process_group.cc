@@ -55,7 +55,8 @@ GroupUse process_group_use(pid_t group) {
     if (fields.size() < 22 || !absl::SimpleAtoi(fields[2], &owner) || owner != group) continue;
     if (fields[0] == "Z" || fields[0] == "X") continue;
     ++use.processes;
-    if (absl::SimpleAtoi(fields[21], &pages)) use.resident_bytes += pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    if (absl::SimpleAtoi(fields[21], &pages))
+      use.resident_bytes += pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   }
   return use;
 }
@@ -88,6 +89,8 @@ std::string processor_name() {
   return "CPU";
 }
 
-uint64_t out_of_memory_kills() { return number_after("/proc/vmstat", "oom_kill"); }
+uint64_t out_of_memory_kills() {
+  return number_after("/proc/vmstat", "oom_kill");
+}
 
 }  // namespace galleon

@@ -1,5 +1,5 @@
-// Blocking calls beside a loop that must never block: a lane runs them one after another on a thread of its own, and their
-// results come back through the loop's inbox.
+// Blocking calls beside a loop that must never block: a lane runs them one after another on a thread of its own, and
+// their results come back through the loop's inbox.
 #pragma once
 
 #include <condition_variable>

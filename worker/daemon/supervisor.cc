@@ -35,8 +35,8 @@ std::optional<std::pair<int64_t, uint64_t>> read_pair(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<ProcessId> start_supervisor(const std::string& executable, const std::string& folder, const std::string& log,
-                                           const std::vector<std::string>& command) {
+absl::StatusOr<ProcessId> start_supervisor(const std::string& executable, const std::string& folder,
+                                           const std::string& log, const std::vector<std::string>& command) {
   ProcessOptions options;
   options.command = {executable, "--supervise", folder, log, "--"};
   options.command.insert(options.command.end(), command.begin(), command.end());
@@ -82,7 +82,8 @@ int supervise(const std::string& folder, const std::string& log, const std::vect
       exit.code = WEXITSTATUS(status);
     }
   }
-  written = write_file_atomically(absl::StrCat(folder, "/", kExitFile), absl::StrCat(exit.code, " ", exit.signal, "\n"));
+  written =
+      write_file_atomically(absl::StrCat(folder, "/", kExitFile), absl::StrCat(exit.code, " ", exit.signal, "\n"));
   if (!written.ok()) log_error(written.message());
   // Children that the trainer left behind end with us.
   ::kill(0, SIGKILL);

@@ -1,5 +1,5 @@
-// The tiny process between daemon and trainer: leader of the rank's process group and parent of the trainer, so that the exit
-// status survives a restart of the daemon.
+// The tiny process between daemon and trainer: leader of the rank's process group and parent of the trainer, so that
+// the exit status survives a restart of the daemon.
 #pragma once
 
 #include <optional>
@@ -17,11 +17,11 @@ inline constexpr char kSupervisorPid[] = "supervisor.pid";
 inline constexpr char kExitFile[] = "exit";
 
 // Starts this executable as the supervisor of `command`, whose output is appended to `log`.
-absl::StatusOr<ProcessId> start_supervisor(const std::string& executable, const std::string& folder, const std::string& log,
-                                           const std::vector<std::string>& command);
+absl::StatusOr<ProcessId> start_supervisor(const std::string& executable, const std::string& folder,
+                                           const std::string& log, const std::vector<std::string>& command);
 
-// The body of the supervisor: takes the folder's lock (a second supervisor of one rank ends at once), starts the command in its
-// own group, waits, writes the exit file and ends the whole group, itself included.
+// The body of the supervisor: takes the folder's lock (a second supervisor of one rank ends at once), starts the
+// command in its own group, waits, writes the exit file and ends the whole group, itself included.
 int supervise(const std::string& folder, const std::string& log, const std::vector<std::string>& command);
 
 // What the supervisor wrote when it began; nullopt: it never came so far.

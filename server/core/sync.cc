@@ -127,6 +127,11 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
   return absl::OkStatus();
 }
 
+int64_t Scheduler::granted_wait_ms(const v1::SyncWorkerRequest& request) const {
+  const int64_t longest = std::min(kLongestWaitMs, options_.lease_ms / 3);
+  return static_cast<int64_t>(std::min(request.wait_milliseconds(), static_cast<uint64_t>(longest)));
+}
+
 absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
   const v1::Worker* worker = state_.worker(request.worker_id());
   if (worker == nullptr || worker->state() == v1::Worker::GONE) {
@@ -137,8 +142,7 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
     return absl::AbortedError(absl::StrCat("another daemon has taken the name ", request.worker_id()));
   }
   WorkerLive& speaker = fleet_.workers[request.worker_id()];
-  const int64_t wait = std::min<int64_t>(
-      static_cast<int64_t>(std::min<uint64_t>(request.wait_milliseconds(), kLongestWaitMs)), kLongestWaitMs);
+  const int64_t wait = granted_wait_ms(request);
   speaker.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
   speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + wait + options_.sync_ms);
   speaker.last_seen_wall_ms = now.wall_ms;

@@ -43,6 +43,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       response->set_lease_milliseconds(static_cast<uint64_t>(turn.scheduler.options().lease_ms));
       response->set_sync_milliseconds(static_cast<uint64_t>(turn.scheduler.options().sync_ms));
       response->set_jobs_folder(context_.jobs_folder);
+      response->set_session(turn.scheduler.session(request->worker().worker_id()));
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
@@ -51,7 +52,9 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* SyncWorker(grpc::CallbackServerContext* context, const v1::SyncWorkerRequest* request,
                                        v1::SyncWorkerResponse* response) override {
     const Unary call(context, context_.metrics, "SyncWorker");
-    post(call, [this, call, request, response](Turn& turn) {
+    post(call, [this, call, context, request, response](Turn& turn) {
+      // What a daemon that has gone away said last is not news any more.
+      if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
       const absl::Status status = turn.scheduler.sync(turn.now, *request);
       if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "NOT_REGISTERED" : "NAME_TAKEN");
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {

@@ -77,6 +77,8 @@ class Scheduler {
   int64_t granted_wait_ms(const v1::SyncWorkerRequest& request) const;
   // The answer to a sync, once its events are durable. `sequence` is that of the request.
   v1::SyncWorkerResponse assignments(Now now, const std::string& worker_id, uint64_t sequence);
+  // The number of a worker's registration, for its answer.
+  uint64_t session(const std::string& worker_id) const;
   // Changes whenever assignments() would say something new.
   uint64_t assignments_revision(const std::string& worker_id) const;
   absl::Status publish_checkpoint(Now now, const v1::PublishCheckpointRequest& request);

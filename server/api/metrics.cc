@@ -97,6 +97,10 @@ void Metrics::decided(absl::Duration pass) {
 }
 
 void Metrics::gauges(const Scheduler& scheduler) {
+  for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
+    const std::string name = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state));
+    series_->jobs.Add({{"queue", "default"}, {"state", lower(name)}});
+  }
   for (const auto& [key, count] : scheduler.state().counts()) {
     const std::string state = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(key.second));
     series_->jobs.Add({{"queue", key.first.empty() ? "default" : key.first}, {"state", lower(state)}})

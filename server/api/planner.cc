@@ -60,13 +60,19 @@ Planner::Planner(std::string program, std::string folder, absl::Duration timeout
 }
 
 Planner::~Planner() {
+  shut_down();
+}
+
+void Planner::shut_down() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
   }
   arrived_.notify_all();
   for (std::thread& thread : threads_) thread.join();
-  for (Request& request : queue_) request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
+  threads_.clear();
+  for (Request& request : std::exchange(queue_, {}))
+    request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
 }
 
 void Planner::plan(const v1::Job& job, Done done) {

@@ -23,8 +23,9 @@ class Planner {
  public:
   // `program`: galleon-trainer. `folder`: for short-lived files; made if missing.
   Planner(std::string program, std::string folder, absl::Duration timeout = absl::Seconds(60));
-  // Kills what still runs.
   ~Planner();
+  // Kills what still runs and refuses the rest.
+  void shut_down();
 
   // Calls `done` on another thread, or at once when the plan is known. INVALID_ARGUMENT: the planner refused the job,
   // in its own words. FAILED_PRECONDITION: the planner cannot be run. DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,

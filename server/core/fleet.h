@@ -22,6 +22,7 @@ struct WorkerLive {
   int64_t lease_end_ms = 0;  // monotonic
   int64_t expected_ms = 0;   // monotonic: the next sync is due
   int64_t last_seen_wall_ms = 0;
+  uint64_t session = 0;        // of the last registration; 0: not known since the scheduler started
   uint64_t last_sequence = 0;  // of the newest sync
   uint64_t revision = 0;       // of the assignments; a waiting sync is answered when it changes
   bool synced = false;         // it has said what it holds since it registered, or since the scheduler started

@@ -72,8 +72,13 @@ class Scheduler {
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);
   absl::Status sync(Now now, const v1::SyncWorkerRequest& request);
+  // How long the answer to a sync may be held back: what the daemon asks, but never so long that its lease is in
+  // danger.
+  int64_t granted_wait_ms(const v1::SyncWorkerRequest& request) const;
   // The answer to a sync, once its events are durable. `sequence` is that of the request.
   v1::SyncWorkerResponse assignments(Now now, const std::string& worker_id, uint64_t sequence);
+  // The number of a worker's registration, for its answer.
+  uint64_t session(const std::string& worker_id) const;
   // Changes whenever assignments() would say something new.
   uint64_t assignments_revision(const std::string& worker_id) const;
   absl::Status publish_checkpoint(Now now, const v1::PublishCheckpointRequest& request);

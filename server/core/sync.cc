@@ -112,6 +112,7 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
   live.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
   live.expected_ms = now.mono_ms + options_.sync_ms;
   live.last_seen_wall_ms = now.wall_ms;
+  live.session = ++last_revision_;
   live.last_sequence = 0;
   live.revision = ++last_revision_;
   live.synced = false;
@@ -127,6 +128,11 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
   return absl::OkStatus();
 }
 
+int64_t Scheduler::granted_wait_ms(const v1::SyncWorkerRequest& request) const {
+  const int64_t longest = std::min(kLongestWaitMs, options_.lease_ms / 3);
+  return static_cast<int64_t>(std::min(request.wait_milliseconds(), static_cast<uint64_t>(longest)));
+}
+
 absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
   const v1::Worker* worker = state_.worker(request.worker_id());
   if (worker == nullptr || worker->state() == v1::Worker::GONE) {
@@ -137,8 +143,12 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
     return absl::AbortedError(absl::StrCat("another daemon has taken the name ", request.worker_id()));
   }
   WorkerLive& speaker = fleet_.workers[request.worker_id()];
-  const int64_t wait = std::min<int64_t>(
-      static_cast<int64_t>(std::min<uint64_t>(request.wait_milliseconds(), kLongestWaitMs)), kLongestWaitMs);
+  if (request.session() != 0 && speaker.session != 0 && request.session() != speaker.session) {
+    return absl::NotFoundError(
+        absl::StrCat("worker ", request.worker_id(), " was registered anew since; register again"));
+  }
+  if (speaker.session == 0) speaker.session = request.session();
+  const int64_t wait = granted_wait_ms(request);
   speaker.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
   speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + wait + options_.sync_ms);
   speaker.last_seen_wall_ms = now.wall_ms;
@@ -191,7 +201,7 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
     advance(now, job);
     settle(now, job);
   }
-  if (request.leaving() && !speaker.leaving) dirty_ = true;
+  dirty_ |= request.leaving() != speaker.leaving;
   speaker.leaving = request.leaving();
   if (request.leaving()) {
     for (const auto& [slot, use] : leased) {
@@ -257,6 +267,11 @@ void Scheduler::advance(Now now, const v1::JobState& job) {
     const v1::RankReport& first = known.ranks[0].report;
     if (first.has_progress() || first.stage().name() == "train") move(now, job, v1::JobRecord::RUNNING);
   }
+}
+
+uint64_t Scheduler::session(const std::string& worker_id) const {
+  const auto it = fleet_.workers.find(worker_id);
+  return it == fleet_.workers.end() ? 0 : it->second.session;
 }
 
 uint64_t Scheduler::assignments_revision(const std::string& worker_id) const {

@@ -1,0 +1,285 @@
+// What users call: create, get, list, cancel, watch, attempts, logs.
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+#include "galleon/v1/jobs.grpc.pb.h"
+#include "server/api/services.h"
+#include "server/api/unary.h"
+#include "server/api/watches.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr size_t kLargestJob = 256 << 10;
+constexpr size_t kLongestRequestId = 128;
+constexpr uint32_t kDefaultPage = 100;
+constexpr uint32_t kLargestPage = 1000;
+constexpr size_t kLargestPageBytes = 3 << 20;  // below the 4 MiB that a client accepts
+
+absl::Status check_job(const v1::Job& job) {
+  const std::string& name = job.name();
+  const bool named = !name.empty() && name.size() <= 48 && absl::ascii_isalnum(name.front()) &&
+                     std::all_of(name.begin(), name.end(),
+                                 [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; });
+  if (!named) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "job.name: \"", name, "\" is not a name; use 1 to 48 lower-case letters, digits and '-', the first not '-'"));
+  }
+  if (!job.has_shape()) {
+    return absl::InvalidArgumentError(
+        "job.shape: must be given; submit with `galleon submit`, which resolves the model's shape");
+  }
+  if (job.parallel().has_ranks() && (job.parallel().ranks() < 1 || job.parallel().ranks() > 1024)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_size(const v1::CreateJobRequest& request) {
+  if (const size_t size = request.ByteSizeLong(); size > kLargestJob) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("job: is of ", size, " bytes, at most ", kLargestJob, " are accepted"));
+  }
+  if (request.request_id().size() > kLongestRequestId) {
+    return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status no_job(absl::string_view name) {
+  return absl::NotFoundError(absl::StrCat("there is no job jobs/", job_id_of(name)));
+}
+
+// The first number whose folder is not taken by files of jobs that this journal does not know.
+uint64_t free_number(const Scheduler& scheduler, const v1::Job& job, const std::string& jobs_folder) {
+  uint64_t number = scheduler.next_number();
+  std::error_code error;
+  while (true) {
+    const std::string folder = absl::StrCat(jobs_folder, "/", Scheduler::job_id(job, number));
+    if (!std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error)) return number;
+    ++number;
+  }
+}
+
+class JobService final : public v1::JobService::CallbackService, public StoppableService {
+ public:
+  explicit JobService(const ServiceContext& context) : context_(context), logs_(context.logs) {
+    context_.loop->add_round_observer([this](Scheduler& scheduler, Now now) {
+      watches_.feed(scheduler, now);
+      logs_.feed(scheduler, now);
+    });
+  }
+
+  grpc::Service* service() override { return this; }
+
+  void shut_down() override {
+    (void)context_.loop->post([this](Turn&) {
+      watches_.shut_down();
+      logs_.shut_down();
+    });
+  }
+
+  grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext* context, const v1::CreateJobRequest* request,
+                                      v1::JobRecord* response) override {
+    const Unary call(context, context_.metrics, "CreateJob");
+    absl::Status status = check_size(*request);
+    if (status.ok()) status = check_job(request->job());
+    if (status.ok() && context_.validate_job) status = context_.validate_job(request->job());
+    if (!status.ok()) {
+      call.finish(status);
+      return call.reactor();
+    }
+    // A repeated request is answered without planning again; an impossible one without planning at all.
+    post(call, [this, call, request, response](Turn& turn) {
+      const absl::StatusOr<const v1::JobState*> known =
+          turn.scheduler.find_request(request->job(), request->request_id());
+      if (!known.ok()) return call.finish(known.status(), "REQUEST_ID_REUSED");
+      if (*known != nullptr) return answer(turn, call, **known, response);
+      if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
+        return call.finish(refused);
+      context_.planner->plan(request->job(), [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
+        if (!plan.ok()) return call.finish(plan.status(), "PLAN_FAILED");
+        post(call, [this, call, request, response, plan = *std::move(plan)](Turn& again) {
+          create(again, call, *request, plan, response);
+        });
+      });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
+                                   v1::JobRecord* response) override {
+    const Unary call(context, context_.metrics, "GetJob");
+    post(call, [call, request, response](Turn& turn) {
+      const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->name()));
+      if (job == nullptr) return call.finish(no_job(request->name()), "JOB_NOT_FOUND");
+      answer(turn, call, *job, response);
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
+                                     v1::ListJobsResponse* response) override {
+    const Unary call(context, context_.metrics, "ListJobs");
+    post(call, [call, request, response](Turn& turn) {
+      const absl::Status status = list(turn, *request, *response);
+      turn.after_commit.push_back([call, status] { call.finish(status); });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
+                                      v1::JobRecord* response) override {
+    const Unary call(context, context_.metrics, "CancelJob");
+    post(call, [call, request, response](Turn& turn) {
+      const std::string id = job_id_of(request->name());
+      const absl::Status status = turn.scheduler.cancel(turn.now, id, request->etag(), request->reason());
+      if (!status.ok()) {
+        const char* reason = absl::IsNotFound(status)  ? "JOB_NOT_FOUND"
+                             : absl::IsAborted(status) ? "ETAG_MISMATCH"
+                                                       : "JOB_HAS_ENDED";
+        return call.finish(status, reason);
+      }
+      answer(turn, call, *turn.scheduler.state().job(id), response);
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* ListAttempts(grpc::CallbackServerContext* context, const v1::ListAttemptsRequest* request,
+                                         v1::ListAttemptsResponse* response) override {
+    const Unary call(context, context_.metrics, "ListAttempts");
+    post(call, [call, request, response](Turn& turn) {
+      const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->parent()));
+      if (job == nullptr) return call.finish(no_job(request->parent()), "JOB_NOT_FOUND");
+      for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext*,
+                                                           const v1::WatchJobRequest* request) override {
+    auto* stream = new Watches::WatchStream(context_.metrics, "WatchJob");
+    const std::string id = job_id_of(request->name());
+    const absl::Status posted = context_.loop->post([this, stream, id](Turn& turn) {
+      if (turn.scheduler.state().job(id) == nullptr) return stream->finish(no_job(id), "JOB_NOT_FOUND");
+      if (!watches_.add(stream, id)) stream->finish(too_many());
+    });
+    if (!posted.ok()) stream->finish(posted);
+    return stream;
+  }
+
+  grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(grpc::CallbackServerContext*,
+                                                           const v1::ReadLogsRequest* request) override {
+    auto* stream = new LogStreams::LogStream(context_.metrics, "ReadLogs");
+    const absl::Status posted = context_.loop->post([this, stream, wanted = *request](Turn& turn) {
+      const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
+      if (job == nullptr) return stream->finish(no_job(wanted.name()), "JOB_NOT_FOUND");
+      if (wanted.attempt() > job->record().attempts()) {
+        return stream->finish(absl::NotFoundError(absl::StrCat(
+            job->record().name(), " has had ", job->record().attempts(), " attempts, not ", wanted.attempt())));
+      }
+      const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
+      if (wanted.rank() >= ranks) {
+        return stream->finish(absl::NotFoundError(
+            absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
+      }
+      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many());
+    });
+    if (!posted.ok()) stream->finish(posted);
+    return stream;
+  }
+
+ private:
+  static absl::Status too_many() {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(kMostStreams, " streams of this kind are open; close some, or try again later"));
+  }
+
+  void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
+  }
+
+  static void answer(Turn& turn, const Unary& call, const v1::JobState& job, v1::JobRecord* response) {
+    // Filled in after the commit, when the pass of the same round has given a queued job its position.
+    turn.after_commit.push_back([call, response, &scheduler = turn.scheduler, &job, now = turn.now] {
+      *response = scheduler.describe(job, now);
+      call.finish(absl::OkStatus());
+    });
+  }
+
+  void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
+              v1::JobRecord* response) {
+    Scheduler& scheduler = turn.scheduler;
+    const absl::StatusOr<const v1::JobState*> known = scheduler.find_request(request.job(), request.request_id());
+    if (!known.ok()) return call.finish(known.status(), "REQUEST_ID_REUSED");
+    if (*known != nullptr) return answer(turn, call, **known, response);
+    if (request.validate_only()) {
+      if (absl::Status status = scheduler.check_scheduling(request.job()); !status.ok()) return call.finish(status);
+      *response->mutable_job() = request.job();
+      *response->mutable_plan() = plan;
+      response->set_message(scheduler.forecast(request.job(), plan, turn.now));
+      return call.finish(absl::OkStatus());
+    }
+    Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0};
+    submission.number = free_number(scheduler, request.job(), context_.jobs_folder);
+    const std::string folder =
+        absl::StrCat(context_.jobs_folder, "/", Scheduler::job_id(request.job(), submission.number));
+    if (absl::Status status = make_folders(folder); !status.ok()) return call.finish(status, "JOB_FOLDER");
+    absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
+    if (!id.ok()) return call.finish(id.status());
+    answer(turn, call, *scheduler.state().job(*id), response);
+  }
+
+  // Newest first; the token is the number of the last job of the page before.
+  static absl::Status list(Turn& turn, const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
+    if (request.page_size() > kLargestPage) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("page_size: ", request.page_size(), " is more than ", kLargestPage));
+    }
+    uint64_t below = UINT64_MAX;
+    if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("page_token: \"", request.page_token(), "\" is not one that ListJobs gave"));
+    }
+    const int page = static_cast<int>(request.page_size() == 0 ? kDefaultPage : request.page_size());
+    const auto& jobs = turn.scheduler.state().jobs();
+    size_t bytes = 0;
+    uint64_t last = 0;
+    for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
+      const v1::JobRecord& record = it->second->record();
+      if (!request.queue().empty() && record.job().scheduling().queue() != request.queue()) continue;
+      if (request.states_size() > 0 &&
+          std::find(request.states().begin(), request.states().end(), record.state()) == request.states().end()) {
+        continue;
+      }
+      if (response.jobs_size() == page || bytes > kLargestPageBytes) {
+        response.set_next_page_token(absl::StrCat(last));
+        break;
+      }
+      v1::JobRecord& added = *response.add_jobs();
+      added = turn.scheduler.describe(*it->second, turn.now);
+      bytes += added.ByteSizeLong();
+      last = it->first;
+    }
+    return absl::OkStatus();
+  }
+
+  const ServiceContext context_;
+  Watches watches_;
+  LogStreams logs_;
+};
+
+}  // namespace
+
+std::unique_ptr<StoppableService> make_job_service(const ServiceContext& context) {
+  return std::make_unique<JobService>(context);
+}
+
+}  // namespace galleon::server

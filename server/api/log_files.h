@@ -1,0 +1,36 @@
+// Trainers' logs as files, one for each rank of an attempt, written by offset: FOLDER/JOB/ATTEMPT/RANK.log.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace galleon::server {
+
+class LogFiles {
+ public:
+  explicit LogFiles(std::string folder) : folder_(std::move(folder)) {}
+
+  struct Key {
+    std::string job_id;
+    uint32_t attempt = 0;
+    uint32_t rank = 0;
+  };
+
+  // Adds what of `data` (which begins at `offset`) is new, flushes it to the disk and returns how many bytes there are.
+  // A gap adds nothing. `complete`: if all of it is there, no more will come.
+  absl::StatusOr<uint64_t> append(const Key& key, uint64_t offset, absl::string_view data, bool complete) const;
+  // Up to `limit` bytes from `offset`; empty at the end, or if nothing has been written.
+  absl::StatusOr<std::string> read(const Key& key, uint64_t offset, size_t limit) const;
+  uint64_t size(const Key& key) const;
+  bool complete(const Key& key) const;
+
+ private:
+  std::string path(const Key& key, absl::string_view suffix) const;
+  const std::string folder_;
+};
+
+}  // namespace galleon::server

@@ -1,0 +1,93 @@
+// galleon-scheduler: command line, signals, exit codes.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/log.h"
+#include "common/base/process.h"
+#include "common/net/listen_address.h"
+#include "server/api/server.h"
+
+namespace {
+
+constexpr char kFooter[] =
+    "Example:\n"
+    "  galleon-scheduler --data /var/lib/galleon --listen 127.0.0.1:7070 --metrics 127.0.0.1:7071 --ready-file "
+    "/run/galleon.json\n\n"
+    "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
+    "found again\n"
+    "at the next start. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the journal cannot be "
+    "written.";
+
+std::string check_duration(const std::string& text) {
+  absl::Duration parsed;
+  if (!absl::ParseDuration(text, &parsed) || parsed < absl::Seconds(1) || parsed > absl::Hours(24)) {
+    return absl::StrCat("\"", text, "\" is not a duration between 1s and 24h, such as 45s");
+  }
+  return "";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  galleon::server::ServerOptions options;
+  options.scheduler.version = GALLEON_VERSION;
+  options.planner = galleon::executable_folder() + "/galleon-trainer";
+  std::string lease = "45s";
+  std::string ready_file;
+  CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",
+               "galleon-scheduler"};
+  app.set_version_flag("--version", GALLEON_VERSION);
+  app.footer(kFooter);
+  app.add_option("--data", options.data, "folder of the journal and the logs; made if missing")->required();
+  app.add_option("--listen", options.listen, "address of the gRPC services, port 0 for any free one")->required();
+  app.add_option("--metrics", options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one")
+      ->required();
+  app.add_option("--ready-file", ready_file, "JSON with pid, listen and metrics, written when it serves");
+  app.add_option("--jobs", options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
+  app.add_option("--lease", lease, "how long a silent worker keeps its jobs")
+      ->check(check_duration)
+      ->capture_default_str();
+  app.add_option("--planner", options.planner, "the galleon-trainer that plans memory")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  galleon::init_logging("galleon-scheduler");
+  absl::Duration lease_duration;
+  absl::ParseDuration(lease, &lease_duration);
+  options.scheduler.lease_ms = absl::ToInt64Milliseconds(lease_duration);
+
+  // Blocked before any thread starts, so that all of them leave these signals to sigwait below.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+
+  std::error_code ignored;
+  if (!ready_file.empty()) std::filesystem::remove(ready_file, ignored);
+  absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(std::move(options));
+  if (!server.ok()) {
+    galleon::log_error(std::string(server.status().message()));
+    return 1;
+  }
+  galleon::log_info("serves on ", (*server)->address(), ", metrics on ", (*server)->metrics_address());
+  if (!ready_file.empty()) {
+    const absl::Status written =
+        galleon::write_ready_file(ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address()});
+    if (!written.ok()) {
+      galleon::log_error("--ready-file: ", std::string(written.message()));
+      return 1;
+    }
+  }
+  int signal = 0;
+  sigwait(&signals, &signal);
+  galleon::log_info(signal == SIGTERM ? "SIGTERM" : "SIGINT", ": shuts down");
+  server->reset();
+  if (!ready_file.empty()) std::filesystem::remove(ready_file, ignored);
+  galleon::log_info("is down");
+  return 0;
+}

@@ -1,0 +1,143 @@
+#include "server/api/server.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+#include "common/net/http_endpoint.h"
+#include "common/net/listen_address.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "prometheus/collectable.h"
+#include "server/api/log_files.h"
+#include "server/api/loop.h"
+#include "server/api/metrics.h"
+#include "server/api/planner.h"
+#include "server/api/services.h"
+#include "server/store/sqlite_journal.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr int kLargestMessage = 4 << 20;
+constexpr int kExitJournal = 4;
+
+std::unique_ptr<grpc::Server> serve(const ListenAddress& address, const std::vector<StoppableService*>& services,
+                                    int* port) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(to_string(address), grpc::InsecureServerCredentials(), port);
+  // Two schedulers on one port would each get half of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1'000);
+  builder.SetMaxReceiveMessageSize(kLargestMessage);
+  builder.SetMaxSendMessageSize(kLargestMessage);
+  for (StoppableService* service : services) builder.RegisterService(service->service());
+  return builder.BuildAndStart();
+}
+
+}  // namespace
+
+struct Server::Parts {
+  // The threads end before what they use.
+  ~Parts() {
+    if (planner != nullptr) planner->shut_down();
+    if (loop != nullptr) loop->stop();
+  }
+
+  SystemClock system_clock;
+  std::unique_ptr<SqliteJournal> journal;
+  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<LogFiles> logs;
+  std::unique_ptr<Loop> loop;
+  std::unique_ptr<Planner> planner;
+  std::unique_ptr<StoppableService> jobs;
+  std::unique_ptr<StoppableService> workers;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<HttpEndpoint> endpoint;
+  std::atomic<bool> serving{false};
+  std::string address;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
+  absl::StatusOr<ListenAddress> listen = parse_listen_address(options.listen);
+  if (!listen.ok()) return listen.status();
+  if (absl::Status status = require_loopback(*listen, "--listen"); !status.ok()) return status;
+  auto parts = std::make_unique<Parts>();
+  const std::string data = std::filesystem::absolute(options.data).lexically_normal().string();
+  const std::string jobs =
+      options.jobs.empty() ? data + "/jobs" : std::filesystem::absolute(options.jobs).lexically_normal().string();
+  absl::StatusOr<std::unique_ptr<SqliteJournal>> journal = SqliteJournal::open(data);
+  if (!journal.ok()) return journal.status();
+  parts->journal = *std::move(journal);
+  if (absl::Status status = make_folders(jobs); !status.ok()) return status;
+
+  parts->metrics = std::make_unique<Metrics>(options.scheduler.version);
+  parts->logs = std::make_unique<LogFiles>(data + "/logs");
+  Loop::Options loop;
+  loop.scheduler = options.scheduler;
+  loop.clock = options.clock == nullptr ? &parts->system_clock : options.clock;
+  loop.journal = parts->journal.get();
+  loop.metrics = parts->metrics.get();
+  loop.on_fatal = options.on_fatal ? options.on_fatal : [](const absl::Status&) { ::_exit(kExitJournal); };
+  parts->loop = std::make_unique<Loop>(std::move(loop));
+  if (absl::Status status = parts->loop->recover(); !status.ok()) return status;
+  parts->planner = std::make_unique<Planner>(options.planner, data + "/planner");
+
+  const ServiceContext context{parts->loop.get(),   parts->planner.get(), parts->logs.get(), parts->metrics.get(), jobs,
+                               options.validate_job};
+  parts->jobs = make_job_service(context);
+  parts->workers = make_worker_service(context);
+  HttpEndpointOptions http;
+  http.listen = options.metrics;
+  http.metrics = parts->metrics->collectable();
+  http.ready = [serving = &parts->serving] {
+    return *serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve");
+  };
+  absl::StatusOr<std::unique_ptr<HttpEndpoint>> endpoint = HttpEndpoint::start(std::move(http));
+  if (!endpoint.ok()) return endpoint.status();
+  parts->endpoint = *std::move(endpoint);
+  parts->loop->start();
+  int port = 0;
+  parts->server = serve(*listen, {parts->jobs.get(), parts->workers.get()}, &port);
+  if (parts->server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.listen, "; it is taken, or not an address of this machine"));
+  }
+  listen->port = static_cast<uint16_t>(port);
+  parts->address = to_string(*listen);
+  parts->serving = true;
+  return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Server::~Server() {
+  parts_->serving = false;
+  parts_->server->GetHealthCheckService()->SetServingStatus(false);
+  parts_->planner->shut_down();
+  parts_->jobs->shut_down();
+  parts_->workers->shut_down();
+  parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  parts_->server->Wait();
+}
+
+const std::string& Server::address() const {
+  return parts_->address;
+}
+const std::string& Server::metrics_address() const {
+  return parts_->endpoint->address();
+}
+
+}  // namespace galleon::server

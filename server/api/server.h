@@ -1,0 +1,45 @@
+// The scheduler as a whole: journal, loop, services, endpoints. In a process of its own or inside a test.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/base/clock.h"
+#include "galleon/v1/job.pb.h"
+#include "server/core/scheduler.h"
+
+namespace galleon::server {
+
+struct ServerOptions {
+  std::string data;     // journal, lock, logs
+  std::string listen;   // "HOST:PORT", loopback
+  std::string metrics;  // "HOST:PORT", loopback
+  std::string jobs;     // jobs' own folders; empty: DATA/jobs
+  std::string planner;  // galleon-trainer
+  SchedulerOptions scheduler;
+  const Clock* clock = nullptr;
+  // Further checks of a submitted job; see ServiceContext.
+  std::function<absl::Status(const v1::Job&)> validate_job;
+  // A commit has failed. The default ends the process with code 4.
+  std::function<void(const absl::Status&)> on_fatal;
+};
+
+class Server {
+ public:
+  // Serves when it returns. Errors: those of the journal, of the addresses, of the folders.
+  static absl::StatusOr<std::unique_ptr<Server>> start(ServerOptions options);
+  // Not serving → open calls end with UNAVAILABLE → everything decided is durable → closed.
+  ~Server();
+
+  const std::string& address() const;
+  const std::string& metrics_address() const;
+
+ private:
+  struct Parts;
+  explicit Server(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace galleon::server

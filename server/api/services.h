@@ -1,0 +1,41 @@
+// The gRPC services over one loop. Calls are answered on the loop's thread, streams are fed after each of its rounds.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "galleon/v1/job.pb.h"
+#include "grpcpp/impl/codegen/service_type.h"
+#include "server/api/log_files.h"
+#include "server/api/loop.h"
+#include "server/api/metrics.h"
+#include "server/api/planner.h"
+
+namespace galleon::server {
+
+// What the services work with; all of it outlives them.
+struct ServiceContext {
+  Loop* loop = nullptr;
+  Planner* planner = nullptr;
+  LogFiles* logs = nullptr;
+  Metrics* metrics = nullptr;
+  std::string jobs_folder;  // absolute
+  // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.
+  std::function<absl::Status(const v1::Job&)> validate_job;
+};
+
+// A service that can be told to end its open calls with UNAVAILABLE and to refuse new ones.
+class StoppableService {
+ public:
+  virtual ~StoppableService() = default;
+  virtual grpc::Service* service() = 0;
+  virtual void shut_down() = 0;
+};
+
+// Both add observers to the loop: make them before it starts.
+std::unique_ptr<StoppableService> make_job_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_worker_service(const ServiceContext& context);
+
+}  // namespace galleon::server

@@ -1,0 +1,126 @@
+#include "server/api/watches.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/core/transitions.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr int64_t kWatchIntervalMs = 200;
+constexpr int64_t kLogPollMs = 100;
+constexpr size_t kLogPiece = 256 << 10;
+// How long the end of a log is waited for after its attempt has ended, for daemons that never say that it is complete.
+constexpr int64_t kLogTailMs = 5'000;
+
+absl::Status shutting_down() {
+  return absl::UnavailableError("the scheduler shuts down; call again soon");
+}
+
+}  // namespace
+
+bool Watches::add(WatchStream* stream, std::string job_id) {
+  if (watches_.size() >= kMostStreams) return false;
+  watches_.push_back({stream, std::move(job_id), {}, 0, false});
+  return true;
+}
+
+void Watches::feed(const Scheduler& scheduler, Now now) {
+  watches_.remove_if([&](Watch& watch) { return feed_one(watch, scheduler, now); });
+}
+
+bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
+  if (watch.stream->writing()) return false;
+  if (watch.stream->cancelled()) {
+    watch.stream->finish(absl::CancelledError("the caller went away"));
+    return true;
+  }
+  if (watch.ended) {
+    watch.stream->finish(absl::OkStatus());
+    return true;
+  }
+  if (stopping_) {
+    watch.stream->finish(shutting_down());
+    return true;
+  }
+  if (now.mono_ms < watch.next_ms) return false;
+  watch.next_ms = now.mono_ms + kWatchIntervalMs;
+  v1::WatchJobResponse response;
+  *response.mutable_job() = scheduler.describe(*scheduler.state().job(watch.job_id), now);
+  std::string bytes = response.SerializeAsString();
+  if (bytes == watch.last) return false;
+  watch.last = std::move(bytes);
+  watch.ended = is_terminal(response.job().state());
+  watch.stream->write(std::move(response));
+  return false;
+}
+
+bool LogStreams::add(LogStream* stream, const v1::JobState& job, const v1::ReadLogsRequest& request) {
+  if (readers_.size() >= kMostStreams) return false;
+  Reader reader{stream, {}, request.attempt() == 0, request.follow(), request.offset(), 0, -1};
+  reader.key.job_id = job.record().job_id();
+  reader.key.attempt = request.attempt() != 0 ? request.attempt() : job.record().attempts();
+  reader.key.rank = request.rank();
+  readers_.push_back(std::move(reader));
+  return true;
+}
+
+void LogStreams::feed(const Scheduler& scheduler, Now now) {
+  readers_.remove_if([&](Reader& reader) { return feed_one(reader, scheduler, now); });
+}
+
+bool LogStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now) {
+  if (reader.stream->writing()) return false;
+  const auto finish = [&reader](const absl::Status& status) {
+    reader.stream->finish(status);
+    return true;
+  };
+  if (reader.stream->cancelled()) return finish(absl::CancelledError("the caller went away"));
+  if (stopping_) return finish(shutting_down());
+  if (now.mono_ms < reader.next_ms) return false;
+  const v1::JobState& job = *scheduler.state().job(reader.key.job_id);
+  const bool job_over = is_terminal(job.record().state());
+  if (reader.key.attempt == 0) {
+    if (job.record().attempts() == 0) {
+      if (job_over || !reader.follow) return finish(absl::OkStatus());
+      reader.next_ms = now.mono_ms + kLogPollMs;
+      return false;
+    }
+    reader.key.attempt = 1;
+  }
+  absl::StatusOr<std::string> piece = files_->read(reader.key, reader.offset, kLogPiece);
+  if (!piece.ok()) return finish(piece.status());
+  if (!piece->empty()) {
+    v1::ReadLogsResponse response;
+    response.set_attempt(reader.key.attempt);
+    response.set_offset(reader.offset);
+    reader.offset += piece->size();
+    response.set_data(std::move(*piece));
+    reader.stream->write(std::move(response));
+    return false;
+  }
+  const v1::AttemptState& attempt = job.attempts(static_cast<int>(reader.key.attempt) - 1);
+  const bool over = attempt.attempt().outcome() != v1::Attempt::RUNNING;
+  if (over && reader.ended_ms < 0) reader.ended_ms = now.mono_ms;
+  const bool complete = over && (files_->complete(reader.key) || now.mono_ms - reader.ended_ms > kLogTailMs);
+  if ((complete || !reader.follow) && over) {
+    if (const uint64_t size = files_->size(reader.key); reader.offset > size) {
+      return finish(
+          absl::OutOfRangeError(absl::StrCat("offset ", reader.offset, " is beyond the end of the log at ", size)));
+    }
+  }
+  if (!reader.follow) return finish(absl::OkStatus());
+  if (complete) {
+    if (reader.newest && job.record().attempts() > reader.key.attempt) {
+      ++reader.key.attempt;
+      reader.offset = 0;
+      reader.ended_ms = -1;
+      return false;
+    }
+    if (!reader.newest || job_over) return finish(absl::OkStatus());
+  }
+  reader.next_ms = now.mono_ms + kLogPollMs;
+  return false;
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,186 @@
+// What daemons call, and the list of workers for users.
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "galleon/v1/workers.grpc.pb.h"
+#include "server/api/services.h"
+#include "server/api/task_thread.h"
+#include "server/api/unary.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr size_t kLargestLogPiece = 1 << 20;
+constexpr uint32_t kDefaultPage = 100;
+constexpr uint32_t kLargestPage = 1000;
+
+class WorkerService final : public v1::WorkerService::CallbackService, public StoppableService {
+ public:
+  explicit WorkerService(const ServiceContext& context) : context_(context) {
+    context_.loop->add_round_observer([this](Scheduler& scheduler, Now now) { answer_waiting(scheduler, now); });
+  }
+
+  grpc::Service* service() override { return this; }
+
+  void shut_down() override {
+    (void)context_.loop->post([this](Turn&) { stopping_ = true; });
+  }
+
+  grpc::ServerUnaryReactor* RegisterWorker(grpc::CallbackServerContext* context,
+                                           const v1::RegisterWorkerRequest* request,
+                                           v1::RegisterWorkerResponse* response) override {
+    const Unary call(context, context_.metrics, "RegisterWorker");
+    post(call, [this, call, request, response](Turn& turn) {
+      const absl::Status status = turn.scheduler.register_worker(turn.now, request->worker());
+      if (!status.ok()) {
+        return call.finish(status, absl::IsAlreadyExists(status)        ? "LEASE_HELD"
+                                   : absl::IsFailedPrecondition(status) ? "VERSION_MISMATCH"
+                                                                        : "");
+      }
+      *response->mutable_worker() =
+          turn.scheduler.describe(*turn.scheduler.state().worker(request->worker().worker_id()));
+      response->set_lease_milliseconds(static_cast<uint64_t>(turn.scheduler.options().lease_ms));
+      response->set_sync_milliseconds(static_cast<uint64_t>(turn.scheduler.options().sync_ms));
+      response->set_jobs_folder(context_.jobs_folder);
+      response->set_session(turn.scheduler.session(request->worker().worker_id()));
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* SyncWorker(grpc::CallbackServerContext* context, const v1::SyncWorkerRequest* request,
+                                       v1::SyncWorkerResponse* response) override {
+    const Unary call(context, context_.metrics, "SyncWorker");
+    post(call, [this, call, context, request, response](Turn& turn) {
+      // What a daemon that has gone away said last is not news any more.
+      if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
+      const absl::Status status = turn.scheduler.sync(turn.now, *request);
+      if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "NOT_REGISTERED" : "NAME_TAKEN");
+      if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
+        it->second.call.finish(absl::AbortedError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
+        waiting_.erase(it);
+      }
+      const int64_t wait = turn.scheduler.granted_wait_ms(*request);
+      waiting_.emplace(request->worker_id(),
+                       Waiting{call, response, request->sequence(), request->seen_revision(), turn.now.mono_ms + wait});
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* PublishCheckpoint(grpc::CallbackServerContext* context,
+                                              const v1::PublishCheckpointRequest* request,
+                                              v1::PublishCheckpointResponse*) override {
+    const Unary call(context, context_.metrics, "PublishCheckpoint");
+    post(call, [call, request](Turn& turn) {
+      const absl::Status status = turn.scheduler.publish_checkpoint(turn.now, *request);
+      if (!status.ok()) return call.finish(status, "EPOCH_OVER");
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* AppendLogs(grpc::CallbackServerContext* context, const v1::AppendLogsRequest* request,
+                                       v1::AppendLogsResponse* response) override {
+    const Unary call(context, context_.metrics, "AppendLogs");
+    if (request->data().size() > kLargestLogPiece) {
+      call.finish(absl::InvalidArgumentError(
+          absl::StrCat("data: is of ", request->data().size(), " bytes, at most ", kLargestLogPiece, " are accepted")));
+      return call.reactor();
+    }
+    post(call, [this, call, request, response](Turn& turn) {
+      if (absl::Status status = turn.scheduler.check_log_source(*request); !status.ok()) return call.finish(status);
+      // Slow disks hold up the logs, not the scheduler.
+      log_writer_.post([this, call, request, response] {
+        const LogFiles::Key key{request->id().job_id(), request->id().attempt(), request->rank()};
+        const absl::StatusOr<uint64_t> stored =
+            context_.logs->append(key, request->offset(), request->data(), request->complete());
+        if (stored.ok()) response->set_acknowledged(*stored);
+        call.finish(stored.status());
+      });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
+                                        v1::ListWorkersResponse* response) override {
+    const Unary call(context, context_.metrics, "ListWorkers");
+    post(call, [call, request, response](Turn& turn) {
+      if (request->page_size() > kLargestPage) {
+        return call.finish(absl::InvalidArgumentError(
+            absl::StrCat("page_size: ", request->page_size(), " is more than ", kLargestPage)));
+      }
+      const int page = static_cast<int>(request->page_size() == 0 ? kDefaultPage : request->page_size());
+      const auto& workers = turn.scheduler.state().workers();
+      for (auto it = workers.upper_bound(request->page_token()); it != workers.end(); ++it) {
+        if (response->workers_size() == page) {
+          response->set_next_page_token(response->workers(page - 1).worker_id());
+          break;
+        }
+        *response->add_workers() = turn.scheduler.describe(it->second);
+      }
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* GetWorker(grpc::CallbackServerContext* context, const v1::GetWorkerRequest* request,
+                                      v1::Worker* response) override {
+    const Unary call(context, context_.metrics, "GetWorker");
+    post(call, [call, request, response](Turn& turn) {
+      const v1::Worker* worker = turn.scheduler.state().worker(worker_id_of(request->name()));
+      if (worker == nullptr) {
+        return call.finish(
+            absl::NotFoundError(absl::StrCat("there is no worker workers/", worker_id_of(request->name()))),
+            "WORKER_NOT_FOUND");
+      }
+      *response = turn.scheduler.describe(*worker);
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
+ private:
+  struct Waiting {
+    Unary call;
+    v1::SyncWorkerResponse* response;
+    uint64_t sequence;
+    uint64_t seen_revision;
+    int64_t until_ms;
+  };
+
+  void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
+  }
+
+  // After each commit: whoever has something new to be told, or has waited long enough, is answered.
+  void answer_waiting(Scheduler& scheduler, Now now) {
+    for (auto it = waiting_.begin(); it != waiting_.end();) {
+      const Waiting& waiting = it->second;
+      if (stopping_) {
+        waiting.call.finish(absl::UnavailableError("the scheduler shuts down; call again soon"));
+        it = waiting_.erase(it);
+      } else if (scheduler.assignments_revision(it->first) != waiting.seen_revision ||
+                 now.mono_ms >= waiting.until_ms) {
+        *waiting.response = scheduler.assignments(now, it->first, waiting.sequence);
+        waiting.call.finish(absl::OkStatus());
+        it = waiting_.erase(it);
+      } else {
+        ++it;
+      }
+    }
+  }
+
+  const ServiceContext context_;
+  std::map<std::string, Waiting> waiting_;
+  bool stopping_ = false;
+  TaskThread log_writer_;
+};
+
+}  // namespace
+
+std::unique_ptr<StoppableService> make_worker_service(const ServiceContext& context) {
+  return std::make_unique<WorkerService>(context);
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,146 @@
+// A whole cluster in one thread, made from a seed: the scheduler's core, a journal in memory, workers, trainers, users,
+// and a network that loses, doubles and reorders. Every event that becomes durable is checked against the promises.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <queue>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "server/core/scheduler.h"
+
+namespace galleon::server {
+
+// The promises, checked from the outside: from the journal's events and from what really runs in the simulated
+// machines.
+class Promises {
+ public:
+  // After `event` has been applied to `state`.
+  void check(const v1::JournalEvent& event, const State& state);
+  void require(bool holds, const std::string& promise);
+  const std::string& broken() const { return broken_; }
+
+ private:
+  std::map<std::pair<std::string, uint32_t>, std::string> leases_;
+  std::map<std::string, v1::JobRecord::State> terminal_;
+  std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures
+  std::map<std::string, uint64_t> live_epoch_;
+  std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
+  uint64_t last_epoch_ = 0;
+  std::string broken_;
+};
+
+class Cluster {
+ public:
+  explicit Cluster(uint64_t seed);
+  // A time of faults, then a quiet one in which every job must come to its end. Returns the first broken promise, or
+  // "".
+  std::string run();
+  // What happened, to see that the simulation exercises what it is for.
+  struct Tally {
+    int64_t crashes = 0;
+    int64_t attempts = 0;
+    int64_t lost = 0;
+    int64_t succeeded = 0;
+    int64_t failed = 0;
+    int64_t cancelled = 0;
+    int64_t checkpoints = 0;
+    int64_t refused_checkpoints = 0;
+    int64_t workers_gone = 0;
+  };
+  Tally tally;
+
+ private:
+  struct Trainer {
+    v1::RankReport report;
+    uint32_t slot = 0;
+    uint64_t steps = 0;       // until success
+    uint64_t publishing = 0;  // step that waits for an answer; 0: none
+    int64_t stop_at_ms = -1;
+    int64_t dead_line_ms = -1;  // ends after this whatever it does
+    bool alive() const { return report.phase() != v1::RankReport::EXITED; }
+  };
+  struct Machine {
+    v1::Worker worker;
+    bool registered = false;
+    bool up = true;  // the daemon runs and is not stopped
+    int64_t asleep_until_ms = 0;
+    int64_t lease_end_ms = -1;
+    uint64_t sequence = 0;
+    uint64_t session = 0;
+    int64_t sent_ms = -1;  // of the call in flight; -1: none
+    bool leaving = false;
+    std::vector<Trainer> trainers;
+  };
+
+  // Random choices.
+  int64_t between(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_); }
+  bool chance(double probability) { return std::uniform_real_distribution<double>(0, 1)(random_) < probability; }
+  double faults(double probability) const { return quiet_ ? 0 : probability; }
+
+  void at(int64_t delay_ms, std::function<void()> action);
+  // Delivers zero, one or two copies after random times, if the scheduler that it is for or from still lives then.
+  void network(std::function<void()> delivery);
+  Now now() const { return {1'700'000'000'000 + now_ms_, now_ms_}; }
+
+  // Scheduler.
+  bool commit();
+  void crash();
+  void recover();
+  void scheduler_tick();
+
+  // Machines.
+  void machine_tick(Machine& machine);
+  void trainer_tick(Machine& machine, Trainer& trainer);
+  void send_sync(Machine& machine);
+  void send_register(Machine& machine);
+  void take_answer(Machine& machine, const v1::SyncWorkerResponse& response, int64_t sent_ms);
+  void publish(Machine& machine, Trainer& trainer, uint64_t step);
+  void end_trainer(Trainer& trainer, v1::Finished::Outcome outcome, int signal, bool by_daemon);
+  Trainer* find(Machine& machine, const v1::AttemptId& id, uint32_t rank);
+  void disturb(Machine& machine);
+
+  // Users.
+  void submit();
+  void cancel();
+
+  void check_physical();
+  bool all_ended() const;
+
+  struct Action {
+    int64_t time_ms;
+    uint64_t order;
+    std::function<void()> run;
+    bool operator<(const Action& other) const {
+      return time_ms != other.time_ms ? time_ms > other.time_ms : order > other.order;
+    }
+  };
+
+  std::mt19937_64 random_;
+  SchedulerOptions options_;
+  std::priority_queue<Action> actions_;
+  uint64_t order_ = 0;
+  int64_t now_ms_ = 1'000;
+  bool quiet_ = false;
+
+  std::unique_ptr<Scheduler> scheduler_;  // null: crashed
+  uint64_t life_ = 0;                     // of the scheduler; messages do not cross it
+  std::vector<v1::JournalEvent> journal_;
+  v1::StateSnapshot snapshot_;
+  size_t snapshot_at_ = 0;
+  State shadow_;  // the journal alone
+  Promises promises_;
+
+  std::vector<std::unique_ptr<Machine>> machines_;
+  uint32_t total_slots_ = 0;
+  std::set<std::string> acknowledged_jobs_;
+  std::set<std::string> acknowledged_cancels_;
+  std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;
+};
+
+}  // namespace galleon::server

@@ -113,6 +113,10 @@ class Program {
     wait->add_option("--timeout", timeout_, "seconds, then exit code 3")->check(CLI::NonNegativeNumber);
     wait->callback([this] { code_ = run_wait(remote_, job_, timeout_); });
     job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] { code_ = run_attempts(remote_, job_); });
+    CLI::App* compare = command("compare", "results of jobs side by side", "galleon compare llama-60m-galore-1 llama-60m-full-2");
+    compare->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
+    compare->add_option("jobs", jobs_, "their ids")->required();
+    compare->callback([this] { code_ = run_compare(remote_, jobs_); });
     remote_command("workers", "machines and their slots", "galleon workers")->callback([this] { code_ = run_workers(remote_); });
   }
 
@@ -122,6 +126,7 @@ class Program {
   SubmitArguments submit_;
   std::string plan_job_;
   std::string job_;
+  std::vector<std::string> jobs_;
   std::string reason_;
   std::vector<std::string> states_;
   uint32_t attempt_ = 0;

@@ -1,0 +1,170 @@
+#include "client/job_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace galleon {
+
+const absl::Duration JobClient::kCallTimeout = absl::Seconds(20);
+const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
+const absl::Duration JobClient::kRetryTimeout = absl::Seconds(5);
+
+bool is_terminal(v1::JobRecord::State state) {
+  return state == v1::JobRecord::SUCCEEDED || state == v1::JobRecord::FAILED || state == v1::JobRecord::CANCELLED;
+}
+
+std::string job_name(const std::string& job) { return absl::StartsWith(job, "jobs/") ? job : "jobs/" + job; }
+
+JobClient::JobClient(const std::string& server) : server_(server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetMaxReceiveMessageSize(16 << 20);
+  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  jobs_ = v1::JobService::NewStub(channel);
+  workers_ = v1::WorkerService::NewStub(channel);
+}
+
+absl::Status JobClient::from_grpc(const grpc::Status& status) const {
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (code == absl::StatusCode::kUnavailable) {
+    return absl::UnavailableError(absl::StrCat("cannot reach the scheduler at ", server_, ": ", status.error_message(),
+                                               "; is galleon-scheduler running? (--server or GALLEON_SERVER names it)"));
+  }
+  if (code == absl::StatusCode::kDeadlineExceeded) return absl::DeadlineExceededError(absl::StrCat("the scheduler at ", server_, " did not answer in time; try again"));
+  return absl::Status(code, status.error_message());
+}
+
+template <typename Response, typename Call>
+absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once) {
+  const absl::Time give_up = absl::Now() + kRetryTimeout;
+  absl::Duration pause = absl::Milliseconds(100);
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    Response response;
+    const grpc::Status status = once(context, response);
+    if (status.ok()) return response;
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
+    absl::SleepFor(pause);
+    pause = std::min(pause * 2, absl::Seconds(1));
+  }
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {
+  return call<v1::JobRecord>(kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job) {
+  v1::GetJobRequest request;
+  request.set_name(job_name(job));
+  return call<v1::JobRecord>(kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); });
+}
+
+absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJobsRequest& request) {
+  std::vector<v1::JobRecord> all;
+  v1::ListJobsRequest page = request;
+  do {
+    absl::StatusOr<v1::ListJobsResponse> response =
+        call<v1::ListJobsResponse>(kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListJobs(&context, page, &r); });
+    if (!response.ok()) return response.status();
+    all.insert(all.end(), response->jobs().begin(), response->jobs().end());
+    page.set_page_token(response->next_page_token());
+  } while (!page.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::cancel_job(const std::string& job, const std::string& reason) {
+  v1::CancelJobRequest request;
+  request.set_name(job_name(job));
+  request.set_reason(reason);
+  return call<v1::JobRecord>(kCallTimeout, [&](auto& context, auto& response) { return jobs_->CancelJob(&context, request, &response); });
+}
+
+absl::StatusOr<std::vector<v1::Attempt>> JobClient::list_attempts(const std::string& job) {
+  v1::ListAttemptsRequest request;
+  request.set_parent(job_name(job));
+  absl::StatusOr<v1::ListAttemptsResponse> response = call<v1::ListAttemptsResponse>(
+      kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListAttempts(&context, request, &r); });
+  if (!response.ok()) return response.status();
+  return std::vector<v1::Attempt>(response->attempts().begin(), response->attempts().end());
+}
+
+absl::StatusOr<std::vector<v1::Worker>> JobClient::list_workers() {
+  std::vector<v1::Worker> all;
+  v1::ListWorkersRequest page;
+  do {
+    absl::StatusOr<v1::ListWorkersResponse> response =
+        call<v1::ListWorkersResponse>(kCallTimeout, [&](auto& context, auto& r) { return workers_->ListWorkers(&context, page, &r); });
+    if (!response.ok()) return response.status();
+    all.insert(all.end(), response->workers().begin(), response->workers().end());
+    page.set_page_token(response->next_page_token());
+  } while (!page.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job, const std::function<bool(const v1::JobRecord&)>& changed,
+                                                   const std::function<void(const absl::Status&)>& away) {
+  v1::WatchJobRequest request;
+  request.set_name(job_name(job));
+  v1::JobRecord last;
+  bool told_away = false;
+  // A first call that finds nobody is an error; later on, a scheduler that restarts is waited for.
+  if (absl::StatusOr<v1::JobRecord> first = get_job(job); !first.ok()) return first.status();
+  while (true) {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::WatchJobResponse>> reader = jobs_->WatchJob(&context, request);
+    v1::WatchJobResponse response;
+    while (reader->Read(&response)) {
+      told_away = false;
+      last = response.job();
+      if (!changed(last)) {
+        context.TryCancel();
+        return last;
+      }
+    }
+    const grpc::Status status = reader->Finish();
+    if (is_terminal(last.state())) return last;
+    if (!status.ok() && status.error_code() != grpc::StatusCode::UNAVAILABLE) return from_grpc(status);
+    if (!status.ok() && !told_away) away(from_grpc(status));
+    told_away = true;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+}
+
+absl::Status JobClient::read_logs(const std::string& job, uint32_t attempt, uint32_t rank, bool follow,
+                                  const std::function<void(const v1::ReadLogsResponse&)>& take) {
+  v1::ReadLogsRequest request;
+  request.set_name(job_name(job));
+  request.set_attempt(attempt);
+  request.set_rank(rank);
+  request.set_follow(follow);
+  const absl::Time start = absl::Now();
+  uint32_t seen_attempt = 0;
+  while (true) {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::ReadLogsResponse>> reader = jobs_->ReadLogs(&context, request);
+    v1::ReadLogsResponse response;
+    while (reader->Read(&response)) {
+      take(response);
+      seen_attempt = response.attempt();
+      request.set_attempt(attempt != 0 ? attempt : seen_attempt);
+      request.set_offset(response.offset() + response.data().size());
+    }
+    const grpc::Status status = reader->Finish();
+    if (status.ok()) return absl::OkStatus();
+    // What has been read is not asked for again.
+    const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE && (seen_attempt != 0 || absl::Now() < start + kRetryTimeout);
+    if (!again) return from_grpc(status);
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+}
+
+}  // namespace galleon

@@ -1,0 +1,58 @@
+// The client library: the service's methods with deadlines, and retries where a call may be repeated.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "galleon/v1/jobs.grpc.pb.h"
+#include "galleon/v1/workers.grpc.pb.h"
+
+namespace galleon {
+
+class JobClient {
+ public:
+  // `server`: "HOST:PORT".
+  explicit JobClient(const std::string& server);
+
+  // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
+  // `kRetryTimeout`; creating a job is safe to repeat because of its request id.
+  absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
+  absl::StatusOr<v1::JobRecord> get_job(const std::string& job);
+  absl::StatusOr<std::vector<v1::JobRecord>> list_jobs(const v1::ListJobsRequest& request);
+  absl::StatusOr<v1::JobRecord> cancel_job(const std::string& job, const std::string& reason);
+  absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
+  absl::StatusOr<std::vector<v1::Worker>> list_workers();
+
+  // Calls `changed` with each new record until it is terminal, `changed` returns false, or the job is gone. Goes on after the
+  // scheduler was away; `away` is called once each time with the reason.
+  absl::StatusOr<v1::JobRecord> watch_job(const std::string& job, const std::function<bool(const v1::JobRecord&)>& changed,
+                                          const std::function<void(const absl::Status&)>& away);
+  // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
+  absl::Status read_logs(const std::string& job, uint32_t attempt, uint32_t rank, bool follow,
+                         const std::function<void(const v1::ReadLogsResponse&)>& take);
+
+  static const absl::Duration kCallTimeout;
+  static const absl::Duration kCreateTimeout;  // it includes a plan
+  static const absl::Duration kRetryTimeout;
+
+ private:
+  // One unary call with deadline and retries.
+  template <typename Response, typename Call>
+  absl::StatusOr<Response> call(absl::Duration timeout, Call once);
+  absl::Status from_grpc(const grpc::Status& status) const;
+
+  std::string server_;
+  std::unique_ptr<v1::JobService::Stub> jobs_;
+  std::unique_ptr<v1::WorkerService::Stub> workers_;
+};
+
+bool is_terminal(v1::JobRecord::State state);
+// "jobs/ID" for "ID" and for itself.
+std::string job_name(const std::string& job);
+
+}  // namespace galleon

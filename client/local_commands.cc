@@ -1,0 +1,287 @@
+// Commands that run galleon-trainer on this machine.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "client/commands.h"
+#include "client/progress.h"
+#include "common/base/files.h"
+#include "common/base/frame.h"
+#include "common/base/ids.h"
+#include "common/base/process.h"
+#include "galleon/v1/plan.pb.h"
+#include "galleon/v1/trainer.pb.h"
+#include "proto/jobfile/jobfile.h"
+
+namespace galleon {
+
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+int usable_cores() { return std::max(1U, std::thread::hardware_concurrency()); }
+
+std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
+  std::vector<std::vector<std::string>> rows;
+  std::vector<std::string> header{"memory per rank"};
+  for (const v1::RankPlan& rank : plan.ranks()) header.push_back(absl::StrCat("rank ", rank.rank()));
+  auto row = [&](const char* name, auto bytes_of_rank) {
+    std::vector<std::string> cells{name};
+    for (const v1::RankPlan& rank : plan.ranks()) cells.push_back(human_bytes(static_cast<double>(bytes_of_rank(rank))));
+    rows.push_back(std::move(cells));
+  };
+  row("weights", [](const v1::RankPlan& r) { return r.memory().weights(); });
+  row("gradients", [](const v1::RankPlan& r) { return r.memory().gradients(); });
+  row("optimizer states", [](const v1::RankPlan& r) { return r.memory().optimizer_states(); });
+  row("subspaces", [](const v1::RankPlan& r) { return r.memory().subspaces(); });
+  row("activations", [](const v1::RankPlan& r) { return r.memory().activations(); });
+  row("workspace", [](const v1::RankPlan& r) { return r.memory().workspace(); });
+  row("total", [](const v1::RankPlan& r) { return r.peak_bytes(); });
+  row("with the process", [&](const v1::RankPlan& r) { return r.peak_bytes() + plan.process_base_bytes(); });
+  std::string text = absl::StrCat(job.name(), ": ", human_count(static_cast<double>(plan.parameters())), " parameters, ", plan.ranks_size(),
+                                  plan.ranks_size() == 1 ? " rank on " : " ranks on ", plan.device(), "\n\n", table(header, rows), "\n");
+  const double full = static_cast<double>(plan.optimizer_full_rank_bytes());
+  absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())), " with its subspaces, against ", human_bytes(full),
+                  " at full rank: ", absl::StrFormat("%.1f %% saved\n", 100.0 * plan.saved_ratio()));
+  const v1::WireBytes& mean = plan.wire_mean();
+  const double sent = static_cast<double>(mean.reduce_scatter() + mean.all_gather() + mean.all_reduce() + mean.broadcast());
+  if (plan.ranks_size() > 1) {
+    absl::StrAppend(&text, "sent by a rank   ", human_bytes(sent), " a step, refreshes included, against ",
+                    human_bytes(static_cast<double>(plan.wire_dense_bytes())), " of dense gradients\n");
+  }
+  absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));
+  return text;
+}
+
+struct RunningRank {
+  ProcessId process;
+  std::optional<ProcessExit> exit;
+};
+
+// The ranks of a local run and the events of the first.
+class LocalRun {
+ public:
+  LocalRun(const TrainArguments& arguments, const v1::Job& job, int ranks) : arguments_(arguments), job_(job), ranks_(ranks) {}
+
+  ~LocalRun() {
+    for (RunningRank& rank : running_) {
+      if (!rank.exit.has_value()) signal_process_group(rank.process, SIGKILL);
+    }
+    for (RunningRank& rank : running_) {
+      if (!rank.exit.has_value()) (void)wait_process(rank.process.pid, absl::Seconds(10));
+    }
+    std::error_code error;
+    std::filesystem::remove_all(rendezvous(), error);
+    std::filesystem::remove(job_path(), error);
+  }
+
+  absl::Status start() {
+    if (absl::Status s = make_folders(arguments_.output); !s.ok()) return s;
+    if (absl::Status s = write_file_atomically(job_path(), job_.SerializeAsString()); !s.ok()) return s;
+    int events[2];
+    if (::pipe2(events, O_CLOEXEC) != 0) return errno_status("cannot create a pipe for", trainer_path(), errno);
+    events_ = FileDescriptor(events[0]);
+    FileDescriptor write_end(events[1]);
+    const int threads = arguments_.threads > 0 ? arguments_.threads : std::max(1, usable_cores() / ranks_);
+    for (int rank = 0; rank < ranks_; ++rank) {
+      ProcessOptions options;
+      options.command = {trainer_path(),  "--job",         job_path(),
+                         "--output",      arguments_.output, "--rank",
+                         std::to_string(rank), "--ranks",   std::to_string(ranks_),
+                         "--rendezvous",  rendezvous(),    "--threads",
+                         std::to_string(threads), "--events-fd", rank == 0 ? std::to_string(write_end.get()) : "-1"};
+      options.stderr_path = log_path(rank);
+      options.stdout_path = log_path(rank);
+      options.event_fd = rank == 0 ? write_end.get() : -1;
+      options.die_with_parent = true;
+      absl::StatusOr<ProcessId> process = start_process(options);
+      if (!process.ok()) return process.status();
+      running_.push_back({*process, std::nullopt});
+    }
+    return absl::OkStatus();
+  }
+
+  // Shows events until every rank has ended.
+  void follow(ProgressView& view) {
+    FrameDecoder decoder;
+    bool told = false;
+    absl::Time failed_since = absl::InfiniteFuture();
+    while (true) {
+      pollfd fd{events_.get(), POLLIN, 0};
+      ::poll(&fd, events_.valid() ? 1 : 0, 100);
+      if (events_.valid() && fd.revents != 0) read_events(decoder, view);
+      if (interrupted != 0 && !told) {
+        told = true;
+        view.note("interrupted; saving a checkpoint (again to end at once)");
+        signal_all(SIGTERM);
+      }
+      if (interrupted > 1) signal_all(SIGKILL);
+      bool all_ended = true;
+      for (RunningRank& rank : running_) {
+        if (rank.exit.has_value()) continue;
+        absl::StatusOr<std::optional<ProcessExit>> exit = poll_process(rank.process.pid);
+        if (exit.ok() && exit->has_value()) rank.exit = **exit;
+        if (!rank.exit.has_value()) all_ended = false;
+        if (rank.exit.has_value() && (rank.exit->code != 0 || rank.exit->signal != 0)) failed_since = std::min(failed_since, absl::Now());
+      }
+      if (all_ended) break;
+      // One rank's failure ends the others, after a moment in which they may say why themselves.
+      if (absl::Now() > failed_since + absl::Seconds(2)) signal_all(SIGKILL);
+    }
+    if (events_.valid()) read_events(decoder, view);
+  }
+
+  const v1::Finished& finished() const { return finished_; }
+
+  // The first failure in words, or nothing.
+  std::string failure() const {
+    if (finished_.outcome() == v1::Finished::FAILED) return finished_.message();
+    for (size_t rank = 0; rank < running_.size(); ++rank) {
+      const std::optional<ProcessExit>& exit = running_[rank].exit;
+      if (!exit.has_value() || (exit->code == 0 && exit->signal == 0)) continue;
+      absl::StatusOr<std::string> tail = read_file_tail(log_path(static_cast<int>(rank)), 2000);
+      std::string why = exit->signal != 0 ? absl::StrCat("was ended by signal ", exit->signal) : absl::StrCat("ended with code ", exit->code);
+      if (tail.ok() && !tail->empty()) {
+        const std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*tail, "\n"), '\n');
+        absl::StrAppend(&why, "; its last line: ", lines.back());
+      }
+      return absl::StrCat("rank ", rank, " ", why, " (", log_path(static_cast<int>(rank)), ")");
+    }
+    return "";
+  }
+
+ private:
+  std::string job_path() const { return absl::StrCat(arguments_.output, "/.job-", id_, ".pb"); }
+  std::string rendezvous() const { return absl::StrCat(arguments_.output, "/.rendezvous-", id_); }
+  std::string log_path(int rank) const { return absl::StrCat(arguments_.output, "/rank-", rank, ".log"); }
+
+  void signal_all(int signal) {
+    for (RunningRank& rank : running_) {
+      if (!rank.exit.has_value()) signal_process_group(rank.process, signal);
+    }
+  }
+
+  void read_events(FrameDecoder& decoder, ProgressView& view) {
+    char buffer[1 << 16];
+    const ssize_t n = ::read(events_.get(), buffer, sizeof(buffer));
+    if (n <= 0) {
+      if (n == 0) events_.reset();
+      return;
+    }
+    decoder.append({buffer, static_cast<size_t>(n)});
+    while (true) {
+      absl::StatusOr<std::optional<std::string>> frame = decoder.next();
+      if (!frame.ok() || !frame->has_value()) return;
+      v1::TrainerEvent event;
+      if (!event.ParseFromString(**frame)) continue;
+      if (event.has_stage()) view.stage(event.stage());
+      if (event.has_step()) view.step(event.step());
+      if (event.has_evaluation()) view.evaluation(event.evaluation());
+      if (event.has_finished()) finished_ = event.finished();
+    }
+  }
+
+  TrainArguments arguments_;
+  const v1::Job& job_;
+  int ranks_;
+  std::string id_ = random_hex(4);
+  FileDescriptor events_;
+  std::vector<RunningRank> running_;
+  v1::Finished finished_;
+};
+
+}  // namespace
+
+int fail(const std::string& message) {
+  for (absl::string_view line : absl::StrSplit(message, '\n', absl::SkipEmpty())) std::cerr << "galleon: " << line << "\n";
+  return 1;
+}
+
+std::string trainer_path() {
+  const char* path = std::getenv("GALLEON_TRAINER");
+  return path != nullptr ? path : executable_folder() + "/galleon-trainer";
+}
+
+int run_trainer(const std::vector<std::string>& arguments) {
+  std::vector<char*> argv;
+  std::string path = trainer_path();
+  argv.push_back(path.data());
+  std::vector<std::string> copies = arguments;
+  for (std::string& argument : copies) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  ::execv(path.c_str(), argv.data());
+  return fail(std::string(errno_status("cannot start", path, errno).message()));
+}
+
+int run_plan(const std::string& job_file, OutputFormat format) {
+  absl::StatusOr<v1::Job> job = load_job_file(job_file);
+  if (!job.ok()) return fail(std::string(job.status().message()));
+  absl::StatusOr<CommandResult> result = run_command({trainer_path(), "--plan", "--job", job_file, "--format", "binary"}, absl::Minutes(5));
+  if (!result.ok()) return fail(std::string(result.status().message()));
+  if (result->timed_out) return fail("the plan took longer than five minutes");
+  if (result->exit.code != 0 || result->exit.signal != 0) return fail(result->err.empty() ? "galleon-trainer --plan failed" : result->err);
+  v1::MemoryPlan plan;
+  if (!plan.ParseFromString(result->out)) return fail("galleon-trainer --plan printed something else than a plan");
+  if (format == OutputFormat::kTable) {
+    std::cout << plan_table(*job, plan);
+  } else {
+    std::cout << (format == OutputFormat::kJson ? to_json(plan) : to_yaml(to_json(plan)));
+  }
+  return 0;
+}
+
+int run_train(const TrainArguments& arguments) {
+  absl::StatusOr<v1::Job> job = load_job_file(arguments.job);
+  if (!job.ok()) return fail(std::string(job.status().message()));
+  if (arguments.ranks > 0) job->mutable_parallel()->set_ranks(arguments.ranks);
+  if (absl::Status s = validate_job(*job); !s.ok()) return fail(std::string(s.message()));
+  const int ranks = static_cast<int>(job->parallel().ranks());
+
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = interrupted + 1; };
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+
+  TrainArguments absolute = arguments;
+  std::error_code error;
+  absolute.output = std::filesystem::absolute(arguments.output, error).lexically_normal().string();
+  while (absolute.output.size() > 1 && absolute.output.back() == '/') absolute.output.pop_back();
+  LocalRun run(absolute, *job, ranks);
+  if (absl::Status s = run.start(); !s.ok()) return fail(std::string(s.message()));
+  {
+    ProgressView view(stdout, is_terminal_output(stdout), job->name());
+    run.follow(view);
+  }
+  const std::string failure = run.failure();
+  if (!failure.empty() && interrupted < 2) return fail(failure);
+  const v1::Finished& finished = run.finished();
+  const std::string resume = absl::StrCat("galleon train ", arguments.job, " --output ", arguments.output,
+                                          arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "");
+  if (finished.outcome() == v1::Finished::SUCCEEDED) {
+    std::cout << absl::StrFormat("done: %d steps, training loss %.4f", finished.step(), finished.train_loss());
+    if (finished.has_evaluation()) {
+      std::cout << absl::StrFormat(", validation loss %.4f (perplexity %.2f)", finished.evaluation().validation_loss(), finished.evaluation().perplexity());
+    }
+    std::cout << "\ncheckpoints and metrics.jsonl are in " << arguments.output << "\n";
+    return 0;
+  }
+  if (finished.outcome() == v1::Finished::STOPPED) std::cout << finished.message() << "\n";
+  std::cout << "to go on: " << resume << "\n";
+  return 1;
+}
+
+}  // namespace galleon

@@ -1,0 +1,102 @@
+#include "client/output.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace galleon {
+
+std::string to_json(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
+  return text;
+}
+
+namespace {
+
+// JSON is YAML in flow style; emitted again in blocks.
+void set_block_style(YAML::Node node) {
+  if (node.IsMap() || node.IsSequence()) node.SetStyle(YAML::EmitterStyle::Block);
+  if (node.IsMap()) {
+    for (auto child : node) set_block_style(child.second);
+  } else if (node.IsSequence()) {
+    for (auto child : node) set_block_style(child);
+  }
+}
+
+size_t width(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+}  // namespace
+
+std::string to_yaml(const std::string& json) {
+  YAML::Node node = YAML::Load(json);
+  set_block_style(node);
+  return YAML::Dump(node) + "\n";
+}
+
+std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const std::string& cell : header) widths.push_back(width(cell));
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size() && i < widths.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+  }
+  std::string out;
+  auto line = [&](const std::vector<std::string>& row) {
+    std::string text;
+    for (size_t i = 0; i < row.size(); ++i) {
+      text += row[i];
+      if (i + 1 < row.size()) text.append(widths[i] - width(row[i]) + 2, ' ');
+    }
+    while (!text.empty() && text.back() == ' ') text.pop_back();
+    absl::StrAppend(&out, text, "\n");
+  };
+  if (std::any_of(header.begin(), header.end(), [](const std::string& cell) { return !cell.empty(); })) line(header);
+  for (const auto& row : rows) line(row);
+  return out;
+}
+
+std::string human_bytes(double bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  int unit = 0;
+  while (std::abs(bytes) >= 1024 && unit < 5) {
+    bytes /= 1024;
+    ++unit;
+  }
+  if (unit == 0) return absl::StrFormat("%.0f B", bytes);
+  return absl::StrFormat("%.*f %s", std::abs(bytes) < 10 ? 2 : std::abs(bytes) < 100 ? 1 : 0, bytes, kUnits[unit]);
+}
+
+std::string human_count(double count) {
+  constexpr const char* kUnits[] = {"", "k", "M", "G", "T"};
+  int unit = 0;
+  while (std::abs(count) >= 1000 && unit < 4) {
+    count /= 1000;
+    ++unit;
+  }
+  return unit == 0 ? absl::StrFormat("%.0f", count) : absl::StrFormat("%.*f%s", std::abs(count) < 100 ? 1 : 0, count, kUnits[unit]);
+}
+
+std::string human_duration(double seconds) {
+  const auto total = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));
+  if (total < 60) return absl::StrCat(total, " s");
+  if (total < 3600) return absl::StrCat(total / 60, " min ", total % 60, " s");
+  if (total < 86400) return absl::StrCat(total / 3600, " h ", total % 3600 / 60, " min");
+  return absl::StrCat(total / 86400, " d ", total % 86400 / 3600, " h");
+}
+
+std::string human_age(int64_t since_ms, int64_t now_ms) {
+  return since_ms == 0 ? "-" : human_duration(static_cast<double>(now_ms - since_ms) / 1000.0);
+}
+
+}  // namespace galleon

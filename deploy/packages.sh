@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that Galleon builds and runs with, those that are missing, with sudo where the caller is not root.
+#   deploy/packages.sh [build|test]      "test" adds what only the tests need
+set -euo pipefail
+
+build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
+  libprotobuf-dev prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev
+  libopenblas-openmp-dev libgloo-dev libsentencepiece-dev zlib1g-dev libzstd-dev)
+test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq)
+
+wanted=("${build[@]}")
+if [[ "${1:-build}" == test ]]; then wanted+=("${test[@]}"); fi
+
+missing=()
+for package in "${wanted[@]}"; do
+  status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
+  [[ "$status" == ii* ]] || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then exit 0; fi
+
+as_root=()
+if [[ $EUID -ne 0 ]]; then
+  if ! command -v sudo >/dev/null; then
+    echo "These Debian packages are missing, and there is no sudo to install them: ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+echo "Installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+# Prometheus is used with a port and folder of the tests' own; its system service is not wanted.
+policy=$(mktemp -d)
+trap 'rm -rf "$policy"' EXIT
+"${as_root[@]}" apt-get update -q >"$policy/log" 2>&1 || { cat "$policy/log" >&2; exit 1; }
+"${as_root[@]}" env RUNLEVEL=1 apt-get install -q -y --no-install-recommends "${missing[@]}" >"$policy/log" 2>&1 || {
+  tail -n 20 "$policy/log" >&2
+  exit 1
+}

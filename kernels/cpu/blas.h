@@ -1,0 +1,39 @@
+// OpenBLAS and its LAPACK, with the number of threads of the device that calls.
+#pragma once
+
+#include <cblas.h>
+
+#include "kernels/operation_table.h"
+
+namespace galleon::cpu {
+
+// Sets the BLAS to this number of threads, if it is set to another.
+void use_blas_threads(int threads);
+
+void fill_gemm_operations(OperationTable& table);
+void fill_linalg_operations(OperationTable& table);
+inline void fill_blas_operations(OperationTable& table) {
+  fill_gemm_operations(table);
+  fill_linalg_operations(table);
+}
+
+}  // namespace galleon::cpu
+
+// LAPACK as Fortran exports it: column-major, everything by address.
+// NOLINTBEGIN(readability-identifier-naming)
+extern "C" {
+void sgebrd_(const int* m, const int* n, float* a, const int* lda, float* d, float* e, float* tauq, float* taup,
+             float* work, const int* lwork, int* info);
+void sbdsdc_(const char* uplo, const char* compq, const int* n, float* d, float* e, float* u, const int* ldu, float* vt,
+             const int* ldvt, float* q, int* iq, float* work, int* iwork, int* info);
+void sormbr_(const char* vect, const char* side, const char* trans, const int* m, const int* n, const int* k,
+             const float* a, const int* lda, const float* tau, float* c, const int* ldc, float* work, const int* lwork,
+             int* info);
+void sormqr_(const char* side, const char* trans, const int* m, const int* n, const int* k, const float* a,
+             const int* lda, const float* tau, float* c, const int* ldc, float* work, const int* lwork, int* info);
+void sgeqrf_(const int* m, const int* n, float* a, const int* lda, float* tau, float* work, const int* lwork,
+             int* info);
+void sorgqr_(const int* m, const int* n, const int* k, float* a, const int* lda, const float* tau, float* work,
+             const int* lwork, int* info);
+}
+// NOLINTEND(readability-identifier-naming)

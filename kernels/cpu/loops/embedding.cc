@@ -1,0 +1,53 @@
+// Rows of a table by token.
+#include "kernels/cpu/loops/loops.h"
+
+namespace galleon::cpu::GALLEON_ISA {
+namespace {
+
+void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const float* table, int64_t ldt,
+               float* x, int64_t ldx) {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (tokens * hidden > 8192)
+  for (int64_t t = 0; t < tokens; ++t) {
+    __builtin_memcpy(x + t * ldx, table + ids[t] * ldt, static_cast<std::size_t>(hidden) * sizeof(float));
+  }
+}
+
+// Threads share the hidden columns, in strips of whole cache lines, and each walks all tokens: the order of additions
+// to any number is that of the tokens.
+void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const float* dx,
+                        int64_t lddx, float* dtable, int64_t ldt) {
+  int64_t width = (hidden + on.threads - 1) / on.threads;
+  width = (width + 15) / 16 * 16;
+  const int64_t strips = (hidden + width - 1) / width;
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (tokens * hidden > 8192)
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t begin = strip * width;
+    const int64_t count = hidden - begin < width ? hidden - begin : width;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const float* d = dx + t * lddx + begin;
+      float* row = dtable + ids[t] * ldt + begin;
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) row[i] += d[i];
+    }
+  }
+}
+
+int64_t first_outside(const Execution&, int64_t count, const int32_t* ids, int64_t low, int64_t high) {
+  bool outside = false;
+#pragma omp simd reduction(| : outside)
+  for (int64_t i = 0; i < count; ++i) outside |= ids[i] < low || ids[i] >= high;
+  if (!outside) return -1;
+  int64_t i = 0;
+  while (ids[i] >= low && ids[i] < high) ++i;
+  return i;
+}
+
+}  // namespace
+
+void fill_embedding(OperationTable& table) {
+  table.embedding = embedding;
+  table.embedding_backward = embedding_backward;
+  table.first_outside = first_outside;
+}
+
+}  // namespace galleon::cpu::GALLEON_ISA

@@ -1,0 +1,32 @@
+// The loops of the CPU, compiled once for each instruction set. Each of these files may hold only code of its own
+// namespace and of unnamed namespaces, formulas that are always inlined, and headers without inline functions: a
+// function that two files share could be emitted once, for the larger instruction set, and then called on a machine
+// that lacks it.
+#pragma once
+
+#include "kernels/operation_table.h"
+
+namespace galleon::cpu {
+// Sets the BLAS to this number of threads, if it is set to another.
+void use_blas_threads(int threads);
+// The product of OperationTable, for loops around it.
+void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void* scratch);
+}  // namespace galleon::cpu
+
+#define GALLEON_DECLARE_LOOPS(isa)             \
+  namespace galleon::cpu::isa {                \
+  void fill_activation(OperationTable& table); \
+  void fill_norm(OperationTable& table);       \
+  void fill_attention(OperationTable& table);  \
+  void fill_embedding(OperationTable& table);  \
+  void fill_loss(OperationTable& table);       \
+  void fill_optimizer(OperationTable& table);  \
+  void fill_reductions(OperationTable& table); \
+  void fill_random(OperationTable& table);     \
+  void fill_operations(OperationTable& table); \
+  }
+
+GALLEON_DECLARE_LOOPS(baseline)
+GALLEON_DECLARE_LOOPS(avx2)
+GALLEON_DECLARE_LOOPS(avx512)

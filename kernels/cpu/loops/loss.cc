@@ -1,0 +1,94 @@
+// Cross-entropy, a row at a time: the row's maximum, the exponentials and their sum, then the gradient.
+#include "kernels/cpu/loops/loops.h"
+#include "kernels/math/exponential.h"
+
+namespace galleon::cpu::GALLEON_ISA {
+namespace {
+
+// Exponentials are summed in runs, so that rounding does not grow with the vocabulary.
+constexpr int64_t kRun = 1024;
+
+GALLEON_FORMULA float maximum(int64_t n, const float* x) {
+  // Four walks at once: one alone waits for each comparison.
+  const int64_t quarter = n / 4;
+  float a = x[0];
+  float b = x[0];
+  float c = x[0];
+  float d = x[0];
+#pragma omp simd reduction(max : a, b, c, d)
+  for (int64_t i = 0; i < quarter; ++i) {
+    a = x[i] > a ? x[i] : a;
+    b = x[quarter + i] > b ? x[quarter + i] : b;
+    c = x[2 * quarter + i] > c ? x[2 * quarter + i] : c;
+    d = x[3 * quarter + i] > d ? x[3 * quarter + i] : d;
+  }
+  for (int64_t i = 4 * quarter; i < n; ++i) a = x[i] > a ? x[i] : a;
+  a = b > a ? b : a;
+  c = d > c ? d : c;
+  return c > a ? c : a;
+}
+
+void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
+                   float scale, float* losses) {
+#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (rows * n > 8192)
+  for (int64_t row = 0; row < rows; ++row) {
+    float* x = logits + row * ldl;
+    const int32_t target = targets[row];
+    if (target < 0) {
+      for (int64_t i = 0; i < n; ++i) x[i] = 0.0F;
+      losses[row] = 0.0F;
+      continue;
+    }
+    const float largest = maximum(n, x);
+    const float at_target = x[target];
+    float sum = 0.0F;
+    for (int64_t begin = 0; begin < n; begin += kRun) {
+      const int64_t end = begin + kRun < n ? begin + kRun : n;
+      float run = 0.0F;
+#pragma omp simd reduction(+ : run)
+      for (int64_t i = begin; i < end; ++i) {
+        const float e = math::exponential_of_negative(x[i] - largest);
+        x[i] = e;
+        run += e;
+      }
+      sum += run;
+    }
+    losses[row] = __builtin_logf(sum) + (largest - at_target);
+    const float factor = scale / sum;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+    x[target] -= scale;
+  }
+}
+
+void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
+                           const int32_t* targets, float* losses) {
+#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (rows * n > 8192)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* x = logits + row * ldl;
+    const int32_t target = targets[row];
+    if (target < 0) {
+      losses[row] = 0.0F;
+      continue;
+    }
+    const float largest = maximum(n, x);
+    float sum = 0.0F;
+    for (int64_t begin = 0; begin < n; begin += kRun) {
+      const int64_t end = begin + kRun < n ? begin + kRun : n;
+      float run = 0.0F;
+#pragma omp simd reduction(+ : run)
+      for (int64_t i = begin; i < end; ++i) run += math::exponential_of_negative(x[i] - largest);
+      sum += run;
+    }
+    losses[row] = __builtin_logf(sum) + (largest - x[target]);
+  }
+}
+
+}  // namespace
+
+void fill_loss(OperationTable& table) {
+  table.cross_entropy = cross_entropy;
+  table.cross_entropy_forward = cross_entropy_forward;
+}
+
+}  // namespace galleon::cpu::GALLEON_ISA

@@ -1,0 +1,107 @@
+// RMS normalisation by rows.
+#include "kernels/cpu/loops/loops.h"
+#include "kernels/math/portable.h"
+
+namespace galleon::cpu::GALLEON_ISA {
+namespace {
+
+// Rows whose contribution to dweight is summed together; fixed by shape, so that the result is the same for any
+// threads.
+constexpr int64_t chunk_rows(int64_t rows) {
+  return rows <= 64 * 16 ? 16 : (rows + 63) / 64;
+}
+constexpr int64_t chunks_of(int64_t rows) {
+  return (rows + chunk_rows(rows) - 1) / chunk_rows(rows);
+}
+
+GALLEON_FORMULA void scale_row(int64_t n, const float* x, float inverse, const float* weight, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+}
+
+void rms_norm(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ldx, const float* delta, int64_t ldd,
+              const float* weight, float epsilon, float* y, int64_t ldy, float* inverse_rms) {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * n > 8192)
+  for (int64_t row = 0; row < rows; ++row) {
+    float* a = x + row * ldx;
+    float squares = 0.0F;
+    if (delta != nullptr) {
+      const float* d = delta + row * ldd;
+#pragma omp simd reduction(+ : squares)
+      for (int64_t i = 0; i < n; ++i) {
+        const float value = a[i] + d[i];
+        a[i] = value;
+        squares += value * value;
+      }
+    } else {
+#pragma omp simd reduction(+ : squares)
+      for (int64_t i = 0; i < n; ++i) squares += a[i] * a[i];
+    }
+    const float inverse = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + epsilon);
+    inverse_rms[row] = inverse;
+    scale_row(n, a, inverse, weight, y + row * ldy);
+  }
+}
+
+void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, const float* weight,
+                    const float* inverse_rms, float* y, int64_t ldy) {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * n > 8192)
+  for (int64_t row = 0; row < rows; ++row) {
+    scale_row(n, x + row * ldx, inverse_rms[row], weight, y + row * ldy);
+  }
+}
+
+int64_t rms_norm_backward_workspace(int64_t rows, int64_t n) {
+  return chunks_of(rows) * n * static_cast<int64_t>(sizeof(float));
+}
+
+// With y_i = x_i·s·w_i and s = 1/rms: dx_i = s·w_i·dy_i − x_i·s³/n·Σ_j dy_j·w_j·x_j, dw_i = Σ_rows dy_i·x_i·s.
+void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, const float* weight,
+                       const float* inverse_rms, const float* dy, int64_t lddy, float* dx, int64_t lddx, float* dweight,
+                       void* scratch) {
+  float* partial = static_cast<float*>(scratch);
+  const int64_t chunks = chunks_of(rows);
+  const int64_t height = chunk_rows(rows);
+#pragma omp parallel num_threads(on.threads) if (rows * n > 8192)
+  {
+#pragma omp for schedule(static)
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      float* dw = partial + chunk * n;
+      for (int64_t i = 0; i < n; ++i) dw[i] = 0.0F;
+      const int64_t end = (chunk + 1) * height < rows ? (chunk + 1) * height : rows;
+      for (int64_t row = chunk * height; row < end; ++row) {
+        const float* a = x + row * ldx;
+        const float* d = dy + row * lddy;
+        float* out = dx + row * lddx;
+        const float s = inverse_rms[row];
+        float dot = 0.0F;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t i = 0; i < n; ++i) {
+          const float product = d[i] * a[i];
+          dot += product * weight[i];
+          dw[i] += product * s;
+        }
+        const float common = dot * s * s * s / static_cast<float>(n);
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) out[i] += s * weight[i] * d[i] - a[i] * common;
+      }
+    }
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < n; ++i) {
+      float sum = 0.0F;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * n + i];
+      dweight[i] += sum;
+    }
+  }
+}
+
+}  // namespace
+
+void fill_norm(OperationTable& table) {
+  table.rms_norm = rms_norm;
+  table.rms_norm_again = rms_norm_again;
+  table.rms_norm_backward = rms_norm_backward;
+  table.rms_norm_backward_workspace = rms_norm_backward_workspace;
+}
+
+}  // namespace galleon::cpu::GALLEON_ISA

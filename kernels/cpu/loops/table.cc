@@ -1,0 +1,16 @@
+#include "kernels/cpu/loops/loops.h"
+
+namespace galleon::cpu::GALLEON_ISA {
+
+void fill_operations(OperationTable& table) {
+  fill_activation(table);
+  fill_norm(table);
+  fill_attention(table);
+  fill_embedding(table);
+  fill_loss(table);
+  fill_optimizer(table);
+  fill_reductions(table);
+  fill_random(table);
+}
+
+}  // namespace galleon::cpu::GALLEON_ISA

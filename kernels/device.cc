@@ -1,0 +1,114 @@
+#include "kernels/device.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace galleon {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+int64_t round_up(int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+}  // namespace
+
+Buffer::Buffer(Buffer&& other) noexcept {
+  *this = std::move(other);
+}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this != &other) {
+    reset();
+    device_ = std::exchange(other.device_, nullptr);
+    name_ = std::move(other.name_);
+    category_ = other.category_;
+    bytes_ = std::exchange(other.bytes_, 0);
+    data_ = std::exchange(other.data_, nullptr);
+  }
+  return *this;
+}
+
+Buffer::~Buffer() {
+  reset();
+}
+
+void Buffer::reset() {
+  if (device_ == nullptr) return;
+  device_->free_memory(data_, bytes_);
+  device_->ledger_.release(name_, category_, bytes_);
+  device_ = nullptr;
+  bytes_ = 0;
+  data_ = nullptr;
+}
+
+absl::StatusOr<Buffer> Device::allocate(absl::string_view name, MemoryCategory category, int64_t bytes) {
+  const int64_t rounded = round_up(bytes);
+  absl::Status reserved = ledger_.reserve(name, category, rounded);
+  if (!reserved.ok()) return reserved;
+  void* data = allocate_memory(rounded);
+  if (data == nullptr) {
+    ledger_.release(name, category, rounded);
+    return absl::ResourceExhaustedError(absl::StrCat("the machine has no memory left for ", rounded, " bytes of ", name,
+                                                     " (", category_name(category), "); ", ledger_.total(),
+                                                     " bytes are in use. Use a larger machine or a smaller job."));
+  }
+  return Buffer(this, std::string(name), category, rounded, data);
+}
+
+absl::Status Device::set_workspace_budget(int64_t bytes) {
+  GALLEON_CHECK(workspace_used_ == 0) << "the workspace is in use";
+  release_workspace();
+  absl::StatusOr<Buffer> buffer = allocate("workspace", MemoryCategory::kWorkspace, bytes);
+  if (!buffer.ok()) return buffer.status();
+  workspace_ = *std::move(buffer);
+  workspace_fixed_ = true;
+  return absl::OkStatus();
+}
+
+void Device::release_workspace() {
+  workspace_ = Buffer();
+  workspace_fixed_ = false;
+}
+
+Workspace::Workspace(Device& device, int64_t bytes) : device_(device), bytes_(round_up(bytes)), data_(nullptr) {
+  if (device_.workspace_fixed_) {
+    GALLEON_CHECK(device_.workspace_used_ + bytes_ <= device_.workspace_.bytes())
+        << bytes_ << " bytes of workspace on top of " << device_.workspace_used_ << " exceed the budget of "
+        << device_.workspace_.bytes();
+    data_ = static_cast<char*>(device_.workspace_.data()) + device_.workspace_used_;
+  } else if (bytes_ > 0) {
+    capacity_ = bytes_;
+    data_ = device_.allocate_memory(capacity_);
+    GALLEON_CHECK(data_ != nullptr) << "the machine has no memory left for " << bytes_ << " bytes of workspace";
+  }
+  device_.workspace_used_ += bytes_;
+  device_.workspace_peak_ = std::max(device_.workspace_peak_, device_.workspace_used_);
+}
+
+Workspace::~Workspace() {
+  device_.workspace_used_ -= bytes_;
+  if (capacity_ > 0) device_.free_memory(data_, capacity_);
+}
+
+Tensor Workspace::tensor(int64_t rows, int64_t columns) const {
+  const Tensor view{data_, DataType::kFloat32, rows, columns, columns};
+  GALLEON_CHECK(view.bytes() <= bytes_) << shape_string(view) << " in a piece of " << bytes_ << " bytes";
+  return view;
+}
+
+Tensor Arena::tensor(absl::string_view name, MemoryCategory category, int64_t rows, int64_t columns, DataType type) {
+  if (!status_.ok()) return {};
+  GALLEON_CHECK(rows >= 0 && columns >= 0) << std::string(name) << " of " << rows << "x" << columns;
+  absl::StatusOr<Buffer> buffer = device_->allocate(name, category, rows * columns * bytes_of(type));
+  if (!buffer.ok()) {
+    status_ = buffer.status();
+    return {};
+  }
+  buffers_.push_back(*std::move(buffer));
+  return {buffers_.back().data(), type, rows, columns, columns};
+}
+
+}  // namespace galleon

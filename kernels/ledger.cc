@@ -1,0 +1,77 @@
+#include "kernels/ledger.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+
+namespace galleon {
+
+absl::string_view category_name(MemoryCategory category) {
+  switch (category) {
+    case MemoryCategory::kWeights:
+      return "weights";
+    case MemoryCategory::kGradients:
+      return "gradients";
+    case MemoryCategory::kOptimizerStates:
+      return "optimizer_states";
+    case MemoryCategory::kSubspaces:
+      return "subspaces";
+    case MemoryCategory::kActivations:
+      return "activations";
+    case MemoryCategory::kWorkspace:
+      return "workspace";
+  }
+  return "unknown";
+}
+
+absl::Status Ledger::reserve(absl::string_view name, MemoryCategory category, int64_t bytes) {
+  GALLEON_CHECK(bytes >= 0) << std::string(name) << " asks for " << bytes << " bytes";
+  if (limit_ > 0 && bytes > limit_ - total()) {
+    std::string held;
+    const std::vector<Entry> largest = entries();
+    for (size_t i = 0; i < std::min<size_t>(largest.size(), 5); ++i) {
+      absl::StrAppend(&held, i == 0 ? "" : ", ", largest[i].name, " (", category_name(largest[i].category), ") ",
+                      largest[i].bytes);
+    }
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no room for ", bytes, " bytes of ", name, " (", category_name(category), "): the limit is ",
+                     limit_, " bytes, ", total(), " are in use, ", std::max<int64_t>(limit_ - total(), 0),
+                     " would have fitted", held.empty() ? "" : "; largest: ", held, ". Raise the limit to at least ",
+                     total() + bytes, " bytes or make the job smaller."));
+  }
+  by_category_[static_cast<int>(category)] += bytes;
+  peak_ = std::max(peak_, total());
+  auto entry = std::find_if(entries_.begin(), entries_.end(),
+                            [&](const Entry& e) { return e.category == category && e.name == name; });
+  if (entry == entries_.end()) {
+    entries_.push_back({std::string(name), category, bytes});
+  } else {
+    entry->bytes += bytes;
+  }
+  return absl::OkStatus();
+}
+
+void Ledger::release(absl::string_view name, MemoryCategory category, int64_t bytes) {
+  auto entry = std::find_if(entries_.begin(), entries_.end(),
+                            [&](const Entry& e) { return e.category == category && e.name == name; });
+  GALLEON_CHECK(entry != entries_.end() && entry->bytes >= bytes)
+      << std::string(name) << " gives back " << bytes << " bytes that it does not hold";
+  by_category_[static_cast<int>(category)] -= bytes;
+  entry->bytes -= bytes;
+  if (entry->bytes == 0) entries_.erase(entry);
+}
+
+int64_t Ledger::total() const {
+  int64_t sum = 0;
+  for (const int64_t bytes : by_category_) sum += bytes;
+  return sum;
+}
+
+std::vector<Ledger::Entry> Ledger::entries() const {
+  std::vector<Entry> sorted = entries_;
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Entry& a, const Entry& b) { return a.bytes > b.bytes; });
+  return sorted;
+}
+
+}  // namespace galleon

@@ -1,0 +1,38 @@
+#include "kernels/ops/embedding.h"
+
+#include "kernels/ops/operands.h"
+
+namespace galleon {
+namespace {
+
+void check_ids(Device& device, const char* name, const Tensor& ids, int64_t vocabulary) {
+  const int64_t bad = device.operations().first_outside(device.execution(), ids.size(), ids.i32(), 0, vocabulary);
+  GALLEON_CHECK(bad < 0) << name << ": id " << ids.i32()[bad] << " of token " << bad << " is outside a vocabulary of "
+                         << vocabulary;
+}
+
+}  // namespace
+
+void embedding(Device& device, const Tensor& ids, const Tensor& table, const Tensor& x) {
+  check_vector("embedding: ids", ids, x.rows, DataType::kInt32);
+  check_shape("embedding: table", table, table.rows, table.columns);
+  check_shape("embedding: x", x, x.rows, table.columns);
+  count_work(device, 0.0, static_cast<double>(2 * x.bytes() + ids.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  check_ids(device, "embedding", ids, table.rows);
+  device.operations().embedding(device.execution(), x.rows, x.columns, ids.i32(), table.f32(), table.stride, x.f32(),
+                                x.stride);
+}
+
+void embedding_backward(Device& device, const Tensor& ids, const Tensor& dx, const Tensor& dtable) {
+  check_vector("embedding_backward: ids", ids, dx.rows, DataType::kInt32);
+  check_shape("embedding_backward: dtable", dtable, dtable.rows, dtable.columns);
+  check_shape("embedding_backward: dx", dx, dx.rows, dtable.columns);
+  count_work(device, static_cast<double>(dx.size()), static_cast<double>(3 * dx.bytes() + ids.bytes()));
+  if (!device.executes() || dx.size() == 0) return;
+  check_ids(device, "embedding_backward", ids, dtable.rows);
+  device.operations().embedding_backward(device.execution(), dx.rows, dx.columns, ids.i32(), dx.f32(), dx.stride,
+                                         dtable.f32(), dtable.stride);
+}
+
+}  // namespace galleon

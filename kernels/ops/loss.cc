@@ -1,0 +1,45 @@
+#include "kernels/ops/loss.h"
+
+#include <limits>
+
+#include "kernels/ops/operands.h"
+
+namespace galleon {
+namespace {
+
+void check_loss(const char* name, const Tensor& logits, const Tensor& targets, const Tensor& losses) {
+  check_shape(name, logits, logits.rows, logits.columns);
+  check_vector(name, targets, logits.rows, DataType::kInt32);
+  check_vector(name, losses, logits.rows);
+}
+
+void check_targets(Device& device, const char* name, const Tensor& logits, const Tensor& targets) {
+  const int64_t bad = device.operations().first_outside(device.execution(), targets.size(), targets.i32(),
+                                                        std::numeric_limits<int32_t>::min(), logits.columns);
+  GALLEON_CHECK(bad < 0) << name << ": target " << targets.i32()[bad] << " of token " << bad
+                         << " is outside a vocabulary of " << logits.columns;
+}
+
+}  // namespace
+
+void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses) {
+  check_loss("cross_entropy: an operand", logits, targets, losses);
+  count_work(device, 5.0 * static_cast<double>(logits.size()),
+             static_cast<double>(2 * logits.bytes() + targets.bytes() + losses.bytes()));
+  if (!device.executes() || logits.size() == 0) return;
+  check_targets(device, "cross_entropy", logits, targets);
+  device.operations().cross_entropy(device.execution(), logits.rows, logits.columns, logits.f32(), logits.stride,
+                                    targets.i32(), scale, losses.f32());
+}
+
+void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& losses) {
+  check_loss("cross_entropy_forward: an operand", logits, targets, losses);
+  count_work(device, 3.0 * static_cast<double>(logits.size()),
+             static_cast<double>(logits.bytes() + targets.bytes() + losses.bytes()));
+  if (!device.executes() || logits.size() == 0) return;
+  check_targets(device, "cross_entropy_forward", logits, targets);
+  device.operations().cross_entropy_forward(device.execution(), logits.rows, logits.columns, logits.f32(),
+                                            logits.stride, targets.i32(), losses.f32());
+}
+
+}  // namespace galleon

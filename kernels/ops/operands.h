@@ -1,0 +1,46 @@
+// What the wrappers of the operations share: checks of shapes that name the operation and the operand, and the counting
+// of work.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/operation_table.h"
+
+namespace galleon {
+
+// Aborts unless `t` is rows×columns with a sound stride. `what` is "operation: operand".
+inline void check_shape(const char* what, const Tensor& t, int64_t rows, int64_t columns,
+                        DataType type = DataType::kFloat32) {
+  GALLEON_CHECK(t.rows == rows && t.columns == columns && t.type == type && (t.rows <= 1 || t.stride >= t.columns))
+      << what << " is " << shape_string(t) << " with stride " << t.stride << ", expected " << rows << "x" << columns
+      << (type == DataType::kFloat32 ? " fp32" : " int32");
+}
+
+// Aborts unless `t` holds `count` numbers without gaps, as a row or a column.
+inline void check_vector(const char* what, const Tensor& t, int64_t count, DataType type = DataType::kFloat32) {
+  GALLEON_CHECK(t.size() == count && t.contiguous() && t.type == type)
+      << what << " is " << shape_string(t) << " with stride " << t.stride << ", expected " << count
+      << (type == DataType::kFloat32 ? " fp32" : " int32") << " numbers without gaps";
+}
+
+inline void check_contiguous(const char* what, const Tensor& t) {
+  GALLEON_CHECK(t.contiguous()) << what << " is " << shape_string(t) << " with stride " << t.stride
+                                << ", expected no gaps";
+}
+
+inline void count_work(Device& device, double flops, double bytes) {
+  device.work().flops += flops;
+  device.work().bytes += bytes;
+}
+
+// Rows and columns of an elementwise operation: one long row where no operand has gaps.
+struct Extent {
+  int64_t rows;
+  int64_t columns;
+};
+template <typename... Tensors>
+Extent elementwise_extent(const Tensor& first, const Tensors&... others) {
+  const bool gapless = first.contiguous() && (others.contiguous() && ...);
+  return gapless ? Extent{first.size() > 0 ? 1 : 0, first.size()} : Extent{first.rows, first.columns};
+}
+
+}  // namespace galleon

@@ -1,0 +1,55 @@
+// A tensor is a view: type, shape, row stride and address on one device. Owners are Buffers; operations take views.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "common/base/check.h"
+
+namespace galleon {
+
+enum class DataType { kFloat32, kInt32 };
+
+constexpr int64_t bytes_of(DataType) { return 4; }
+
+// Row-major, at most two dimensions: `rows` × `columns`, consecutive rows `stride` elements apart. A vector of n numbers is
+// n × 1 (a parameter, so that it is sharded by rows) or 1 × n (an operand); contiguous views may be reshaped freely.
+struct Tensor {
+  void* data = nullptr;
+  DataType type = DataType::kFloat32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 0;
+
+  float* f32() const {
+    GALLEON_CHECK(type == DataType::kFloat32) << "tensor is not fp32";
+    return static_cast<float*>(data);
+  }
+  int32_t* i32() const {
+    GALLEON_CHECK(type == DataType::kInt32) << "tensor is not int32";
+    return static_cast<int32_t*>(data);
+  }
+  int64_t size() const { return rows * columns; }
+  int64_t bytes() const { return size() * bytes_of(type); }
+  bool contiguous() const { return stride == columns || rows <= 1; }
+
+  // Rows [begin, begin + count).
+  Tensor row_range(int64_t begin, int64_t count) const {
+    GALLEON_CHECK(begin >= 0 && count >= 0 && begin + count <= rows) << begin << "+" << count << " of " << rows << " rows";
+    return {static_cast<char*>(data) + begin * stride * bytes_of(type), type, count, columns, stride};
+  }
+  // Columns [begin, begin + count).
+  Tensor column_range(int64_t begin, int64_t count) const {
+    GALLEON_CHECK(begin >= 0 && count >= 0 && begin + count <= columns) << begin << "+" << count << " of " << columns;
+    return {static_cast<char*>(data) + begin * bytes_of(type), type, rows, count, stride};
+  }
+  Tensor reshape(int64_t new_rows, int64_t new_columns) const {
+    GALLEON_CHECK(contiguous() && new_rows * new_columns == size()) << rows << "x" << columns << " to " << new_rows << "x" << new_columns;
+    return {data, type, new_rows, new_columns, new_columns};
+  }
+};
+
+std::string shape_string(const Tensor& t);  // "512x1376 fp32"
+
+}  // namespace galleon

@@ -1,0 +1,247 @@
+// Ranges and contradictions. Each rule names the keys that it concerns and what would be accepted.
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "proto/jobfile/issues.h"
+#include "proto/jobfile/keys.h"
+
+namespace galleon {
+
+namespace {
+
+constexpr uint32_t kMaxRanks = 1024;
+
+class Rules {
+ public:
+  Rules(const v1::Job& job, JobIssues& issues) : job_(job), issues_(issues) {}
+
+  void check() {
+    check_name();
+    check_model();
+    check_data();
+    check_optimizer();
+    check_schedule();
+    check_low_rank();
+    check_training();
+    check_rest();
+  }
+
+ private:
+  void require(bool condition, absl::string_view key, absl::string_view text) {
+    if (!condition) issues_.push_back({std::string(key), std::string(text)});
+  }
+
+  void require_number(bool condition, absl::string_view key, double value, absl::string_view accepted) {
+    if (!condition) issues_.push_back({std::string(key), absl::StrCat(value, " is not accepted; ", accepted)});
+  }
+
+  // Finite and within [low, high] or [low, high).
+  void require_range(absl::string_view key, double value, double low, double high, bool open_end) {
+    const bool inside = std::isfinite(value) && value >= low && (open_end ? value < high : value <= high);
+    require_number(inside, key, value, absl::StrCat("from ", low, open_end ? " to below " : " to ", high));
+  }
+
+  void require_positive(absl::string_view key, double value) {
+    require_number(std::isfinite(value) && value > 0, key, value, "greater than 0");
+  }
+
+  void require_enum(bool set, absl::string_view key) { require(set, key, "is required"); }
+
+  void check_name() {
+    const std::string& name = job_.name();
+    const bool good = !name.empty() && name.size() <= 48 && std::all_of(name.begin(), name.end(), [](char c) {
+      return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
+    });
+    require(good, "name", absl::StrCat("\"", name, "\" is not accepted; 1 to 48 lower-case letters, digits and '-'"));
+    require_enum(job_.task() != v1::TASK_UNSPECIFIED, "task");
+  }
+
+  void check_model() {
+    const v1::Model& model = job_.model();
+    const bool preset = absl::StartsWith(model.source(), "preset:");
+    require(!model.source().empty() && model.source() != "preset:", "model.source",
+            "is empty; preset:NAME or a folder in Hugging Face layout");
+    require(!(preset && model.init() == v1::Model::INIT_PRETRAINED), "model.init",
+            absl::StrCat("pretrained contradicts model.source ", model.source(),
+                         ", which has no weights; random, or a folder with weights as model.source"));
+  }
+
+  void check_files(absl::string_view key, const google::protobuf::RepeatedPtrField<std::string>& files) {
+    for (int i = 0; i < files.size(); ++i) {
+      require(!files[i].empty(), absl::StrCat(key, "[", i, "]"), "is empty; a path or a glob is accepted");
+    }
+  }
+
+  void check_data() {
+    const v1::Data& data = job_.data();
+    const bool tokens = data.format() == v1::Data::FORMAT_TOKENS;
+    require(tokens || (job_.has_tokenizer() && !job_.tokenizer().empty()), "tokenizer",
+            "is required unless data.format is tokens: a SentencePiece .model, or bytes");
+    require(!tokens || !job_.has_tokenizer(), "tokenizer",
+            "contradicts data.format: tokens, whose files are tokenized already; leave tokenizer out");
+    require(!data.train().empty(), "data.train", "is empty; at least one glob is accepted");
+    check_files("data.train", data.train());
+    check_files("data.validation", data.validation());
+    require_number(data.sequence_length() >= 1, "data.sequence_length", data.sequence_length(), "1 or more");
+    require(!data.text_field().empty(), "data.text_field", "is empty; the name of a field is accepted");
+
+    const bool classify = job_.task() == v1::TASK_CLASSIFY;
+    require(!data.has_glue_task() || classify, "data.glue_task", "contradicts task; it needs task: classify");
+    require(!classify || data.format() == v1::Data::FORMAT_TSV || data.format() == v1::Data::FORMAT_AUTO, "data.format",
+            "contradicts task: classify; tsv or auto");
+    require(data.format() != v1::Data::FORMAT_TSV || classify, "data.format",
+            "tsv contradicts task; it needs task: classify");
+    require(data.format() != v1::Data::FORMAT_CHAT || job_.task() == v1::TASK_FINETUNE, "data.format",
+            "chat contradicts task; it needs task: finetune");
+    const v1::Columns& columns = data.columns();
+    const bool default_columns =
+        columns.text_size() == 1 && columns.text(0) == "sentence" && columns.label() == "label";
+    require(!data.has_glue_task() || default_columns, "data.columns",
+            "contradicts data.glue_task, which has its own columns; give one of the two");
+    require(default_columns || classify, "data.columns", "contradicts task; it needs task: classify");
+    require(columns.text_size() == 1 || columns.text_size() == 2, "data.columns.text",
+            "one or two columns are accepted");
+  }
+
+  void check_optimizer() {
+    const v1::Optimizer& o = job_.optimizer();
+    require_enum(o.rule() != v1::Optimizer::RULE_UNSPECIFIED, "optimizer.rule");
+    require_positive("optimizer.learning_rate", o.learning_rate());
+    if (o.has_beta1()) require_range("optimizer.beta1", o.beta1(), 0, 1, true);
+    require_range("optimizer.beta2", o.beta2(), 0, 1, true);
+    require_range("optimizer.momentum", o.momentum(), 0, 1, true);
+    if (o.has_epsilon()) require_positive("optimizer.epsilon", o.epsilon());
+    require_number(o.block_size() >= 1, "optimizer.block_size", o.block_size(), "1 or more");
+    require_number(std::isfinite(o.weight_decay()) && o.weight_decay() >= 0, "optimizer.weight_decay", o.weight_decay(),
+                   "0 or more");
+    require_number(std::isfinite(o.clip_norm()) && o.clip_norm() >= 0, "optimizer.clip_norm", o.clip_norm(),
+                   "0 (off) or more");
+    require(!(o.clip_norm() > 0 && o.update() == v1::Optimizer::UPDATE_PER_LAYER), "optimizer.clip_norm",
+            "contradicts optimizer.update: per_layer, which never sees the norm of all gradients; clip_norm: 0 or "
+            "update: per_step");
+    const v1::Training& t = job_.training();
+    require(
+        o.clip_space() != v1::Optimizer::CLIP_SPACE_DENSE ||
+            (job_.parallel().ranks() == 1 && t.global_batch() == t.micro_batch()),
+        "optimizer.clip_space",
+        absl::StrCat("dense needs parallel.ranks: 1 and training.global_batch equal to training.micro_batch (they are ",
+                     job_.parallel().ranks(), ", ", t.global_batch(), " and ", t.micro_batch(), "); projected"));
+  }
+
+  void check_schedule() {
+    const v1::Schedule& s = job_.optimizer().schedule();
+    require_enum(s.type() != v1::Schedule::TYPE_UNSPECIFIED, "optimizer.schedule.type");
+    if (s.has_min_ratio()) require_range("optimizer.schedule.min_ratio", s.min_ratio(), 0, 1, false);
+    if (s.has_steps()) require_number(s.steps() >= 1, "optimizer.schedule.steps", s.steps(), "1 or more, or null");
+    require(!(s.has_steps() && s.has_warmup_steps() && s.warmup_steps() > s.steps()), "optimizer.schedule.warmup_steps",
+            absl::StrCat(s.warmup_steps(), " is more than optimizer.schedule.steps (", s.steps(), "); at most ",
+                         s.steps()));
+  }
+
+  void check_targets(absl::string_view key, const google::protobuf::RepeatedPtrField<std::string>& targets) {
+    std::set<std::string> seen;
+    for (const std::string& target : targets) {
+      require(target == "attention" || target == "mlp", key,
+              absl::StrCat("\"", target, "\" is not accepted; any of attention, mlp"));
+      require(seen.insert(target).second, key, absl::StrCat(target, " is given twice"));
+    }
+    require(!targets.empty(), key, "is empty; any of attention, mlp");
+  }
+
+  void check_low_rank() {
+    const v1::Optimizer& o = job_.optimizer();
+    require(!(o.has_galore() && o.has_lora()), "optimizer.galore",
+            "contradicts optimizer.lora; one of the two must be null");
+    if (o.has_galore()) {
+      const v1::Galore& g = o.galore();
+      require_number(g.rank() >= 1, "optimizer.galore.rank", g.rank(), "1 or more");
+      require_number(g.refresh_interval() >= 1, "optimizer.galore.refresh_interval", g.refresh_interval(), "1 or more");
+      require_positive("optimizer.galore.scale", g.scale());
+      check_targets("optimizer.galore.targets", g.targets());
+      if (g.has_lazy_threshold()) {
+        require_number(g.lazy_threshold() > 0 && g.lazy_threshold() <= 1, "optimizer.galore.lazy_threshold",
+                       g.lazy_threshold(), "above 0 and at most 1, or null");
+      }
+    }
+    if (o.has_lora()) {
+      const v1::Lora& l = o.lora();
+      require_number(l.rank() >= 1, "optimizer.lora.rank", l.rank(), "1 or more");
+      require_positive("optimizer.lora.alpha", l.alpha());
+      require_range("optimizer.lora.dropout", l.dropout(), 0, 1, true);
+      check_targets("optimizer.lora.targets", l.targets());
+    }
+  }
+
+  void check_training() {
+    const v1::Training& t = job_.training();
+    require(t.has_steps() || t.has_epochs(), "training.steps", "is required, or training.epochs");
+    require(!(t.has_steps() && t.has_epochs()), "training.steps", "contradicts training.epochs; give one of the two");
+    if (t.has_steps()) require_number(t.steps() >= 1, "training.steps", t.steps(), "1 or more");
+    if (t.has_epochs()) require_positive("training.epochs", t.epochs());
+    require_number(t.global_batch() >= 1, "training.global_batch", t.global_batch(), "1 or more");
+    require_number(t.micro_batch() >= 1, "training.micro_batch", t.micro_batch(), "1 or more");
+    require_number(t.log_every() >= 1, "training.log_every", t.log_every(), "1 or more");
+    if (t.has_evaluate_tokens()) {
+      require_number(t.evaluate_tokens() >= 1, "training.evaluate_tokens", t.evaluate_tokens(), "1 or more, or null");
+    }
+    require(!(t.precision() == v1::PRECISION_FP32 && t.accumulate_type() == v1::PRECISION_BF16),
+            "training.accumulate_type",
+            "bf16 contradicts training.precision: fp32; accumulate_type: fp32 or precision: bf16");
+    require(!(t.precision() == v1::PRECISION_FP32 && t.master_weights() == v1::Training::MASTER_WEIGHTS_FP32),
+            "training.master_weights",
+            "fp32 contradicts training.precision: fp32, whose weights are fp32 already; none");
+    check_batches();
+  }
+
+  void check_batches() {
+    const uint64_t ranks = job_.parallel().ranks();
+    const uint64_t global = job_.training().global_batch();
+    const uint64_t micro = job_.training().micro_batch();
+    if (ranks < 1 || ranks > kMaxRanks || global < 1 || micro < 1) return;
+    const uint64_t pass = micro * ranks;
+    if (global % pass == 0) return;
+    const uint64_t below = global / pass * pass;
+    issues_.push_back({"training.global_batch",
+                       absl::StrCat(global, " is not a multiple of training.micro_batch × parallel.ranks = ", micro,
+                                    " × ", ranks, "; ", below > 0 ? absl::StrCat(below, " or ") : "", below + pass)});
+  }
+
+  void check_rest() {
+    const v1::Parallel& p = job_.parallel();
+    require_number(p.ranks() >= 1 && p.ranks() <= kMaxRanks, "parallel.ranks", p.ranks(),
+                   absl::StrCat("from 1 to ", kMaxRanks));
+    require_number(p.zero() >= 1 && p.zero() <= 3, "parallel.zero", p.zero(), "1, 2 or 3");
+    if (job_.resources().has_memory_per_rank()) {
+      require(job_.resources().memory_per_rank() > 0, "resources.memory_per_rank",
+              "0 is not accepted; a limit such as 24GiB, or null");
+    }
+    const v1::Checkpoint& c = job_.checkpoint();
+    require(!c.directory().empty(), "checkpoint.directory", "is empty; a folder is accepted");
+    require_number(c.every() >= 1, "checkpoint.every", c.every(), "1 or more");
+    require_number(c.keep() >= 1, "checkpoint.keep", c.keep(), "1 or more");
+    require(!c.resume().empty(), "checkpoint.resume", "is empty; auto, never or a step's folder");
+    const v1::Scheduling& s = job_.scheduling();
+    require(!s.queue().empty(), "scheduling.queue", "is empty; the name of a queue is accepted");
+    require(!s.has_time_limit() || s.time_limit() >= 1, "scheduling.time_limit",
+            "0 is not accepted; a duration such as 12h, or null");
+    for (int i = 0; i < s.after_size(); ++i) {
+      require(!s.after(i).empty(), absl::StrCat("scheduling.after[", i, "]"), "is empty; the id of a job is accepted");
+    }
+  }
+
+  const v1::Job& job_;
+  JobIssues& issues_;
+};
+
+}  // namespace
+
+void find_contradictions(const v1::Job& job, JobIssues& issues) {
+  Rules(job, issues).check();
+}
+
+}  // namespace galleon

@@ -1,0 +1,110 @@
+#include "kernels/ops/activation.h"
+
+#include "tests/kernels/numerics.h"
+
+namespace galleon {
+namespace {
+
+using ActivationTest = KernelTest;
+constexpr int64_t kShapes[][2] = {{1, 1}, {1, 17}, {5, 3}, {63, 65}, {200, 129}, {2, 20000}};
+
+double silu(double x) {
+  return x / (1 + std::exp(-x));
+}
+
+Values reference(const Values& gate, const Values& up) {
+  Values out(gate.size());
+  for (size_t i = 0; i < gate.size(); ++i) out[i] = silu(gate[i]) * up[i];
+  return out;
+}
+
+TEST_P(ActivationTest, SwigluMatchesDoublePrecision) {
+  for (const auto& [rows, n] : kShapes) {
+    for (const bool gaps : {false, true}) {
+      const Values gate = normal_values(rows * n, 1, 4.0);
+      const Values up = normal_values(rows * n, 2);
+      const Tensor out = empty(rows, n, gaps);
+      swiglu(*device_, tensor(gate, rows, n, gaps), tensor(up, rows, n), out);
+      // A handful of roundings: the exponential (2), sum, division, two products.
+      EXPECT_LE(relative_error(values_of(out), reference(gate, up)), 16 * kRounding);
+    }
+  }
+}
+
+TEST_P(ActivationTest, SwigluIsFiniteAndRightAtTheEndsOfTheRange) {
+  const Values gate = {-1e30, -200, -100, -89, -87.5, -30, -1e-30, 0, 1e-30, 30, 87.5, 89, 100, 1e30};
+  const Values up(gate.size(), 1.0);
+  const auto n = static_cast<int64_t>(gate.size());
+  const Tensor out = empty(1, n);
+  swiglu(*device_, tensor(gate, 1, n), tensor(up, 1, n), out);
+  const Values actual = values_of(out);
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const double expected = silu(static_cast<float>(gate[i]));
+    EXPECT_NEAR(actual[i], expected, 16 * kRounding * std::abs(expected) + 1e-35) << gate[i];
+  }
+}
+
+TEST_P(ActivationTest, SwigluBackwardMatchesDifferencesAndMayOverwriteItsInputs) {
+  for (const auto& [rows, n] : kShapes) {
+    const Values gate = normal_values(rows * n, 1, 2.0);
+    const Values up = normal_values(rows * n, 2);
+    const Values dout = normal_values(rows * n, 3);
+    const Tensor tg = tensor(gate, rows, n, true);
+    const Tensor tu = tensor(up, rows, n);
+    const Tensor td = tensor(dout, rows, n);
+    const Tensor dgate = empty(rows, n, true);
+    const Tensor dup = empty(rows, n);
+    swiglu_backward(*device_, tg, tu, td, dgate, dup);
+    expect_gradient(
+        "gate", gate, values_of(dgate), [&](const Values& p) { return dot(dout, reference(p, up)); }, 1e-6);
+    expect_gradient(
+        "up", up, values_of(dup), [&](const Values& p) { return dot(dout, reference(gate, p)); }, 1e-6);
+    swiglu_backward(*device_, tg, tu, td, tg, tu);
+    EXPECT_EQ(values_of(tg), values_of(dgate));
+    EXPECT_EQ(values_of(tu), values_of(dup));
+  }
+}
+
+TEST_P(ActivationTest, AddFillCopyAndTransposeAreExact) {
+  for (const auto& [rows, n] : kShapes) {
+    for (const bool gaps : {false, true}) {
+      const Values x = normal_values(rows * n, 1);
+      const Values y = normal_values(rows * n, 2);
+      const Tensor tx = tensor(x, rows, n, gaps);
+      const Tensor ty = tensor(y, rows, n);
+      add(*device_, tx, ty);
+      Values sum(x.size());
+      for (size_t i = 0; i < x.size(); ++i) sum[i] = static_cast<float>(x[i]) + static_cast<float>(y[i]);
+      EXPECT_EQ(values_of(ty), sum);
+      copy(*device_, tx, ty);
+      EXPECT_EQ(values_of(ty), x);
+      const Tensor flipped = empty(n, rows, gaps);
+      transpose(*device_, tx, flipped);
+      Values expected(x.size());
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < n; ++c) expected[c * rows + r] = x[r * n + c];
+      }
+      EXPECT_EQ(values_of(flipped), expected);
+      fill(*device_, tx, -2.5F);
+      EXPECT_EQ(values_of(tx), Values(x.size(), -2.5));
+    }
+  }
+}
+
+TEST_P(ActivationTest, CopyTakesIntegers) {
+  const Tensor a = integers({1, -2, 3});
+  const Tensor b = integers({0, 0, 0});
+  copy(*device_, a, b);
+  EXPECT_EQ(std::vector<int32_t>(b.i32(), b.i32() + 3), (std::vector<int32_t>{1, -2, 3}));
+}
+
+TEST_P(ActivationTest, OperandsOfOtherShapesAreNamed) {
+  const Tensor a = empty(3, 4);
+  const Tensor b = empty(3, 5);
+  EXPECT_DEATH(swiglu(*device_, a, b, a), "swiglu: up is 3x5 fp32 with stride 5, expected 3x4 fp32");
+}
+
+GALLEON_ON_EVERY_BACKEND(ActivationTest);
+
+}  // namespace
+}  // namespace galleon

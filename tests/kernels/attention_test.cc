@@ -1,0 +1,174 @@
+#include "kernels/ops/attention.h"
+
+#include "tests/kernels/numerics.h"
+
+namespace galleon {
+namespace {
+
+using AttentionTest = KernelTest;
+
+const AttentionShape kShapes[] = {{1, 1, 1, 1, 2},   {2, 5, 2, 2, 8},    {1, 63, 2, 1, 16},  {1, 64, 1, 1, 32},
+                                  {2, 65, 4, 2, 16}, {1, 129, 2, 1, 64}, {1, 200, 3, 1, 32}, {1, 200, 2, 2, 128},
+                                  {3, 7, 6, 3, 4},   {1, 300, 1, 1, 8}};
+
+// softmax(q·kᵀ/sqrt(D), causal)·v in double, and the logarithms of the rows' sums.
+Values reference(const AttentionShape& s, const Values& q, const Values& k, const Values& v, Values* logs = nullptr) {
+  const int64_t wide = s.heads * s.head_dimension;
+  const int64_t narrow = s.key_value_heads * s.head_dimension;
+  Values out(static_cast<size_t>(s.tokens() * wide));
+  for (int64_t unit = 0; unit < s.batch * s.heads; ++unit) {
+    const int64_t start = unit / s.heads * s.sequence;
+    const int64_t h = unit % s.heads;
+    const int64_t g = h / (s.heads / s.key_value_heads);
+    for (int64_t i = 0; i < s.sequence; ++i) {
+      Values scores(static_cast<size_t>(i + 1));
+      for (int64_t j = 0; j <= i; ++j) {
+        for (int64_t d = 0; d < s.head_dimension; ++d) {
+          scores[j] +=
+              q[(start + i) * wide + h * s.head_dimension + d] * k[(start + j) * narrow + g * s.head_dimension + d];
+        }
+        scores[j] /= std::sqrt(static_cast<double>(s.head_dimension));
+      }
+      const double largest = *std::max_element(scores.begin(), scores.end());
+      double sum = 0;
+      for (double& score : scores) sum += score = std::exp(score - largest);
+      if (logs != nullptr) logs->push_back(largest + std::log(sum));
+      for (int64_t j = 0; j <= i; ++j) {
+        for (int64_t d = 0; d < s.head_dimension; ++d) {
+          out[(start + i) * wide + h * s.head_dimension + d] +=
+              scores[j] / sum * v[(start + j) * narrow + g * s.head_dimension + d];
+        }
+      }
+    }
+  }
+  return out;
+}
+
+TEST_P(AttentionTest, ForwardMatchesDoublePrecision) {
+  for (const AttentionShape& s : kShapes) {
+    for (const bool gaps : {false, true}) {
+      const int64_t wide = s.heads * s.head_dimension;
+      const int64_t narrow = s.key_value_heads * s.head_dimension;
+      const Values q = normal_values(s.tokens() * wide, 1, 2.0);
+      const Values k = normal_values(s.tokens() * narrow, 2);
+      const Values v = normal_values(s.tokens() * narrow, 3);
+      const Tensor out = empty(s.tokens(), wide, gaps);
+      const Tensor logs = empty(s.batch * s.heads, s.sequence);
+      attention(*device_, s, tensor(q, s.tokens(), wide, gaps), tensor(k, s.tokens(), narrow, gaps),
+                tensor(v, s.tokens(), narrow, gaps), out, logs);
+      Values expected_logs;
+      const Values expected = reference(s, q, k, v, &expected_logs);
+      // A score's rounding error, of its D terms, becomes a relative error of its probability.
+      EXPECT_LE(relative_error(values_of(out), expected), sum_bound(s.sequence + s.head_dimension)) << s.sequence;
+      EXPECT_LE(relative_error(values_of(logs), expected_logs), sum_bound(s.sequence + s.head_dimension)) << s.sequence;
+    }
+  }
+}
+
+TEST_P(AttentionTest, BackwardMatchesDifferencesOfTheForward) {
+  for (const AttentionShape& s : kShapes) {
+    const int64_t wide = s.heads * s.head_dimension;
+    const int64_t narrow = s.key_value_heads * s.head_dimension;
+    const Values q = normal_values(s.tokens() * wide, 1);
+    const Values k = normal_values(s.tokens() * narrow, 2);
+    const Values v = normal_values(s.tokens() * narrow, 3);
+    const Values dout = normal_values(s.tokens() * wide, 4);
+    const Tensor tq = tensor(q, s.tokens(), wide, true);
+    const Tensor tk = tensor(k, s.tokens(), narrow);
+    const Tensor tv = tensor(v, s.tokens(), narrow, true);
+    const Tensor out = empty(s.tokens(), wide);
+    const Tensor logs = empty(s.batch * s.heads, s.sequence);
+    attention(*device_, s, tq, tk, tv, out, logs);
+    const Tensor dq = empty(s.tokens(), wide, true);
+    const Tensor dk = empty(s.tokens(), narrow, true);
+    const Tensor dv = empty(s.tokens(), narrow, true);
+    attention_backward(*device_, s, tq, tk, tv, out, logs, tensor(dout, s.tokens(), wide, true), dq, dk, dv);
+    const double tolerance = 4 * sum_bound(s.sequence + s.head_dimension);
+    if (s.sequence > 1) {  // a single key takes all of the probability: dq and dk are zero but for rounding
+      expect_gradient(
+          "q", q, values_of(dq), [&](const Values& p) { return dot(dout, reference(s, p, k, v)); }, tolerance);
+      expect_gradient(
+          "k", k, values_of(dk), [&](const Values& p) { return dot(dout, reference(s, q, p, v)); }, tolerance);
+    }
+    expect_gradient(
+        "v", v, values_of(dv), [&](const Values& p) { return dot(dout, reference(s, q, k, p)); }, tolerance);
+  }
+}
+
+TEST_P(AttentionTest, LaterTokensDoNotReachEarlierOnes) {
+  const AttentionShape s{1, 150, 2, 1, 16};
+  const Values q = normal_values(s.tokens() * 32, 1);
+  Values k = normal_values(s.tokens() * 16, 2);
+  Values v = normal_values(s.tokens() * 16, 3);
+  const Tensor before = empty(s.tokens(), 32);
+  const Tensor after = empty(s.tokens(), 32);
+  const Tensor logs = empty(2, s.sequence);
+  attention(*device_, s, tensor(q, 150, 32), tensor(k, 150, 16), tensor(v, 150, 16), before, logs);
+  for (size_t i = 100 * 16; i < k.size(); ++i) k[i] = v[i] = 1e3;
+  attention(*device_, s, tensor(q, 150, 32), tensor(k, 150, 16), tensor(v, 150, 16), after, logs);
+  EXPECT_EQ(values_of(before.row_range(0, 100)), values_of(after.row_range(0, 100)));
+  EXPECT_NE(values_of(before.row_range(100, 1)), values_of(after.row_range(100, 1)));
+}
+
+TEST_P(AttentionTest, LargeScoresDoNotOverflow) {
+  const AttentionShape s{1, 130, 1, 1, 16};
+  const Values q = normal_values(s.tokens() * 16, 1, 60.0);
+  const Values k = normal_values(s.tokens() * 16, 2, 60.0);
+  const Values v = normal_values(s.tokens() * 16, 3);
+  const Tensor out = empty(s.tokens(), 16);
+  attention(*device_, s, tensor(q, 130, 16), tensor(k, 130, 16), tensor(v, 130, 16), out, empty(1, 130));
+  // Scores near 2·10^4 carry an absolute rounding error near 10^-2, which the exponential makes relative.
+  EXPECT_LE(relative_error(values_of(out), reference(s, q, k, v)), 1e-2);
+}
+
+TEST_P(AttentionTest, RepeatedRunsHaveTheSameBits) {
+  const AttentionShape s{2, 200, 4, 2, 32};
+  const Tensor q = tensor(normal_values(400 * 128, 1), 400, 128);
+  const Tensor k = tensor(normal_values(400 * 64, 2), 400, 64);
+  std::vector<Values> results;
+  for (int run = 0; run < 2; ++run) {
+    const Tensor out = empty(400, 128);
+    const Tensor logs = empty(8, 200);
+    const Tensor dq = empty(400, 128);
+    const Tensor dk = empty(400, 64);
+    const Tensor dv = empty(400, 64);
+    attention(*device_, s, q, k, k, out, logs);
+    attention_backward(*device_, s, q, k, k, out, logs, q, dq, dk, dv);
+    for (const Tensor& t : {out, logs, dq, dk, dv}) results.push_back(values_of(t));
+  }
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(results[i], results[i + 5]);
+}
+
+TEST_P(AttentionTest, RotaryMatchesTheRotationAndItsBackwardUndoesIt) {
+  const int64_t sequence = 50;
+  for (const int64_t dimension : {2, 6, 16, 64, 128}) {
+    const int64_t heads = 3;
+    const int64_t tokens = 2 * sequence;
+    const Tensor table = empty(64, dimension);
+    rotary_table(*device_, table, 10000.0F);
+    const Values x = normal_values(tokens * heads * dimension, 1);
+    const Tensor t = tensor(x, tokens, heads * dimension, true);
+    rotary(*device_, t, table, sequence, dimension, false);
+    Values expected(x.size());
+    for (int64_t token = 0; token < tokens; ++token) {
+      for (int64_t h = 0; h < heads; ++h) {
+        for (int64_t i = 0; i < dimension / 2; ++i) {
+          const int64_t a = (token * heads + h) * dimension + i;
+          const int64_t b = a + dimension / 2;
+          const double angle = static_cast<double>(token % sequence) *
+                               std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dimension));
+          expected[a] = x[a] * std::cos(angle) - x[b] * std::sin(angle);
+          expected[b] = x[b] * std::cos(angle) + x[a] * std::sin(angle);
+        }
+      }
+    }
+    EXPECT_LE(relative_error(values_of(t), expected), 4 * kRounding) << dimension;
+    rotary(*device_, t, table, sequence, dimension, true);
+    EXPECT_LE(relative_error(values_of(t), x), 8 * kRounding) << dimension;
+  }
+}
+
+GALLEON_ON_EVERY_BACKEND(AttentionTest);
+
+}  // namespace
+}  // namespace galleon

@@ -1,0 +1,44 @@
+#include "kernels/ops/embedding.h"
+
+#include "tests/kernels/numerics.h"
+
+namespace galleon {
+namespace {
+
+using EmbeddingTest = KernelTest;
+
+TEST_P(EmbeddingTest, RowsAreCopiedAndGradientsAddedInTheOrderOfTheTokens) {
+  for (const int64_t hidden : {1, 5, 16, 63, 200}) {
+    for (const bool gaps : {false, true}) {
+      const int64_t vocabulary = 11;
+      std::vector<int32_t> ids;
+      for (int i = 0; i < 170; ++i) ids.push_back(i * i % 11);
+      const auto tokens = static_cast<int64_t>(ids.size());
+      const Values table = normal_values(vocabulary * hidden, 1);
+      const Tensor x = empty(tokens, hidden, gaps);
+      embedding(*device_, integers(ids), tensor(table, vocabulary, hidden, gaps), x);
+      const Values rows = values_of(x);
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t i = 0; i < hidden; ++i) ASSERT_EQ(rows[t * hidden + i], table[ids[t] * hidden + i]);
+      }
+      const Values dx = normal_values(tokens * hidden, 2);
+      const Tensor dtable = tensor(table, vocabulary, hidden, gaps);
+      embedding_backward(*device_, integers(ids), tensor(dx, tokens, hidden, gaps), dtable);
+      std::vector<float> expected(table.begin(), table.end());
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t i = 0; i < hidden; ++i) expected[ids[t] * hidden + i] += static_cast<float>(dx[t * hidden + i]);
+      }
+      EXPECT_EQ(values_of(dtable), Values(expected.begin(), expected.end())) << "bit for bit, on any threads";
+    }
+  }
+}
+
+TEST_P(EmbeddingTest, AnIdOutsideTheVocabularyIsNamed) {
+  EXPECT_DEATH(embedding(*device_, integers({0, -1}), empty(3, 4), empty(2, 4)),
+               "id -1 of token 1 is outside a vocabulary of 3");
+}
+
+GALLEON_ON_EVERY_BACKEND(EmbeddingTest);
+
+}  // namespace
+}  // namespace galleon

@@ -1,0 +1,102 @@
+#include "kernels/ops/loss.h"
+
+#include "tests/kernels/numerics.h"
+
+namespace galleon {
+namespace {
+
+using LossTest = KernelTest;
+constexpr int64_t kShapes[][2] = {{1, 2}, {5, 7}, {63, 65}, {200, 1000}, {3, 32000}};
+constexpr float kScale = 0.25F;
+
+std::vector<int32_t> targets_for(int64_t rows, int64_t n) {
+  std::vector<int32_t> targets;
+  for (int64_t r = 0; r < rows; ++r) targets.push_back(r % 4 == 2 ? -100 : static_cast<int32_t>(r * 7919 % n));
+  return targets;
+}
+
+Values reference(const Values& logits, const std::vector<int32_t>& targets, int64_t n) {
+  Values losses;
+  for (size_t r = 0; r < targets.size(); ++r) {
+    if (targets[r] < 0) {
+      losses.push_back(0);
+      continue;
+    }
+    const double* x = logits.data() + static_cast<int64_t>(r) * n;
+    const double largest = *std::max_element(x, x + n);
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - largest);
+    losses.push_back(std::log(sum) + largest - x[targets[r]]);
+  }
+  return losses;
+}
+
+TEST_P(LossTest, LossesMatchDoublePrecisionWithAndWithoutGradient) {
+  for (const auto& [rows, n] : kShapes) {
+    for (const bool gaps : {false, true}) {
+      const Values logits = normal_values(rows * n, 1, 5.0);
+      const std::vector<int32_t> targets = targets_for(rows, n);
+      const Tensor x = tensor(logits, rows, n, gaps);
+      const Tensor losses = empty(rows, 1);
+      const Tensor forward = empty(rows, 1);
+      cross_entropy_forward(*device_, x, integers(targets), forward);
+      EXPECT_EQ(values_of(x), logits) << "the forward alone writes nothing";
+      cross_entropy(*device_, x, integers(targets), kScale, losses);
+      EXPECT_LE(relative_error(values_of(losses), reference(logits, targets, n)), sum_bound(n)) << rows << "x" << n;
+      EXPECT_LE(relative_error(values_of(forward), reference(logits, targets, n)), sum_bound(n)) << rows << "x" << n;
+    }
+  }
+}
+
+TEST_P(LossTest, GradientMatchesDifferencesAndIsZeroWithoutATarget) {
+  for (const auto& [rows, n] : kShapes) {
+    const Values logits = normal_values(rows * n, 1, 3.0);
+    const std::vector<int32_t> targets = targets_for(rows, n);
+    const Tensor x = tensor(logits, rows, n, true);
+    cross_entropy(*device_, x, integers(targets), kScale, empty(rows, 1));
+    const Values gradient = values_of(x);
+    expect_gradient(
+        "logits", logits, gradient,
+        [&](const Values& p) {
+          double sum = 0;
+          for (const double loss : reference(p, targets, n)) sum += loss;
+          return static_cast<double>(kScale) * sum;
+        },
+        1e-6);
+    for (int64_t r = 0; r < rows; ++r) {
+      if (targets[r] >= 0) continue;
+      for (int64_t i = 0; i < n; ++i) ASSERT_EQ(gradient[r * n + i], 0.0);
+    }
+  }
+}
+
+TEST_P(LossTest, LargeLogitsAreStableAndANumberThatIsNotFiniteShows) {
+  const Values logits = {1e30,
+                         1e30,
+                         -1e30,
+                         -3e4,
+                         2e4,
+                         0,
+                         std::numeric_limits<double>::quiet_NaN(),
+                         0,
+                         0,
+                         std::numeric_limits<double>::infinity(),
+                         0,
+                         0};
+  const Tensor losses = empty(4, 1);
+  cross_entropy(*device_, tensor(logits, 4, 3), integers({0, 1, 1, 1}), 1.0F, losses);
+  EXPECT_NEAR(losses.f32()[0], std::log(2.0), 1e-6);
+  EXPECT_NEAR(losses.f32()[1], 0.0, 1e-6);
+  EXPECT_FALSE(std::isfinite(losses.f32()[2]));
+  EXPECT_FALSE(std::isfinite(losses.f32()[3]));
+}
+
+TEST_P(LossTest, ATargetOutsideTheVocabularyIsNamed) {
+  EXPECT_DEATH(cross_entropy(*device_, empty(2, 3), integers({0, 3}), 1.0F, empty(2, 1)),
+               "target 3 of token 1 is outside a vocabulary of 3");
+}
+
+GALLEON_ON_EVERY_BACKEND(LossTest);
+
+}  // namespace
+}  // namespace galleon

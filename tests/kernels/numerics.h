@@ -1,0 +1,161 @@
+// What the tests of the kernels share: a fixture over every instruction set and number of threads, operands with gaps
+// between their rows, comparison with double precision, and gradients by differences of a double-precision forward.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/cpu_operations.h"
+#include "kernels/device.h"
+
+namespace galleon {
+
+using Values = std::vector<double>;  // row-major, without gaps
+
+// Half the distance between 1 and the next fp32 number: the relative error of one operation.
+inline constexpr double kRounding = 0x1p-24;
+
+// Error bound for a sum of `terms` products in fp32 relative to the largest result: roundings add like a random walk,
+// and 16 covers results that are small because of cancellation.
+inline double sum_bound(int64_t terms) {
+  return 16 * kRounding * std::sqrt(static_cast<double>(terms) + 1);
+}
+
+inline Values normal_values(int64_t count, uint64_t seed, double deviation = 1.0) {
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<double> normal(0.0, deviation);
+  Values values(static_cast<size_t>(count));
+  for (double& value : values) value = static_cast<float>(normal(generator));
+  return values;
+}
+
+// The largest difference relative to the largest expected number; infinite if a number is not finite.
+inline double relative_error(const Values& actual, const Values& expected) {
+  EXPECT_EQ(actual.size(), expected.size());
+  double difference = 0;
+  double scale = 0;
+  for (size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    if (!std::isfinite(actual[i])) return std::numeric_limits<double>::infinity();
+    difference = std::max(difference, std::abs(actual[i] - expected[i]));
+    scale = std::max(scale, std::abs(expected[i]));
+  }
+  return scale > 0 ? difference / scale : difference;
+}
+
+struct Backend {
+  std::string instruction_set;
+  int threads;
+};
+
+inline std::vector<Backend> all_backends() {
+  std::vector<Backend> backends;
+  for (const absl::string_view name : cpu_instruction_sets()) {
+    for (const int threads : {1, 2}) backends.push_back({std::string(name), threads});
+  }
+  return backends;
+}
+
+// Death tests run in a fresh process: a forked one would lack the threads of OpenMP.
+inline void run_death_tests_afresh() {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+}
+
+class KernelTest : public testing::TestWithParam<Backend> {
+ protected:
+  void SetUp() override { run_death_tests_afresh(); }
+
+  KernelTest() : device_(make_cpu_device_for(GetParam().instruction_set, GetParam().threads)), arena_(*device_) {}
+
+  void TearDown() override {
+    for (const Tensor& whole : padded_) {
+      for (int64_t r = 0; r < whole.rows; ++r) {
+        const float* row = whole.f32() + r * whole.stride;
+        ASSERT_TRUE(std::isnan(row[0]) && std::isnan(row[whole.columns - 1])) << "row " << r << " wrote into a gap";
+      }
+    }
+  }
+
+  // A rows×columns tensor inside a wider one whose other numbers are NaN, and stay it, or without gaps.
+  Tensor tensor(const Values& values, int64_t rows, int64_t columns, bool gaps = false) {
+    EXPECT_EQ(static_cast<int64_t>(values.size()), rows * columns);
+    Tensor t = arena_.tensor("operand", MemoryCategory::kActivations, rows, columns + (gaps ? 8 : 0));
+    if (gaps) {
+      std::fill_n(t.f32(), t.size(), std::numeric_limits<float>::quiet_NaN());
+      padded_.push_back(t);
+      t = t.column_range(3, columns);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) t.f32()[r * t.stride + c] = static_cast<float>(values[r * columns + c]);
+    }
+    return t;
+  }
+  Tensor empty(int64_t rows, int64_t columns, bool gaps = false) {
+    return tensor(Values(static_cast<size_t>(rows * columns), std::numeric_limits<double>::quiet_NaN()), rows, columns,
+                  gaps);
+  }
+  Tensor integers(const std::vector<int32_t>& values) {
+    const Tensor t =
+        arena_.tensor("ids", MemoryCategory::kActivations, static_cast<int64_t>(values.size()), 1, DataType::kInt32);
+    std::copy(values.begin(), values.end(), t.i32());
+    return t;
+  }
+
+  std::unique_ptr<Device> device_;
+  Arena arena_;
+  std::vector<Tensor> padded_;
+};
+
+inline Values values_of(const Tensor& t) {
+  Values values;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    for (int64_t c = 0; c < t.columns; ++c) values.push_back(static_cast<double>(t.f32()[r * t.stride + c]));
+  }
+  return values;
+}
+
+// Compares a gradient with central differences of `loss` (double precision, so that the differences themselves are good
+// to about 1e-8) along random directions. The error is relative to the gradient's norm.
+inline void expect_gradient(const char* what, const Values& point, const Values& gradient,
+                            const std::function<double(const Values&)>& loss, double tolerance) {
+  ASSERT_EQ(point.size(), gradient.size());
+  double squares = 0;
+  for (const double g : gradient) squares += g * g;
+  const double norm = std::sqrt(squares);
+  for (uint64_t direction = 0; direction < 4; ++direction) {
+    const Values u = normal_values(static_cast<int64_t>(point.size()), 9000 + direction);
+    const double h = 1e-5;
+    Values ahead = point;
+    Values behind = point;
+    double slope = 0;
+    for (size_t i = 0; i < point.size(); ++i) {
+      ahead[i] += h * u[i];
+      behind[i] -= h * u[i];
+      slope += gradient[i] * u[i];
+    }
+    const double difference = (loss(ahead) - loss(behind)) / (2 * h);
+    EXPECT_LE(std::abs(slope - difference), tolerance * norm + 1e-9)
+        << what << ": the gradient gives " << slope << ", differences give " << difference;
+  }
+}
+
+inline double dot(const Values& a, const Values& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+}  // namespace galleon
+
+#define GALLEON_ON_EVERY_BACKEND(suite)                                                              \
+  INSTANTIATE_TEST_SUITE_P(Cpu, suite, testing::ValuesIn(all_backends()), [](const auto& instance) { \
+    return instance.param.instruction_set + "_" + std::to_string(instance.param.threads);            \
+  })

@@ -1,0 +1,135 @@
+#include "kernels/ops/optimizer.h"
+
+#include "tests/kernels/numerics.h"
+
+namespace galleon {
+namespace {
+
+using OptimizerTest = KernelTest;
+
+TEST_P(OptimizerTest, AdamFollowsTheReferenceRuleOverManySteps) {
+  for (const int64_t size : {1, 15, 1000, 20001}) {
+    AdamRule rule;
+    rule.gradient_scale = 0.5F;
+    const Tensor m = tensor(Values(static_cast<size_t>(size)), size, 1);
+    const Tensor v = tensor(Values(static_cast<size_t>(size)), size, 1);
+    Values em(static_cast<size_t>(size));
+    Values ev(static_cast<size_t>(size));
+    for (uint64_t step = 0; step < 20; ++step) {
+      const Values gradient = normal_values(size, step, 0.01);
+      const Tensor r = tensor(gradient, size, 1);
+      adam_update(*device_, rule, r, m, v);
+      Values expected(static_cast<size_t>(size));
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const double g = gradient[i] * 0.5;
+        em[i] = static_cast<double>(rule.beta1) * em[i] + (1 - static_cast<double>(rule.beta1)) * g;
+        ev[i] = static_cast<double>(rule.beta2) * ev[i] + (1 - static_cast<double>(rule.beta2)) * g * g;
+        expected[i] = em[i] / (std::sqrt(ev[i]) + static_cast<double>(rule.epsilon));
+      }
+      // Each step adds a few roundings to m and v; their older ones decay.
+      EXPECT_LE(relative_error(values_of(r), expected), 64 * kRounding) << size << " step " << step;
+      EXPECT_LE(relative_error(values_of(m), em), 32 * kRounding);
+      EXPECT_LE(relative_error(values_of(v), ev), 32 * kRounding);
+    }
+  }
+}
+
+TEST_P(OptimizerTest, DenseAndProjectedUpdatesMatchDoublePrecision) {
+  const int64_t shapes[][3] = {{1, 1, 1}, {5, 9, 2}, {65, 33, 8}, {300, 129, 32}, {129, 700, 64}};
+  for (const auto& [rows, columns, rank] : shapes) {
+    for (const double keep : {1.0, 0.875}) {
+      for (const bool gaps : {false, true}) {
+        const Values w = normal_values(rows * columns, 1);
+        const Values u = normal_values(rows * rank, 2);
+        const Values p = normal_values(columns * rank, 3, 0.1);
+        const Values d = normal_values(rows * columns, 4);
+        const float step = 0.03F;
+        const Tensor projected = tensor(w, rows, columns, gaps);
+        const Tensor dense = tensor(w, rows, columns, gaps);
+        apply_projected(*device_, projected, tensor(u, rows, rank, gaps), tensor(p, columns, rank, gaps), step,
+                        static_cast<float>(keep));
+        apply_dense(*device_, dense, tensor(d, rows, columns, gaps), step, static_cast<float>(keep));
+        Values expected_projected(w.size());
+        Values expected_dense(w.size());
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < columns; ++j) {
+            double back = 0;
+            for (int64_t l = 0; l < rank; ++l) back += u[i * rank + l] * p[j * rank + l];
+            expected_projected[i * columns + j] = (w[i * columns + j] - static_cast<double>(step) * back) * keep;
+            expected_dense[i * columns + j] =
+                (w[i * columns + j] - static_cast<double>(step) * d[i * columns + j]) * keep;
+          }
+        }
+        EXPECT_LE(relative_error(values_of(projected), expected_projected), sum_bound(rank)) << rows << "x" << columns;
+        EXPECT_LE(relative_error(values_of(dense), expected_dense), 4 * kRounding) << rows << "x" << columns;
+      }
+    }
+  }
+}
+
+TEST_P(OptimizerTest, SumsAreDoubleAndIndependentOfThreads) {
+  const std::unique_ptr<Device> one = make_cpu_device_for(GetParam().instruction_set, 1);
+  const int64_t shapes[][2] = {{1, 1}, {7, 5}, {1, 100001}, {3, 40000}};
+  for (const auto& [rows, n] : shapes) {
+    for (const bool gaps : {false, true}) {
+      Values x = normal_values(rows * n, 1);
+      for (double& value : x) value += 100;
+      const Tensor t = tensor(x, rows, n, gaps);
+      double total = 0;
+      double squares = 0;
+      for (const double value : x) {
+        const double rounded = static_cast<float>(value);
+        total += rounded;
+        squares += rounded * rounded;
+      }
+      EXPECT_NEAR(sum(*device_, t), total, 1e-12 * total);
+      EXPECT_NEAR(sum_of_squares(*device_, t), squares, 1e-12 * squares);
+      EXPECT_EQ(sum(*device_, t), sum(*one, t));
+      EXPECT_EQ(sum_of_squares(*device_, t), sum_of_squares(*one, t));
+    }
+  }
+}
+
+TEST_P(OptimizerTest, OneNumberThatIsNotFiniteIsFoundAnywhere) {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+                           -std::numeric_limits<double>::infinity()}) {
+    for (const int64_t at : {0, 1, 16384, 39999, 50000}) {
+      const Tensor t = tensor(normal_values(50001, 1), 1, 50001);
+      t.f32()[1] = std::numeric_limits<float>::max();
+      EXPECT_TRUE(all_finite(*device_, t));
+      t.f32()[at] = static_cast<float>(bad);
+      EXPECT_FALSE(all_finite(*device_, t)) << at;
+    }
+  }
+}
+
+TEST_P(OptimizerTest, HashSeesEveryBitTheOrderAndTheLength) {
+  const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
+  for (const int64_t size : {1, 2, 15, 16, 17, 16384, 16385, 50001}) {
+    const Tensor t = tensor(normal_values(size, 1), size, 1);
+    const uint64_t hash = hash_bytes(*device_, t);
+    EXPECT_EQ(hash, hash_bytes(*baseline, t)) << "on every instruction set";
+    EXPECT_EQ(hash, hash_bytes(*device_, t.reshape(1, size)));
+    for (const int64_t at : {int64_t{0}, size / 2, size - 1}) {
+      for (const uint32_t bit : {0U, 13U, 31U}) {
+        uint32_t bits;
+        std::memcpy(&bits, t.f32() + at, 4);
+        const uint32_t changed = bits ^ (1U << bit);
+        std::memcpy(t.f32() + at, &changed, 4);
+        EXPECT_NE(hash_bytes(*device_, t), hash) << size << " at " << at << " bit " << bit;
+        std::memcpy(t.f32() + at, &bits, 4);
+      }
+    }
+    if (size > 1) {
+      EXPECT_NE(hash_bytes(*device_, t.row_range(0, size - 1)), hash);
+      std::swap(t.f32()[0], t.f32()[size - 1]);
+      EXPECT_NE(hash_bytes(*device_, t), hash) << "two numbers swapped";
+    }
+  }
+  EXPECT_NE(hash_bytes(*device_, tensor(Values(16), 16, 1)), hash_bytes(*device_, tensor(Values(17), 17, 1)));
+}
+
+GALLEON_ON_EVERY_BACKEND(OptimizerTest);
+
+}  // namespace
+}  // namespace galleon

@@ -1,0 +1,450 @@
+#include "proto/jobfile/jobfile.h"
+
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "common/base/files.h"
+#include "common/base/ids.h"
+#include "proto/jobfile/keys.h"
+
+namespace galleon {
+namespace {
+
+constexpr char kMinimal[] = R"(name: small
+task: pretrain
+model: {source: preset:llama-60m}
+tokenizer: tokenizer.model
+data: {train: [c4/*.json.gz]}
+training: {steps: 10000}
+)";
+
+v1::Job parse_good(const std::string& yaml, absl::string_view folder = "") {
+  absl::StatusOr<v1::Job> job = parse_job(yaml, "job.yaml", folder);
+  EXPECT_TRUE(job.ok()) << job.status().message();
+  return job.ok() ? *job : v1::Job();
+}
+
+std::string parse_bad(const std::string& yaml) {
+  absl::StatusOr<v1::Job> job = parse_job(yaml, "job.yaml", "");
+  EXPECT_FALSE(job.ok()) << yaml;
+  if (job.ok()) return "";
+  EXPECT_EQ(job.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(job.status().message());
+}
+
+TEST(JobFile, AbsentKeysTakeTheDefaultsOfTheContract) {
+  const v1::Job job = parse_good(kMinimal);
+  const std::string expected = R"(name: small
+task: pretrain
+model:
+  source: "preset:llama-60m"
+  init: random
+  overrides: {}
+  seed: 42
+tokenizer: tokenizer.model
+data:
+  train: ["c4/*.json.gz"]
+  validation: []
+  format: auto
+  text_field: text
+  glue_task: null
+  columns:
+    text: [sentence]
+    label: label
+  sequence_length: 256
+  packing: true
+  shuffle: true
+  seed: 42
+optimizer:
+  rule: adamw
+  learning_rate: 0.001
+  beta1: 0.9
+  beta2: 0.999
+  momentum: 0.9
+  epsilon: 1e-06
+  block_size: 256
+  weight_decay: 0
+  clip_norm: 0
+  clip_space: projected
+  schedule:
+    type: cosine
+    warmup_steps: 1000
+    min_ratio: 0.1
+    steps: 10000
+  update: per_step
+  galore: null
+  lora: null
+training:
+  steps: 10000
+  epochs: null
+  global_batch: 512
+  micro_batch: 16
+  precision: fp32
+  master_weights: none
+  accumulate_type: fp32
+  recompute: none
+  log_every: 10
+  evaluate_every: 1000
+  evaluate_tokens: null
+parallel:
+  ranks: 1
+  zero: 1
+  wire_type: auto
+resources:
+  device: auto
+  memory_per_rank: null
+checkpoint:
+  directory: checkpoints
+  every: 1000
+  keep: 3
+  resume: auto
+scheduling:
+  queue: default
+  priority: 0
+  preemptible: true
+  max_retries: 3
+  time_limit: null
+  after: []
+  labels: {}
+)";
+  EXPECT_EQ(job_to_yaml(job), expected);
+}
+
+TEST(JobFile, GaloreTakesItsDefaultsOnceItHasARank) {
+  const v1::Galore galore =
+      parse_good(std::string(kMinimal) + "optimizer: {galore: {rank: 128}}\n").optimizer().galore();
+  EXPECT_EQ(galore.rank(), 128u);
+  EXPECT_EQ(galore.refresh_interval(), 200u);
+  EXPECT_EQ(galore.refresh(), v1::Galore::REFRESH_SUBSPACE);
+  EXPECT_EQ(galore.stagger(), v1::Galore::STAGGER_AUTO);
+  EXPECT_EQ(galore.scale(), 0.25);
+  EXPECT_EQ(galore.side(), v1::Galore::SIDE_STD);
+  EXPECT_EQ(galore.basis_type(), v1::Galore::BASIS_TYPE_FP32);
+  ASSERT_EQ(galore.targets_size(), 2);
+  EXPECT_EQ(galore.targets(0), "attention");
+  EXPECT_EQ(galore.targets(1), "mlp");
+  EXPECT_FALSE(galore.has_lazy_threshold());
+  EXPECT_EQ(galore.moments_at_refresh(), v1::Galore::MOMENTS_AT_REFRESH_KEEP);
+}
+
+// Every key of the contract with a value that is not its default and that this version has.
+constexpr char kEverything[] = R"(name: all-keys
+task: finetune
+model: {source: models/llama, init: random, overrides: {vocab_size: 512, rope_scaling: null, act: "silu", a: [1, 2.5, {b: true}]}, seed: 1}
+tokenizer: bytes
+data:
+  train: [a/*.txt, /abs/b.txt]
+  validation: [c.txt]
+  format: text
+  text_field: body
+  glue_task: null
+  columns: {text: [sentence], label: label}
+  sequence_length: 128
+  packing: true
+  shuffle: false
+  seed: 18446744073709551615
+optimizer:
+  rule: adamw
+  learning_rate: 1e-2
+  beta1: 0.8
+  beta2: 0.95
+  momentum: 0.5
+  epsilon: 1e-8
+  block_size: 128
+  weight_decay: 0.1
+  clip_norm: 1
+  clip_space: projected
+  schedule: {type: linear, warmup_steps: 5, min_ratio: 0.2, steps: 90}
+  update: per_step
+  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: left, basis_type: fp32, targets: [mlp], lazy_threshold: null, moments_at_refresh: reset}
+  lora: null
+training:
+  steps: 100
+  epochs: null
+  global_batch: 8
+  micro_batch: 2
+  precision: fp32
+  master_weights: none
+  accumulate_type: fp32
+  recompute: none
+  log_every: 1
+  evaluate_every: 0
+  evaluate_tokens: 4096
+parallel: {ranks: 2, zero: 1, wire_type: fp32}
+resources: {device: cpu, memory_per_rank: 1.5GiB}
+checkpoint: {directory: here, every: 10, keep: 1, resume: never}
+scheduling: {queue: default, priority: -5, preemptible: false, max_retries: 0, time_limit: 12h, after: [a1], labels: {rack: r1, gpus: 8}}
+)";
+
+TEST(JobFile, EveryKeyIsRead) {
+  const v1::Job job = parse_good(kEverything, "/jobs/folder");
+  EXPECT_EQ(job.task(), v1::TASK_FINETUNE);
+  EXPECT_EQ(job.model().source(), "/jobs/folder/models/llama");
+  EXPECT_EQ(job.model().init(), v1::Model::INIT_RANDOM);
+  EXPECT_EQ(job.model().overrides().at("vocab_size"), "512");
+  EXPECT_EQ(job.model().overrides().at("rope_scaling"), "null");
+  EXPECT_EQ(job.model().overrides().at("act"), "\"silu\"");
+  EXPECT_EQ(job.model().overrides().at("a"), "[1,2.5,{\"b\":true}]");
+  EXPECT_EQ(job.tokenizer(), "bytes");
+  EXPECT_EQ(job.data().train(0), "/jobs/folder/a/*.txt");
+  EXPECT_EQ(job.data().train(1), "/abs/b.txt");
+  EXPECT_EQ(job.data().seed(), UINT64_MAX);
+  EXPECT_FALSE(job.data().shuffle());
+  EXPECT_EQ(job.optimizer().learning_rate(), 0.01);
+  EXPECT_EQ(job.optimizer().schedule().min_ratio(), 0.2);
+  EXPECT_EQ(job.optimizer().galore().stagger(), v1::Galore::STAGGER_TRUE);
+  EXPECT_EQ(job.optimizer().galore().targets_size(), 1);
+  EXPECT_EQ(job.resources().memory_per_rank(), 1610612736u);
+  EXPECT_EQ(job.checkpoint().directory(), "here");
+  EXPECT_EQ(job.scheduling().priority(), -5);
+  EXPECT_EQ(job.scheduling().time_limit(), 43200u);
+  EXPECT_EQ(job.scheduling().labels().at("gpus"), "8");
+}
+
+TEST(JobFile, EveryKeyOfTheContractIsInTheTestAbove) {
+  const std::string reference = job_reference_markdown();
+  for (const auto* section : keys_of(*v1::Job::descriptor())) {
+    EXPECT_NE(reference.find("| `" + section->name() + "` |"), std::string::npos) << section->name();
+    EXPECT_NE(std::string(kEverything).find(section->name() + ":"), std::string::npos) << section->name();
+    if (section->message_type() == nullptr) continue;
+    for (const auto* field : keys_of(*section->message_type())) {
+      EXPECT_NE(std::string(kEverything).find(field->name() + ":"), std::string::npos) << field->name();
+      EXPECT_NE(reference.find("`" + section->name() + "." + field->name() + "`"), std::string::npos) << field->name();
+    }
+  }
+}
+
+TEST(JobFile, WrittenJobsReadBackTheSame) {
+  for (const char* yaml : {kMinimal, kEverything}) {
+    const v1::Job job = parse_good(yaml, "/folder");
+    const v1::Job again = parse_good(job_to_yaml(job), "/elsewhere");
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(job, again)) << job_to_yaml(again);
+  }
+}
+
+TEST(JobFile, NullsThatFollowFromOtherKeysAreDerived) {
+  const v1::Job linear = parse_good(std::string(kMinimal) + "optimizer: {schedule: {type: linear}}\n");
+  EXPECT_EQ(linear.optimizer().schedule().min_ratio(), 0.0);
+  const v1::Job epochs = parse_good(R"(name: e
+task: finetune
+model: {source: m}
+tokenizer: bytes
+data: {train: [a]}
+training: {epochs: 0.5}
+)");
+  EXPECT_FALSE(epochs.optimizer().schedule().has_steps());
+  EXPECT_FALSE(epochs.optimizer().schedule().has_warmup_steps());
+  EXPECT_FALSE(epochs.training().has_steps());
+  EXPECT_EQ(epochs.model().init(), v1::Model::INIT_PRETRAINED);
+}
+
+TEST(JobFile, EmptySectionsMeanTheirDefaults) {
+  EXPECT_EQ(job_to_yaml(parse_good(std::string(kMinimal) + "parallel:\noptimizer: {schedule: {}, galore: null}\n")),
+            job_to_yaml(parse_good(kMinimal)));
+}
+
+TEST(JobFile, AllErrorsOfAFileAreReportedWithTheirLines) {
+  EXPECT_EQ(
+      parse_bad(R"(name: small
+task: pretrain
+model: {source: preset:tiny}
+tokenizer: bytes
+data: {train: [a]}
+optimizer:
+  rule: adamm
+  learning_rat: 0.1
+training:
+  steps: many
+)"),
+      "job.yaml:7: optimizer.rule: \"adamm\" is not accepted; one of adamw, adam8bit, adafactor, sgd\n"
+      "job.yaml:8: optimizer.learning_rat: unknown key; did you mean learning_rate? Accepted here: rule, "
+      "learning_rate, "
+      "beta1, beta2, momentum, epsilon, block_size, weight_decay, clip_norm, clip_space, schedule, update, galore, "
+      "lora\n"
+      "job.yaml:10: training.steps: \"many\" is not accepted; a whole number from 0 to 18446744073709551615, or null");
+}
+
+TEST(JobFile, AFileThatIsMissingIsNamed) {
+  absl::StatusOr<v1::Job> job = load_job_file("/no/such/job.yaml");
+  EXPECT_EQ(job.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(job.status().message().find("/no/such/job.yaml"), std::string::npos);
+}
+
+TEST(JobFile, PathsAreResolvedAgainstTheFoldersOfTheFile) {
+  const std::string folder = testing::TempDir() + "/jobfile-" + random_hex(4);
+  ASSERT_TRUE(make_folders(folder).ok());
+  ASSERT_TRUE(write_file_atomically(folder + "/job.yaml", kMinimal).ok());
+  absl::StatusOr<v1::Job> job = load_job_file(folder + "/job.yaml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->tokenizer(), std::filesystem::path(folder + "/tokenizer.model").lexically_normal().string());
+  EXPECT_EQ(job->model().source(), "preset:llama-60m");
+  std::filesystem::remove_all(folder);
+}
+
+// One line of a job that is otherwise good, and the whole of what is said about it.
+struct BadLine {
+  const char* name;
+  const char* added;
+  const char* message;
+};
+
+class BadLines : public testing::TestWithParam<BadLine> {};
+
+TEST_P(BadLines, AreRefusedWithWhatWouldBeAccepted) {
+  const std::string yaml = std::string(kMinimal) + GetParam().added + "\n";
+  EXPECT_EQ(parse_bad(yaml), GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    JobFile, BadLines,
+    testing::Values(
+        BadLine{"Doubled", "name: again", "job.yaml:7: name: given twice, first in line 1"},
+        BadLine{"UnknownRoot", "steps: 5",
+                "job.yaml:7: steps: unknown key; did you mean optimizer.schedule.steps or training.steps? Accepted "
+                "here: name, "
+                "task, model, tokenizer, data, optimizer, training, parallel, resources, checkpoint, scheduling"},
+        BadLine{
+            "Internal", "shape: {}",
+            "job.yaml:7: shape: unknown key; accepted here: name, task, model, tokenizer, data, optimizer, training, "
+            "parallel, resources, checkpoint, scheduling"},
+        BadLine{"GaloreWithoutRank", "optimizer: {galore: {}}",
+                "job.yaml:7: optimizer.galore.rank: is required: dimension of the subspace; clipped to the smaller "
+                "side of a matrix"},
+        BadLine{"RankZero", "optimizer: {galore: {rank: 0}}",
+                "job.yaml:7: optimizer.galore.rank: 0 is not accepted; 1 or more"},
+        BadLine{"NotANumber", "optimizer: {learning_rate: .nan}",
+                "job.yaml:7: optimizer.learning_rate: \".nan\" is not accepted; a finite number"},
+        BadLine{"Infinite", "optimizer: {learning_rate: 1e999}",
+                "job.yaml:7: optimizer.learning_rate: \"1e999\" is not accepted; a finite number"},
+        BadLine{"NegativeRate", "optimizer: {learning_rate: -1}",
+                "job.yaml:7: optimizer.learning_rate: -1 is not accepted; greater than 0"},
+        BadLine{"TooLarge", "parallel: {ranks: 4294967296}",
+                "job.yaml:7: parallel.ranks: \"4294967296\" is not accepted; a whole number from 0 to 4294967295"},
+        BadLine{"QuotedNumber", "parallel: {ranks: '1'}",
+                "job.yaml:7: parallel.ranks: \"1\" is not accepted; a whole number from 0 to 4294967295"},
+        BadLine{"YesIsNoBoolean", "scheduling: {preemptible: yes}",
+                "job.yaml:7: scheduling.preemptible: \"yes\" is not accepted; true or false"},
+        BadLine{"ListForSection", "checkpoint: [1]", "job.yaml:7: checkpoint: a list is not accepted; a mapping"},
+        BadLine{"NumberForString", "checkpoint: {directory: 5}",
+                "job.yaml:7: checkpoint.directory: \"5\" is not accepted; a string: \"5\""},
+        BadLine{"ScalarForList", "scheduling: {after: a1}",
+                "job.yaml:7: scheduling.after: \"a1\" is not accepted; a list of strings: [a1]"},
+        BadLine{"NullWithoutMeaning", "optimizer: {rule: null}",
+                "job.yaml:7: optimizer.rule: null is not accepted; one of adamw, adam8bit, adafactor, sgd"},
+        BadLine{"BadBytes", "resources: {memory_per_rank: 24 gigs}",
+                "job.yaml:7: resources.memory_per_rank: \"24 gigs\" is not accepted; a byte count such as 512MiB, "
+                "24GiB or 1GB, "
+                "or null"},
+        BadLine{"BadDuration", "scheduling: {time_limit: 12 hours}",
+                "job.yaml:7: scheduling.time_limit: \"12 hours\" is not accepted; a duration such as 90s, 15m or 12h, "
+                "or null"},
+        BadLine{"PerLayerClip", "optimizer: {clip_norm: 1.0, update: per_layer}",
+                "job.yaml:7: optimizer.clip_norm: contradicts optimizer.update: per_layer, which never sees the norm "
+                "of all "
+                "gradients; clip_norm: 0 or update: per_step"},
+        BadLine{"Multiple", "parallel: {ranks: 3}",
+                "job.yaml:6: training.global_batch: 512 is not a multiple of training.micro_batch × parallel.ranks = "
+                "16 × 3; 480 "
+                "or 528"},
+        BadLine{"Warmup", "optimizer: {schedule: {warmup_steps: 20000}}",
+                "job.yaml:7: optimizer.schedule.warmup_steps: 20000 is more than optimizer.schedule.steps (10000); at "
+                "most 10000"},
+        BadLine{"MinRatio", "optimizer: {schedule: {min_ratio: 1.5}}",
+                "job.yaml:7: optimizer.schedule.min_ratio: 1.5 is not accepted; from 0 to 1"},
+        BadLine{"DenseClip", "optimizer: {clip_space: dense}",
+                "job.yaml:7: optimizer.clip_space: dense needs parallel.ranks: 1 and training.global_batch equal to "
+                "training.micro_batch (they are 1, 512 and 16); projected"},
+        BadLine{"Zero", "parallel: {zero: 4}",
+                "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3\n"
+                "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1"},
+        BadLine{"NotYetRule", "optimizer: {rule: adam8bit}",
+                "job.yaml:7: optimizer.rule: adam8bit is not available in this version; available: adamw"},
+        BadLine{"NotYetCuda", "resources: {device: cuda}",
+                "job.yaml:7: resources.device: cuda is not available in this version; available: auto, cpu"},
+        BadLine{"NotYetLora", "optimizer: {lora: {rank: 4}}",
+                "job.yaml:7: optimizer.lora: a value is not available in this version; available: null"},
+        BadLine{"Both", "optimizer: {lora: {rank: 4}, galore: {rank: 4}}",
+                "job.yaml:7: optimizer.galore: contradicts optimizer.lora; one of the two must be null\n"
+                "job.yaml:7: optimizer.lora: a value is not available in this version; available: null"},
+        BadLine{"Target", "optimizer: {galore: {rank: 4, targets: [head]}}",
+                "job.yaml:7: optimizer.galore.targets: \"head\" is not accepted; any of attention, mlp"},
+        BadLine{"Tag", "checkpoint: {every: !!int 5}",
+                "job.yaml:7: checkpoint.every: the YAML tag tag:yaml.org,2002:int is not accepted"}),
+    [](const testing::TestParamInfo<BadLine>& line) { return line.param.name; });
+
+// Whole files, where the changed part is not a line of its own.
+std::string with(const std::string& from, const std::string& to) {
+  std::string yaml = kMinimal;
+  const size_t at = yaml.find(from);
+  EXPECT_NE(at, std::string::npos);
+  return yaml.replace(at, from.size(), to);
+}
+
+TEST(JobFile, FilesThatAreNoJobAreRefused) {
+  EXPECT_EQ(parse_bad(""), "job.yaml: a job file is a mapping of keys, beginning with `name:`");
+  EXPECT_EQ(parse_bad("- 1\n"), "job.yaml:1: a job file is a mapping of keys, beginning with `name:`");
+  EXPECT_EQ(parse_bad("name: a\n---\nname: b\n"), "job.yaml:3: 2 YAML documents; one is accepted");
+  EXPECT_EQ(parse_bad("name: \xff\n"), "job.yaml:1: not UTF-8 text");
+  EXPECT_EQ(parse_bad("name: [a\n").rfind("job.yaml:", 0), 0u);
+}
+
+TEST(JobFile, StepsAndEpochsExcludeEachOther) {
+  EXPECT_EQ(parse_bad(with("{steps: 10000}", "{}")), "job.yaml:6: training.steps: is required, or training.epochs");
+  EXPECT_EQ(parse_bad(with("{steps: 10000}", "{steps: 1, epochs: 1}")),
+            "job.yaml:6: training.steps: contradicts training.epochs; give one of the two");
+  EXPECT_EQ(parse_bad(with("{steps: 10000}", "{steps: 0}")),
+            "job.yaml:6: training.steps: 0 is not accepted; 1 or more");
+}
+
+TEST(JobFile, TheTokenizerGoesWithTextAndNotWithTokens) {
+  EXPECT_EQ(parse_bad(with("tokenizer: tokenizer.model\n", "")),
+            "job.yaml: tokenizer: is required unless data.format is tokens: a SentencePiece .model, or bytes");
+  EXPECT_EQ(
+      parse_bad(with("{train: [c4/*.json.gz]}", "{train: [a.bin], format: tokens}")),
+      "job.yaml:4: tokenizer: contradicts data.format: tokens, whose files are tokenized already; leave tokenizer out");
+  EXPECT_EQ(parse_bad(with("tokenizer.model", "tokenizer.json")),
+            "job.yaml:4: tokenizer: tokenizer.json is not available in this version; available: a SentencePiece "
+            ".model, bytes");
+}
+
+TEST(JobFile, RequiredKeysAreNamed) {
+  EXPECT_EQ(parse_bad("name: a\n"),
+            "job.yaml: task: is required: what is trained\njob.yaml: model: is required: the network\n"
+            "job.yaml: data: is required: what it learns from\njob.yaml: training: is required: how long, and in which "
+            "pieces");
+  EXPECT_EQ(parse_bad(with("name: small", "name: Small_1")),
+            "job.yaml:1: name: \"Small_1\" is not accepted; 1 to 48 lower-case letters, digits and '-'");
+  EXPECT_EQ(parse_bad(with("preset:llama-60m", "preset:llama-60m, init: pretrained")),
+            "job.yaml:3: model.init: pretrained contradicts model.source preset:llama-60m, which has no weights; "
+            "random, or a "
+            "folder with weights as model.source");
+}
+
+TEST(JobFile, AliasesCannotExpandWithoutBound) {
+  std::string yaml = std::string(kMinimal) + "scheduling:\n  labels: &a {x: 1}\n";
+  EXPECT_TRUE(parse_job(yaml, "job.yaml", "").ok());
+  std::string bomb = "name: a\nmodel:\n  overrides:\n    l0: &l0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
+  for (int i = 1; i < 9; ++i) {
+    const std::string below = "*l" + std::to_string(i - 1);
+    bomb += "    l" + std::to_string(i) + ": &l" + std::to_string(i) + " [" + below;
+    for (int k = 0; k < 9; ++k) bomb += ", " + below;
+    bomb += "]\n";
+  }
+  EXPECT_NE(parse_bad(bomb).find("too large or too deep"), std::string::npos);
+}
+
+TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {
+  v1::Job job = parse_good(kMinimal);
+  EXPECT_TRUE(validate_job(job).ok());
+  job.mutable_training()->set_micro_batch(0);
+  job.mutable_optimizer()->set_rule(v1::Optimizer::RULE_SGD);
+  EXPECT_EQ(validate_job(job).message(),
+            "training.micro_batch: 0 is not accepted; 1 or more\n"
+            "optimizer.rule: sgd is not available in this version; available: adamw");
+  EXPECT_EQ(validate_job(v1::Job()).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace galleon

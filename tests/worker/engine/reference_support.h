@@ -1,0 +1,39 @@
+// Committed reference tensors of tests/fixtures, and the comparison with them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "worker/engine/checkpoint/safetensors.h"
+
+namespace galleon {
+
+inline SafetensorsReader open_fixture(const std::string& name) {
+  absl::StatusOr<SafetensorsReader> reader = SafetensorsReader::open(std::string(GALLEON_SOURCE_DIR "/tests/fixtures/") + name + ".safetensors");
+  EXPECT_TRUE(reader.ok()) << reader.status();
+  return *std::move(reader);
+}
+
+inline std::vector<float> fixture(const SafetensorsReader& reader, const std::string& name) {
+  std::vector<float> values(reader.entries().at(name).count());
+  const absl::Status status = reader.read(name, 0, static_cast<int64_t>(values.size()), values.data());
+  EXPECT_TRUE(status.ok()) << status;
+  return values;
+}
+
+// ‖a − b‖ / ‖b‖.
+inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    norm += static_cast<double>(b[i]) * b[i];
+  }
+  return std::sqrt(difference) / std::sqrt(norm);
+}
+
+}  // namespace galleon

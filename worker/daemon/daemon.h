@@ -1,0 +1,38 @@
+// The worker daemon: keeps what it runs equal to what the scheduler says it should run. Level-triggered: each sync
+// reports everything held and answers with everything to hold, so that lost, doubled and late messages change nothing.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace galleon {
+
+struct DaemonOptions {
+  std::string server;  // HOST:PORT of the scheduler
+  std::string name;
+  std::string data;  // the daemon's own folder
+  uint32_t slots = 1;
+  std::vector<std::string> allow;
+  std::string metrics;     // HOST:PORT; empty: no endpoint
+  std::string ready_file;  // empty: none
+  std::map<std::string, std::string> labels;
+  uint64_t memory_per_slot = 0;  // 0: available memory / slots
+  std::string executable;        // this program, for the supervisor
+  std::string trainer;
+  uint32_t threads = 0;  // 0: cores / slots
+  uint64_t spool_bytes = 64 << 20;
+  absl::Duration stop_grace = absl::Seconds(60);  // for trainers when the daemon is told to end
+  int stop_fd = -1;                               // readable when the daemon should end
+};
+
+// Runs until `stop_fd` becomes readable and everything is handed back (OK), or until the scheduler refuses this daemon:
+// ALREADY_EXISTS (name), FAILED_PRECONDITION (version), ABORTED (name taken over). UNAVAILABLE: the data folder is in
+// use.
+absl::Status run_daemon(const DaemonOptions& options);
+
+}  // namespace galleon

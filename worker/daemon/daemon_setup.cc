@@ -1,0 +1,134 @@
+// What the daemon does before its loop: folder, identity, what a daemon before it left, metrics.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/ids.h"
+#include "common/base/log.h"
+#include "common/net/listen_address.h"
+#include "worker/daemon/daemon_loop.h"
+#include "worker/daemon/input_paths.h"
+#include "worker/daemon/process_group.h"
+
+namespace galleon {
+
+DaemonLoop::DaemonLoop(const DaemonOptions& options)
+    : options_(options), metrics_(std::make_shared<JobMetrics>(clock_)), client_(options.server) {}
+
+absl::Status DaemonLoop::prepare() {
+  absl::StatusOr<std::vector<std::string>> roots = resolve_roots(options_.allow);
+  if (!roots.ok()) return roots.status();
+  if (::access(options_.trainer.c_str(), X_OK) != 0) {
+    return absl::NotFoundError(
+        absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
+  }
+  if (absl::Status s = make_folders(absl::StrCat(options_.data, "/attempts")); !s.ok()) return s;
+  std::error_code error;
+  options_.data = std::filesystem::canonical(options_.data, error).string();
+  if (absl::Status s = lock_data_folder(); !s.ok()) return s;
+  if (absl::Status s = load_incarnation(); !s.ok()) return s;
+  const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
+  rank_options_.executable = options_.executable;
+  rank_options_.trainer = std::filesystem::absolute(options_.trainer, error).string();
+  rank_options_.roots = *roots;
+  rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);
+  rank_options_.spool_bytes = options_.spool_bytes;
+  recover_ranks();
+  if (!options_.metrics.empty()) {
+    HttpEndpointOptions http;
+    http.listen = options_.metrics;
+    http.metrics = metrics_;
+    http.ready = [this] {
+      return registered_ ? absl::OkStatus()
+                         : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));
+    };
+    absl::StatusOr<std::unique_ptr<HttpEndpoint>> endpoint = HttpEndpoint::start(http);
+    if (!endpoint.ok()) return endpoint.status();
+    endpoint_ = *std::move(endpoint);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DaemonLoop::lock_data_folder() {
+  const std::string path = absl::StrCat(options_.data, "/lock");
+  lock_ = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock_.valid()) return errno_status("cannot open", path, errno);
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("another galleon-worker uses ", options_.data, "; stop it or give this one another --data"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DaemonLoop::load_incarnation() {
+  const std::string path = absl::StrCat(options_.data, "/incarnation");
+  absl::StatusOr<std::string> text = read_file(path);
+  if (text.ok()) incarnation_ = std::string(absl::StripAsciiWhitespace(*text));
+  if (!incarnation_.empty()) return absl::OkStatus();
+  incarnation_ = random_hex(16);
+  return write_file_durably(path, absl::StrCat(incarnation_, "\n"));
+}
+
+void DaemonLoop::recover_ranks() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(absl::StrCat(options_.data, "/attempts"), error)) {
+    absl::StatusOr<std::unique_ptr<HeldRank>> rank = HeldRank::recover(entry.path().string(), rank_options_);
+    if (!rank.ok()) {
+      // Without a state nothing was started from it.
+      log_warning("left alone: ", rank.status().message());
+      continue;
+    }
+    const std::string key = (*rank)->key();
+    ranks_[key] = *std::move(rank);
+  }
+}
+
+v1::Worker DaemonLoop::describe_worker() const {
+  v1::Worker worker;
+  worker.set_worker_id(options_.name);
+  worker.set_version(GALLEON_VERSION);
+  worker.set_slots(options_.slots);
+  worker.set_incarnation(incarnation_);
+  for (const auto& [key, value] : options_.labels) (*worker.mutable_labels())[key] = value;
+  char host[256] = "";
+  ::gethostname(host, sizeof(host) - 1);
+  worker.set_host(host);
+  // What our own trainers hold now is theirs to give back: slots are offered at their whole size.
+  uint64_t free = available_memory_bytes();
+  for (const auto& [key, rank] : ranks_) {
+    if (!rank->exited()) free += process_group_use(rank->process().pid).resident_bytes;
+  }
+  const uint64_t total = total_memory_bytes() / options_.slots;
+  const std::string name = processor_name();
+  for (uint32_t slot = 0; slot < options_.slots; ++slot) {
+    v1::DeviceInfo& device = *worker.add_devices();
+    device.set_index(slot);
+    device.set_kind("cpu");
+    device.set_name(name);
+    device.set_memory_bytes(std::max(total, options_.memory_per_slot));
+    device.set_free_memory_bytes(options_.memory_per_slot > 0 ? options_.memory_per_slot
+                                                              : std::min(total, free / options_.slots));
+    device.set_healthy(true);
+  }
+  return worker;
+}
+
+void DaemonLoop::become_ready() {
+  if (ready_written_) return;
+  ready_written_ = true;
+  log_info("worker ", options_.name, " is registered at ", options_.server, " with ", options_.slots, " slots",
+           endpoint_ ? absl::StrCat(", metrics at http://", endpoint_->address(), "/metrics") : "");
+  if (options_.ready_file.empty()) return;
+  ReadyFile ready;
+  ready.pid = ::getpid();
+  if (endpoint_) ready.metrics = endpoint_->address();
+  if (absl::Status s = write_ready_file(options_.ready_file, ready); !s.ok()) fatal_ = s;
+}
+
+}  // namespace galleon

@@ -1,0 +1,119 @@
+// One rank of an attempt as this daemon holds it: its process, its socket, its log and its report, kept in a folder so
+// that a restarted daemon goes on where the last one stood.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/process.h"
+#include "galleon/v1/workers.pb.h"
+#include "worker/daemon/log_tail.h"
+#include "worker/daemon/trainer_link.h"
+
+namespace galleon {
+
+struct RankOptions {
+  std::string executable;          // this daemon, for the supervisor
+  std::string trainer;             // galleon-trainer
+  std::string jobs_folder;         // of the scheduler
+  std::vector<std::string> roots;  // what jobs may read, symbolic links resolved
+  uint32_t threads = 1;
+  uint64_t spool_bytes = 64 << 20;
+  absl::Duration stop_margin = absl::Seconds(5);  // beyond the grace, before the group is killed
+};
+
+class HeldRank {
+ public:
+  // "job.attempt.rank", the name of its folder below `<data>/attempts`.
+  static std::string key(const v1::AttemptId& id, uint32_t rank);
+
+  // Takes over a new assignment and starts its trainer. What goes wrong becomes the report of an exited rank.
+  static std::unique_ptr<HeldRank> begin(const v1::Assignment& assignment, const std::string& folder,
+                                         const RankOptions& options, absl::Duration lease_end, absl::Duration now);
+  // Takes over what a daemon before us left in `folder`.
+  static absl::StatusOr<std::unique_ptr<HeldRank>> recover(const std::string& folder, const RankOptions& options);
+
+  const v1::Assignment& assignment() const { return assignment_; }
+  const v1::RankReport& report() const { return report_; }
+  std::string key() const { return key(assignment_.id(), assignment_.rank()); }
+  const std::string& folder() const { return folder_; }
+  bool exited() const { return report_.phase() == v1::RankReport::EXITED; }
+  const ProcessId& process() const { return process_; }
+
+  // The scheduler's newest word on this rank.
+  void update(const v1::Assignment& assignment, absl::Duration now);
+  // The scheduler does not list it: ended, and forgotten once its log is away.
+  void unlist();
+  bool listed() const { return listed_; }
+  // The attempt may go on until then, on the monotonic clock.
+  void grant_lease(absl::Duration lease_end, absl::Duration now);
+  // Asks the trainer to checkpoint and end; kills it when `grace` and the margin are over.
+  void stop(const std::string& reason, absl::Duration grace, absl::Duration now);
+  // Ends the whole group at once. The reason goes into its log.
+  void kill(const std::string& reason);
+
+  // A checkpoint that waits for the scheduler's permission, given out once until decided or released for another try.
+  std::optional<v1::CheckpointReady> take_checkpoint();
+  void retry_checkpoint() { checkpoint_taken_ = false; }
+  void decide(uint64_t step, bool approved, const std::string& reason);
+
+  // Connects, reads events, sees the end. True when the report changed in a way that the scheduler should hear of now.
+  bool tick(absl::Duration now);
+  int fd() const { return link_.fd(); }
+  bool wants_to_write() const { return link_.wants_to_write(); }
+  // Counts changes of the report, urgent or not.
+  uint64_t changes() const { return changes_; }
+
+  // The log's next piece; nullopt: nothing to send now.
+  struct LogPiece {
+    LogTail::Chunk chunk;
+    bool complete = false;
+  };
+  std::optional<LogPiece> next_log();
+  void acknowledge_log(const LogPiece& piece, uint64_t stored);
+  void abandon_log();
+  bool log_done() const { return log_done_; }
+
+ private:
+  HeldRank(std::string folder, const RankOptions& options, LogPosition position);
+
+  std::string log_path() const;
+  absl::Status launch(absl::Duration lease);
+  void refuse(const absl::Status& why, bool permanent);
+  void append_to_log(const std::string& line);
+  bool handle(const v1::TrainerEvent& event);
+  bool receive();
+  void greet(absl::Duration now);
+  void acknowledge();
+  bool see_end();
+  void save();
+
+  std::string folder_;
+  RankOptions options_;
+  v1::Assignment assignment_;
+  v1::RankReport report_;
+  ProcessId process_;
+  TrainerLink link_;
+  LogTail log_;
+  uint64_t processed_ = 0;     // events, by sequence
+  uint64_t acknowledged_ = 0;  // the last one that the trainer was told we have
+  std::optional<v1::TrainerEvent> checkpoint_;
+  bool checkpoint_taken_ = false;
+  std::optional<v1::CheckpointDecision> decision_;
+  std::optional<v1::StopRequest> stop_;
+  std::optional<absl::Duration> kill_at_;
+  std::optional<absl::Duration> lease_end_;
+  absl::Duration next_connect_ = absl::ZeroDuration();
+  uint64_t kills_before_ = 0;  // for want of memory, on this machine, when it started
+  bool listed_ = true;
+  bool killed_ = false;
+  bool log_done_ = false;
+  uint64_t changes_ = 1;
+};
+
+}  // namespace galleon

@@ -1,0 +1,100 @@
+#include "worker/daemon/input_paths.h"
+
+#include <glob.h>
+
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace galleon {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+bool lies_under(const fs::path& path, const std::string& root) {
+  return path == fs::path(root) || absl::StartsWith(path.string(), root == "/" ? root : absl::StrCat(root, "/"));
+}
+
+// The part of a glob before its first pattern.
+std::string fixed_part(const std::string& pattern) {
+  const size_t wild = pattern.find_first_of("*?[{");
+  if (wild == std::string::npos) return pattern;
+  const size_t slash = pattern.rfind('/', wild);
+  return slash == std::string::npos ? "." : pattern.substr(0, slash + 1);
+}
+
+absl::Status check_one(const std::string& key, const std::string& path, const std::vector<std::string>& roots) {
+  if (!fs::path(path).is_absolute()) {
+    return absl::PermissionDeniedError(absl::StrCat(key, ": ", path, " is not an absolute path"));
+  }
+  std::error_code error;
+  const fs::path real = fs::weakly_canonical(path, error);
+  if (!error) {
+    for (const std::string& root : roots) {
+      if (lies_under(real, root)) return absl::OkStatus();
+    }
+  }
+  return absl::PermissionDeniedError(
+      absl::StrCat(key, ": ", path, real != fs::path(path) ? absl::StrCat(" (", real.string(), ")") : "",
+                   " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
+                   "; move it there or start the worker with --allow"));
+}
+
+absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
+  if (absl::Status s = check_one(key, fixed_part(pattern), roots); !s.ok()) return s;
+  glob_t found{};
+  absl::Status status;
+  if (::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found) == 0) {
+    for (size_t i = 0; i < found.gl_pathc && status.ok(); ++i) status = check_one(key, found.gl_pathv[i], roots);
+  }
+  ::globfree(&found);
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots) {
+  std::vector<std::string> resolved;
+  for (const std::string& root : roots) {
+    std::error_code error;
+    const fs::path real = fs::canonical(root, error);
+    if (error || !fs::is_directory(real, error)) {
+      return absl::NotFoundError(absl::StrCat("--allow ", root, " is not a folder on this machine"));
+    }
+    resolved.push_back(real.string());
+  }
+  return resolved;
+}
+
+absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder,
+                               const std::vector<std::string>& roots) {
+  std::error_code error;
+  const std::string own = fs::weakly_canonical(job_folder, error).string();
+  std::vector<std::string> allowed = roots;
+  allowed.push_back(own);
+  absl::Status status;
+  if (!absl::StartsWith(job.model().source(), "preset:"))
+    status.Update(check_one("model.source", job.model().source(), allowed));
+  if (job.has_tokenizer() && job.tokenizer() != "bytes")
+    status.Update(check_one("tokenizer", job.tokenizer(), allowed));
+  for (const std::string& glob : job.data().train()) status.Update(check_glob("data.train", glob, allowed));
+  for (const std::string& glob : job.data().validation()) status.Update(check_glob("data.validation", glob, allowed));
+  if (!status.ok()) return status;
+
+  const fs::path checkpoints = fs::weakly_canonical(fs::path(own) / job.checkpoint().directory(), error);
+  if (error || !lies_under(checkpoints, own)) {
+    return absl::PermissionDeniedError(absl::StrCat("checkpoint.directory: ", job.checkpoint().directory(),
+                                                    " leaves the job's own folder ", own,
+                                                    "; a relative folder is accepted"));
+  }
+  const std::string& resume = job.checkpoint().resume();
+  if (!resume.empty() && resume != "auto" && resume != "never") {
+    return check_one("checkpoint.resume", (fs::path(own) / resume).string(), allowed);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace galleon

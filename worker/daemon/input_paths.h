@@ -1,0 +1,21 @@
+// Which files a job may touch on this machine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "galleon/v1/job.pb.h"
+
+namespace galleon {
+
+// The folders as they are without symbolic links. NOT_FOUND names one that does not exist.
+absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots);
+
+// Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and
+// that its checkpoints do not leave that folder. PERMISSION_DENIED names the path and the roots.
+absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder,
+                               const std::vector<std::string>& roots);
+
+}  // namespace galleon

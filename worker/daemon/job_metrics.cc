@@ -1,0 +1,179 @@
+#include "worker/daemon/job_metrics.h"
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "prometheus/client_metric.h"
+#include "prometheus/metric_family.h"
+#include "prometheus/metric_type.h"
+
+namespace galleon {
+
+namespace {
+
+constexpr absl::Duration kKeepAfterEnd = absl::Seconds(15);
+constexpr int kScrapesAfterEnd = 2;
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+// Families in order of first use, so that a scrape is easy to read.
+class Families {
+ public:
+  void add(const std::string& name, const std::string& help, prometheus::MetricType type, const Labels& labels,
+           double value) {
+    auto [it, fresh] = index_.emplace(name, families_.size());
+    if (fresh) families_.push_back({name, help, type, {}});
+    prometheus::ClientMetric metric;
+    for (const auto& [key, text] : labels) metric.label.push_back({key, text});
+    if (type == prometheus::MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+    families_[it->second].metric.push_back(std::move(metric));
+  }
+  std::vector<prometheus::MetricFamily> take() { return std::move(families_); }
+
+ private:
+  std::map<std::string, size_t> index_;
+  std::vector<prometheus::MetricFamily> families_;
+};
+
+Labels with(Labels labels, const std::string& key, const std::string& value) {
+  labels.emplace_back(key, value);
+  return labels;
+}
+
+void add_memory(Families& out, const Labels& labels, const v1::MemoryByCategory& memory) {
+  const std::pair<const char*, uint64_t> rows[] = {
+      {"weights", memory.weights()},
+      {"gradients", memory.gradients()},
+      {"optimizer_states", memory.optimizer_states()},
+      {"subspaces", memory.subspaces()},
+      {"activations", memory.activations()},
+      {"workspace", memory.workspace()},
+  };
+  for (const auto& [category, bytes] : rows) {
+    out.add("galleon_job_memory_bytes", "Bytes of rank 0 by category, as its ledger counts them",
+            prometheus::MetricType::Gauge, with(labels, "category", category), static_cast<double>(bytes));
+  }
+}
+
+}  // namespace
+
+void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& report) {
+  if (report.rank() != 0) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Series& s = series_[absl::StrCat(report.id().job_id(), "/", report.id().attempt())];
+  if (s.job_id.empty()) {
+    s.job_id = report.id().job_id();
+    s.attempt = report.id().attempt();
+    s.counted_step = assignment.resume_step();
+    const v1::Job& job = assignment.job();
+    s.info = {{"name", job.name()},
+              {"model", job.model().source()},
+              {"ranks", absl::StrCat(assignment.ranks())},
+              {"optimizer", v1::Optimizer::Rule_Name(job.optimizer().rule()).substr(sizeof("RULE_") - 1)},
+              {"galore_rank", absl::StrCat(job.optimizer().galore().rank())}};
+    std::transform(s.info[3].second.begin(), s.info[3].second.end(), s.info[3].second.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  }
+  if (report.has_progress() && report.progress().step() > s.counted_step) {
+    const uint64_t steps = report.progress().step() - s.counted_step;
+    const v1::WireBytes& wire = report.progress().communication_bytes();
+    s.sent.set_reduce_scatter(s.sent.reduce_scatter() + steps * wire.reduce_scatter());
+    s.sent.set_all_gather(s.sent.all_gather() + steps * wire.all_gather());
+    s.sent.set_all_reduce(s.sent.all_reduce() + steps * wire.all_reduce());
+    s.sent.set_broadcast(s.sent.broadcast() + steps * wire.broadcast());
+    s.dense_bytes += steps * report.progress().communication_dense_bytes();
+    s.refresh_seconds += report.progress().refresh_seconds();
+    s.counted_step = report.progress().step();
+  }
+  s.report = report;
+  if (report.phase() == v1::RankReport::EXITED && !s.ended) {
+    s.ended = true;
+    s.end = clock_.monotonic();
+  }
+}
+
+void JobMetrics::set_slots(uint32_t total, uint32_t used) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  slots_ = total;
+  slots_used_ = used;
+}
+
+void JobMetrics::set_lease_end(absl::Duration lease_end) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  lease_end_ = lease_end;
+}
+
+std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
+  constexpr auto kGauge = prometheus::MetricType::Gauge;
+  constexpr auto kCounter = prometheus::MetricType::Counter;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const absl::Duration now = clock_.monotonic();
+  Families out;
+  out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "used"}}, slots_used_);
+  out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "free"}},
+          slots_ - std::min(slots_, slots_used_));
+  out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
+          std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
+  for (auto it = series_.begin(); it != series_.end();) {
+    Series& s = it->second;
+    if (s.ended && (s.scrapes_after_end >= kScrapesAfterEnd || now - s.end > kKeepAfterEnd)) {
+      it = series_.erase(it);
+      continue;
+    }
+    if (s.ended) ++s.scrapes_after_end;
+    ++it;
+    const Labels labels = {{"job", s.job_id}, {"attempt", absl::StrCat(s.attempt)}};
+    Labels info = labels;
+    info.insert(info.end(), s.info.begin(), s.info.end());
+    out.add("galleon_job_info", "What the job is", kGauge, info, 1);
+    const v1::MemoryPlan& ledger = s.report.ledger();
+    if (s.report.has_progress()) {
+      const v1::StepMetrics& p = s.report.progress();
+      out.add("galleon_job_loss", "Training loss before the newest logged update", kGauge, labels, p.loss());
+      out.add("galleon_job_step", "The newest logged step", kGauge, labels, static_cast<double>(p.step()));
+      out.add("galleon_job_tokens_total", "Tokens trained on", kCounter, labels, static_cast<double>(p.tokens()));
+      out.add("galleon_job_tokens_per_second", "Throughput of all ranks", kGauge, labels, p.tokens_per_second());
+      out.add("galleon_job_learning_rate", "Learning rate of the newest logged update", kGauge, labels,
+              p.learning_rate());
+      out.add("galleon_job_gradient_norm", "Norm of the gradient in the clip space", kGauge, labels, p.grad_norm());
+      out.add("galleon_job_memory_peak_bytes", "Largest sum over categories so far, rank 0", kGauge, labels,
+              static_cast<double>(p.memory_peak()));
+      out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
+              s.refresh_seconds);
+      out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
+              p.subspace_overlap());
+      add_memory(out, labels, p.memory());
+      const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", s.sent.reduce_scatter()},
+                                                       {"all_gather", s.sent.all_gather()},
+                                                       {"all_reduce", s.sent.all_reduce()},
+                                                       {"broadcast", s.sent.broadcast()}};
+      for (const auto& [operation, bytes] : rows) {
+        out.add("galleon_job_communication_bytes_total", "Bytes that rank 0 sent", kCounter,
+                with(labels, "operation", operation), static_cast<double>(bytes));
+      }
+      out.add("galleon_job_communication_dense_bytes_total", "Bytes that dense gradients would have cost rank 0",
+              kCounter, labels, static_cast<double>(s.dense_bytes));
+    } else if (ledger.ranks_size() > 0) {
+      add_memory(out, labels, ledger.ranks(0).memory());
+    }
+    if (s.report.has_ledger()) {
+      out.add("galleon_job_optimizer_full_rank_bytes", "Optimizer state of the same rule at full rank, all ranks",
+              kGauge, labels, static_cast<double>(ledger.optimizer_full_rank_bytes()));
+      out.add("galleon_job_optimizer_saved_ratio", "1 - (optimizer states + subspaces) / full rank", kGauge, labels,
+              ledger.saved_ratio());
+    }
+    if (s.report.has_evaluation()) {
+      out.add("galleon_job_validation_loss", "Loss of the newest evaluation", kGauge, labels,
+              s.report.evaluation().validation_loss());
+    }
+  }
+  return out.take();
+}
+
+}  // namespace galleon

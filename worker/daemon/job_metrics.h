@@ -1,0 +1,54 @@
+// The worker's Prometheus series, computed at each scrape from the newest reports.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "galleon/v1/workers.pb.h"
+#include "prometheus/collectable.h"
+
+namespace galleon {
+
+// Series of jobs live as long as the job's rank 0 is held here, and a little longer: until the second scrape after the
+// end, or for 15 seconds, so that the last values are seen. Thread-safe.
+class JobMetrics final : public prometheus::Collectable {
+ public:
+  explicit JobMetrics(const Clock& clock) : clock_(clock) {}
+
+  // Rank 0 as it stands; other ranks carry the same figures and are left out.
+  void update(const v1::Assignment& assignment, const v1::RankReport& report);
+  void set_slots(uint32_t total, uint32_t used);
+  // When the lease ends, on the monotonic clock.
+  void set_lease_end(absl::Duration lease_end);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  struct Series {
+    v1::RankReport report;
+    std::string job_id;
+    uint32_t attempt = 0;
+    std::vector<std::pair<std::string, std::string>> info;
+    // Sums over the steps since this daemon first heard of the attempt.
+    v1::WireBytes sent;
+    uint64_t dense_bytes = 0;
+    double refresh_seconds = 0;
+    uint64_t counted_step = 0;
+    bool ended = false;
+    absl::Duration end = absl::ZeroDuration();
+    int scrapes_after_end = 0;
+  };
+
+  const Clock& clock_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Series> series_;
+  uint32_t slots_ = 0;
+  uint32_t slots_used_ = 0;
+  absl::Duration lease_end_ = absl::ZeroDuration();
+};
+
+}  // namespace galleon

@@ -1,0 +1,387 @@
+#include "worker/engine/checkpoint/checkpoint.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/base/files.h"
+#include "worker/engine/checkpoint/safetensors.h"
+
+namespace galleon {
+
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr int kFormatVersion = 1;
+constexpr const char* kManifest = "manifest.json";
+
+std::string shard_name(int rank, int64_t ranks) {
+  return absl::StrFormat("optimizer/shard-%05d-of-%05d.safetensors", rank, ranks);
+}
+
+std::vector<int64_t> shape_of(const Parameter& p) {
+  return p.vector ? std::vector<int64_t>{p.out} : std::vector<int64_t>{p.out, p.in};
+}
+
+Json to_json(const CheckpointHeader& h) {
+  return {{"format_version", kFormatVersion},
+          {"job", h.job},
+          {"mathematics", h.mathematics},
+          {"step", h.step},
+          {"schedule_steps", h.schedule_steps},
+          {"warmup_steps", h.warmup_steps},
+          {"tokens", h.tokens},
+          {"seconds", h.seconds},
+          {"ranks", h.ranks},
+          {"epoch", h.epoch},
+          {"weights_hash", h.weights_hash},
+          {"counts", h.counts}};
+}
+
+absl::StatusOr<Json> read_manifest(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", kManifest);
+  absl::StatusOr<std::string> text = read_file(path);
+  if (!text.ok()) return text.status();
+  Json json = Json::parse(*text, nullptr, false);
+  if (json.is_discarded() || !json.is_object() || !json.contains("files") || !json.contains("step")) {
+    return absl::DataLossError(absl::StrCat(path, " is damaged"));
+  }
+  const int version = json.value("format_version", 0);
+  if (version != kFormatVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(path, " has format version ", version, "; this program reads version ", kFormatVersion));
+  }
+  return json;
+}
+
+absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::string& folder) {
+  CheckpointHeader h;
+  try {
+    h.job = json.at("job").get<std::string>();
+    h.mathematics = json.at("mathematics").get<std::string>();
+    h.step = json.at("step").get<int64_t>();
+    h.schedule_steps = json.at("schedule_steps").get<int64_t>();
+    h.warmup_steps = json.at("warmup_steps").get<int64_t>();
+    h.tokens = json.at("tokens").get<int64_t>();
+    h.seconds = json.at("seconds").get<double>();
+    h.ranks = json.at("ranks").get<int64_t>();
+    h.epoch = json.at("epoch").get<uint64_t>();
+    h.weights_hash = json.at("weights_hash").get<uint64_t>();
+    h.counts = json.at("counts").get<std::vector<int64_t>>();
+  } catch (const Json::exception&) {
+    return absl::DataLossError(absl::StrCat(folder, "/", kManifest, " is damaged"));
+  }
+  return h;
+}
+
+// What one rank wrote, as it tells the others.
+struct Part {
+  Json files = Json::object();
+  absl::Status status;
+  uint64_t weights_hash = 0;
+};
+
+std::string part_to_text(const Part& part) {
+  return Json{{"files", part.files},
+              {"code", static_cast<int>(part.status.code())},
+              {"message", std::string(part.status.message())},
+              {"weights_hash", part.weights_hash}}
+      .dump();
+}
+
+void add_file(Part& part, const std::string& name, const absl::StatusOr<WrittenFile>& written) {
+  if (!written.ok()) {
+    part.status.Update(written.status());
+    return;
+  }
+  part.files[name] = {{"bytes", written->bytes}, {"crc32", written->crc32}};
+}
+
+void add_text_file(Part& part, const std::string& folder, const std::string& name, const std::string& text) {
+  const std::string path = absl::StrCat(folder, "/", name);
+  if (absl::Status s = write_file_durably(path, text); !s.ok()) {
+    part.status.Update(s);
+    return;
+  }
+  add_file(part, name, checksum_file(path));
+}
+
+Part write_part(const std::string& folder, const CheckpointContent& content, Communicator& communicator) {
+  Part part;
+  part.weights_hash = hash_weights(content.parameters, content.device);
+  std::vector<TensorToWrite> state;
+  for (const StatePiece& piece : content.optimizer.state()) {
+    if ((piece.replicated && communicator.rank() != 0) || piece.tensor.rows == 0) continue;
+    state.push_back({absl::StrCat(piece.name, "@", piece.first_row), {piece.tensor.rows, piece.tensor.columns}, [&content, piece] {
+                       std::vector<float> values(piece.tensor.size());
+                       content.device.download(values.data(), piece.tensor);
+                       return values;
+                     }});
+  }
+  const std::string shard = shard_name(communicator.rank(), communicator.ranks());
+  add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
+  if (communicator.rank() != 0 || !part.status.ok()) return part;
+
+  std::vector<TensorToWrite> weights;
+  for (const Parameter& p : content.parameters) {
+    weights.push_back({p.name, shape_of(p), [&content, &p] { return get_weight(p, content.device); }});
+  }
+  add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
+  add_text_file(part, folder, "config.json", llama_config_to_json(content.config));
+  for (const std::string& path : content.tokenizer_files) {
+    absl::StatusOr<std::string> text = read_file(path);
+    if (!text.ok()) {
+      part.status.Update(text.status());
+      continue;
+    }
+    // transformers look for a SentencePiece model under this name, whatever the job calls it.
+    add_text_file(part, folder, absl::EndsWith(path, ".model") ? "tokenizer.model" : fs::path(path).filename().string(), *text);
+  }
+  return part;
+}
+
+// All parts together: the files of the checkpoint, or why there is none.
+absl::StatusOr<Json> merge_parts(const std::vector<std::string>& texts, uint64_t own_hash) {
+  Json files = Json::object();
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    const Json part = Json::parse(texts[rank], nullptr, false);
+    if (part.is_discarded()) return absl::UnavailableError(absl::StrCat("rank ", rank, " did not say what it wrote"));
+    const int code = part["code"].get<int>();
+    if (code != 0) return absl::Status(static_cast<absl::StatusCode>(code), part["message"].get<std::string>());
+    if (part["weights_hash"].get<uint64_t>() != own_hash) {
+      return absl::InternalError(absl::StrCat("the weights of rank ", rank, " differ from another rank's; the replicas have come apart"));
+    }
+    files.update(part["files"]);
+  }
+  return files;
+}
+
+}  // namespace
+
+std::string step_folder_name(int64_t step) { return absl::StrFormat("step-%08d", step); }
+
+std::string pending_folder_name(int64_t step, uint64_t epoch) { return absl::StrFormat(".step-%08d.epoch-%d", step, epoch); }
+
+std::vector<int64_t> list_checkpoints(const std::string& folder) {
+  std::vector<int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    int64_t step = 0;
+    if (!absl::StartsWith(name, "step-") || !absl::SimpleAtoi(name.substr(5), &step)) continue;
+    if (read_manifest(entry.path().string()).ok()) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_folder) {
+  absl::StatusOr<Json> json = read_manifest(step_folder);
+  if (!json.ok()) return json.status();
+  return header_from_json(*json, step_folder);
+}
+
+absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
+  absl::StatusOr<Json> json = read_manifest(step_folder);
+  if (!json.ok()) return json.status();
+  for (const auto& [name, expected] : (*json)["files"].items()) {
+    const std::string path = absl::StrCat(step_folder, "/", name);
+    std::error_code error;
+    const auto size = static_cast<int64_t>(fs::file_size(path, error));
+    if (error) return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is missing"));
+    if (size != expected.value("bytes", int64_t{-1})) {
+      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " has ", size, " bytes instead of ", expected.value("bytes", int64_t{-1})));
+    }
+    if (!deep) continue;
+    absl::StatusOr<WrittenFile> found = checksum_file(path);
+    if (!found.ok()) return found.status();
+    if (found->crc32 != expected.value("crc32", uint32_t{0})) return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is damaged: its checksum differs"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_t epoch) {
+  const std::string from = absl::StrCat(folder, "/", pending_folder_name(step, epoch));
+  const std::string to = absl::StrCat(folder, "/", step_folder_name(step));
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) return errno_status("cannot publish", to, errno);
+  return sync_folder(folder);
+}
+
+absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header, const CheckpointContent& content,
+                             Communicator& communicator, const PublicationGate& gate) {
+  // Rank 0 names the folder: in a local run each rank has an epoch of its own.
+  const std::string pending =
+      communicator.all_gather_text(absl::StrCat(folder, "/", pending_folder_name(header.step, header.epoch)))[0];
+  const std::string final_folder = absl::StrCat(folder, "/", step_folder_name(header.step));
+  std::error_code error;
+  absl::Status prepared;
+  if (communicator.rank() == 0) {
+    fs::remove_all(pending, error);
+    prepared = make_folders(pending + "/optimizer");
+  }
+  communicator.all_gather_text("");  // nobody writes before the folder exists
+
+  Part part;
+  if (prepared.ok()) part = write_part(pending, content, communicator);
+  part.status.Update(prepared);
+  const std::vector<std::string> texts = communicator.all_gather_text(part_to_text(part));
+  absl::StatusOr<Json> files = merge_parts(texts, part.weights_hash);
+
+  absl::Status verdict = files.status();
+  if (communicator.rank() == 0) {
+    if (verdict.ok()) {
+      CheckpointHeader complete = header;
+      complete.weights_hash = part.weights_hash;
+      complete.ranks = communicator.ranks();
+      complete.counts = content.optimizer.counts();
+      Json manifest = to_json(complete);
+      manifest["files"] = *files;
+      verdict.Update(sync_folder(pending + "/optimizer"));
+      verdict.Update(write_file_durably(absl::StrCat(pending, "/", kManifest), manifest.dump(1)));
+    }
+    if (verdict.ok()) verdict = gate(header.step, final_folder);
+    if (verdict.ok()) verdict = publish_checkpoint(folder, header.step, header.epoch);
+    if (!verdict.ok()) fs::remove_all(pending, error);
+  }
+  const std::vector<std::string> verdicts =
+      communicator.all_gather_text(absl::StrCat(static_cast<int>(verdict.code()), " ", verdict.message()));
+  if (!communicator.status().ok()) return communicator.status();
+  int code = 0;
+  const std::string& first = verdicts[0];
+  const size_t space = first.find(' ');
+  if (space == std::string::npos || !absl::SimpleAtoi(first.substr(0, space), &code)) return absl::UnavailableError("rank 0 did not tell whether the checkpoint was published");
+  return code == 0 ? absl::OkStatus() : absl::Status(static_cast<absl::StatusCode>(code), first.substr(space + 1));
+}
+
+absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header, const CheckpointContent& content) {
+  if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
+  std::vector<SafetensorsReader> shards;
+  for (int64_t rank = 0; rank < header.ranks; ++rank) {
+    absl::StatusOr<SafetensorsReader> shard = SafetensorsReader::open(absl::StrCat(step_folder, "/", shard_name(static_cast<int>(rank), header.ranks)));
+    if (!shard.ok()) return shard.status();
+    shards.push_back(*std::move(shard));
+  }
+  // Pieces by name: (shard, entry's name, first row).
+  std::map<std::string, std::vector<std::pair<size_t, int64_t>>> pieces;
+  for (size_t s = 0; s < shards.size(); ++s) {
+    for (const auto& [name, entry] : shards[s].entries()) {
+      const size_t at = name.rfind('@');
+      int64_t first_row = 0;
+      if (at != std::string::npos && absl::SimpleAtoi(name.substr(at + 1), &first_row)) pieces[name.substr(0, at)].emplace_back(s, first_row);
+    }
+  }
+  for (const StatePiece& wanted : content.optimizer.state()) {
+    const int64_t columns = wanted.tensor.columns;
+    std::vector<float> values(wanted.tensor.size());
+    int64_t found_rows = 0;
+    for (const auto& [shard, first_row] : pieces[wanted.name]) {
+      const std::string name = absl::StrCat(wanted.name, "@", first_row);
+      const TensorEntry& entry = shards[shard].entries().at(name);
+      if (entry.shape.size() != 2 || entry.shape[1] != columns) {
+        return absl::DataLossError(absl::StrCat(shards[shard].path(), ": ", wanted.name, " has shape ", absl::StrJoin(entry.shape, "x"), ", needed are rows of ", columns));
+      }
+      const int64_t begin = std::max(first_row, wanted.first_row);
+      const int64_t end = std::min(first_row + entry.shape[0], wanted.first_row + wanted.tensor.rows);
+      if (begin >= end) continue;
+      if (absl::Status s = shards[shard].read(name, (begin - first_row) * columns, (end - begin) * columns,
+                                              values.data() + (begin - wanted.first_row) * columns);
+          !s.ok()) {
+        return s;
+      }
+      found_rows += end - begin;
+    }
+    if (found_rows != wanted.tensor.rows) {
+      return absl::DataLossError(absl::StrCat(step_folder, " holds ", found_rows, " of ", wanted.tensor.rows, " rows of ", wanted.name));
+    }
+    if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, values.data());
+  }
+  if (header.counts.size() != content.parameters.size()) return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
+  content.optimizer.set_counts(header.counts);
+  if (hash_weights(content.parameters, content.device) != header.weights_hash) {
+    return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+  std::vector<std::string> names{"model.safetensors"};
+  const std::string index_path = folder + "/model.safetensors.index.json";
+  std::error_code error;
+  if (fs::exists(index_path, error)) {
+    absl::StatusOr<std::string> text = read_file(index_path);
+    if (!text.ok()) return text.status();
+    const Json index = Json::parse(*text, nullptr, false);
+    if (index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object()) return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
+    names.clear();
+    for (const auto& [tensor, file] : index["weight_map"].items()) {
+      if (!file.is_string() || absl::StrContains(file.get<std::string>(), "/")) return absl::DataLossError(absl::StrCat(index_path, ": ", tensor, " names no file"));
+      names.push_back(file.get<std::string>());
+    }
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+  }
+  std::vector<SafetensorsReader> files;
+  std::map<std::string, size_t> file_of;
+  for (const std::string& name : names) {
+    absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
+    if (!file.ok()) return file.status();
+    for (const auto& [tensor, entry] : file->entries()) file_of[tensor] = files.size();
+    files.push_back(*std::move(file));
+  }
+  bool has_head = false;
+  for (const Parameter& p : parameters) {
+    has_head |= p.group == ParameterGroup::kHead;
+    const auto it = file_of.find(p.name);
+    if (it == file_of.end()) return absl::InvalidArgumentError(absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(shape_of(p), "x"), ")"));
+    const TensorEntry& entry = files[it->second].entries().at(p.name);
+    if (entry.shape != shape_of(p)) {
+      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", p.name, " has shape ", absl::StrJoin(entry.shape, "x"), "; the model needs ", absl::StrJoin(shape_of(p), "x")));
+    }
+    std::vector<float> values(entry.count());
+    if (absl::Status s = files[it->second].read(p.name, 0, entry.count(), values.data()); !s.ok()) return s;
+    set_weight(p, device, values.data());
+    file_of.erase(it);
+  }
+  // Older exports carry buffers and a copy of a tied head.
+  for (const auto& [name, file] : file_of) {
+    const bool harmless = absl::EndsWith(name, "rotary_emb.inv_freq") || (!has_head && name == "lm_head.weight");
+    if (!harmless) return absl::InvalidArgumentError(absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
+  }
+  return absl::OkStatus();
+}
+
+void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {
+  std::error_code error;
+  std::vector<int64_t> steps = list_checkpoints(folder);
+  while (static_cast<int64_t>(steps.size()) > std::max<int64_t>(keep, 1)) {
+    const std::string path = absl::StrCat(folder, "/", step_folder_name(steps.front()));
+    // Without its manifest it does not exist, whatever happens during the rest.
+    fs::remove(absl::StrCat(path, "/", kManifest), error);
+    fs::remove_all(path, error);
+    steps.erase(steps.begin());
+  }
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const size_t mark = name.find(".epoch-");
+    uint64_t of_epoch = 0;
+    if (absl::StartsWith(name, ".step-") && mark != std::string::npos && absl::SimpleAtoi(name.substr(mark + 7), &of_epoch) && of_epoch < epoch) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path, error);
+}
+
+}  // namespace galleon

@@ -1,0 +1,61 @@
+// The safetensors file format: an 8-byte little-endian header length, a JSON header of names, types, shapes and offsets, then the
+// numbers (https://github.com/huggingface/safetensors, README). Written by us in fp32; read in fp32, fp16 and bf16.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/base/files.h"
+
+namespace galleon {
+
+struct TensorEntry {
+  std::string type;  // "F32", "F16", "BF16", …
+  std::vector<int64_t> shape;
+  int64_t begin = 0;  // bytes from the start of the numbers
+  int64_t end = 0;
+  int64_t count() const;
+};
+
+class SafetensorsReader {
+ public:
+  // Reads and checks the header; allocates nothing beyond the file's size. DATA_LOSS names the file and what is wrong with it.
+  static absl::StatusOr<SafetensorsReader> open(const std::string& path);
+  const std::string& path() const { return path_; }
+  const std::map<std::string, TensorEntry>& entries() const { return entries_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // Numbers [first, first + count) of a tensor as fp32. NOT_FOUND, DATA_LOSS, INVALID_ARGUMENT (type).
+  absl::Status read(const std::string& name, int64_t first, int64_t count, float* out) const;
+
+ private:
+  std::string path_;
+  FileDescriptor file_;
+  int64_t data_start_ = 0;
+  std::map<std::string, TensorEntry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+struct TensorToWrite {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::function<std::vector<float>()> values;  // called when its turn comes, so that one tensor is in memory at a time
+};
+
+struct WrittenFile {
+  int64_t bytes = 0;
+  uint32_t crc32 = 0;
+};
+
+// Writes and flushes a file to the disk. RESOURCE_EXHAUSTED: the disk is full, with the path.
+absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
+                                              const std::map<std::string, std::string>& metadata);
+
+// Size and checksum of a file as it lies on the disk.
+absl::StatusOr<WrittenFile> checksum_file(const std::string& path);
+
+}  // namespace galleon

@@ -1,0 +1,45 @@
+#include "worker/engine/data/sentencepiece/plugin.h"
+
+#include <sentencepiece_processor.h>
+
+#include <string>
+#include <vector>
+
+struct GalleonSentencePiece {
+  sentencepiece::SentencePieceProcessor processor;
+};
+
+namespace {
+
+GalleonSentencePiece* open_model(const char* path) {
+  auto* model = new GalleonSentencePiece;
+  if (model->processor.Load(path).ok()) return model;
+  delete model;
+  return nullptr;
+}
+
+void encode(const GalleonSentencePiece* model, const char* text, size_t length, void (*take)(void*, const int*, size_t), void* context) {
+  std::vector<int> ids;
+  (void)model->processor.Encode({text, length}, &ids);
+  take(context, ids.data(), ids.size());
+}
+
+void decode(const GalleonSentencePiece* model, const int* ids, size_t count, void (*take)(void*, const char*, size_t), void* context) {
+  std::string text;
+  (void)model->processor.Decode(std::vector<int>(ids, ids + count), &text);
+  take(context, text.data(), text.size());
+}
+
+constexpr GalleonSentencePieceFunctions kFunctions = {
+    open_model,
+    [](GalleonSentencePiece* model) { delete model; },
+    [](const GalleonSentencePiece* model) { return model->processor.GetPieceSize(); },
+    [](const GalleonSentencePiece* model) { return model->processor.bos_id(); },
+    [](const GalleonSentencePiece* model) { return model->processor.eos_id(); },
+    encode,
+    decode,
+};
+
+}  // namespace
+
+__attribute__((visibility("default"))) const GalleonSentencePieceFunctions* galleon_sentencepiece_functions() { return &kFunctions; }

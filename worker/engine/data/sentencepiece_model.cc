@@ -1,0 +1,75 @@
+#include "worker/engine/data/sentencepiece_model.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/process.h"
+#include "worker/engine/data/sentencepiece/plugin.h"
+
+namespace galleon {
+
+namespace {
+
+// Bound to its own symbols first. The sanitizers' run-time refuses that flag, so their builds have no SentencePiece.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kCanLoad = false;
+constexpr int kFlags = RTLD_NOW | RTLD_LOCAL;
+#else
+constexpr bool kCanLoad = true;
+constexpr int kFlags = RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
+#endif
+
+absl::StatusOr<const GalleonSentencePieceFunctions*> load_plugin() {
+  if (!kCanLoad) return absl::UnavailableError("tokenizer: SentencePiece cannot be loaded in a sanitizer build");
+  std::string reason;
+  for (const char* folder : {"", "/../lib/galleon"}) {
+    const std::string path = absl::StrCat(executable_folder(), folder, "/libgalleon_sentencepiece.so");
+    void* library = ::dlopen(path.c_str(), kFlags);
+    if (library == nullptr) {
+      if (reason.empty()) reason = ::dlerror();
+      continue;
+    }
+    auto* functions = reinterpret_cast<decltype(&galleon_sentencepiece_functions)>(::dlsym(library, "galleon_sentencepiece_functions"));
+    if (functions != nullptr) return functions();
+  }
+  return absl::UnavailableError(absl::StrCat("tokenizer: SentencePiece cannot be loaded (", reason, "); is libsentencepiece0 installed?"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SentencePieceModel>> SentencePieceModel::open(const std::string& path) {
+  absl::StatusOr<const GalleonSentencePieceFunctions*> functions = load_plugin();
+  if (!functions.ok()) return functions.status();
+  GalleonSentencePiece* model = (*functions)->open(path.c_str());
+  if (model == nullptr) return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
+  return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(**functions, model));
+}
+
+SentencePieceModel::~SentencePieceModel() { functions_.close(model_); }
+int SentencePieceModel::size() const { return functions_.size(model_); }
+int SentencePieceModel::begin_token() const { return functions_.begin_token(model_); }
+int SentencePieceModel::end_token() const { return functions_.end_token(model_); }
+
+void SentencePieceModel::encode(const char* text, size_t length, std::vector<int32_t>& ids) const {
+  functions_.encode(
+      model_, text, length,
+      [](void* context, const int* found, size_t count) {
+        auto& all = *static_cast<std::vector<int32_t>*>(context);
+        all.insert(all.end(), found, found + count);
+      },
+      &ids);
+}
+
+std::string SentencePieceModel::decode(const std::vector<int32_t>& ids) const {
+  std::vector<int> known;
+  std::copy_if(ids.begin(), ids.end(), std::back_inserter(known), [&](int32_t id) { return id >= 0 && id < size(); });
+  std::string text;
+  functions_.decode(
+      model_, known.data(), known.size(),
+      [](void* context, const char* found, size_t length) { static_cast<std::string*>(context)->assign(found, length); }, &text);
+  return text;
+}
+
+}  // namespace galleon

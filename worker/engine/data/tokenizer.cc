@@ -1,0 +1,83 @@
+#include "worker/engine/data/tokenizer.h"
+
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "worker/engine/data/sentencepiece_model.h"
+
+namespace galleon {
+
+namespace {
+
+class ByteTokenizer final : public Tokenizer {
+ public:
+  int64_t vocabulary() const override { return 257; }
+  int32_t end_token() const override { return 256; }
+  int32_t begin_token() const override { return -1; }
+  void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+  }
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    std::string text;
+    for (const int32_t id : ids) {
+      if (id >= 0 && id < 256) text.push_back(static_cast<char>(id));
+    }
+    return text;
+  }
+  std::vector<std::string> files() const override { return {}; }
+};
+
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> open(const std::string& path) {
+    absl::StatusOr<std::unique_ptr<SentencePieceModel>> model = SentencePieceModel::open(path);
+    if (!model.ok()) return model.status();
+    if ((*model)->end_token() < 0) {
+      return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " has no end-of-sentence piece, which joins documents"));
+    }
+    auto tokenizer = std::make_unique<SentencePieceTokenizer>();
+    tokenizer->model_ = *std::move(model);
+    tokenizer->path_ = path;
+    return tokenizer;
+  }
+  int64_t vocabulary() const override { return model_->size(); }
+  int32_t end_token() const override { return model_->end_token(); }
+  int32_t begin_token() const override { return model_->begin_token(); }
+  void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
+    // A piece of text at a time: the library's cost grows faster than the length of one call. Cuts fall on line ends, which
+    // are encoded like any white space, so that the ids do not depend on where a cut falls more than on the line itself.
+    while (!text.empty()) {
+      size_t length = std::min<size_t>(text.size(), kPieceBytes);
+      if (length < text.size()) {
+        const size_t line = text.rfind('\n', length);
+        if (line != absl::string_view::npos && line > 0) length = line + 1;
+      }
+      model_->encode(text.data(), length, ids);
+      text.remove_prefix(length);
+    }
+  }
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    return model_->decode(ids);
+  }
+  std::vector<std::string> files() const override { return {path_}; }
+
+ private:
+  static constexpr size_t kPieceBytes = 1 << 16;
+  std::unique_ptr<SentencePieceModel> model_;
+  std::string path_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& source) {
+  if (source == "bytes") return std::make_unique<ByteTokenizer>();
+  std::error_code error;
+  if (!std::filesystem::exists(source, error)) return absl::NotFoundError(absl::StrCat("tokenizer: ", source, " does not exist"));
+  if (!absl::EndsWith(source, ".model")) {
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", source, " is not available in this version; available: a SentencePiece .model file, or bytes"));
+  }
+  return SentencePieceTokenizer::open(source);
+}
+
+}  // namespace galleon

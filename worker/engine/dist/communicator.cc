@@ -1,0 +1,158 @@
+#include "worker/engine/dist/communicator.h"
+
+#include <algorithm>
+
+#include "kernels/ops/activation.h"
+
+namespace galleon {
+
+RowRange rows_of_rank(int64_t rows, int rank, int ranks) {
+  const int64_t base = rows / ranks;
+  const int64_t more = rows % ranks;
+  return {rank * base + std::min<int64_t>(rank, more), base + (rank < more ? 1 : 0)};
+}
+
+void Communicator::move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from, int64_t& counter) {
+  if (!status_.ok()) return;
+  if (to >= 0) counter += send_bytes;
+  if (!executes()) return;
+  if (send_bytes == 0) to = -1;
+  if (receive_bytes == 0) from = -1;
+  if (to < 0 && from < 0) return;
+  status_ = exchange(send, send_bytes, to, receive, receive_bytes, from);
+}
+
+void Communicator::reduce_scatter_rows(const Tensor& x) {
+  if (ranks_ == 1 || !status_.ok()) return;
+  GALLEON_CHECK(x.contiguous());
+  const int next = (rank_ + 1) % ranks_;
+  const int previous = (rank_ + ranks_ - 1) % ranks_;
+  const Workspace arrived(device_, rows_of_rank(x.rows, 0, ranks_).count * x.columns * 4);
+  // Piece p starts at rank p+1 and travels the ring to rank p, each rank on the way adding its own part.
+  for (int round = 0; round < ranks_ - 1; ++round) {
+    const RowRange out = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
+    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 2) % ranks_, ranks_);
+    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, arrived.data(),
+         in.count * x.columns * 4, previous, sent_.reduce_scatter);
+    if (!status_.ok()) return;
+    if (in.count > 0) add(device_, arrived.tensor(in.count, x.columns), x.row_range(in.begin, in.count));
+  }
+}
+
+void Communicator::all_gather_rows(const Tensor& x) {
+  if (ranks_ == 1 || !status_.ok()) return;
+  GALLEON_CHECK(x.contiguous());
+  const int next = (rank_ + 1) % ranks_;
+  const int previous = (rank_ + ranks_ - 1) % ranks_;
+  for (int round = 0; round < ranks_ - 1; ++round) {
+    const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_);
+    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
+    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next,
+         x.row_range(in.begin, in.count).data, in.count * x.columns * 4, previous, sent_.all_gather);
+  }
+}
+
+void Communicator::all_reduce(const Tensor& x) {
+  const SentBytes before = sent_;
+  const Tensor flat = x.reshape(x.size(), 1);
+  reduce_scatter_rows(flat);
+  all_gather_rows(flat);
+  const int64_t bytes = (sent_ - before).total();
+  sent_ = before;
+  sent_.all_reduce += bytes;
+}
+
+void Communicator::reduce(const Tensor& x, int root) {
+  if (ranks_ == 1) return;
+  GALLEON_CHECK(x.contiguous());
+  if (rank_ != root) {
+    move(x.data, x.bytes(), root, nullptr, 0, -1, sent_.all_reduce);
+    return;
+  }
+  const Workspace arrived(device_, x.bytes());
+  for (int other = 0; other < ranks_; ++other) {
+    if (other == root || !status_.ok()) continue;
+    move(nullptr, 0, -1, arrived.data(), x.bytes(), other, sent_.all_reduce);
+    if (!status_.ok()) return;
+    add(device_, arrived.tensor(x.rows, x.columns), x);
+  }
+}
+
+void Communicator::broadcast(const Tensor& x, int root) {
+  if (ranks_ == 1) return;
+  GALLEON_CHECK(x.contiguous());
+  // Along the ring from the root, so that no rank sends more than once.
+  const int next = (rank_ + 1) % ranks_;
+  const int previous = (rank_ + ranks_ - 1) % ranks_;
+  if (rank_ != root) move(nullptr, 0, -1, x.data, x.bytes(), previous, sent_.broadcast);
+  if (next != root) move(x.data, x.bytes(), next, nullptr, 0, -1, sent_.broadcast);
+}
+
+void Communicator::all_reduce_host(std::vector<double>& values) {
+  if (ranks_ == 1 || !executes()) return;
+  const auto bytes = static_cast<int64_t>(values.size() * sizeof(double));
+  int64_t uncounted = 0;
+  const int next = (rank_ + 1) % ranks_;
+  const int previous = (rank_ + ranks_ - 1) % ranks_;
+  std::vector<std::vector<double>> of_rank(ranks_, std::vector<double>(values.size()));
+  of_rank[rank_] = values;
+  for (int round = 0; round < ranks_ - 1; ++round) {
+    const int out = (rank_ + ranks_ - round) % ranks_;
+    const int in = (rank_ + 2 * ranks_ - round - 1) % ranks_;
+    move(of_rank[out].data(), bytes, next, of_rank[in].data(), bytes, previous, uncounted);
+  }
+  std::fill(values.begin(), values.end(), 0.0);
+  for (const std::vector<double>& part : of_rank) {
+    for (size_t i = 0; i < values.size(); ++i) values[i] += part[i];
+  }
+}
+
+std::vector<std::string> Communicator::all_gather_text(const std::string& text) {
+  std::vector<std::string> all(ranks_);
+  all[rank_] = text;
+  if (ranks_ == 1 || !executes()) return all;
+  std::vector<double> sizes(ranks_, 0.0);
+  sizes[rank_] = static_cast<double>(text.size());
+  all_reduce_host(sizes);
+  int64_t uncounted = 0;
+  const int next = (rank_ + 1) % ranks_;
+  const int previous = (rank_ + ranks_ - 1) % ranks_;
+  for (int round = 0; round < ranks_ - 1 && status_.ok(); ++round) {
+    const int out = (rank_ + ranks_ - round) % ranks_;
+    const int in = (rank_ + 2 * ranks_ - round - 1) % ranks_;
+    all[in].resize(static_cast<size_t>(sizes[in]));
+    move(all[out].data(), static_cast<int64_t>(all[out].size()), next, all[in].data(), static_cast<int64_t>(all[in].size()), previous, uncounted);
+  }
+  return all;
+}
+
+namespace {
+
+class SingleCommunicator final : public Communicator {
+ public:
+  explicit SingleCommunicator(Device& device) : Communicator(device, 0, 1) {}
+
+ protected:
+  absl::Status exchange(const void*, int64_t, int, void*, int64_t, int) override { return absl::OkStatus(); }
+};
+
+class PlanningCommunicator final : public Communicator {
+ public:
+  using Communicator::Communicator;
+
+ protected:
+  absl::Status exchange(const void*, int64_t, int, void*, int64_t, int) override { return absl::OkStatus(); }
+  bool executes() const override { return false; }
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_single_communicator(Device& device) {
+  return std::make_unique<SingleCommunicator>(device);
+}
+
+std::unique_ptr<Communicator> make_planning_communicator(Device& device, int rank, int ranks) {
+  return std::make_unique<PlanningCommunicator>(device, rank, ranks);
+}
+
+}  // namespace galleon

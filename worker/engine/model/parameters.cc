@@ -1,0 +1,111 @@
+#include "worker/engine/model/parameters.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/ops/activation.h"
+#include "kernels/ops/optimizer.h"
+
+namespace galleon {
+
+bool projects_rows(ProjectionSide side, int64_t out, int64_t in) {
+  switch (side) {
+    case ProjectionSide::kStd:
+      return out < in;
+    case ProjectionSide::kReverseStd:
+      return out >= in;
+    case ProjectionSide::kLeft:
+      return true;
+    case ProjectionSide::kRight:
+      return false;
+  }
+  return false;
+}
+
+std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optional<GaloreOptions>& galore) {
+  std::vector<Parameter> all;
+  auto add = [&](std::string name, ParameterGroup group, int64_t out, int64_t in, bool vector = false) {
+    Parameter p;
+    p.index = static_cast<int>(all.size());
+    p.name = std::move(name);
+    p.group = group;
+    p.out = out;
+    p.in = in;
+    p.vector = vector;
+    const bool target = galore.has_value() && ((group == ParameterGroup::kAttention && galore->target_attention) ||
+                                               (group == ParameterGroup::kMlp && galore->target_mlp));
+    if (target) {
+      p.transposed = projects_rows(galore->side, out, in);
+      p.rank = std::min({galore->rank, out, in});
+    }
+    all.push_back(std::move(p));
+  };
+  add("model.embed_tokens.weight", ParameterGroup::kEmbedding, c.vocabulary, c.hidden);
+  for (int64_t l = 0; l < c.layers; ++l) {
+    const std::string prefix = absl::StrCat("model.layers.", l, ".");
+    add(prefix + "self_attn.q_proj.weight", ParameterGroup::kAttention, c.query_width(), c.hidden);
+    add(prefix + "self_attn.k_proj.weight", ParameterGroup::kAttention, c.key_value_width(), c.hidden);
+    add(prefix + "self_attn.v_proj.weight", ParameterGroup::kAttention, c.key_value_width(), c.hidden);
+    add(prefix + "self_attn.o_proj.weight", ParameterGroup::kAttention, c.hidden, c.query_width());
+    add(prefix + "mlp.gate_proj.weight", ParameterGroup::kMlp, c.intermediate, c.hidden);
+    add(prefix + "mlp.up_proj.weight", ParameterGroup::kMlp, c.intermediate, c.hidden);
+    add(prefix + "mlp.down_proj.weight", ParameterGroup::kMlp, c.hidden, c.intermediate);
+    add(prefix + "input_layernorm.weight", ParameterGroup::kNorm, c.hidden, 1, true);
+    add(prefix + "post_attention_layernorm.weight", ParameterGroup::kNorm, c.hidden, 1, true);
+  }
+  add("model.norm.weight", ParameterGroup::kNorm, c.hidden, 1, true);
+  if (!c.tied_embeddings) add("lm_head.weight", ParameterGroup::kHead, c.vocabulary, c.hidden);
+  return all;
+}
+
+void allocate_weights(std::vector<Parameter>& parameters, Arena& arena) {
+  for (Parameter& p : parameters) p.weight = arena.tensor(p.name, MemoryCategory::kWeights, p.rows(), p.columns());
+}
+
+void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation) {
+  for (Parameter& p : parameters) {
+    if (p.vector) {
+      fill(device, p.weight, 1.0F);
+      continue;
+    }
+    if (!p.transposed) {
+      fill_normal(device, p.weight, seed, p.index, 0, 0.0F, static_cast<float>(deviation));
+      continue;
+    }
+    Workspace scratch(device, p.out * p.in * 4);
+    const Tensor drawn = scratch.tensor(p.out, p.in);
+    fill_normal(device, drawn, seed, p.index, 0, 0.0F, static_cast<float>(deviation));
+    transpose(device, drawn, p.weight);
+  }
+}
+
+void set_weight(const Parameter& p, Device& device, const float* values) {
+  if (!p.transposed) {
+    device.upload(p.weight, values);
+    return;
+  }
+  std::vector<float> stored(p.out * p.in);
+  for (int64_t i = 0; i < p.out; ++i) {
+    for (int64_t j = 0; j < p.in; ++j) stored[j * p.out + i] = values[i * p.in + j];
+  }
+  device.upload(p.weight, stored.data());
+}
+
+std::vector<float> get_weight(const Parameter& p, Device& device) {
+  std::vector<float> stored(p.out * p.in);
+  device.download(stored.data(), p.weight);
+  if (!p.transposed) return stored;
+  std::vector<float> values(p.out * p.in);
+  for (int64_t j = 0; j < p.in; ++j) {
+    for (int64_t i = 0; i < p.out; ++i) values[i * p.in + j] = stored[j * p.out + i];
+  }
+  return values;
+}
+
+uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device) {
+  uint64_t hash = 0;
+  for (const Parameter& p : parameters) hash = hash * 0x9E3779B97F4A7C15ULL + hash_bytes(device, p.weight);
+  return hash;
+}
+
+}  // namespace galleon

@@ -1,0 +1,54 @@
+// The trainable matrices of a model: names and shapes of Hugging Face's layout, and how each lies in memory. A matrix is
+// stored with its projected side as columns, so that one path serves every side.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "worker/engine/model/llama_config.h"
+#include "worker/engine/options.h"
+
+namespace galleon {
+
+enum class ParameterGroup { kEmbedding, kHead, kNorm, kAttention, kMlp };
+
+struct Parameter {
+  int index = 0;
+  std::string name;  // as in model.safetensors
+  ParameterGroup group = ParameterGroup::kNorm;
+  int64_t out = 0;          // rows of the Hugging Face layout; the length of a vector
+  int64_t in = 0;           // its columns; 1 for a vector
+  bool vector = false;      // saved with one dimension
+  bool transposed = false;  // stored in×out
+  int64_t rank = 0;         // of the projection; 0: full rank
+  Tensor weight;            // rows×columns as stored
+
+  int64_t rows() const { return transposed ? in : out; }
+  int64_t columns() const { return transposed ? out : in; }
+  // Columns of the gradient as it is accumulated, reduced and kept in moments.
+  int64_t compact_columns() const { return rank > 0 ? rank : columns(); }
+};
+
+// Whether the rows of an out×in matrix are its projected side (then it is stored transposed). GALORE.md, section 1: `std`
+// projects the smaller side, columns when square; `reverse_std` the other; right always columns, left always rows.
+bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
+
+// All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
+std::vector<Parameter> llama_parameters(const LlamaConfig& config, const std::optional<GaloreOptions>& galore);
+
+// Gives every parameter its memory.
+void allocate_weights(std::vector<Parameter>& parameters, Arena& arena);
+
+// Normal(0, deviation) for matrices and 1 for norm weights; drawn in Hugging Face layout and order, so that orientation changes nothing.
+void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
+
+// Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight.
+void set_weight(const Parameter& parameter, Device& device, const float* values);
+std::vector<float> get_weight(const Parameter& parameter, Device& device);
+
+// One hash over all weights as stored; equal on all ranks while they hold the same replica.
+uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device);
+
+}  // namespace galleon

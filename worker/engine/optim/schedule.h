@@ -1,0 +1,14 @@
+// The learning-rate schedule: a multiplier of the highest rate for each step.
+#pragma once
+
+#include <cstdint>
+
+#include "worker/engine/options.h"
+
+namespace galleon {
+
+// Step k = 1, 2, …; with s = k − 1: s/warmup below warmup_steps, then the curve from 1 at warmup_steps to min_ratio at
+// schedule.steps, and min_ratio after it. The first rate is 0 when there is a warm-up (GaLore reference recipe).
+double schedule_multiplier(const ScheduleOptions& schedule, int64_t step);
+
+}  // namespace galleon

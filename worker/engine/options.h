@@ -1,0 +1,93 @@
+// What the engine is told, as plain structs. `options_from_job.h` is the one place that knows the Job message.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace galleon {
+
+enum class ScheduleType { kCosine, kLinear, kConstant };
+
+struct ScheduleOptions {
+  ScheduleType type = ScheduleType::kCosine;
+  int64_t warmup_steps = 0;
+  double min_ratio = 0.1;
+  int64_t steps = 0;  // length of the curve
+};
+
+enum class RefreshMethod { kSubspace, kExact };
+enum class ProjectionSide { kStd, kReverseStd, kLeft, kRight };
+enum class MomentsAtRefresh { kKeep, kReset };
+
+struct GaloreOptions {
+  int64_t rank = 0;
+  int64_t refresh_interval = 200;
+  RefreshMethod refresh = RefreshMethod::kSubspace;
+  bool stagger = true;
+  double scale = 0.25;
+  ProjectionSide side = ProjectionSide::kStd;
+  bool target_attention = true;
+  bool target_mlp = true;
+  MomentsAtRefresh moments = MomentsAtRefresh::kKeep;
+  uint64_t seed = 42;  // of starting bases and of replaced columns
+};
+
+struct OptimizerOptions {
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0;
+  double clip_norm = 0;     // 0: off
+  bool clip_dense = false;  // the norm of the dense gradient instead of the projected one
+  bool per_layer = false;
+  ScheduleOptions schedule;
+  std::optional<GaloreOptions> galore;
+};
+
+struct DataOptions {
+  std::vector<std::string> train;       // globs
+  std::vector<std::string> validation;  // globs
+  std::string format = "auto";          // auto | text | jsonl | tokens
+  std::string text_field = "text";
+  int64_t sequence_length = 256;
+  bool shuffle = true;
+  uint64_t seed = 42;
+};
+
+struct ModelOptions {
+  std::string source;  // preset:NAME or a folder
+  bool pretrained = false;
+  std::vector<std::pair<std::string, std::string>> overrides;  // field of config.json, JSON text
+  uint64_t seed = 42;
+};
+
+struct RunOptions {
+  std::string name;
+  ModelOptions model;
+  std::string tokenizer;  // a path, "bytes", or empty for token files
+  DataOptions data;
+  OptimizerOptions optimizer;
+  int64_t steps = 0;   // 0: from epochs, when the data is known
+  double epochs = 0;
+  // What the job file said itself, before anything is derived from the data.
+  std::optional<int64_t> schedule_steps;
+  std::optional<int64_t> warmup_steps;
+  int64_t global_batch = 0;
+  int64_t micro_batch = 0;
+  int64_t log_every = 10;
+  int64_t evaluate_every = 0;   // 0: never
+  int64_t evaluate_tokens = 0;  // 0: all
+  std::string checkpoint_folder;
+  int64_t checkpoint_every = 0;
+  int64_t checkpoint_keep = 3;
+  std::string resume = "auto";
+  int64_t memory_limit = 0;
+  // Canonical text of everything that the computation depends on, one "key: value" a line. A checkpoint keeps it, and a run
+  // that resumes must have the same.
+  std::string mathematics;
+};
+
+}  // namespace galleon

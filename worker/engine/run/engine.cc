@@ -1,0 +1,124 @@
+#include "worker/engine/run/engine.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace galleon {
+
+absl::StatusOr<int64_t> micro_batches_per_rank(int64_t global_batch, int64_t micro_batch, int64_t ranks) {
+  const int64_t pass = micro_batch * ranks;
+  if (pass <= 0 || global_batch % pass != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("training.global_batch ", global_batch, " is not a multiple of training.micro_batch ", micro_batch,
+                                                   " times parallel.ranks ", ranks, "; ", (global_batch / std::max<int64_t>(pass, 1) + 1) * pass, " would be"));
+  }
+  return global_batch / pass;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shape, Device& device, Communicator& communicator) {
+  std::unique_ptr<Engine> engine(new Engine(shape, device));
+  engine->parameters_ = llama_parameters(shape.config, shape.optimizer.galore);
+  allocate_weights(engine->parameters_, engine->arena_);
+  engine->optimizer_ = std::make_unique<Optimizer>(shape.optimizer, engine->parameters_, shape.micro_batches, engine->arena_, communicator);
+  engine->model_ = std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length, true, engine->arena_);
+  if (!engine->arena_.status().ok()) return engine->arena_.status();
+  return engine;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape, Device& device, Communicator& communicator) {
+  absl::StatusOr<RankEstimate> estimate = dry_run(shape, device.kind(), communicator.rank(), communicator.ranks(), false);
+  if (!estimate.ok()) return estimate.status();
+  absl::StatusOr<std::unique_ptr<Engine>> engine = allocate(shape, device, communicator);
+  if (!engine.ok()) return engine.status();
+  if (absl::Status s = device.set_workspace_budget(estimate->workspace_bytes); !s.ok()) return s;
+  return engine;
+}
+
+double Engine::micro_batch(int64_t index, const int32_t* ids, const int32_t* targets, float scale) {
+  optimizer_->begin_micro_batch(index);
+  return model_->forward_backward(ids, targets, scale, *optimizer_);
+}
+
+// Steps of an engine whose device only counts.
+class DryRun {
+ public:
+  DryRun(const EngineShape& shape, absl::string_view kind, int rank, int ranks)
+      : shape_(shape), device_(make_planning_device(kind)), communicator_(make_planning_communicator(*device_, rank, ranks)) {}
+
+  absl::Status prepare() {
+    absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::allocate(shape_, *device_, *communicator_);
+    if (!engine.ok()) return engine.status();
+    engine_ = *std::move(engine);
+    initialize_weights(engine_->parameters(), *device_, 0, 1.0);
+    hash_weights(engine_->parameters(), *device_);
+    engine_->model().forward_loss(nullptr, nullptr, shape_.micro_batch);
+    return absl::OkStatus();
+  }
+
+  // Bytes sent and work done by one step.
+  SentBytes step(int64_t number) {
+    const SentBytes before = communicator_->sent();
+    engine_->optimizer().begin_step(number);
+    const int rounds = engine_->optimizer().first_basis_rounds();
+    for (int round = 0; round < rounds; ++round) {
+      engine_->optimizer().begin_round(round);
+      for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, nullptr, nullptr, 1.0F);
+      engine_->optimizer().end_round();
+    }
+    for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, nullptr, nullptr, 1.0F);
+    engine_->optimizer().end_step();
+    return communicator_->sent() - before;
+  }
+
+  bool quiet(int64_t number) const {
+    for (size_t i = 0; i < engine_->parameters().size(); ++i) {
+      if (engine_->optimizer().due(static_cast<int>(i), number)) return false;
+    }
+    return true;
+  }
+
+  Device& device() { return *device_; }
+
+ private:
+  EngineShape shape_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Engine> engine_;
+};
+
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks, bool with_interval) {
+  DryRun run(shape, device_kind, rank, ranks);
+  if (absl::Status s = run.prepare(); !s.ok()) return s;
+  RankEstimate estimate;
+  run.step(1);
+  // A step with a refresh of every matrix that a later step refreshes, so that each shape's workspace is seen.
+  const int64_t interval = shape.optimizer.galore.has_value() ? shape.optimizer.galore->refresh_interval : 1;
+  int64_t plain = 2;
+  for (int64_t step = 2; step <= interval + 1; ++step) {
+    if (!run.quiet(step)) continue;
+    plain = step;
+    break;
+  }
+  run.device().work() = WorkCounters{};
+  estimate.sent_step = run.step(plain);
+  estimate.step_flops = run.device().work().flops;
+  SentBytes sum;
+  for (int64_t step = 2; step <= interval + 1; ++step) {
+    if (!with_interval && run.quiet(step)) continue;
+    const SentBytes sent = run.step(step);
+    sum.reduce_scatter += sent.reduce_scatter;
+    sum.all_gather += sent.all_gather;
+    sum.all_reduce += sent.all_reduce;
+    sum.broadcast += sent.broadcast;
+  }
+  const int64_t sums[4] = {sum.reduce_scatter, sum.all_gather, sum.all_reduce, sum.broadcast};
+  for (int i = 0; i < 4; ++i) estimate.sent_mean[i] = static_cast<double>(sums[i]) / static_cast<double>(interval);
+
+  estimate.workspace_bytes = run.device().workspace_peak();
+  if (absl::Status s = run.device().set_workspace_budget(estimate.workspace_bytes); !s.ok()) return s;
+  for (int i = 0; i < kMemoryCategories; ++i) estimate.by_category[i] = run.device().ledger().bytes(static_cast<MemoryCategory>(i));
+  estimate.peak_bytes = run.device().ledger().peak();
+  return estimate;
+}
+
+}  // namespace galleon

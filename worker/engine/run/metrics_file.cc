@@ -1,0 +1,84 @@
+#include "worker/engine/run/metrics_file.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_split.h"
+#include "common/base/files.h"
+
+namespace galleon {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+}  // namespace
+
+double EvaluationLine::perplexity() const { return std::exp(validation_loss); }
+
+absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t step) {
+  std::error_code error;
+  std::string kept;
+  if (step > 0 && std::filesystem::exists(path, error)) {
+    absl::StatusOr<std::string> content = read_file(path);
+    if (!content.ok()) return content.status();
+    for (absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
+      const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+      // A line that was cut off by the end of its writer is dropped too.
+      if (json.is_discarded() || !json.is_object() || json.value("step", int64_t{0}) > step) continue;
+      kept.append(line.data(), line.size());
+      kept.push_back('\n');
+    }
+  }
+  if (absl::Status s = write_file_atomically(path, kept); !s.ok()) return s;
+  return MetricsFile(path);
+}
+
+absl::Status MetricsFile::append_text(const std::string& text) {
+  FileDescriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (!file.valid()) return errno_status("cannot open", path_, errno);
+  return write_all(file.get(), text + "\n");
+}
+
+absl::Status MetricsFile::append(const StepLine& line) {
+  Json memory = Json::object();
+  for (int i = 0; i < kMemoryCategories; ++i) {
+    const absl::string_view name = category_name(static_cast<MemoryCategory>(i));
+    memory[std::string(name.data(), name.size())] = line.memory[i];
+  }
+  memory["peak"] = line.memory_peak;
+  const Json json = {{"step", line.step},
+                     {"loss", line.loss},
+                     {"learning_rate", line.learning_rate},
+                     {"grad_norm", line.grad_norm},
+                     {"tokens", line.tokens},
+                     {"seconds", line.seconds},
+                     {"tokens_per_second", line.tokens_per_second},
+                     {"memory", memory},
+                     {"communication_bytes", line.sent.total()},
+                     {"communication",
+                      {{"reduce_scatter", line.sent.reduce_scatter},
+                       {"all_gather", line.sent.all_gather},
+                       {"all_reduce", line.sent.all_reduce},
+                       {"broadcast", line.sent.broadcast},
+                       {"dense_equivalent", line.dense_bytes}}},
+                     {"refresh_seconds", line.refresh_seconds},
+                     {"subspace_overlap", line.subspace_overlap},
+                     {"skipped_refreshes", line.skipped_refreshes}};
+  return append_text(json.dump());
+}
+
+absl::Status MetricsFile::append(const EvaluationLine& line) {
+  const Json json = {{"step", line.step},
+                     {"validation_loss", line.validation_loss},
+                     {"validation_tokens", line.validation_tokens},
+                     {"perplexity", line.perplexity()},
+                     {"metrics", Json::object()}};
+  return append_text(json.dump());
+}
+
+}  // namespace galleon

@@ -1,0 +1,51 @@
+// metrics.jsonl: a line for each logged step and each evaluation.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "kernels/ledger.h"
+#include "worker/engine/dist/communicator.h"
+
+namespace galleon {
+
+struct StepLine {
+  int64_t step = 0;
+  double loss = 0;
+  double learning_rate = 0;
+  double grad_norm = 0;
+  int64_t tokens = 0;
+  double seconds = 0;
+  double tokens_per_second = 0;
+  int64_t memory[kMemoryCategories] = {};
+  int64_t memory_peak = 0;
+  SentBytes sent;
+  int64_t dense_bytes = 0;  // what dense data parallelism would have sent in this step
+  int64_t total_steps = 0;
+  double refresh_seconds = 0;
+  double subspace_overlap = 0;
+  int64_t skipped_refreshes = 0;
+};
+
+struct EvaluationLine {
+  int64_t step = 0;
+  double validation_loss = 0;
+  int64_t validation_tokens = 0;
+  double perplexity() const;
+};
+
+class MetricsFile {
+ public:
+  // Opens for appending and drops lines beyond `step` (all of them for 0).
+  static absl::StatusOr<MetricsFile> open(const std::string& path, int64_t step);
+  absl::Status append(const StepLine& line);
+  absl::Status append(const EvaluationLine& line);
+
+ private:
+  explicit MetricsFile(std::string path) : path_(std::move(path)) {}
+  absl::Status append_text(const std::string& text);
+  std::string path_;
+};
+
+}  // namespace galleon

@@ -1,0 +1,169 @@
+#include "worker/engine/run/options_from_job.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+
+namespace galleon {
+
+namespace {
+
+ScheduleType schedule_type(v1::Schedule::Type type) {
+  switch (type) {
+    case v1::Schedule::TYPE_LINEAR:
+      return ScheduleType::kLinear;
+    case v1::Schedule::TYPE_CONSTANT:
+      return ScheduleType::kConstant;
+    default:
+      return ScheduleType::kCosine;
+  }
+}
+
+ProjectionSide projection_side(v1::Galore::Side side) {
+  switch (side) {
+    case v1::Galore::SIDE_REVERSE_STD:
+      return ProjectionSide::kReverseStd;
+    case v1::Galore::SIDE_LEFT:
+      return ProjectionSide::kLeft;
+    case v1::Galore::SIDE_RIGHT:
+      return ProjectionSide::kRight;
+    default:
+      return ProjectionSide::kStd;
+  }
+}
+
+GaloreOptions galore_options(const v1::Galore& galore, uint64_t seed) {
+  GaloreOptions o;
+  o.rank = galore.rank();
+  o.refresh_interval = galore.refresh_interval();
+  o.refresh = galore.refresh() == v1::Galore::REFRESH_EXACT ? RefreshMethod::kExact : RefreshMethod::kSubspace;
+  o.stagger = galore.stagger() == v1::Galore::STAGGER_TRUE ||
+              (galore.stagger() != v1::Galore::STAGGER_FALSE && o.refresh == RefreshMethod::kSubspace);
+  o.scale = galore.scale();
+  o.side = projection_side(galore.side());
+  const auto has = [&](const char* target) { return std::count(galore.targets().begin(), galore.targets().end(), target) > 0; };
+  o.target_attention = has("attention");
+  o.target_mlp = has("mlp");
+  o.moments = galore.moments_at_refresh() == v1::Galore::MOMENTS_AT_REFRESH_RESET ? MomentsAtRefresh::kReset : MomentsAtRefresh::kKeep;
+  o.seed = seed;
+  return o;
+}
+
+OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed) {
+  OptimizerOptions o;
+  o.learning_rate = optimizer.learning_rate();
+  o.beta1 = optimizer.has_beta1() ? optimizer.beta1() : 0.9;
+  o.beta2 = optimizer.beta2();
+  o.epsilon = optimizer.has_epsilon() ? optimizer.epsilon() : 1e-6;
+  o.weight_decay = optimizer.weight_decay();
+  o.clip_norm = optimizer.clip_norm();
+  o.clip_dense = optimizer.clip_space() == v1::Optimizer::CLIP_SPACE_DENSE;
+  o.per_layer = optimizer.update() == v1::Optimizer::UPDATE_PER_LAYER;
+  o.schedule.type = schedule_type(optimizer.schedule().type());
+  o.schedule.min_ratio = optimizer.schedule().has_min_ratio() ? optimizer.schedule().min_ratio()
+                                                              : (o.schedule.type == ScheduleType::kLinear ? 0.0 : 0.1);
+  if (optimizer.has_galore()) o.galore = galore_options(optimizer.galore(), seed);
+  return o;
+}
+
+std::string format_name(v1::Data::Format format) {
+  switch (format) {
+    case v1::Data::FORMAT_TEXT:
+      return "text";
+    case v1::Data::FORMAT_JSONL:
+      return "jsonl";
+    case v1::Data::FORMAT_TOKENS:
+      return "tokens";
+    default:
+      return "auto";
+  }
+}
+
+// Appends "path: value" for every set field below `message` that the computation depends on.
+void append_mathematics(const google::protobuf::Message& message, const std::string& prefix, std::string& out) {
+  static const auto* kElsewhere = new std::set<std::string>{"name", "training.steps", "training.epochs", "optimizer.schedule.steps",
+                                                            "optimizer.schedule.warmup_steps"};
+  const auto* reflection = message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const auto* field = message.GetDescriptor()->field(i);
+    const v1::KeyOptions& key = field->options().GetExtension(v1::key);
+    const std::string path = prefix + field->name();
+    if (key.operational() || key.path() || kElsewhere->count(path) > 0) continue;
+    if (field->is_map() || field->is_repeated()) {
+      std::string values;
+      std::set<std::string> sorted;
+      for (int n = 0; n < reflection->FieldSize(message, field); ++n) {
+        if (field->is_map()) {
+          sorted.insert(reflection->GetRepeatedMessage(message, field, n).ShortDebugString());
+        } else if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING) {
+          sorted.insert(reflection->GetRepeatedString(message, field, n));
+        }
+      }
+      for (const std::string& value : sorted) absl::StrAppend(&values, values.empty() ? "" : ", ", value);
+      if (!values.empty()) absl::StrAppend(&out, path, ": ", values, "\n");
+      continue;
+    }
+    if (!reflection->HasField(message, field)) continue;
+    if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
+      append_mathematics(reflection->GetMessage(message, field), path + ".", out);
+      continue;
+    }
+    std::string value;
+    google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &value);
+    absl::StrAppend(&out, path, ": ", value, "\n");
+  }
+}
+
+}  // namespace
+
+std::string mathematics_of(const v1::Job& job) {
+  std::string text;
+  append_mathematics(job, "", text);
+  return text;
+}
+
+RunOptions options_from_job(const v1::Job& job, const std::string& output) {
+  RunOptions o;
+  o.name = job.name();
+  o.model.source = job.model().source();
+  o.model.pretrained = job.model().init() == v1::Model::INIT_PRETRAINED;
+  o.model.overrides.assign(job.model().overrides().begin(), job.model().overrides().end());
+  std::sort(o.model.overrides.begin(), o.model.overrides.end());
+  o.model.seed = job.model().seed();
+  o.tokenizer = job.tokenizer();
+  o.data.train.assign(job.data().train().begin(), job.data().train().end());
+  o.data.validation.assign(job.data().validation().begin(), job.data().validation().end());
+  o.data.format = format_name(job.data().format());
+  o.data.text_field = job.data().text_field();
+  o.data.sequence_length = job.data().sequence_length();
+  o.data.shuffle = job.data().shuffle();
+  o.data.seed = job.data().seed();
+  o.optimizer = optimizer_options(job.optimizer(), job.model().seed());
+  o.steps = static_cast<int64_t>(job.training().steps());
+  o.epochs = job.training().epochs();
+  const v1::Schedule& schedule = job.optimizer().schedule();
+  if (schedule.has_steps()) o.schedule_steps = static_cast<int64_t>(schedule.steps());
+  if (schedule.has_warmup_steps()) o.warmup_steps = static_cast<int64_t>(schedule.warmup_steps());
+  o.global_batch = job.training().global_batch();
+  o.micro_batch = job.training().micro_batch();
+  o.log_every = std::max<int64_t>(1, job.training().log_every());
+  o.evaluate_every = job.training().evaluate_every();
+  o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());
+  const std::filesystem::path directory(job.checkpoint().directory());
+  o.checkpoint_folder = directory.is_absolute() ? directory.string() : (std::filesystem::path(output) / directory).lexically_normal().string();
+  o.checkpoint_every = job.checkpoint().every();
+  o.checkpoint_keep = job.checkpoint().keep();
+  o.resume = job.checkpoint().resume();
+  if (o.resume != "auto" && o.resume != "never" && !std::filesystem::path(o.resume).is_absolute()) {
+    o.resume = (std::filesystem::path(output) / o.resume).lexically_normal().string();
+  }
+  o.memory_limit = static_cast<int64_t>(job.resources().memory_per_rank());
+  o.mathematics = mathematics_of(job);
+  return o;
+}
+
+}  // namespace galleon

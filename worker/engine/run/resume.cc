@@ -1,0 +1,164 @@
+#include "worker/engine/run/resume.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/base/files.h"
+
+namespace galleon {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Lines that only one of two texts has, as "key: a against b".
+std::string differing_lines(const std::string& saved, const std::string& now) {
+  auto parse = [](const std::string& text) {
+    std::map<std::string, std::string> lines;
+    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      const size_t colon = line.find(": ");
+      if (colon == absl::string_view::npos) continue;
+      lines[std::string(line.substr(0, colon))] = std::string(line.substr(colon + 2));
+    }
+    return lines;
+  };
+  const std::map<std::string, std::string> before = parse(saved);
+  const std::map<std::string, std::string> after = parse(now);
+  std::vector<std::string> differences;
+  for (const auto& [key, value] : before) {
+    const auto it = after.find(key);
+    if (it == after.end()) {
+      differences.push_back(absl::StrCat(key, " (", value, " in the checkpoint, unset now)"));
+    } else if (it->second != value) {
+      differences.push_back(absl::StrCat(key, " (", value, " in the checkpoint, ", it->second, " now)"));
+    }
+  }
+  for (const auto& [key, value] : after) {
+    if (!before.contains(key)) differences.push_back(absl::StrCat(key, " (unset in the checkpoint, ", value, " now)"));
+  }
+  return absl::StrJoin(differences, ", ");
+}
+
+absl::Status check_compatible(const RunOptions& options, const CheckpointHeader& header, const std::string& folder) {
+  if (header.job != options.name) {
+    return absl::FailedPreconditionError(absl::StrCat(folder, " belongs to job \"", header.job, "\", not to \"", options.name, "\"; choose another directory"));
+  }
+  const ScheduleOptions& schedule = options.optimizer.schedule;
+  if (header.schedule_steps != schedule.steps || header.warmup_steps != schedule.warmup_steps) {
+    return absl::FailedPreconditionError(absl::StrCat(folder, " was trained on a schedule of ", header.schedule_steps, " steps with ", header.warmup_steps,
+                                                      " of warm-up, and this job's has ", schedule.steps, " with ", schedule.warmup_steps,
+                                                      "; set optimizer.schedule.steps: ", header.schedule_steps,
+                                                      " and optimizer.schedule.warmup_steps: ", header.warmup_steps, " to go on with it"));
+  }
+  if (header.mathematics != options.mathematics) {
+    return absl::FailedPreconditionError(absl::StrCat(folder, " was trained by another computation: ", differing_lines(header.mathematics, options.mathematics),
+                                                      "; restore these or choose another directory"));
+  }
+  return absl::OkStatus();
+}
+
+struct Found {
+  std::string folder;  // empty: none
+  std::string skipped;
+};
+
+// An explicit folder is taken or refused; nothing else will do.
+absl::StatusOr<Found> explicit_folder(const std::string& folder) {
+  if (absl::Status s = verify_checkpoint(folder, true); !s.ok()) return s;
+  return Found{folder, ""};
+}
+
+absl::StatusOr<Found> newest_sound(const std::string& folder, const ResumePoint& point) {
+  std::vector<int64_t> steps = list_checkpoints(folder);
+  Found found;
+  std::string reason;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    if (point.recorded_only && *step > point.step) continue;
+    const std::string path = absl::StrCat(folder, "/", step_folder_name(*step));
+    const absl::Status sound = verify_checkpoint(path, true);
+    if (sound.ok()) {
+      found.folder = path;
+      return found;
+    }
+    reason = std::string(sound.message());
+    absl::StrAppend(&found.skipped, found.skipped.empty() ? "" : "; ", "step ", *step, " was set aside: ", reason);
+    std::error_code error;
+    fs::rename(path, absl::StrCat(folder, "/.damaged-", step_folder_name(*step)), error);
+  }
+  if (!reason.empty()) {
+    return absl::DataLossError(absl::StrCat("no sound checkpoint is left in ", folder, " (", reason, "); start again with checkpoint.resume: never in a new directory"));
+  }
+  return found;
+}
+
+absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) {
+  const std::string& folder = options.checkpoint_folder;
+  if (absl::Status s = make_folders(folder); !s.ok()) return s;
+  if (point.recorded_only) {
+    if (point.step == 0) return Found{};
+    // Recorded, and its trainer died before the rename.
+    std::error_code error;
+    const bool renamed = fs::exists(absl::StrCat(folder, "/", step_folder_name(point.step)), error);
+    if (!renamed && fs::exists(absl::StrCat(folder, "/", pending_folder_name(point.step, point.epoch)), error)) {
+      if (absl::Status s = publish_checkpoint(folder, point.step, point.epoch); !s.ok()) return s;
+    }
+    absl::StatusOr<Found> found = newest_sound(folder, point);
+    if (found.ok() && found->folder.empty()) {
+      return absl::NotFoundError(absl::StrCat("the recorded checkpoint of step ", point.step, " is not in ", folder, "; is that folder shared by all workers?"));
+    }
+    return found;
+  }
+  if (options.resume == "auto") return newest_sound(folder, point);
+  if (options.resume == "never") {
+    const std::vector<int64_t> steps = list_checkpoints(folder);
+    if (!steps.empty()) {
+      return absl::FailedPreconditionError(absl::StrCat(folder, " already holds checkpoints up to step ", steps.back(),
+                                                        ", and checkpoint.resume is never; choose another directory or resume: auto"));
+    }
+    return Found{};
+  }
+  return explicit_folder(options.resume);
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point, Communicator& communicator) {
+  // Rank 0 tells "E code message" or "F folder\nskipped".
+  std::string told;
+  if (communicator.rank() == 0) {
+    absl::StatusOr<Found> found = look(options, point);
+    absl::Status status = found.status();
+    if (status.ok() && !found->folder.empty()) {
+      absl::StatusOr<CheckpointHeader> header = read_checkpoint_header(found->folder);
+      status = header.ok() ? check_compatible(options, *header, found->folder) : header.status();
+    }
+    told = status.ok() ? absl::StrCat("F", found->folder, "\n", found->skipped) : absl::StrCat("E", static_cast<int>(status.code()), " ", status.message());
+  }
+  told = communicator.all_gather_text(told)[0];
+  if (!communicator.status().ok()) return communicator.status();
+  if (told.empty()) return absl::UnavailableError("rank 0 did not tell which checkpoint to use");
+  if (told[0] == 'E') {
+    int code = 0;
+    const size_t space = told.find(' ');
+    (void)absl::SimpleAtoi(told.substr(1, space - 1), &code);
+    return absl::Status(static_cast<absl::StatusCode>(code), told.substr(space + 1));
+  }
+  const size_t line = told.find('\n');
+  ResumeChoice choice;
+  choice.folder = told.substr(1, line - 1);
+  choice.skipped = told.substr(line + 1);
+  if (choice.folder.empty()) return std::optional<ResumeChoice>();
+  absl::StatusOr<CheckpointHeader> header = read_checkpoint_header(choice.folder);
+  if (!header.ok()) {
+    return absl::NotFoundError(absl::StrCat("rank ", communicator.rank(), " cannot see the checkpoint that rank 0 chose (", header.status().message(),
+                                            "); the checkpoint directory must be shared by all ranks"));
+  }
+  choice.header = *header;
+  return std::optional<ResumeChoice>(std::move(choice));
+}
+
+}  // namespace galleon

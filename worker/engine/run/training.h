@@ -1,0 +1,73 @@
+// A training run on one rank: data, engine, steps, evaluations, checkpoints, resume. Whoever runs it watches through an observer.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/data/tokenizer.h"
+#include "worker/engine/dist/communicator.h"
+#include "worker/engine/options.h"
+#include "worker/engine/run/engine.h"
+#include "worker/engine/run/metrics_file.h"
+
+namespace galleon {
+
+// The model's shape and what depends on it, known before any data is read.
+struct ResolvedJob {
+  LlamaConfig config;
+  std::unique_ptr<Tokenizer> tokenizer;  // null for token files
+};
+// Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
+absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);
+
+// The engine's shape. Schedule lengths that come from the data are filled in by the run.
+absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks);
+
+// Where checkpoints of earlier attempts may be taken from.
+struct ResumePoint {
+  // In a service: the newest publication that the scheduler recorded. Nothing newer is used, and a checkpoint that was recorded but not renamed
+  // before its trainer died is renamed now. Unset: what lies in the folder counts (`galleon train`).
+  bool recorded_only = false;
+  int64_t step = 0;
+  uint64_t epoch = 0;
+};
+
+struct RunContext {
+  uint64_t epoch = 0;             // of this attempt, in the names of unpublished checkpoints
+  std::string metrics_path;       // written by rank 0
+  ResumePoint resume;
+};
+
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  virtual void stage(const std::string& name, const std::string& detail) = 0;
+  virtual void allocated(const Engine& engine) = 0;
+  virtual void logged(const StepLine& line) = 0;
+  virtual void evaluated(const EvaluationLine& line) = 0;
+  // Asked by rank 0 before a checkpoint is renamed.
+  virtual absl::Status approve_checkpoint(int64_t step, const std::string& folder) = 0;
+  virtual void published(int64_t step, const std::string& folder) = 0;
+  // A reason to stop at the end of this step, with a checkpoint. Asked on every rank after every step.
+  virtual std::optional<std::string> stop_requested() = 0;
+};
+
+struct RunResult {
+  bool stopped = false;  // asked to stop; otherwise all steps are done
+  std::string stop_reason;
+  int64_t step = 0;
+  double train_loss = 0;  // of the last step
+  std::optional<EvaluationLine> evaluation;
+};
+
+// INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: would happen again. Others may be worth another attempt.
+absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device, Communicator& communicator,
+                                       const RunContext& context, RunObserver& observer);
+
+// Mean loss over windows [0, windows) in order, each rank taking every ranks-th batch.
+EvaluationLine evaluate_windows(Llama& model, const class Windows& data, int64_t windows, Communicator& communicator, int64_t step);
+
+}  // namespace galleon

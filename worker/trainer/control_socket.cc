@@ -1,0 +1,193 @@
+#include "worker/trainer/control_socket.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/clock.h"
+#include "common/base/frame.h"
+#include "common/base/log.h"
+
+namespace galleon {
+
+namespace {
+
+absl::Duration monotonic() { return SystemClock().monotonic(); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::string& path, const v1::Hello& hello, absl::Duration initial_lease) {
+  absl::StatusOr<int> listener = listen_unix(path);
+  if (!listener.ok()) return listener.status();
+  std::unique_ptr<ControlSocket> control(new ControlSocket(*listener));
+  int wake[2];
+  if (::pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) return errno_status("cannot create a pipe for", path, errno);
+  control->wake_read_ = FileDescriptor(wake[0]);
+  control->wake_write_ = FileDescriptor(wake[1]);
+  control->lease_end_ = monotonic() + initial_lease;
+  v1::TrainerEvent event;
+  *event.mutable_hello() = hello;
+  control->send(std::move(event));
+  control->thread_ = std::thread([raw = control.get()] { raw->serve(); });
+  return control;
+}
+
+ControlSocket::ControlSocket(int listener) : listener_(listener) {}
+
+ControlSocket::~ControlSocket() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ending_ = true;
+  }
+  [[maybe_unused]] const ssize_t n = ::write(wake_write_.get(), "x", 1);
+  if (thread_.joinable()) thread_.join();
+}
+
+void ControlSocket::send(v1::TrainerEvent event) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    event.set_sequence(++sequence_);
+    event.set_time_ms(absl::ToUnixMillis(absl::Now()));
+    unacknowledged_.push_back(std::move(event));
+  }
+  [[maybe_unused]] const ssize_t n = ::write(wake_write_.get(), "x", 1);
+}
+
+// Sends what the present connection has not seen. False: the connection is gone.
+bool ControlSocket::write_pending(int fd) {
+  while (true) {
+    std::string frame;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto next = std::find_if(unacknowledged_.begin(), unacknowledged_.end(), [&](const auto& e) { return e.sequence() > sent_; });
+      if (next == unacknowledged_.end()) return true;
+      frame = encode_frame(next->SerializeAsString());
+      sent_ = next->sequence();
+    }
+    absl::string_view left = frame;
+    while (!left.empty()) {
+      const ssize_t n = ::send(fd, left.data(), left.size(), MSG_NOSIGNAL);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return false;
+      left.remove_prefix(n);
+    }
+  }
+}
+
+void ControlSocket::serve() {
+  FileDescriptor connection;
+  FrameDecoder decoder;
+  while (true) {
+    absl::Duration left;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (ending_) return;
+      left = lease_end_ - monotonic();
+    }
+    if (left <= absl::ZeroDuration()) {
+      // Another attempt may begin at any moment: leave at once, without a word to the file system.
+      log_error("the lease was not renewed in time; ending");
+      ::_exit(kLeaseExitCode);
+    }
+    pollfd fds[3] = {{listener_.get(), POLLIN, 0}, {wake_read_.get(), POLLIN, 0}, {connection.get(), POLLIN, 0}};
+    const auto wait = std::clamp<int64_t>(absl::ToInt64Milliseconds(left), 1, 200);
+    if (::poll(fds, connection.valid() ? 3 : 2, static_cast<int>(wait)) < 0 && errno != EINTR) return;
+    if ((fds[0].revents & POLLIN) != 0) {
+      // The newest daemon counts: an older one is gone, or will be told so by the scheduler.
+      connection = FileDescriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      decoder = FrameDecoder();
+      const std::lock_guard<std::mutex> lock(mutex_);
+      sent_ = 0;
+    } else if (connection.valid() && fds[2].revents != 0) {
+      char buffer[1 << 14];
+      const ssize_t n = ::read(connection.get(), buffer, sizeof(buffer));
+      if (n > 0) decoder.append({buffer, static_cast<size_t>(n)});
+      bool sound = n > 0 || (n < 0 && errno == EINTR);
+      while (sound) {
+        absl::StatusOr<std::optional<std::string>> frame = decoder.next();
+        sound = frame.ok();
+        if (!sound || !frame->has_value()) break;
+        v1::TrainerCommand command;
+        sound = command.ParseFromString(**frame);
+        if (sound) handle(command);
+      }
+      if (!sound) connection.reset();
+    }
+    if ((fds[1].revents & POLLIN) != 0) {
+      char drained[256];
+      [[maybe_unused]] const ssize_t n = ::read(wake_read_.get(), drained, sizeof(drained));
+    }
+    if (connection.valid() && !write_pending(connection.get())) connection.reset();
+  }
+}
+
+void ControlSocket::handle(const v1::TrainerCommand& command) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  switch (command.command_case()) {
+    case v1::TrainerCommand::kAcknowledge:
+      while (!unacknowledged_.empty() && unacknowledged_.front().sequence() <= command.acknowledge().sequence()) unacknowledged_.pop_front();
+      break;
+    case v1::TrainerCommand::kLease:
+      lease_end_ = monotonic() + absl::Milliseconds(command.lease().milliseconds());
+      break;
+    case v1::TrainerCommand::kRendezvous:
+      payloads_.emplace(command.rendezvous().payloads().begin(), command.rendezvous().payloads().end());
+      break;
+    case v1::TrainerCommand::kCheckpointDecision:
+      decisions_[command.checkpoint_decision().step()] = command.checkpoint_decision();
+      break;
+    case v1::TrainerCommand::kStop:
+      stop_ = command.stop().reason().empty() ? "asked to stop" : command.stop().reason();
+      break;
+    case v1::TrainerCommand::COMMAND_NOT_SET:
+      break;
+  }
+  changed_.notify_all();
+}
+
+absl::StatusOr<std::vector<std::string>> ControlSocket::exchange(int rank, int ranks, const std::string& payload, absl::Duration timeout) {
+  v1::TrainerEvent event;
+  event.mutable_rendezvous_offer()->set_rank(rank);
+  event.mutable_rendezvous_offer()->set_payload(payload);
+  send(std::move(event));
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!changed_.wait_for(lock, absl::ToChronoMilliseconds(timeout), [&] { return payloads_.has_value() || stop_.has_value(); })) {
+    return absl::UnavailableError(absl::StrCat("the ", ranks, " ranks did not meet within ", absl::FormatDuration(timeout)));
+  }
+  if (!payloads_.has_value()) return absl::AbortedError(absl::StrCat("stopped while waiting for the other ranks: ", *stop_));
+  if (payloads_->size() != static_cast<size_t>(ranks)) return absl::InternalError(absl::StrCat("the rendezvous has ", payloads_->size(), " payloads for ", ranks, " ranks"));
+  return *payloads_;
+}
+
+absl::Status ControlSocket::wait_for_decision(int64_t step, const std::string& folder) {
+  v1::TrainerEvent event;
+  event.mutable_checkpoint_ready()->set_step(step);
+  event.mutable_checkpoint_ready()->set_folder(folder);
+  send(std::move(event));
+  // The lease bounds this wait.
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return decisions_.contains(step); });
+  const v1::CheckpointDecision& decision = decisions_[step];
+  if (decision.approved()) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("the scheduler did not accept it: ", decision.reason()));
+}
+
+std::optional<std::string> ControlSocket::stop_requested() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return stop_;
+}
+
+bool ControlSocket::drain(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_until(lock, absl::ToChronoTime(deadline), [&] { return unacknowledged_.empty(); });
+}
+
+}  // namespace galleon

@@ -1,0 +1,106 @@
+#include "worker/trainer/events.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "common/base/clock.h"
+#include "common/base/files.h"
+#include "common/base/frame.h"
+#include "common/base/log.h"
+#include "worker/trainer/memory_messages.h"
+
+namespace galleon {
+
+namespace {
+
+double monotonic_seconds() { return absl::ToDoubleSeconds(SystemClock().monotonic()); }
+
+}  // namespace
+
+void PipeSink::send(v1::TrainerEvent event) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  event.set_sequence(++sequence_);
+  event.set_time_ms(absl::ToUnixMillis(absl::Now()));
+  if (fd_ >= 0 && !write_all(fd_, encode_frame(event.SerializeAsString())).ok()) fd_ = -1;
+}
+
+v1::Evaluation to_message(const EvaluationLine& line) {
+  v1::Evaluation message;
+  message.set_step(line.step);
+  message.set_validation_loss(line.validation_loss);
+  message.set_validation_tokens(line.validation_tokens);
+  message.set_perplexity(line.perplexity());
+  return message;
+}
+
+v1::StepMetrics to_message(const StepLine& line) {
+  v1::StepMetrics message;
+  message.set_step(line.step);
+  message.set_loss(line.loss);
+  message.set_learning_rate(line.learning_rate);
+  message.set_grad_norm(line.grad_norm);
+  message.set_tokens(line.tokens);
+  message.set_seconds(line.seconds);
+  message.set_tokens_per_second(line.tokens_per_second);
+  set_categories(line.memory, *message.mutable_memory());
+  message.set_memory_peak(line.memory_peak);
+  message.mutable_communication_bytes()->set_reduce_scatter(line.sent.reduce_scatter);
+  message.mutable_communication_bytes()->set_all_gather(line.sent.all_gather);
+  message.mutable_communication_bytes()->set_all_reduce(line.sent.all_reduce);
+  message.mutable_communication_bytes()->set_broadcast(line.sent.broadcast);
+  message.set_communication_dense_bytes(line.dense_bytes);
+  message.set_total_steps(line.total_steps);
+  message.set_refresh_seconds(line.refresh_seconds);
+  message.set_subspace_overlap(line.subspace_overlap);
+  message.set_skipped_refreshes(line.skipped_refreshes);
+  return message;
+}
+
+EventObserver::EventObserver(EventSink& sink, int rank, int ranks) : sink_(sink), rank_(rank), ranks_(ranks), start_(monotonic_seconds()) {}
+
+void EventObserver::stage(const std::string& name, const std::string& detail) {
+  v1::TrainerEvent event;
+  event.mutable_stage()->set_name(name);
+  event.mutable_stage()->set_detail(detail);
+  event.mutable_stage()->set_elapsed_seconds(monotonic_seconds() - start_);
+  sink_.send(std::move(event));
+  if (!detail.empty()) log_info(name, ": ", detail);
+}
+
+void EventObserver::allocated(const Engine& engine) {
+  v1::TrainerEvent event;
+  absl::StatusOr<v1::MemoryPlan> plan = ledger_message(engine.shape(), engine.ledger(), rank_, ranks_);
+  if (!plan.ok()) return;
+  *event.mutable_ledger() = *std::move(plan);
+  sink_.send(std::move(event));
+}
+
+void EventObserver::logged(const StepLine& line) {
+  v1::TrainerEvent event;
+  *event.mutable_step() = to_message(line);
+  sink_.send(std::move(event));
+  log_info(absl::StrFormat("step %d/%d  loss %.4f  rate %.3g  norm %.3g  %.0f tokens/s", line.step, line.total_steps, line.loss,
+                           line.learning_rate, line.grad_norm, line.tokens_per_second));
+}
+
+void EventObserver::evaluated(const EvaluationLine& line) {
+  v1::TrainerEvent event;
+  *event.mutable_evaluation() = to_message(line);
+  sink_.send(std::move(event));
+  log_info(absl::StrFormat("step %d  validation loss %.4f  perplexity %.2f over %d tokens", line.step, line.validation_loss, line.perplexity(),
+                           line.validation_tokens));
+}
+
+void EventObserver::published(int64_t step, const std::string& folder) {
+  if (rank_ != 0) return;
+  v1::TrainerEvent event;
+  event.mutable_checkpoint_published()->set_step(step);
+  event.mutable_checkpoint_published()->set_folder(folder);
+  sink_.send(std::move(event));
+  log_info("checkpoint ", folder);
+}
+
+}  // namespace galleon

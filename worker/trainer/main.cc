@@ -1,0 +1,183 @@
+// galleon-trainer: one rank of a training run, and everything else that needs the engine.
+#include <CLI/CLI.hpp>
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <google/protobuf/util/json_util.h>
+#include <iostream>
+#include <unistd.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "worker/engine/data/files.h"
+#include "worker/engine/run/options_from_job.h"
+#include "worker/engine/run/training.h"
+#include "worker/trainer/memory_messages.h"
+#include "worker/trainer/resolve.h"
+#include "worker/trainer/text_commands.h"
+#include "worker/trainer/train_command.h"
+
+namespace galleon {
+namespace {
+
+struct Arguments {
+  std::string job;
+  std::string assignment;
+  bool plan = false;
+  bool resolve = false;
+  std::string format = "json";
+  std::string output;
+  LocalRank local;
+};
+
+int fail(const absl::Status& status) {
+  std::cerr << status.message() << "\n";
+  return status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kNotFound ? 2 : 1;
+}
+
+// Sizes of the files that the job reads, as far as they can be seen from here.
+int64_t input_bytes(const v1::Job& job) {
+  int64_t bytes = 0;
+  for (const auto* globs : {&job.data().train(), &job.data().validation()}) {
+    absl::StatusOr<std::vector<std::string>> files = expand_globs({globs->begin(), globs->end()}, "");
+    if (!files.ok()) continue;
+    for (const std::string& file : *files) {
+      std::error_code error;
+      const auto size = std::filesystem::file_size(file, error);
+      if (!error) bytes += static_cast<int64_t>(size);
+    }
+  }
+  return bytes;
+}
+
+int plan(const Arguments& arguments) {
+  absl::StatusOr<v1::Job> job = read_job(arguments.job);
+  if (!job.ok()) return fail(job.status());
+  if (!job->has_shape()) job = resolve(*job);
+  if (!job.ok()) return fail(job.status());
+  const RunOptions options = options_from_job(*job, ".");
+  const auto ranks = static_cast<int>(job->parallel().ranks());
+  absl::StatusOr<EngineShape> shape = engine_shape(options, config_from_shape(job->shape()), ranks);
+  if (!shape.ok()) return fail(shape.status());
+  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, "cpu", ranks, input_bytes(*job));
+  if (!message.ok()) return fail(message.status());
+  if (arguments.format == "binary") {
+    std::cout << message->SerializeAsString();
+    return 0;
+  }
+  google::protobuf::util::JsonPrintOptions print;
+  print.add_whitespace = true;
+  print.preserve_proto_field_names = true;
+  print.always_print_primitive_fields = true;
+  std::string text;
+  (void)google::protobuf::util::MessageToJsonString(*message, &text, print);
+  std::cout << text;
+  return 0;
+}
+
+int resolve_to_file(const Arguments& arguments) {
+  absl::StatusOr<v1::Job> job = read_job(arguments.job);
+  if (job.ok()) job = resolve(*job);
+  if (!job.ok()) return fail(job.status());
+  const absl::Status written = write_file_atomically(arguments.output, job->SerializeAsString());
+  return written.ok() ? 0 : fail(written);
+}
+
+int train(Arguments& arguments) {
+  absl::StatusOr<v1::Job> job = read_job(arguments.job);
+  if (!job.ok()) return fail(job.status());
+  if (!arguments.assignment.empty()) {
+    absl::StatusOr<std::string> text = read_file(arguments.assignment);
+    if (!text.ok()) return fail(text.status());
+    v1::TrainerAssignment assignment;
+    if (!assignment.ParseFromString(*text)) return fail(absl::InvalidArgumentError(arguments.assignment + " is not an assignment"));
+    return train_assignment(*job, assignment);
+  }
+  arguments.local.output = arguments.output;
+  return train_locally(*job, arguments.local);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"One rank of a Galleon training run. People use `galleon train`, `galleon plan` and the others, which call this program."};
+  Arguments arguments;
+  app.set_version_flag("--version", GALLEON_VERSION);
+  app.add_option("--job", arguments.job, "a YAML job file or a binary Job message");
+  app.add_option("--assignment", arguments.assignment, "a binary TrainerAssignment, from the worker daemon");
+  app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
+  app.add_option("--format", arguments.format, "of --plan")->check(CLI::IsMember({"json", "binary"}));
+  app.add_flag("--resolve", arguments.resolve, "write the job with its model's shape to --output, and end");
+  app.add_option("--output", arguments.output, "the folder of a local run, or the file of --resolve");
+  app.add_option("--rank", arguments.local.rank, "of a local run")->check(CLI::NonNegativeNumber);
+  app.add_option("--ranks", arguments.local.ranks, "of a local run")->check(CLI::PositiveNumber);
+  app.add_option("--rendezvous", arguments.local.rendezvous, "a folder where the ranks of a local run meet");
+  app.add_option("--events-fd", arguments.local.events_fd, "where events go");
+  app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
+
+  EvaluateOptions evaluation;
+  CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and perplexity of a model folder on text");
+  evaluate_command->add_option("--model", evaluation.model, "a checkpoint or a Hugging Face folder")->required();
+  evaluate_command->add_option("--data", evaluation.data, "globs of text")->required();
+  evaluate_command->add_option("--tokenizer", evaluation.tokenizer, "instead of the folder's own");
+  evaluate_command->add_option("--format", evaluation.format, "auto | text | jsonl | tokens");
+  evaluate_command->add_option("--text-field", evaluation.text_field, "of a JSON line");
+  evaluate_command->add_option("--sequence-length", evaluation.sequence_length, "tokens of a window");
+  evaluate_command->add_option("--batch", evaluation.batch, "windows at a time")->check(CLI::PositiveNumber);
+  evaluate_command->add_option("--tokens", evaluation.tokens, "at most; 0: all");
+  evaluate_command->add_option("--threads", evaluation.threads, "CPU threads; 0: all cores");
+  evaluate_command->add_flag("--json", evaluation.json, "one line of JSON");
+
+  GenerateOptions generation;
+  CLI::App* generate_command = app.add_subcommand("generate", "sample text from a model folder");
+  generate_command->add_option("--model", generation.model, "a checkpoint or a Hugging Face folder")->required();
+  generate_command->add_option("--prompt", generation.prompt, "what it goes on from");
+  generate_command->add_option("--tokenizer", generation.tokenizer, "instead of the folder's own");
+  generate_command->add_option("--tokens", generation.tokens, "at most")->check(CLI::NonNegativeNumber);
+  generate_command->add_option("--temperature", generation.temperature, "0 takes the most probable token")->check(CLI::NonNegativeNumber);
+  generate_command->add_option("--top-p", generation.top_p, "mass of the tokens that are drawn from")->check(CLI::Range(0.0, 1.0));
+  generate_command->add_option("--seed", generation.seed, "of the draws");
+  generate_command->add_option("--threads", generation.threads, "CPU threads; 0: all cores");
+
+  TokenizeOptions tokenizing;
+  CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");
+  tokenize_command->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, or bytes")->required();
+  tokenize_command->add_option("--input", tokenizing.input, "globs of text")->required();
+  tokenize_command->add_option("--format", tokenizing.format, "auto | text | jsonl");
+  tokenize_command->add_option("--text-field", tokenizing.text_field, "of a JSON line");
+  tokenize_command->add_option("--output", tokenizing.output, "the token file")->required();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  const bool service = !arguments.assignment.empty();
+  init_logging("galleon-trainer", service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
+  absl::Status status;
+  if (*evaluate_command) {
+    status = evaluate(evaluation);
+  } else if (*generate_command) {
+    status = generate(generation);
+  } else if (*tokenize_command) {
+    status = tokenize(tokenizing);
+  } else {
+    if (arguments.job.empty()) return fail(absl::InvalidArgumentError("--job is needed; see --help"));
+    if (arguments.plan) return plan(arguments);
+    if (!service && arguments.output.empty()) return fail(absl::InvalidArgumentError("--output is needed; see --help"));
+    return arguments.resolve ? resolve_to_file(arguments) : train(arguments);
+  }
+  return status.ok() ? 0 : fail(status);
+}
+
+}  // namespace
+}  // namespace galleon
+
+int main(int argc, char** argv) {
+  // Idle threads of the pool must not spin: other ranks share the cores. Read by the OpenMP library before main, hence the second start.
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
+    ::execv("/proc/self/exe", argv);
+  }
+  return galleon::run(argc, argv);
+}

@@ -1,0 +1,105 @@
+#include "worker/trainer/memory_messages.h"
+
+#include <cmath>
+
+namespace galleon {
+
+namespace {
+
+// Beside the ledger a process holds its libraries, the buffers of the BLAS and of the network, and stacks (measured: README, "Memory"),
+constexpr int64_t kProcessBaseBytes = 96LL << 20;
+// the corpus as 32-bit tokens, and while it is tokenized the text.
+constexpr double kCorpusBytesPerInputByte = 2.5;
+
+// Moments of the same rule at full rank, one rank's share.
+absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
+  EngineShape full = shape;
+  full.optimizer.galore.reset();
+  absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, rank, ranks, false);
+  if (!estimate.ok()) return estimate.status();
+  return estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
+}
+
+// 1 − (states of all ranks + bases once) / full-rank states of all ranks.
+double saved_ratio(double states, double subspaces, double full) { return full > 0 ? 1.0 - (states + subspaces) / full : 0.0; }
+
+}  // namespace
+
+void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCategory& message) {
+  auto of = [&](MemoryCategory category) { return static_cast<uint64_t>(bytes[static_cast<int>(category)]); };
+  message.set_weights(of(MemoryCategory::kWeights));
+  message.set_gradients(of(MemoryCategory::kGradients));
+  message.set_optimizer_states(of(MemoryCategory::kOptimizerStates));
+  message.set_subspaces(of(MemoryCategory::kSubspaces));
+  message.set_activations(of(MemoryCategory::kActivations));
+  message.set_workspace(of(MemoryCategory::kWorkspace));
+}
+
+absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks, int64_t input_bytes) {
+  v1::MemoryPlan plan;
+  double states = 0;
+  double subspaces = 0;
+  int64_t full = 0;
+  double flops = 0;
+  for (int rank = 0; rank < ranks; ++rank) {
+    absl::StatusOr<RankEstimate> estimate = dry_run(shape, device_kind, rank, ranks, rank == 0);
+    if (!estimate.ok()) return estimate.status();
+    v1::RankPlan& message = *plan.add_ranks();
+    message.set_rank(rank);
+    set_categories(estimate->by_category, *message.mutable_memory());
+    message.set_peak_bytes(estimate->peak_bytes);
+    states += static_cast<double>(message.memory().optimizer_states());
+    subspaces = static_cast<double>(message.memory().subspaces());
+    flops += estimate->step_flops;
+    absl::StatusOr<int64_t> share = full_rank_states(shape, device_kind, rank, ranks);
+    if (!share.ok()) return share.status();
+    full += *share;
+    if (rank != 0) continue;
+    plan.mutable_wire_step()->set_reduce_scatter(estimate->sent_step.reduce_scatter);
+    plan.mutable_wire_step()->set_all_gather(estimate->sent_step.all_gather);
+    plan.mutable_wire_step()->set_all_reduce(estimate->sent_step.all_reduce);
+    plan.mutable_wire_step()->set_broadcast(estimate->sent_step.broadcast);
+    plan.mutable_wire_mean()->set_reduce_scatter(std::llround(estimate->sent_mean[0]));
+    plan.mutable_wire_mean()->set_all_gather(std::llround(estimate->sent_mean[1]));
+    plan.mutable_wire_mean()->set_all_reduce(std::llround(estimate->sent_mean[2]));
+    plan.mutable_wire_mean()->set_broadcast(std::llround(estimate->sent_mean[3]));
+  }
+  const int64_t parameters = shape.config.parameters();
+  plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * 4 / ranks);
+  plan.set_parameters(parameters);
+  plan.set_optimizer_full_rank_bytes(full);
+  plan.set_saved_ratio(saved_ratio(states, subspaces, static_cast<double>(full)));
+  plan.set_step_flops(flops);
+  plan.set_process_base_bytes(kProcessBaseBytes + std::llround(static_cast<double>(input_bytes) * kCorpusBytesPerInputByte));
+  plan.set_device(std::string(device_kind));
+  return plan;
+}
+
+absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, const Ledger& ledger, int rank, int ranks) {
+  v1::MemoryPlan plan;
+  v1::RankPlan& message = *plan.add_ranks();
+  message.set_rank(rank);
+  int64_t bytes[kMemoryCategories];
+  for (int i = 0; i < kMemoryCategories; ++i) bytes[i] = ledger.bytes(static_cast<MemoryCategory>(i));
+  set_categories(bytes, *message.mutable_memory());
+  message.set_peak_bytes(ledger.peak());
+  plan.set_parameters(shape.config.parameters());
+  // Shares of the other ranks by their plan; this one's are counted.
+  double states = static_cast<double>(message.memory().optimizer_states());
+  int64_t full = 0;
+  for (int other = 0; other < ranks; ++other) {
+    absl::StatusOr<int64_t> share = full_rank_states(shape, "cpu", other, ranks);
+    if (!share.ok()) return share.status();
+    full += *share;
+    if (other == rank) continue;
+    absl::StatusOr<RankEstimate> estimate = dry_run(shape, "cpu", other, ranks, false);
+    if (!estimate.ok()) return estimate.status();
+    states += static_cast<double>(estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)]);
+  }
+  plan.set_optimizer_full_rank_bytes(full);
+  plan.set_saved_ratio(saved_ratio(states, static_cast<double>(message.memory().subspaces()), static_cast<double>(full)));
+  plan.set_device("cpu");
+  return plan;
+}
+
+}  // namespace galleon

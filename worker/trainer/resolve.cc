@@ -1,0 +1,84 @@
+#include "worker/trainer/resolve.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+#include "proto/jobfile/jobfile.h"
+#include "worker/engine/data/files.h"
+#include "worker/engine/run/options_from_job.h"
+#include "worker/engine/run/training.h"
+
+namespace galleon {
+
+absl::StatusOr<v1::Job> read_job(const std::string& path) {
+  if (absl::EndsWith(path, ".yaml") || absl::EndsWith(path, ".yml")) return load_job_file(path);
+  absl::StatusOr<std::string> text = read_file(path);
+  if (!text.ok()) return text.status();
+  v1::Job job;
+  if (!job.ParseFromString(*text)) return absl::InvalidArgumentError(absl::StrCat(path, " is neither a YAML job file nor a Job message"));
+  return job;
+}
+
+v1::ModelShape shape_message(const LlamaConfig& c) {
+  v1::ModelShape shape;
+  shape.set_architecture("llama");
+  shape.set_vocabulary(c.vocabulary);
+  shape.set_hidden(c.hidden);
+  shape.set_intermediate(c.intermediate);
+  shape.set_layers(c.layers);
+  shape.set_heads(c.heads);
+  shape.set_key_value_heads(c.key_value_heads);
+  shape.set_head_dimension(c.head_dimension);
+  shape.set_max_positions(c.max_positions);
+  shape.set_norm_epsilon(c.norm_epsilon);
+  shape.set_rope_theta(c.rope_theta);
+  shape.set_tied_embeddings(c.tied_embeddings);
+  shape.set_initializer_range(c.initializer_range);
+  shape.set_parameters(c.parameters());
+  return shape;
+}
+
+LlamaConfig config_from_shape(const v1::ModelShape& shape) {
+  LlamaConfig c;
+  c.vocabulary = shape.vocabulary();
+  c.hidden = shape.hidden();
+  c.intermediate = shape.intermediate();
+  c.layers = shape.layers();
+  c.heads = shape.heads();
+  c.key_value_heads = shape.key_value_heads();
+  c.head_dimension = shape.head_dimension();
+  c.max_positions = shape.max_positions();
+  c.norm_epsilon = shape.norm_epsilon();
+  c.rope_theta = shape.rope_theta();
+  c.tied_embeddings = shape.tied_embeddings();
+  c.initializer_range = shape.initializer_range();
+  return c;
+}
+
+absl::Status check_shape(const v1::Job& job, const LlamaConfig& found) {
+  if (!job.has_shape()) return absl::OkStatus();
+  const v1::ModelShape here = shape_message(found);
+  std::string differences;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesToString(&differences);
+  if (differencer.Compare(job.shape(), here)) return absl::OkStatus();
+  for (char& c : differences) c = c == '\n' ? ' ' : c;
+  return absl::FailedPreconditionError(absl::StrCat("the files of ", job.model().source(), " and the tokenizer give another model than the job was submitted with: ", differences));
+}
+
+absl::StatusOr<v1::Job> resolve(const v1::Job& job) {
+  const RunOptions options = options_from_job(job, ".");
+  absl::StatusOr<ResolvedJob> resolved = resolve_job(options);
+  if (!resolved.ok()) return resolved.status();
+  for (const auto& [globs, key] : {std::pair(options.data.train, "data.train"), std::pair(options.data.validation, "data.validation")}) {
+    if (absl::StatusOr<std::vector<std::string>> files = expand_globs(globs, key); !files.ok()) return files.status();
+  }
+  if (absl::StatusOr<EngineShape> shape = engine_shape(options, resolved->config, job.parallel().ranks()); !shape.ok()) return shape.status();
+  v1::Job complete = job;
+  *complete.mutable_shape() = shape_message(resolved->config);
+  return complete;
+}
+
+}  // namespace galleon

@@ -1,0 +1,172 @@
+#include "worker/trainer/train_command.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "worker/engine/run/options_from_job.h"
+#include "worker/engine/run/training.h"
+#include "worker/trainer/control_socket.h"
+#include "worker/trainer/events.h"
+#include "worker/trainer/resolve.h"
+
+namespace galleon {
+
+namespace {
+
+// Set by SIGTERM and SIGINT: stop with a checkpoint at the end of the step.
+volatile std::sig_atomic_t stop_signal = 0;
+
+void install_stop_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int signal) { stop_signal = signal; };
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+bool is_permanent(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+      return true;
+    default:
+      return false;
+  }
+}
+
+class LocalObserver final : public EventObserver {
+ public:
+  using EventObserver::EventObserver;
+  absl::Status approve_checkpoint(int64_t, const std::string&) override { return absl::OkStatus(); }
+  std::optional<std::string> stop_requested() override {
+    return stop_signal != 0 ? std::optional<std::string>("interrupted") : std::nullopt;
+  }
+};
+
+class ServiceObserver final : public EventObserver {
+ public:
+  ServiceObserver(ControlSocket& control, int rank, int ranks) : EventObserver(control, rank, ranks), control_(control) {}
+  absl::Status approve_checkpoint(int64_t step, const std::string& folder) override { return control_.wait_for_decision(step, folder); }
+  std::optional<std::string> stop_requested() override {
+    if (std::optional<std::string> reason = control_.stop_requested()) return reason;
+    return stop_signal != 0 ? std::optional<std::string>("interrupted") : std::nullopt;
+  }
+
+ private:
+  ControlSocket& control_;
+};
+
+// What local and service runs share once they know how to speak to others.
+struct Ground {
+  v1::Job job;
+  std::string output;
+  int rank = 0;
+  int ranks = 1;
+  int threads = 0;
+  RunContext context;
+};
+
+absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, RunObserver& observer) {
+  RunOptions options = options_from_job(ground.job, ground.output);
+  if (absl::Status s = make_folders(ground.output); !s.ok()) return s;
+  absl::StatusOr<ResolvedJob> resolved = resolve_job(options);
+  if (!resolved.ok()) return resolved.status();
+  if (absl::Status s = check_shape(ground.job, resolved->config); !s.ok()) return s;
+  // The resolved shape belongs to the mathematics, whether the job file came with it or not.
+  v1::Job complete = ground.job;
+  *complete.mutable_shape() = shape_message(resolved->config);
+  options.mathematics = mathematics_of(complete);
+
+  std::unique_ptr<Device> device = make_cpu_device(ground.threads);
+  device->ledger().set_limit(options.memory_limit);
+  std::unique_ptr<Communicator> communicator;
+  if (ground.ranks == 1) {
+    communicator = make_single_communicator(*device);
+  } else {
+    observer.stage("rendezvous", absl::StrCat("waiting for ", ground.ranks, " ranks"));
+    absl::StatusOr<std::unique_ptr<Communicator>> connected = make_gloo_communicator(*device, ground.rank, ground.ranks, *rendezvous, GlooOptions{});
+    if (!connected.ok()) return connected.status();
+    communicator = *std::move(connected);
+  }
+  return run_training(options, *resolved, *device, *communicator, ground.context, observer);
+}
+
+v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
+  v1::Finished finished;
+  if (!result.ok()) {
+    finished.set_outcome(v1::Finished::FAILED);
+    finished.set_message(std::string(result.status().message()));
+    finished.set_permanent(is_permanent(result.status()));
+    return finished;
+  }
+  finished.set_outcome(result->stopped ? v1::Finished::STOPPED : v1::Finished::SUCCEEDED);
+  finished.set_message(result->stopped ? absl::StrCat("stopped after step ", result->step, ": ", result->stop_reason) : absl::StrCat("all ", result->step, " steps are done"));
+  finished.set_step(result->step);
+  finished.set_train_loss(result->train_loss);
+  if (result->evaluation.has_value()) *finished.mutable_evaluation() = to_message(*result->evaluation);
+  return finished;
+}
+
+int report_end(const v1::Finished& finished, EventSink& sink) {
+  v1::TrainerEvent event;
+  *event.mutable_finished() = finished;
+  sink.send(std::move(event));
+  if (finished.outcome() != v1::Finished::FAILED) {
+    log_info(finished.message());
+    return 0;
+  }
+  log_error(finished.message());
+  return finished.permanent() ? 2 : 1;
+}
+
+}  // namespace
+
+int train_locally(const v1::Job& job, const LocalRank& rank) {
+  install_stop_signals();
+  PipeSink sink(rank.events_fd);
+  LocalObserver observer(sink, rank.rank, rank.ranks);
+  Ground ground{job, rank.output, rank.rank, rank.ranks, rank.threads, {}};
+  // A local run that died between a checkpoint's last byte and its rename left a folder that no later run must take for its own.
+  ground.context.epoch = static_cast<uint64_t>(::getpid());
+  ground.context.metrics_path = rank.output + "/metrics.jsonl";
+  std::unique_ptr<Rendezvous> rendezvous = rank.ranks > 1 ? make_folder_rendezvous(rank.rendezvous) : nullptr;
+  return report_end(finished_message(train(ground, rendezvous.get(), observer)), sink);
+}
+
+int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment) {
+  install_stop_signals();
+  v1::Hello hello;
+  *hello.mutable_id() = assignment.id();
+  hello.set_rank(assignment.rank());
+  hello.set_pid(::getpid());
+  hello.set_version(GALLEON_VERSION);
+  const std::string path = absl::StrCat(assignment.attempt_folder(), "/trainer-", assignment.rank(), ".sock");
+  absl::StatusOr<std::unique_ptr<ControlSocket>> control =
+      ControlSocket::start(path, hello, absl::Milliseconds(assignment.initial_lease_milliseconds()));
+  if (!control.ok()) {
+    log_error(control.status().message());
+    return 1;
+  }
+  const auto rank = static_cast<int>(assignment.rank());
+  const auto ranks = static_cast<int>(assignment.ranks());
+  ServiceObserver observer(**control, rank, ranks);
+  Ground ground{job, assignment.job_folder(), rank, ranks, static_cast<int>(assignment.threads()), {}};
+  ground.context.epoch = assignment.id().epoch();
+  ground.context.metrics_path = assignment.job_folder() + "/metrics.jsonl";
+  ground.context.resume = {true, static_cast<int64_t>(assignment.resume_step()), assignment.resume_epoch()};
+  const int code = report_end(finished_message(train(ground, control->get(), observer)), **control);
+  // The daemon should hear the end from us; if it is away for long, the exit code tells it the same.
+  (*control)->drain(absl::Seconds(20));
+  return code;
+}
+
+}  // namespace galleon

@@ -1,0 +1,24 @@
+// Training: one rank of a local run, or of an attempt in the service.
+#pragma once
+
+#include <string>
+
+#include "galleon/v1/job.pb.h"
+#include "galleon/v1/trainer.pb.h"
+
+namespace galleon {
+
+struct LocalRank {
+  std::string output;
+  int rank = 0;
+  int ranks = 1;
+  std::string rendezvous;  // a folder that is new for this run
+  int events_fd = -1;
+  int threads = 0;
+};
+
+// Both return the exit code: 0 done or stopped, 1 failed, 2 failed and would again.
+int train_locally(const v1::Job& job, const LocalRank& rank);
+int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment);
+
+}  // namespace galleon

@@ -3,13 +3,28 @@
 #include <sqlite3.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "common/base/process.h"
+#include "proto/jobfile/jobfile.h"
 #include "tests/server/api/harness.h"
 
 namespace galleon::server {
 namespace {
+
+// The executable checks jobs as the job file's reader does.
+v1::Job whole_job(const std::string& name) {
+  absl::StatusOr<v1::Job> job =
+      parse_job(absl::StrCat("name: ", name,
+                             "\ntask: pretrain\nmodel: {source: preset:tiny}\ntokenizer: bytes\n"
+                             "data: {train: [/a.txt]}\ntraining: {steps: 1}\n"),
+                "job.yaml", "");
+  EXPECT_TRUE(job.ok()) << job.status();
+  if (!job.ok()) return {};
+  job->mutable_shape()->set_architecture("llama");
+  return *job;
+}
 
 class Process : public ServerTest {
  protected:
@@ -64,8 +79,8 @@ TEST_F(Process, AcknowledgedSubmitsAndCancelsSurviveKillNine) {
   std::vector<std::string> queued, cancelled;
   for (int round = 0; round < 3; ++round) {
     launch();
-    for (int i = 0; i < 10; ++i) queued.push_back(submit(job_named("x")));
-    cancelled.push_back(submit(job_named("y")));
+    for (int i = 0; i < 10; ++i) queued.push_back(submit(whole_job("x")));
+    cancelled.push_back(submit(whole_job("y")));
     v1::CancelJobRequest request;
     request.set_name("jobs/" + cancelled.back());
     v1::JobRecord record;
@@ -77,21 +92,38 @@ TEST_F(Process, AcknowledgedSubmitsAndCancelsSurviveKillNine) {
   for (const std::string& id : cancelled) EXPECT_EQ(get(id).state(), v1::JobRecord::CANCELLED);
 }
 
+TEST_F(Process, EveryBadFieldOfAJobIsNamed) {
+  launch();
+  v1::Job job = whole_job("x");
+  job.mutable_optimizer()->set_learning_rate(-1);
+  job.mutable_training()->set_micro_batch(0);
+  v1::JobRecord record;
+  const grpc::Status refused = create(job, record);
+  EXPECT_EQ(refused.error_code(), grpc::INVALID_ARGUMENT);
+  v1::BadRequest bad;
+  ASSERT_EQ(details(refused).details_size(), 2) << refused.error_message();
+  ASSERT_TRUE(bad.ParseFromString(details(refused).details(1).value()));
+  std::set<std::string> fields;
+  for (const v1::BadRequest::FieldViolation& violation : bad.field_violations()) fields.insert(violation.field());
+  EXPECT_TRUE(fields.contains("optimizer.learning_rate") && fields.contains("training.micro_batch"))
+      << refused.error_message();
+}
+
 TEST_F(Process, SigtermEndsItWithZeroAndTakesTheReadyFileAway) {
   launch();
-  submit(job_named("x"));
+  submit(whole_job("x"));
   EXPECT_EQ(end(SIGTERM).code, 0);
   EXPECT_FALSE(std::filesystem::exists(ready_file()));
 }
 
 TEST_F(Process, ACommitThatFailsEndsItAndIsNeverAcknowledged) {
   launch();
-  const std::string id = submit(job_named("x"));
+  const std::string id = submit(whole_job("x"));
   sqlite3* database = nullptr;
   ASSERT_EQ(sqlite3_open((folder_ + "/data/scheduler.db").c_str(), &database), SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(database, "ALTER TABLE event RENAME TO away", nullptr, nullptr, nullptr), SQLITE_OK);
   v1::CreateJobRequest request;
-  *request.mutable_job() = job_named("lost");
+  *request.mutable_job() = whole_job("lost");
   v1::JobRecord record;
   EXPECT_FALSE(jobs_->CreateJob(context().get(), request, &record).ok());
   EXPECT_EQ(wait().code, 4);

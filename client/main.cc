@@ -2,10 +2,12 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdlib>
+#include <iostream>
 #include <map>
 #include <string>
 
 #include "client/commands.h"
+#include "proto/jobfile/jobfile.h"
 
 namespace galleon {
 namespace {
@@ -70,6 +72,9 @@ class Program {
     plan->add_option("job", plan_job_, "the job file")->required();
     plan->add_option("-o,--output", remote_.format, "table, json or yaml")->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
     plan->callback([this] { code_ = run_plan(plan_job_, remote_.format); });
+
+    CLI::App* reference = command("job-file", "print every key of the job file, as Markdown", "galleon job-file");
+    reference->callback([] { std::cout << job_reference_markdown(); });
 
     add_passed_through(app_, "evaluate", "loss and perplexity of a checkpoint or a Hugging Face folder",
                        "Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'", code_);

@@ -152,6 +152,7 @@ void DaemonLoop::finish_register(absl::Duration sent, const absl::StatusOr<v1::R
   next_call_ = absl::ZeroDuration();
   scheduler_lost_ = false;
   registered_ = true;
+  session_ = response->session();
   revision_ = 0;
   lease_end_ = sent + absl::Milliseconds(response->lease_milliseconds());
   sync_milliseconds_ = std::max<uint64_t>(1, response->sync_milliseconds());
@@ -167,6 +168,7 @@ void DaemonLoop::start_sync() {
   request.set_worker_id(options_.name);
   request.set_incarnation(incarnation_);
   request.set_sequence(++sequence_);
+  request.set_session(session_);
   for (const auto& [key, rank] : ranks_) {
     if (rank->listed() || !rank->exited()) *request.add_ranks() = rank->report();
   }

@@ -69,6 +69,7 @@ class DaemonLoop {
   bool scheduler_lost_ = false;  // said once
   uint64_t sent_changes_ = 0;
   std::map<std::string, uint64_t> shown_changes_;  // in the metrics, by rank's key
+  uint64_t session_ = 0;                           // of the registration
   uint64_t sequence_ = 0;
   uint64_t revision_ = 0;
   uint64_t sync_milliseconds_ = 1000;

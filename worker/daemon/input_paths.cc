@@ -38,7 +38,10 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
     }
   }
   return absl::PermissionDeniedError(
-      absl::StrCat(key, ": ", path, real != fs::path(path) ? absl::StrCat(" (", real.string(), ")") : "",
+      absl::StrCat(key, ": ", path,
+                   real != fs::path(path).lexically_normal() && real / "" != fs::path(path).lexically_normal()
+                       ? absl::StrCat(" (", real.string(), ")")
+                       : "",
                    " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
                    "; move it there or start the worker with --allow"));
 }

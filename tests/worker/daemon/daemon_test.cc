@@ -1,0 +1,537 @@
+// galleon-worker as a process, against a scheduler and trainers that the test controls.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/files.h"
+#include "common/base/ids.h"
+#include "common/base/process.h"
+#include "tests/worker/daemon/fake_scheduler.h"
+#include "tests/worker/daemon/scrape.h"
+#include "worker/daemon/process_group.h"
+
+namespace galleon {
+namespace {
+
+constexpr auto kExited = v1::RankReport::EXITED;
+constexpr auto kRunning = v1::RankReport::RUNNING;
+
+class DaemonTest : public testing::Test {
+ protected:
+  DaemonTest() {
+    folder_ = std::filesystem::canonical(testing::TempDir()).string() + "/daemon-" + random_hex(4);
+    for (const char* name : {"/jobs", "/inputs", "/outside"}) EXPECT_TRUE(make_folders(folder_ + name).ok());
+    EXPECT_TRUE(write_file_atomically(folder_ + "/inputs/text.txt", "text").ok());
+    EXPECT_TRUE(write_file_atomically(folder_ + "/outside/secret.txt", "secret").ok());
+    scheduler_.jobs_folder = folder_ + "/jobs";
+  }
+
+  ~DaemonTest() override {
+    end(SIGKILL);
+    for (const ProcessId& group : groups()) signal_process_group(group, SIGKILL);
+    std::filesystem::remove_all(folder_);
+  }
+
+  void start(std::vector<std::string> more = {}) {
+    ASSERT_FALSE(daemon_.has_value());
+    std::filesystem::remove(ready_file());
+    ProcessOptions options;
+    options.command = command(more);
+    options.stderr_path = folder_ + "/daemon.log";
+    absl::StatusOr<ProcessId> process = start_process(options);
+    ASSERT_TRUE(process.ok()) << process.status();
+    daemon_ = *process;
+    for (int i = 0; i < 1000 && !std::filesystem::exists(ready_file()); ++i) absl::SleepFor(absl::Milliseconds(10));
+    ASSERT_TRUE(std::filesystem::exists(ready_file())) << *read_file(folder_ + "/daemon.log");
+  }
+
+  std::vector<std::string> command(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {GALLEON_BINARY_DIR "/galleon-worker",
+                                      "--server",
+                                      scheduler_.address(),
+                                      "--name",
+                                      "w1",
+                                      "--data",
+                                      folder_ + "/data",
+                                      "--slots",
+                                      "2",
+                                      "--allow",
+                                      folder_ + "/inputs",
+                                      "--metrics",
+                                      "127.0.0.1:0",
+                                      "--ready-file",
+                                      ready_file(),
+                                      "--trainer",
+                                      GALLEON_BINARY_DIR "/fake-trainer"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+
+  // Sends a signal; SIGKILL and SIGTERM wait for the end.
+  ProcessExit end(int signal) {
+    if (!daemon_.has_value()) return {};
+    ::kill(daemon_->pid, signal);
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(daemon_->pid, absl::Seconds(30));
+    EXPECT_TRUE(exit.ok() && exit->has_value());
+    daemon_.reset();
+    return exit.ok() ? exit->value_or(ProcessExit{}) : ProcessExit{};
+  }
+
+  // The supervisors that the daemon recorded.
+  std::vector<ProcessId> groups() const {
+    std::vector<ProcessId> found;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ + "/data/attempts", error)) {
+      absl::StatusOr<std::string> text = read_file(entry.path().string() + "/supervisor.pid");
+      if (!text.ok()) continue;
+      const std::vector<std::string> words = absl::StrSplit(*text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+      if (words.size() == 2) found.push_back({std::stoi(words[0]), std::stoull(words[1])});
+    }
+    return found;
+  }
+
+  // The one that is there, once its supervisor has begun.
+  ProcessId group() const {
+    for (int i = 0; i < 1000 && groups().empty(); ++i) absl::SleepFor(absl::Milliseconds(10));
+    const std::vector<ProcessId> found = groups();
+    EXPECT_EQ(found.size(), 1u);
+    return found.empty() ? ProcessId{} : found[0];
+  }
+
+  v1::Assignment assignment(const std::string& id, const std::string& script, uint32_t rank = 0,
+                            uint32_t ranks = 1) const {
+    v1::Assignment a;
+    a.mutable_id()->set_job_id(id);
+    a.mutable_id()->set_attempt(1);
+    a.mutable_id()->set_epoch(5);
+    a.set_rank(rank);
+    a.set_ranks(ranks);
+    a.set_job_folder(folder_ + "/jobs/" + id);
+    v1::Job& job = *a.mutable_job();
+    job.set_name("test");
+    job.mutable_model()->set_source("preset:tiny");
+    job.set_tokenizer("bytes");
+    job.mutable_data()->add_train(folder_ + "/inputs/*.txt");
+    job.mutable_checkpoint()->set_directory("checkpoints");
+    (*job.mutable_scheduling()->mutable_labels())["script"] = script;
+    return a;
+  }
+
+  static std::string lines(int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) absl::StrAppend(&text, "line ", i, "\n");
+    return text;
+  }
+
+  std::string ready_file() const { return folder_ + "/ready.json"; }
+
+  FakeScheduler scheduler_;
+  std::string folder_;
+  std::optional<ProcessId> daemon_;
+};
+
+TEST_F(DaemonTest, RegistersWhatItOffers) {
+  start({"--label", "rack=r1", "--memory-per-slot", "1GiB"});
+  ASSERT_EQ(scheduler_.registrations.size(), 1u);
+  const v1::Worker& worker = scheduler_.registrations[0].worker();
+  EXPECT_EQ(worker.worker_id(), "w1");
+  EXPECT_EQ(worker.version(), GALLEON_VERSION);
+  EXPECT_EQ(worker.slots(), 2u);
+  ASSERT_EQ(worker.devices_size(), 2);
+  EXPECT_EQ(worker.devices(1).kind(), "cpu");
+  EXPECT_EQ(worker.devices(1).free_memory_bytes(), 1u << 30);
+  EXPECT_TRUE(worker.devices(1).healthy());
+  EXPECT_EQ(worker.labels().at("rack"), "r1");
+  EXPECT_EQ(worker.incarnation().size(), 32u);
+}
+
+TEST_F(DaemonTest, RunsAnAssignmentToItsEndAndShipsItsLog) {
+  start();
+  scheduler_.assign(assignment("a", "stage train; log 2000; step 7; finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  const v1::RankReport report = scheduler_.report("a.1.0");
+  EXPECT_EQ(report.exit_code(), 0);
+  EXPECT_EQ(report.exit_signal(), 0);
+  EXPECT_FALSE(report.signalled_by_daemon());
+  EXPECT_EQ(report.finished().outcome(), v1::Finished::SUCCEEDED);
+  EXPECT_EQ(report.progress().step(), 7u);
+  EXPECT_EQ(report.stage().name(), "train");
+  EXPECT_EQ(report.id().epoch(), 5u);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_EQ(scheduler_.log("a.1.0"), lines(2000));
+  // Held, and its slot with it, until the scheduler does not list it any more.
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/data/attempts/a.1.0"));
+  scheduler_.unlist("a.1.0");
+  for (int i = 0; i < 500 && std::filesystem::exists(folder_ + "/data/attempts/a.1.0"); ++i)
+    absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/attempts/a.1.0"));
+}
+
+TEST_F(DaemonTest, CodesAndSignalsAreReported) {
+  start();
+  scheduler_.assign(assignment("code", "log 1; exit 3"));
+  scheduler_.assign(assignment("signal", "log 1; raise 11"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("code.1.0", kExited));
+  ASSERT_TRUE(scheduler_.wait_for_phase("signal.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("code.1.0").exit_code(), 3);
+  EXPECT_EQ(scheduler_.report("code.1.0").last_lines(), "line 0\n");
+  EXPECT_EQ(scheduler_.report("code.1.0").log_bytes(), 7u);
+  EXPECT_EQ(scheduler_.report("signal.1.0").exit_signal(), SIGSEGV);
+  EXPECT_FALSE(scheduler_.report("signal.1.0").signalled_by_daemon());
+}
+
+TEST_F(DaemonTest, ChildrenOfATrainerEndWithIt) {
+  start();
+  scheduler_.assign(assignment("a", "child; sleep 300; exit 0"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  const pid_t leader = group().pid;
+  for (int i = 0; i < 300 && process_group_use(leader).processes < 3; ++i) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_EQ(process_group_use(leader).processes, 3);
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(process_group_use(leader).processes, 0);
+}
+
+TEST_F(DaemonTest, TrainersOutliveAKilledDaemonAndTheirLogsAreWholeAndNotDoubled) {
+  start();
+  scheduler_.assign(assignment("a", "rendezvous; chatter 1500; step 9; finish"));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return !scheduler_.reports["a.1.0"].rendezvous_payload().empty(); }));
+  EXPECT_EQ(scheduler_.report("a.1.0").rendezvous_payload(), "address of rank 0");
+  const ProcessId leader = group();
+  end(SIGKILL);
+  EXPECT_TRUE(process_alive(leader));
+  start();
+  EXPECT_EQ(group(), leader);
+  // What the first daemon had acknowledged, the second one still reports.
+  {
+    const std::lock_guard<std::mutex> lock(scheduler_.mutex);
+    scheduler_.reports.clear();
+  }
+  ASSERT_TRUE(scheduler_.wait_for([&] { return !scheduler_.reports["a.1.0"].rendezvous_payload().empty(); }));
+  scheduler_.update("a.1.0", [](v1::Assignment& a) {
+    a.clear_job();
+    a.add_rendezvous_payloads("address of rank 0");
+  });
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs["a.1.0"].size() > 100; }));
+  end(SIGKILL);
+  start();
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::SUCCEEDED);
+  EXPECT_EQ(scheduler_.report("a.1.0").progress().step(), 9u);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  const std::string log = scheduler_.log("a.1.0");
+  const int count = static_cast<int>(std::count(log.begin(), log.end(), '\n')) - 1;
+  EXPECT_GT(count, 100);
+  EXPECT_EQ(log, absl::StrCat("met 1 ranks\n", lines(count)));
+  EXPECT_TRUE(scheduler_.doubled.empty());
+}
+
+TEST_F(DaemonTest, AnEndWhileNoDaemonWasThereIsReportedWithItsCode) {
+  start();
+  scheduler_.assign(assignment("code", "sleep 400; log 5; exit 7"));
+  scheduler_.assign(assignment("signal", "sleep 400; log 5; raise 9"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("code.1.0", kRunning));
+  ASSERT_TRUE(scheduler_.wait_for_phase("signal.1.0", kRunning));
+  end(SIGKILL);
+  absl::SleepFor(absl::Milliseconds(900));
+  start();
+  ASSERT_TRUE(scheduler_.wait_for_phase("code.1.0", kExited));
+  ASSERT_TRUE(scheduler_.wait_for_phase("signal.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("code.1.0").exit_code(), 7);
+  EXPECT_EQ(scheduler_.report("signal.1.0").exit_signal(), SIGKILL);
+  EXPECT_FALSE(scheduler_.report("signal.1.0").signalled_by_daemon());
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["code.1.0"]; }));
+  EXPECT_EQ(scheduler_.log("code.1.0"), lines(5));
+}
+
+TEST_F(DaemonTest, RanksMeetThroughTheirReports) {
+  start();
+  for (const uint32_t rank : {0u, 1u}) scheduler_.assign(assignment("a", "rendezvous; finish", rank, 2));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return !scheduler_.reports["a.1.1"].rendezvous_payload().empty(); }));
+  for (const char* name : {"a.1.0", "a.1.1"}) {
+    scheduler_.update(name, [](v1::Assignment& a) {
+      a.add_rendezvous_payloads("address of rank 0");
+      a.add_rendezvous_payloads("address of rank 1");
+    });
+  }
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.1"]; }));
+  EXPECT_EQ(scheduler_.log("a.1.1"), "met 2 ranks\n");
+}
+
+TEST_F(DaemonTest, ACheckpointIsPublishedOnceTheSchedulerCanBeReached) {
+  scheduler_.publish_unavailable = 2;
+  start();
+  scheduler_.assign(assignment("a", "checkpoint 30; finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  ASSERT_EQ(scheduler_.published.size(), 1u);
+  EXPECT_EQ(scheduler_.published[0].step(), 30u);
+  EXPECT_EQ(scheduler_.published[0].folder(), folder_ + "/jobs/a/checkpoints/step-30");
+  EXPECT_EQ(scheduler_.published[0].id().epoch(), 5u);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_EQ(scheduler_.log("a.1.0"), "published 30\n");
+}
+
+TEST_F(DaemonTest, ACheckpointThatWaitsIsPublishedByTheNextDaemon) {
+  scheduler_.publish_unavailable = 1000000;
+  start();
+  scheduler_.assign(assignment("a", "checkpoint 30; finish"));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.publish_unavailable < 1000000; }));
+  end(SIGKILL);
+  {
+    const std::lock_guard<std::mutex> lock(scheduler_.mutex);
+    scheduler_.publish_unavailable = 0;
+  }
+  start();
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_EQ(scheduler_.log("a.1.0"), "published 30\n");
+}
+
+TEST_F(DaemonTest, ACheckpointOfAnOldEpochIsRefusedToTheTrainer) {
+  scheduler_.publish_status = grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "the epoch is over");
+  start();
+  scheduler_.assign(assignment("a", "checkpoint 30; exit 1"));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_EQ(scheduler_.log("a.1.0"), "refused 30: the epoch is over\n");
+}
+
+TEST_F(DaemonTest, TrainersAreKilledWhenTheLeaseEndsUnrenewed) {
+  scheduler_.lease_milliseconds = 1200;
+  start();
+  scheduler_.assign(assignment("a", "ignore-lease; child; sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  const ProcessId leader = group();
+  // Renewed, it lives on well beyond one lease.
+  absl::SleepFor(absl::Milliseconds(2000));
+  EXPECT_TRUE(process_alive(leader));
+  scheduler_.stop();
+  const absl::Time lost = absl::Now();
+  while (process_group_use(leader.pid).processes > 0 && absl::Now() < lost + absl::Seconds(10))
+    absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_EQ(process_group_use(leader.pid).processes, 0);
+  EXPECT_LT(absl::Now() - lost, absl::Seconds(3));
+  scheduler_.start();
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_TRUE(scheduler_.report("a.1.0").signalled_by_daemon());
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::OUTCOME_UNSPECIFIED);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_NE(scheduler_.log("a.1.0").find("the lease ran out"), std::string::npos);
+}
+
+TEST_F(DaemonTest, ADaemonThatSleptThroughItsLeaseHasNoEffectWhenItWakes) {
+  scheduler_.lease_milliseconds = 1000;
+  start();
+  scheduler_.assign(assignment("a", "ignore-lease; sleep 700; checkpoint 10; sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  const ProcessId leader = group();
+  ::kill(daemon_->pid, SIGSTOP);
+  absl::SleepFor(absl::Milliseconds(2000));
+  EXPECT_TRUE(process_alive(leader));
+  ::kill(daemon_->pid, SIGCONT);
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_TRUE(scheduler_.report("a.1.0").signalled_by_daemon());
+  EXPECT_TRUE(scheduler_.published.empty());
+  EXPECT_EQ(process_group_use(leader.pid).processes, 0);
+}
+
+TEST_F(DaemonTest, ATrainerWhoseDaemonIsAwayForLongIsCountedAsEndedByItsWorker) {
+  scheduler_.lease_milliseconds = 700;
+  start();
+  scheduler_.assign(assignment("a", "sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  end(SIGKILL);
+  absl::SleepFor(absl::Milliseconds(1500));
+  start();
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("a.1.0").exit_code(), 75);
+  EXPECT_TRUE(scheduler_.report("a.1.0").signalled_by_daemon());
+}
+
+TEST_F(DaemonTest, ASchedulerThatRestartsFindsItsTrainersRunning) {
+  start();
+  scheduler_.assign(assignment("a", "chatter 1500; finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  const ProcessId leader = group();
+  scheduler_.stop();
+  absl::SleepFor(absl::Milliseconds(500));
+  scheduler_.start();
+  EXPECT_TRUE(process_alive(leader));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::SUCCEEDED);
+  const std::string log = scheduler_.log("a.1.0");
+  EXPECT_EQ(log, lines(static_cast<int>(std::count(log.begin(), log.end(), '\n'))));
+}
+
+TEST_F(DaemonTest, AForgottenWorkerRegistersAgainAndKeepsItsRanks) {
+  start();
+  scheduler_.assign(assignment("a", "sleep 1500; finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  {
+    const std::lock_guard<std::mutex> lock(scheduler_.mutex);
+    scheduler_.next_sync_status = grpc::Status(grpc::StatusCode::NOT_FOUND, "who are you?");
+  }
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.registrations.size() == 2; }));
+  EXPECT_EQ(scheduler_.registrations[0].worker().incarnation(), scheduler_.registrations[1].worker().incarnation());
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::SUCCEEDED);
+}
+
+TEST_F(DaemonTest, AStopGivesTheTrainerItsGrace) {
+  start();
+  scheduler_.assign(assignment("a", "wait-stop"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  scheduler_.update("a.1.0", [](v1::Assignment& a) {
+    a.set_stop(true);
+    a.set_stop_grace_milliseconds(10000);
+    a.set_stop_reason("a job of higher priority");
+  });
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::STOPPED);
+  EXPECT_FALSE(scheduler_.report("a.1.0").signalled_by_daemon());
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
+  EXPECT_EQ(scheduler_.log("a.1.0"), "stopping: a job of higher priority\n");
+}
+
+TEST_F(DaemonTest, ATrainerThatIgnoresAStopIsKilledAfterItsGrace) {
+  start();
+  scheduler_.assign(assignment("a", "sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  scheduler_.update("a.1.0", [](v1::Assignment& a) {
+    a.set_stop(true);
+    a.set_stop_grace_milliseconds(200);
+  });
+  const absl::Time asked = absl::Now();
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_GT(absl::Now() - asked, absl::Milliseconds(200));
+  EXPECT_TRUE(scheduler_.report("a.1.0").signalled_by_daemon());
+  EXPECT_EQ(scheduler_.report("a.1.0").exit_signal(), SIGKILL);
+}
+
+TEST_F(DaemonTest, AStopWithoutGraceKillsAtOnce) {
+  start();
+  scheduler_.assign(assignment("a", "sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  scheduler_.update("a.1.0", [](v1::Assignment& a) { a.set_stop(true); });
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited, absl::Seconds(3)));
+  EXPECT_TRUE(scheduler_.report("a.1.0").signalled_by_daemon());
+}
+
+TEST_F(DaemonTest, ARankThatIsNotListedIsEndedAndForgotten) {
+  start();
+  scheduler_.assign(assignment("a", "sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  const pid_t leader = group().pid;
+  scheduler_.unlist("a.1.0");
+  for (int i = 0; i < 500 && std::filesystem::exists(folder_ + "/data/attempts/a.1.0"); ++i)
+    absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/attempts/a.1.0"));
+  EXPECT_EQ(process_group_use(leader).processes, 0);
+}
+
+TEST_F(DaemonTest, PathsOutsideTheAllowedRootsAreRefused) {
+  start();
+  v1::Assignment outside = assignment("outside", "finish");
+  outside.mutable_job()->mutable_data()->set_train(0, folder_ + "/outside/*.txt");
+  std::filesystem::create_symlink(folder_ + "/outside/secret.txt", folder_ + "/inputs/link.txt");
+  scheduler_.assign(outside);
+  ASSERT_TRUE(scheduler_.wait_for_phase("outside.1.0", kExited));
+  const v1::RankReport report = scheduler_.report("outside.1.0");
+  EXPECT_EQ(report.finished().outcome(), v1::Finished::FAILED);
+  EXPECT_TRUE(report.finished().permanent());
+  EXPECT_EQ(report.finished().message(),
+            absl::StrCat("data.train: ", folder_, "/outside/ lies outside of what this worker may read: ", folder_,
+                         "/inputs, ", folder_, "/jobs/outside; move it there or start the worker with --allow"));
+  scheduler_.assign(assignment("link", "finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("link.1.0", kExited));
+  EXPECT_NE(scheduler_.report("link.1.0").finished().message().find(folder_ + "/outside/secret.txt"),
+            std::string::npos);
+  EXPECT_TRUE(groups().empty());
+}
+
+TEST_F(DaemonTest, AMissingFolderOfJobsIsNoFaultOfTheJob) {
+  scheduler_.jobs_folder = folder_ + "/not-mounted";
+  start();
+  scheduler_.assign(assignment("a", "finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::FAILED);
+  EXPECT_FALSE(scheduler_.report("a.1.0").finished().permanent());
+  EXPECT_NE(scheduler_.report("a.1.0").finished().message().find("not-mounted"), std::string::npos);
+}
+
+TEST_F(DaemonTest, TwoDaemonsDoNotShareAFolder) {
+  start();
+  absl::StatusOr<CommandResult> second = run_command(command(), absl::Seconds(20));
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->exit.code, 1);
+  EXPECT_NE(second->err.find("another galleon-worker uses " + folder_ + "/data"), std::string::npos) << second->err;
+}
+
+TEST_F(DaemonTest, ARefusedRegistrationEndsTheDaemonWithTheReason) {
+  for (const auto& [code, reason] :
+       {std::pair(grpc::StatusCode::ALREADY_EXISTS, "another daemon named w1 holds its lease"),
+        std::pair(grpc::StatusCode::FAILED_PRECONDITION, "the scheduler is of version 9.9")}) {
+    scheduler_.register_status = grpc::Status(code, reason);
+    absl::StatusOr<CommandResult> result = run_command(command(), absl::Seconds(20));
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->exit.code, 1);
+    EXPECT_NE(result->err.find(reason), std::string::npos) << result->err;
+    EXPECT_FALSE(std::filesystem::exists(ready_file()));
+  }
+}
+
+TEST_F(DaemonTest, ANameThatAnotherTookEndsTheDaemonAndItsTrainers) {
+  start();
+  scheduler_.assign(assignment("a", "ignore-lease; sleep 100000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  const pid_t leader = group().pid;
+  {
+    const std::lock_guard<std::mutex> lock(scheduler_.mutex);
+    scheduler_.next_sync_status = grpc::Status(grpc::StatusCode::ABORTED, "another daemon has taken the name w1");
+  }
+  absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(daemon_->pid, absl::Seconds(20));
+  ASSERT_TRUE(exit.ok() && exit->has_value());
+  daemon_.reset();
+  EXPECT_EQ((*exit)->code, 1);
+  EXPECT_EQ(process_group_use(leader).processes, 0);
+}
+
+TEST_F(DaemonTest, ATerminatedDaemonHandsEverythingBack) {
+  start();
+  scheduler_.assign(assignment("a", "log 3; wait-stop"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kRunning));
+  ::kill(daemon_->pid, SIGTERM);
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_TRUE(scheduler_.leaving);
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::STOPPED);
+  // The scheduler has heard it; the daemon goes when its log is away and nothing is listed any more.
+  scheduler_.unlist("a.1.0");
+  absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(daemon_->pid, absl::Seconds(20));
+  ASSERT_TRUE(exit.ok() && exit->has_value());
+  daemon_.reset();
+  EXPECT_EQ((*exit)->code, 0);
+  EXPECT_TRUE(scheduler_.logs_complete["a.1.0"]);
+  EXPECT_EQ(scheduler_.log("a.1.0"), absl::StrCat(lines(3), "stopping: worker w1 shuts down\n"));
+}
+
+TEST_F(DaemonTest, MetricsShowTheJobWhileItRunsAndNotForEver) {
+  start();
+  scheduler_.assign(assignment("a", "step 4; sleep 1500; finish"));
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.reports["a.1.0"].progress().step() == 4; }));
+  const std::string running = scrape(ready_file());
+  EXPECT_NE(running.find("galleon_job_loss{job=\"a\",attempt=\"1\"} 2.5"), std::string::npos) << running;
+  EXPECT_NE(running.find("galleon_job_memory_bytes{job=\"a\",attempt=\"1\",category=\"weights\"} 1000"),
+            std::string::npos);
+  EXPECT_NE(running.find("galleon_job_communication_bytes_total{job=\"a\",attempt=\"1\",operation=\"all_gather\"} 40"),
+            std::string::npos);
+  EXPECT_NE(running.find("galleon_worker_slots{state=\"used\"} 1"), std::string::npos);
+  EXPECT_NE(running.find("galleon_worker_lease_seconds"), std::string::npos);
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_NE(scrape(ready_file()).find("galleon_job_loss"), std::string::npos);
+  EXPECT_NE(scrape(ready_file()).find("galleon_job_loss"), std::string::npos);
+  EXPECT_EQ(scrape(ready_file()).find("galleon_job_"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace galleon

@@ -58,7 +58,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       const absl::Status status = turn.scheduler.sync(turn.now, *request);
       if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "NOT_REGISTERED" : "NAME_TAKEN");
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
-        it->second.call.finish(absl::AbortedError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
+        it->second.call.finish(
+            absl::CancelledError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
         waiting_.erase(it);
       }
       const int64_t wait = turn.scheduler.granted_wait_ms(*request);

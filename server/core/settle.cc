@@ -101,6 +101,7 @@ void Scheduler::lose_worker(Now now, const std::string& worker_id) {
   v1::JournalEvent event;
   event.mutable_worker_gone()->set_worker_id(worker_id);
   event.mutable_worker_gone()->set_reason(reason);
+  event.mutable_worker_gone()->set_last_seen_time_ms(fleet_.workers[worker_id].last_seen_wall_ms);
   emit(now, std::move(event));
   fleet_.workers.erase(worker_id);
   for (const auto& [slot, use] : leased) settle(now, *state_.job(use.job_id));

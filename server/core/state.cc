@@ -176,6 +176,7 @@ void State::on(const v1::WorkerGone& event, int64_t) {
   GALLEON_CHECK(leased_slots(event.worker_id()).empty()) << event.worker_id() << " is gone but holds slots";
   it->second.set_state(v1::Worker::GONE);
   it->second.set_message(event.reason());
+  it->second.set_last_seen_time_ms(event.last_seen_time_ms());
 }
 
 void State::on(const v1::AttemptReserved& event, int64_t time_ms) {

@@ -41,6 +41,8 @@ int run_cancel(const Remote& remote, const std::string& job, const std::string& 
 // 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED; 3 when `timeout_seconds` (0: none) have passed.
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds);
 int run_workers(const Remote& remote);
+// Results of several jobs side by side.
+int run_compare(const Remote& remote, const std::vector<std::string>& jobs);
 int run_attempts(const Remote& remote, const std::string& job);
 
 // Prints "galleon: MESSAGE" for each line on standard error and returns 1.

@@ -2,10 +2,12 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdlib>
+#include <iostream>
 #include <map>
 #include <string>
 
 #include "client/commands.h"
+#include "proto/jobfile/jobfile.h"
 
 namespace galleon {
 namespace {
@@ -71,6 +73,9 @@ class Program {
     plan->add_option("-o,--output", remote_.format, "table, json or yaml")->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
     plan->callback([this] { code_ = run_plan(plan_job_, remote_.format); });
 
+    CLI::App* reference = command("job-file", "print every key of the job file, as Markdown", "galleon job-file");
+    reference->callback([] { std::cout << job_reference_markdown(); });
+
     add_passed_through(app_, "evaluate", "loss and perplexity of a checkpoint or a Hugging Face folder",
                        "Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'", code_);
     add_passed_through(app_, "generate", "sample text from a checkpoint or a Hugging Face folder",
@@ -113,6 +118,10 @@ class Program {
     wait->add_option("--timeout", timeout_, "seconds, then exit code 3")->check(CLI::NonNegativeNumber);
     wait->callback([this] { code_ = run_wait(remote_, job_, timeout_); });
     job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] { code_ = run_attempts(remote_, job_); });
+    CLI::App* compare = command("compare", "results of jobs side by side", "galleon compare llama-60m-galore-1 llama-60m-full-2");
+    compare->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
+    compare->add_option("jobs", jobs_, "their ids")->required();
+    compare->callback([this] { code_ = run_compare(remote_, jobs_); });
     remote_command("workers", "machines and their slots", "galleon workers")->callback([this] { code_ = run_workers(remote_); });
   }
 
@@ -122,6 +131,7 @@ class Program {
   SubmitArguments submit_;
   std::string plan_job_;
   std::string job_;
+  std::vector<std::string> jobs_;
   std::string reason_;
   std::vector<std::string> states_;
   uint32_t attempt_ = 0;

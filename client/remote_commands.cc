@@ -33,7 +33,7 @@ template <typename Messages>
 void print_list(const Messages& messages, OutputFormat format) {
   std::string json = "[";
   for (const auto& message : messages) absl::StrAppend(&json, json.size() > 1 ? ",\n" : "\n", to_json(message));
-  json += messages.empty() ? "]\n" : "]\n";
+  json += "]\n";
   std::cout << (format == OutputFormat::kJson ? json : to_yaml(json));
 }
 

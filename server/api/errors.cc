@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_split.h"
 #include "galleon/v1/error.pb.h"
 
 namespace galleon::server {
@@ -39,14 +40,17 @@ grpc::Status to_grpc(const absl::Status& status, absl::string_view reason) {
   info.set_reason(reason.empty() ? absl::StatusCodeToString(status.code()) : std::string(reason));
   info.set_domain("galleon");
   pack(info, "ErrorInfo", details);
-  const absl::string_view field = status.code() == absl::StatusCode::kInvalidArgument ? field_of(message) : "";
-  if (!field.empty()) {
-    v1::BadRequest bad;
-    v1::BadRequest::FieldViolation& violation = *bad.add_field_violations();
-    violation.set_field(std::string(field));
-    violation.set_description(message.substr(field.size() + 2));
-    pack(bad, "BadRequest", details);
+  v1::BadRequest bad;
+  if (status.code() == absl::StatusCode::kInvalidArgument) {
+    for (const absl::string_view line : absl::StrSplit(message, '\n', absl::SkipEmpty())) {
+      const absl::string_view field = field_of(line);
+      if (field.empty()) continue;
+      v1::BadRequest::FieldViolation& violation = *bad.add_field_violations();
+      violation.set_field(std::string(field));
+      violation.set_description(std::string(line.substr(field.size() + 2)));
+    }
   }
+  if (bad.field_violations_size() > 0) pack(bad, "BadRequest", details);
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details.SerializeAsString());
 }
 

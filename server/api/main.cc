@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/net/listen_address.h"
+#include "proto/jobfile/jobfile.h"
 #include "server/api/server.h"
 
 namespace {
@@ -37,6 +38,10 @@ int main(int argc, char** argv) {
   galleon::server::ServerOptions options;
   options.scheduler.version = GALLEON_VERSION;
   options.planner = galleon::executable_folder() + "/galleon-trainer";
+  options.validate_job = [](const galleon::v1::Job& job) {
+    const absl::Status valid = galleon::validate_job(job);
+    return valid.ok() ? galleon::check_supported(job) : valid;
+  };
   std::string lease = "45s";
   std::string ready_file;
   CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",

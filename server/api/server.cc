@@ -129,7 +129,7 @@ Server::~Server() {
   parts_->planner->shut_down();
   parts_->jobs->shut_down();
   parts_->workers->shut_down();
-  parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
   parts_->server->Wait();
 }
 

@@ -18,7 +18,7 @@ uint64_t from_environment(const char* name, uint64_t otherwise) {
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
   const uint64_t first = from_environment("GALLEON_SIM_FIRST", 1);
-  const uint64_t seeds = from_environment("GALLEON_SIM_SEEDS", 10'000);
+  const uint64_t seeds = from_environment("GALLEON_SIM_SEEDS", 5'000);
   Cluster::Tally total;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     Cluster cluster(seed);

@@ -70,7 +70,6 @@ void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& 
   if (s.job_id.empty()) {
     s.job_id = report.id().job_id();
     s.attempt = report.id().attempt();
-    s.counted_step = assignment.resume_step();
     const v1::Job& job = assignment.job();
     s.info = {{"name", job.name()},
               {"model", job.model().source()},
@@ -79,17 +78,6 @@ void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& 
               {"galore_rank", absl::StrCat(job.optimizer().galore().rank())}};
     std::transform(s.info[3].second.begin(), s.info[3].second.end(), s.info[3].second.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  }
-  if (report.has_progress() && report.progress().step() > s.counted_step) {
-    const uint64_t steps = report.progress().step() - s.counted_step;
-    const v1::WireBytes& wire = report.progress().communication_bytes();
-    s.sent.set_reduce_scatter(s.sent.reduce_scatter() + steps * wire.reduce_scatter());
-    s.sent.set_all_gather(s.sent.all_gather() + steps * wire.all_gather());
-    s.sent.set_all_reduce(s.sent.all_reduce() + steps * wire.all_reduce());
-    s.sent.set_broadcast(s.sent.broadcast() + steps * wire.broadcast());
-    s.dense_bytes += steps * report.progress().communication_dense_bytes();
-    s.refresh_seconds += report.progress().refresh_seconds();
-    s.counted_step = report.progress().step();
   }
   s.report = report;
   if (report.phase() == v1::RankReport::EXITED && !s.ended) {
@@ -145,20 +133,20 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
       out.add("galleon_job_memory_peak_bytes", "Largest sum over categories so far, rank 0", kGauge, labels,
               static_cast<double>(p.memory_peak()));
       out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
-              s.refresh_seconds);
+              p.refresh_seconds_total());
       out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
               p.subspace_overlap());
       add_memory(out, labels, p.memory());
-      const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", s.sent.reduce_scatter()},
-                                                       {"all_gather", s.sent.all_gather()},
-                                                       {"all_reduce", s.sent.all_reduce()},
-                                                       {"broadcast", s.sent.broadcast()}};
+      const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", p.communication_total().reduce_scatter()},
+                                                       {"all_gather", p.communication_total().all_gather()},
+                                                       {"all_reduce", p.communication_total().all_reduce()},
+                                                       {"broadcast", p.communication_total().broadcast()}};
       for (const auto& [operation, bytes] : rows) {
         out.add("galleon_job_communication_bytes_total", "Bytes that rank 0 sent", kCounter,
                 with(labels, "operation", operation), static_cast<double>(bytes));
       }
       out.add("galleon_job_communication_dense_bytes_total", "Bytes that dense gradients would have cost rank 0",
-              kCounter, labels, static_cast<double>(s.dense_bytes));
+              kCounter, labels, static_cast<double>(p.communication_dense_total_bytes()));
     } else if (ledger.ranks_size() > 0) {
       add_memory(out, labels, ledger.ranks(0).memory());
     }

@@ -34,10 +34,6 @@ class JobMetrics final : public prometheus::Collectable {
     uint32_t attempt = 0;
     std::vector<std::pair<std::string, std::string>> info;
     // Sums over the steps since this daemon first heard of the attempt.
-    v1::WireBytes sent;
-    uint64_t dense_bytes = 0;
-    double refresh_seconds = 0;
-    uint64_t counted_step = 0;
     bool ended = false;
     absl::Duration end = absl::ZeroDuration();
     int scrapes_after_end = 0;

@@ -47,11 +47,12 @@ v1::StepMetrics to_message(const StepLine& line) {
   message.set_tokens_per_second(line.tokens_per_second);
   set_categories(line.memory, *message.mutable_memory());
   message.set_memory_peak(line.memory_peak);
-  message.mutable_communication_bytes()->set_reduce_scatter(line.sent.reduce_scatter);
-  message.mutable_communication_bytes()->set_all_gather(line.sent.all_gather);
-  message.mutable_communication_bytes()->set_all_reduce(line.sent.all_reduce);
-  message.mutable_communication_bytes()->set_broadcast(line.sent.broadcast);
+  set_wire_bytes(line.sent, *message.mutable_communication_bytes());
   message.set_communication_dense_bytes(line.dense_bytes);
+  set_wire_bytes(line.sent_total, *message.mutable_communication_total());
+  message.set_communication_dense_total_bytes(line.dense_total_bytes);
+  message.set_refresh_seconds_total(line.refresh_seconds_total);
+  message.set_attempt_steps(line.attempt_steps);
   message.set_total_steps(line.total_steps);
   message.set_refresh_seconds(line.refresh_seconds);
   message.set_subspace_overlap(line.subspace_overlap);

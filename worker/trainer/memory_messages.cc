@@ -25,6 +25,13 @@ double saved_ratio(double states, double subspaces, double full) { return full >
 
 }  // namespace
 
+void set_wire_bytes(const SentBytes& sent, v1::WireBytes& message) {
+  message.set_reduce_scatter(sent.reduce_scatter);
+  message.set_all_gather(sent.all_gather);
+  message.set_all_reduce(sent.all_reduce);
+  message.set_broadcast(sent.broadcast);
+}
+
 void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCategory& message) {
   auto of = [&](MemoryCategory category) { return static_cast<uint64_t>(bytes[static_cast<int>(category)]); };
   message.set_weights(of(MemoryCategory::kWeights));
@@ -55,10 +62,7 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
     if (!share.ok()) return share.status();
     full += *share;
     if (rank != 0) continue;
-    plan.mutable_wire_step()->set_reduce_scatter(estimate->sent_step.reduce_scatter);
-    plan.mutable_wire_step()->set_all_gather(estimate->sent_step.all_gather);
-    plan.mutable_wire_step()->set_all_reduce(estimate->sent_step.all_reduce);
-    plan.mutable_wire_step()->set_broadcast(estimate->sent_step.broadcast);
+    set_wire_bytes(estimate->sent_step, *plan.mutable_wire_step());
     plan.mutable_wire_mean()->set_reduce_scatter(std::llround(estimate->sent_mean[0]));
     plan.mutable_wire_mean()->set_all_gather(std::llround(estimate->sent_mean[1]));
     plan.mutable_wire_mean()->set_all_reduce(std::llround(estimate->sent_mean[2]));

@@ -10,6 +10,7 @@
 
 namespace galleon {
 
+void set_wire_bytes(const SentBytes& sent, v1::WireBytes& message);
 void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCategory& message);
 
 // What `ranks` ranks of that shape will hold and send, by a dry run of each. `input_bytes`: size of the data files.

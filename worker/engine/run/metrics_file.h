@@ -26,6 +26,11 @@ struct StepLine {
   double refresh_seconds = 0;
   double subspace_overlap = 0;
   int64_t skipped_refreshes = 0;
+  // Since this process began.
+  SentBytes sent_total;
+  int64_t dense_total_bytes = 0;
+  double refresh_seconds_total = 0;
+  int64_t attempt_steps = 0;
 };
 
 struct EvaluationLine {

@@ -206,6 +206,10 @@ class Training {
     if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
     line.subspace_overlap = last_overlap_;
     line.skipped_refreshes = skipped_;
+    line.sent_total = communicator_.sent();
+    line.attempt_steps = step_ - first_step_;
+    line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
+    line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
     interval_tokens_ = 0;
     interval_seconds_ = refresh_seconds_ = overlap_sum_ = 0;
     overlaps_ = 0;
@@ -256,7 +260,7 @@ class Training {
 
   absl::StatusOr<RunResult> train() {
     observer_.stage("train", absl::StrCat(options_.steps, " steps of ", options_.global_batch * options_.data.sequence_length, " tokens"));
-    last_saved_ = step_;
+    last_saved_ = first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
     while (step_ < options_.steps && !stop.has_value()) {
@@ -304,6 +308,8 @@ class Training {
   int64_t tokens_ = 0;
   double seconds_ = 0;
   int64_t last_saved_ = 0;
+  int64_t first_step_ = 0;
+  double refresh_seconds_total_ = 0;
   SentBytes sent_before_;
   // Since the last logged step.
   int64_t interval_tokens_ = 0;

@@ -1,0 +1,95 @@
+// Whatever is killed in the middle of a real job: it succeeds, with the losses of an undisturbed run.
+#include "tests/e2e/service.h"
+
+namespace galleon {
+namespace {
+
+constexpr int kSteps = 400;
+
+class Kill : public testing::Test {
+ protected:
+  void SetUp() override {
+    service.start_scheduler();
+    service.start_worker("north");
+    service.start_worker("south");
+    file = service.job_file("voyage", kSteps, 2);
+    job = service.submit(file);
+    ASSERT_FALSE(job.empty());
+    ASSERT_TRUE(service.await_step(job, 60));
+  }
+
+  void expect_success_with_the_same_losses() {
+    const CommandResult wait = service.galleon({"wait", job, "--timeout", "150"}, absl::Seconds(170));
+    ASSERT_EQ(wait.exit.code, 0) << wait.out << wait.err << service.galleon({"attempts", job}).out;
+    const Json record = service.get(job);
+    const std::map<int64_t, double> found = Service::losses(record.value("folder", "") + "/metrics.jsonl");
+    EXPECT_EQ(found.size(), static_cast<size_t>(kSteps));
+    EXPECT_EQ(found, service.undisturbed_losses(file));
+    const Json attempts = Json::parse(service.galleon({"attempts", job, "-o", "json"}).out);
+    EXPECT_EQ(static_cast<int>(attempts.size()), record.value("attempts", 0));
+  }
+
+  Service service;
+  std::string file;
+  std::string job;
+};
+
+TEST_F(Kill, ATrainer) {
+  const std::vector<ProcessId> trainers = service.trainers();
+  ASSERT_EQ(trainers.size(), 2U);
+  ::kill(trainers[1].pid, SIGKILL);
+  expect_success_with_the_same_losses();
+  const Json attempts = Json::parse(service.galleon({"attempts", job, "-o", "json"}).out);
+  ASSERT_EQ(attempts.size(), 2U);
+  EXPECT_EQ(attempts[0]["outcome"], "LOST");
+  EXPECT_GE(std::stoi(attempts[1].value("resumed_from_step", "0")), 40);
+}
+
+TEST_F(Kill, ADaemonWhoseTrainersRunOnAndAreTakenOver) {
+  service.kill("north");
+  absl::SleepFor(absl::Milliseconds(500));
+  EXPECT_EQ(service.trainers().size(), 2U);
+  service.start_worker("north");
+  expect_success_with_the_same_losses();
+  EXPECT_EQ(service.get(job).value("attempts", 0), 1);
+}
+
+TEST_F(Kill, ADaemonThatNeverComesBack) {
+  service.kill("north");
+  service.start_worker("east");
+  expect_success_with_the_same_losses();
+  EXPECT_EQ(service.get(job).value("attempts", 0), 2);
+}
+
+TEST_F(Kill, TheScheduler) {
+  service.kill("scheduler");
+  absl::SleepFor(absl::Seconds(1));
+  EXPECT_EQ(service.trainers().size(), 2U);
+  service.start_scheduler();
+  expect_success_with_the_same_losses();
+  EXPECT_EQ(service.get(job).value("attempts", 0), 1);
+}
+
+TEST_F(Kill, NothingButTheDaemonSleepsBeyondItsLease) {
+  service.signal("north", SIGSTOP);
+  service.start_worker("east");
+  ASSERT_TRUE(service.await_step(job, 1, 2)) << service.get(job).dump(1);
+  service.signal("north", SIGCONT);
+  expect_success_with_the_same_losses();
+  EXPECT_EQ(service.get(job).value("attempts", 0), 2);
+}
+
+TEST_F(Kill, ADaemonIsAskedToEndAndHandsItsWorkBackWithACheckpoint) {
+  EXPECT_EQ(service.stop("south"), 0);
+  service.start_worker("south");
+  expect_success_with_the_same_losses();
+  const Json attempts = Json::parse(service.galleon({"attempts", job, "-o", "json"}).out);
+  ASSERT_EQ(attempts.size(), 2U);
+  EXPECT_EQ(attempts[0]["outcome"], "STOPPED");
+  // Not a multiple of checkpoint.every: it was written because of the stop.
+  EXPECT_GE(std::stoi(attempts[1].value("resumed_from_step", "0")), 60);
+  EXPECT_EQ(service.get(job).value("failures", -1), 0);
+}
+
+}  // namespace
+}  // namespace galleon

@@ -1,0 +1,159 @@
+// The executable itself: kills, signals, exit codes.
+#include <signal.h>
+#include <sqlite3.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "common/base/process.h"
+#include "proto/jobfile/jobfile.h"
+#include "tests/server/api/harness.h"
+
+namespace galleon::server {
+namespace {
+
+// The executable checks jobs as the job file's reader does.
+v1::Job whole_job(const std::string& name) {
+  absl::StatusOr<v1::Job> job =
+      parse_job(absl::StrCat("name: ", name,
+                             "\ntask: pretrain\nmodel: {source: preset:tiny}\ntokenizer: bytes\n"
+                             "data: {train: [/a.txt]}\ntraining: {steps: 1}\n"),
+                "job.yaml", "");
+  EXPECT_TRUE(job.ok()) << job.status();
+  if (!job.ok()) return {};
+  job->mutable_shape()->set_architecture("llama");
+  return *job;
+}
+
+class Process : public ServerTest {
+ protected:
+  void TearDown() override {
+    if (process_.pid != 0) end(SIGKILL);
+    ServerTest::TearDown();
+  }
+
+  void launch(const std::vector<std::string>& more = {}) {
+    ProcessOptions options;
+    options.command = {GALLEON_BINARY_DIR "/galleon-scheduler",
+                       "--data",
+                       folder_ + "/data",
+                       "--listen",
+                       "127.0.0.1:0",
+                       "--metrics",
+                       "127.0.0.1:0",
+                       "--ready-file",
+                       ready_file(),
+                       "--planner",
+                       options_.planner};
+    options.command.insert(options.command.end(), more.begin(), more.end());
+    options.stderr_path = folder_ + "/log";
+    const absl::StatusOr<ProcessId> process = start_process(options);
+    ASSERT_TRUE(process.ok()) << process.status();
+    process_ = *process;
+    nlohmann::json ready = nlohmann::json::object();
+    for (int i = 0; i < 500 && ready.value("pid", 0) != process_.pid; ++i) {
+      absl::SleepFor(absl::Milliseconds(20));
+      ready = nlohmann::json::parse(read_file(ready_file()).value_or("{}"));
+    }
+    ASSERT_EQ(ready.value("pid", 0), process_.pid) << read_file(folder_ + "/log").value_or("");
+    channel_ = grpc::CreateChannel(ready["listen"].get<std::string>(), grpc::InsecureChannelCredentials());
+    jobs_ = v1::JobService::NewStub(channel_);
+  }
+  ProcessExit wait() {
+    const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process_.pid, absl::Seconds(20));
+    process_ = {};
+    EXPECT_TRUE(exit.ok() && exit->has_value());
+    return exit.ok() ? exit->value_or(ProcessExit{-1, 0}) : ProcessExit{-1, 0};
+  }
+  ProcessExit end(int signal) {
+    ::kill(process_.pid, signal);
+    return wait();
+  }
+  std::string ready_file() const { return folder_ + "/ready.json"; }
+
+  ProcessId process_;
+};
+
+TEST_F(Process, AcknowledgedSubmitsAndCancelsSurviveKillNine) {
+  std::vector<std::string> queued, cancelled;
+  for (int round = 0; round < 3; ++round) {
+    launch();
+    for (int i = 0; i < 10; ++i) queued.push_back(submit(whole_job("x")));
+    cancelled.push_back(submit(whole_job("y")));
+    v1::CancelJobRequest request;
+    request.set_name("jobs/" + cancelled.back());
+    v1::JobRecord record;
+    ASSERT_TRUE(jobs_->CancelJob(context().get(), request, &record).ok());
+    EXPECT_EQ(end(SIGKILL).signal, SIGKILL);
+  }
+  launch();
+  for (const std::string& id : queued) EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+  for (const std::string& id : cancelled) EXPECT_EQ(get(id).state(), v1::JobRecord::CANCELLED);
+}
+
+TEST_F(Process, EveryBadFieldOfAJobIsNamed) {
+  launch();
+  v1::Job job = whole_job("x");
+  job.mutable_optimizer()->set_learning_rate(-1);
+  job.mutable_training()->set_micro_batch(0);
+  v1::JobRecord record;
+  const grpc::Status refused = create(job, record);
+  EXPECT_EQ(refused.error_code(), grpc::INVALID_ARGUMENT);
+  v1::BadRequest bad;
+  ASSERT_EQ(details(refused).details_size(), 2) << refused.error_message();
+  ASSERT_TRUE(bad.ParseFromString(details(refused).details(1).value()));
+  std::set<std::string> fields;
+  for (const v1::BadRequest::FieldViolation& violation : bad.field_violations()) fields.insert(violation.field());
+  EXPECT_TRUE(fields.contains("optimizer.learning_rate") && fields.contains("training.micro_batch"))
+      << refused.error_message();
+}
+
+TEST_F(Process, SigtermEndsItWithZeroAndTakesTheReadyFileAway) {
+  launch();
+  submit(whole_job("x"));
+  EXPECT_EQ(end(SIGTERM).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(ready_file()));
+}
+
+TEST_F(Process, ACommitThatFailsEndsItAndIsNeverAcknowledged) {
+  launch();
+  const std::string id = submit(whole_job("x"));
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_ + "/data/scheduler.db").c_str(), &database), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(database, "ALTER TABLE event RENAME TO away", nullptr, nullptr, nullptr), SQLITE_OK);
+  v1::CreateJobRequest request;
+  *request.mutable_job() = whole_job("lost");
+  v1::JobRecord record;
+  EXPECT_FALSE(jobs_->CreateJob(context().get(), request, &record).ok());
+  EXPECT_EQ(wait().code, 4);
+  EXPECT_TRUE(absl::StrContains(read_file(folder_ + "/log").value_or(""), "the journal cannot be written"));
+  ASSERT_EQ(sqlite3_exec(database, "ALTER TABLE away RENAME TO event", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(database);
+  launch();
+  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+  v1::ListJobsResponse list;
+  ASSERT_TRUE(jobs_->ListJobs(context().get(), {}, &list).ok());
+  EXPECT_EQ(list.jobs_size(), 1);
+}
+
+TEST_F(Process, WrongFlagsAreExplained) {
+  const std::string program = GALLEON_BINARY_DIR "/galleon-scheduler";
+  const auto run = [&program](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), program);
+    return *run_command(arguments, absl::Seconds(10));
+  };
+  const CommandResult lease =
+      run({"--data", folder_ + "/d", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--lease", "soon"});
+  EXPECT_NE(lease.exit.code, 0);
+  EXPECT_TRUE(absl::StrContains(lease.err + lease.out, "such as 45s")) << lease.err;
+  const CommandResult open = run({"--data", folder_ + "/d", "--listen", "0.0.0.0:7070", "--metrics", "127.0.0.1:0"});
+  EXPECT_EQ(open.exit.code, 1);
+  EXPECT_TRUE(absl::StrContains(open.err, "speaks no TLS; give --listen 127.0.0.1:7070")) << open.err;
+  const CommandResult help = run({"--help"});
+  EXPECT_EQ(help.exit.code, 0);
+  EXPECT_TRUE(absl::StrContains(help.out, "Example:")) << help.out;
+}
+
+}  // namespace
+}  // namespace galleon::server

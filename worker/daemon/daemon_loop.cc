@@ -14,7 +14,8 @@ namespace galleon {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(50);
-constexpr absl::Duration kMaxBackoff = absl::Seconds(2);
+// Beside the time that a call waits for its connection; together at most two seconds.
+constexpr absl::Duration kMaxBackoff = absl::Milliseconds(500);
 // A long poll that is younger is not ended for news: its answer carries the lease.
 constexpr absl::Duration kYoungCall = absl::Milliseconds(20);
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <filesystem>
+#include <iostream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -32,6 +33,7 @@ class DaemonTest : public testing::Test {
   ~DaemonTest() override {
     end(SIGKILL);
     for (const ProcessId& group : groups()) signal_process_group(group, SIGKILL);
+    if (HasFailure()) std::cout << read_file(folder_ + "/daemon.log").value_or("");
     std::filesystem::remove_all(folder_);
   }
 
@@ -358,6 +360,7 @@ TEST_F(DaemonTest, ASchedulerThatRestartsFindsItsTrainersRunning) {
   absl::SleepFor(absl::Milliseconds(500));
   scheduler_.start();
   EXPECT_TRUE(process_alive(leader));
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
   ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.logs_complete["a.1.0"]; }));
   EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::SUCCEEDED);
   const std::string log = scheduler_.log("a.1.0");

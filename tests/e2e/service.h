@@ -38,16 +38,14 @@ class Service {
   }
 
   ~Service() {
-    for (auto& [name, process] : running_) {
-      ::kill(process.pid, SIGCONT);
-      ::kill(process.pid, SIGTERM);
-    }
-    for (auto& [name, process] : running_) {
-      absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process.pid, absl::Seconds(20));
-      if (exit.ok() && exit->has_value()) continue;
-      ADD_FAILURE() << name << " did not end on SIGTERM";
-      signal_process_group(process, SIGKILL);
-      (void)wait_process(process.pid, absl::Seconds(5));
+    // The scheduler last, so that workers can take their leave.
+    for (const bool scheduler : {false, true}) {
+      for (auto& [name, process] : running_) {
+        if ((name == "scheduler") == scheduler) ::kill(process.pid, SIGCONT), ::kill(process.pid, SIGTERM);
+      }
+      for (auto& [name, process] : running_) {
+        if ((name == "scheduler") == scheduler) end(name, process);
+      }
     }
     for (const ProcessId& trainer : trainers_seen_) {
       EXPECT_FALSE(process_alive(trainer)) << "a trainer was left running";
@@ -208,6 +206,14 @@ class Service {
   }
 
  private:
+  static void end(const std::string& name, const ProcessId& process) {
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process.pid, absl::Seconds(45));
+    if (exit.ok() && exit->has_value()) return;
+    ADD_FAILURE() << name << " did not end on SIGTERM";
+    signal_process_group(process, SIGKILL);
+    (void)wait_process(process.pid, absl::Seconds(5));
+  }
+
   Json await_ready(const std::string& name) {
     const std::string path = absl::StrCat(folder_, "/", name, ".json");
     for (int i = 0; i < 300; ++i) {

@@ -35,8 +35,11 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
     absl::SleepFor(absl::Milliseconds(50));
   }
   ASSERT_FALSE(prometheus.empty());
+  // Prometheus takes some seconds to begin with its targets.
+  for (int i = 0; i < 200 && query(prometheus, "sum(up)") != 2.0; ++i) absl::SleepFor(absl::Milliseconds(100));
+  ASSERT_EQ(query(prometheus, "sum(up)"), 2.0);
 
-  const std::string file = service.job_file("voyage", 500, 2);
+  const std::string file = service.job_file("voyage", 4000, 2);
   const std::string job = service.submit(file);
   ASSERT_TRUE(service.await_step(job, 20));
   std::optional<double> loss;
@@ -62,17 +65,17 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
   // What the service saved is what a local run goes on from, to the last bit.
   const Json record = service.get(job);
   EXPECT_EQ(record.value("state", ""), "SUCCEEDED");
-  const std::string more = service.job_file("voyage", 520, 2);
+  const std::string more = service.job_file("voyage", 4020, 2);
   absl::StatusOr<std::string> yaml = read_file(more);
-  ASSERT_TRUE(write_file_atomically(more, absl::StrCat(*yaml).replace(yaml->find("  galore:"), 0, "  schedule: {steps: 500, warmup_steps: 50}\n")).ok());
+  ASSERT_TRUE(write_file_atomically(more, absl::StrCat(*yaml).replace(yaml->find("  galore:"), 0, "  schedule: {steps: 4000, warmup_steps: 400}\n")).ok());
   const std::string output = service.folder() + "/local";
   ASSERT_TRUE(make_folders(output).ok());
   std::filesystem::copy(record.value("folder", "") + "/checkpoints", output + "/checkpoints", std::filesystem::copy_options::recursive);
   const CommandResult train = service.galleon({"train", more, "--output", output});
   EXPECT_EQ(train.exit.code, 0) << train.err;
-  EXPECT_THAT(train.out, testing::HasSubstr("continuing from step 500"));
+  EXPECT_THAT(train.out, testing::HasSubstr("continuing from step 4000"));
   EXPECT_EQ(Service::losses(output + "/metrics.jsonl").size(), 20U);
-  const CommandResult generated = service.galleon({"generate", "--model", output + "/checkpoints/step-00000520", "--prompt", "the sea", "--tokens", "8"});
+  const CommandResult generated = service.galleon({"generate", "--model", output + "/checkpoints/step-00004020", "--prompt", "the sea", "--tokens", "8"});
   EXPECT_EQ(generated.exit.code, 0) << generated.err;
   EXPECT_TRUE(absl::StartsWith(generated.out, "the sea")) << generated.out;
 }

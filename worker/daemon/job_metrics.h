@@ -33,7 +33,6 @@ class JobMetrics final : public prometheus::Collectable {
     std::string job_id;
     uint32_t attempt = 0;
     std::vector<std::pair<std::string, std::string>> info;
-    // Sums over the steps since this daemon first heard of the attempt.
     bool ended = false;
     absl::Duration end = absl::ZeroDuration();
     int scrapes_after_end = 0;

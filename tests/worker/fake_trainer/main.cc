@@ -95,7 +95,10 @@ class FakeTrainer {
       event.mutable_step()->set_total_steps(100);
       event.mutable_step()->set_loss(2.5);
       event.mutable_step()->mutable_memory()->set_weights(1000);
+      // The step's own figure differs from the total, so that one is never taken for the other.
       event.mutable_step()->mutable_communication_bytes()->set_all_gather(10);
+      event.mutable_step()->mutable_communication_total()->set_all_gather(37);
+      event.mutable_step()->set_communication_dense_total_bytes(91);
       send(event);
     } else if (word == "rendezvous") {
       event.mutable_rendezvous_offer()->set_rank(assignment_.rank());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -12,7 +13,7 @@ namespace galleon {
 
 const absl::Duration JobClient::kCallTimeout = absl::Seconds(20);
 const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
-const absl::Duration JobClient::kRetryTimeout = absl::Seconds(5);
+const absl::Duration JobClient::kRetryTimeout = absl::Seconds(2);
 
 bool is_terminal(v1::JobRecord::State state) {
   return state == v1::JobRecord::SUCCEEDED || state == v1::JobRecord::FAILED || state == v1::JobRecord::CANCELLED;
@@ -27,15 +28,19 @@ JobClient::JobClient(const std::string& server) : server_(server) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(16 << 20);
-  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
-  jobs_ = v1::JobService::NewStub(channel);
-  workers_ = v1::WorkerService::NewStub(channel);
+  channel_ = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  jobs_ = v1::JobService::NewStub(channel_);
+  workers_ = v1::WorkerService::NewStub(channel_);
 }
 
 absl::Status JobClient::from_grpc(const grpc::Status& status) const {
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   if (code == absl::StatusCode::kUnavailable) {
-    return absl::UnavailableError(absl::StrCat("cannot reach the scheduler at ", server_, ": ", status.error_message(),
+    // gRPC tells every layer; the last is the system's own reason.
+    std::string reason = status.error_message();
+    const size_t last = reason.rfind(": ");
+    if (last != std::string::npos) reason = absl::AsciiStrToLower(reason.substr(last + 2));
+    return absl::UnavailableError(absl::StrCat("cannot reach the scheduler at ", server_, ": ", reason,
                                                "; is galleon-scheduler running? (--server or GALLEON_SERVER names it)"));
   }
   if (code == absl::StatusCode::kDeadlineExceeded) return absl::DeadlineExceededError(absl::StrCat("the scheduler at ", server_, " did not answer in time; try again"));
@@ -47,6 +52,8 @@ absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once) {
   const absl::Time give_up = absl::Now() + kRetryTimeout;
   absl::Duration pause = absl::Milliseconds(100);
   while (true) {
+    // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
+    channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
     Response response;

@@ -47,6 +47,7 @@ class JobClient {
   absl::Status from_grpc(const grpc::Status& status) const;
 
   std::string server_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;
 };

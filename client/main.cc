@@ -34,6 +34,7 @@ class Program {
     app_.footer("Start here: galleon plan job.yaml, then galleon train job.yaml --output run\nEach command: galleon COMMAND --help");
     const char* server = std::getenv("GALLEON_SERVER");
     remote_.server = server != nullptr ? server : "127.0.0.1:7070";
+    add_server_option(&app_);
     add_local();
     add_submit();
     add_job_commands();
@@ -52,10 +53,14 @@ class Program {
     return sub;
   }
 
+  void add_server_option(CLI::App* app) {
+    app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
+  }
+
   // A command that speaks to the scheduler.
   CLI::App* remote_command(const char* name, const char* help, const char* example) {
     CLI::App* sub = command(name, help, example);
-    sub->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
+    add_server_option(sub);
     sub->add_option("-o,--output", remote_.format, "table, json or yaml")->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
     return sub;
   }
@@ -119,7 +124,7 @@ class Program {
     wait->callback([this] { code_ = run_wait(remote_, job_, timeout_); });
     job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] { code_ = run_attempts(remote_, job_); });
     CLI::App* compare = command("compare", "results of jobs side by side", "galleon compare llama-60m-galore-1 llama-60m-full-2");
-    compare->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
+    add_server_option(compare);
     compare->add_option("jobs", jobs_, "their ids")->required();
     compare->callback([this] { code_ = run_compare(remote_, jobs_); });
     remote_command("workers", "machines and their slots", "galleon workers")->callback([this] { code_ = run_workers(remote_); });

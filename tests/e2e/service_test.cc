@@ -45,8 +45,8 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
   std::optional<double> loss;
   std::optional<double> saved;
   for (int i = 0; i < 100 && !(loss.has_value() && saved.has_value()); ++i) {
-    loss = query(prometheus, absl::StrCat("galleon_job_loss{job=\"", job, "\"}"));
-    saved = query(prometheus, absl::StrCat("galleon_job_optimizer_saved_ratio{job=\"", job, "\"}"));
+    loss = query(prometheus, absl::StrCat("galleon_job_loss{job_id=\"", job, "\"}"));
+    saved = query(prometheus, absl::StrCat("galleon_job_optimizer_saved_ratio{job_id=\"", job, "\"}"));
     absl::SleepFor(absl::Milliseconds(100));
   }
   ASSERT_TRUE(loss.has_value());

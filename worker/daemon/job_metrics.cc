@@ -116,7 +116,7 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
     }
     if (s.ended) ++s.scrapes_after_end;
     ++it;
-    const Labels labels = {{"job", s.job_id}, {"attempt", absl::StrCat(s.attempt)}};
+    const Labels labels = {{"job_id", s.job_id}, {"attempt", absl::StrCat(s.attempt)}};
     Labels info = labels;
     info.insert(info.end(), s.info.begin(), s.info.end());
     out.add("galleon_job_info", "What the job is", kGauge, info, 1);

@@ -177,7 +177,9 @@ int main(int argc, char** argv) {
   // Idle threads of the pool must not spin: other ranks share the cores. Read by the OpenMP library before main, hence the second start.
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
-    ::execv("/proc/self/exe", argv);
+    std::error_code error;
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe", error).string();
+    ::execv(self.c_str(), argv);
   }
   return galleon::run(argc, argv);
 }

@@ -27,7 +27,8 @@ namespace {
 
 struct Options {
   std::string preset = "llama-60m";
-  int64_t rank = 0;  // 0: hidden / 4
+  int64_t vocabulary = 0;  // 0: the preset's
+  int64_t rank = 0;        // 0: hidden / 4
   int64_t interval = 200;
   int64_t sequence = 256;
   std::vector<int64_t> micro_batches{16, 4};
@@ -332,6 +333,7 @@ int run(int argc, char** argv) {
   Options options;
   CLI::App app("Speed of training: AdamW at full rank beside GaLore, and the rate of OpenBLAS, in one run.");
   app.add_option("--preset", options.preset, "the model's shape");
+  app.add_option("--vocabulary", options.vocabulary, "0: the preset's")->check(CLI::NonNegativeNumber);
   app.add_option("--rank", options.rank, "of the subspaces; 0: a quarter of the hidden width")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--interval", options.interval, "steps between two refreshes of a matrix")->check(CLI::PositiveNumber);
@@ -352,8 +354,10 @@ int run(int argc, char** argv) {
     std::cerr << config.status().message() << "\n";
     return 2;
   }
+  if (options.vocabulary > 0) config->vocabulary = options.vocabulary;
   const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
   nlohmann::json out = {{"preset", options.preset},
+                        {"vocabulary", config->vocabulary},
                         {"rank", options.rank > 0 ? options.rank : config->hidden / 4},
                         {"interval", options.interval},
                         {"sequence_length", options.sequence},

@@ -1,6 +1,7 @@
 // The speed of training on this machine, all figures from one run: full-rank AdamW beside GaLore-AdamW on random
 // tokens, step by step in turn, with the rate of OpenBLAS measured between them.
 #include <omp.h>
+#include <unistd.h>
 
 #include <ctime>
 
@@ -384,5 +385,10 @@ int run(int argc, char** argv) {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
+  // As galleon-trainer starts itself: idle threads do not spin.
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
+    ::execv("/proc/self/exe", argv);
+  }
   return galleon::run(argc, argv);
 }

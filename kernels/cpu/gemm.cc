@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "kernels/cpu/blas.h"
+#include "kernels/cpu/loops/loops.h"
 
 namespace galleon::cpu {
 
@@ -48,7 +49,8 @@ int64_t thin_pieces(int threads, int64_t m, int64_t n, int64_t k) {
 
 void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
-  use_blas_threads(on.threads);
+  // OpenBLAS alone would start threads for a tenth of what is worth it.
+  use_blas_threads(worth_threads(m * n * k, 20) ? on.threads : 1);
   const int64_t pieces = thin_pieces(on.threads, m, n, k);
   if (pieces <= 1) {
     product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);

@@ -47,7 +47,7 @@ float power_of_two_scale(int64_t rows, int64_t columns, const float* x, int64_t 
 
 // q ← the columns of y, each contiguous, times `scale`.
 void gather(const Execution& on, int64_t rows, int64_t rank, const float* y, int64_t ldy, float scale, float* q) {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * rank > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * rank, 500))
   for (int64_t r0 = 0; r0 < rows; r0 += 32) {
     for (int64_t j = 0; j < rank; ++j) {
       for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) q[j * rows + r] = y[r * ldy + j] * scale;
@@ -57,7 +57,7 @@ void gather(const Execution& on, int64_t rows, int64_t rank, const float* y, int
 
 // y ← q, whose columns are contiguous.
 void scatter(const Execution& on, int64_t rows, int64_t rank, const float* q, float* y, int64_t ldy) {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * rank > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * rank, 500))
   for (int64_t r0 = 0; r0 < rows; r0 += 32) {
     for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) {
       for (int64_t j = 0; j < rank; ++j) y[r * ldy + j] = q[j * rows + r];
@@ -147,7 +147,7 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
     gather(on, rows, columns, g, ldg, scale, a);
     sgeqrf_(&s.n, &s.m, a, &s.n, tau, work, &work_length, &info);
   } else {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * columns > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * columns, 100))
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t c = 0; c < columns; ++c) a[r * columns + c] = g[r * ldg + c] * scale;
     }

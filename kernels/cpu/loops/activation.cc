@@ -7,12 +7,13 @@ namespace {
 
 constexpr int64_t kPiece = 8192;  // elements, so that a few streams of a piece stay in L1/L2
 
-// Calls body(row, begin, count) for every piece of a rows×n matrix.
+// Calls body(row, begin, count) for every piece of a rows×n matrix, whose elements take `picoseconds` each.
 template <typename Body>
-inline __attribute__((always_inline)) void for_pieces(const Execution& on, int64_t rows, int64_t n, Body body) {
+inline __attribute__((always_inline)) void for_pieces(const Execution& on, int64_t rows, int64_t n, int64_t picoseconds,
+                                                      Body body) {
   const int64_t per_row = (n + kPiece - 1) / kPiece;
   const int64_t pieces = rows * per_row;
-  const bool parallel = rows * n > kPiece;
+  const bool parallel = worth_threads(rows * n, picoseconds);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (parallel)
   for (int64_t i = 0; i < pieces; ++i) {
     const int64_t row = i / per_row;
@@ -23,7 +24,7 @@ inline __attribute__((always_inline)) void for_pieces(const Execution& on, int64
 
 void swiglu(const Execution& on, int64_t rows, int64_t n, const float* gate, int64_t ldg, const float* up, int64_t ldu,
             float* out, int64_t ldo) {
-  for_pieces(on, rows, n, [=](int64_t row, int64_t begin, int64_t count) {
+  for_pieces(on, rows, n, 400, [=](int64_t row, int64_t begin, int64_t count) {
     const float* g = gate + row * ldg + begin;
     const float* u = up + row * ldu + begin;
     float* o = out + row * ldo + begin;
@@ -35,7 +36,7 @@ void swiglu(const Execution& on, int64_t rows, int64_t n, const float* gate, int
 void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const float* gate, int64_t ldg, const float* up,
                      int64_t ldu, const float* dout, int64_t lddo, float* dgate, int64_t lddg, float* dup,
                      int64_t lddu) {
-  for_pieces(on, rows, n, [=](int64_t row, int64_t begin, int64_t count) {
+  for_pieces(on, rows, n, 500, [=](int64_t row, int64_t begin, int64_t count) {
     const float* g = gate + row * ldg + begin;
     const float* u = up + row * ldu + begin;
     const float* d = dout + row * lddo + begin;
@@ -53,7 +54,7 @@ void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const float* 
 }
 
 void add(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, float* y, int64_t ldy) {
-  for_pieces(on, rows, n, [=](int64_t row, int64_t begin, int64_t count) {
+  for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
     const float* a = x + row * ldx + begin;
     float* b = y + row * ldy + begin;
 #pragma omp simd
@@ -62,7 +63,7 @@ void add(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t l
 }
 
 void fill(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ldx, float value) {
-  for_pieces(on, rows, n, [=](int64_t row, int64_t begin, int64_t count) {
+  for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
     float* a = x + row * ldx + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) a[i] = value;
@@ -70,7 +71,7 @@ void fill(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ldx, f
 }
 
 void copy(const Execution& on, int64_t rows, int64_t n, const uint32_t* x, int64_t ldx, uint32_t* y, int64_t ldy) {
-  for_pieces(on, rows, n, [=](int64_t row, int64_t begin, int64_t count) {
+  for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
     __builtin_memcpy(y + row * ldy + begin, x + row * ldx + begin, static_cast<std::size_t>(count) * sizeof(uint32_t));
   });
 }
@@ -80,7 +81,7 @@ void transpose(const Execution& on, int64_t rows, int64_t n, const float* x, int
   constexpr int64_t tile_size = 32;
   const int64_t row_tiles = (rows + tile_size - 1) / tile_size;
   const int64_t column_tiles = (n + tile_size - 1) / tile_size;
-  const bool parallel = rows * n > kPiece;
+  const bool parallel = worth_threads(rows * n, 500);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (parallel)
   for (int64_t tile = 0; tile < row_tiles * column_tiles; ++tile) {
     const int64_t r0 = tile / column_tiles * tile_size;

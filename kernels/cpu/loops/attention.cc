@@ -42,7 +42,7 @@ void rotary(const Execution& on, int64_t tokens, int64_t sequence, int64_t heads
             int64_t ldx, const float* table, int64_t ldt, bool backward) {
   const int64_t half = dimension / 2;
   const float sign = backward ? -1.0F : 1.0F;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (tokens * heads * dimension > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * heads * dimension, 150))
   for (int64_t t = 0; t < tokens; ++t) {
     const float* cosine = table + t % sequence * ldt;
     const float* sine = cosine + half;
@@ -66,8 +66,9 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
                int64_t ldo, float* log_sum) {
   const int64_t group = heads / kv_heads;
   const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
-  use_blas_threads(on.threads);
-#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1)
+  const bool parallel = worth_threads(batch * heads * sequence * sequence * dimension, 50);
+  use_blas_threads(parallel ? on.threads : 1);
+#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * heads; ++unit) {
     const int64_t start = unit / heads * sequence;
     const int64_t head = unit % heads;
@@ -139,8 +140,9 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
   const int64_t group = heads / kv_heads;
   const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
   float* row_dots = static_cast<float*>(scratch);
-  use_blas_threads(on.threads);
-#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1)
+  const bool parallel = worth_threads(batch * heads * sequence * sequence * dimension, 100);
+  use_blas_threads(parallel ? on.threads : 1);
+#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * kv_heads; ++unit) {
     const int64_t start = unit / kv_heads * sequence;
     const int64_t sequence_index = unit / kv_heads;

@@ -6,7 +6,7 @@ namespace {
 
 void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const float* table, int64_t ldt,
                float* x, int64_t ldx) {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (tokens * hidden > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * hidden, 100))
   for (int64_t t = 0; t < tokens; ++t) {
     __builtin_memcpy(x + t * ldx, table + ids[t] * ldt, static_cast<std::size_t>(hidden) * sizeof(float));
   }
@@ -19,7 +19,7 @@ void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, con
   int64_t width = (hidden + on.threads - 1) / on.threads;
   width = (width + 15) / 16 * 16;
   const int64_t strips = (hidden + width - 1) / width;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (tokens * hidden > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * hidden, 100))
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t begin = strip * width;
     const int64_t count = hidden - begin < width ? hidden - begin : width;

@@ -4,11 +4,18 @@
 // that lacks it.
 #pragma once
 
+#include "kernels/math/portable.h"
 #include "kernels/operation_table.h"
 
 namespace galleon::cpu {
 // Sets the BLAS to this number of threads, if it is set to another.
 void use_blas_threads(int threads);
+// Whether a loop is worth more than one thread. Starting the others and waiting for them takes 5 to 10 µs, and several
+// times that where they sleep or the core has other work, so what one thread does in 50 µs stays on it. `picoseconds`:
+// of one element on one core, roughly, with operands in its second-level cache. No loop's result depends on the answer.
+GALLEON_FORMULA bool worth_threads(int64_t elements, int64_t picoseconds) {
+  return elements * picoseconds > 50'000'000;
+}
 // The product of OperationTable, for loops around it.
 void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void* scratch);

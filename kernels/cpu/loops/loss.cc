@@ -30,7 +30,7 @@ GALLEON_FORMULA float maximum(int64_t n, const float* x) {
 
 void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
                    float scale, float* losses) {
-#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (rows * n > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (worth_threads(rows * n, 400))
   for (int64_t row = 0; row < rows; ++row) {
     float* x = logits + row * ldl;
     const int32_t target = targets[row];
@@ -63,7 +63,7 @@ void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, 
 
 void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
                            const int32_t* targets, float* losses) {
-#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (rows * n > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (worth_threads(rows * n, 400))
   for (int64_t row = 0; row < rows; ++row) {
     const float* x = logits + row * ldl;
     const int32_t target = targets[row];

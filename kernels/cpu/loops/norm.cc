@@ -21,7 +21,7 @@ GALLEON_FORMULA void scale_row(int64_t n, const float* x, float inverse, const f
 
 void rms_norm(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ldx, const float* delta, int64_t ldd,
               const float* weight, float epsilon, float* y, int64_t ldy, float* inverse_rms) {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * n > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 200))
   for (int64_t row = 0; row < rows; ++row) {
     float* a = x + row * ldx;
     float squares = 0.0F;
@@ -45,7 +45,7 @@ void rms_norm(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ld
 
 void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, const float* weight,
                     const float* inverse_rms, float* y, int64_t ldy) {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * n > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t row = 0; row < rows; ++row) {
     scale_row(n, x + row * ldx, inverse_rms[row], weight, y + row * ldy);
   }
@@ -62,7 +62,7 @@ void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const float
   float* partial = static_cast<float*>(scratch);
   const int64_t chunks = chunks_of(rows);
   const int64_t height = chunk_rows(rows);
-#pragma omp parallel num_threads(on.threads) if (rows * n > 8192)
+#pragma omp parallel num_threads(on.threads) if (worth_threads(rows * n, 400))
   {
 #pragma omp for schedule(static)
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {

@@ -9,7 +9,7 @@ constexpr int64_t kPiece = 8192;
 
 void adam_update(const Execution& on, int64_t size, float beta1, float beta2, float epsilon, float gradient_scale,
                  float* r, float* m, float* v) {
-#pragma omp parallel for simd num_threads(on.threads) schedule(static) if (size > kPiece)
+#pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 300))
   for (int64_t i = 0; i < size; ++i) {
     float moment = m[i];
     float square = v[i];
@@ -22,7 +22,7 @@ void adam_update(const Execution& on, int64_t size, float beta1, float beta2, fl
 void apply_dense(const Execution& on, int64_t rows, int64_t n, float* weight, int64_t ldw, const float* update,
                  int64_t ldu, float step, float keep) {
   const int64_t per_row = (n + kPiece - 1) / kPiece;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * n > kPiece)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t piece = 0; piece < rows * per_row; ++piece) {
     const int64_t begin = piece % per_row * kPiece;
     const int64_t count = n - begin < kPiece ? n - begin : kPiece;

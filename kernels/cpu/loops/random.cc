@@ -35,7 +35,7 @@ void fill_normal(const Execution& on, int64_t size, float* x, uint64_t seed, uin
   const int64_t step = 4 * kCounters;
   const int64_t first_group = first / step;
   const int64_t last_group = (first + size + step - 1) / step;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (size > 8192)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 2400))
   for (int64_t group = first_group; group < last_group; ++group) {
     float normal[4][kCounters];
     normals(seed, stream, static_cast<uint64_t>(group * kCounters), normal);

@@ -21,7 +21,7 @@ inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t
   double* partial = static_cast<double*>(scratch);
   const int64_t per_row = (n + kBlock - 1) / kBlock;
   const int64_t blocks = rows * per_row;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (rows * n > kBlock)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
@@ -47,7 +47,7 @@ double sum(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t
 bool all_finite(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx) {
   const int64_t per_row = (n + kBlock - 1) / kBlock;
   int found = 0;
-#pragma omp parallel for num_threads(on.threads) schedule(static) reduction(| : found) if (rows * n > kBlock)
+#pragma omp parallel for num_threads(on.threads) schedule(static) reduction(| : found) if (worth_threads(rows * n, 100))
   for (int64_t block = 0; block < rows * per_row; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
@@ -92,7 +92,7 @@ uint64_t hash_bytes(const Execution& on, const void* data, int64_t bytes, void* 
   uint64_t* partial = static_cast<uint64_t*>(scratch);
   const char* begin = static_cast<const char*>(data);
   const int64_t blocks = (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (blocks > 1)
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(bytes, 50))
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t left = bytes - block * math::kHashBlockBytes;
     partial[block] =

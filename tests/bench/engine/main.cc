@@ -3,11 +3,11 @@
 #include <omp.h>
 #include <unistd.h>
 
-#include <ctime>
-
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <memory>

@@ -12,7 +12,7 @@ namespace galleon {
 struct TrainArguments {
   std::string job;
   std::string output;
-  int ranks = 0;  // 0: the job file's
+  int ranks = 0;    // 0: the job file's
   int threads = 0;  // of each rank; 0: the machine's cores over the ranks
 };
 int run_train(const TrainArguments& arguments);

@@ -28,9 +28,10 @@ class JobClient {
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
   absl::StatusOr<std::vector<v1::Worker>> list_workers();
 
-  // Calls `changed` with each new record until it is terminal, `changed` returns false, or the job is gone. Goes on after the
-  // scheduler was away; `away` is called once each time with the reason.
-  absl::StatusOr<v1::JobRecord> watch_job(const std::string& job, const std::function<bool(const v1::JobRecord&)>& changed,
+  // Calls `changed` with each new record until it is terminal, `changed` returns false, or the job is gone. Goes on
+  // after the scheduler was away; `away` is called once each time with the reason.
+  absl::StatusOr<v1::JobRecord> watch_job(const std::string& job,
+                                          const std::function<bool(const v1::JobRecord&)>& changed,
                                           const std::function<void(const absl::Status&)>& away);
   // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
   absl::Status read_logs(const std::string& job, uint32_t attempt, uint32_t rank, bool follow,

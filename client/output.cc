@@ -34,7 +34,8 @@ void set_block_style(YAML::Node node) {
 }
 
 size_t width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
 }
 
 }  // namespace
@@ -84,7 +85,8 @@ std::string human_count(double count) {
     count /= 1000;
     ++unit;
   }
-  return unit == 0 ? absl::StrFormat("%.0f", count) : absl::StrFormat("%.*f%s", std::abs(count) < 100 ? 1 : 0, count, kUnits[unit]);
+  return unit == 0 ? absl::StrFormat("%.0f", count)
+                   : absl::StrFormat("%.*f%s", std::abs(count) < 100 ? 1 : 0, count, kUnits[unit]);
 }
 
 std::string human_duration(double seconds) {

@@ -34,19 +34,24 @@ std::string numbers(const v1::StepMetrics& step) {
 
 bool is_terminal_output(std::FILE* out) {
   const char* term = std::getenv("TERM");
-  return ::isatty(::fileno(out)) == 1 && std::getenv("NO_COLOR") == nullptr && (term == nullptr || std::string(term) != "dumb");
+  return ::isatty(::fileno(out)) == 1 && std::getenv("NO_COLOR") == nullptr &&
+         (term == nullptr || std::string(term) != "dumb");
 }
 
-ProgressView::ProgressView(std::FILE* out, bool terminal, std::string title) : out_(out), terminal_(terminal), title_(std::move(title)) {}
+ProgressView::ProgressView(std::FILE* out, bool terminal, std::string title)
+    : out_(out), terminal_(terminal), title_(std::move(title)) {}
 
-ProgressView::~ProgressView() { finish(); }
+ProgressView::~ProgressView() {
+  finish();
+}
 
 std::string ProgressView::bar_line(const std::string& title, const v1::StepMetrics& step, int columns) {
   const std::string text = numbers(step);
   const int room = columns - static_cast<int>(title.size() + text.size()) - 5;
   if (room < 8) return absl::StrCat(title, "  ", text);
   const int width = std::min(room, 40);
-  const double done = step.total_steps() > 0 ? static_cast<double>(step.step()) / static_cast<double>(step.total_steps()) : 0.0;
+  const double done =
+      step.total_steps() > 0 ? static_cast<double>(step.step()) / static_cast<double>(step.total_steps()) : 0.0;
   const int full = std::clamp(static_cast<int>(done * width), 0, width);
   std::string bar;
   for (int i = 0; i < width; ++i) bar += i < full ? "█" : "░";
@@ -90,11 +95,13 @@ void ProgressView::step(const v1::StepMetrics& step) {
 void ProgressView::evaluation(const v1::Evaluation& evaluation) {
   if (evaluation.step() == 0 || evaluation.step() == last_evaluation_) return;
   last_evaluation_ = evaluation.step();
-  print_line(absl::StrFormat("%s  step %d  validation loss %.4f  perplexity %.2f", title_, evaluation.step(), evaluation.validation_loss(),
-                             evaluation.perplexity()));
+  print_line(absl::StrFormat("%s  step %d  validation loss %.4f  perplexity %.2f", title_, evaluation.step(),
+                             evaluation.validation_loss(), evaluation.perplexity()));
 }
 
-void ProgressView::note(const std::string& text) { print_line(absl::StrCat(title_, "  ", text)); }
+void ProgressView::note(const std::string& text) {
+  print_line(absl::StrCat(title_, "  ", text));
+}
 
 void ProgressView::finish() {
   if (terminal_ && !shown_.empty()) std::fprintf(out_, "\n");

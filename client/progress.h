@@ -1,5 +1,5 @@
-// A live view of a run: stages with their time, then a bar with loss, tokens per second and time left. On a terminal one line
-// that changes; elsewhere a plain line for every stage and logged step.
+// A live view of a run: stages with their time, then a bar with loss, tokens per second and time left. On a terminal
+// one line that changes; elsewhere a plain line for every stage and logged step.
 #pragma once
 
 #include <cstdio>

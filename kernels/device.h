@@ -1,5 +1,6 @@
-// The only interface between numerics and hardware: memory by category, the ledger, a workspace of fixed size, counters of
-// work, and the table of operations. The CPU device executes; the planning device takes the same calls and only counts.
+// The only interface between numerics and hardware: memory by category, the ledger, a workspace of fixed size, counters
+// of work, and the table of operations. The CPU device executes; the planning device takes the same calls and only
+// counts.
 #pragma once
 
 #include <cstdint>
@@ -62,8 +63,9 @@ class Device {
   // RESOURCE_EXHAUSTED: the ledger's limit, or the machine's memory.
   absl::StatusOr<Buffer> allocate(absl::string_view name, MemoryCategory category, int64_t bytes);
 
-  // Scratch for operations. While no budget is set (a planning device) the workspace grows and its high-water mark is what
-  // workspace_peak() returns; with a budget it is one buffer, and an operation that needs more is a bug that aborts.
+  // Scratch for operations. While no budget is set (a planning device) the workspace grows and its high-water mark is
+  // what workspace_peak() returns; with a budget it is one buffer, and an operation that needs more is a bug that
+  // aborts.
   absl::Status set_workspace_budget(int64_t bytes);
   int64_t workspace_peak() const { return workspace_peak_; }
 

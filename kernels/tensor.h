@@ -11,10 +11,13 @@ namespace galleon {
 
 enum class DataType { kFloat32, kInt32 };
 
-constexpr int64_t bytes_of(DataType) { return 4; }
+constexpr int64_t bytes_of(DataType) {
+  return 4;
+}
 
-// Row-major, at most two dimensions: `rows` × `columns`, consecutive rows `stride` elements apart. A vector of n numbers is
-// n × 1 (a parameter, so that it is sharded by rows) or 1 × n (an operand); contiguous views may be reshaped freely.
+// Row-major, at most two dimensions: `rows` × `columns`, consecutive rows `stride` elements apart. A vector of n
+// numbers is n × 1 (a parameter, so that it is sharded by rows) or 1 × n (an operand); contiguous views may be reshaped
+// freely.
 struct Tensor {
   void* data = nullptr;
   DataType type = DataType::kFloat32;
@@ -36,7 +39,8 @@ struct Tensor {
 
   // Rows [begin, begin + count).
   Tensor row_range(int64_t begin, int64_t count) const {
-    GALLEON_CHECK(begin >= 0 && count >= 0 && begin + count <= rows) << begin << "+" << count << " of " << rows << " rows";
+    GALLEON_CHECK(begin >= 0 && count >= 0 && begin + count <= rows)
+        << begin << "+" << count << " of " << rows << " rows";
     return {static_cast<char*>(data) + begin * stride * bytes_of(type), type, count, columns, stride};
   }
   // Columns [begin, begin + count).
@@ -45,7 +49,8 @@ struct Tensor {
     return {static_cast<char*>(data) + begin * bytes_of(type), type, rows, count, stride};
   }
   Tensor reshape(int64_t new_rows, int64_t new_columns) const {
-    GALLEON_CHECK(contiguous() && new_rows * new_columns == size()) << rows << "x" << columns << " to " << new_rows << "x" << new_columns;
+    GALLEON_CHECK(contiguous() && new_rows * new_columns == size())
+        << rows << "x" << columns << " to " << new_rows << "x" << new_columns;
     return {data, type, new_rows, new_columns, new_columns};
   }
 };

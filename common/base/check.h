@@ -1,5 +1,5 @@
-// Preconditions that only a bug can violate. A failed check prints the condition, the place and what is streamed into it,
-// then aborts. Bad input of a user is never a check: it is an absl::Status.
+// Preconditions that only a bug can violate. A failed check prints the condition, the place and what is streamed into
+// it, then aborts. Bad input of a user is never a check: it is an absl::Status.
 #pragma once
 
 #include <sstream>
@@ -26,9 +26,9 @@ struct Voidify {
 
 }  // namespace galleon::internal
 
-#define GALLEON_CHECK(condition)    \
+#define GALLEON_CHECK(condition)     \
   __builtin_expect(!!(condition), 1) \
-      ? (void)0                     \
+      ? (void)0                      \
       : ::galleon::internal::Voidify() & ::galleon::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 #define GALLEON_CHECK_EQ(a, b) GALLEON_CHECK((a) == (b)) << "(" << (a) << " against " << (b) << ") "

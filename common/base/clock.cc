@@ -6,7 +6,9 @@
 
 namespace galleon {
 
-absl::Time SystemClock::now() const { return absl::Now(); }
+absl::Time SystemClock::now() const {
+  return absl::Now();
+}
 
 absl::Duration SystemClock::monotonic() const {
   timespec ts{};

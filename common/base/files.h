@@ -27,13 +27,15 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-// Status for `errno` after `what` failed on `path`: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk or quota full), …
+// Status for `errno` after `what` failed on `path`: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk or quota
+// full), …
 absl::Status errno_status(absl::string_view what, absl::string_view path, int error);
 
 absl::StatusOr<std::string> read_file(const std::string& path);
 // The last `bytes` of a file at most.
 absl::StatusOr<std::string> read_file_tail(const std::string& path, uint64_t bytes);
-// Writes beside the target, flushes to the disk, renames over it and flushes the folder: a crash leaves the old or the new file.
+// Writes beside the target, flushes to the disk, renames over it and flushes the folder: a crash leaves the old or the
+// new file.
 absl::Status write_file_durably(const std::string& path, absl::string_view content);
 // The same without the flushes: whole for readers, not for a power cut.
 absl::Status write_file_atomically(const std::string& path, absl::string_view content);

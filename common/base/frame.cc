@@ -25,8 +25,10 @@ std::string encode_frame(absl::string_view payload) {
 absl::StatusOr<std::optional<std::string>> FrameDecoder::next() {
   if (buffer_.size() - start_ < 4) return std::nullopt;
   uint32_t length = 0;
-  for (int i = 0; i < 4; ++i) length |= static_cast<uint32_t>(static_cast<unsigned char>(buffer_[start_ + i])) << (8 * i);
-  if (length > kMaxFrameBytes) return absl::InvalidArgumentError(absl::StrCat("a frame of ", length, " bytes is not accepted"));
+  for (int i = 0; i < 4; ++i)
+    length |= static_cast<uint32_t>(static_cast<unsigned char>(buffer_[start_ + i])) << (8 * i);
+  if (length > kMaxFrameBytes)
+    return absl::InvalidArgumentError(absl::StrCat("a frame of ", length, " bytes is not accepted"));
   if (buffer_.size() - start_ - 4 < length) return std::nullopt;
   std::string frame = buffer_.substr(start_ + 4, length);
   start_ += 4 + length;
@@ -48,7 +50,8 @@ absl::StatusOr<sockaddr_un> short_address(const std::string& path, FileDescripto
   const std::string name = absl::StrCat("/proc/self/fd/", folder.get(), "/", full.filename().string());
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (name.size() >= sizeof(address.sun_path)) return absl::InvalidArgumentError(absl::StrCat("socket name too long: ", path));
+  if (name.size() >= sizeof(address.sun_path))
+    return absl::InvalidArgumentError(absl::StrCat("socket name too long: ", path));
   std::memcpy(address.sun_path, name.data(), name.size());
   return address;
 }
@@ -62,7 +65,8 @@ absl::StatusOr<int> listen_unix(const std::string& path) {
   FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return errno_status("cannot create a socket for", path, errno);
   ::unlink(path.c_str());
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 || ::listen(socket.get(), 4) != 0) {
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
+      ::listen(socket.get(), 4) != 0) {
     return errno_status("cannot listen on", path, errno);
   }
   return socket.release();

@@ -7,7 +7,8 @@
 
 namespace galleon {
 
-// Names the program in each line. Call once in main. `level`: "debug", "info", "warning" or "error"; GALLEON_LOG overrides it.
+// Names the program in each line. Call once in main. `level`: "debug", "info", "warning" or "error"; GALLEON_LOG
+// overrides it.
 void init_logging(absl::string_view program, absl::string_view level = "info");
 
 namespace internal {

@@ -24,7 +24,8 @@ namespace galleon {
 
 namespace {
 
-// Everything the child needs after fork, prepared before it: between fork and exec only async-signal-safe calls are made.
+// Everything the child needs after fork, prepared before it: between fork and exec only async-signal-safe calls are
+// made.
 struct Prepared {
   std::vector<std::string> environment;
   std::vector<char*> argv;
@@ -179,8 +180,8 @@ bool process_alive(const ProcessId& id) {
 
 void signal_process_group(const ProcessId& id, int signal) {
   if (id.pid <= 1) return;
-  // While the leader lives (or waits to be reaped) its pid cannot be reused. When it is gone its group number stays taken as
-  // long as a member lives; a process of another age under that pid means that the group is not ours any more.
+  // While the leader lives (or waits to be reaped) its pid cannot be reused. When it is gone its group number stays
+  // taken as long as a member lives; a process of another age under that pid means that the group is not ours any more.
   const std::vector<std::string> fields = stat_fields(id.pid);
   if (fields.size() >= 20) {
     uint64_t ticks = 0;
@@ -189,7 +190,8 @@ void signal_process_group(const ProcessId& id, int signal) {
   ::kill(-id.pid, signal);
 }
 
-absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& command, absl::Duration timeout, size_t max_output) {
+absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& command, absl::Duration timeout,
+                                          size_t max_output) {
   int out[2];
   int err[2];
   if (::pipe2(out, O_CLOEXEC) != 0) return errno_status("cannot start", command.empty() ? "" : command[0], errno);

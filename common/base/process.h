@@ -23,20 +23,20 @@ struct ProcessId {
 };
 
 struct ProcessOptions {
-  std::vector<std::string> command;                            // command[0] is a path
+  std::vector<std::string> command;                              // command[0] is a path
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
-  std::string stdout_path;                                     // appended to; empty: inherited
-  std::string stderr_path;                                     // the same; may equal stdout_path
-  int event_fd = -1;                                           // kept open in the child under the same number
+  std::string stdout_path;                                       // appended to; empty: inherited
+  std::string stderr_path;                                       // the same; may equal stdout_path
+  int event_fd = -1;                                             // kept open in the child under the same number
   bool new_group = true;
-  bool die_with_parent = false;                                // SIGKILL when the starting thread's process ends
+  bool die_with_parent = false;  // SIGKILL when the starting thread's process ends
 };
 
 // Starts a process; reaping is the caller's (wait_process). Descriptors other than 0–2 and event_fd are closed.
 absl::StatusOr<ProcessId> start_process(const ProcessOptions& options);
 
 struct ProcessExit {
-  int code = 0;    // when signal is 0
+  int code = 0;  // when signal is 0
   int signal = 0;
 };
 

@@ -8,7 +8,8 @@ namespace galleon {
 // out ← silu(gate) · up, elementwise; silu(x) = x·sigmoid(x).
 void swiglu(Device& device, const Tensor& gate, const Tensor& up, const Tensor& out);
 // dgate, dup ← gradients from dout (overwritten); dgate may be gate, dup may be up.
-void swiglu_backward(Device& device, const Tensor& gate, const Tensor& up, const Tensor& dout, const Tensor& dgate, const Tensor& dup);
+void swiglu_backward(Device& device, const Tensor& gate, const Tensor& up, const Tensor& dout, const Tensor& dgate,
+                     const Tensor& dup);
 
 // y ← y + x.
 void add(Device& device, const Tensor& x, const Tensor& y);

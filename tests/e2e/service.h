@@ -1,4 +1,5 @@
-// A service of real processes on this machine for one test: a scheduler, workers, a tiny job. Everything that it starts is ended by its id.
+// A service of real processes on this machine for one test: a scheduler, workers, a tiny job. Everything that it starts
+// is ended by its id.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -23,7 +24,9 @@ namespace galleon {
 
 using Json = nlohmann::json;
 
-inline std::string program(const std::string& name) { return std::string(GALLEON_BINARY_DIR) + "/" + name; }
+inline std::string program(const std::string& name) {
+  return std::string(GALLEON_BINARY_DIR) + "/" + name;
+}
 
 class Service {
  public:
@@ -33,7 +36,9 @@ class Service {
     std::filesystem::remove_all(folder_);
     EXPECT_TRUE(make_folders(folder_).ok());
     std::string text;
-    for (int i = 0; i < 2500; ++i) absl::StrAppend(&text, i % 7 == 3 ? "the sea was calm, " : "and the ship went on; ", i % 11 == 5 ? "night came. " : "");
+    for (int i = 0; i < 2500; ++i)
+      absl::StrAppend(&text, i % 7 == 3 ? "the sea was calm, " : "and the ship went on; ",
+                      i % 11 == 5 ? "night came. " : "");
     EXPECT_TRUE(write_file_atomically(folder_ + "/text.txt", text).ok());
   }
 
@@ -66,8 +71,17 @@ class Service {
 
   // Starts the scheduler, on the port that it had before if it ran before.
   void start_scheduler(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> command = {program("galleon-scheduler"), "--data", folder_ + "/scheduler", "--listen", server_.empty() ? "127.0.0.1:0" : server_,
-                                        "--metrics", "127.0.0.1:0", "--ready-file", folder_ + "/scheduler.json", "--lease", "6s"};
+    std::vector<std::string> command = {program("galleon-scheduler"),
+                                        "--data",
+                                        folder_ + "/scheduler",
+                                        "--listen",
+                                        server_.empty() ? "127.0.0.1:0" : server_,
+                                        "--metrics",
+                                        "127.0.0.1:0",
+                                        "--ready-file",
+                                        folder_ + "/scheduler.json",
+                                        "--lease",
+                                        "6s"};
     command.insert(command.end(), more.begin(), more.end());
     start("scheduler", command);
     const Json ready = await_ready("scheduler");
@@ -76,19 +90,21 @@ class Service {
   }
 
   void start_worker(const std::string& name, int slots = 1) {
-    start(name, {program("galleon-worker"), "--server", server_, "--name", name, "--data", folder_ + "/" + name, "--slots", std::to_string(slots), "--allow",
-                 folder_, "--metrics", "127.0.0.1:0", "--ready-file", absl::StrCat(folder_, "/", name, ".json"), "--threads", "1"});
+    start(name, {program("galleon-worker"), "--server", server_, "--name", name, "--data", folder_ + "/" + name,
+                 "--slots", std::to_string(slots), "--allow", folder_, "--metrics", "127.0.0.1:0", "--ready-file",
+                 absl::StrCat(folder_, "/", name, ".json"), "--threads", "1"});
     metrics_[name] = await_ready(name).value("metrics", "");
   }
 
   // Writes a job file; `more` replaces or adds top-level keys of the training section's lines.
   std::string job_file(const std::string& name, int steps, int ranks, const std::string& more = "") {
     const std::string path = absl::StrCat(folder_, "/", name, ".yaml");
-    const std::string yaml = absl::StrCat("name: ", name, "\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n",
-                                          "data: {train: [text.txt], validation: [text.txt], sequence_length: 32}\n",
-                                          "optimizer:\n  learning_rate: 0.01\n  galore: {rank: 8, refresh_interval: 20}\n",
-                                          "training: {steps: ", steps, ", global_batch: 4, micro_batch: 2, log_every: 1, evaluate_every: 50, evaluate_tokens: 1024}\n",
-                                          "parallel: {ranks: ", ranks, "}\ncheckpoint: {every: 40}\n", more);
+    const std::string yaml = absl::StrCat(
+        "name: ", name, "\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n",
+        "data: {train: [text.txt], validation: [text.txt], sequence_length: 32}\n",
+        "optimizer:\n  learning_rate: 0.01\n  galore: {rank: 8, refresh_interval: 20}\n", "training: {steps: ", steps,
+        ", global_batch: 4, micro_batch: 2, log_every: 1, evaluate_every: 50, evaluate_tokens: 1024}\n",
+        "parallel: {ranks: ", ranks, "}\ncheckpoint: {every: 40}\n", more);
     EXPECT_TRUE(write_file_atomically(path, yaml).ok());
     return path;
   }
@@ -136,7 +152,9 @@ class Service {
       const std::string name = entry.path().filename().string();
       if (name.find_first_not_of("0123456789") != std::string::npos) continue;
       absl::StatusOr<std::string> command = read_file(entry.path().string() + "/cmdline");
-      if (!command.ok() || !absl::StartsWith(*command, program("galleon-trainer")) || !absl::StrContains(*command, folder_)) continue;
+      if (!command.ok() || !absl::StartsWith(*command, program("galleon-trainer")) ||
+          !absl::StrContains(*command, folder_))
+        continue;
       const pid_t pid = std::stoi(name);
       if (const std::optional<uint64_t> ticks = process_start_ticks(pid)) found.push_back({pid, *ticks});
     }
@@ -145,7 +163,8 @@ class Service {
 
   void remember_trainers() {
     for (const ProcessId& trainer : trainers()) {
-      if (std::find(trainers_seen_.begin(), trainers_seen_.end(), trainer) == trainers_seen_.end()) trainers_seen_.push_back(trainer);
+      if (std::find(trainers_seen_.begin(), trainers_seen_.end(), trainer) == trainers_seen_.end())
+        trainers_seen_.push_back(trainer);
     }
   }
 
@@ -179,7 +198,8 @@ class Service {
       const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
       EXPECT_TRUE(json.is_object()) << line;
       if (!json.contains("loss")) continue;
-      EXPECT_TRUE(found.emplace(json["step"].get<int64_t>(), json["loss"].get<double>()).second) << "step twice: " << line;
+      EXPECT_TRUE(found.emplace(json["step"].get<int64_t>(), json["loss"].get<double>()).second)
+          << "step twice: " << line;
     }
     return found;
   }

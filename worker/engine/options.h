@@ -70,7 +70,7 @@ struct RunOptions {
   std::string tokenizer;  // a path, "bytes", or empty for token files
   DataOptions data;
   OptimizerOptions optimizer;
-  int64_t steps = 0;   // 0: from epochs, when the data is known
+  int64_t steps = 0;  // 0: from epochs, when the data is known
   double epochs = 0;
   // What the job file said itself, before anything is derived from the data.
   std::optional<int64_t> schedule_steps;
@@ -85,8 +85,8 @@ struct RunOptions {
   int64_t checkpoint_keep = 3;
   std::string resume = "auto";
   int64_t memory_limit = 0;
-  // Canonical text of everything that the computation depends on, one "key: value" a line. A checkpoint keeps it, and a run
-  // that resumes must have the same.
+  // Canonical text of everything that the computation depends on, one "key: value" a line. A checkpoint keeps it, and a
+  // run that resumes must have the same.
   std::string mathematics;
 };
 

@@ -19,11 +19,14 @@ namespace galleon {
 
 namespace {
 
-absl::Duration monotonic() { return SystemClock().monotonic(); }
+absl::Duration monotonic() {
+  return SystemClock().monotonic();
+}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::string& path, const v1::Hello& hello, absl::Duration initial_lease) {
+absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::string& path, const v1::Hello& hello,
+                                                                    absl::Duration initial_lease) {
   absl::StatusOr<int> listener = listen_unix(path);
   if (!listener.ok()) return listener.status();
   std::unique_ptr<ControlSocket> control(new ControlSocket(*listener));
@@ -66,7 +69,8 @@ bool ControlSocket::write_pending(int fd) {
     std::string frame;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      const auto next = std::find_if(unacknowledged_.begin(), unacknowledged_.end(), [&](const auto& e) { return e.sequence() > sent_; });
+      const auto next = std::find_if(unacknowledged_.begin(), unacknowledged_.end(),
+                                     [&](const auto& e) { return e.sequence() > sent_; });
       if (next == unacknowledged_.end()) return true;
       frame = encode_frame(next->SerializeAsString());
       sent_ = next->sequence();
@@ -132,7 +136,8 @@ void ControlSocket::handle(const v1::TrainerCommand& command) {
   const std::lock_guard<std::mutex> lock(mutex_);
   switch (command.command_case()) {
     case v1::TrainerCommand::kAcknowledge:
-      while (!unacknowledged_.empty() && unacknowledged_.front().sequence() <= command.acknowledge().sequence()) unacknowledged_.pop_front();
+      while (!unacknowledged_.empty() && unacknowledged_.front().sequence() <= command.acknowledge().sequence())
+        unacknowledged_.pop_front();
       break;
     case v1::TrainerCommand::kLease:
       lease_end_ = monotonic() + absl::Milliseconds(command.lease().milliseconds());
@@ -152,17 +157,23 @@ void ControlSocket::handle(const v1::TrainerCommand& command) {
   changed_.notify_all();
 }
 
-absl::StatusOr<std::vector<std::string>> ControlSocket::exchange(int rank, int ranks, const std::string& payload, absl::Duration timeout) {
+absl::StatusOr<std::vector<std::string>> ControlSocket::exchange(int rank, int ranks, const std::string& payload,
+                                                                 absl::Duration timeout) {
   v1::TrainerEvent event;
   event.mutable_rendezvous_offer()->set_rank(rank);
   event.mutable_rendezvous_offer()->set_payload(payload);
   send(std::move(event));
   std::unique_lock<std::mutex> lock(mutex_);
-  if (!changed_.wait_for(lock, absl::ToChronoMilliseconds(timeout), [&] { return payloads_.has_value() || stop_.has_value(); })) {
-    return absl::UnavailableError(absl::StrCat("the ", ranks, " ranks did not meet within ", absl::FormatDuration(timeout)));
+  if (!changed_.wait_for(lock, absl::ToChronoMilliseconds(timeout),
+                         [&] { return payloads_.has_value() || stop_.has_value(); })) {
+    return absl::UnavailableError(
+        absl::StrCat("the ", ranks, " ranks did not meet within ", absl::FormatDuration(timeout)));
   }
-  if (!payloads_.has_value()) return absl::AbortedError(absl::StrCat("stopped while waiting for the other ranks: ", *stop_));
-  if (payloads_->size() != static_cast<size_t>(ranks)) return absl::InternalError(absl::StrCat("the rendezvous has ", payloads_->size(), " payloads for ", ranks, " ranks"));
+  if (!payloads_.has_value())
+    return absl::AbortedError(absl::StrCat("stopped while waiting for the other ranks: ", *stop_));
+  if (payloads_->size() != static_cast<size_t>(ranks))
+    return absl::InternalError(
+        absl::StrCat("the rendezvous has ", payloads_->size(), " payloads for ", ranks, " ranks"));
   return *payloads_;
 }
 

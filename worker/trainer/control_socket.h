@@ -1,5 +1,5 @@
-// The trainer's end of the protocol with its daemon: listens on a Unix socket in the attempt's folder, keeps events until they are
-// acknowledged, takes commands, and ends the process when its lease is over.
+// The trainer's end of the protocol with its daemon: listens on a Unix socket in the attempt's folder, keeps events
+// until they are acknowledged, takes commands, and ends the process when its lease is over.
 #pragma once
 
 #include <condition_variable>
@@ -24,11 +24,13 @@ namespace galleon {
 class ControlSocket final : public EventSink, public Rendezvous {
  public:
   // `hello` is the first event. The process ends with kLeaseExitCode when the lease runs out.
-  static absl::StatusOr<std::unique_ptr<ControlSocket>> start(const std::string& path, const v1::Hello& hello, absl::Duration initial_lease);
+  static absl::StatusOr<std::unique_ptr<ControlSocket>> start(const std::string& path, const v1::Hello& hello,
+                                                              absl::Duration initial_lease);
   ~ControlSocket() override;
 
   void send(v1::TrainerEvent event) override;
-  absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload, absl::Duration timeout) override;
+  absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload,
+                                                    absl::Duration timeout) override;
   // Waits for the daemon's word on a complete checkpoint. ABORTED: it must not be published.
   absl::Status wait_for_decision(int64_t step, const std::string& folder);
   std::optional<std::string> stop_requested();

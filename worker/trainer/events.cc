@@ -16,7 +16,9 @@ namespace galleon {
 
 namespace {
 
-double monotonic_seconds() { return absl::ToDoubleSeconds(SystemClock().monotonic()); }
+double monotonic_seconds() {
+  return absl::ToDoubleSeconds(SystemClock().monotonic());
+}
 
 }  // namespace
 
@@ -60,7 +62,8 @@ v1::StepMetrics to_message(const StepLine& line) {
   return message;
 }
 
-EventObserver::EventObserver(EventSink& sink, int rank, int ranks) : sink_(sink), rank_(rank), ranks_(ranks), start_(monotonic_seconds()) {}
+EventObserver::EventObserver(EventSink& sink, int rank, int ranks)
+    : sink_(sink), rank_(rank), ranks_(ranks), start_(monotonic_seconds()) {}
 
 void EventObserver::stage(const std::string& name, const std::string& detail) {
   v1::TrainerEvent event;
@@ -83,16 +86,16 @@ void EventObserver::logged(const StepLine& line) {
   v1::TrainerEvent event;
   *event.mutable_step() = to_message(line);
   sink_.send(std::move(event));
-  log_info(absl::StrFormat("step %d/%d  loss %.4f  rate %.3g  norm %.3g  %.0f tokens/s", line.step, line.total_steps, line.loss,
-                           line.learning_rate, line.grad_norm, line.tokens_per_second));
+  log_info(absl::StrFormat("step %d/%d  loss %.4f  rate %.3g  norm %.3g  %.0f tokens/s", line.step, line.total_steps,
+                           line.loss, line.learning_rate, line.grad_norm, line.tokens_per_second));
 }
 
 void EventObserver::evaluated(const EvaluationLine& line) {
   v1::TrainerEvent event;
   *event.mutable_evaluation() = to_message(line);
   sink_.send(std::move(event));
-  log_info(absl::StrFormat("step %d  validation loss %.4f  perplexity %.2f over %d tokens", line.step, line.validation_loss, line.perplexity(),
-                           line.validation_tokens));
+  log_info(absl::StrFormat("step %d  validation loss %.4f  perplexity %.2f over %d tokens", line.step,
+                           line.validation_loss, line.perplexity(), line.validation_tokens));
 }
 
 void EventObserver::published(int64_t step, const std::string& folder) {

@@ -1,4 +1,5 @@
-// What a trainer tells whoever started it: numbered events, either down a pipe (`galleon train`) or to the daemon's socket.
+// What a trainer tells whoever started it: numbered events, either down a pipe (`galleon train`) or to the daemon's
+// socket.
 #pragma once
 
 #include <mutex>

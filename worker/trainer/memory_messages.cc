@@ -6,7 +6,8 @@ namespace galleon {
 
 namespace {
 
-// Beside the ledger a process holds its libraries, the buffers of the BLAS and of the network, and stacks (measured: README, "Memory"),
+// Beside the ledger a process holds its libraries, the buffers of the BLAS and of the network, and stacks (measured:
+// README, "Memory"),
 constexpr int64_t kProcessBaseBytes = 96LL << 20;
 // the corpus as 32-bit tokens, and while it is tokenized the text.
 constexpr double kCorpusBytesPerInputByte = 2.5;
@@ -21,7 +22,9 @@ absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_
 }
 
 // 1 − (states of all ranks + bases once) / full-rank states of all ranks.
-double saved_ratio(double states, double subspaces, double full) { return full > 0 ? 1.0 - (states + subspaces) / full : 0.0; }
+double saved_ratio(double states, double subspaces, double full) {
+  return full > 0 ? 1.0 - (states + subspaces) / full : 0.0;
+}
 
 }  // namespace
 
@@ -42,7 +45,8 @@ void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCateg
   message.set_workspace(of(MemoryCategory::kWorkspace));
 }
 
-absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks, int64_t input_bytes) {
+absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks,
+                                            int64_t input_bytes) {
   v1::MemoryPlan plan;
   double states = 0;
   double subspaces = 0;
@@ -74,7 +78,8 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
   plan.set_optimizer_full_rank_bytes(full);
   plan.set_saved_ratio(saved_ratio(states, subspaces, static_cast<double>(full)));
   plan.set_step_flops(flops);
-  plan.set_process_base_bytes(kProcessBaseBytes + std::llround(static_cast<double>(input_bytes) * kCorpusBytesPerInputByte));
+  plan.set_process_base_bytes(kProcessBaseBytes +
+                              std::llround(static_cast<double>(input_bytes) * kCorpusBytesPerInputByte));
   plan.set_device(std::string(device_kind));
   return plan;
 }
@@ -101,7 +106,8 @@ absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, const Le
     states += static_cast<double>(estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)]);
   }
   plan.set_optimizer_full_rank_bytes(full);
-  plan.set_saved_ratio(saved_ratio(states, static_cast<double>(message.memory().subspaces()), static_cast<double>(full)));
+  plan.set_saved_ratio(
+      saved_ratio(states, static_cast<double>(message.memory().subspaces()), static_cast<double>(full)));
   plan.set_device("cpu");
   return plan;
 }

@@ -17,7 +17,8 @@ absl::StatusOr<v1::Job> read_job(const std::string& path) {
   absl::StatusOr<std::string> text = read_file(path);
   if (!text.ok()) return text.status();
   v1::Job job;
-  if (!job.ParseFromString(*text)) return absl::InvalidArgumentError(absl::StrCat(path, " is neither a YAML job file nor a Job message"));
+  if (!job.ParseFromString(*text))
+    return absl::InvalidArgumentError(absl::StrCat(path, " is neither a YAML job file nor a Job message"));
   return job;
 }
 
@@ -65,17 +66,21 @@ absl::Status check_shape(const v1::Job& job, const LlamaConfig& found) {
   differencer.ReportDifferencesToString(&differences);
   if (differencer.Compare(job.shape(), here)) return absl::OkStatus();
   for (char& c : differences) c = c == '\n' ? ' ' : c;
-  return absl::FailedPreconditionError(absl::StrCat("the files of ", job.model().source(), " and the tokenizer give another model than the job was submitted with: ", differences));
+  return absl::FailedPreconditionError(
+      absl::StrCat("the files of ", job.model().source(),
+                   " and the tokenizer give another model than the job was submitted with: ", differences));
 }
 
 absl::StatusOr<v1::Job> resolve(const v1::Job& job) {
   const RunOptions options = options_from_job(job, ".");
   absl::StatusOr<ResolvedJob> resolved = resolve_job(options);
   if (!resolved.ok()) return resolved.status();
-  for (const auto& [globs, key] : {std::pair(options.data.train, "data.train"), std::pair(options.data.validation, "data.validation")}) {
+  for (const auto& [globs, key] :
+       {std::pair(options.data.train, "data.train"), std::pair(options.data.validation, "data.validation")}) {
     if (absl::StatusOr<std::vector<std::string>> files = expand_globs(globs, key); !files.ok()) return files.status();
   }
-  if (absl::StatusOr<EngineShape> shape = engine_shape(options, resolved->config, job.parallel().ranks()); !shape.ok()) return shape.status();
+  if (absl::StatusOr<EngineShape> shape = engine_shape(options, resolved->config, job.parallel().ranks()); !shape.ok())
+    return shape.status();
   v1::Job complete = job;
   *complete.mutable_shape() = shape_message(resolved->config);
   return complete;

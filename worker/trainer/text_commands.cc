@@ -30,21 +30,25 @@ struct LoadedModel {
   std::unique_ptr<Llama> model;
 };
 
-absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer, int64_t batch, int64_t sequence, int threads) {
+absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
+                                                        int64_t batch, int64_t sequence, int threads) {
   auto loaded = std::make_unique<LoadedModel>();
   absl::StatusOr<LlamaConfig> config = resolve_llama_config(folder, {}, 0);
   if (!config.ok()) return config.status();
   loaded->config = *config;
   std::string source = tokenizer;
   std::error_code error;
-  if (source.empty() && std::filesystem::exists(folder + "/tokenizer.model", error)) source = folder + "/tokenizer.model";
+  if (source.empty() && std::filesystem::exists(folder + "/tokenizer.model", error))
+    source = folder + "/tokenizer.model";
   if (source.empty() && config->vocabulary == 257) source = "bytes";
-  if (source.empty()) return absl::InvalidArgumentError(absl::StrCat(folder, " has no tokenizer.model; name one with --tokenizer"));
+  if (source.empty())
+    return absl::InvalidArgumentError(absl::StrCat(folder, " has no tokenizer.model; name one with --tokenizer"));
   absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_tokenizer(source);
   if (!opened.ok()) return opened.status();
   loaded->tokenizer = *std::move(opened);
   if (loaded->tokenizer->vocabulary() > config->vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat(source, " has ", loaded->tokenizer->vocabulary(), " pieces, and the model's vocab_size is ", config->vocabulary));
+    return absl::InvalidArgumentError(absl::StrCat(source, " has ", loaded->tokenizer->vocabulary(),
+                                                   " pieces, and the model's vocab_size is ", config->vocabulary));
   }
   loaded->device = make_cpu_device(threads);
   loaded->arena = std::make_unique<Arena>(*loaded->device);
@@ -85,13 +89,16 @@ int32_t sample(const std::vector<float>& logits, double temperature, double top_
 absl::Status evaluate(const EvaluateOptions& options) {
   absl::StatusOr<LlamaConfig> config = resolve_llama_config(options.model, {}, 0);
   if (!config.ok()) return config.status();
-  const int64_t length = options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->max_positions);
-  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded = load_model(options.model, options.tokenizer, options.batch, length, options.threads);
+  const int64_t length =
+      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->max_positions);
+  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
+      load_model(options.model, options.tokenizer, options.batch, length, options.threads);
   if (!loaded.ok()) return loaded.status();
   DataOptions data;
   data.format = options.format;
   data.text_field = options.text_field;
-  absl::StatusOr<std::vector<int32_t>> tokens = load_tokens(data, options.data, "--data", (*loaded)->tokenizer.get(), (*loaded)->config.vocabulary);
+  absl::StatusOr<std::vector<int32_t>> tokens =
+      load_tokens(data, options.data, "--data", (*loaded)->tokenizer.get(), (*loaded)->config.vocabulary);
   if (!tokens.ok()) return tokens.status();
   const double entropy = unigram_entropy(*tokens, (*loaded)->config.vocabulary);
   absl::StatusOr<Windows> windows = Windows::create(*std::move(tokens), length, false, 0, "--data");
@@ -101,12 +108,18 @@ absl::Status evaluate(const EvaluateOptions& options) {
   std::unique_ptr<Communicator> alone = make_single_communicator(*(*loaded)->device);
   const EvaluationLine line = evaluate_windows(*(*loaded)->model, *windows, count, *alone, 0);
   if (options.json) {
-    std::cout << nlohmann::ordered_json{{"loss", line.validation_loss}, {"perplexity", line.perplexity()}, {"tokens", line.validation_tokens},
-                                        {"unigram_entropy", entropy}, {"metrics", nlohmann::ordered_json::object()}}.dump()
+    std::cout << nlohmann::ordered_json{{"loss", line.validation_loss},
+                                        {"perplexity", line.perplexity()},
+                                        {"tokens", line.validation_tokens},
+                                        {"unigram_entropy", entropy},
+                                        {"metrics", nlohmann::ordered_json::object()}}
+                     .dump()
               << "\n";
   } else {
-    std::cout << absl::StrFormat("loss             %.4f nats per token\nperplexity       %.2f\ntokens           %d\nunigram entropy  %.4f nats\n",
-                                 line.validation_loss, line.perplexity(), line.validation_tokens, entropy);
+    std::cout << absl::StrFormat(
+        "loss             %.4f nats per token\nperplexity       %.2f\ntokens           %d\nunigram entropy  %.4f "
+        "nats\n",
+        line.validation_loss, line.perplexity(), line.validation_tokens, entropy);
   }
   return absl::OkStatus();
 }
@@ -116,7 +129,8 @@ absl::Status generate(const GenerateOptions& options) {
   if (!config.ok()) return config.status();
   // The window is what is asked for, or the model's longest; beyond it the oldest tokens are left behind.
   std::vector<int32_t> ids;
-  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded = load_model(options.model, options.tokenizer, 1, std::min<int64_t>(config->max_positions, 256), options.threads);
+  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
+      load_model(options.model, options.tokenizer, 1, std::min<int64_t>(config->max_positions, 256), options.threads);
   if (!loaded.ok()) return loaded.status();
   const Tokenizer& tokenizer = *(*loaded)->tokenizer;
   // Documents follow the end token in training, so it begins one.
@@ -142,7 +156,8 @@ absl::Status generate(const GenerateOptions& options) {
   const int64_t window = (*loaded)->model->sequence();
   for (int64_t i = 0; i < options.tokens; ++i) {
     const int64_t start = std::max<int64_t>(0, static_cast<int64_t>(ids.size()) - window);
-    const std::vector<float> logits = (*loaded)->model->next_logits(ids.data() + start, static_cast<int64_t>(ids.size()) - start - 1);
+    const std::vector<float> logits =
+        (*loaded)->model->next_logits(ids.data() + start, static_cast<int64_t>(ids.size()) - start - 1);
     const int32_t next = sample(logits, options.temperature, options.top_p, random);
     if (next == tokenizer.end_token()) break;
     ids.push_back(next);
@@ -162,7 +177,8 @@ absl::Status tokenize(const TokenizeOptions& options) {
   data.format = options.format;
   data.text_field = options.text_field;
   const int64_t vocabulary = (*tokenizer)->vocabulary();
-  absl::StatusOr<std::vector<int32_t>> tokens = load_tokens(data, options.input, "--input", tokenizer->get(), vocabulary);
+  absl::StatusOr<std::vector<int32_t>> tokens =
+      load_tokens(data, options.input, "--input", tokenizer->get(), vocabulary);
   if (!tokens.ok()) return tokens.status();
   const int width = vocabulary > 65536 ? 4 : 2;
   std::string out;

@@ -10,14 +10,14 @@
 namespace galleon {
 
 struct EvaluateOptions {
-  std::string model;               // a folder
-  std::vector<std::string> data;   // globs
-  std::string tokenizer;           // empty: the model folder's own
+  std::string model;              // a folder
+  std::vector<std::string> data;  // globs
+  std::string tokenizer;          // empty: the model folder's own
   std::string format = "auto";
   std::string text_field = "text";
-  int64_t sequence_length = 0;     // 0: 256, or the model's longest if that is shorter
+  int64_t sequence_length = 0;  // 0: 256, or the model's longest if that is shorter
   int64_t batch = 8;
-  int64_t tokens = 0;              // 0: all
+  int64_t tokens = 0;  // 0: all
   int threads = 0;
   bool json = false;
 };

@@ -54,8 +54,11 @@ class LocalObserver final : public EventObserver {
 
 class ServiceObserver final : public EventObserver {
  public:
-  ServiceObserver(ControlSocket& control, int rank, int ranks) : EventObserver(control, rank, ranks), control_(control) {}
-  absl::Status approve_checkpoint(int64_t step, const std::string& folder) override { return control_.wait_for_decision(step, folder); }
+  ServiceObserver(ControlSocket& control, int rank, int ranks)
+      : EventObserver(control, rank, ranks), control_(control) {}
+  absl::Status approve_checkpoint(int64_t step, const std::string& folder) override {
+    return control_.wait_for_decision(step, folder);
+  }
   std::optional<std::string> stop_requested() override {
     if (std::optional<std::string> reason = control_.stop_requested()) return reason;
     return stop_signal != 0 ? std::optional<std::string>("interrupted") : std::nullopt;
@@ -93,7 +96,8 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
     communicator = make_single_communicator(*device);
   } else {
     observer.stage("rendezvous", absl::StrCat("waiting for ", ground.ranks, " ranks"));
-    absl::StatusOr<std::unique_ptr<Communicator>> connected = make_gloo_communicator(*device, ground.rank, ground.ranks, *rendezvous, GlooOptions{});
+    absl::StatusOr<std::unique_ptr<Communicator>> connected =
+        make_gloo_communicator(*device, ground.rank, ground.ranks, *rendezvous, GlooOptions{});
     if (!connected.ok()) return connected.status();
     communicator = *std::move(connected);
   }
@@ -109,7 +113,8 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
     return finished;
   }
   finished.set_outcome(result->stopped ? v1::Finished::STOPPED : v1::Finished::SUCCEEDED);
-  finished.set_message(result->stopped ? absl::StrCat("stopped after step ", result->step, ": ", result->stop_reason) : absl::StrCat("all ", result->step, " steps are done"));
+  finished.set_message(result->stopped ? absl::StrCat("stopped after step ", result->step, ": ", result->stop_reason)
+                                       : absl::StrCat("all ", result->step, " steps are done"));
   finished.set_step(result->step);
   finished.set_train_loss(result->train_loss);
   if (result->evaluation.has_value()) *finished.mutable_evaluation() = to_message(*result->evaluation);
@@ -135,7 +140,8 @@ int train_locally(const v1::Job& job, const LocalRank& rank) {
   PipeSink sink(rank.events_fd);
   LocalObserver observer(sink, rank.rank, rank.ranks);
   Ground ground{job, rank.output, rank.rank, rank.ranks, rank.threads, {}};
-  // A local run that died between a checkpoint's last byte and its rename left a folder that no later run must take for its own.
+  // A local run that died between a checkpoint's last byte and its rename left a folder that no later run must take for
+  // its own.
   ground.context.epoch = static_cast<uint64_t>(::getpid());
   ground.context.metrics_path = rank.output + "/metrics.jsonl";
   std::unique_ptr<Rendezvous> rendezvous = rank.ranks > 1 ? make_folder_rendezvous(rank.rendezvous) : nullptr;

@@ -11,7 +11,8 @@ namespace galleon {
 namespace {
 
 TEST(Process, CommandReturnsItsOutputAndCode) {
-  absl::StatusOr<CommandResult> result = run_command({"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}, absl::Seconds(10));
+  absl::StatusOr<CommandResult> result =
+      run_command({"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}, absl::Seconds(10));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->out, "out\n");
   EXPECT_EQ(result->err, "err\n");
@@ -20,7 +21,8 @@ TEST(Process, CommandReturnsItsOutputAndCode) {
 }
 
 TEST(Process, CommandThatOutlastsItsTimeoutIsKilledWithItsChildren) {
-  absl::StatusOr<CommandResult> result = run_command({"/bin/sh", "-c", "sleep 100 & echo $!; wait"}, absl::Milliseconds(300));
+  absl::StatusOr<CommandResult> result =
+      run_command({"/bin/sh", "-c", "sleep 100 & echo $!; wait"}, absl::Milliseconds(300));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_TRUE(result->timed_out);
   EXPECT_EQ(result->exit.signal, SIGKILL);

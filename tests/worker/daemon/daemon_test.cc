@@ -526,9 +526,11 @@ TEST_F(DaemonTest, MetricsShowTheJobWhileItRunsAndNotForEver) {
   EXPECT_NE(running.find("galleon_job_loss{job_id=\"a\",attempt=\"1\"} 2.5"), std::string::npos) << running;
   EXPECT_NE(running.find("galleon_job_memory_bytes{job_id=\"a\",attempt=\"1\",category=\"weights\"} 1000"),
             std::string::npos);
-  EXPECT_NE(running.find("galleon_job_communication_bytes_total{job_id=\"a\",attempt=\"1\",operation=\"all_gather\"} 37"),
+  EXPECT_NE(
+      running.find("galleon_job_communication_bytes_total{job_id=\"a\",attempt=\"1\",operation=\"all_gather\"} 37"),
+      std::string::npos);
+  EXPECT_NE(running.find("galleon_job_communication_dense_bytes_total{job_id=\"a\",attempt=\"1\"} 91"),
             std::string::npos);
-  EXPECT_NE(running.find("galleon_job_communication_dense_bytes_total{job_id=\"a\",attempt=\"1\"} 91"), std::string::npos);
   EXPECT_NE(running.find("galleon_worker_slots{state=\"used\"} 1"), std::string::npos);
   EXPECT_NE(running.find("galleon_worker_lease_seconds"), std::string::npos);
   ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));

@@ -1,5 +1,5 @@
-// GaLore-AdamW against recorded runs of the reference's formulas (tests/fixtures/make_galore.py), and the factor path against projecting
-// the formed gradient.
+// GaLore-AdamW against recorded runs of the reference's formulas (tests/fixtures/make_galore.py), and the factor path
+// against projecting the formed gradient.
 #include <random>
 
 #include "kernels/ops/linalg.h"
@@ -49,7 +49,9 @@ class OneMatrix {
   Device& device() { return *device_; }
   Optimizer& optimizer() { return *optimizer_; }
   Parameter& parameter() { return parameters_[0]; }
-  Tensor scratch(const char* name, int64_t rows, int64_t columns) { return arena_.tensor(name, MemoryCategory::kActivations, rows, columns); }
+  Tensor scratch(const char* name, int64_t rows, int64_t columns) {
+    return arena_.tensor(name, MemoryCategory::kActivations, rows, columns);
+  }
 
  private:
   std::unique_ptr<Device> device_;
@@ -89,7 +91,9 @@ TEST_P(GaloreReference, SixtyStepsWithAnInjectedBasisGiveTheRecordedWeights) {
   matrix.optimizer().inject_basis(0, fixture(reference, prefix + "basis").data());
   const std::vector<float> gradients = fixture(reference, prefix + "gradients");
   for (int64_t t = 1; t <= kSteps; ++t) matrix.step(t, gradients.data() + (t - 1) * out * in);
-  EXPECT_LT(relative_difference(get_weight(matrix.parameter(), matrix.device()), fixture(reference, prefix + "injected")), 1e-5);
+  EXPECT_LT(
+      relative_difference(get_weight(matrix.parameter(), matrix.device()), fixture(reference, prefix + "injected")),
+      1e-5);
 }
 
 TEST_P(GaloreReference, ExactBasesGiveTheRecordedWeightsUpToTheSecondRefresh) {
@@ -100,11 +104,14 @@ TEST_P(GaloreReference, ExactBasesGiveTheRecordedWeightsUpToTheSecondRefresh) {
   set_weight(matrix.parameter(), matrix.device(), fixture(reference, prefix + "weight").data());
   const std::vector<float> gradients = fixture(reference, prefix + "gradients");
   for (int64_t t = 1; t <= kInterval; ++t) matrix.step(t, gradients.data() + (t - 1) * out * in);
-  // The sign of a singular vector is arbitrary, but Adam's update of a coordinate is odd in it: the projected-back update is not changed.
-  EXPECT_LT(relative_difference(get_weight(matrix.parameter(), matrix.device()), fixture(reference, prefix + "exact")), 1e-4);
+  // The sign of a singular vector is arbitrary, but Adam's update of a coordinate is odd in it: the projected-back
+  // update is not changed.
+  EXPECT_LT(relative_difference(get_weight(matrix.parameter(), matrix.device()), fixture(reference, prefix + "exact")),
+            1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, GaloreReference, testing::Values(Shape{"wide", 12, 20}, Shape{"tall", 24, 16}, Shape{"square", 16, 16}),
+INSTANTIATE_TEST_SUITE_P(Shapes, GaloreReference,
+                         testing::Values(Shape{"wide", 12, 20}, Shape{"tall", 24, 16}, Shape{"square", 16, 16}),
                          [](const auto& test) { return std::string(test.param.name); });
 
 struct FactorCase {
@@ -148,7 +155,7 @@ TEST_P(FactorPath, AccumulatesWhatProjectingTheFormedGradientWould) {
       for (int64_t j = 0; j < p.columns(); ++j) {
         double g = 0;
         for (int64_t t = 0; t < c.tokens; ++t) {
-          const int64_t row = p.transposed ? j : i;     // of the out×in gradient
+          const int64_t row = p.transposed ? j : i;  // of the out×in gradient
           const int64_t column = p.transposed ? i : j;
           g += static_cast<double>(dy.f32()[t * c.out + row]) * x.f32()[t * c.in + column];
         }
@@ -165,10 +172,12 @@ TEST_P(FactorPath, AccumulatesWhatProjectingTheFormedGradientWould) {
 INSTANTIATE_TEST_SUITE_P(
     ShapesAndSides, FactorPath,
     testing::Values(FactorCase{24, 16, 40, 5, ProjectionSide::kStd}, FactorCase{16, 24, 40, 5, ProjectionSide::kStd},
-                    FactorCase{16, 16, 40, 16, ProjectionSide::kStd}, FactorCase{24, 16, 7, 5, ProjectionSide::kReverseStd},
-                    FactorCase{16, 24, 7, 5, ProjectionSide::kReverseStd}, FactorCase{33, 17, 19, 3, ProjectionSide::kLeft},
-                    FactorCase{17, 33, 19, 3, ProjectionSide::kLeft}, FactorCase{33, 17, 19, 3, ProjectionSide::kRight},
-                    FactorCase{17, 33, 1, 3, ProjectionSide::kRight}, FactorCase{5, 9, 3, 40, ProjectionSide::kStd}));
+                    FactorCase{16, 16, 40, 16, ProjectionSide::kStd},
+                    FactorCase{24, 16, 7, 5, ProjectionSide::kReverseStd},
+                    FactorCase{16, 24, 7, 5, ProjectionSide::kReverseStd},
+                    FactorCase{33, 17, 19, 3, ProjectionSide::kLeft}, FactorCase{17, 33, 19, 3, ProjectionSide::kLeft},
+                    FactorCase{33, 17, 19, 3, ProjectionSide::kRight}, FactorCase{17, 33, 1, 3, ProjectionSide::kRight},
+                    FactorCase{5, 9, 3, 40, ProjectionSide::kStd}));
 
 TEST(Refresh, AGradientThatIsNotFiniteKeepsTheBasisAndIsCounted) {
   for (const RefreshMethod method : {RefreshMethod::kExact, RefreshMethod::kSubspace}) {

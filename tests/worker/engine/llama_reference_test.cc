@@ -25,7 +25,8 @@ class DenseSink final : public GradientSink {
     const Tensor& b = transposed ? dy : x;
     for (int64_t t = 0; t < a.rows; ++t) {
       for (int64_t i = 0; i < a.columns; ++i) {
-        for (int64_t j = 0; j < b.columns; ++j) g.f32()[i * g.stride + j] += a.f32()[t * a.stride + i] * b.f32()[t * b.stride + j];
+        for (int64_t j = 0; j < b.columns; ++j)
+          g.f32()[i * g.stride + j] += a.f32()[t * a.stride + i] * b.f32()[t * b.stride + j];
       }
     }
   }
@@ -80,19 +81,26 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   DenseSink sink(parameters, *device);
   EXPECT_NEAR(model.forward_backward(ids.data(), targets.data(), scale, sink), loss, kTolerance * loss);
   for (const Parameter& p : parameters) {
-    EXPECT_LT(relative_difference(sink.gradient(p.index, *device), fixture(reference, "gradient." + p.name)), kTolerance) << p.name;
+    EXPECT_LT(relative_difference(sink.gradient(p.index, *device), fixture(reference, "gradient." + p.name)),
+              kTolerance)
+        << p.name;
     EXPECT_EQ(sink.times_finished(p.index), 1) << p.name;
   }
 
   const std::vector<float> logits = fixture(reference, "logits");
   const std::vector<float> third = model.next_logits(ids.data(), 2);
-  EXPECT_LT(relative_difference(third, {logits.begin() + 2 * config->vocabulary, logits.begin() + 3 * config->vocabulary}), kTolerance);
+  EXPECT_LT(
+      relative_difference(third, {logits.begin() + 2 * config->vocabulary, logits.begin() + 3 * config->vocabulary}),
+      kTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, LlamaReference,
-                         testing::Values(Case{"llama_plain", false}, Case{"llama_plain", true}, Case{"llama_grouped", false},
-                                         Case{"llama_grouped", true}, Case{"llama_tied", false}, Case{"llama_tied", true}),
-                         [](const auto& test) { return std::string(test.param.fixture) + (test.param.transposed ? "_transposed" : ""); });
+                         testing::Values(Case{"llama_plain", false}, Case{"llama_plain", true},
+                                         Case{"llama_grouped", false}, Case{"llama_grouped", true},
+                                         Case{"llama_tied", false}, Case{"llama_tied", true}),
+                         [](const auto& test) {
+                           return std::string(test.param.fixture) + (test.param.transposed ? "_transposed" : "");
+                         });
 
 }  // namespace
 }  // namespace galleon

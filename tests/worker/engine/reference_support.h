@@ -12,7 +12,8 @@
 namespace galleon {
 
 inline SafetensorsReader open_fixture(const std::string& name) {
-  absl::StatusOr<SafetensorsReader> reader = SafetensorsReader::open(std::string(GALLEON_SOURCE_DIR "/tests/fixtures/") + name + ".safetensors");
+  absl::StatusOr<SafetensorsReader> reader =
+      SafetensorsReader::open(std::string(GALLEON_SOURCE_DIR "/tests/fixtures/") + name + ".safetensors");
   EXPECT_TRUE(reader.ok()) << reader.status();
   return *std::move(reader);
 }

@@ -43,7 +43,8 @@ class TestFolder {
 
 // Words of a small language with repetitions, so that there is something to learn.
 inline std::string made_up_text(int words, uint64_t seed) {
-  const char* kWords[] = {"the ", "ship ", "sails ", "north ", "and ", "wind ", "turns ", "slowly ", "over ", "grey ", "water. "};
+  const char* kWords[] = {"the ",   "ship ",   "sails ", "north ", "and ",   "wind ",
+                          "turns ", "slowly ", "over ",  "grey ",  "water. "};
   std::mt19937_64 random(seed);
   std::string text;
   int last = 0;
@@ -88,10 +89,14 @@ class RecordingObserver : public RunObserver {
   }
   void logged(const StepLine& line) override { lines.push_back(line); }
   void evaluated(const EvaluationLine& line) override { evaluations.push_back(line); }
-  absl::Status approve_checkpoint(int64_t step, const std::string&) override { return gate ? gate(step) : absl::OkStatus(); }
+  absl::Status approve_checkpoint(int64_t step, const std::string&) override {
+    return gate ? gate(step) : absl::OkStatus();
+  }
   void published(int64_t step, const std::string&) override { published_steps.push_back(step); }
   std::optional<std::string> stop_requested() override {
-    return stop_after > 0 && static_cast<int64_t>(lines.size()) + 1 + resumed_at >= stop_after ? std::optional<std::string>("test") : std::nullopt;
+    return stop_after > 0 && static_cast<int64_t>(lines.size()) + 1 + resumed_at >= stop_after
+               ? std::optional<std::string>("test")
+               : std::nullopt;
   }
 
   std::vector<double> losses() const {
@@ -117,8 +122,9 @@ struct RankOutcome {
 };
 
 // Runs `ranks` ranks to their end, each in a thread with its own single-threaded device.
-inline std::vector<RankOutcome> run_ranks(const RunOptions& options, int ranks, const std::string& output,
-                                          const std::function<void(int, RecordingObserver&, RunContext&)>& prepare = {}) {
+inline std::vector<RankOutcome> run_ranks(
+    const RunOptions& options, int ranks, const std::string& output,
+    const std::function<void(int, RecordingObserver&, RunContext&)>& prepare = {}) {
   static int run_number = 0;
   const std::string meeting = absl::StrCat(output, "/meeting-", run_number++);
   EXPECT_TRUE(make_folders(output).ok());

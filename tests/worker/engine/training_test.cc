@@ -51,11 +51,13 @@ TEST_P(Ranks, TwoRanksComputeWhatOneDoes) {
   expect_close(two[0].observer.losses(), one.observer.losses(), kReordered);
   EXPECT_EQ(two[0].observer.losses(), two[1].observer.losses());
   for (size_t i = 0; i < one.observer.lines.size(); ++i) {
-    EXPECT_NEAR(two[0].observer.lines[i].grad_norm, one.observer.lines[i].grad_norm, 1e-4 * one.observer.lines[i].grad_norm);
+    EXPECT_NEAR(two[0].observer.lines[i].grad_norm, one.observer.lines[i].grad_norm,
+                1e-4 * one.observer.lines[i].grad_norm);
   }
   // Moments are cut in two; bases are whole on each rank.
   const auto states = static_cast<int>(MemoryCategory::kOptimizerStates);
-  EXPECT_NEAR(static_cast<double>(two[0].observer.ledger[states]), 0.5 * static_cast<double>(one.observer.ledger[states]),
+  EXPECT_NEAR(static_cast<double>(two[0].observer.ledger[states]),
+              0.5 * static_cast<double>(one.observer.ledger[states]),
               0.03 * static_cast<double>(one.observer.ledger[states]));
 }
 
@@ -99,26 +101,27 @@ TEST_P(Ranks, PerLayerUpdateIsThePerStepUpdate) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, Ranks,
-    testing::Values(Variant{"Subspace", [](RunOptions&) {}},
-                    // The second refresh of most matrices lies within the run: warm bases continue from equal first ones.
-                    Variant{"SubspaceAtOnce", [](RunOptions& o) { o.optimizer.galore->stagger = false; }},
-                    Variant{"Exact",
-                            [](RunOptions& o) {
-                              o.optimizer.galore->refresh = RefreshMethod::kExact;
-                              o.optimizer.galore->stagger = false;
-                              o.optimizer.galore->refresh_interval = 20;
-                            }},
-                    Variant{"FullRank", [](RunOptions& o) { o.optimizer.galore.reset(); }},
-                    Variant{"ReverseSide", [](RunOptions& o) { o.optimizer.galore->side = ProjectionSide::kReverseStd; }},
-                    Variant{"LeftSide", [](RunOptions& o) { o.optimizer.galore->side = ProjectionSide::kLeft; }},
-                    Variant{"RightSide", [](RunOptions& o) { o.optimizer.galore->side = ProjectionSide::kRight; }},
-                    Variant{"ClippedDecayedUntied",
-                            [](RunOptions& o) {
-                              o.optimizer.clip_norm = 0.5;
-                              o.optimizer.weight_decay = 0.1;
-                              o.optimizer.galore->moments = MomentsAtRefresh::kReset;
-                              o.model.overrides = {{"tie_word_embeddings", "false"}, {"num_key_value_heads", "2"}};
-                            }}),
+    testing::Values(
+        Variant{"Subspace", [](RunOptions&) {}},
+        // The second refresh of most matrices lies within the run: warm bases continue from equal first ones.
+        Variant{"SubspaceAtOnce", [](RunOptions& o) { o.optimizer.galore->stagger = false; }},
+        Variant{"Exact",
+                [](RunOptions& o) {
+                  o.optimizer.galore->refresh = RefreshMethod::kExact;
+                  o.optimizer.galore->stagger = false;
+                  o.optimizer.galore->refresh_interval = 20;
+                }},
+        Variant{"FullRank", [](RunOptions& o) { o.optimizer.galore.reset(); }},
+        Variant{"ReverseSide", [](RunOptions& o) { o.optimizer.galore->side = ProjectionSide::kReverseStd; }},
+        Variant{"LeftSide", [](RunOptions& o) { o.optimizer.galore->side = ProjectionSide::kLeft; }},
+        Variant{"RightSide", [](RunOptions& o) { o.optimizer.galore->side = ProjectionSide::kRight; }},
+        Variant{"ClippedDecayedUntied",
+                [](RunOptions& o) {
+                  o.optimizer.clip_norm = 0.5;
+                  o.optimizer.weight_decay = 0.1;
+                  o.optimizer.galore->moments = MomentsAtRefresh::kReset;
+                  o.model.overrides = {{"tie_word_embeddings", "false"}, {"num_key_value_heads", "2"}};
+                }}),
     [](const auto& test) { return test.param.name; });
 
 class Resume : public testing::TestWithParam<int> {};
@@ -133,7 +136,9 @@ TEST_P(Resume, SixtyLossesAfterAStopAtThirtyAreThoseOfAnUninterruptedRun) {
   ASSERT_TRUE(whole[0].result.ok()) << whole[0].result.status();
 
   o.checkpoint_folder += "-cut";
-  const std::vector<RankOutcome> first = run_ranks(o, ranks, folder.path() + "/cut", [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 30; });
+  const std::vector<RankOutcome> first =
+      run_ranks(o, ranks, folder.path() + "/cut",
+                [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 30; });
   ASSERT_TRUE(first[0].result.ok()) << first[0].result.status();
   ASSERT_TRUE(first[0].result->stopped);
   ASSERT_EQ(first[0].result->step, 30);
@@ -143,7 +148,8 @@ TEST_P(Resume, SixtyLossesAfterAStopAtThirtyAreThoseOfAnUninterruptedRun) {
   const std::vector<double> rest = second[0].observer.losses();
   losses.insert(losses.end(), rest.begin(), rest.end());
   EXPECT_EQ(losses, whole[0].observer.losses());
-  EXPECT_EQ(second[0].observer.evaluations.back().validation_loss, whole[0].observer.evaluations.back().validation_loss);
+  EXPECT_EQ(second[0].observer.evaluations.back().validation_loss,
+            whole[0].observer.evaluations.back().validation_loss);
 
   // metrics.jsonl holds each step once, in order.
   absl::StatusOr<std::string> text = read_file(folder.path() + "/cut/metrics.jsonl");
@@ -168,7 +174,8 @@ TEST(Resume, ACheckpointOfTwoRanksGoesOnWithOneAndWithThree) {
   const RankOutcome whole = run_one(o, folder.path() + "/whole");
   ASSERT_TRUE(whole.result.ok()) << whole.result.status();
   o.checkpoint_folder += "-cut";
-  const std::vector<RankOutcome> first = run_ranks(o, 2, folder.path() + "/cut", [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 5; });
+  const std::vector<RankOutcome> first = run_ranks(
+      o, 2, folder.path() + "/cut", [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 5; });
   ASSERT_TRUE(first[0].result.ok()) << first[0].result.status();
   for (const int ranks : {1, 3}) {
     RunOptions again = o;
@@ -202,7 +209,8 @@ TEST(Resume, OtherMathematicsAndOtherSchedulesAreRefusedByName) {
   RunOptions other = o;
   other.mathematics = "optimizer.learning_rate: 0.02\n";
   absl::Status status = run_one(other, folder.path() + "/out").result.status();
-  EXPECT_TRUE(absl::StrContains(status.message(), "optimizer.learning_rate (0.01 in the checkpoint, 0.02 now)")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "optimizer.learning_rate (0.01 in the checkpoint, 0.02 now)"))
+      << status;
   other = o;
   other.steps = 8;
   status = run_one(other, folder.path() + "/out").result.status();
@@ -228,7 +236,8 @@ TEST(Resume, ADamagedCheckpointIsSetAsideByNameAndTheOneBeforeItIsTaken) {
   const RankOutcome again = run_one(o, folder.path() + "/out");
   ASSERT_TRUE(again.result.ok()) << again.result.status();
   bool told = false;
-  for (const std::string& stage : again.observer.stages) told |= absl::StrContains(stage, "from step 4") && absl::StrContains(stage, "checksum differs");
+  for (const std::string& stage : again.observer.stages)
+    told |= absl::StrContains(stage, "from step 4") && absl::StrContains(stage, "checksum differs");
   EXPECT_TRUE(told);
   const std::vector<double> expected = whole.observer.losses();
   EXPECT_EQ(again.observer.losses(), std::vector<double>(expected.begin() + 4, expected.end()));
@@ -251,15 +260,17 @@ TEST(Resume, ARecordedCheckpointWhoseTrainerDiedBeforeTheRenameIsPublishedAndUse
   o.steps = 6;
   const RankOutcome whole = run_one(o, folder.path() + "/whole");
   o.checkpoint_folder += "-service";
-  const RankOutcome first = run_one(o, folder.path() + "/out", [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 3; });
+  const RankOutcome first = run_one(o, folder.path() + "/out",
+                                    [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 3; });
   ASSERT_TRUE(first.result.ok());
   const std::string& c = o.checkpoint_folder;
   std::filesystem::rename(c + "/" + step_folder_name(3), c + "/" + pending_folder_name(3, 1));
-  const RankOutcome second = run_one(o, folder.path() + "/out", [](int, RecordingObserver& observer, RunContext& context) {
-    context.epoch = 2;
-    context.resume = {true, 3, 1};
-    observer.resumed_at = 3;
-  });
+  const RankOutcome second =
+      run_one(o, folder.path() + "/out", [](int, RecordingObserver& observer, RunContext& context) {
+        context.epoch = 2;
+        context.resume = {true, 3, 1};
+        observer.resumed_at = 3;
+      });
   ASSERT_TRUE(second.result.ok()) << second.result.status();
   const std::vector<double> expected = whole.observer.losses();
   EXPECT_EQ(second.observer.losses(), std::vector<double>(expected.begin() + 3, expected.end()));
@@ -286,9 +297,12 @@ TEST(Checkpoint, ARefusedPublicationLeavesNoCheckpointAndFailsEveryRank) {
   RunOptions o = tiny_run(folder);
   o.steps = 4;
   o.checkpoint_every = 2;
-  const std::vector<RankOutcome> run = run_ranks(o, 2, folder.path() + "/out", [](int, RecordingObserver& observer, RunContext&) {
-    observer.gate = [](int64_t step) { return step == 2 ? absl::OkStatus() : absl::AbortedError("the epoch is over"); };
-  });
+  const std::vector<RankOutcome> run =
+      run_ranks(o, 2, folder.path() + "/out", [](int, RecordingObserver& observer, RunContext&) {
+        observer.gate = [](int64_t step) {
+          return step == 2 ? absl::OkStatus() : absl::AbortedError("the epoch is over");
+        };
+      });
   for (const RankOutcome& rank : run) {
     EXPECT_TRUE(absl::StrContains(rank.result.status().message(), "the epoch is over")) << rank.result.status();
     EXPECT_TRUE(absl::StrContains(rank.result.status().message(), "step 2 is kept"));
@@ -328,7 +342,8 @@ TEST(Plan, EveryCategoryOfTheDryRunIsTheLedgerOfTheRun) {
             absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks, false);
             ASSERT_TRUE(plan.ok());
             for (int i = 0; i < kMemoryCategories; ++i) {
-              EXPECT_EQ(plan->by_category[i], run[rank].observer.ledger[i]) << category_name(static_cast<MemoryCategory>(i));
+              EXPECT_EQ(plan->by_category[i], run[rank].observer.ledger[i])
+                  << category_name(static_cast<MemoryCategory>(i));
               EXPECT_EQ(plan->by_category[i], run[rank].observer.lines.back().memory[i]) << "at the end";
             }
             EXPECT_EQ(plan->peak_bytes, run[rank].observer.ledger_peak);
@@ -395,18 +410,29 @@ TEST(Training, BadInputIsNamedBeforeAnyStep) {
     return std::string(run.result.status().message());
   };
   using testing::HasSubstr;
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.path() + "/none-*.txt"}; }), HasSubstr("data.train: no file matches"));
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.write("empty.txt", "")}; }), HasSubstr("data.train: there is no text in"));
+  EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.path() + "/none-*.txt"}; }),
+              HasSubstr("data.train: no file matches"));
+  EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.write("empty.txt", "")}; }),
+              HasSubstr("data.train: there is no text in"));
   EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.write("short.txt", "ten bytes.")}; }),
               HasSubstr("data.train: 11 tokens are too few for one sequence of data.sequence_length 32"));
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.write("cut.txt.gz", std::string("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x4c", 12))}; }),
+  EXPECT_THAT(error_of([&](RunOptions& o) {
+                o.data.train = {
+                    folder.write("cut.txt.gz", std::string("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x4c", 12))};
+              }),
               HasSubstr("the file is truncated"));
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.data.train = {folder.write("bad.jsonl", "{\"text\": \"a\"}\n{\"txt\": 1}\n")}; }),
-              HasSubstr("bad.jsonl:2: no text field \"text\""));
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.tokenizer = folder.path() + "/no.model"; }), HasSubstr("no.model does not exist"));
+  EXPECT_THAT(
+      error_of([&](RunOptions& o) { o.data.train = {folder.write("bad.jsonl", "{\"text\": \"a\"}\n{\"txt\": 1}\n")}; }),
+      HasSubstr("bad.jsonl:2: no text field \"text\""));
+  EXPECT_THAT(error_of([&](RunOptions& o) { o.tokenizer = folder.path() + "/no.model"; }),
+              HasSubstr("no.model does not exist"));
   EXPECT_THAT(error_of([&](RunOptions& o) { o.model.source = "preset:huge"; }), HasSubstr("one of tiny, llama-9m"));
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.model.overrides = {{"vocab_size", "100"}}; }), HasSubstr("has 257 pieces, and the model's vocab_size is 100"));
-  EXPECT_THAT(error_of([&](RunOptions& o) { o.micro_batch = 3; }), HasSubstr("not a multiple of training.micro_batch 3"));
+  EXPECT_THAT(error_of([&](RunOptions& o) {
+                o.model.overrides = {{"vocab_size", "100"}};
+              }),
+              HasSubstr("has 257 pieces, and the model's vocab_size is 100"));
+  EXPECT_THAT(error_of([&](RunOptions& o) { o.micro_batch = 3; }),
+              HasSubstr("not a multiple of training.micro_batch 3"));
 }
 
 TEST(Training, TokenFilesAreReadAsWindowsInOrderAndWrapAround) {
@@ -431,7 +457,8 @@ TEST(Training, TokenFilesAreReadAsWindowsInOrderAndWrapAround) {
   EXPECT_TRUE(run.result.ok()) << run.result.status();
   RunOptions bad = o;
   bad.model.overrides = {{"vocab_size", "99"}};
-  EXPECT_TRUE(absl::StrContains(run_one(bad, folder.path() + "/bad").result.status().message(), "id 99 at position 99 does not fit the vocabulary of 99"));
+  EXPECT_TRUE(absl::StrContains(run_one(bad, folder.path() + "/bad").result.status().message(),
+                                "id 99 at position 99 does not fit the vocabulary of 99"));
 }
 
 }  // namespace

@@ -61,7 +61,8 @@ absl::StatusOr<Json> read_manifest(const std::string& folder) {
   }
   const int version = json.value("format_version", 0);
   if (version != kFormatVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(path, " has format version ", version, "; this program reads version ", kFormatVersion));
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " has format version ", version, "; this program reads version ", kFormatVersion));
   }
   return json;
 }
@@ -124,11 +125,12 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   std::vector<TensorToWrite> state;
   for (const StatePiece& piece : content.optimizer.state()) {
     if ((piece.replicated && communicator.rank() != 0) || piece.tensor.rows == 0) continue;
-    state.push_back({absl::StrCat(piece.name, "@", piece.first_row), {piece.tensor.rows, piece.tensor.columns}, [&content, piece] {
-                       std::vector<float> values(piece.tensor.size());
-                       content.device.download(values.data(), piece.tensor);
-                       return values;
-                     }});
+    state.push_back(
+        {absl::StrCat(piece.name, "@", piece.first_row), {piece.tensor.rows, piece.tensor.columns}, [&content, piece] {
+           std::vector<float> values(piece.tensor.size());
+           content.device.download(values.data(), piece.tensor);
+           return values;
+         }});
   }
   const std::string shard = shard_name(communicator.rank(), communicator.ranks());
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
@@ -147,7 +149,8 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
       continue;
     }
     // transformers look for a SentencePiece model under this name, whatever the job calls it.
-    add_text_file(part, folder, absl::EndsWith(path, ".model") ? "tokenizer.model" : fs::path(path).filename().string(), *text);
+    add_text_file(part, folder, absl::EndsWith(path, ".model") ? "tokenizer.model" : fs::path(path).filename().string(),
+                  *text);
   }
   return part;
 }
@@ -161,7 +164,8 @@ absl::StatusOr<Json> merge_parts(const std::vector<std::string>& texts, uint64_t
     const int code = part["code"].get<int>();
     if (code != 0) return absl::Status(static_cast<absl::StatusCode>(code), part["message"].get<std::string>());
     if (part["weights_hash"].get<uint64_t>() != own_hash) {
-      return absl::InternalError(absl::StrCat("the weights of rank ", rank, " differ from another rank's; the replicas have come apart"));
+      return absl::InternalError(
+          absl::StrCat("the weights of rank ", rank, " differ from another rank's; the replicas have come apart"));
     }
     files.update(part["files"]);
   }
@@ -170,9 +174,13 @@ absl::StatusOr<Json> merge_parts(const std::vector<std::string>& texts, uint64_t
 
 }  // namespace
 
-std::string step_folder_name(int64_t step) { return absl::StrFormat("step-%08d", step); }
+std::string step_folder_name(int64_t step) {
+  return absl::StrFormat("step-%08d", step);
+}
 
-std::string pending_folder_name(int64_t step, uint64_t epoch) { return absl::StrFormat(".step-%08d.epoch-%d", step, epoch); }
+std::string pending_folder_name(int64_t step, uint64_t epoch) {
+  return absl::StrFormat(".step-%08d.epoch-%d", step, epoch);
+}
 
 std::vector<int64_t> list_checkpoints(const std::string& folder) {
   std::vector<int64_t> steps;
@@ -202,12 +210,14 @@ absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
     const auto size = static_cast<int64_t>(fs::file_size(path, error));
     if (error) return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is missing"));
     if (size != expected.value("bytes", int64_t{-1})) {
-      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " has ", size, " bytes instead of ", expected.value("bytes", int64_t{-1})));
+      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " has ", size, " bytes instead of ",
+                                              expected.value("bytes", int64_t{-1})));
     }
     if (!deep) continue;
     absl::StatusOr<WrittenFile> found = checksum_file(path);
     if (!found.ok()) return found.status();
-    if (found->crc32 != expected.value("crc32", uint32_t{0})) return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is damaged: its checksum differs"));
+    if (found->crc32 != expected.value("crc32", uint32_t{0}))
+      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is damaged: its checksum differs"));
   }
   return absl::OkStatus();
 }
@@ -215,12 +225,14 @@ absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
 absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_t epoch) {
   const std::string from = absl::StrCat(folder, "/", pending_folder_name(step, epoch));
   const std::string to = absl::StrCat(folder, "/", step_folder_name(step));
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) return errno_status("cannot publish", to, errno);
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0)
+    return errno_status("cannot publish", to, errno);
   return sync_folder(folder);
 }
 
-absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header, const CheckpointContent& content,
-                             Communicator& communicator, const PublicationGate& gate) {
+absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header,
+                             const CheckpointContent& content, Communicator& communicator,
+                             const PublicationGate& gate) {
   // Rank 0 names the folder: in a local run each rank has an epoch of its own.
   const std::string pending =
       communicator.all_gather_text(absl::StrCat(folder, "/", pending_folder_name(header.step, header.epoch)))[0];
@@ -261,15 +273,18 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
   int code = 0;
   const std::string& first = verdicts[0];
   const size_t space = first.find(' ');
-  if (space == std::string::npos || !absl::SimpleAtoi(first.substr(0, space), &code)) return absl::UnavailableError("rank 0 did not tell whether the checkpoint was published");
+  if (space == std::string::npos || !absl::SimpleAtoi(first.substr(0, space), &code))
+    return absl::UnavailableError("rank 0 did not tell whether the checkpoint was published");
   return code == 0 ? absl::OkStatus() : absl::Status(static_cast<absl::StatusCode>(code), first.substr(space + 1));
 }
 
-absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header, const CheckpointContent& content) {
+absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
+                             const CheckpointContent& content) {
   if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
   std::vector<SafetensorsReader> shards;
   for (int64_t rank = 0; rank < header.ranks; ++rank) {
-    absl::StatusOr<SafetensorsReader> shard = SafetensorsReader::open(absl::StrCat(step_folder, "/", shard_name(static_cast<int>(rank), header.ranks)));
+    absl::StatusOr<SafetensorsReader> shard =
+        SafetensorsReader::open(absl::StrCat(step_folder, "/", shard_name(static_cast<int>(rank), header.ranks)));
     if (!shard.ok()) return shard.status();
     shards.push_back(*std::move(shard));
   }
@@ -279,7 +294,8 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
     for (const auto& [name, entry] : shards[s].entries()) {
       const size_t at = name.rfind('@');
       int64_t first_row = 0;
-      if (at != std::string::npos && absl::SimpleAtoi(name.substr(at + 1), &first_row)) pieces[name.substr(0, at)].emplace_back(s, first_row);
+      if (at != std::string::npos && absl::SimpleAtoi(name.substr(at + 1), &first_row))
+        pieces[name.substr(0, at)].emplace_back(s, first_row);
     }
   }
   for (const StatePiece& wanted : content.optimizer.state()) {
@@ -290,7 +306,8 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
       const std::string name = absl::StrCat(wanted.name, "@", first_row);
       const TensorEntry& entry = shards[shard].entries().at(name);
       if (entry.shape.size() != 2 || entry.shape[1] != columns) {
-        return absl::DataLossError(absl::StrCat(shards[shard].path(), ": ", wanted.name, " has shape ", absl::StrJoin(entry.shape, "x"), ", needed are rows of ", columns));
+        return absl::DataLossError(absl::StrCat(shards[shard].path(), ": ", wanted.name, " has shape ",
+                                                absl::StrJoin(entry.shape, "x"), ", needed are rows of ", columns));
       }
       const int64_t begin = std::max(first_row, wanted.first_row);
       const int64_t end = std::min(first_row + entry.shape[0], wanted.first_row + wanted.tensor.rows);
@@ -303,11 +320,13 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
       found_rows += end - begin;
     }
     if (found_rows != wanted.tensor.rows) {
-      return absl::DataLossError(absl::StrCat(step_folder, " holds ", found_rows, " of ", wanted.tensor.rows, " rows of ", wanted.name));
+      return absl::DataLossError(
+          absl::StrCat(step_folder, " holds ", found_rows, " of ", wanted.tensor.rows, " rows of ", wanted.name));
     }
     if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, values.data());
   }
-  if (header.counts.size() != content.parameters.size()) return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
+  if (header.counts.size() != content.parameters.size())
+    return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
   content.optimizer.set_counts(header.counts);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
     return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
@@ -323,10 +342,12 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     absl::StatusOr<std::string> text = read_file(index_path);
     if (!text.ok()) return text.status();
     const Json index = Json::parse(*text, nullptr, false);
-    if (index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object()) return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
+    if (index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object())
+      return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
     names.clear();
     for (const auto& [tensor, file] : index["weight_map"].items()) {
-      if (!file.is_string() || absl::StrContains(file.get<std::string>(), "/")) return absl::DataLossError(absl::StrCat(index_path, ": ", tensor, " names no file"));
+      if (!file.is_string() || absl::StrContains(file.get<std::string>(), "/"))
+        return absl::DataLossError(absl::StrCat(index_path, ": ", tensor, " names no file"));
       names.push_back(file.get<std::string>());
     }
     std::sort(names.begin(), names.end());
@@ -344,10 +365,14 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
   for (const Parameter& p : parameters) {
     has_head |= p.group == ParameterGroup::kHead;
     const auto it = file_of.find(p.name);
-    if (it == file_of.end()) return absl::InvalidArgumentError(absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(shape_of(p), "x"), ")"));
+    if (it == file_of.end())
+      return absl::InvalidArgumentError(
+          absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(shape_of(p), "x"), ")"));
     const TensorEntry& entry = files[it->second].entries().at(p.name);
     if (entry.shape != shape_of(p)) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", p.name, " has shape ", absl::StrJoin(entry.shape, "x"), "; the model needs ", absl::StrJoin(shape_of(p), "x")));
+      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", p.name, " has shape ",
+                                                     absl::StrJoin(entry.shape, "x"), "; the model needs ",
+                                                     absl::StrJoin(shape_of(p), "x")));
     }
     std::vector<float> values(entry.count());
     if (absl::Status s = files[it->second].read(p.name, 0, entry.count(), values.data()); !s.ok()) return s;
@@ -357,7 +382,9 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
   // Older exports carry buffers and a copy of a tied head.
   for (const auto& [name, file] : file_of) {
     const bool harmless = absl::EndsWith(name, "rotary_emb.inv_freq") || (!has_head && name == "lm_head.weight");
-    if (!harmless) return absl::InvalidArgumentError(absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
+    if (!harmless)
+      return absl::InvalidArgumentError(
+          absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
   }
   return absl::OkStatus();
 }
@@ -377,7 +404,8 @@ void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) 
     const std::string name = entry.path().filename().string();
     const size_t mark = name.find(".epoch-");
     uint64_t of_epoch = 0;
-    if (absl::StartsWith(name, ".step-") && mark != std::string::npos && absl::SimpleAtoi(name.substr(mark + 7), &of_epoch) && of_epoch < epoch) {
+    if (absl::StartsWith(name, ".step-") && mark != std::string::npos &&
+        absl::SimpleAtoi(name.substr(mark + 7), &of_epoch) && of_epoch < epoch) {
       leftovers.push_back(entry.path());
     }
   }

@@ -1,5 +1,6 @@
-// Checkpoints: a folder `step-00001000` that Hugging Face transformers load as it is, with `optimizer/` for an exact resume and a
-// manifest of sizes and checksums that is written last. Without a valid manifest a checkpoint does not exist.
+// Checkpoints: a folder `step-00001000` that Hugging Face transformers load as it is, with `optimizer/` for an exact
+// resume and a manifest of sizes and checksums that is written last. Without a valid manifest a checkpoint does not
+// exist.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,9 @@ struct CheckpointHeader {
   int64_t step = 0;
   int64_t schedule_steps = 0;
   int64_t warmup_steps = 0;
-  int64_t tokens = 0;       // seen so far
-  double seconds = 0;       // of training so far
-  int64_t ranks = 1;        // that wrote it
+  int64_t tokens = 0;  // seen so far
+  double seconds = 0;  // of training so far
+  int64_t ranks = 1;   // that wrote it
   uint64_t epoch = 0;
   uint64_t weights_hash = 0;
   std::vector<int64_t> counts;  // Optimizer::counts
@@ -54,19 +55,20 @@ struct CheckpointContent {
   std::vector<std::string> tokenizer_files;
 };
 
-// A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is INTERNAL. All ranks get
-// the same verdict. What is left of a failed attempt is removed, and older checkpoints stay.
-absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header, const CheckpointContent& content,
-                             Communicator& communicator, const PublicationGate& gate);
+// A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is
+// INTERNAL. All ranks get the same verdict. What is left of a failed attempt is removed, and older checkpoints stay.
+absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header,
+                             const CheckpointContent& content, Communicator& communicator, const PublicationGate& gate);
 
 // Renames a complete pending folder to its final name, never over an existing one.
 absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_t epoch);
 
 // Loads weights and this rank's part of the optimizer's state, from any number of shards.
-absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header, const CheckpointContent& content);
+absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
+                             const CheckpointContent& content);
 
-// Loads weights alone from a Hugging Face folder (model.safetensors, or shards by model.safetensors.index.json). Missing, extra and misshapen
-// tensors are named with both shapes.
+// Loads weights alone from a Hugging Face folder (model.safetensors, or shards by model.safetensors.index.json).
+// Missing, extra and misshapen tensors are named with both shapes.
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device);
 
 // Removes all but the newest `keep` checkpoints and what unfinished attempts below `epoch` left.

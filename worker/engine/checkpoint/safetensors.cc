@@ -53,26 +53,31 @@ float from_half(uint16_t h) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(static_cast<float>(mantissa) * 5.9604644775390625e-8F));
 }
 
-absl::Status parse_entry(const std::string& path, const std::string& name, const nlohmann::json& value, int64_t data_bytes, TensorEntry& entry) {
-  if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") || !value["shape"].is_array() ||
-      !value.contains("data_offsets") || !value["data_offsets"].is_array() || value["data_offsets"].size() != 2) {
+absl::Status parse_entry(const std::string& path, const std::string& name, const nlohmann::json& value,
+                         int64_t data_bytes, TensorEntry& entry) {
+  if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
+      !value["shape"].is_array() || !value.contains("data_offsets") || !value["data_offsets"].is_array() ||
+      value["data_offsets"].size() != 2) {
     return damaged(path, absl::StrCat("the entry of ", name, " is malformed"));
   }
   entry.type = value["dtype"].get<std::string>();
   int64_t count = 1;
   for (const auto& dimension : value["shape"]) {
-    if (!dimension.is_number_unsigned() || dimension.get<uint64_t>() > (uint64_t{1} << 40)) return damaged(path, absl::StrCat("the shape of ", name));
+    if (!dimension.is_number_unsigned() || dimension.get<uint64_t>() > (uint64_t{1} << 40))
+      return damaged(path, absl::StrCat("the shape of ", name));
     const auto d = dimension.get<int64_t>();
     if (d != 0 && count > (int64_t{1} << 48) / d) return damaged(path, absl::StrCat("the shape of ", name));
     count *= d;
     entry.shape.push_back(d);
   }
   for (const auto& offset : value["data_offsets"]) {
-    if (!offset.is_number_unsigned() || offset.get<uint64_t>() > static_cast<uint64_t>(data_bytes)) return damaged(path, absl::StrCat("the offsets of ", name));
+    if (!offset.is_number_unsigned() || offset.get<uint64_t>() > static_cast<uint64_t>(data_bytes))
+      return damaged(path, absl::StrCat("the offsets of ", name));
   }
   entry.begin = value["data_offsets"][0].get<int64_t>();
   entry.end = value["data_offsets"][1].get<int64_t>();
-  if (entry.end - entry.begin != count * width_of(entry.type)) return damaged(path, absl::StrCat("the size of ", name, " does not fit its shape"));
+  if (entry.end - entry.begin != count * width_of(entry.type))
+    return damaged(path, absl::StrCat("the size of ", name, " does not fit its shape"));
   return absl::OkStatus();
 }
 
@@ -80,7 +85,8 @@ class ChecksummedFile {
  public:
   ChecksummedFile(std::string path, int fd) : path_(std::move(path)), file_(fd) {}
   absl::Status write(const void* data, int64_t bytes) {
-    if (absl::Status s = write_all(file_.get(), {static_cast<const char*>(data), static_cast<size_t>(bytes)}); !s.ok()) {
+    if (absl::Status s = write_all(file_.get(), {static_cast<const char*>(data), static_cast<size_t>(bytes)});
+        !s.ok()) {
       return absl::Status(s.code(), absl::StrCat(path_, ": ", s.message()));
     }
     written_.bytes += bytes;
@@ -124,9 +130,11 @@ absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& pat
   if (absl::Status s = read_exactly(reader.file_.get(), path, 0, 8, prefix); !s.ok()) return s;
   uint64_t length = 0;
   for (int i = 0; i < 8; ++i) length |= static_cast<uint64_t>(prefix[i]) << (8 * i);
-  if (length > kMaxHeaderBytes || length > static_cast<uint64_t>(info.st_size) - 8) return damaged(path, "the header is longer than the file");
+  if (length > kMaxHeaderBytes || length > static_cast<uint64_t>(info.st_size) - 8)
+    return damaged(path, "the header is longer than the file");
   std::string header(length, '\0');
-  if (absl::Status s = read_exactly(reader.file_.get(), path, 8, static_cast<int64_t>(length), header.data()); !s.ok()) return s;
+  if (absl::Status s = read_exactly(reader.file_.get(), path, 8, static_cast<int64_t>(length), header.data()); !s.ok())
+    return s;
   const nlohmann::json json = nlohmann::json::parse(header, nullptr, false);
   if (json.is_discarded() || !json.is_object()) return damaged(path, "the header is not JSON");
   reader.data_start_ = 8 + static_cast<int64_t>(length);
@@ -149,16 +157,19 @@ absl::Status SafetensorsReader::read(const std::string& name, int64_t first, int
   const auto it = entries_.find(name);
   if (it == entries_.end()) return absl::NotFoundError(absl::StrCat(path_, " has no tensor ", name));
   const TensorEntry& entry = it->second;
-  if (first < 0 || count < 0 || first + count > entry.count()) return damaged(path_, absl::StrCat(name, " is too small"));
+  if (first < 0 || count < 0 || first + count > entry.count())
+    return damaged(path_, absl::StrCat(name, " is too small"));
   const int64_t start = data_start_ + entry.begin;
   if (entry.type == "F32") return read_exactly(file_.get(), path_, start + first * 4, count * 4, out);
   if (entry.type != "F16" && entry.type != "BF16") {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": ", name, " has type ", entry.type, "; F32, F16 or BF16 can be read"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path_, ": ", name, " has type ", entry.type, "; F32, F16 or BF16 can be read"));
   }
   std::vector<uint16_t> half(count);
   if (absl::Status s = read_exactly(file_.get(), path_, start + first * 2, count * 2, half.data()); !s.ok()) return s;
   const bool bf16 = entry.type == "BF16";
-  for (int64_t i = 0; i < count; ++i) out[i] = bf16 ? std::bit_cast<float>(static_cast<uint32_t>(half[i]) << 16) : from_half(half[i]);
+  for (int64_t i = 0; i < count; ++i)
+    out[i] = bf16 ? std::bit_cast<float>(static_cast<uint32_t>(half[i]) << 16) : from_half(half[i]);
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
-// The safetensors file format: an 8-byte little-endian header length, a JSON header of names, types, shapes and offsets, then the
-// numbers (https://github.com/huggingface/safetensors, README). Written by us in fp32; read in fp32, fp16 and bf16.
+// The safetensors file format: an 8-byte little-endian header length, a JSON header of names, types, shapes and
+// offsets, then the numbers (https://github.com/huggingface/safetensors, README). Written by us in fp32; read in fp32,
+// fp16 and bf16.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct TensorEntry {
 
 class SafetensorsReader {
  public:
-  // Reads and checks the header; allocates nothing beyond the file's size. DATA_LOSS names the file and what is wrong with it.
+  // Reads and checks the header; allocates nothing beyond the file's size. DATA_LOSS names the file and what is wrong
+  // with it.
   static absl::StatusOr<SafetensorsReader> open(const std::string& path);
   const std::string& path() const { return path_; }
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }

@@ -63,8 +63,11 @@ absl::StatusOr<std::string> gunzip(const std::string& path, const std::string& p
       if (inflateReset(&stream) != Z_OK) return damaged(path, "gzip data is damaged");
       continue;
     }
-    if (result == Z_BUF_ERROR && stream.avail_in == 0 && left == 0) return damaged(path, "gzip data ends too early; the file is truncated");
-    if (result != Z_OK) return damaged(path, absl::StrCat("gzip data is damaged", stream.msg != nullptr ? absl::StrCat(" (", stream.msg, ")") : ""));
+    if (result == Z_BUF_ERROR && stream.avail_in == 0 && left == 0)
+      return damaged(path, "gzip data ends too early; the file is truncated");
+    if (result != Z_OK)
+      return damaged(
+          path, absl::StrCat("gzip data is damaged", stream.msg != nullptr ? absl::StrCat(" (", stream.msg, ")") : ""));
   }
 }
 
@@ -79,7 +82,8 @@ absl::StatusOr<std::string> unzstd(const std::string& path, const std::string& p
   while (input.pos < input.size) {
     ZSTD_outBuffer output{buffer.data(), buffer.size(), 0};
     expected = ZSTD_decompressStream(stream, &output, &input);
-    if (ZSTD_isError(expected)) return damaged(path, absl::StrCat("zstd data is damaged (", ZSTD_getErrorName(expected), ")"));
+    if (ZSTD_isError(expected))
+      return damaged(path, absl::StrCat("zstd data is damaged (", ZSTD_getErrorName(expected), ")"));
     out.append(buffer.data(), output.pos);
   }
   while (expected != 0) {

@@ -11,7 +11,8 @@ namespace galleon {
 // Files that match, sorted and each once. NOT_FOUND names the glob that matches nothing; `key` is the job file's key.
 absl::StatusOr<std::vector<std::string>> expand_globs(const std::vector<std::string>& globs, const std::string& key);
 
-// The file's content; gzip and zstd are recognised by their first bytes. DATA_LOSS: damaged or cut short, with the path.
+// The file's content; gzip and zstd are recognised by their first bytes. DATA_LOSS: damaged or cut short, with the
+// path.
 absl::StatusOr<std::string> read_maybe_compressed(const std::string& path);
 
 }  // namespace galleon

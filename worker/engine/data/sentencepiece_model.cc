@@ -31,10 +31,12 @@ absl::StatusOr<const GalleonSentencePieceFunctions*> load_plugin() {
       if (reason.empty()) reason = ::dlerror();
       continue;
     }
-    auto* functions = reinterpret_cast<decltype(&galleon_sentencepiece_functions)>(::dlsym(library, "galleon_sentencepiece_functions"));
+    auto* functions = reinterpret_cast<decltype(&galleon_sentencepiece_functions)>(
+        ::dlsym(library, "galleon_sentencepiece_functions"));
     if (functions != nullptr) return functions();
   }
-  return absl::UnavailableError(absl::StrCat("tokenizer: SentencePiece cannot be loaded (", reason, "); is libsentencepiece0 installed?"));
+  return absl::UnavailableError(
+      absl::StrCat("tokenizer: SentencePiece cannot be loaded (", reason, "); is libsentencepiece0 installed?"));
 }
 
 }  // namespace
@@ -43,14 +45,23 @@ absl::StatusOr<std::unique_ptr<SentencePieceModel>> SentencePieceModel::open(con
   absl::StatusOr<const GalleonSentencePieceFunctions*> functions = load_plugin();
   if (!functions.ok()) return functions.status();
   GalleonSentencePiece* model = (*functions)->open(path.c_str());
-  if (model == nullptr) return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
+  if (model == nullptr)
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
   return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(**functions, model));
 }
 
-SentencePieceModel::~SentencePieceModel() { functions_.close(model_); }
-int SentencePieceModel::size() const { return functions_.size(model_); }
-int SentencePieceModel::begin_token() const { return functions_.begin_token(model_); }
-int SentencePieceModel::end_token() const { return functions_.end_token(model_); }
+SentencePieceModel::~SentencePieceModel() {
+  functions_.close(model_);
+}
+int SentencePieceModel::size() const {
+  return functions_.size(model_);
+}
+int SentencePieceModel::begin_token() const {
+  return functions_.begin_token(model_);
+}
+int SentencePieceModel::end_token() const {
+  return functions_.end_token(model_);
+}
 
 void SentencePieceModel::encode(const char* text, size_t length, std::vector<int32_t>& ids) const {
   functions_.encode(
@@ -68,7 +79,10 @@ std::string SentencePieceModel::decode(const std::vector<int32_t>& ids) const {
   std::string text;
   functions_.decode(
       model_, known.data(), known.size(),
-      [](void* context, const char* found, size_t length) { static_cast<std::string*>(context)->assign(found, length); }, &text);
+      [](void* context, const char* found, size_t length) {
+        static_cast<std::string*>(context)->assign(found, length);
+      },
+      &text);
   return text;
 }
 

@@ -28,7 +28,8 @@ class SentencePieceModel {
   std::string decode(const std::vector<int32_t>& ids) const;
 
  private:
-  SentencePieceModel(const GalleonSentencePieceFunctions& functions, GalleonSentencePiece* model) : functions_(functions), model_(model) {}
+  SentencePieceModel(const GalleonSentencePieceFunctions& functions, GalleonSentencePiece* model)
+      : functions_(functions), model_(model) {}
   const GalleonSentencePieceFunctions& functions_;
   GalleonSentencePiece* model_;
 };

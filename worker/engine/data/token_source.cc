@@ -28,19 +28,23 @@ Format format_of(const DataOptions& options, const std::string& path) {
   return Format::kText;
 }
 
-absl::Status append_token_file(const std::string& path, const std::string& content, int64_t vocabulary, std::vector<int32_t>& tokens) {
+absl::Status append_token_file(const std::string& path, const std::string& content, int64_t vocabulary,
+                               std::vector<int32_t>& tokens) {
   const size_t width = vocabulary > 65536 ? 4 : 2;
   if (content.size() % width != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": ", content.size(), " bytes is not a whole number of ", width * 8, "-bit ids"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", content.size(), " bytes is not a whole number of ", width * 8, "-bit ids"));
   }
   const size_t first = tokens.size();
   const size_t count = content.size() / width;
   tokens.resize(first + count);
   for (size_t i = 0; i < count; ++i) {
     uint32_t id = 0;
-    for (size_t b = 0; b < width; ++b) id |= static_cast<uint32_t>(static_cast<unsigned char>(content[i * width + b])) << (8 * b);
+    for (size_t b = 0; b < width; ++b)
+      id |= static_cast<uint32_t>(static_cast<unsigned char>(content[i * width + b])) << (8 * b);
     if (id >= vocabulary) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": id ", id, " at position ", i, " does not fit the vocabulary of ", vocabulary));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": id ", id, " at position ", i, " does not fit the vocabulary of ", vocabulary));
     }
     tokens[first + i] = static_cast<int32_t>(id);
   }
@@ -52,17 +56,19 @@ void append_document(absl::string_view text, const Tokenizer& tokenizer, std::ve
   tokens.push_back(tokenizer.end_token());
 }
 
-absl::Status append_json_lines(const std::string& path, const std::string& content, const DataOptions& options, const Tokenizer& tokenizer,
-                               std::vector<int32_t>& tokens) {
+absl::Status append_json_lines(const std::string& path, const std::string& content, const DataOptions& options,
+                               const Tokenizer& tokenizer, std::vector<int32_t>& tokens) {
   int64_t number = 0;
   for (absl::string_view line : absl::StrSplit(content, '\n')) {
     ++number;
     if (line.find_first_not_of(" \t\r") == absl::string_view::npos) continue;
     const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
-    if (json.is_discarded() || !json.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": not a JSON object"));
+    if (json.is_discarded() || !json.is_object())
+      return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": not a JSON object"));
     const auto field = json.find(options.text_field);
     if (field == json.end() || !field->is_string()) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": no text field \"", options.text_field, "\" (data.text_field)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ":", number, ": no text field \"", options.text_field, "\" (data.text_field)"));
     }
     append_document(field->get_ref<const std::string&>(), tokenizer, tokens);
   }
@@ -76,8 +82,8 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// A pseudo-random permutation of [0, n) without a table: a four-round Feistel network over the next even number of bits, walked until
-// the value falls into the range (Black & Rogaway 2002, cycle walking).
+// A pseudo-random permutation of [0, n) without a table: a four-round Feistel network over the next even number of
+// bits, walked until the value falls into the range (Black & Rogaway 2002, cycle walking).
 int64_t permute(int64_t i, int64_t n, uint64_t key) {
   int half = 1;
   while ((int64_t{1} << (2 * half)) < n) ++half;
@@ -98,14 +104,16 @@ int64_t permute(int64_t i, int64_t n, uint64_t key) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<int32_t>> load_tokens(const DataOptions& options, const std::vector<std::string>& globs, const std::string& key,
-                                                 const Tokenizer* tokenizer, int64_t vocabulary) {
+absl::StatusOr<std::vector<int32_t>> load_tokens(const DataOptions& options, const std::vector<std::string>& globs,
+                                                 const std::string& key, const Tokenizer* tokenizer,
+                                                 int64_t vocabulary) {
   absl::StatusOr<std::vector<std::string>> files = expand_globs(globs, key);
   if (!files.ok()) return files.status();
   std::vector<int32_t> tokens;
   for (const std::string& path : *files) {
     absl::StatusOr<std::string> content = read_maybe_compressed(path);
-    if (!content.ok()) return absl::Status(content.status().code(), absl::StrCat(key, ": ", content.status().message()));
+    if (!content.ok())
+      return absl::Status(content.status().code(), absl::StrCat(key, ": ", content.status().message()));
     const Format format = format_of(options, path);
     absl::Status status;
     if (format == Format::kTokens) {
@@ -119,15 +127,19 @@ absl::StatusOr<std::vector<int32_t>> load_tokens(const DataOptions& options, con
     }
     if (!status.ok()) return absl::Status(status.code(), absl::StrCat(key, ": ", status.message()));
   }
-  if (tokens.empty()) return absl::InvalidArgumentError(absl::StrCat(key, ": there is no text in ", files->size() == 1 ? files->front() : absl::StrCat(files->size(), " files")));
+  if (tokens.empty())
+    return absl::InvalidArgumentError(absl::StrCat(
+        key, ": there is no text in ", files->size() == 1 ? files->front() : absl::StrCat(files->size(), " files")));
   return tokens;
 }
 
-absl::StatusOr<Windows> Windows::create(std::vector<int32_t> tokens, int64_t sequence_length, bool shuffle, uint64_t seed, const std::string& key) {
+absl::StatusOr<Windows> Windows::create(std::vector<int32_t> tokens, int64_t sequence_length, bool shuffle,
+                                        uint64_t seed, const std::string& key) {
   const auto size = static_cast<int64_t>(tokens.size());
   if (size < sequence_length + 1) {
-    return absl::InvalidArgumentError(absl::StrCat(key, ": ", size, " tokens are too few for one sequence of data.sequence_length ", sequence_length,
-                                                   " and its last target; at least ", sequence_length + 1, " are needed"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ": ", size, " tokens are too few for one sequence of data.sequence_length ", sequence_length,
+                     " and its last target; at least ", sequence_length + 1, " are needed"));
   }
   Windows windows;
   windows.tokens_ = std::move(tokens);

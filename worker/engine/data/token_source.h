@@ -12,16 +12,19 @@
 
 namespace galleon {
 
-// The tokens of all files of `globs`, documents joined by the end token; `key` names the job file's key in errors. Token files may hold
-// ids below `vocabulary` only. INVALID_ARGUMENT: nothing in it, or a bad id with its file and place.
-absl::StatusOr<std::vector<int32_t>> load_tokens(const DataOptions& options, const std::vector<std::string>& globs, const std::string& key,
-                                                 const Tokenizer* tokenizer, int64_t vocabulary);
+// The tokens of all files of `globs`, documents joined by the end token; `key` names the job file's key in errors.
+// Token files may hold ids below `vocabulary` only. INVALID_ARGUMENT: nothing in it, or a bad id with its file and
+// place.
+absl::StatusOr<std::vector<int32_t>> load_tokens(const DataOptions& options, const std::vector<std::string>& globs,
+                                                 const std::string& key, const Tokenizer* tokenizer,
+                                                 int64_t vocabulary);
 
 // Window i covers tokens [i·T, i·T + T]. Which windows a step sees depends on its number alone, not on the ranks.
 class Windows {
  public:
   // INVALID_ARGUMENT: the corpus is shorter than one sequence and its last target.
-  static absl::StatusOr<Windows> create(std::vector<int32_t> tokens, int64_t sequence_length, bool shuffle, uint64_t seed, const std::string& key);
+  static absl::StatusOr<Windows> create(std::vector<int32_t> tokens, int64_t sequence_length, bool shuffle,
+                                        uint64_t seed, const std::string& key);
 
   int64_t count() const { return count_; }
   int64_t tokens() const { return static_cast<int64_t>(tokens_.size()); }

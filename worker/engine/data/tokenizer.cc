@@ -34,7 +34,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     absl::StatusOr<std::unique_ptr<SentencePieceModel>> model = SentencePieceModel::open(path);
     if (!model.ok()) return model.status();
     if ((*model)->end_token() < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " has no end-of-sentence piece, which joins documents"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tokenizer: ", path, " has no end-of-sentence piece, which joins documents"));
     }
     auto tokenizer = std::make_unique<SentencePieceTokenizer>();
     tokenizer->model_ = *std::move(model);
@@ -45,8 +46,9 @@ class SentencePieceTokenizer final : public Tokenizer {
   int32_t end_token() const override { return model_->end_token(); }
   int32_t begin_token() const override { return model_->begin_token(); }
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
-    // A piece of text at a time: the library's cost grows faster than the length of one call. Cuts fall on line ends, which
-    // are encoded like any white space, so that the ids do not depend on where a cut falls more than on the line itself.
+    // A piece of text at a time: the library's cost grows faster than the length of one call. Cuts fall on line ends,
+    // which are encoded like any white space, so that the ids do not depend on where a cut falls more than on the line
+    // itself.
     while (!text.empty()) {
       size_t length = std::min<size_t>(text.size(), kPieceBytes);
       if (length < text.size()) {
@@ -57,9 +59,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       text.remove_prefix(length);
     }
   }
-  std::string decode(const std::vector<int32_t>& ids) const override {
-    return model_->decode(ids);
-  }
+  std::string decode(const std::vector<int32_t>& ids) const override { return model_->decode(ids); }
   std::vector<std::string> files() const override { return {path_}; }
 
  private:
@@ -73,9 +73,11 @@ class SentencePieceTokenizer final : public Tokenizer {
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& source) {
   if (source == "bytes") return std::make_unique<ByteTokenizer>();
   std::error_code error;
-  if (!std::filesystem::exists(source, error)) return absl::NotFoundError(absl::StrCat("tokenizer: ", source, " does not exist"));
+  if (!std::filesystem::exists(source, error))
+    return absl::NotFoundError(absl::StrCat("tokenizer: ", source, " does not exist"));
   if (!absl::EndsWith(source, ".model")) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", source, " is not available in this version; available: a SentencePiece .model file, or bytes"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tokenizer: ", source, " is not available in this version; available: a SentencePiece .model file, or bytes"));
   }
   return SentencePieceTokenizer::open(source);
 }

@@ -12,7 +12,8 @@ RowRange rows_of_rank(int64_t rows, int rank, int ranks) {
   return {rank * base + std::min<int64_t>(rank, more), base + (rank < more ? 1 : 0)};
 }
 
-void Communicator::move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from, int64_t& counter) {
+void Communicator::move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from,
+                        int64_t& counter) {
   if (!status_.ok()) return;
   if (to >= 0) counter += send_bytes;
   if (!executes()) return;
@@ -47,8 +48,8 @@ void Communicator::all_gather_rows(const Tensor& x) {
   for (int round = 0; round < ranks_ - 1; ++round) {
     const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_);
     const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
-    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next,
-         x.row_range(in.begin, in.count).data, in.count * x.columns * 4, previous, sent_.all_gather);
+    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, x.row_range(in.begin, in.count).data,
+         in.count * x.columns * 4, previous, sent_.all_gather);
   }
 }
 
@@ -121,7 +122,8 @@ std::vector<std::string> Communicator::all_gather_text(const std::string& text) 
     const int out = (rank_ + ranks_ - round) % ranks_;
     const int in = (rank_ + 2 * ranks_ - round - 1) % ranks_;
     all[in].resize(static_cast<size_t>(sizes[in]));
-    move(all[out].data(), static_cast<int64_t>(all[out].size()), next, all[in].data(), static_cast<int64_t>(all[in].size()), previous, uncounted);
+    move(all[out].data(), static_cast<int64_t>(all[out].size()), next, all[in].data(),
+         static_cast<int64_t>(all[in].size()), previous, uncounted);
   }
   return all;
 }

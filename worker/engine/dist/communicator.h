@@ -1,6 +1,6 @@
-// What ranks say to each other. Errors are sticky: after one, every operation returns at once without effect, and status()
-// tells the first; the run looks at it before any effect of a step. Bytes sent are counted by operation; what arrives on the
-// way to a sum lies in the device's workspace.
+// What ranks say to each other. Errors are sticky: after one, every operation returns at once without effect, and
+// status() tells the first; the run looks at it before any effect of a step. Bytes sent are counted by operation; what
+// arrives on the way to a sum lies in the device's workspace.
 #pragma once
 
 #include <array>
@@ -32,7 +32,8 @@ struct SentBytes {
   int64_t broadcast = 0;
   int64_t total() const { return reduce_scatter + all_gather + all_reduce + broadcast; }
   SentBytes operator-(const SentBytes& other) const {
-    return {reduce_scatter - other.reduce_scatter, all_gather - other.all_gather, all_reduce - other.all_reduce, broadcast - other.broadcast};
+    return {reduce_scatter - other.reduce_scatter, all_gather - other.all_gather, all_reduce - other.all_reduce,
+            broadcast - other.broadcast};
   }
 };
 
@@ -46,8 +47,9 @@ class Communicator {
   // Bytes that this rank sent since it began.
   const SentBytes& sent() const { return sent_; }
 
-  // Tensors are contiguous fp32 and of one shape on all ranks. Sums are formed in the order of a ring, the same each time.
-  // After reduce_scatter_rows this rank's rows (rows_of_rank) hold the sum over ranks; its other rows are undefined.
+  // Tensors are contiguous fp32 and of one shape on all ranks. Sums are formed in the order of a ring, the same each
+  // time. After reduce_scatter_rows this rank's rows (rows_of_rank) hold the sum over ranks; its other rows are
+  // undefined.
   void reduce_scatter_rows(const Tensor& x);
   // This rank's rows are copied to all ranks.
   void all_gather_rows(const Tensor& x);
@@ -64,12 +66,14 @@ class Communicator {
 
  protected:
   // One message to `to` while one arrives from `from` (either may be -1: none). Sizes are known to both sides.
-  virtual absl::Status exchange(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from) = 0;
+  virtual absl::Status exchange(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes,
+                                int from) = 0;
   // Whether data really moves; a planning communicator only counts.
   virtual bool executes() const { return true; }
 
  private:
-  void move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from, int64_t& counter);
+  void move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from,
+            int64_t& counter);
 
   Device& device_;
   int rank_;
@@ -87,7 +91,8 @@ std::unique_ptr<Communicator> make_planning_communicator(Device& device, int ran
 class Rendezvous {
  public:
   virtual ~Rendezvous() = default;
-  virtual absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload, absl::Duration timeout) = 0;
+  virtual absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload,
+                                                            absl::Duration timeout) = 0;
 };
 
 // Through files of a folder that all ranks share and that is new for this run.
@@ -101,7 +106,8 @@ struct GlooOptions {
   absl::Duration message_timeout = absl::Seconds(120);
 };
 // UNAVAILABLE: ranks did not meet in time, with how many came.
-absl::StatusOr<std::unique_ptr<Communicator>> make_gloo_communicator(Device& device, int rank, int ranks, Rendezvous& rendezvous,
+absl::StatusOr<std::unique_ptr<Communicator>> make_gloo_communicator(Device& device, int rank, int ranks,
+                                                                     Rendezvous& rendezvous,
                                                                      const GlooOptions& options);
 
 }  // namespace galleon

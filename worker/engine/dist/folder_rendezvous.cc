@@ -13,7 +13,8 @@ class FolderRendezvous final : public Rendezvous {
  public:
   explicit FolderRendezvous(std::string folder) : folder_(std::move(folder)) {}
 
-  absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload, absl::Duration timeout) override {
+  absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload,
+                                                    absl::Duration timeout) override {
     if (absl::Status s = make_folders(folder_); !s.ok()) return s;
     if (absl::Status s = write_file_atomically(path(rank), payload); !s.ok()) return s;
     const absl::Time deadline = absl::Now() + timeout;
@@ -26,8 +27,8 @@ class FolderRendezvous final : public Rendezvous {
           break;
         }
         if (absl::Now() > deadline) {
-          return absl::UnavailableError(absl::StrCat("rank ", other, " of ", ranks, " did not come to ", folder_, " within ",
-                                                     absl::FormatDuration(timeout)));
+          return absl::UnavailableError(absl::StrCat("rank ", other, " of ", ranks, " did not come to ", folder_,
+                                                     " within ", absl::FormatDuration(timeout)));
         }
         absl::SleepFor(absl::Milliseconds(10));
       }
@@ -42,6 +43,8 @@ class FolderRendezvous final : public Rendezvous {
 
 }  // namespace
 
-std::unique_ptr<Rendezvous> make_folder_rendezvous(std::string folder) { return std::make_unique<FolderRendezvous>(std::move(folder)); }
+std::unique_ptr<Rendezvous> make_folder_rendezvous(std::string folder) {
+  return std::make_unique<FolderRendezvous>(std::move(folder));
+}
 
 }  // namespace galleon

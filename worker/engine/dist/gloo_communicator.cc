@@ -15,8 +15,9 @@ namespace galleon {
 
 namespace {
 
-// Gloo asks each rank to store its addresses under its number and then reads the others'; a rendezvous does just that. Before, it
-// stores host names as "rank_N" to count ranks of one machine, which nothing here needs: each rank answers for the others.
+// Gloo asks each rank to store its addresses under its number and then reads the others'; a rendezvous does just that.
+// Before, it stores host names as "rank_N" to count ranks of one machine, which nothing here needs: each rank answers
+// for the others.
 class RendezvousStore final : public gloo::rendezvous::Store {
  public:
   RendezvousStore(Rendezvous& rendezvous, int rank, int ranks, absl::Duration timeout)
@@ -24,7 +25,8 @@ class RendezvousStore final : public gloo::rendezvous::Store {
 
   void set(const std::string& key, const std::vector<char>& data) override {
     if (absl::StartsWith(key, kHostPrefix)) return;
-    absl::StatusOr<std::vector<std::string>> all = rendezvous_.exchange(rank_, ranks_, std::string(data.begin(), data.end()), timeout_);
+    absl::StatusOr<std::vector<std::string>> all =
+        rendezvous_.exchange(rank_, ranks_, std::string(data.begin(), data.end()), timeout_);
     if (!all.ok()) {
       status_ = all.status();
       throw gloo::IoException(std::string(status_.message()));
@@ -34,7 +36,8 @@ class RendezvousStore final : public gloo::rendezvous::Store {
   std::vector<char> get(const std::string& key) override {
     if (absl::StartsWith(key, kHostPrefix)) return {key.begin(), key.end()};
     size_t index = 0;
-    if (!absl::SimpleAtoi(key, &index) || index >= payloads_.size()) throw gloo::IoException("unexpected rendezvous key " + key);
+    if (!absl::SimpleAtoi(key, &index) || index >= payloads_.size())
+      throw gloo::IoException("unexpected rendezvous key " + key);
     return {payloads_[index].begin(), payloads_[index].end()};
   }
   void wait(const std::vector<std::string>&) override {}
@@ -53,11 +56,15 @@ class RendezvousStore final : public gloo::rendezvous::Store {
 
 class GlooCommunicator final : public Communicator {
  public:
-  GlooCommunicator(Device& device, int rank, int ranks, std::shared_ptr<gloo::rendezvous::Context> context, absl::Duration timeout)
-      : Communicator(device, rank, ranks), context_(std::move(context)), timeout_(absl::ToChronoMilliseconds(timeout)) {}
+  GlooCommunicator(Device& device, int rank, int ranks, std::shared_ptr<gloo::rendezvous::Context> context,
+                   absl::Duration timeout)
+      : Communicator(device, rank, ranks),
+        context_(std::move(context)),
+        timeout_(absl::ToChronoMilliseconds(timeout)) {}
 
  protected:
-  absl::Status exchange(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from) override {
+  absl::Status exchange(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes,
+                        int from) override {
     try {
       std::unique_ptr<gloo::transport::UnboundBuffer> in;
       std::unique_ptr<gloo::transport::UnboundBuffer> out;
@@ -73,7 +80,8 @@ class GlooCommunicator final : public Communicator {
       if (out && !out->waitSend(timeout_)) return absl::UnavailableError("aborted");
       return absl::OkStatus();
     } catch (const std::exception& e) {
-      return absl::UnavailableError(absl::StrCat("rank ", rank(), " of ", ranks(), " lost its connection to a peer: ", e.what()));
+      return absl::UnavailableError(
+          absl::StrCat("rank ", rank(), " of ", ranks(), " lost its connection to a peer: ", e.what()));
     }
   }
 
@@ -85,7 +93,8 @@ class GlooCommunicator final : public Communicator {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Communicator>> make_gloo_communicator(Device& device, int rank, int ranks, Rendezvous& rendezvous,
+absl::StatusOr<std::unique_ptr<Communicator>> make_gloo_communicator(Device& device, int rank, int ranks,
+                                                                     Rendezvous& rendezvous,
                                                                      const GlooOptions& options) {
   RendezvousStore store(rendezvous, rank, ranks, options.connect_timeout);
   try {
@@ -98,7 +107,8 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_gloo_communicator(Device& dev
     return std::make_unique<GlooCommunicator>(device, rank, ranks, std::move(context), options.message_timeout);
   } catch (const std::exception& e) {
     if (!store.status().ok()) return store.status();
-    return absl::UnavailableError(absl::StrCat("rank ", rank, " of ", ranks, " could not connect to its peers: ", e.what()));
+    return absl::UnavailableError(
+        absl::StrCat("rank ", rank, " of ", ranks, " could not connect to its peers: ", e.what()));
   }
 }
 

@@ -14,15 +14,17 @@ namespace galleon {
 
 namespace {
 
-// Logits of a chunk of tokens stay below this; a chunk is large enough for the products over the vocabulary to run at full speed.
+// Logits of a chunk of tokens stay below this; a chunk is large enough for the products over the vocabulary to run at
+// full speed.
 constexpr int64_t kLogitBytes = 64LL << 20;
 constexpr int64_t kLeastHeadRows = 128;
-constexpr int kParametersBefore = 1;     // the embedding
+constexpr int kParametersBefore = 1;  // the embedding
 constexpr int kParametersOfBlock = 9;
 
 }  // namespace
 
-Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence, bool training, Arena& arena)
+Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
+             bool training, Arena& arena)
     : config_(config), parameters_(parameters), device_(arena.device()), batch_(batch), sequence_(sequence) {
   const int64_t tokens = batch * sequence;
   const int64_t hidden = config.hidden;
@@ -43,10 +45,12 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
     Block& b = blocks_[l];
     const int first = kParametersBefore + static_cast<int>(l) * kParametersOfBlock;
     b = {first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7, first + 8};
-    // Without a backward nothing is kept from block to block, but the stream itself must not be overwritten while it is read.
+    // Without a backward nothing is kept from block to block, but the stream itself must not be overwritten while it is
+    // read.
     if (!training && l >= 2) {
       Block shared = blocks_[l - 2];
-      shared.query = b.query, shared.key = b.key, shared.value = b.value, shared.output = b.output, shared.gate = b.gate;
+      shared.query = b.query, shared.key = b.key, shared.value = b.value, shared.output = b.output,
+      shared.gate = b.gate;
       shared.up = b.up, shared.down = b.down, shared.attention_norm = b.attention_norm, shared.mlp_norm = b.mlp_norm;
       b = shared;
       continue;
@@ -82,29 +86,40 @@ AttentionShape Llama::attention_shape(int64_t sequences) const {
   return {sequences, sequence_, config_.heads, config_.key_value_heads, config_.head_dimension};
 }
 
-int Llama::head_parameter() const { return config_.tied_embeddings ? 0 : final_norm_ + 1; }
-
-void Llama::project(int parameter, const Tensor& x, const Tensor& y, float beta) {
-  const Parameter& p = parameters_[parameter];
-  matmul(device_, x, Transpose::kNo, p.weight, p.transposed ? Transpose::kNo : Transpose::kYes, y, 1.0F, beta);
+int Llama::head_parameter() const {
+  return config_.tied_embeddings ? 0 : final_norm_ + 1;
 }
 
-void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta, GradientSink& sink) {
+void Llama::project(int parameter, const Tensor& x, const Tensor& y) {
+  const Parameter& p = parameters_[parameter];
+  matmul(device_, x, Transpose::kNo, p.weight, p.transposed ? Transpose::kNo : Transpose::kYes, y);
+}
+
+void Llama::normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms) {
+  const auto epsilon = static_cast<float>(config_.norm_epsilon);
+  if (addition == nullptr) {
+    rms_norm(device_, x, parameters_[weight].weight, epsilon, y, inverse_rms);
+  } else {
+    add_rms_norm(device_, x, *addition, parameters_[weight].weight, epsilon, y, inverse_rms);
+  }
+}
+
+void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
+                             GradientSink& sink) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx, 1.0F, beta);
   sink.linear(parameter, x, dy);
   sink.finished(parameter);
 }
 
-void Llama::forward_block(const Block& b, const Tensor& output, int64_t sequences) {
+void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& output, int64_t sequences) {
   const int64_t tokens = sequences * sequence_;
   auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
   const Tensor input = top(b.input);
   const Tensor middle = top(b.middle);
   const Tensor normed = top(normed_);
-  const auto epsilon = static_cast<float>(config_.norm_epsilon);
 
-  rms_norm(device_, input, parameters_[b.attention_norm].weight, epsilon, normed, top(b.inverse_rms_attention));
+  normalize(input, addition, b.attention_norm, normed, top(b.inverse_rms_attention));
   project(b.query, normed, top(b.q));
   project(b.key, normed, top(b.k));
   project(b.value, normed, top(b.v));
@@ -112,15 +127,13 @@ void Llama::forward_block(const Block& b, const Tensor& output, int64_t sequence
   rotary(device_, top(b.k), rotary_, sequence_, config_.head_dimension, false);
   attention(device_, attention_shape(sequences), top(b.q), top(b.k), top(b.v), top(b.attended),
             b.log_sum.row_range(0, sequences * config_.heads));
-  copy(device_, input, middle);
-  project(b.output, top(b.attended), middle, 1.0F);
+  project(b.output, top(b.attended), middle);
 
-  rms_norm(device_, middle, parameters_[b.mlp_norm].weight, epsilon, normed, top(b.inverse_rms_mlp));
+  normalize(middle, &input, b.mlp_norm, normed, top(b.inverse_rms_mlp));
   project(b.gate, normed, top(b.gates));
   project(b.up, normed, top(b.ups));
   swiglu(device_, top(b.gates), top(b.ups), top(activated_));
-  copy(device_, middle, top(output));
-  project(b.down, top(activated_), top(output), 1.0F);
+  project(b.down, top(activated_), top(output));
 }
 
 void Llama::forward(const int32_t* ids, int64_t sequences) {
@@ -128,11 +141,14 @@ void Llama::forward(const int32_t* ids, int64_t sequences) {
   device_.upload(ids_.row_range(0, tokens), ids);
   const Tensor first = (blocks_.empty() ? last_ : blocks_[0].input).row_range(0, tokens);
   embedding(device_, ids_.row_range(0, tokens), parameters_[0].weight, first);
+  Tensor middle;
   for (size_t l = 0; l < blocks_.size(); ++l) {
-    forward_block(blocks_[l], l + 1 < blocks_.size() ? blocks_[l + 1].input : last_, sequences);
+    forward_block(blocks_[l], l == 0 ? nullptr : &middle, l + 1 < blocks_.size() ? blocks_[l + 1].input : last_,
+                  sequences);
+    middle = blocks_[l].middle.row_range(0, tokens);
   }
-  rms_norm(device_, last_.row_range(0, tokens), parameters_[final_norm_].weight, static_cast<float>(config_.norm_epsilon),
-           normed_.row_range(0, tokens), inverse_rms_last_.row_range(0, tokens));
+  normalize(last_.row_range(0, tokens), blocks_.empty() ? nullptr : &middle, final_norm_, normed_.row_range(0, tokens),
+            inverse_rms_last_.row_range(0, tokens));
 }
 
 double Llama::head_loss(int64_t tokens) {
@@ -164,8 +180,8 @@ double Llama::head_backward(float scale, GradientSink& sink) {
 
 void Llama::backward_block(const Block& b, GradientSink& sink) {
   const AttentionShape shape = attention_shape(batch_);
-  // MLP. The gates' and ups' gradients take the place of their values; `activated_` first holds the product again, then its
-  // gradient lies in the workspace.
+  // MLP. The gates' and ups' gradients take the place of their values; `activated_` first holds the product again, then
+  // its gradient lies in the workspace.
   swiglu(device_, b.gates, b.ups, activated_);
   {
     const Workspace scratch(device_, activated_.bytes());
@@ -176,7 +192,8 @@ void Llama::backward_block(const Block& b, GradientSink& sink) {
   rms_norm_again(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, normed_);
   project_backward(b.gate, normed_, b.gates, dnormed_, 0.0F, sink);
   project_backward(b.up, normed_, b.ups, dnormed_, 1.0F, sink);
-  rms_norm_backward(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, dnormed_, dx_, sink.dense(b.mlp_norm));
+  rms_norm_backward(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, dnormed_, dx_,
+                    sink.dense(b.mlp_norm));
   sink.finished(b.mlp_norm);
 
   // Attention.
@@ -198,7 +215,8 @@ double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float
   forward(ids, batch_);
   const double loss = head_backward(scale, sink);
   fill(device_, dx_, 0.0F);
-  rms_norm_backward(device_, last_, parameters_[final_norm_].weight, inverse_rms_last_, dnormed_, dx_, sink.dense(final_norm_));
+  rms_norm_backward(device_, last_, parameters_[final_norm_].weight, inverse_rms_last_, dnormed_, dx_,
+                    sink.dense(final_norm_));
   sink.finished(final_norm_);
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
   embedding_backward(device_, ids_, dx_, sink.dense(0));

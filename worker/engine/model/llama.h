@@ -1,5 +1,5 @@
-// The Llama decoder: forward, loss and backward over a batch of sequences, with gradients handed on as factors. Norm outputs and
-// the SwiGLU product are computed again in the backward; attention keeps its row sums, never a T×T matrix.
+// The Llama decoder: forward, loss and backward over a batch of sequences, with gradients handed on as factors. Norm
+// outputs and the SwiGLU product are computed again in the backward; attention keeps its row sums, never a T×T matrix.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,15 @@ namespace galleon {
 class Llama {
  public:
   // Allocates activations for `batch` sequences of `sequence` tokens; with `training` also what a backward needs.
-  Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence, bool training, Arena& arena);
+  Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence, bool training,
+        Arena& arena);
 
   const LlamaConfig& config() const { return config_; }
   int64_t batch() const { return batch_; }
   int64_t sequence() const { return sequence_; }
 
-  // ids, targets: batch·sequence host integers; a negative target is not counted. Returns the sum of the losses in nats; gradients,
-  // multiplied by `scale`, go to the sink.
+  // ids, targets: batch·sequence host integers; a negative target is not counted. Returns the sum of the losses in
+  // nats; gradients, multiplied by `scale`, go to the sink.
   double forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink);
   // The sum of the losses of the first `sequences` sequences.
   double forward_loss(const int32_t* ids, const int32_t* targets, int64_t sequences);
@@ -33,25 +34,30 @@ class Llama {
  private:
   struct Block {
     int query, key, value, output, gate, up, down, attention_norm, mlp_norm;  // parameter indices
-    Tensor input;         // tokens×hidden: the residual stream before the block
+    Tensor input;  // tokens×hidden: the residual stream before the block
     Tensor inverse_rms_attention;
-    Tensor q, k, v;       // after rotation
-    Tensor attended;      // tokens×query width
+    Tensor q, k, v;   // after rotation
+    Tensor attended;  // tokens×query width
     Tensor log_sum;
-    Tensor middle;        // the residual stream between attention and MLP
+    Tensor middle;  // the residual stream between attention and MLP
     Tensor inverse_rms_mlp;
-    Tensor gates, ups;    // tokens×intermediate
+    Tensor gates, ups;  // tokens×intermediate
   };
 
   void forward(const int32_t* ids, int64_t sequences);
-  void forward_block(const Block& block, const Tensor& output, int64_t sequences);
+  // `addition`: what the previous block's MLP is added to, which happens together with this block's first norm; null
+  // for the first.
+  void forward_block(const Block& block, const Tensor* addition, const Tensor& output, int64_t sequences);
+  // y ← norm(x + addition), x ← x + addition.
+  void normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms);
   void backward_block(const Block& block, GradientSink& sink);
   double head_loss(int64_t tokens);
   double head_backward(float scale, GradientSink& sink);
-  // y ← x·Wᵀ + beta·y.
-  void project(int parameter, const Tensor& x, const Tensor& y, float beta = 0.0F);
+  // y ← x·Wᵀ.
+  void project(int parameter, const Tensor& x, const Tensor& y);
   // dx ← dy·W + beta·dx, then the factors to the sink.
-  void project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta, GradientSink& sink);
+  void project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
+                        GradientSink& sink);
   AttentionShape attention_shape(int64_t sequences) const;
   int head_parameter() const;
 
@@ -60,17 +66,17 @@ class Llama {
   Device& device_;
   int64_t batch_;
   int64_t sequence_;
-  int64_t head_rows_;      // tokens whose logits exist at a time
+  int64_t head_rows_;  // tokens whose logits exist at a time
   int final_norm_ = 0;
   std::vector<Block> blocks_;
   Tensor rotary_;
   Tensor ids_, targets_, losses_;
-  Tensor last_;            // the residual stream after the last block
+  Tensor last_;  // the residual stream after the last block
   Tensor inverse_rms_last_;
-  Tensor normed_;          // tokens×hidden: output of whichever norm is in use
-  Tensor activated_;       // tokens×intermediate: SwiGLU's product, then its gradient's
+  Tensor normed_;     // tokens×hidden: output of whichever norm is in use
+  Tensor activated_;  // tokens×intermediate: SwiGLU's product, then its gradient's
   Tensor logits_;
-  Tensor dx_, dnormed_;    // gradients of the residual stream and of a norm's output
+  Tensor dx_, dnormed_;  // gradients of the residual stream and of a norm's output
   Tensor dattended_, dq_, dk_, dv_;
 };
 

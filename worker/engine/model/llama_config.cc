@@ -20,12 +20,15 @@ struct Preset {
 
 // Shapes of Zhao et al. 2024, table 5 (60m to 7b), and three small ones for a CPU.
 constexpr Preset kPresets[] = {
-    {"tiny", 64, 172, 2, 4, true},          {"llama-9m", 128, 352, 4, 4, false},
-    {"llama-20m", 256, 688, 4, 4, false},   {"llama-60m", 512, 1376, 8, 8, false},
-    {"llama-130m", 768, 2048, 12, 12, false}, {"llama-350m", 1024, 2736, 24, 16, false},
-    {"llama-1b", 2048, 5461, 24, 32, false}, {"llama-7b", 4096, 11008, 32, 32, false},
+    {"tiny", 64, 172, 2, 4, true},
+    {"llama-9m", 128, 352, 4, 4, false},
+    {"llama-20m", 256, 688, 4, 4, false},
+    {"llama-60m", 512, 1376, 8, 8, false},
+    {"llama-130m", 768, 2048, 12, 12, false},
+    {"llama-350m", 1024, 2736, 24, 16, false},
+    {"llama-1b", 2048, 5461, 24, 32, false},
+    {"llama-7b", 4096, 11008, 32, 32, false},
 };
-
 
 absl::Status bad(absl::string_view where, absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(where, ": ", field, " ", what));
@@ -34,7 +37,8 @@ absl::Status bad(absl::string_view where, absl::string_view field, absl::string_
 absl::Status read_integer(const Json& json, absl::string_view where, const char* field, int64_t least, int64_t& value) {
   const auto it = json.find(field);
   if (it == json.end() || it->is_null()) return absl::OkStatus();
-  if (!it->is_number_integer() || it->get<int64_t>() < least) return bad(where, field, absl::StrCat("must be an integer of at least ", least));
+  if (!it->is_number_integer() || it->get<int64_t>() < least)
+    return bad(where, field, absl::StrCat("must be an integer of at least ", least));
   value = it->get<int64_t>();
   return absl::OkStatus();
 }
@@ -57,24 +61,30 @@ int64_t token_id(const Json& json, const char* field) {
 
 absl::Status refuse_unsupported(const Json& json, absl::string_view where) {
   const std::string type = json.value("model_type", "llama");
-  if (type != "llama") return bad(where, "model_type", absl::StrCat("\"", type, "\" is not available in this version; available: llama"));
+  if (type != "llama")
+    return bad(where, "model_type", absl::StrCat("\"", type, "\" is not available in this version; available: llama"));
   for (const char* flag : {"attention_bias", "mlp_bias"}) {
     const auto it = json.find(flag);
-    if (it != json.end() && it->is_boolean() && it->get<bool>()) return bad(where, flag, "true is not available in this version; available: false");
+    if (it != json.end() && it->is_boolean() && it->get<bool>())
+      return bad(where, flag, "true is not available in this version; available: false");
   }
   const auto act = json.find("hidden_act");
   if (act != json.end() && act->is_string() && act->get<std::string>() != "silu") {
-    return bad(where, "hidden_act", absl::StrCat("\"", act->get<std::string>(), "\" is not available for llama; available: silu"));
+    return bad(where, "hidden_act",
+               absl::StrCat("\"", act->get<std::string>(), "\" is not available for llama; available: silu"));
   }
   const auto scaling = json.find("rope_scaling");
-  if (scaling != json.end() && !scaling->is_null()) return bad(where, "rope_scaling", "is not available in this version; available: null");
+  if (scaling != json.end() && !scaling->is_null())
+    return bad(where, "rope_scaling", "is not available in this version; available: null");
   return absl::OkStatus();
 }
 
 absl::Status refuse_unknown_overrides(const std::vector<std::pair<std::string, std::string>>& overrides) {
-  constexpr const char* kKnown[] = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                                    "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta",
-                                    "initializer_range", "tie_word_embeddings", "bos_token_id", "eos_token_id"};
+  constexpr const char* kKnown[] = {
+      "vocab_size",          "hidden_size",         "intermediate_size", "num_hidden_layers",
+      "num_attention_heads", "num_key_value_heads", "head_dim",          "max_position_embeddings",
+      "rms_norm_eps",        "rope_theta",          "initializer_range", "tie_word_embeddings",
+      "bos_token_id",        "eos_token_id"};
   for (const auto& [field, text] : overrides) {
     std::string list;
     bool known = false;
@@ -82,8 +92,10 @@ absl::Status refuse_unknown_overrides(const std::vector<std::pair<std::string, s
       known |= field == name;
       absl::StrAppend(&list, list.empty() ? "" : ", ", name);
     }
-    if (!known) return absl::InvalidArgumentError(absl::StrCat("model.overrides.", field, " is not accepted; one of ", list));
-    if (!Json::accept(text)) return absl::InvalidArgumentError(absl::StrCat("model.overrides.", field, ": ", text, " is not a JSON value"));
+    if (!known)
+      return absl::InvalidArgumentError(absl::StrCat("model.overrides.", field, " is not accepted; one of ", list));
+    if (!Json::accept(text))
+      return absl::InvalidArgumentError(absl::StrCat("model.overrides.", field, ": ", text, " is not a JSON value"));
   }
   return absl::OkStatus();
 }
@@ -126,13 +138,15 @@ absl::StatusOr<LlamaConfig> from_json(Json json, absl::string_view where,
   if (absl::Status s = refuse_unsupported(json, where); !s.ok()) return s;
 
   LlamaConfig c;
-  for (const char* field : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"}) {
+  for (const char* field :
+       {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"}) {
     if (!json.contains(field)) return bad(where, field, "is missing");
   }
   const std::pair<const char*, int64_t*> integers[] = {
-      {"vocab_size", &c.vocabulary},       {"hidden_size", &c.hidden},         {"intermediate_size", &c.intermediate},
-      {"num_hidden_layers", &c.layers},    {"num_attention_heads", &c.heads},  {"num_key_value_heads", &c.key_value_heads},
-      {"head_dim", &c.head_dimension},     {"max_position_embeddings", &c.max_positions}};
+      {"vocab_size", &c.vocabulary},          {"hidden_size", &c.hidden},
+      {"intermediate_size", &c.intermediate}, {"num_hidden_layers", &c.layers},
+      {"num_attention_heads", &c.heads},      {"num_key_value_heads", &c.key_value_heads},
+      {"head_dim", &c.head_dimension},        {"max_position_embeddings", &c.max_positions}};
   for (const auto& [field, value] : integers) {
     if (absl::Status s = read_integer(json, where, field, 1, *value); !s.ok()) return s;
   }
@@ -149,13 +163,16 @@ absl::StatusOr<LlamaConfig> from_json(Json json, absl::string_view where,
 
   if (c.key_value_heads == 0) c.key_value_heads = c.heads;
   if (c.head_dimension == 0) {
-    if (c.hidden % c.heads != 0) return bad(where, "hidden_size", absl::StrCat(c.hidden, " is not a multiple of num_attention_heads ", c.heads));
+    if (c.hidden % c.heads != 0)
+      return bad(where, "hidden_size", absl::StrCat(c.hidden, " is not a multiple of num_attention_heads ", c.heads));
     c.head_dimension = c.hidden / c.heads;
   }
   if (c.heads % c.key_value_heads != 0) {
-    return bad(where, "num_key_value_heads", absl::StrCat(c.key_value_heads, " does not divide num_attention_heads ", c.heads));
+    return bad(where, "num_key_value_heads",
+               absl::StrCat(c.key_value_heads, " does not divide num_attention_heads ", c.heads));
   }
-  if (c.head_dimension % 2 != 0) return bad(where, "head_dim", absl::StrCat(c.head_dimension, " is odd; rotary positions need an even one"));
+  if (c.head_dimension % 2 != 0)
+    return bad(where, "head_dim", absl::StrCat(c.head_dimension, " is odd; rotary positions need an even one"));
   return c;
 }
 
@@ -168,9 +185,11 @@ int64_t LlamaConfig::parameters() const {
 }
 
 double LlamaConfig::train_flops_per_token(int64_t sequence_length) const {
-  const double matrices = static_cast<double>(layers) * (hidden * query_width() * 2 + hidden * key_value_width() * 2 + 3 * hidden * intermediate) +
+  const double matrices = static_cast<double>(layers) * (hidden * query_width() * 2 + hidden * key_value_width() * 2 +
+                                                         3 * hidden * intermediate) +
                           static_cast<double>(vocabulary) * hidden;
-  const double attention = static_cast<double>(layers) * 2.0 * sequence_length * query_width();  // causal: half of 4·T·width
+  const double attention =
+      static_cast<double>(layers) * 2.0 * sequence_length * query_width();  // causal: half of 4·T·width
   return 6.0 * matrices + 3.0 * attention;
 }
 
@@ -196,11 +215,14 @@ absl::StatusOr<LlamaConfig> llama_preset(absl::string_view name) {
 absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides) {
   Json parsed = Json::parse(json.begin(), json.end(), nullptr, false);
-  if (parsed.is_discarded() || !parsed.is_object()) return absl::InvalidArgumentError(absl::StrCat(where, " is not a JSON object"));
+  if (parsed.is_discarded() || !parsed.is_object())
+    return absl::InvalidArgumentError(absl::StrCat(where, " is not a JSON object"));
   return from_json(std::move(parsed), where, overrides);
 }
 
-std::string llama_config_to_json(const LlamaConfig& config) { return to_json(config).dump(2) + "\n"; }
+std::string llama_config_to_json(const LlamaConfig& config) {
+  return to_json(config).dump(2) + "\n";
+}
 
 absl::StatusOr<LlamaConfig> resolve_llama_config(const std::string& source,
                                                  const std::vector<std::pair<std::string, std::string>>& overrides,

@@ -30,21 +30,24 @@ struct LlamaConfig {
   int64_t query_width() const { return heads * head_dimension; }
   int64_t key_value_width() const { return key_value_heads * head_dimension; }
   int64_t parameters() const;
-  // Multiplications and additions of forward and backward for one token in a sequence of this length, causal attention included.
+  // Multiplications and additions of forward and backward for one token in a sequence of this length, causal attention
+  // included.
   double train_flops_per_token(int64_t sequence_length) const;
 };
 
-// "llama-9m", "llama-20m", "llama-60m", "llama-130m", "llama-350m", "llama-1b", "llama-7b", "tiny". NOT_FOUND lists them.
+// "llama-9m", "llama-20m", "llama-60m", "llama-130m", "llama-350m", "llama-1b", "llama-7b", "tiny". NOT_FOUND lists
+// them.
 absl::StatusOr<LlamaConfig> llama_preset(absl::string_view name);
 
-// From the text of a config.json with `overrides` (field, JSON text) applied. INVALID_ARGUMENT names `where`, the field and what is
-// accepted; features that this version does not compute (biases, other activations, scaled rotary positions) are refused by name.
+// From the text of a config.json with `overrides` (field, JSON text) applied. INVALID_ARGUMENT names `where`, the field
+// and what is accepted; features that this version does not compute (biases, other activations, scaled rotary
+// positions) are refused by name.
 absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides);
 std::string llama_config_to_json(const LlamaConfig& config);
 
-// A preset ("preset:NAME") or a folder's config.json, with overrides. `tokenizer_vocabulary` > 0 sets a preset's vocabulary unless
-// an override does.
+// A preset ("preset:NAME") or a folder's config.json, with overrides. `tokenizer_vocabulary` > 0 sets a preset's
+// vocabulary unless an override does.
 absl::StatusOr<LlamaConfig> resolve_llama_config(const std::string& source,
                                                  const std::vector<std::pair<std::string, std::string>>& overrides,
                                                  int64_t tokenizer_vocabulary);

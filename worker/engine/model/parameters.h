@@ -1,5 +1,5 @@
-// The trainable matrices of a model: names and shapes of Hugging Face's layout, and how each lies in memory. A matrix is
-// stored with its projected side as columns, so that one path serves every side.
+// The trainable matrices of a model: names and shapes of Hugging Face's layout, and how each lies in memory. A matrix
+// is stored with its projected side as columns, so that one path serves every side.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,9 @@ struct Parameter {
   int64_t compact_columns() const { return rank > 0 ? rank : columns(); }
 };
 
-// Whether the rows of an out×in matrix are its projected side (then it is stored transposed). GALORE.md, section 1: `std`
-// projects the smaller side, columns when square; `reverse_std` the other; right always columns, left always rows.
+// Whether the rows of an out×in matrix are its projected side (then it is stored transposed). GALORE.md, section 1:
+// `std` projects the smaller side, columns when square; `reverse_std` the other; right always columns, left always
+// rows.
 bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 
 // All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
@@ -41,7 +42,8 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& config, const std::op
 // Gives every parameter its memory.
 void allocate_weights(std::vector<Parameter>& parameters, Arena& arena);
 
-// Normal(0, deviation) for matrices and 1 for norm weights; drawn in Hugging Face layout and order, so that orientation changes nothing.
+// Normal(0, deviation) for matrices and 1 for norm weights; drawn in Hugging Face layout and order, so that orientation
+// changes nothing.
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
 
 // Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight.

@@ -1,5 +1,5 @@
-// Where a model's backward leaves its gradients: as factors, not as products. What becomes of them (a low-rank accumulator, a
-// dense one, an immediate update) is the sink's business.
+// Where a model's backward leaves its gradients: as factors, not as products. What becomes of them (a low-rank
+// accumulator, a dense one, an immediate update) is the sink's business.
 #pragma once
 
 #include "kernels/tensor.h"
@@ -10,15 +10,15 @@ class GradientSink {
  public:
   virtual ~GradientSink() = default;
 
-  // The gradient of a linear layer y = x·Wᵀ is dyᵀ·x (out×in). x: tokens×in, dy: tokens×out. May be called several times for one
-  // parameter within a micro-batch; the contributions add up.
+  // The gradient of a linear layer y = x·Wᵀ is dyᵀ·x (out×in). x: tokens×in, dy: tokens×out. May be called several
+  // times for one parameter within a micro-batch; the contributions add up.
   virtual void linear(int parameter, const Tensor& x, const Tensor& dy) = 0;
 
   // The accumulator of a parameter that is not a linear layer (norm, embedding), to add into, in the stored shape.
   virtual Tensor dense(int parameter) = 0;
 
-  // Everything of this micro-batch is in, and its weight is not needed by this backward any more: the sink may update it
-  // now. A tied matrix is finished after its second use.
+  // Everything of this micro-batch is in, and its weight is not needed by this backward any more: the sink may update
+  // it now. A tied matrix is finished after its second use.
   virtual void finished(int parameter) = 0;
 };
 

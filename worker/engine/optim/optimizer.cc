@@ -18,17 +18,17 @@ struct Optimizer::Slot {
   Parameter* parameter = nullptr;
   int projected_index = -1;  // among projected matrices, -1: full rank
   RowRange own;
-  Tensor accumulator;        // rows × compact columns
-  Tensor basis;              // columns × rank
-  Tensor first_moment;       // own rows × compact columns
+  Tensor accumulator;   // rows × compact columns
+  Tensor basis;         // columns × rank
+  Tensor first_moment;  // own rows × compact columns
   Tensor second_moment;
   bool has_basis = false;
   bool frozen_basis = false;
-  bool found_now = false;    // the first basis was found for this very step
-  bool filled = false;       // the accumulator (or dense gradient) holds this step's first contributions
+  bool found_now = false;  // the first basis was found for this very step
+  bool filled = false;     // the accumulator (or dense gradient) holds this step's first contributions
   bool owns_accumulator = true;
   bool reduced = false;
-  int64_t count = 0;         // updates that the moments have seen
+  int64_t count = 0;  // updates that the moments have seen
   int dense_held = -1;
 
   bool projected() const { return projected_index >= 0; }
@@ -54,9 +54,13 @@ Factors factors(const Parameter& p, const Tensor& x, const Tensor& dy) {
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& parameters, int64_t micro_batches, Arena& arena,
-                     Communicator& communicator)
-    : options_(options), parameters_(parameters), device_(arena.device()), communicator_(communicator), micro_batches_(micro_batches) {
+Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& parameters, int64_t micro_batches,
+                     Arena& arena, Communicator& communicator)
+    : options_(options),
+      parameters_(parameters),
+      device_(arena.device()),
+      communicator_(communicator),
+      micro_batches_(micro_batches) {
   // With one micro-batch and per-layer update nothing outlives its layer's backward: one accumulator serves all but the
   // embedding, whose tied matrix is used at both ends.
   const bool share = options_.per_layer && micro_batches == 1;
@@ -74,8 +78,10 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
       dense_size = std::max(dense_size, p.rows() * p.columns());
       slot.basis = arena.tensor(p.name + ".basis", MemoryCategory::kSubspaces, p.columns(), p.rank);
     }
-    slot.first_moment = arena.tensor(p.name + ".first_moment", MemoryCategory::kOptimizerStates, slot.own.count, p.compact_columns());
-    slot.second_moment = arena.tensor(p.name + ".second_moment", MemoryCategory::kOptimizerStates, slot.own.count, p.compact_columns());
+    slot.first_moment =
+        arena.tensor(p.name + ".first_moment", MemoryCategory::kOptimizerStates, slot.own.count, p.compact_columns());
+    slot.second_moment =
+        arena.tensor(p.name + ".second_moment", MemoryCategory::kOptimizerStates, slot.own.count, p.compact_columns());
     if (slot.owns_accumulator) {
       slot.accumulator = arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.rows(), p.compact_columns());
     } else {
@@ -126,16 +132,19 @@ bool Optimizer::needs_dense(const Slot& slot) const {
 }
 
 bool Optimizer::finds_basis_in_rounds(const Slot& slot) const {
-  return slot.projected() && !slot.has_basis && micro_batches_ > 1 && options_.galore->refresh == RefreshMethod::kSubspace;
+  return slot.projected() && !slot.has_basis && micro_batches_ > 1 &&
+         options_.galore->refresh == RefreshMethod::kSubspace;
 }
 
 // Every refresh draws from a stream of its own.
 uint64_t Optimizer::refresh_seed(const Slot& slot) const {
-  return options_.galore->seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL + slot.projected_index * 64ULL;
+  return options_.galore->seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL +
+         slot.projected_index * 64ULL;
 }
 
 int Optimizer::first_basis_rounds() const {
-  const bool needed = std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
+  const bool needed =
+      std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
   return needed ? 2 * kFirstIterations : 0;
 }
 
@@ -147,7 +156,8 @@ void Optimizer::begin_round(int round) {
   }
 }
 
-// Even rounds: Y += aᵀ·(b·P) in the accumulator. Odd rounds: Z += bᵀ·(a·Y) in the place of the basis, which is not needed any more.
+// Even rounds: Y += aᵀ·(b·P) in the accumulator. Odd rounds: Z += bᵀ·(a·Y) in the place of the basis, which is not
+// needed any more.
 void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
   if (!finds_basis_in_rounds(slot)) return;
   const bool range = round_ % 2 == 0;
@@ -156,7 +166,8 @@ void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
   const Workspace memory(device_, first.rows * slot.parameter->rank * 4);
   const Tensor projected = memory.tensor(first.rows, slot.parameter->rank);
   matmul(device_, first, Transpose::kNo, range ? slot.basis : slot.accumulator, Transpose::kNo, projected);
-  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.accumulator : slot.basis, 1.0F, slot.filled ? 1.0F : 0.0F);
+  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.accumulator : slot.basis, 1.0F,
+         slot.filled ? 1.0F : 0.0F);
   slot.filled = true;
 }
 
@@ -208,7 +219,9 @@ void Optimizer::begin_step(int64_t step) {
   }
 }
 
-void Optimizer::begin_micro_batch(int64_t index) { micro_batch_ = index; }
+void Optimizer::begin_micro_batch(int64_t index) {
+  micro_batch_ = index;
+}
 
 void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
   Slot& slot = slots_[parameter];
@@ -328,9 +341,10 @@ void Optimizer::update(Slot& slot, double gradient_scale) {
   if (!communicator_.status().ok()) return;
   ++slot.count;
   if (slot.own.count > 0) {
-    const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2), static_cast<float>(options_.epsilon),
-                        static_cast<float>(gradient_scale)};
-    adam_update(device_, rule, slot.accumulator.row_range(slot.own.begin, slot.own.count), slot.first_moment, slot.second_moment);
+    const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
+                        static_cast<float>(options_.epsilon), static_cast<float>(gradient_scale)};
+    adam_update(device_, rule, slot.accumulator.row_range(slot.own.begin, slot.own.count), slot.first_moment,
+                slot.second_moment);
   }
   communicator_.all_gather_rows(slot.accumulator);
   if (!communicator_.status().ok()) return;
@@ -340,7 +354,8 @@ void Optimizer::update(Slot& slot, double gradient_scale) {
   const double keep = 1.0 - rate * options_.weight_decay;
   if (slot.projected()) {
     step_size *= options_.galore->scale;
-    apply_projected(device_, p.weight, slot.accumulator, slot.basis, static_cast<float>(step_size), static_cast<float>(keep));
+    apply_projected(device_, p.weight, slot.accumulator, slot.basis, static_cast<float>(step_size),
+                    static_cast<float>(keep));
   } else {
     apply_dense(device_, p.weight, slot.accumulator, static_cast<float>(step_size), static_cast<float>(keep));
   }

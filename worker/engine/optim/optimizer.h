@@ -1,6 +1,6 @@
-// GaLore-AdamW and AdamW, sharded over ranks, as one path: gradients arrive as factors and are accumulated in the subspace of
-// their parameter (the identity for a full-rank one), reduced by rows, turned into an update by the rule on the rows that this rank
-// owns, gathered, and applied. Per-layer and per-step update differ in when that happens.
+// GaLore-AdamW and AdamW, sharded over ranks, as one path: gradients arrive as factors and are accumulated in the
+// subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an update by the rule on
+// the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in when that happens.
 #pragma once
 
 #include <cstdint>
@@ -18,18 +18,18 @@ namespace galleon {
 // What one step did, for the metrics.
 struct StepReport {
   double learning_rate = 0;
-  double grad_norm = 0;        // before clipping, in the space of clip_space
-  int refreshed = 0;           // matrices
-  int skipped_refreshes = 0;   // gradients that were not finite
-  double overlap_sum = 0;      // over refreshed matrices that had a basis before
+  double grad_norm = 0;       // before clipping, in the space of clip_space
+  int refreshed = 0;          // matrices
+  int skipped_refreshes = 0;  // gradients that were not finite
+  double overlap_sum = 0;     // over refreshed matrices that had a basis before
   int overlaps = 0;
   double refresh_seconds = 0;
 };
 
 // One named piece of optimizer state, for checkpoints. Rows are those of the whole compact matrix.
 struct StatePiece {
-  std::string name;         // PARAMETER.first_moment, .second_moment, .basis
-  Tensor tensor;            // rows [first_row, first_row + tensor.rows) of it
+  std::string name;  // PARAMETER.first_moment, .second_moment, .basis
+  Tensor tensor;     // rows [first_row, first_row + tensor.rows) of it
   int64_t first_row = 0;
   int64_t total_rows = 0;
   bool replicated = false;  // the same on all ranks: the first one saves it
@@ -43,9 +43,10 @@ class Optimizer final : public GradientSink {
   ~Optimizer() override;
 
   void begin_step(int64_t step);
-  // Rounds over all micro-batches of the step that must come before it, while some matrix has no basis and its gradient arrives in several
-  // pieces: a dense gradient for every matrix at once would not fit, but the iteration needs only G·P and Gᵀ·Y, which factors give. 0 if
-  // nothing is to be found, or if one pass sees the whole gradient. A round: begin_round, the micro-batches, end_round.
+  // Rounds over all micro-batches of the step that must come before it, while some matrix has no basis and its gradient
+  // arrives in several pieces: a dense gradient for every matrix at once would not fit, but the iteration needs only
+  // G·P and Gᵀ·Y, which factors give. 0 if nothing is to be found, or if one pass sees the whole gradient. A round:
+  // begin_round, the micro-batches, end_round.
   int first_basis_rounds() const;
   void begin_round(int round);
   void end_round();
@@ -87,13 +88,13 @@ class Optimizer final : public GradientSink {
   int64_t micro_batches_;
   int projected_count_ = 0;
   std::vector<Slot> slots_;
-  Tensor dense_scratch_;             // one dense gradient, when it lives within one call of finished()
-  std::vector<Tensor> dense_held_;   // dense gradients that are accumulated over micro-batches, lent to due matrices
+  Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
+  std::vector<Tensor> dense_held_;  // dense gradients that are accumulated over micro-batches, lent to due matrices
   std::vector<int> dense_lent_to_;
   int64_t step_ = 0;
   int64_t micro_batch_ = 0;
-  int round_ = -1;                   // of the search for first bases; -1: a step
-  double squares_ = 0;               // of own rows after the reduction, or of dense gradients
+  int round_ = -1;      // of the search for first bases; -1: a step
+  double squares_ = 0;  // of own rows after the reduction, or of dense gradients
   StepReport report_;
 };
 

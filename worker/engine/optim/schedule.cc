@@ -12,7 +12,8 @@ double schedule_multiplier(const ScheduleOptions& schedule, int64_t step) {
   if (schedule.type == ScheduleType::kConstant) return 1.0;
   const double length = static_cast<double>(std::max<int64_t>(1, schedule.steps - schedule.warmup_steps));
   const double position = std::min(1.0, static_cast<double>(s - schedule.warmup_steps) / length);
-  const double fall = schedule.type == ScheduleType::kCosine ? 0.5 * (1.0 + std::cos(std::numbers::pi * position)) : 1.0 - position;
+  const double fall =
+      schedule.type == ScheduleType::kCosine ? 0.5 * (1.0 + std::cos(std::numbers::pi * position)) : 1.0 - position;
   return schedule.min_ratio + (1.0 - schedule.min_ratio) * fall;
 }
 

@@ -21,7 +21,8 @@ bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, i
   return true;
 }
 
-RefreshResult iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed) {
+RefreshResult iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                               int owner, uint64_t seed) {
   const int64_t r = basis.columns;
   const Workspace y_memory(device, g.rows * r * 4);
   const Workspace z_memory(device, g.columns * r * 4);
@@ -41,7 +42,8 @@ void start_basis(Device& device, const Tensor& basis, uint64_t seed) {
   orthonormalize(device, basis, seed);
 }
 
-RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner, uint64_t seed) {
+RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                               int owner, uint64_t seed) {
   start_basis(device, basis, seed);
   RefreshResult result;
   for (int i = 0; i < kFirstIterations; ++i) {

@@ -9,24 +9,30 @@ namespace galleon {
 absl::StatusOr<int64_t> micro_batches_per_rank(int64_t global_batch, int64_t micro_batch, int64_t ranks) {
   const int64_t pass = micro_batch * ranks;
   if (pass <= 0 || global_batch % pass != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("training.global_batch ", global_batch, " is not a multiple of training.micro_batch ", micro_batch,
-                                                   " times parallel.ranks ", ranks, "; ", (global_batch / std::max<int64_t>(pass, 1) + 1) * pass, " would be"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "training.global_batch ", global_batch, " is not a multiple of training.micro_batch ", micro_batch,
+        " times parallel.ranks ", ranks, "; ", (global_batch / std::max<int64_t>(pass, 1) + 1) * pass, " would be"));
   }
   return global_batch / pass;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shape, Device& device, Communicator& communicator) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shape, Device& device,
+                                                         Communicator& communicator) {
   std::unique_ptr<Engine> engine(new Engine(shape, device));
   engine->parameters_ = llama_parameters(shape.config, shape.optimizer.galore);
   allocate_weights(engine->parameters_, engine->arena_);
-  engine->optimizer_ = std::make_unique<Optimizer>(shape.optimizer, engine->parameters_, shape.micro_batches, engine->arena_, communicator);
-  engine->model_ = std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length, true, engine->arena_);
+  engine->optimizer_ = std::make_unique<Optimizer>(shape.optimizer, engine->parameters_, shape.micro_batches,
+                                                   engine->arena_, communicator);
+  engine->model_ = std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
+                                           true, engine->arena_);
   if (!engine->arena_.status().ok()) return engine->arena_.status();
   return engine;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape, Device& device, Communicator& communicator) {
-  absl::StatusOr<RankEstimate> estimate = dry_run(shape, device.kind(), communicator.rank(), communicator.ranks(), false);
+absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape, Device& device,
+                                                       Communicator& communicator) {
+  absl::StatusOr<RankEstimate> estimate =
+      dry_run(shape, device.kind(), communicator.rank(), communicator.ranks(), false);
   if (!estimate.ok()) return estimate.status();
   absl::StatusOr<std::unique_ptr<Engine>> engine = allocate(shape, device, communicator);
   if (!engine.ok()) return engine.status();
@@ -43,7 +49,9 @@ double Engine::micro_batch(int64_t index, const int32_t* ids, const int32_t* tar
 class DryRun {
  public:
   DryRun(const EngineShape& shape, absl::string_view kind, int rank, int ranks)
-      : shape_(shape), device_(make_planning_device(kind)), communicator_(make_planning_communicator(*device_, rank, ranks)) {}
+      : shape_(shape),
+        device_(make_planning_device(kind)),
+        communicator_(make_planning_communicator(*device_, rank, ranks)) {}
 
   absl::Status prepare() {
     absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::allocate(shape_, *device_, *communicator_);
@@ -86,7 +94,8 @@ class DryRun {
   std::unique_ptr<Engine> engine_;
 };
 
-absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks, bool with_interval) {
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
+                                     bool with_interval) {
   DryRun run(shape, device_kind, rank, ranks);
   if (absl::Status s = run.prepare(); !s.ok()) return s;
   RankEstimate estimate;
@@ -116,7 +125,8 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
 
   estimate.workspace_bytes = run.device().workspace_peak();
   if (absl::Status s = run.device().set_workspace_budget(estimate.workspace_bytes); !s.ok()) return s;
-  for (int i = 0; i < kMemoryCategories; ++i) estimate.by_category[i] = run.device().ledger().bytes(static_cast<MemoryCategory>(i));
+  for (int i = 0; i < kMemoryCategories; ++i)
+    estimate.by_category[i] = run.device().ledger().bytes(static_cast<MemoryCategory>(i));
   estimate.peak_bytes = run.device().ledger().peak();
   return estimate;
 }

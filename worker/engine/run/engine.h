@@ -1,5 +1,5 @@
-// Everything that one rank holds: weights, optimizer, activations, workspace. It is built by the same code on a device that
-// executes and on one that only counts, which is what makes the plan exact.
+// Everything that one rank holds: weights, optimizer, activations, workspace. It is built by the same code on a device
+// that executes and on one that only counts, which is what makes the plan exact.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,10 @@ absl::StatusOr<int64_t> micro_batches_per_rank(int64_t global_batch, int64_t mic
 
 class Engine {
  public:
-  // Allocates by shape, the workspace too, whose size a dry run on a planning device gives. RESOURCE_EXHAUSTED: the device's limit or memory.
-  static absl::StatusOr<std::unique_ptr<Engine>> create(const EngineShape& shape, Device& device, Communicator& communicator);
+  // Allocates by shape, the workspace too, whose size a dry run on a planning device gives. RESOURCE_EXHAUSTED: the
+  // device's limit or memory.
+  static absl::StatusOr<std::unique_ptr<Engine>> create(const EngineShape& shape, Device& device,
+                                                        Communicator& communicator);
 
   const EngineShape& shape() const { return shape_; }
   Device& device() { return device_; }
@@ -38,12 +40,14 @@ class Engine {
   Optimizer& optimizer() { return *optimizer_; }
   Llama& model() { return *model_; }
 
-  // One micro-batch: adds its gradients and returns the sum of its losses. `scale`: 1 / target tokens of the global batch.
+  // One micro-batch: adds its gradients and returns the sum of its losses. `scale`: 1 / target tokens of the global
+  // batch.
   double micro_batch(int64_t index, const int32_t* ids, const int32_t* targets, float scale);
 
  private:
   Engine(const EngineShape& shape, Device& device) : shape_(shape), device_(device), arena_(device) {}
-  static absl::StatusOr<std::unique_ptr<Engine>> allocate(const EngineShape& shape, Device& device, Communicator& communicator);
+  static absl::StatusOr<std::unique_ptr<Engine>> allocate(const EngineShape& shape, Device& device,
+                                                          Communicator& communicator);
   friend class DryRun;
 
   EngineShape shape_;
@@ -59,12 +63,13 @@ struct RankEstimate {
   int64_t by_category[kMemoryCategories] = {};
   int64_t peak_bytes = 0;
   int64_t workspace_bytes = 0;
-  SentBytes sent_step;      // a step without a refresh, where there is one
+  SentBytes sent_step;       // a step without a refresh, where there is one
   double sent_mean[4] = {};  // reduce_scatter, all_gather, all_reduce, broadcast: mean over a refresh interval
-  double step_flops = 0;    // of this rank, refresh excluded
+  double step_flops = 0;     // of this rank, refresh excluded
 };
 
 // Runs the engine on a planning device. `with_interval`: also the mean over a whole refresh interval.
-absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks, bool with_interval);
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
+                                     bool with_interval);
 
 }  // namespace galleon

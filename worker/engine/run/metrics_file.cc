@@ -18,7 +18,9 @@ using Json = nlohmann::ordered_json;
 
 }  // namespace
 
-double EvaluationLine::perplexity() const { return std::exp(validation_loss); }
+double EvaluationLine::perplexity() const {
+  return std::exp(validation_loss);
+}
 
 absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t step) {
   std::error_code error;

@@ -45,10 +45,13 @@ GaloreOptions galore_options(const v1::Galore& galore, uint64_t seed) {
               (galore.stagger() != v1::Galore::STAGGER_FALSE && o.refresh == RefreshMethod::kSubspace);
   o.scale = galore.scale();
   o.side = projection_side(galore.side());
-  const auto has = [&](const char* target) { return std::count(galore.targets().begin(), galore.targets().end(), target) > 0; };
+  const auto has = [&](const char* target) {
+    return std::count(galore.targets().begin(), galore.targets().end(), target) > 0;
+  };
   o.target_attention = has("attention");
   o.target_mlp = has("mlp");
-  o.moments = galore.moments_at_refresh() == v1::Galore::MOMENTS_AT_REFRESH_RESET ? MomentsAtRefresh::kReset : MomentsAtRefresh::kKeep;
+  o.moments = galore.moments_at_refresh() == v1::Galore::MOMENTS_AT_REFRESH_RESET ? MomentsAtRefresh::kReset
+                                                                                  : MomentsAtRefresh::kKeep;
   o.seed = seed;
   return o;
 }
@@ -85,8 +88,8 @@ std::string format_name(v1::Data::Format format) {
 
 // Appends "path: value" for every set field below `message` that the computation depends on.
 void append_mathematics(const google::protobuf::Message& message, const std::string& prefix, std::string& out) {
-  static const auto* kElsewhere = new std::set<std::string>{"name", "training.steps", "training.epochs", "optimizer.schedule.steps",
-                                                            "optimizer.schedule.warmup_steps"};
+  static const auto* kElsewhere = new std::set<std::string>{
+      "name", "training.steps", "training.epochs", "optimizer.schedule.steps", "optimizer.schedule.warmup_steps"};
   const auto* reflection = message.GetReflection();
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const auto* field = message.GetDescriptor()->field(i);
@@ -154,7 +157,9 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.evaluate_every = job.training().evaluate_every();
   o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());
   const std::filesystem::path directory(job.checkpoint().directory());
-  o.checkpoint_folder = directory.is_absolute() ? directory.string() : (std::filesystem::path(output) / directory).lexically_normal().string();
+  o.checkpoint_folder = directory.is_absolute()
+                            ? directory.string()
+                            : (std::filesystem::path(output) / directory).lexically_normal().string();
   o.checkpoint_every = job.checkpoint().every();
   o.checkpoint_keep = job.checkpoint().keep();
   o.resume = job.checkpoint().resume();

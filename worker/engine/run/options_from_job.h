@@ -12,8 +12,8 @@ namespace galleon {
 // `job` is complete: defaults are filled in. `output` is the folder that a relative checkpoint.directory refers to.
 RunOptions options_from_job(const v1::Job& job, const std::string& output);
 
-// Everything that the computation depends on, one "key: value" a line: the job's keys that are neither operational nor paths, and
-// the resolved shape. Lengths of the run and of its schedule are kept apart by the checkpoint.
+// Everything that the computation depends on, one "key: value" a line: the job's keys that are neither operational nor
+// paths, and the resolved shape. Lengths of the run and of its schedule are kept apart by the checkpoint.
 std::string mathematics_of(const v1::Job& job);
 
 }  // namespace galleon

@@ -45,18 +45,21 @@ std::string differing_lines(const std::string& saved, const std::string& now) {
 
 absl::Status check_compatible(const RunOptions& options, const CheckpointHeader& header, const std::string& folder) {
   if (header.job != options.name) {
-    return absl::FailedPreconditionError(absl::StrCat(folder, " belongs to job \"", header.job, "\", not to \"", options.name, "\"; choose another directory"));
+    return absl::FailedPreconditionError(absl::StrCat(folder, " belongs to job \"", header.job, "\", not to \"",
+                                                      options.name, "\"; choose another directory"));
   }
   const ScheduleOptions& schedule = options.optimizer.schedule;
   if (header.schedule_steps != schedule.steps || header.warmup_steps != schedule.warmup_steps) {
-    return absl::FailedPreconditionError(absl::StrCat(folder, " was trained on a schedule of ", header.schedule_steps, " steps with ", header.warmup_steps,
-                                                      " of warm-up, and this job's has ", schedule.steps, " with ", schedule.warmup_steps,
-                                                      "; set optimizer.schedule.steps: ", header.schedule_steps,
-                                                      " and optimizer.schedule.warmup_steps: ", header.warmup_steps, " to go on with it"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, " was trained on a schedule of ", header.schedule_steps, " steps with ",
+                     header.warmup_steps, " of warm-up, and this job's has ", schedule.steps, " with ",
+                     schedule.warmup_steps, "; set optimizer.schedule.steps: ", header.schedule_steps,
+                     " and optimizer.schedule.warmup_steps: ", header.warmup_steps, " to go on with it"));
   }
   if (header.mathematics != options.mathematics) {
-    return absl::FailedPreconditionError(absl::StrCat(folder, " was trained by another computation: ", differing_lines(header.mathematics, options.mathematics),
-                                                      "; restore these or choose another directory"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder, " was trained by another computation: ", differing_lines(header.mathematics, options.mathematics),
+        "; restore these or choose another directory"));
   }
   return absl::OkStatus();
 }
@@ -90,7 +93,8 @@ absl::StatusOr<Found> newest_sound(const std::string& folder, const ResumePoint&
     fs::rename(path, absl::StrCat(folder, "/.damaged-", step_folder_name(*step)), error);
   }
   if (!reason.empty()) {
-    return absl::DataLossError(absl::StrCat("no sound checkpoint is left in ", folder, " (", reason, "); start again with checkpoint.resume: never in a new directory"));
+    return absl::DataLossError(absl::StrCat("no sound checkpoint is left in ", folder, " (", reason,
+                                            "); start again with checkpoint.resume: never in a new directory"));
   }
   return found;
 }
@@ -108,7 +112,8 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
     }
     absl::StatusOr<Found> found = newest_sound(folder, point);
     if (found.ok() && found->folder.empty()) {
-      return absl::NotFoundError(absl::StrCat("the recorded checkpoint of step ", point.step, " is not in ", folder, "; is that folder shared by all workers?"));
+      return absl::NotFoundError(absl::StrCat("the recorded checkpoint of step ", point.step, " is not in ", folder,
+                                              "; is that folder shared by all workers?"));
     }
     return found;
   }
@@ -116,8 +121,9 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
   if (options.resume == "never") {
     const std::vector<int64_t> steps = list_checkpoints(folder);
     if (!steps.empty()) {
-      return absl::FailedPreconditionError(absl::StrCat(folder, " already holds checkpoints up to step ", steps.back(),
-                                                        ", and checkpoint.resume is never; choose another directory or resume: auto"));
+      return absl::FailedPreconditionError(
+          absl::StrCat(folder, " already holds checkpoints up to step ", steps.back(),
+                       ", and checkpoint.resume is never; choose another directory or resume: auto"));
     }
     return Found{};
   }
@@ -126,7 +132,8 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
 
 }  // namespace
 
-absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point, Communicator& communicator) {
+absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point,
+                                                              Communicator& communicator) {
   // Rank 0 tells "E code message" or "F folder\nskipped".
   std::string told;
   if (communicator.rank() == 0) {
@@ -136,7 +143,8 @@ absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& 
       absl::StatusOr<CheckpointHeader> header = read_checkpoint_header(found->folder);
       status = header.ok() ? check_compatible(options, *header, found->folder) : header.status();
     }
-    told = status.ok() ? absl::StrCat("F", found->folder, "\n", found->skipped) : absl::StrCat("E", static_cast<int>(status.code()), " ", status.message());
+    told = status.ok() ? absl::StrCat("F", found->folder, "\n", found->skipped)
+                       : absl::StrCat("E", static_cast<int>(status.code()), " ", status.message());
   }
   told = communicator.all_gather_text(told)[0];
   if (!communicator.status().ok()) return communicator.status();
@@ -154,7 +162,8 @@ absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& 
   if (choice.folder.empty()) return std::optional<ResumeChoice>();
   absl::StatusOr<CheckpointHeader> header = read_checkpoint_header(choice.folder);
   if (!header.ok()) {
-    return absl::NotFoundError(absl::StrCat("rank ", communicator.rank(), " cannot see the checkpoint that rank 0 chose (", header.status().message(),
+    return absl::NotFoundError(absl::StrCat("rank ", communicator.rank(),
+                                            " cannot see the checkpoint that rank 0 chose (", header.status().message(),
                                             "); the checkpoint directory must be shared by all ranks"));
   }
   choice.header = *header;

@@ -16,9 +16,10 @@ struct ResumeChoice {
   std::string skipped;  // why newer ones were passed over; empty if none were
 };
 
-// A collective: rank 0 looks and tells the others. `resume: auto` takes the newest complete checkpoint; a damaged one is set aside by name and
-// the next older one is taken. nullopt: start from the beginning. FAILED_PRECONDITION: another job's folder, other mathematics,
-// another schedule, `never` with checkpoints in the way.
-absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point, Communicator& communicator);
+// A collective: rank 0 looks and tells the others. `resume: auto` takes the newest complete checkpoint; a damaged one
+// is set aside by name and the next older one is taken. nullopt: start from the beginning. FAILED_PRECONDITION: another
+// job's folder, other mathematics, another schedule, `never` with checkpoints in the way.
+absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point,
+                                                              Communicator& communicator);
 
 }  // namespace galleon

@@ -20,7 +20,9 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-double seconds_since(SteadyClock::time_point start) { return std::chrono::duration<double>(SteadyClock::now() - start).count(); }
+double seconds_since(SteadyClock::time_point start) {
+  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
 
 uint64_t hash_tokens(const std::vector<int32_t>& tokens) {
   uint64_t hash = 0xCBF29CE484222325ULL;
@@ -31,8 +33,14 @@ uint64_t hash_tokens(const std::vector<int32_t>& tokens) {
 // One run of one rank. The order of its members is the order in which they come to be.
 class Training {
  public:
-  Training(RunOptions options, ResolvedJob& job, Device& device, Communicator& communicator, const RunContext& context, RunObserver& observer)
-      : options_(std::move(options)), job_(job), device_(device), communicator_(communicator), context_(context), observer_(observer) {}
+  Training(RunOptions options, ResolvedJob& job, Device& device, Communicator& communicator, const RunContext& context,
+           RunObserver& observer)
+      : options_(std::move(options)),
+        job_(job),
+        device_(device),
+        communicator_(communicator),
+        context_(context),
+        observer_(observer) {}
 
   absl::StatusOr<RunResult> run() {
     if (absl::Status s = load_data(); !s.ok()) return s;
@@ -44,17 +52,24 @@ class Training {
 
  private:
   absl::Status load_data() {
-    observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1 ? options_.data.train[0] : absl::StrCat(options_.data.train.size(), " globs")));
-    absl::StatusOr<std::vector<int32_t>> tokens = load_tokens(options_.data, options_.data.train, "data.train", job_.tokenizer.get(), job_.config.vocabulary);
+    observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1
+                                                                 ? options_.data.train[0]
+                                                                 : absl::StrCat(options_.data.train.size(), " globs")));
+    absl::StatusOr<std::vector<int32_t>> tokens =
+        load_tokens(options_.data, options_.data.train, "data.train", job_.tokenizer.get(), job_.config.vocabulary);
     if (!tokens.ok()) return tokens.status();
-    absl::StrAppend(&options_.mathematics, "data.train tokens: ", tokens->size(), " with hash ", absl::Hex(hash_tokens(*tokens)), "\n");
-    absl::StatusOr<Windows> train = Windows::create(*std::move(tokens), options_.data.sequence_length, options_.data.shuffle, options_.data.seed, "data.train");
+    absl::StrAppend(&options_.mathematics, "data.train tokens: ", tokens->size(), " with hash ",
+                    absl::Hex(hash_tokens(*tokens)), "\n");
+    absl::StatusOr<Windows> train = Windows::create(*std::move(tokens), options_.data.sequence_length,
+                                                    options_.data.shuffle, options_.data.seed, "data.train");
     if (!train.ok()) return train.status();
     train_ = *std::move(train);
     if (options_.data.validation.empty()) return absl::OkStatus();
-    tokens = load_tokens(options_.data, options_.data.validation, "data.validation", job_.tokenizer.get(), job_.config.vocabulary);
+    tokens = load_tokens(options_.data, options_.data.validation, "data.validation", job_.tokenizer.get(),
+                         job_.config.vocabulary);
     if (!tokens.ok()) return tokens.status();
-    absl::StatusOr<Windows> validation = Windows::create(*std::move(tokens), options_.data.sequence_length, false, 0, "data.validation");
+    absl::StatusOr<Windows> validation =
+        Windows::create(*std::move(tokens), options_.data.sequence_length, false, 0, "data.validation");
     if (!validation.ok()) return validation.status();
     validation_ = *std::move(validation);
     return absl::OkStatus();
@@ -73,7 +88,8 @@ class Training {
   }
 
   absl::Status allocate() {
-    observer_.stage("allocate", absl::StrCat("weights, optimizer state and activations of ", job_.config.parameters(), " parameters"));
+    observer_.stage("allocate", absl::StrCat("weights, optimizer state and activations of ", job_.config.parameters(),
+                                             " parameters"));
     absl::StatusOr<EngineShape> shape = engine_shape(options_, job_.config, communicator_.ranks());
     if (!shape.ok()) return shape.status();
     absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::create(*shape, device_, communicator_);
@@ -90,7 +106,8 @@ class Training {
   }
 
   CheckpointContent content() {
-    return {job_.config, engine_->parameters(), device_, engine_->optimizer(), job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{}};
+    return {job_.config, engine_->parameters(), device_, engine_->optimizer(),
+            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{}};
   }
 
   absl::Status start_or_resume() {
@@ -106,12 +123,15 @@ class Training {
       tokens_ = found.header.tokens;
       seconds_ = found.header.seconds;
       if (step_ > options_.steps) {
-        return absl::FailedPreconditionError(absl::StrCat("the checkpoint is at step ", step_, ", beyond training.steps ", options_.steps));
+        return absl::FailedPreconditionError(
+            absl::StrCat("the checkpoint is at step ", step_, ", beyond training.steps ", options_.steps));
       }
     } else {
-      observer_.stage("initialise", options_.model.pretrained ? absl::StrCat("weights of ", options_.model.source) : "random weights");
+      observer_.stage("initialise", options_.model.pretrained ? absl::StrCat("weights of ", options_.model.source)
+                                                              : "random weights");
       if (options_.model.pretrained) {
-        if (absl::Status s = agree(load_weights(options_.model.source, engine_->parameters(), device_)); !s.ok()) return s;
+        if (absl::Status s = agree(load_weights(options_.model.source, engine_->parameters(), device_)); !s.ok())
+          return s;
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
       }
@@ -125,26 +145,32 @@ class Training {
 
   // The first error of any rank, on all of them.
   absl::Status agree(const absl::Status& own) {
-    const std::vector<std::string> all = communicator_.all_gather_text(own.ok() ? "" : absl::StrCat(static_cast<int>(own.code()), " ", own.message()));
+    const std::vector<std::string> all =
+        communicator_.all_gather_text(own.ok() ? "" : absl::StrCat(static_cast<int>(own.code()), " ", own.message()));
     if (!own.ok()) return own;
     if (!communicator_.status().ok()) return communicator_.status();
     for (size_t rank = 0; rank < all.size(); ++rank) {
-      if (!all[rank].empty()) return absl::UnavailableError(absl::StrCat("rank ", rank, " failed: ", all[rank].substr(all[rank].find(' ') + 1)));
+      if (!all[rank].empty())
+        return absl::UnavailableError(
+            absl::StrCat("rank ", rank, " failed: ", all[rank].substr(all[rank].find(' ') + 1)));
     }
     return absl::OkStatus();
   }
 
-  // Fills the inputs and targets of one pass and returns how many sequences of it count. Pass `index` of all passes of a step.
+  // Fills the inputs and targets of one pass and returns how many sequences of it count. Pass `index` of all passes of
+  // a step.
   void fill_pass(int64_t step, int64_t index) {
     const int64_t length = options_.data.sequence_length;
     const int64_t first = (step - 1) * options_.global_batch + index * options_.micro_batch;
-    for (int64_t s = 0; s < options_.micro_batch; ++s) train_->training_window(first + s, ids_.data() + s * length, targets_.data() + s * length);
+    for (int64_t s = 0; s < options_.micro_batch; ++s)
+      train_->training_window(first + s, ids_.data() + s * length, targets_.data() + s * length);
   }
 
   // One update. Returns the mean loss over the global batch, and whether some rank wants to stop.
   absl::StatusOr<StepReport> step(double& loss, std::optional<std::string>& stop) {
     const int64_t passes = engine_->shape().micro_batches;
-    const double targets = static_cast<double>(options_.global_batch) * static_cast<double>(options_.data.sequence_length);
+    const double targets =
+        static_cast<double>(options_.global_batch) * static_cast<double>(options_.data.sequence_length);
     Optimizer& optimizer = engine_->optimizer();
     optimizer.begin_step(step_);
     double own_loss = 0;
@@ -156,7 +182,8 @@ class Training {
       }
     };
     const int rounds = optimizer.first_basis_rounds();
-    if (rounds > 0) observer_.stage("subspaces", absl::StrCat("first bases from ", rounds, " rounds over the first step"));
+    if (rounds > 0)
+      observer_.stage("subspaces", absl::StrCat("first bases from ", rounds, " rounds over the first step"));
     for (int round = 0; round < rounds; ++round) {
       optimizer.begin_round(round);
       run_passes();
@@ -171,9 +198,10 @@ class Training {
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
     if (!std::isfinite(loss)) {
-      return absl::FailedPreconditionError(absl::StrCat("the loss is not finite (", loss, ") in step ", step_, "; the last good checkpoint is ",
-                                                        last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
-                                                        "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("the loss is not finite (", loss, ") in step ", step_, "; the last good checkpoint is ",
+                       last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
+                       "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
     }
     const StepReport report = optimizer.end_step();
     if (!communicator_.status().ok()) return communicator_.status();
@@ -221,7 +249,8 @@ class Training {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
     int64_t windows = validation_->count();
     if (options_.evaluate_tokens > 0) {
-      windows = std::min(windows, (options_.evaluate_tokens + options_.data.sequence_length - 1) / options_.data.sequence_length);
+      windows = std::min(
+          windows, (options_.evaluate_tokens + options_.data.sequence_length - 1) / options_.data.sequence_length);
     }
     result_.evaluation = evaluate_windows(engine_->model(), *validation_, windows, communicator_, step_);
     if (!communicator_.status().ok()) return;
@@ -241,25 +270,30 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
-    const absl::Status saved = save_checkpoint(options_.checkpoint_folder, header, content(), communicator_,
-                                               [this](int64_t step, const std::string& folder) { return observer_.approve_checkpoint(step, folder); });
+    const absl::Status saved = save_checkpoint(
+        options_.checkpoint_folder, header, content(), communicator_,
+        [this](int64_t step, const std::string& folder) { return observer_.approve_checkpoint(step, folder); });
     if (!saved.ok()) {
-      return absl::Status(saved.code(), absl::StrCat("the checkpoint of step ", step_, " could not be saved: ", saved.message(),
-                                                     last_saved_ > 0 ? absl::StrCat("; step ", last_saved_, " is kept") : ""));
+      return absl::Status(saved.code(),
+                          absl::StrCat("the checkpoint of step ", step_, " could not be saved: ", saved.message(),
+                                       last_saved_ > 0 ? absl::StrCat("; step ", last_saved_, " is kept") : ""));
     }
     last_saved_ = step_;
-    if (communicator_.rank() == 0) prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch);
+    if (communicator_.rank() == 0)
+      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch);
     observer_.published(step_, absl::StrCat(options_.checkpoint_folder, "/", step_folder_name(step_)));
     observer_.stage("train", "");
     return absl::OkStatus();
   }
 
   bool evaluation_due() const {
-    return validation_.has_value() && options_.evaluate_every > 0 && (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
+    return validation_.has_value() && options_.evaluate_every > 0 &&
+           (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
   }
 
   absl::StatusOr<RunResult> train() {
-    observer_.stage("train", absl::StrCat(options_.steps, " steps of ", options_.global_batch * options_.data.sequence_length, " tokens"));
+    observer_.stage("train", absl::StrCat(options_.steps, " steps of ",
+                                          options_.global_batch * options_.data.sequence_length, " tokens"));
     last_saved_ = first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
@@ -336,16 +370,20 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   if (!config.ok()) return config.status();
   job.config = *config;
   if (vocabulary > job.config.vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary, " pieces, and the model's vocab_size is ", job.config.vocabulary));
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
+                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary));
   }
   if (job.tokenizer && job.config.eos_token < 0) {
     job.config.eos_token = job.tokenizer->end_token();
     job.config.bos_token = job.tokenizer->begin_token();
   }
   const int64_t positions = options.data.sequence_length;
-  if (absl::StartsWith(options.model.source, "preset:")) job.config.max_positions = std::max(job.config.max_positions, positions);
+  if (absl::StartsWith(options.model.source, "preset:"))
+    job.config.max_positions = std::max(job.config.max_positions, positions);
   if (positions > job.config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat("data.sequence_length ", positions, " is longer than the model's max_position_embeddings ", job.config.max_positions));
+    return absl::InvalidArgumentError(absl::StrCat("data.sequence_length ", positions,
+                                                   " is longer than the model's max_position_embeddings ",
+                                                   job.config.max_positions));
   }
   return job;
 }
@@ -356,7 +394,8 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaC
   return EngineShape{config, options.optimizer, options.data.sequence_length, options.micro_batch, *passes};
 }
 
-EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator, int64_t step) {
+EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,
+                                int64_t step) {
   const int64_t length = model.sequence();
   const int64_t batch = model.batch();
   std::vector<int32_t> ids(batch * length);
@@ -376,8 +415,8 @@ EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windo
   return line;
 }
 
-absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device, Communicator& communicator,
-                                       const RunContext& context, RunObserver& observer) {
+absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,
+                                       Communicator& communicator, const RunContext& context, RunObserver& observer) {
   return Training(options, job, device, communicator, context, observer).run();
 }
 

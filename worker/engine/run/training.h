@@ -1,4 +1,5 @@
-// A training run on one rank: data, engine, steps, evaluations, checkpoints, resume. Whoever runs it watches through an observer.
+// A training run on one rank: data, engine, steps, evaluations, checkpoints, resume. Whoever runs it watches through an
+// observer.
 #pragma once
 
 #include <cstdint>
@@ -28,16 +29,17 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaC
 
 // Where checkpoints of earlier attempts may be taken from.
 struct ResumePoint {
-  // In a service: the newest publication that the scheduler recorded. Nothing newer is used, and a checkpoint that was recorded but not renamed
-  // before its trainer died is renamed now. Unset: what lies in the folder counts (`galleon train`).
+  // In a service: the newest publication that the scheduler recorded. Nothing newer is used, and a checkpoint that was
+  // recorded but not renamed before its trainer died is renamed now. Unset: what lies in the folder counts (`galleon
+  // train`).
   bool recorded_only = false;
   int64_t step = 0;
   uint64_t epoch = 0;
 };
 
 struct RunContext {
-  uint64_t epoch = 0;             // of this attempt, in the names of unpublished checkpoints
-  std::string metrics_path;       // written by rank 0
+  uint64_t epoch = 0;        // of this attempt, in the names of unpublished checkpoints
+  std::string metrics_path;  // written by rank 0
   ResumePoint resume;
 };
 
@@ -64,10 +66,11 @@ struct RunResult {
 };
 
 // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: would happen again. Others may be worth another attempt.
-absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device, Communicator& communicator,
-                                       const RunContext& context, RunObserver& observer);
+absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,
+                                       Communicator& communicator, const RunContext& context, RunObserver& observer);
 
 // Mean loss over windows [0, windows) in order, each rank taking every ranks-th batch.
-EvaluationLine evaluate_windows(Llama& model, const class Windows& data, int64_t windows, Communicator& communicator, int64_t step);
+EvaluationLine evaluate_windows(Llama& model, const class Windows& data, int64_t windows, Communicator& communicator,
+                                int64_t step);
 
 }  // namespace galleon

@@ -18,13 +18,15 @@ GalleonSentencePiece* open_model(const char* path) {
   return nullptr;
 }
 
-void encode(const GalleonSentencePiece* model, const char* text, size_t length, void (*take)(void*, const int*, size_t), void* context) {
+void encode(const GalleonSentencePiece* model, const char* text, size_t length, void (*take)(void*, const int*, size_t),
+            void* context) {
   std::vector<int> ids;
   (void)model->processor.Encode({text, length}, &ids);
   take(context, ids.data(), ids.size());
 }
 
-void decode(const GalleonSentencePiece* model, const int* ids, size_t count, void (*take)(void*, const char*, size_t), void* context) {
+void decode(const GalleonSentencePiece* model, const int* ids, size_t count, void (*take)(void*, const char*, size_t),
+            void* context) {
   std::string text;
   (void)model->processor.Decode(std::vector<int>(ids, ids + count), &text);
   take(context, text.data(), text.size());
@@ -42,4 +44,6 @@ constexpr GalleonSentencePieceFunctions kFunctions = {
 
 }  // namespace
 
-__attribute__((visibility("default"))) const GalleonSentencePieceFunctions* galleon_sentencepiece_functions() { return &kFunctions; }
+__attribute__((visibility("default"))) const GalleonSentencePieceFunctions* galleon_sentencepiece_functions() {
+  return &kFunctions;
+}

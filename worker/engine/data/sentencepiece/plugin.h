@@ -1,5 +1,6 @@
-// What the plug-in around the SentencePiece library offers. That library carries a protobuf of its own whose symbols bear the names
-// of the real one; the plug-in is loaded with its symbols bound to itself, so that the two never meet. Plain C types only.
+// What the plug-in around the SentencePiece library offers. That library carries a protobuf of its own whose symbols
+// bear the names of the real one; the plug-in is loaded with its symbols bound to itself, so that the two never meet.
+// Plain C types only.
 #pragma once
 
 #include <stddef.h>
@@ -16,10 +17,10 @@ struct GalleonSentencePieceFunctions {
   int (*begin_token)(const GalleonSentencePiece* model);
   int (*end_token)(const GalleonSentencePiece* model);
   // Calls `take` once with the result, valid during the call.
-  void (*encode)(const GalleonSentencePiece* model, const char* text, size_t length, void (*take)(void* context, const int* ids, size_t count),
-                 void* context);
-  void (*decode)(const GalleonSentencePiece* model, const int* ids, size_t count, void (*take)(void* context, const char* text, size_t length),
-                 void* context);
+  void (*encode)(const GalleonSentencePiece* model, const char* text, size_t length,
+                 void (*take)(void* context, const int* ids, size_t count), void* context);
+  void (*decode)(const GalleonSentencePiece* model, const int* ids, size_t count,
+                 void (*take)(void* context, const char* text, size_t length), void* context);
 };
 
 // The one symbol that the plug-in shows.

@@ -3,11 +3,11 @@
 
 #include <unistd.h>
 
+#include <google/protobuf/util/json_util.h>
+#include <unistd.h>
 #include <cstdlib>
 #include <filesystem>
-#include <google/protobuf/util/json_util.h>
 #include <iostream>
-#include <unistd.h>
 
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -61,7 +61,8 @@ int plan(const Arguments& arguments) {
   const auto ranks = static_cast<int>(job->parallel().ranks());
   absl::StatusOr<EngineShape> shape = engine_shape(options, config_from_shape(job->shape()), ranks);
   if (!shape.ok()) return fail(shape.status());
-  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, "cpu", ranks, input_bytes(*job));
+  absl::StatusOr<v1::MemoryPlan> message =
+      plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes");
   if (!message.ok()) return fail(message.status());
   if (arguments.format == "binary") {
     std::cout << message->SerializeAsString();
@@ -92,7 +93,8 @@ int train(Arguments& arguments) {
     absl::StatusOr<std::string> text = read_file(arguments.assignment);
     if (!text.ok()) return fail(text.status());
     v1::TrainerAssignment assignment;
-    if (!assignment.ParseFromString(*text)) return fail(absl::InvalidArgumentError(arguments.assignment + " is not an assignment"));
+    if (!assignment.ParseFromString(*text))
+      return fail(absl::InvalidArgumentError(arguments.assignment + " is not an assignment"));
     return train_assignment(*job, assignment);
   }
   arguments.local.output = arguments.output;
@@ -100,7 +102,9 @@ int train(Arguments& arguments) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"One rank of a Galleon training run. People use `galleon train`, `galleon plan` and the others, which call this program."};
+  CLI::App app{
+      "One rank of a Galleon training run. People use `galleon train`, `galleon plan` and the others, which call this "
+      "program."};
   Arguments arguments;
   app.set_version_flag("--version", GALLEON_VERSION);
   app.add_option("--job", arguments.job, "a YAML job file or a binary Job message");
@@ -117,6 +121,7 @@ int run(int argc, char** argv) {
 
   EvaluateOptions evaluation;
   CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and perplexity of a model folder on text");
+  evaluate_command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
   evaluate_command->add_option("--model", evaluation.model, "a checkpoint or a Hugging Face folder")->required();
   evaluate_command->add_option("--data", evaluation.data, "globs of text")->required();
   evaluate_command->add_option("--tokenizer", evaluation.tokenizer, "instead of the folder's own");
@@ -130,17 +135,22 @@ int run(int argc, char** argv) {
 
   GenerateOptions generation;
   CLI::App* generate_command = app.add_subcommand("generate", "sample text from a model folder");
+  generate_command->footer("Example: galleon generate --model run/checkpoints/step-00001000 --prompt 'It is a truth'");
   generate_command->add_option("--model", generation.model, "a checkpoint or a Hugging Face folder")->required();
   generate_command->add_option("--prompt", generation.prompt, "what it goes on from");
   generate_command->add_option("--tokenizer", generation.tokenizer, "instead of the folder's own");
   generate_command->add_option("--tokens", generation.tokens, "at most")->check(CLI::NonNegativeNumber);
-  generate_command->add_option("--temperature", generation.temperature, "0 takes the most probable token")->check(CLI::NonNegativeNumber);
-  generate_command->add_option("--top-p", generation.top_p, "mass of the tokens that are drawn from")->check(CLI::Range(0.0, 1.0));
+  generate_command->add_option("--temperature", generation.temperature, "0 takes the most probable token")
+      ->check(CLI::NonNegativeNumber);
+  generate_command->add_option("--top-p", generation.top_p, "mass of the tokens that are drawn from")
+      ->check(CLI::Range(0.0, 1.0));
   generate_command->add_option("--seed", generation.seed, "of the draws");
   generate_command->add_option("--threads", generation.threads, "CPU threads; 0: all cores");
 
   TokenizeOptions tokenizing;
   CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");
+  tokenize_command->footer(
+      "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens");
   tokenize_command->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, or bytes")->required();
   tokenize_command->add_option("--input", tokenizing.input, "globs of text")->required();
   tokenize_command->add_option("--format", tokenizing.format, "auto | text | jsonl");
@@ -153,7 +163,8 @@ int run(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   const bool service = !arguments.assignment.empty();
-  init_logging("galleon-trainer", service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
+  init_logging("galleon-trainer",
+               service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
   absl::Status status;
   if (*evaluate_command) {
     status = evaluate(evaluation);
@@ -174,7 +185,8 @@ int run(int argc, char** argv) {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
-  // Idle threads of the pool must not spin: other ranks share the cores. Read by the OpenMP library before main, hence the second start.
+  // Idle threads of the pool must not spin: other ranks share the cores. Read by the OpenMP library before main, hence
+  // the second start.
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
     ::execv("/proc/self/exe", argv);

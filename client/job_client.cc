@@ -19,7 +19,9 @@ bool is_terminal(v1::JobRecord::State state) {
   return state == v1::JobRecord::SUCCEEDED || state == v1::JobRecord::FAILED || state == v1::JobRecord::CANCELLED;
 }
 
-std::string job_name(const std::string& job) { return absl::StartsWith(job, "jobs/") ? job : "jobs/" + job; }
+std::string job_name(const std::string& job) {
+  return absl::StartsWith(job, "jobs/") ? job : "jobs/" + job;
+}
 
 JobClient::JobClient(const std::string& server) : server_(server) {
   grpc::ChannelArguments arguments;
@@ -40,10 +42,13 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
     std::string reason = status.error_message();
     const size_t last = reason.rfind(": ");
     if (last != std::string::npos) reason = absl::AsciiStrToLower(reason.substr(last + 2));
-    return absl::UnavailableError(absl::StrCat("cannot reach the scheduler at ", server_, ": ", reason,
-                                               "; is galleon-scheduler running? (--server or GALLEON_SERVER names it)"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot reach the scheduler at ", server_, ": ", reason,
+                     "; is galleon-scheduler running? (--server or GALLEON_SERVER names it)"));
   }
-  if (code == absl::StatusCode::kDeadlineExceeded) return absl::DeadlineExceededError(absl::StrCat("the scheduler at ", server_, " did not answer in time; try again"));
+  if (code == absl::StatusCode::kDeadlineExceeded)
+    return absl::DeadlineExceededError(
+        absl::StrCat("the scheduler at ", server_, " did not answer in time; try again"));
   return absl::Status(code, status.error_message());
 }
 
@@ -66,21 +71,23 @@ absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once) {
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {
-  return call<v1::JobRecord>(kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
+  return call<v1::JobRecord>(
+      kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job) {
   v1::GetJobRequest request;
   request.set_name(job_name(job));
-  return call<v1::JobRecord>(kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); });
+  return call<v1::JobRecord>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); });
 }
 
 absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJobsRequest& request) {
   std::vector<v1::JobRecord> all;
   v1::ListJobsRequest page = request;
   do {
-    absl::StatusOr<v1::ListJobsResponse> response =
-        call<v1::ListJobsResponse>(kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListJobs(&context, page, &r); });
+    absl::StatusOr<v1::ListJobsResponse> response = call<v1::ListJobsResponse>(
+        kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListJobs(&context, page, &r); });
     if (!response.ok()) return response.status();
     all.insert(all.end(), response->jobs().begin(), response->jobs().end());
     page.set_page_token(response->next_page_token());
@@ -92,7 +99,8 @@ absl::StatusOr<v1::JobRecord> JobClient::cancel_job(const std::string& job, cons
   v1::CancelJobRequest request;
   request.set_name(job_name(job));
   request.set_reason(reason);
-  return call<v1::JobRecord>(kCallTimeout, [&](auto& context, auto& response) { return jobs_->CancelJob(&context, request, &response); });
+  return call<v1::JobRecord>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->CancelJob(&context, request, &response); });
 }
 
 absl::StatusOr<std::vector<v1::Attempt>> JobClient::list_attempts(const std::string& job) {
@@ -108,8 +116,8 @@ absl::StatusOr<std::vector<v1::Worker>> JobClient::list_workers() {
   std::vector<v1::Worker> all;
   v1::ListWorkersRequest page;
   do {
-    absl::StatusOr<v1::ListWorkersResponse> response =
-        call<v1::ListWorkersResponse>(kCallTimeout, [&](auto& context, auto& r) { return workers_->ListWorkers(&context, page, &r); });
+    absl::StatusOr<v1::ListWorkersResponse> response = call<v1::ListWorkersResponse>(
+        kCallTimeout, [&](auto& context, auto& r) { return workers_->ListWorkers(&context, page, &r); });
     if (!response.ok()) return response.status();
     all.insert(all.end(), response->workers().begin(), response->workers().end());
     page.set_page_token(response->next_page_token());
@@ -117,7 +125,8 @@ absl::StatusOr<std::vector<v1::Worker>> JobClient::list_workers() {
   return all;
 }
 
-absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job, const std::function<bool(const v1::JobRecord&)>& changed,
+absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job,
+                                                   const std::function<bool(const v1::JobRecord&)>& changed,
                                                    const std::function<void(const absl::Status&)>& away) {
   v1::WatchJobRequest request;
   request.set_name(job_name(job));
@@ -140,21 +149,24 @@ absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job, const
     const grpc::Status status = reader->Finish();
     if (is_terminal(last.state())) return last;
     if (!status.ok() && status.error_code() != grpc::StatusCode::UNAVAILABLE) return from_grpc(status);
-    if (!status.ok() && !told_away) away(from_grpc(status));
-    told_away = true;
+    if (!status.ok() && !told_away) {
+      away(from_grpc(status));
+      told_away = true;
+    }
     absl::SleepFor(absl::Milliseconds(500));
   }
 }
 
-absl::Status JobClient::read_logs(const std::string& job, uint32_t attempt, uint32_t rank, bool follow,
+absl::Status JobClient::read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
                                   const std::function<void(const v1::ReadLogsResponse&)>& take) {
   v1::ReadLogsRequest request;
-  request.set_name(job_name(job));
+  request.set_name(job_name(name));
   request.set_attempt(attempt);
   request.set_rank(rank);
   request.set_follow(follow);
   const absl::Time start = absl::Now();
   uint32_t seen_attempt = 0;
+  bool resumed = false;
   while (true) {
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientReader<v1::ReadLogsResponse>> reader = jobs_->ReadLogs(&context, request);
@@ -166,9 +178,24 @@ absl::Status JobClient::read_logs(const std::string& job, uint32_t attempt, uint
       request.set_offset(response.offset() + response.data().size());
     }
     const grpc::Status status = reader->Finish();
-    if (status.ok()) return absl::OkStatus();
+    if (status.ok()) {
+      // A stream that goes on within an attempt ends with it; the job's later attempts are asked for one by one.
+      if (!resumed || attempt != 0 || !follow) return absl::OkStatus();
+      const absl::StatusOr<v1::JobRecord> job = get_job(name);
+      if (!job.ok() && job.status().code() != absl::StatusCode::kUnavailable) return job.status();
+      if (job.ok() && job->attempts() > seen_attempt) {
+        request.set_attempt(++seen_attempt);
+        request.set_offset(0);
+        continue;
+      }
+      if (job.ok() && is_terminal(job->state())) return absl::OkStatus();
+      absl::SleepFor(absl::Milliseconds(500));
+      continue;
+    }
+    resumed = seen_attempt != 0;
     // What has been read is not asked for again.
-    const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE && (seen_attempt != 0 || absl::Now() < start + kRetryTimeout);
+    const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+                       (seen_attempt != 0 || absl::Now() < start + kRetryTimeout);
     if (!again) return from_grpc(status);
     absl::SleepFor(absl::Milliseconds(500));
   }

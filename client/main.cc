@@ -12,7 +12,8 @@
 namespace galleon {
 namespace {
 
-const std::map<std::string, OutputFormat> kFormats = {{"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
+const std::map<std::string, OutputFormat> kFormats = {
+    {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
 
 // Passes everything after the subcommand's name to galleon-trainer.
 void add_passed_through(CLI::App& app, const char* name, const char* help, const char* example, int& code) {
@@ -31,9 +32,11 @@ class Program {
   int run(int argc, char** argv) {
     app_.set_version_flag("--version", GALLEON_VERSION);
     app_.require_subcommand(1);
-    app_.footer("Start here: galleon plan job.yaml, then galleon train job.yaml --output run\nEach command: galleon COMMAND --help");
+    app_.footer(
+        "Start here: galleon plan job.yaml, then galleon train job.yaml --output run\nEach command: galleon COMMAND "
+        "--help");
     const char* server = std::getenv("GALLEON_SERVER");
-    remote_.server = server != nullptr ? server : "127.0.0.1:7070";
+    remote_.server = server != nullptr && *server != '\0' ? server : "127.0.0.1:7070";
     add_server_option(&app_);
     add_local();
     add_submit();
@@ -41,6 +44,10 @@ class Program {
     try {
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
+      if (const std::vector<std::string> words = app_.remaining(); app_.get_subcommands().empty() && !words.empty()) {
+        fail("there is no command \"" + words.front() + "\"; galleon --help lists them");
+        return 2;
+      }
       return app_.exit(e) == 0 ? 0 : 2;
     }
     return code_;
@@ -54,28 +61,35 @@ class Program {
   }
 
   void add_server_option(CLI::App* app) {
-    app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
+    app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")
+        ->capture_default_str();
   }
 
   // A command that speaks to the scheduler.
   CLI::App* remote_command(const char* name, const char* help, const char* example) {
     CLI::App* sub = command(name, help, example);
     add_server_option(sub);
-    sub->add_option("-o,--output", remote_.format, "table, json or yaml")->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
+    sub->add_option("-o,--output", remote_.format, "table, json or yaml")
+        ->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
     return sub;
   }
 
   void add_local() {
-    CLI::App* train = command("train", "train on this machine, without the service", "galleon train job.yaml --output run --ranks 2");
+    CLI::App* train =
+        command("train", "train on this machine, without the service", "galleon train job.yaml --output run --ranks 2");
     train->add_option("job", train_.job, "the job file")->required();
-    train->add_option("--output", train_.output, "folder for metrics.jsonl and checkpoints; a run in it is resumed")->required();
-    train->add_option("--ranks", train_.ranks, "processes, instead of the job file's parallel.ranks")->check(CLI::PositiveNumber);
-    train->add_option("--threads", train_.threads, "of each process; all cores over the processes by default")->check(CLI::PositiveNumber);
+    train->add_option("--output", train_.output, "folder for metrics.jsonl and checkpoints; a run in it is resumed")
+        ->required();
+    train->add_option("--ranks", train_.ranks, "processes, instead of the job file's parallel.ranks")
+        ->check(CLI::PositiveNumber);
+    train->add_option("--threads", train_.threads, "of each process; all cores over the processes by default")
+        ->check(CLI::PositiveNumber);
     train->callback([this] { code_ = run_train(train_); });
 
     CLI::App* plan = command("plan", "memory, wire and work of a job, before it runs", "galleon plan job.yaml");
     plan->add_option("job", plan_job_, "the job file")->required();
-    plan->add_option("-o,--output", remote_.format, "table, json or yaml")->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
+    plan->add_option("-o,--output", remote_.format, "table, json or yaml")
+        ->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
     plan->callback([this] { code_ = run_plan(plan_job_, remote_.format); });
 
     CLI::App* reference = command("job-file", "print every key of the job file, as Markdown", "galleon job-file");
@@ -84,9 +98,11 @@ class Program {
     add_passed_through(app_, "evaluate", "loss and perplexity of a checkpoint or a Hugging Face folder",
                        "Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'", code_);
     add_passed_through(app_, "generate", "sample text from a checkpoint or a Hugging Face folder",
-                       "Example: galleon generate --model run/checkpoints/step-00001000 --prompt 'It is a truth'", code_);
-    add_passed_through(app_, "tokenize", "write a token file", "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens",
+                       "Example: galleon generate --model run/checkpoints/step-00001000 --prompt 'It is a truth'",
                        code_);
+    add_passed_through(
+        app_, "tokenize", "write a token file",
+        "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens", code_);
   }
 
   void add_submit() {
@@ -109,8 +125,12 @@ class Program {
     CLI::App* list = remote_command("list", "jobs, newest first", "galleon list --state running");
     list->add_option("--state", states_, "only jobs in one of these states");
     list->callback([this] { code_ = run_list(remote_, states_); });
-    job_command("get", "everything about a job", "galleon get llama-60m-c4-1 -o json")->callback([this] { code_ = run_get(remote_, job_); });
-    job_command("watch", "show a job until it ends", "galleon watch llama-60m-c4-1")->callback([this] { code_ = run_watch(remote_, job_); });
+    job_command("get", "everything about a job", "galleon get llama-60m-c4-1 -o json")->callback([this] {
+      code_ = run_get(remote_, job_);
+    });
+    job_command("watch", "show a job until it ends", "galleon watch llama-60m-c4-1")->callback([this] {
+      code_ = run_watch(remote_, job_);
+    });
     CLI::App* logs = job_command("logs", "what a rank of a job printed", "galleon logs -f llama-60m-c4-1 --rank 1");
     logs->add_flag("-f,--follow", follow_, "go on until it ends");
     logs->add_option("--attempt", attempt_, "the newest by default");
@@ -119,18 +139,25 @@ class Program {
     CLI::App* cancel = job_command("cancel", "end a job; it keeps its checkpoints", "galleon cancel llama-60m-c4-1");
     cancel->add_option("--reason", reason_, "kept with the job");
     cancel->callback([this] { code_ = run_cancel(remote_, job_, reason_); });
-    CLI::App* wait = job_command("wait", "wait until a job ends; exits 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED", "galleon wait llama-60m-c4-1 --timeout 3600");
+    CLI::App* wait = job_command("wait", "wait until a job ends; exits 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED",
+                                 "galleon wait llama-60m-c4-1 --timeout 3600");
     wait->add_option("--timeout", timeout_, "seconds, then exit code 3")->check(CLI::NonNegativeNumber);
     wait->callback([this] { code_ = run_wait(remote_, job_, timeout_); });
-    job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] { code_ = run_attempts(remote_, job_); });
-    CLI::App* compare = command("compare", "results of jobs side by side", "galleon compare llama-60m-galore-1 llama-60m-full-2");
+    job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] {
+      code_ = run_attempts(remote_, job_);
+    });
+    CLI::App* compare =
+        command("compare", "results of jobs side by side", "galleon compare llama-60m-galore-1 llama-60m-full-2");
     add_server_option(compare);
     compare->add_option("jobs", jobs_, "their ids")->required();
     compare->callback([this] { code_ = run_compare(remote_, jobs_); });
-    remote_command("workers", "machines and their slots", "galleon workers")->callback([this] { code_ = run_workers(remote_); });
+    remote_command("workers", "machines and their slots", "galleon workers")->callback([this] {
+      code_ = run_workers(remote_);
+    });
   }
 
-  CLI::App app_{"Galleon trains language models with fewer GPUs than they want: low-rank gradients, sharded optimizer state."};
+  CLI::App app_{
+      "Galleon trains language models with fewer GPUs than they want: low-rank gradients, sharded optimizer state."};
   Remote remote_;
   TrainArguments train_;
   SubmitArguments submit_;
@@ -149,4 +176,6 @@ class Program {
 }  // namespace
 }  // namespace galleon
 
-int main(int argc, char** argv) { return galleon::Program().run(argc, argv); }
+int main(int argc, char** argv) {
+  return galleon::Program().run(argc, argv);
+}

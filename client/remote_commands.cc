@@ -22,7 +22,9 @@ namespace galleon {
 
 namespace {
 
-int fail(const absl::Status& status) { return galleon::fail(std::string(status.message())); }
+int fail(const absl::Status& status) {
+  return galleon::fail(std::string(status.message()));
+}
 
 void print(const google::protobuf::Message& message, OutputFormat format) {
   std::cout << (format == OutputFormat::kJson ? to_json(message) : to_yaml(to_json(message)));
@@ -37,10 +39,13 @@ void print_list(const Messages& messages, OutputFormat format) {
   std::cout << (format == OutputFormat::kJson ? json : to_yaml(json));
 }
 
-std::string state_name(v1::JobRecord::State state) { return v1::JobRecord::State_Name(state); }
+std::string state_name(v1::JobRecord::State state) {
+  return v1::JobRecord::State_Name(state);
+}
 
 std::string progress_text(const v1::JobRecord& job) {
-  if (job.progress().step() == 0) return job.stage().name().empty() || is_terminal(job.state()) ? "-" : job.stage().name();
+  if (job.progress().step() == 0)
+    return job.stage().name().empty() || is_terminal(job.state()) ? "-" : job.stage().name();
   return absl::StrFormat("%d/%d", job.progress().step(), job.progress().total_steps());
 }
 
@@ -59,7 +64,9 @@ int exit_code_of(v1::JobRecord::State state) {
   }
 }
 
-int64_t now_ms() { return absl::ToUnixMillis(absl::Now()); }
+int64_t now_ms() {
+  return absl::ToUnixMillis(absl::Now());
+}
 
 void print_job(const v1::JobRecord& job) {
   std::vector<std::vector<std::string>> rows;
@@ -70,20 +77,24 @@ void print_job(const v1::JobRecord& job) {
   add("state", state_name(job.state()));
   add("", job.message());
   add("submitted", absl::StrCat(human_age(job.create_time_ms(), now_ms()), " ago"));
-  add("attempts", absl::StrCat(job.attempts(), job.failures() > 0 ? absl::StrCat(", ", job.failures(), " failed") : ""));
+  add("attempts",
+      absl::StrCat(job.attempts(), job.failures() > 0 ? absl::StrCat(", ", job.failures(), " failed") : ""));
   if (job.has_attempt()) add("workers", absl::StrJoin(job.attempt().workers(), ", "));
   if (job.progress().step() > 0) {
     add("step", absl::StrFormat("%d of %d", job.progress().step(), job.progress().total_steps()));
     add("loss", absl::StrFormat("%.4f", job.progress().loss()));
     add("tokens/s", human_count(job.progress().tokens_per_second()));
   }
-  if (job.has_evaluation()) add("validation", absl::StrFormat("loss %.4f, perplexity %.2f", job.evaluation().validation_loss(), job.evaluation().perplexity()));
+  if (job.has_evaluation())
+    add("validation", absl::StrFormat("loss %.4f, perplexity %.2f", job.evaluation().validation_loss(),
+                                      job.evaluation().perplexity()));
   if (job.has_plan()) {
     const double full = static_cast<double>(job.plan().optimizer_full_rank_bytes());
-    add("optimizer", absl::StrCat(human_bytes(full * (1 - job.plan().saved_ratio())), " of ", human_bytes(full), " at full rank, ",
-                                  absl::StrFormat("%.1f %% saved", 100 * job.plan().saved_ratio())));
+    add("optimizer", absl::StrCat(human_bytes(full * (1 - job.plan().saved_ratio())), " of ", human_bytes(full),
+                                  " at full rank, ", absl::StrFormat("%.1f %% saved", 100 * job.plan().saved_ratio())));
   }
-  if (job.checkpoint().step() > 0) add("checkpoint", absl::StrCat("step ", job.checkpoint().step(), ", ", job.checkpoint().folder()));
+  if (job.checkpoint().step() > 0)
+    add("checkpoint", absl::StrCat("step ", job.checkpoint().step(), ", ", job.checkpoint().folder()));
   add("folder", job.folder());
   std::cout << table({"", ""}, rows);
 }
@@ -92,8 +103,10 @@ void print_job(const v1::JobRecord& job) {
 absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
   // Our own reading first: its messages name key and line.
   if (absl::StatusOr<v1::Job> job = load_job_file(path); !job.ok()) return job.status();
-  const std::string resolved = absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".pb");
-  absl::StatusOr<CommandResult> result = run_command({trainer_path(), "--resolve", "--job", path, "--output", resolved}, absl::Minutes(2));
+  const std::string resolved =
+      absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".pb");
+  absl::StatusOr<CommandResult> result =
+      run_command({trainer_path(), "--resolve", "--job", path, "--output", resolved}, absl::Minutes(2));
   if (!result.ok()) return result.status();
   absl::StatusOr<std::string> text = read_file(resolved);
   ::unlink(resolved.c_str());
@@ -102,19 +115,23 @@ absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
     return absl::InvalidArgumentError(result->err.empty() ? "galleon-trainer --resolve failed" : result->err);
   }
   v1::Job job;
-  if (!job.ParseFromString(*text)) return absl::InternalError("galleon-trainer --resolve wrote something else than a job");
+  if (!job.ParseFromString(*text))
+    return absl::InternalError("galleon-trainer --resolve wrote something else than a job");
   return job;
 }
 
 int watch(JobClient& client, const std::string& job, OutputFormat format) {
-  const bool terminal = is_terminal_output(stdout);
-  ProgressView view(stdout, terminal, job);
+  // A program reads the record alone; what people see of the way to it goes elsewhere.
+  std::FILE* out = format == OutputFormat::kTable ? stdout : stderr;
+  ProgressView view(out, is_terminal_output(out), job);
   std::string message;
   absl::StatusOr<v1::JobRecord> last = client.watch_job(
       job,
       [&](const v1::JobRecord& record) {
-        const std::string now = absl::StrCat(state_name(record.state()), record.message().empty() ? "" : ": ", record.message());
-        if (now != message && (record.progress().step() == 0 || record.state() != v1::JobRecord::RUNNING)) view.note(now);
+        const std::string now =
+            absl::StrCat(state_name(record.state()), record.message().empty() ? "" : ": ", record.message());
+        if (now != message && (record.progress().step() == 0 || record.state() != v1::JobRecord::RUNNING))
+          view.note(now);
         message = now;
         if (record.has_stage()) view.stage(record.stage());
         if (record.has_progress()) view.step(record.progress());
@@ -140,18 +157,23 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   request.set_validate_only(arguments.validate_only);
   absl::StatusOr<v1::JobRecord> record = client.create_job(request);
   if (!record.ok()) return fail(record.status());
+  const bool ends = !arguments.validate_only && (arguments.watch || arguments.wait);
   if (remote.format != OutputFormat::kTable) {
-    print(*record, remote.format);
+    // One document: with --watch and --wait the record that the job ends with.
+    if (ends) std::cerr << "submitted " << record->job_id() << "\n";
+    if (!ends) print(*record, remote.format);
   } else if (arguments.validate_only) {
-    std::cout << "valid: " << record->job().name() << (record->message().empty() ? "" : "; ") << record->message() << "\n";
+    std::cout << "valid: " << record->job().name() << (record->message().empty() ? "" : "; ") << record->message()
+              << "\n";
   } else {
     std::cout << "submitted " << record->job_id() << "\n" << std::flush;
     if (::isatty(STDERR_FILENO) == 1 && !arguments.watch && !arguments.wait) {
-      std::cerr << "next: galleon watch " << record->job_id() << ", galleon logs -f " << record->job_id() << ", galleon cancel " << record->job_id() << "\n";
+      std::cerr << "next: galleon watch " << record->job_id() << ", galleon logs -f " << record->job_id()
+                << ", galleon cancel " << record->job_id() << "\n";
     }
   }
   if (arguments.validate_only) return 0;
-  if (arguments.watch) return watch(client, record->job_id(), OutputFormat::kTable);
+  if (arguments.watch) return watch(client, record->job_id(), remote.format);
   if (arguments.wait) return run_wait(remote, record->job_id(), 0);
   return 0;
 }
@@ -161,8 +183,10 @@ int run_list(const Remote& remote, const std::vector<std::string>& states) {
   request.set_page_size(500);
   for (const std::string& name : states) {
     v1::JobRecord::State state;
-    if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state)) {
-      return galleon::fail(absl::StrCat("--state ", name, " is not a state; one of queued, reserved, starting, running, preempting, cancelling, succeeded, failed, cancelled"));
+    if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state) || state == v1::JobRecord::STATE_UNSPECIFIED) {
+      return galleon::fail(absl::StrCat("--state ", name,
+                                        " is not a state; one of queued, reserved, starting, running, preempting, "
+                                        "cancelling, succeeded, failed, cancelled"));
     }
     request.add_states(state);
   }
@@ -175,8 +199,8 @@ int run_list(const Remote& remote, const std::vector<std::string>& states) {
   }
   std::vector<std::vector<std::string>> rows;
   for (const v1::JobRecord& job : *jobs) {
-    rows.push_back({job.job_id(), state_name(job.state()), progress_text(job), loss_text(job), absl::StrCat(job.attempts()),
-                    human_age(job.create_time_ms(), now_ms()), job.message()});
+    rows.push_back({job.job_id(), state_name(job.state()), progress_text(job), loss_text(job),
+                    absl::StrCat(job.attempts()), human_age(job.create_time_ms(), now_ms()), job.message()});
   }
   std::cout << table({"JOB", "STATE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"}, rows);
   return 0;
@@ -222,23 +246,28 @@ int run_cancel(const Remote& remote, const std::string& job, const std::string& 
 
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds) {
   JobClient client(remote.server);
-  const absl::Time deadline = timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
+  const absl::Time deadline =
+      timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
   bool reached = false;
   while (true) {
     absl::StatusOr<v1::JobRecord> record = client.get_job(job);
     // A scheduler that is away for a while does not end the wait, unless it was never there.
-    if (!record.ok() && (!reached || record.status().code() != absl::StatusCode::kUnavailable)) return fail(record.status());
+    const bool away = absl::IsUnavailable(record.status()) || absl::IsDeadlineExceeded(record.status());
+    if (!record.ok() && (!reached || !away)) return fail(record.status());
     reached = true;
     if (record.ok() && is_terminal(record->state())) {
       if (remote.format != OutputFormat::kTable) {
         print(*record, remote.format);
       } else {
-        std::cout << record->job_id() << " " << state_name(record->state()) << (record->message().empty() ? "" : ": ") << record->message() << "\n";
+        std::cout << record->job_id() << " " << state_name(record->state()) << (record->message().empty() ? "" : ": ")
+                  << record->message() << "\n";
       }
       return exit_code_of(record->state());
     }
     if (absl::Now() >= deadline) {
-      galleon::fail(absl::StrCat(job, record.ok() ? absl::StrCat(" is still ", state_name(record->state())) : " has not ended", " after ", human_duration(timeout_seconds)));
+      galleon::fail(
+          absl::StrCat(job, record.ok() ? absl::StrCat(" is still ", state_name(record->state())) : " has not ended",
+                       " after ", human_duration(timeout_seconds)));
       return 3;
     }
     absl::SleepFor(std::min(absl::Milliseconds(300), deadline - absl::Now()));
@@ -257,7 +286,8 @@ int run_workers(const Remote& remote) {
   for (const v1::Worker& worker : *workers) {
     double memory = 0;
     for (const v1::DeviceInfo& device : worker.devices()) memory += static_cast<double>(device.free_memory_bytes());
-    rows.push_back({worker.worker_id(), v1::Worker::State_Name(worker.state()), absl::StrCat(worker.slots_used(), "/", worker.slots()),
+    rows.push_back({worker.worker_id(), v1::Worker::State_Name(worker.state()),
+                    absl::StrCat(worker.slots_used(), "/", worker.slots()),
                     worker.devices_size() > 0 ? worker.devices(0).kind() : "-", human_bytes(memory), worker.version(),
                     absl::StrCat(human_age(worker.last_seen_time_ms(), now_ms()), " ago"), worker.message()});
   }
@@ -276,8 +306,9 @@ int run_attempts(const Remote& remote, const std::string& job) {
   std::vector<std::vector<std::string>> rows;
   for (const v1::Attempt& attempt : *attempts) {
     const int64_t end = attempt.end_time_ms() > 0 ? attempt.end_time_ms() : now_ms();
-    rows.push_back({absl::StrCat(attempt.number()), v1::Attempt::Outcome_Name(attempt.outcome()), absl::StrJoin(attempt.workers(), ", "),
-                    absl::StrCat(attempt.resumed_from_step()), absl::StrCat(attempt.last_step()), human_age(attempt.start_time_ms(), end), attempt.message()});
+    rows.push_back({absl::StrCat(attempt.number()), v1::Attempt::Outcome_Name(attempt.outcome()),
+                    absl::StrJoin(attempt.workers(), ", "), absl::StrCat(attempt.resumed_from_step()),
+                    absl::StrCat(attempt.last_step()), human_age(attempt.start_time_ms(), end), attempt.message()});
   }
   std::cout << table({"ATTEMPT", "OUTCOME", "WORKERS", "FROM STEP", "TO STEP", "TIME", "MESSAGE"}, rows);
   return 0;

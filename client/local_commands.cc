@@ -4,15 +4,19 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
@@ -32,7 +36,9 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-int usable_cores() { return std::max(1U, std::thread::hardware_concurrency()); }
+int usable_cores() {
+  return std::max(1U, std::thread::hardware_concurrency());
+}
 
 std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   std::vector<std::vector<std::string>> rows;
@@ -40,7 +46,8 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   for (const v1::RankPlan& rank : plan.ranks()) header.push_back(absl::StrCat("rank ", rank.rank()));
   auto row = [&](const char* name, auto bytes_of_rank) {
     std::vector<std::string> cells{name};
-    for (const v1::RankPlan& rank : plan.ranks()) cells.push_back(human_bytes(static_cast<double>(bytes_of_rank(rank))));
+    for (const v1::RankPlan& rank : plan.ranks())
+      cells.push_back(human_bytes(static_cast<double>(bytes_of_rank(rank))));
     rows.push_back(std::move(cells));
   };
   row("weights", [](const v1::RankPlan& r) { return r.memory().weights(); });
@@ -51,19 +58,37 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   row("workspace", [](const v1::RankPlan& r) { return r.memory().workspace(); });
   row("total", [](const v1::RankPlan& r) { return r.peak_bytes(); });
   row("with the process", [&](const v1::RankPlan& r) { return r.peak_bytes() + plan.process_base_bytes(); });
-  std::string text = absl::StrCat(job.name(), ": ", human_count(static_cast<double>(plan.parameters())), " parameters, ", plan.ranks_size(),
-                                  plan.ranks_size() == 1 ? " rank on " : " ranks on ", plan.device(), "\n\n", table(header, rows), "\n");
+  std::string text = absl::StrCat(
+      job.name(), ": ", human_count(static_cast<double>(plan.parameters())), " parameters, ", plan.ranks_size(),
+      plan.ranks_size() == 1 ? " rank on " : " ranks on ", plan.device(), "\n\n", table(header, rows), "\n");
   const double full = static_cast<double>(plan.optimizer_full_rank_bytes());
-  absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())), " with its subspaces, against ", human_bytes(full),
+  absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())),
+                  " with its subspaces, against ", human_bytes(full),
                   " at full rank: ", absl::StrFormat("%.1f %% saved\n", 100.0 * plan.saved_ratio()));
   const v1::WireBytes& mean = plan.wire_mean();
-  const double sent = static_cast<double>(mean.reduce_scatter() + mean.all_gather() + mean.all_reduce() + mean.broadcast());
+  const double sent =
+      static_cast<double>(mean.reduce_scatter() + mean.all_gather() + mean.all_reduce() + mean.broadcast());
   if (plan.ranks_size() > 1) {
     absl::StrAppend(&text, "sent by a rank   ", human_bytes(sent), " a step, refreshes included, against ",
                     human_bytes(static_cast<double>(plan.wire_dense_bytes())), " of dense gradients\n");
   }
   absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));
   return text;
+}
+
+// A word of a command as a shell takes it.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || std::strchr("_-./:=,+@%", c) != nullptr;
+  });
+  return plain ? word : absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
+
+// Continues a run; the same number of threads, so that it goes on bit for bit.
+std::string resume_command(const TrainArguments& arguments) {
+  return absl::StrCat("galleon train ", shell_word(arguments.job), " --output ", shell_word(arguments.output),
+                      arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "",
+                      arguments.threads > 0 ? absl::StrCat(" --threads ", arguments.threads) : "");
 }
 
 struct RunningRank {
@@ -74,7 +99,8 @@ struct RunningRank {
 // The ranks of a local run and the events of the first.
 class LocalRun {
  public:
-  LocalRun(const TrainArguments& arguments, const v1::Job& job, int ranks) : arguments_(arguments), job_(job), ranks_(ranks) {}
+  LocalRun(const TrainArguments& arguments, const v1::Job& job, int ranks)
+      : arguments_(arguments), job_(job), ranks_(ranks) {}
 
   ~LocalRun() {
     for (RunningRank& rank : running_) {
@@ -98,11 +124,21 @@ class LocalRun {
     const int threads = arguments_.threads > 0 ? arguments_.threads : std::max(1, usable_cores() / ranks_);
     for (int rank = 0; rank < ranks_; ++rank) {
       ProcessOptions options;
-      options.command = {trainer_path(),  "--job",         job_path(),
-                         "--output",      arguments_.output, "--rank",
-                         std::to_string(rank), "--ranks",   std::to_string(ranks_),
-                         "--rendezvous",  rendezvous(),    "--threads",
-                         std::to_string(threads), "--events-fd", rank == 0 ? std::to_string(write_end.get()) : "-1"};
+      options.command = {trainer_path(),
+                         "--job",
+                         job_path(),
+                         "--output",
+                         arguments_.output,
+                         "--rank",
+                         std::to_string(rank),
+                         "--ranks",
+                         std::to_string(ranks_),
+                         "--rendezvous",
+                         rendezvous(),
+                         "--threads",
+                         std::to_string(threads),
+                         "--events-fd",
+                         rank == 0 ? std::to_string(write_end.get()) : "-1"};
       options.stderr_path = log_path(rank);
       options.stdout_path = log_path(rank);
       options.event_fd = rank == 0 ? write_end.get() : -1;
@@ -135,7 +171,8 @@ class LocalRun {
         absl::StatusOr<std::optional<ProcessExit>> exit = poll_process(rank.process.pid);
         if (exit.ok() && exit->has_value()) rank.exit = **exit;
         if (!rank.exit.has_value()) all_ended = false;
-        if (rank.exit.has_value() && (rank.exit->code != 0 || rank.exit->signal != 0)) failed_since = std::min(failed_since, absl::Now());
+        if (rank.exit.has_value() && (rank.exit->code != 0 || rank.exit->signal != 0))
+          failed_since = std::min(failed_since, absl::Now());
       }
       if (all_ended) break;
       // One rank's failure ends the others, after a moment in which they may say why themselves.
@@ -152,8 +189,11 @@ class LocalRun {
     for (size_t rank = 0; rank < running_.size(); ++rank) {
       const std::optional<ProcessExit>& exit = running_[rank].exit;
       if (!exit.has_value() || (exit->code == 0 && exit->signal == 0)) continue;
+      // Our own signals: to a process too young to know them, or to those who waited for it.
+      if (interrupted != 0 && (exit->signal == SIGTERM || exit->signal == SIGKILL)) continue;
       absl::StatusOr<std::string> tail = read_file_tail(log_path(static_cast<int>(rank)), 2000);
-      std::string why = exit->signal != 0 ? absl::StrCat("was ended by signal ", exit->signal) : absl::StrCat("ended with code ", exit->code);
+      std::string why = exit->signal != 0 ? absl::StrCat("was ended by signal ", exit->signal)
+                                          : absl::StrCat("ended with code ", exit->code);
       if (tail.ok() && !tail->empty()) {
         const std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*tail, "\n"), '\n');
         absl::StrAppend(&why, "; its last line: ", lines.back());
@@ -206,7 +246,8 @@ class LocalRun {
 }  // namespace
 
 int fail(const std::string& message) {
-  for (absl::string_view line : absl::StrSplit(message, '\n', absl::SkipEmpty())) std::cerr << "galleon: " << line << "\n";
+  for (absl::string_view line : absl::StrSplit(message, '\n', absl::SkipEmpty()))
+    std::cerr << "galleon: " << line << "\n";
   return 1;
 }
 
@@ -229,10 +270,12 @@ int run_trainer(const std::vector<std::string>& arguments) {
 int run_plan(const std::string& job_file, OutputFormat format) {
   absl::StatusOr<v1::Job> job = load_job_file(job_file);
   if (!job.ok()) return fail(std::string(job.status().message()));
-  absl::StatusOr<CommandResult> result = run_command({trainer_path(), "--plan", "--job", job_file, "--format", "binary"}, absl::Minutes(5));
+  absl::StatusOr<CommandResult> result =
+      run_command({trainer_path(), "--plan", "--job", job_file, "--format", "binary"}, absl::Minutes(5));
   if (!result.ok()) return fail(std::string(result.status().message()));
   if (result->timed_out) return fail("the plan took longer than five minutes");
-  if (result->exit.code != 0 || result->exit.signal != 0) return fail(result->err.empty() ? "galleon-trainer --plan failed" : result->err);
+  if (result->exit.code != 0 || result->exit.signal != 0)
+    return fail(result->err.empty() ? "galleon-trainer --plan failed" : result->err);
   v1::MemoryPlan plan;
   if (!plan.ParseFromString(result->out)) return fail("galleon-trainer --plan printed something else than a plan");
   if (format == OutputFormat::kTable) {
@@ -269,18 +312,18 @@ int run_train(const TrainArguments& arguments) {
   const std::string failure = run.failure();
   if (!failure.empty() && interrupted < 2) return fail(failure);
   const v1::Finished& finished = run.finished();
-  const std::string resume = absl::StrCat("galleon train ", arguments.job, " --output ", arguments.output,
-                                          arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "");
   if (finished.outcome() == v1::Finished::SUCCEEDED) {
     std::cout << absl::StrFormat("done: %d steps, training loss %.4f", finished.step(), finished.train_loss());
     if (finished.has_evaluation()) {
-      std::cout << absl::StrFormat(", validation loss %.4f (perplexity %.2f)", finished.evaluation().validation_loss(), finished.evaluation().perplexity());
+      std::cout << absl::StrFormat(", validation loss %.4f (perplexity %.2f)", finished.evaluation().validation_loss(),
+                                   finished.evaluation().perplexity());
     }
     std::cout << "\ncheckpoints and metrics.jsonl are in " << arguments.output << "\n";
     return 0;
   }
-  if (finished.outcome() == v1::Finished::STOPPED) std::cout << finished.message() << "\n";
-  std::cout << "to go on: " << resume << "\n";
+  std::cout << (finished.outcome() == v1::Finished::STOPPED ? finished.message() : "ended without a new checkpoint")
+            << "\n";
+  std::cout << "to go on: " << resume_command(arguments) << "\n";
   return 1;
 }
 

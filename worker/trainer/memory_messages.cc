@@ -11,8 +11,8 @@ namespace {
 // touches only what its matrices need. Peak resident bytes beyond the ledger's peak, as measured with OpenBLAS 0.3.21
 // on two cores of a Sapphire Rapids: tiny 16 MiB; llama-20m 21 with one thread, 22 with two, 24 with four, 28 with
 // sixteen; llama-60m 31 with two; llama-130m 35 with one. How many threads a rank will have is the worker's matter and
-// not known to a plan, so one figure stands for all.
-constexpr int64_t kProcessBaseBytes = 32LL << 20;
+// not known to a plan, so one figure stands for all; where it is too small it is so by 1 % of the model.
+constexpr int64_t kProcessBaseBytes = 28LL << 20;
 // The corpus is a 32-bit id for each token. A byte tokenizer has a token for each byte (measured: 4.0 bytes for each of
 // input), a token file one for two bytes, SentencePiece one for 3 to 4 bytes of English (measured: about 1; there is
 // room for pieces half as long).

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -29,7 +30,9 @@ class GalleonProgram : public testing::Test {
  protected:
   GalleonProgram() {
     const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = absl::StrCat(testing::TempDir(), "galleon-", info->name(), "-", ::getpid());
+    std::string name = info->name();
+    std::replace(name.begin(), name.end(), '/', '-');
+    folder_ = absl::StrCat(testing::TempDir(), "galleon-", name, "-", ::getpid());
     std::filesystem::remove_all(folder_);
     EXPECT_TRUE(make_folders(folder_).ok());
     std::string text;

@@ -149,21 +149,24 @@ absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job,
     const grpc::Status status = reader->Finish();
     if (is_terminal(last.state())) return last;
     if (!status.ok() && status.error_code() != grpc::StatusCode::UNAVAILABLE) return from_grpc(status);
-    if (!status.ok() && !told_away) away(from_grpc(status));
-    told_away = true;
+    if (!status.ok() && !told_away) {
+      away(from_grpc(status));
+      told_away = true;
+    }
     absl::SleepFor(absl::Milliseconds(500));
   }
 }
 
-absl::Status JobClient::read_logs(const std::string& job, uint32_t attempt, uint32_t rank, bool follow,
+absl::Status JobClient::read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
                                   const std::function<void(const v1::ReadLogsResponse&)>& take) {
   v1::ReadLogsRequest request;
-  request.set_name(job_name(job));
+  request.set_name(job_name(name));
   request.set_attempt(attempt);
   request.set_rank(rank);
   request.set_follow(follow);
   const absl::Time start = absl::Now();
   uint32_t seen_attempt = 0;
+  bool resumed = false;
   while (true) {
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientReader<v1::ReadLogsResponse>> reader = jobs_->ReadLogs(&context, request);
@@ -175,7 +178,21 @@ absl::Status JobClient::read_logs(const std::string& job, uint32_t attempt, uint
       request.set_offset(response.offset() + response.data().size());
     }
     const grpc::Status status = reader->Finish();
-    if (status.ok()) return absl::OkStatus();
+    if (status.ok()) {
+      // A stream that goes on within an attempt ends with it; the job's later attempts are asked for one by one.
+      if (!resumed || attempt != 0 || !follow) return absl::OkStatus();
+      const absl::StatusOr<v1::JobRecord> job = get_job(name);
+      if (!job.ok() && job.status().code() != absl::StatusCode::kUnavailable) return job.status();
+      if (job.ok() && job->attempts() > seen_attempt) {
+        request.set_attempt(++seen_attempt);
+        request.set_offset(0);
+        continue;
+      }
+      if (job.ok() && is_terminal(job->state())) return absl::OkStatus();
+      absl::SleepFor(absl::Milliseconds(500));
+      continue;
+    }
+    resumed = seen_attempt != 0;
     // What has been read is not asked for again.
     const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
                        (seen_attempt != 0 || absl::Now() < start + kRetryTimeout);

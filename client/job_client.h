@@ -34,7 +34,7 @@ class JobClient {
                                           const std::function<bool(const v1::JobRecord&)>& changed,
                                           const std::function<void(const absl::Status&)>& away);
   // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
-  absl::Status read_logs(const std::string& job, uint32_t attempt, uint32_t rank, bool follow,
+  absl::Status read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
                          const std::function<void(const v1::ReadLogsResponse&)>& take);
 
   static const absl::Duration kCallTimeout;

@@ -4,15 +4,19 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
@@ -70,6 +74,21 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   }
   absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));
   return text;
+}
+
+// A word of a command as a shell takes it.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || std::strchr("_-./:=,+@%", c) != nullptr;
+  });
+  return plain ? word : absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
+
+// Continues a run; the same number of threads, so that it goes on bit for bit.
+std::string resume_command(const TrainArguments& arguments) {
+  return absl::StrCat("galleon train ", shell_word(arguments.job), " --output ", shell_word(arguments.output),
+                      arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "",
+                      arguments.threads > 0 ? absl::StrCat(" --threads ", arguments.threads) : "");
 }
 
 struct RunningRank {
@@ -170,6 +189,8 @@ class LocalRun {
     for (size_t rank = 0; rank < running_.size(); ++rank) {
       const std::optional<ProcessExit>& exit = running_[rank].exit;
       if (!exit.has_value() || (exit->code == 0 && exit->signal == 0)) continue;
+      // Our own signals: to a process too young to know them, or to those who waited for it.
+      if (interrupted != 0 && (exit->signal == SIGTERM || exit->signal == SIGKILL)) continue;
       absl::StatusOr<std::string> tail = read_file_tail(log_path(static_cast<int>(rank)), 2000);
       std::string why = exit->signal != 0 ? absl::StrCat("was ended by signal ", exit->signal)
                                           : absl::StrCat("ended with code ", exit->code);
@@ -291,8 +312,6 @@ int run_train(const TrainArguments& arguments) {
   const std::string failure = run.failure();
   if (!failure.empty() && interrupted < 2) return fail(failure);
   const v1::Finished& finished = run.finished();
-  const std::string resume = absl::StrCat("galleon train ", arguments.job, " --output ", arguments.output,
-                                          arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "");
   if (finished.outcome() == v1::Finished::SUCCEEDED) {
     // A run that was complete before trained nothing now.
     std::cout << (finished.train_loss() > 0
@@ -305,8 +324,9 @@ int run_train(const TrainArguments& arguments) {
     std::cout << "\ncheckpoints and metrics.jsonl are in " << arguments.output << "\n";
     return 0;
   }
-  if (finished.outcome() == v1::Finished::STOPPED) std::cout << finished.message() << "\n";
-  std::cout << "to go on: " << resume << "\n";
+  std::cout << (finished.outcome() == v1::Finished::STOPPED ? finished.message() : "ended without a new checkpoint")
+            << "\n";
+  std::cout << "to go on: " << resume_command(arguments) << "\n";
   return 1;
 }
 

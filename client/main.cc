@@ -36,7 +36,7 @@ class Program {
         "Start here: galleon plan job.yaml, then galleon train job.yaml --output run\nEach command: galleon COMMAND "
         "--help");
     const char* server = std::getenv("GALLEON_SERVER");
-    remote_.server = server != nullptr ? server : "127.0.0.1:7070";
+    remote_.server = server != nullptr && *server != '\0' ? server : "127.0.0.1:7070";
     add_server_option(&app_);
     add_local();
     add_submit();
@@ -44,6 +44,10 @@ class Program {
     try {
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
+      if (const std::vector<std::string> words = app_.remaining(); app_.get_subcommands().empty() && !words.empty()) {
+        fail("there is no command \"" + words.front() + "\"; galleon --help lists them");
+        return 2;
+      }
       return app_.exit(e) == 0 ? 0 : 2;
     }
     return code_;

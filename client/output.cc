@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -23,13 +24,36 @@ std::string to_json(const google::protobuf::Message& message) {
 
 namespace {
 
-// JSON is YAML in flow style; emitted again in blocks.
-void set_block_style(YAML::Node node) {
-  if (node.IsMap() || node.IsSequence()) node.SetStyle(YAML::EmitterStyle::Block);
+// Whether text without quotes would be read as something else: a number, a truth value, nothing.
+bool needs_quotes(const std::string& text) {
+  static constexpr const char* kWords[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf"};
+  const std::string lower = absl::AsciiStrToLower(text);
+  const auto is_word = [&](const char* word) { return lower == word; };
+  if (text.empty() || text == "~" || std::any_of(std::begin(kWords), std::end(kWords), is_word)) return true;
+  const bool begins_a_number = std::string("0123456789+-.").find(text.front()) != std::string::npos;
+  return begins_a_number && lower.find_first_not_of("0123456789+-._xoabcdef:") == std::string::npos;
+}
+
+// JSON is YAML in flow style; emitted again in blocks. Text in quotes has the tag "!" there, anything else "?".
+void emit(const YAML::Node& node, YAML::Emitter& out) {
   if (node.IsMap()) {
-    for (auto child : node) set_block_style(child.second);
+    out << (node.size() == 0 ? YAML::Flow : YAML::Block) << YAML::BeginMap;
+    for (const auto& child : node) {
+      out << YAML::Key;
+      emit(child.first, out);
+      out << YAML::Value;
+      emit(child.second, out);
+    }
+    out << YAML::EndMap;
   } else if (node.IsSequence()) {
-    for (auto child : node) set_block_style(child);
+    out << (node.size() == 0 ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
+    for (const auto& child : node) emit(child, out);
+    out << YAML::EndSeq;
+  } else if (node.IsScalar()) {
+    if (node.Tag() == "!" && needs_quotes(node.Scalar())) out << YAML::DoubleQuoted;
+    out << node.Scalar();
+  } else {
+    out << YAML::Null;
   }
 }
 
@@ -41,9 +65,9 @@ size_t width(const std::string& text) {
 }  // namespace
 
 std::string to_yaml(const std::string& json) {
-  YAML::Node node = YAML::Load(json);
-  set_block_style(node);
-  return YAML::Dump(node) + "\n";
+  YAML::Emitter out;
+  emit(YAML::Load(json), out);
+  return std::string(out.c_str()) + "\n";
 }
 
 std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
@@ -70,23 +94,24 @@ std::string table(const std::vector<std::string>& header, const std::vector<std:
 std::string human_bytes(double bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   int unit = 0;
-  while (std::abs(bytes) >= 1024 && unit < 5) {
+  // Where rounding would give 1024 it is one of the next unit.
+  while (std::abs(bytes) >= (unit == 0 ? 1024 : 1023.5) && unit < 5) {
     bytes /= 1024;
     ++unit;
   }
   if (unit == 0) return absl::StrFormat("%.0f B", bytes);
-  return absl::StrFormat("%.*f %s", std::abs(bytes) < 10 ? 2 : std::abs(bytes) < 100 ? 1 : 0, bytes, kUnits[unit]);
+  return absl::StrFormat("%.*f %s", std::abs(bytes) < 9.995 ? 2 : std::abs(bytes) < 99.95 ? 1 : 0, bytes, kUnits[unit]);
 }
 
 std::string human_count(double count) {
   constexpr const char* kUnits[] = {"", "k", "M", "G", "T"};
   int unit = 0;
-  while (std::abs(count) >= 1000 && unit < 4) {
+  while (std::abs(count) >= 999.5 && unit < 4) {
     count /= 1000;
     ++unit;
   }
   return unit == 0 ? absl::StrFormat("%.0f", count)
-                   : absl::StrFormat("%.*f%s", std::abs(count) < 100 ? 1 : 0, count, kUnits[unit]);
+                   : absl::StrFormat("%.*f%s", std::abs(count) < 99.95 ? 1 : 0, count, kUnits[unit]);
 }
 
 std::string human_duration(double seconds) {

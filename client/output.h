@@ -18,7 +18,7 @@ std::string to_yaml(const std::string& json);
 // Columns as wide as their widest cell, two blanks apart.
 std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
 
-std::string human_bytes(double bytes);       // "412 MiB", "1.5 GiB"
+std::string human_bytes(double bytes);       // "412 MiB", "1.50 GiB"
 std::string human_count(double count);       // "58.1M"
 std::string human_duration(double seconds);  // "42 s", "3 min 10 s", "2 h 5 min"
 std::string human_age(int64_t since_ms, int64_t now_ms);

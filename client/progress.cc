@@ -22,12 +22,14 @@ int terminal_columns(std::FILE* out) {
 double seconds_left(const v1::StepMetrics& step) {
   if (step.step() == 0 || step.tokens_per_second() <= 0) return 0;
   const double tokens_per_step = static_cast<double>(step.tokens()) / static_cast<double>(step.step());
-  return static_cast<double>(step.total_steps() - step.step()) * tokens_per_step / step.tokens_per_second();
+  return (static_cast<double>(step.total_steps()) - static_cast<double>(step.step())) * tokens_per_step /
+         step.tokens_per_second();
 }
 
 std::string numbers(const v1::StepMetrics& step) {
+  const std::string left = step.tokens_per_second() > 0 ? human_duration(seconds_left(step)) : "-";
   return absl::StrFormat("step %d/%d  loss %.4f  %s tokens/s  %s left", step.step(), step.total_steps(), step.loss(),
-                         human_count(step.tokens_per_second()), human_duration(seconds_left(step)));
+                         human_count(step.tokens_per_second()), left);
 }
 
 }  // namespace
@@ -48,7 +50,10 @@ ProgressView::~ProgressView() {
 std::string ProgressView::bar_line(const std::string& title, const v1::StepMetrics& step, int columns) {
   const std::string text = numbers(step);
   const int room = columns - static_cast<int>(title.size() + text.size()) - 5;
-  if (room < 8) return absl::StrCat(title, "  ", text);
+  // A line that wraps could not be overwritten: what does not fit is cut, the title first.
+  if (room < 8)
+    return absl::StrCat(title.size() + text.size() + 3 <= static_cast<size_t>(columns) ? title + "  " : "", text)
+        .substr(0, std::max(0, columns - 1));
   const int width = std::min(room, 40);
   const double done =
       step.total_steps() > 0 ? static_cast<double>(step.step()) / static_cast<double>(step.total_steps()) : 0.0;

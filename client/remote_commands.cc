@@ -121,8 +121,9 @@ absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
 }
 
 int watch(JobClient& client, const std::string& job, OutputFormat format) {
-  const bool terminal = is_terminal_output(stdout);
-  ProgressView view(stdout, terminal, job);
+  // A program reads the record alone; what people see of the way to it goes elsewhere.
+  std::FILE* out = format == OutputFormat::kTable ? stdout : stderr;
+  ProgressView view(out, is_terminal_output(out), job);
   std::string message;
   absl::StatusOr<v1::JobRecord> last = client.watch_job(
       job,
@@ -156,8 +157,11 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   request.set_validate_only(arguments.validate_only);
   absl::StatusOr<v1::JobRecord> record = client.create_job(request);
   if (!record.ok()) return fail(record.status());
+  const bool ends = !arguments.validate_only && (arguments.watch || arguments.wait);
   if (remote.format != OutputFormat::kTable) {
-    print(*record, remote.format);
+    // One document: with --watch and --wait the record that the job ends with.
+    if (ends) std::cerr << "submitted " << record->job_id() << "\n";
+    if (!ends) print(*record, remote.format);
   } else if (arguments.validate_only) {
     std::cout << "valid: " << record->job().name() << (record->message().empty() ? "" : "; ") << record->message()
               << "\n";
@@ -169,7 +173,7 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
     }
   }
   if (arguments.validate_only) return 0;
-  if (arguments.watch) return watch(client, record->job_id(), OutputFormat::kTable);
+  if (arguments.watch) return watch(client, record->job_id(), remote.format);
   if (arguments.wait) return run_wait(remote, record->job_id(), 0);
   return 0;
 }
@@ -179,7 +183,7 @@ int run_list(const Remote& remote, const std::vector<std::string>& states) {
   request.set_page_size(500);
   for (const std::string& name : states) {
     v1::JobRecord::State state;
-    if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state)) {
+    if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state) || state == v1::JobRecord::STATE_UNSPECIFIED) {
       return galleon::fail(absl::StrCat("--state ", name,
                                         " is not a state; one of queued, reserved, starting, running, preempting, "
                                         "cancelling, succeeded, failed, cancelled"));
@@ -248,8 +252,8 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
   while (true) {
     absl::StatusOr<v1::JobRecord> record = client.get_job(job);
     // A scheduler that is away for a while does not end the wait, unless it was never there.
-    if (!record.ok() && (!reached || record.status().code() != absl::StatusCode::kUnavailable))
-      return fail(record.status());
+    const bool away = absl::IsUnavailable(record.status()) || absl::IsDeadlineExceeded(record.status());
+    if (!record.ok() && (!reached || !away)) return fail(record.status());
     reached = true;
     if (record.ok() && is_terminal(record->state())) {
       if (remote.format != OutputFormat::kTable) {

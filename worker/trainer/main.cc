@@ -61,7 +61,8 @@ int plan(const Arguments& arguments) {
   const auto ranks = static_cast<int>(job->parallel().ranks());
   absl::StatusOr<EngineShape> shape = engine_shape(options, config_from_shape(job->shape()), ranks);
   if (!shape.ok()) return fail(shape.status());
-  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, "cpu", ranks, input_bytes(*job));
+  absl::StatusOr<v1::MemoryPlan> message =
+      plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes");
   if (!message.ok()) return fail(message.status());
   if (arguments.format == "binary") {
     std::cout << message->SerializeAsString();
@@ -120,6 +121,7 @@ int run(int argc, char** argv) {
 
   EvaluateOptions evaluation;
   CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and perplexity of a model folder on text");
+  evaluate_command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
   evaluate_command->add_option("--model", evaluation.model, "a checkpoint or a Hugging Face folder")->required();
   evaluate_command->add_option("--data", evaluation.data, "globs of text")->required();
   evaluate_command->add_option("--tokenizer", evaluation.tokenizer, "instead of the folder's own");
@@ -133,6 +135,7 @@ int run(int argc, char** argv) {
 
   GenerateOptions generation;
   CLI::App* generate_command = app.add_subcommand("generate", "sample text from a model folder");
+  generate_command->footer("Example: galleon generate --model run/checkpoints/step-00001000 --prompt 'It is a truth'");
   generate_command->add_option("--model", generation.model, "a checkpoint or a Hugging Face folder")->required();
   generate_command->add_option("--prompt", generation.prompt, "what it goes on from");
   generate_command->add_option("--tokenizer", generation.tokenizer, "instead of the folder's own");
@@ -146,6 +149,8 @@ int run(int argc, char** argv) {
 
   TokenizeOptions tokenizing;
   CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");
+  tokenize_command->footer(
+      "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens");
   tokenize_command->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, or bytes")->required();
   tokenize_command->add_option("--input", tokenizing.input, "globs of text")->required();
   tokenize_command->add_option("--format", tokenizing.format, "auto | text | jsonl");

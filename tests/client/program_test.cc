@@ -1,0 +1,145 @@
+// The galleon executable as a stranger meets it: help, wrong arguments, servers, plans.
+#include "tests/client/fake_service.h"
+#include "tests/client/galleon_program.h"
+
+namespace galleon {
+namespace {
+
+using Json = nlohmann::json;
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class Help : public GalleonProgram, public testing::WithParamInterface<const char*> {};
+
+TEST_P(Help, SaysWhatTheCommandDoesWithAnExample) {
+  const CommandResult result = galleon({GetParam(), "--help"});
+  EXPECT_EQ(result.exit.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr(absl::StrCat("galleon ", GetParam(), " "))) << "an example to copy";
+  EXPECT_THAT(result.out, HasSubstr("Example: galleon "));
+  EXPECT_EQ(result.err, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(EachCommand, Help,
+                         testing::Values("train", "plan", "job-file", "evaluate", "generate", "tokenize", "submit",
+                                         "list", "get", "watch", "logs", "cancel", "wait", "attempts", "compare",
+                                         "workers"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+class Program : public GalleonProgram {};
+
+TEST_F(Program, NamesEveryCommandAndWhereToStart) {
+  const CommandResult result = galleon({"--help"});
+  EXPECT_EQ(result.exit.code, 0);
+  EXPECT_THAT(result.out, HasSubstr("Start here: galleon plan job.yaml"));
+  for (const char* name : {"train", "plan", "evaluate", "generate", "tokenize", "submit", "list", "get", "watch",
+                           "logs", "cancel", "wait", "workers"}) {
+    EXPECT_THAT(result.out, HasSubstr(absl::StrCat("\n  ", name, " ")));
+  }
+}
+
+TEST_F(Program, RefusesAWrongCommandLineWithExitCodeTwo) {
+  for (const std::vector<std::string>& wrong :
+       std::vector<std::vector<std::string>>{{},
+                                             {"trian", "job.yaml"},
+                                             {"train"},
+                                             {"train", "job.yaml", "--output", "x", "--ranks", "0"},
+                                             {"list", "-o", "xml"},
+                                             {"get"},
+                                             {"wait", "a-1", "--timeout", "-1"}}) {
+    const CommandResult result = galleon(wrong);
+    EXPECT_EQ(result.exit.code, 2) << absl::StrJoin(wrong, " ");
+    EXPECT_THAT(result.err, Not("")) << absl::StrJoin(wrong, " ");
+  }
+  EXPECT_THAT(galleon({"trian", "job.yaml"}).err, HasSubstr("trian"));
+}
+
+TEST_F(Program, TakesTheServerBeforeAndAfterTheCommand) {
+  FakeService service;
+  service.jobs = {record_of(v1::JobRecord::RUNNING)};
+  EXPECT_THAT(galleon({"--server", service.address(), "list"}).out, HasSubstr("a-1"));
+  EXPECT_THAT(galleon({"list", "--server", service.address()}).out, HasSubstr("a-1"));
+  ::setenv("GALLEON_SERVER", service.address().c_str(), 1);
+  EXPECT_THAT(galleon({"list"}).out, HasSubstr("a-1"));
+  ::setenv("GALLEON_SERVER", "127.0.0.1:1", 1);
+  EXPECT_THAT(galleon({"list", "--server", service.address()}).out, HasSubstr("a-1")) << "the option wins";
+  ::unsetenv("GALLEON_SERVER");
+}
+
+TEST_F(Program, SubmitsOnceUnderARequestIdAndPrintsTheJobsId) {
+  FakeService service;
+  service.unavailable = 1;
+  const CommandResult result = galleon({"submit", job_file("a", 10), "--server", service.address()});
+  EXPECT_EQ(result.exit.code, 0) << result.err;
+  EXPECT_EQ(result.out, "submitted a-1\n");
+  ASSERT_EQ(service.created.size(), 2U);
+  EXPECT_EQ(service.created[0].request_id().size(), 32U);
+  EXPECT_EQ(service.created[0].request_id(), service.created[1].request_id());
+  EXPECT_EQ(service.created[0].job().shape().hidden(), 64U)
+      << "the model's shape is resolved before the job is handed over";
+}
+
+TEST_F(Program, SubmitAndWaitWithJsonIsOneDocument) {
+  FakeService service;
+  service.records = {record_of(v1::JobRecord::RUNNING), record_of(v1::JobRecord::CANCELLED)};
+  service.watches = {{record_of(v1::JobRecord::RUNNING, "", 3), record_of(v1::JobRecord::CANCELLED)}};
+  for (const char* until : {"--wait", "--watch"}) {
+    const CommandResult result =
+        galleon({"submit", job_file("a", 10), until, "-o", "json", "--server", service.address()});
+    EXPECT_EQ(result.exit.code, 2) << result.err;
+    EXPECT_EQ(Json::parse(result.out, nullptr, false).value("state", ""), "CANCELLED") << result.out;
+  }
+}
+
+TEST_F(Program, DoesNotSubmitAJobFileWithAMistake) {
+  FakeService service;
+  const std::string path = job_file("a", 10, "", "optimiser: {}\n");
+  const CommandResult result = galleon({"submit", path, "--server", service.address()});
+  EXPECT_EQ(result.exit.code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("galleon: "), HasSubstr("optimiser"), HasSubstr("optimizer")));
+  EXPECT_TRUE(service.created.empty());
+}
+
+TEST_F(Program, PlansAJobAsJsonWithSnakeCaseNames) {
+  const CommandResult result = galleon({"plan", job_file("a", 10, "", "parallel: {ranks: 2}\n"), "-o", "json"});
+  EXPECT_EQ(result.exit.code, 0) << result.err;
+  const Json plan = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(plan.is_object()) << result.out;
+  ASSERT_EQ(plan["ranks"].size(), 2U);
+  EXPECT_GT(std::stoll(plan["ranks"][0]["peak_bytes"].get<std::string>()), 0);
+  EXPECT_GT(std::stoll(plan["ranks"][1]["memory"]["optimizer_states"].get<std::string>()), 0);
+  EXPECT_GT(plan["saved_ratio"].get<double>(), 0.0);
+}
+
+TEST_F(Program, PlansAJobAsATable) {
+  const CommandResult result = galleon({"plan", job_file("a", 10)});
+  EXPECT_EQ(result.exit.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("optimizer states"));
+  EXPECT_THAT(result.out, HasSubstr("% saved"));
+}
+
+TEST_F(Program, NamesAJobFileThatIsNotThere) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"plan", folder_ + "/none.yaml"},
+                                             {"train", folder_ + "/none.yaml", "--output", folder_ + "/run"},
+                                             {"submit", folder_ + "/none.yaml"}}) {
+    const CommandResult result = galleon(command);
+    EXPECT_EQ(result.exit.code, 1);
+    EXPECT_THAT(result.err, HasSubstr(folder_ + "/none.yaml"));
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/run"));
+}
+
+TEST_F(Program, PrintsTheJobFileReference) {
+  const CommandResult result = galleon({"job-file"});
+  EXPECT_EQ(result.exit.code, 0);
+  EXPECT_THAT(result.out, HasSubstr("refresh_interval"));
+}
+
+}  // namespace
+}  // namespace galleon

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -130,8 +131,12 @@ int watch(JobClient& client, const std::string& job, OutputFormat format) {
       [&](const v1::JobRecord& record) {
         const std::string now =
             absl::StrCat(state_name(record.state()), record.message().empty() ? "" : ": ", record.message());
-        if (now != message && (record.progress().step() == 0 || record.state() != v1::JobRecord::RUNNING))
+        // What a running attempt is doing is shown as its stage.
+        const bool stage_only = record.has_stage() && absl::StrContains(now, record.stage().name());
+        if (now != message && !stage_only &&
+            (record.progress().step() == 0 || record.state() != v1::JobRecord::RUNNING)) {
           view.note(now);
+        }
         message = now;
         if (record.has_stage()) view.stage(record.stage());
         if (record.has_progress()) view.step(record.progress());

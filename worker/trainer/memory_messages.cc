@@ -9,7 +9,7 @@ namespace {
 
 // Beside the ledger a process holds its libraries, stacks, and the packing buffers of the BLAS, of which each thread
 // touches only what its matrices need. Peak resident bytes beyond the ledger's peak, as measured with OpenBLAS 0.3.21
-// on two cores of a Sapphire Rapids: tiny 16 MiB; llama-20m 21 with one thread, 22 with two, 24 with four, 28 with
+// on two cores of an AMD EPYC with AVX-512: tiny 16 MiB; llama-20m 21 with one thread, 22 with two, 24 with four, 28 with
 // sixteen; llama-60m 31 with two; llama-130m 35 with one. How many threads a rank will have is the worker's matter and
 // not known to a plan, so one figure stands for all; where it is too small it is so by 1 % of the model.
 constexpr int64_t kProcessBaseBytes = 28LL << 20;

@@ -316,7 +316,7 @@ int run_train(const TrainArguments& arguments) {
     // A run that was complete before trained nothing now.
     std::cout << (finished.train_loss() > 0
                       ? absl::StrFormat("done: %d steps, training loss %.4f", finished.step(), finished.train_loss())
-                      : absl::StrFormat("all %d steps were done before", finished.step()));
+                      : absl::StrFormat("done: %d steps, all of them in an earlier run", finished.step()));
     if (finished.has_evaluation()) {
       std::cout << absl::StrFormat(", validation loss %.4f (perplexity %.2f)", finished.evaluation().validation_loss(),
                                    finished.evaluation().perplexity());

@@ -97,7 +97,7 @@ TEST_F(Train, ADoneRunSaysSoAgain) {
   ASSERT_EQ(galleon({"train", job, "--output", output}).exit.code, 0);
   const CommandResult again = galleon({"train", job, "--output", output});
   EXPECT_EQ(again.exit.code, 0) << again.err;
-  EXPECT_THAT(again.out, HasSubstr("done: 4 steps"));
+  EXPECT_THAT(again.out, HasSubstr("done: 4 steps, all of them in an earlier run"));
   EXPECT_EQ(losses(output).size(), 4U);
 }
 

@@ -276,6 +276,25 @@ TEST(Resume, ARecordedCheckpointWhoseTrainerDiedBeforeTheRenameIsPublishedAndUse
   EXPECT_EQ(second.observer.losses(), std::vector<double>(expected.begin() + 3, expected.end()));
 }
 
+TEST(Resume, AFolderThatTheJobNamesIsWhereItBeginsInAServiceToo) {
+  TestFolder folder;
+  RunOptions o = tiny_run(folder);
+  o.steps = 6;
+  o.checkpoint_every = 2;
+  ASSERT_TRUE(run_one(o, folder.path() + "/out").result.ok());
+  RunOptions named = o;
+  named.resume = o.checkpoint_folder + "/" + step_folder_name(4);
+  named.checkpoint_folder += "-service";
+  const RankOutcome again =
+      run_one(named, folder.path() + "/service", [](int, RecordingObserver&, RunContext& context) {
+        context.epoch = 1;
+        context.resume = {true, 0, 0};
+      });
+  ASSERT_TRUE(again.result.ok()) << again.result.status();
+  ASSERT_FALSE(again.observer.lines.empty());
+  EXPECT_EQ(again.observer.lines.front().step, 5);
+}
+
 TEST(Resume, AServiceNeverUsesACheckpointThatWasNotRecorded) {
   TestFolder folder;
   RunOptions o = tiny_run(folder);

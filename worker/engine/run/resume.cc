@@ -103,7 +103,9 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
   const std::string& folder = options.checkpoint_folder;
   if (absl::Status s = make_folders(folder); !s.ok()) return s;
   if (point.recorded_only) {
-    if (point.step == 0) return Found{};
+    // Nothing of this job is recorded yet: a folder that the job file names is where it begins.
+    if (point.step == 0)
+      return options.resume == "auto" || options.resume == "never" ? Found{} : explicit_folder(options.resume);
     // Recorded, and its trainer died before the rename.
     std::error_code error;
     const bool renamed = fs::exists(absl::StrCat(folder, "/", step_folder_name(point.step)), error);

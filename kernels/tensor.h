@@ -6,14 +6,17 @@
 #include <string>
 
 #include "common/base/check.h"
+#include "kernels/math/bfloat16.h"
 
 namespace galleon {
 
-enum class DataType { kFloat32, kInt32 };
+// kUint8 also holds packed codes of fewer bits; what they mean is the operation's business.
+enum class DataType { kFloat32, kBFloat16, kInt32, kUint8 };
 
-constexpr int64_t bytes_of(DataType) {
-  return 4;
+constexpr int64_t bytes_of(DataType type) {
+  return type == DataType::kUint8 ? 1 : type == DataType::kBFloat16 ? 2 : 4;
 }
+const char* type_name(DataType type);  // "fp32", "bf16", "int32", "uint8"
 
 // Row-major, at most two dimensions: `rows` × `columns`, consecutive rows `stride` elements apart. A vector of n
 // numbers is n × 1 (a parameter, so that it is sharded by rows) or 1 × n (an operand); contiguous views may be reshaped
@@ -29,9 +32,17 @@ struct Tensor {
     GALLEON_CHECK(type == DataType::kFloat32) << "tensor is not fp32";
     return static_cast<float*>(data);
   }
+  BFloat16* bf16() const {
+    GALLEON_CHECK(type == DataType::kBFloat16) << "tensor is not bf16";
+    return static_cast<BFloat16*>(data);
+  }
   int32_t* i32() const {
     GALLEON_CHECK(type == DataType::kInt32) << "tensor is not int32";
     return static_cast<int32_t*>(data);
+  }
+  uint8_t* u8() const {
+    GALLEON_CHECK(type == DataType::kUint8) << "tensor is not uint8";
+    return static_cast<uint8_t*>(data);
   }
   int64_t size() const { return rows * columns; }
   int64_t bytes() const { return size() * bytes_of(type); }

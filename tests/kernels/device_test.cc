@@ -10,6 +10,9 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {

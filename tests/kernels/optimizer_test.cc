@@ -1,4 +1,6 @@
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 
 #include "tests/kernels/numerics.h"
 

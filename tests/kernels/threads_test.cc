@@ -15,6 +15,9 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 
 namespace galleon {
 namespace {

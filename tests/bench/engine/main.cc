@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/cpu/blas.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
 #include "tests/bench/engine/statistics.h"
 #include "worker/engine/run/engine.h"
 

@@ -8,7 +8,7 @@
 #include "kernels/ops/linear.h"
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
 

@@ -4,7 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
 

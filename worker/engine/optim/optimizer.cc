@@ -9,6 +9,8 @@
 #include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 #include "worker/engine/optim/schedule.h"
 #include "worker/engine/optim/subspace.h"
 

@@ -3,7 +3,8 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
 

@@ -77,6 +77,7 @@ struct RunOptions {
   std::optional<int64_t> warmup_steps;
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
+  bool recompute = false;
   int64_t log_every = 10;
   int64_t evaluate_every = 0;   // 0: never
   int64_t evaluate_tokens = 0;  // 0: all

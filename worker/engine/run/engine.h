@@ -21,6 +21,7 @@ struct EngineShape {
   int64_t sequence_length = 0;
   int64_t micro_batch = 0;    // sequences a pass
   int64_t micro_batches = 0;  // passes of one rank in a step
+  bool recompute = false;     // keep block inputs alone, and compute the rest of a block again in the backward
 };
 
 // Passes of one rank: global_batch / (micro_batch · ranks). INVALID_ARGUMENT if that is not a whole number.

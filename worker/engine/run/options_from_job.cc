@@ -153,6 +153,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   if (schedule.has_warmup_steps()) o.warmup_steps = static_cast<int64_t>(schedule.warmup_steps());
   o.global_batch = job.training().global_batch();
   o.micro_batch = job.training().micro_batch();
+  o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
   o.log_every = std::max<int64_t>(1, job.training().log_every());
   o.evaluate_every = job.training().evaluate_every();
   o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());

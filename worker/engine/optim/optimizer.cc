@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linalg.h"
@@ -30,7 +31,8 @@ struct Optimizer::Slot {
   bool filled = false;     // the accumulator (or dense gradient) holds this step's first contributions
   bool owns_accumulator = true;
   bool reduced = false;
-  int64_t count = 0;  // updates that the moments have seen
+  bool skipped = false;  // this step's gradient could not be used
+  int64_t count = 0;     // updates that the moments have seen
   int dense_held = -1;
 
   bool projected() const { return projected_index >= 0; }
@@ -213,11 +215,13 @@ void Optimizer::begin_step(int64_t step) {
   step_ = step;
   for (Slot& slot : slots_) slot.found_now = false;
   squares_ = 0;
+  not_finite_ = -1;
   report_ = StepReport{};
   report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);
   for (Slot& slot : slots_) {
     slot.filled = false;
     slot.reduced = false;
+    slot.skipped = false;
   }
 }
 
@@ -247,7 +251,7 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
   if (options_.clip_dense) {
     const Tensor g{dense_scratch_.data, dense_scratch_.type, p.rows(), p.columns(), p.columns()};
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
-    squares_ += sum_of_squares(device_, g);
+    count_squares(slot, sum_of_squares(device_, g));
   }
   // G·P = aᵀ·(b·P), without ever forming G.
   const Workspace projected_memory(device_, b.rows * p.rank * 4);
@@ -300,12 +304,13 @@ bool Optimizer::refresh(Slot& slot, const Tensor& g) {
 }
 
 void Optimizer::project(Slot& slot, const Tensor& g) {
-  if (options_.clip_dense) squares_ += sum_of_squares(device_, g);
   if (!refresh(slot, g)) {
-    // One bad gradient moves nothing.
+    // One bad gradient moves nothing: not the basis, not the moments, not the weight.
     fill(device_, slot.accumulator, 0.0F);
+    slot.skipped = true;
     return;
   }
+  if (options_.clip_dense) count_squares(slot, sum_of_squares(device_, g));
   // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
   const bool summed = options_.galore->refresh == RefreshMethod::kExact && communicator_.ranks() > 1;
   if (summed && communicator_.rank() != slot.projected_index % communicator_.ranks()) {
@@ -330,17 +335,22 @@ void Optimizer::finished(int parameter) {
   }
 }
 
+void Optimizer::count_squares(const Slot& slot, double squares) {
+  squares_ += squares;
+  if (!std::isfinite(squares)) not_finite_ = std::max(not_finite_, slot.parameter->index);
+}
+
 void Optimizer::reduce(Slot& slot) {
   communicator_.reduce_scatter_rows(slot.accumulator);
   slot.reduced = true;
   if (!options_.clip_dense && slot.own.count > 0) {
-    squares_ += sum_of_squares(device_, slot.accumulator.row_range(slot.own.begin, slot.own.count));
+    count_squares(slot, sum_of_squares(device_, slot.accumulator.row_range(slot.own.begin, slot.own.count)));
   }
 }
 
 void Optimizer::update(Slot& slot, double gradient_scale) {
   const Parameter& p = *slot.parameter;
-  if (!communicator_.status().ok()) return;
+  if (slot.skipped || !communicator_.status().ok()) return;
   ++slot.count;
   if (slot.own.count > 0) {
     const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
@@ -368,15 +378,23 @@ StepReport Optimizer::end_step() {
     for (Slot& slot : slots_) reduce(slot);
   }
   // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
-  double squares = squares_;
   if (options_.clip_dense) {
     for (Slot& slot : slots_) {
-      if (!slot.projected()) squares += sum_of_squares(device_, slot.accumulator);
+      if (!slot.projected()) count_squares(slot, sum_of_squares(device_, slot.accumulator));
     }
   }
-  std::vector<double> sum{squares};
+  std::vector<double> sum{squares_};
   communicator_.all_reduce_host(sum);
   report_.grad_norm = std::sqrt(sum[0]);
+  if (!std::isfinite(report_.grad_norm)) {
+    int nearest = -1;
+    for (const std::string& told : communicator_.all_gather_text(absl::StrCat(not_finite_))) {
+      int index = -1;
+      if (absl::SimpleAtoi(told, &index)) nearest = std::max(nearest, index);
+    }
+    report_.not_finite = nearest >= 0 ? parameters_[nearest].name : "some parameter";
+    return report_;
+  }
   if (!options_.per_layer) {
     const bool clip = options_.clip_norm > 0 && report_.grad_norm > options_.clip_norm;
     // The small number keeps the field's usual formula (torch.nn.utils.clip_grad_norm_).

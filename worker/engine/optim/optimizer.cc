@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linalg.h"
@@ -30,7 +31,8 @@ struct Optimizer::Slot {
   bool filled = false;     // the accumulator (or dense gradient) holds this step's first contributions
   bool owns_accumulator = true;
   bool reduced = false;
-  int64_t count = 0;  // updates that the moments have seen
+  bool skipped = false;  // this step's gradient could not be used
+  int64_t count = 0;     // updates that the moments have seen
   int dense_held = -1;
 
   bool projected() const { return projected_index >= 0; }
@@ -43,6 +45,21 @@ using SteadyClock = std::chrono::steady_clock;
 double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
+
+// An fp32 or bf16 tensor as one of the other type, in the workspace, or itself.
+class InType {
+ public:
+  InType(Device& device, const Tensor& x, DataType type)
+      : memory_(device, x.type == type ? 0 : x.size() * bytes_of(type)),
+        tensor_(x.type == type ? x : memory_.tensor(x.rows, x.columns, type)) {
+    if (x.type != type) convert(device, x, tensor_);
+  }
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Workspace memory_;
+  Tensor tensor_;
+};
 
 // The two factors of a gradient in stored orientation: G = aᵀ·b (rows×columns).
 struct Factors {
@@ -144,6 +161,12 @@ uint64_t Optimizer::refresh_seed(const Slot& slot) const {
          slot.projected_index * 64ULL;
 }
 
+// Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
+uint64_t Optimizer::rounding_seed(int parameter) const {
+  return (options_.rounding_seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_)) * 0xD1342543DE82EF95ULL +
+         static_cast<uint64_t>(parameter);
+}
+
 int Optimizer::first_basis_rounds() const {
   const bool needed =
       std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
@@ -165,9 +188,11 @@ void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
   const bool range = round_ % 2 == 0;
   const Tensor& first = range ? b : a;
   const Tensor& second = range ? a : b;
-  const Workspace memory(device_, first.rows * slot.parameter->rank * 4);
-  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank);
-  matmul(device_, first, Transpose::kNo, range ? slot.basis : slot.accumulator, Transpose::kNo, projected);
+  const DataType type = first.type;
+  const InType other(device_, range ? slot.basis : slot.accumulator, type);
+  const Workspace memory(device_, first.rows * slot.parameter->rank * bytes_of(type));
+  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank, type);
+  matmul(device_, first, Transpose::kNo, other.tensor(), Transpose::kNo, projected);
   matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.accumulator : slot.basis, 1.0F,
          slot.filled ? 1.0F : 0.0F);
   slot.filled = true;
@@ -213,11 +238,13 @@ void Optimizer::begin_step(int64_t step) {
   step_ = step;
   for (Slot& slot : slots_) slot.found_now = false;
   squares_ = 0;
+  not_finite_ = -1;
   report_ = StepReport{};
   report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);
   for (Slot& slot : slots_) {
     slot.filled = false;
     slot.reduced = false;
+    slot.skipped = false;
   }
 }
 
@@ -247,12 +274,13 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
   if (options_.clip_dense) {
     const Tensor g{dense_scratch_.data, dense_scratch_.type, p.rows(), p.columns(), p.columns()};
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
-    squares_ += sum_of_squares(device_, g);
+    count_squares(slot, sum_of_squares(device_, g));
   }
   // G·P = aᵀ·(b·P), without ever forming G.
-  const Workspace projected_memory(device_, b.rows * p.rank * 4);
-  const Tensor projected = projected_memory.tensor(b.rows, p.rank);
-  matmul(device_, b, Transpose::kNo, slot.basis, Transpose::kNo, projected);
+  const InType basis(device_, slot.basis, b.type);
+  const Workspace projected_memory(device_, b.rows * p.rank * bytes_of(b.type));
+  const Tensor projected = projected_memory.tensor(b.rows, p.rank, b.type);
+  matmul(device_, b, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
   matmul(device_, a, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
   slot.filled = true;
 }
@@ -300,12 +328,13 @@ bool Optimizer::refresh(Slot& slot, const Tensor& g) {
 }
 
 void Optimizer::project(Slot& slot, const Tensor& g) {
-  if (options_.clip_dense) squares_ += sum_of_squares(device_, g);
   if (!refresh(slot, g)) {
-    // One bad gradient moves nothing.
+    // One bad gradient moves nothing: not the basis, not the moments, not the weight.
     fill(device_, slot.accumulator, 0.0F);
+    slot.skipped = true;
     return;
   }
+  if (options_.clip_dense) count_squares(slot, sum_of_squares(device_, g));
   // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
   const bool summed = options_.galore->refresh == RefreshMethod::kExact && communicator_.ranks() > 1;
   if (summed && communicator_.rank() != slot.projected_index % communicator_.ranks()) {
@@ -330,17 +359,22 @@ void Optimizer::finished(int parameter) {
   }
 }
 
+void Optimizer::count_squares(const Slot& slot, double squares) {
+  squares_ += squares;
+  if (!std::isfinite(squares)) not_finite_ = std::max(not_finite_, slot.parameter->index);
+}
+
 void Optimizer::reduce(Slot& slot) {
   communicator_.reduce_scatter_rows(slot.accumulator);
   slot.reduced = true;
   if (!options_.clip_dense && slot.own.count > 0) {
-    squares_ += sum_of_squares(device_, slot.accumulator.row_range(slot.own.begin, slot.own.count));
+    count_squares(slot, sum_of_squares(device_, slot.accumulator.row_range(slot.own.begin, slot.own.count)));
   }
 }
 
 void Optimizer::update(Slot& slot, double gradient_scale) {
   const Parameter& p = *slot.parameter;
-  if (!communicator_.status().ok()) return;
+  if (slot.skipped || !communicator_.status().ok()) return;
   ++slot.count;
   if (slot.own.count > 0) {
     const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
@@ -354,13 +388,15 @@ void Optimizer::update(Slot& slot, double gradient_scale) {
   const double rate = report_.learning_rate;
   double step_size = rate * std::sqrt(1.0 - std::pow(options_.beta2, t)) / (1.0 - std::pow(options_.beta1, t));
   const double keep = 1.0 - rate * options_.weight_decay;
+  if (slot.projected()) step_size *= options_.galore->scale;
+  const WeightUpdate how{
+      .step = static_cast<float>(step_size), .keep = static_cast<float>(keep), .noise = rounding_seed(p.index)};
   if (slot.projected()) {
-    step_size *= options_.galore->scale;
-    apply_projected(device_, p.weight, p.master, slot.accumulator, slot.basis,
-                    {.step = static_cast<float>(step_size), .keep = static_cast<float>(keep)});
+    const InType update(device_, slot.accumulator, p.weight.type);
+    const InType basis(device_, slot.basis, p.weight.type);
+    apply_projected(device_, p.weight, p.master, update.tensor(), basis.tensor(), how);
   } else {
-    apply_dense(device_, p.weight, p.master, slot.accumulator,
-                {.step = static_cast<float>(step_size), .keep = static_cast<float>(keep)});
+    apply_dense(device_, p.weight, p.master, slot.accumulator, how);
   }
 }
 
@@ -369,15 +405,23 @@ StepReport Optimizer::end_step() {
     for (Slot& slot : slots_) reduce(slot);
   }
   // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
-  double squares = squares_;
   if (options_.clip_dense) {
     for (Slot& slot : slots_) {
-      if (!slot.projected()) squares += sum_of_squares(device_, slot.accumulator);
+      if (!slot.projected()) count_squares(slot, sum_of_squares(device_, slot.accumulator));
     }
   }
-  std::vector<double> sum{squares};
+  std::vector<double> sum{squares_};
   communicator_.all_reduce_host(sum);
   report_.grad_norm = std::sqrt(sum[0]);
+  if (!std::isfinite(report_.grad_norm)) {
+    int nearest = -1;
+    for (const std::string& told : communicator_.all_gather_text(absl::StrCat(not_finite_))) {
+      int index = -1;
+      if (absl::SimpleAtoi(told, &index)) nearest = std::max(nearest, index);
+    }
+    report_.not_finite = nearest >= 0 ? parameters_[nearest].name : "some parameter";
+    return report_;
+  }
   if (!options_.per_layer) {
     const bool clip = options_.clip_norm > 0 && report_.grad_norm > options_.clip_norm;
     // The small number keeps the field's usual formula (torch.nn.utils.clip_grad_norm_).

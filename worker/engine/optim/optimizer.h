@@ -24,6 +24,9 @@ struct StepReport {
   double overlap_sum = 0;     // over refreshed matrices that had a basis before
   int overlaps = 0;
   double refresh_seconds = 0;
+  // The parameter whose gradient holds a number that is not finite (of several the nearest to the loss), on every rank
+  // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
+  std::string not_finite;
 };
 
 // One named piece of optimizer state, for checkpoints. Rows are those of the whole compact matrix.
@@ -73,11 +76,14 @@ class Optimizer final : public GradientSink {
   bool needs_dense(const Slot& slot) const;
   bool finds_basis_in_rounds(const Slot& slot) const;
   uint64_t refresh_seed(const Slot& slot) const;
+  uint64_t rounding_seed(int parameter) const;
   void linear_in_round(Slot& slot, const Tensor& a, const Tensor& b);
   void project(Slot& slot, const Tensor& g);
   // False: the gradient held a number that is not finite.
   bool refresh(Slot& slot, const Tensor& g);
   void reduce(Slot& slot);
+  // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
+  void count_squares(const Slot& slot, double squares);
   void update(Slot& slot, double gradient_scale);
   Tensor dense_memory(Slot& slot);
 
@@ -93,8 +99,9 @@ class Optimizer final : public GradientSink {
   std::vector<int> dense_lent_to_;
   int64_t step_ = 0;
   int64_t micro_batch_ = 0;
-  int round_ = -1;      // of the search for first bases; -1: a step
-  double squares_ = 0;  // of own rows after the reduction, or of dense gradients
+  int round_ = -1;       // of the search for first bases; -1: a step
+  double squares_ = 0;   // of own rows after the reduction, or of dense gradients
+  int not_finite_ = -1;  // the parameter nearest to the loss whose squares are not finite
   StepReport report_;
 };
 

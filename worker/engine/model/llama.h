@@ -15,7 +15,7 @@ namespace galleon {
 
 class Llama {
  public:
-  // Allocates activations for `batch` sequences of `sequence` tokens; with `training` also what a backward needs.
+  // Activations are of the weights' type. Allocates them for `batch` sequences of `sequence` tokens; with `training` also what a backward needs.
   Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence, bool training,
         Arena& arena);
 
@@ -66,6 +66,7 @@ class Llama {
   Device& device_;
   int64_t batch_;
   int64_t sequence_;
+  DataType type_;      // of weights and activations
   int64_t head_rows_;  // tokens whose logits exist at a time
   int final_norm_ = 0;
   std::vector<Block> blocks_;

@@ -4,14 +4,13 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "common/base/check.h"
+#include "kernels/data_type.h"
 #include "kernels/math/bfloat16.h"
 
 namespace galleon {
-
-// kUint8 also holds packed codes of fewer bits; what they mean is the operation's business.
-enum class DataType { kFloat32, kBFloat16, kInt32, kUint8 };
 
 constexpr int64_t bytes_of(DataType type) {
   return type == DataType::kUint8 ? 1 : type == DataType::kBFloat16 ? 2 : 4;
@@ -44,6 +43,17 @@ struct Tensor {
     GALLEON_CHECK(type == DataType::kUint8) << "tensor is not uint8";
     return static_cast<uint8_t*>(data);
   }
+  // The same by the element's C++ type, for code over both kinds of floating-point numbers.
+  template <typename T>
+  T* as() const {
+    if constexpr (std::is_same_v<T, float>) {
+      return f32();
+    } else {
+      static_assert(std::is_same_v<T, BFloat16>);
+      return bf16();
+    }
+  }
+  bool floating() const { return type == DataType::kFloat32 || type == DataType::kBFloat16; }
   int64_t size() const { return rows * columns; }
   int64_t bytes() const { return size() * bytes_of(type); }
   bool contiguous() const { return stride == columns || rows <= 1; }

@@ -32,6 +32,17 @@ inline void count_work(Device& device, double flops, double bytes) {
   device.work().bytes += bytes;
 }
 
+// Calls `call(functions, element)` with the functions for tensors of `type`, fp32 or bf16, and a number of that type.
+template <typename Call>
+void by_float_type(const char* what, const Device& device, DataType type, Call call) {
+  GALLEON_CHECK(type == DataType::kFloat32 || type == DataType::kBFloat16) << what << " is " << type_name(type);
+  if (type == DataType::kBFloat16) {
+    call(device.operations().bf16, BFloat16{});
+  } else {
+    call(device.operations().f32, 0.0F);
+  }
+}
+
 // Rows and columns of an elementwise operation: one long row where no operand has gaps.
 struct Extent {
   int64_t rows;

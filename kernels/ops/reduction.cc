@@ -25,11 +25,15 @@ double sum(Device& device, const Tensor& x) {
 }
 
 bool all_finite(Device& device, const Tensor& x) {
-  check_shape("all_finite: x", x, x.rows, x.columns);
+  check_shape("all_finite: x", x, x.rows, x.columns, x.type);
   count_work(device, 0.0, static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return true;
   const Extent extent = elementwise_extent(x);
-  return device.operations().all_finite(device.execution(), extent.rows, extent.columns, x.f32(), x.stride);
+  bool finite = false;
+  by_float_type("all_finite: x", device, x.type, [&](const auto& functions, auto element) {
+    finite = functions.all_finite(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(), x.stride);
+  });
+  return finite;
 }
 
 uint64_t hash_bytes(Device& device, const Tensor& x) {

@@ -1,32 +1,68 @@
 #include "kernels/ops/weight_update.h"
 
+#include <algorithm>
+
+#include "kernels/ops/linear.h"
 #include "kernels/ops/operands.h"
 
 namespace galleon {
+namespace {
 
-void apply_projected(Device& device, const Tensor& weight, const Tensor& update, const Tensor& basis, float step,
-                     float keep) {
-  const int64_t rank = basis.columns;
-  check_shape("apply_projected: weight", weight, weight.rows, weight.columns);
-  check_shape("apply_projected: update", update, weight.rows, rank);
-  check_shape("apply_projected: basis", basis, weight.columns, rank);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.apply_projected_workspace(weight.rows, weight.columns, rank));
-  count_work(device, 2.0 * static_cast<double>(weight.size()) * (static_cast<double>(rank) + 1.0),
-             static_cast<double>(2 * weight.bytes() + update.bytes() + basis.bytes()));
-  if (!device.executes() || weight.size() == 0) return;
-  table.apply_projected(device.execution(), weight.rows, weight.columns, rank, weight.f32(), weight.stride,
-                        update.f32(), update.stride, basis.f32(), basis.stride, step, keep, scratch.data());
+// Panels of rows whose update exists in fp32 at a time.
+constexpr int64_t kPanelBytes = int64_t{2} << 20;
+constexpr int64_t kLeastPanelRows = 64;
+
+void check_master(const char* what, const Tensor& weight, const Tensor& master) {
+  if (master.data != nullptr) check_shape(what, master, weight.rows, weight.columns);
 }
 
-void apply_dense(Device& device, const Tensor& weight, const Tensor& update, float step, float keep) {
-  check_shape("apply_dense: weight", weight, weight.rows, weight.columns);
-  check_shape("apply_dense: update", update, weight.rows, weight.columns);
-  count_work(device, 3.0 * static_cast<double>(weight.size()), 3.0 * static_cast<double>(weight.bytes()));
+void apply(Device& device, const Tensor& weight, const Tensor& master, const Tensor& back, const WeightUpdate& how) {
   if (!device.executes() || weight.size() == 0) return;
-  const Extent extent = elementwise_extent(weight, update);
-  device.operations().apply_dense(device.execution(), extent.rows, extent.columns, weight.f32(), weight.stride,
-                                  update.f32(), update.stride, step, keep);
+  by_float_type("apply: weight", device, weight.type, [&](const auto& functions, auto element) {
+    functions.apply(device.execution(), weight.rows, weight.columns, back.f32(), back.stride, how.step, how.keep,
+                    weight.as<decltype(element)>(), weight.stride, master.data != nullptr ? master.f32() : nullptr,
+                    master.stride, how.noise, how.first_row);
+  });
+}
+
+}  // namespace
+
+void apply_projected(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
+                     const Tensor& basis, const WeightUpdate& how) {
+  const int64_t rank = basis.columns;
+  check_shape("apply_projected: weight", weight, weight.rows, weight.columns, weight.type);
+  check_shape("apply_projected: update", update, weight.rows, rank, update.type);
+  check_shape("apply_projected: basis", basis, weight.columns, rank, update.type);
+  check_master("apply_projected: master", weight, master);
+  if (weight.type == DataType::kFloat32 && update.type == DataType::kFloat32) {
+    // One product that adds itself to the scaled weight: faster than panels that a second pass applies (26 ms against
+    // 47 for 24 matrices of 1376×512 at rank 128), and rounded as often.
+    matmul(device, update, Transpose::kNo, basis, Transpose::kYes, weight, -how.step * how.keep, how.keep);
+    return;
+  }
+  const int64_t height = std::min(weight.rows, std::max(kLeastPanelRows, kPanelBytes / (4 * weight.columns)));
+  const Workspace memory(device, height * weight.columns * bytes_of(DataType::kFloat32));
+  for (int64_t begin = 0; begin < weight.rows; begin += height) {
+    const int64_t count = std::min(height, weight.rows - begin);
+    const Tensor back = memory.tensor(count, weight.columns);
+    matmul(device, update.row_range(begin, count), Transpose::kNo, basis, Transpose::kYes, back);
+    WeightUpdate panel = how;
+    panel.first_row += begin;
+    apply(device, weight.row_range(begin, count), master.data != nullptr ? master.row_range(begin, count) : master,
+          back, panel);
+  }
+  count_work(device, 3.0 * static_cast<double>(weight.size()),
+             static_cast<double>(2 * weight.bytes() + 2 * master.bytes()));
+}
+
+void apply_dense(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
+                 const WeightUpdate& how) {
+  check_shape("apply_dense: weight", weight, weight.rows, weight.columns, weight.type);
+  check_shape("apply_dense: update", update, weight.rows, weight.columns);
+  check_master("apply_dense: master", weight, master);
+  count_work(device, 3.0 * static_cast<double>(weight.size()),
+             static_cast<double>(2 * weight.bytes() + update.bytes() + 2 * master.bytes()));
+  apply(device, weight, master, update, how);
 }
 
 }  // namespace galleon

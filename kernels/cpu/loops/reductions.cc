@@ -44,17 +44,18 @@ double sum(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t
   return reduce(on, rows, n, x, ldx, scratch, [](double a) { return a; });
 }
 
-bool all_finite(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx) {
+template <typename T>
+bool all_finite(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx) {
   const int64_t per_row = (n + kBlock - 1) / kBlock;
   int found = 0;
 #pragma omp parallel for num_threads(on.threads) schedule(static) reduction(| : found) if (worth_threads(rows * n, 100))
   for (int64_t block = 0; block < rows * per_row; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
-    const float* a = x + block / per_row * ldx + begin;
+    const T* a = x + block / per_row * ldx + begin;
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
-    for (int64_t i = 0; i < count; ++i) bad |= (math::bits_of(a[i]) & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
+    for (int64_t i = 0; i < count; ++i) bad |= (math::bits_of(math::load(a[i])) & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
     found |= static_cast<int>(bad);
   }
   return found == 0;
@@ -110,7 +111,8 @@ void fill_reductions(OperationTable& table) {
   table.sum_of_squares = sum_of_squares;
   table.sum = sum;
   table.sum_workspace = sum_workspace;
-  table.all_finite = all_finite;
+  table.f32.all_finite = all_finite<float>;
+  table.bf16.all_finite = all_finite<BFloat16>;
   table.hash_bytes = hash_bytes;
   table.hash_bytes_workspace = hash_bytes_workspace;
 }

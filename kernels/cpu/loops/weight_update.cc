@@ -1,42 +1,49 @@
-// Weights, one pass over memory.
+// Weights, one pass over memory: step, decay, and one rounding.
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/math/rounding.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
-constexpr int64_t kPiece = 8192;
-
-void apply_dense(const Execution& on, int64_t rows, int64_t n, float* weight, int64_t ldw, const float* update,
-                 int64_t ldu, float step, float keep) {
-  const int64_t per_row = (n + kPiece - 1) / kPiece;
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
-  for (int64_t piece = 0; piece < rows * per_row; ++piece) {
-    const int64_t begin = piece % per_row * kPiece;
-    const int64_t count = n - begin < kPiece ? n - begin : kPiece;
-    float* w = weight + piece / per_row * ldw + begin;
-    const float* u = update + piece / per_row * ldu + begin;
+GALLEON_FORMULA void apply_row(int64_t n, const float* back, float step, float keep, float* weight, uint32_t) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) w[i] = (w[i] - step * u[i]) * keep;
+  for (int64_t i = 0; i < n; ++i) weight[i] = (weight[i] - step * back[i]) * keep;
+}
+
+GALLEON_FORMULA void apply_row(int64_t n, const float* back, float step, float keep, BFloat16* weight, uint32_t noise) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float value = (math::to_float(weight[i]) - step * back[i]) * keep;
+    weight[i] = math::to_bfloat16_stochastic(value, math::rounding_noise(noise, static_cast<uint32_t>(i)));
   }
 }
 
-int64_t apply_projected_workspace(int64_t, int64_t, int64_t) {
-  return 0;
-}
-
-// (w − step·u·pᵀ)·keep as one product that adds itself to the scaled weight. In fp32 it is faster than panels of a
-// product that a second loop applies (26 ms against 47 for 24 matrices of 1376×512 at rank 128), and rounds as often.
-void apply_projected(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* weight, int64_t ldw,
-                     const float* update, int64_t ldu, const float* basis, int64_t ldb, float step, float keep, void*) {
-  matmul(on, false, true, rows, columns, rank, -step * keep, update, ldu, basis, ldb, keep, weight, ldw, nullptr);
+template <typename T>
+void apply(const Execution& on, int64_t rows, int64_t n, const float* back, int64_t ldb, float step, float keep,
+           T* weight, int64_t ldw, float* master, int64_t ldm, uint64_t noise, int64_t first_row) {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 150))
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* b = back + row * ldb;
+    T* w = weight + row * ldw;
+    if (master == nullptr) {
+      apply_row(n, b, step, keep, w, math::rounding_row(noise, first_row + row));
+      continue;
+    }
+    float* m = master + row * ldm;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const float value = (m[i] - step * b[i]) * keep;
+      m[i] = value;
+      math::store(w[i], value);
+    }
+  }
 }
 
 }  // namespace
 
 void fill_weight_update(OperationTable& table) {
-  table.apply_dense = apply_dense;
-  table.apply_projected = apply_projected;
-  table.apply_projected_workspace = apply_projected_workspace;
+  table.f32.apply = apply<float>;
+  table.bf16.apply = apply<BFloat16>;
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

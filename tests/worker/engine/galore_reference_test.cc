@@ -29,7 +29,7 @@ class OneMatrix {
       p.transposed = projects_rows(options.galore->side, out, in);
     }
     parameters_ = {p};
-    allocate_weights(parameters_, arena_);
+    allocate_weights(parameters_, {}, arena_);
     optimizer_ = std::make_unique<Optimizer>(options, parameters_, micro_batches, arena_, *communicator_);
     identity_ = arena_.tensor("identity", MemoryCategory::kActivations, out, out);
     for (int64_t i = 0; i < out; ++i) identity_.f32()[i * out + i] = 1.0F;

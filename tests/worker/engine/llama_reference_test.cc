@@ -66,7 +66,7 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   orientation.rank = 4;
   orientation.side = GetParam().transposed ? ProjectionSide::kLeft : ProjectionSide::kRight;
   std::vector<Parameter> parameters = llama_parameters(*config, orientation);
-  allocate_weights(parameters, arena);
+  allocate_weights(parameters, {}, arena);
   Llama model(*config, parameters, 3, 17, GetParam().kept, arena);
   ASSERT_TRUE(arena.status().ok());
   for (const Parameter& p : parameters) set_weight(p, *device, fixture(reference, p.name).data());

@@ -30,20 +30,28 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
       device_(arena.device()),
       batch_(batch),
       sequence_(sequence),
-      kept_(activations) {
+      kept_(activations),
+      type_(parameters.front().weight.type) {
   const int64_t tokens = batch * sequence;
   const int64_t hidden = config.hidden;
   head_rows_ = std::min(tokens, std::max(kLeastHeadRows, kLogitBytes / (4 * config.vocabulary)));
-  auto activation = [&](const std::string& name, int64_t rows, int64_t columns, DataType type = DataType::kFloat32) {
+  auto typed = [&](const std::string& name, int64_t rows, int64_t columns, DataType type) {
     return arena.tensor(name, MemoryCategory::kActivations, rows, columns, type);
   };
-  rotary_ = activation("rotary table", sequence, config.head_dimension);
-  ids_ = activation("ids", tokens, 1, DataType::kInt32);
-  targets_ = activation("targets", tokens, 1, DataType::kInt32);
-  losses_ = activation("losses", tokens, 1);
+  auto activation = [&](const std::string& name, int64_t rows, int64_t columns) {
+    return typed(name, rows, columns, type_);
+  };
+  // What is a sum or a logarithm stays in fp32.
+  auto statistic = [&](const std::string& name, int64_t rows, int64_t columns) {
+    return typed(name, rows, columns, DataType::kFloat32);
+  };
+  rotary_ = statistic("rotary table", sequence, config.head_dimension);
+  ids_ = typed("ids", tokens, 1, DataType::kInt32);
+  targets_ = typed("targets", tokens, 1, DataType::kInt32);
+  losses_ = statistic("losses", tokens, 1);
   normed_ = activation("normed", tokens, hidden);
   activated_ = activation("activated", tokens, config.intermediate);
-  logits_ = activation("logits", head_rows_, config.vocabulary);
+  logits_ = statistic("logits", head_rows_, config.vocabulary);
 
   blocks_.resize(config.layers);
   for (int64_t l = 0; l < config.layers; ++l) {
@@ -61,21 +69,21 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
     if (none_kept) continue;
     const std::string prefix = absl::StrCat("block ", l, " ");
     b.input = activation(prefix + "input", tokens, hidden);
-    b.inverse_rms_attention = activation(prefix + "inverse rms 1", tokens, 1);
+    b.inverse_rms_attention = statistic(prefix + "inverse rms 1", tokens, 1);
     if (inputs_kept) continue;
     b.q = activation(prefix + "q", tokens, config.query_width());
     b.k = activation(prefix + "k", tokens, config.key_value_width());
     b.v = activation(prefix + "v", tokens, config.key_value_width());
     b.attended = activation(prefix + "attended", tokens, config.query_width());
-    b.log_sum = activation(prefix + "log sum", batch * config.heads, sequence);
+    b.log_sum = statistic(prefix + "log sum", batch * config.heads, sequence);
     b.middle = activation(prefix + "middle", tokens, hidden);
-    b.inverse_rms_mlp = activation(prefix + "inverse rms 2", tokens, 1);
+    b.inverse_rms_mlp = statistic(prefix + "inverse rms 2", tokens, 1);
     b.gates = activation(prefix + "gate", tokens, config.intermediate);
     b.ups = activation(prefix + "up", tokens, config.intermediate);
   }
   final_norm_ = kParametersBefore + static_cast<int>(config.layers) * kParametersOfBlock;
   last_ = activation("last", tokens, hidden);
-  inverse_rms_last_ = activation("inverse rms last", tokens, 1);
+  inverse_rms_last_ = statistic("inverse rms last", tokens, 1);
   if (activations != Activations::kNone) {
     dx_ = activation("dx", tokens, hidden);
     dnormed_ = activation("dnormed", tokens, hidden);
@@ -180,9 +188,10 @@ double Llama::head_backward(float scale, GradientSink& sink) {
     const Tensor logits = logits_.row_range(0, count);
     const Tensor x = normed_.row_range(begin, count);
     project(head, x, logits);
-    cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count));
-    matmul(device_, logits, Transpose::kNo, p.weight, Transpose::kNo, dnormed_.row_range(begin, count));
-    sink.linear(head, x, logits);
+    const Tensor dlogits = gradient_over(logits, type_);
+    cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count), dlogits);
+    matmul(device_, dlogits, Transpose::kNo, p.weight, Transpose::kNo, dnormed_.row_range(begin, count));
+    sink.linear(head, x, dlogits);
   }
   if (!config_.tied_embeddings) sink.finished(head);
   return sum(device_, losses_);
@@ -200,7 +209,7 @@ void Llama::backward_block(const Block& b, GradientSink& sink) {
   swiglu(device_, b.gates, b.ups, activated_);
   {
     const Workspace scratch(device_, activated_.bytes());
-    const Tensor dactivated = scratch.tensor(activated_.rows, activated_.columns);
+    const Tensor dactivated = scratch.tensor(activated_.rows, activated_.columns, type_);
     project_backward(b.down, activated_, dx_, dactivated, 0.0F, sink);
     swiglu_backward(device_, b.gates, b.ups, dactivated, b.gates, b.ups);
   }

@@ -22,7 +22,7 @@ enum class Activations {
 
 class Llama {
  public:
-  // Allocates activations for `batch` sequences of `sequence` tokens.
+  // Activations are of the weights' type. Allocates them for `batch` sequences of `sequence` tokens.
   Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
         Activations activations, Arena& arena);
 
@@ -76,6 +76,7 @@ class Llama {
   int64_t batch_;
   int64_t sequence_;
   Activations kept_;
+  DataType type_;      // of weights and activations
   int64_t head_rows_;  // tokens whose logits exist at a time
   int final_norm_ = 0;
   std::vector<Block> blocks_;

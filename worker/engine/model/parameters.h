@@ -23,7 +23,8 @@ struct Parameter {
   bool vector = false;      // saved with one dimension
   bool transposed = false;  // stored in×out
   int64_t rank = 0;         // of the projection; 0: full rank
-  Tensor weight;            // rows×columns as stored
+  Tensor weight;            // rows×columns as stored, fp32 or bf16
+  Tensor master;            // the fp32 copy that is updated in place of a bf16 weight; empty if there is none
 
   int64_t rows() const { return transposed ? in : out; }
   int64_t columns() const { return transposed ? out : in; }
@@ -39,14 +40,20 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 // All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
 std::vector<Parameter> llama_parameters(const LlamaConfig& config, const std::optional<GaloreOptions>& galore);
 
+// How weights are kept: their type, and whether a bf16 weight has an fp32 master copy.
+struct WeightStorage {
+  DataType type = DataType::kFloat32;
+  bool master = false;
+};
 // Gives every parameter its memory.
-void allocate_weights(std::vector<Parameter>& parameters, Arena& arena);
+void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena);
 
 // Normal(0, deviation) for matrices and 1 for norm weights; drawn in Hugging Face layout and order, so that orientation
 // changes nothing.
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
 
-// Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight.
+// Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight. A bf16 weight takes the nearest
+// number, its master copy the number itself.
 void set_weight(const Parameter& parameter, Device& device, const float* values);
 std::vector<float> get_weight(const Parameter& parameter, Device& device);
 

@@ -366,10 +366,11 @@ void Optimizer::update(Slot& slot, double gradient_scale) {
   const double keep = 1.0 - rate * options_.weight_decay;
   if (slot.projected()) {
     step_size *= options_.galore->scale;
-    apply_projected(device_, p.weight, slot.accumulator, slot.basis, static_cast<float>(step_size),
-                    static_cast<float>(keep));
+    apply_projected(device_, p.weight, p.master, slot.accumulator, slot.basis,
+                    {.step = static_cast<float>(step_size), .keep = static_cast<float>(keep)});
   } else {
-    apply_dense(device_, p.weight, slot.accumulator, static_cast<float>(step_size), static_cast<float>(keep));
+    apply_dense(device_, p.weight, p.master, slot.accumulator,
+                {.step = static_cast<float>(step_size), .keep = static_cast<float>(keep)});
   }
 }
 

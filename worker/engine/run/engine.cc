@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
                                                          Communicator& communicator) {
   std::unique_ptr<Engine> engine(new Engine(shape, device));
   engine->parameters_ = llama_parameters(shape.config, shape.optimizer.galore);
-  allocate_weights(engine->parameters_, engine->arena_);
+  allocate_weights(engine->parameters_, shape.weights, engine->arena_);
   engine->optimizer_ = std::make_unique<Optimizer>(shape.optimizer, engine->parameters_, shape.micro_batches,
                                                    engine->arena_, communicator);
   engine->model_ =

@@ -18,6 +18,7 @@ namespace galleon {
 struct EngineShape {
   LlamaConfig config;
   OptimizerOptions optimizer;
+  WeightStorage weights;
   int64_t sequence_length = 0;
   int64_t micro_batch = 0;    // sequences a pass
   int64_t micro_batches = 0;  // passes of one rank in a step

@@ -413,8 +413,14 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
 absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
-  return EngineShape{config,  options.optimizer, options.data.sequence_length, options.micro_batch,
-                     *passes, options.recompute};
+  EngineShape shape;
+  shape.config = config;
+  shape.optimizer = options.optimizer;
+  shape.sequence_length = options.data.sequence_length;
+  shape.micro_batch = options.micro_batch;
+  shape.micro_batches = *passes;
+  shape.recompute = options.recompute;
+  return shape;
 }
 
 EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,

@@ -36,7 +36,6 @@ const std::vector<Supported>& supported_values() {
       {"optimizer.galore.basis_type", {"fp32"}},
       {"optimizer.galore.lazy_threshold", {}},
       {"optimizer.galore.moments_at_refresh", {"keep", "reset"}},
-      {"optimizer.lora", {}},
       {"training.precision", {"fp32"}},
       {"training.master_weights", {"none"}},
       {"training.accumulate_type", {"fp32"}},

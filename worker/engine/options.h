@@ -34,6 +34,19 @@ struct GaloreOptions {
   uint64_t seed = 42;  // of starting bases and of replaced columns
 };
 
+// Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + alpha/rank·drop(x)·Aᵀ·Bᵀ with W frozen.
+struct LoraOptions {
+  int64_t rank = 0;
+  double alpha = 16;
+  double dropout = 0;
+  bool target_attention = true;
+  bool target_mlp = true;
+  // Whether what has no adapter (embedding, head, norms) is trained at full rank; otherwise it is frozen too.
+  bool train_rest = true;
+  uint64_t seed = 42;  // of A and of the dropout's masks
+  double scale() const { return alpha / static_cast<double>(rank); }
+};
+
 struct OptimizerOptions {
   double learning_rate = 1e-3;
   double beta1 = 0.9;
@@ -45,6 +58,7 @@ struct OptimizerOptions {
   bool per_layer = false;
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
+  std::optional<LoraOptions> lora;  // not together with galore
 };
 
 struct DataOptions {

@@ -17,7 +17,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/model/lora.h"
 
 namespace galleon {
 
@@ -139,7 +141,16 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
 
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
-    weights.push_back({p.name, shape_of(p), [&content, &p] { return get_weight(p, content.device); }});
+    if (p.of_adapter) continue;
+    weights.push_back({p.name, shape_of(p), [&content, &p] {
+                         return p.adapter < 0 ? get_weight(p, content.device)
+                                              : merged_weight(p, content.parameters, *content.lora, content.device);
+                       }});
+  }
+  if (content.lora.has_value()) {
+    add_file(part, kAdaptersFile,
+             write_safetensors(absl::StrCat(folder, "/", kAdaptersFile),
+                               adapter_tensors(content.parameters, content.device), {}));
   }
   add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
   add_text_file(part, folder, "config.json", llama_config_to_json(content.config));
@@ -282,6 +293,9 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content) {
   if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
+  if (content.lora.has_value()) {
+    if (absl::Status s = load_adapters(step_folder, content.parameters, content.device); !s.ok()) return s;
+  }
   std::vector<SafetensorsReader> shards;
   for (int64_t rank = 0; rank < header.ranks; ++rank) {
     absl::StatusOr<SafetensorsReader> shard =
@@ -326,7 +340,7 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
     }
     if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, values.data());
   }
-  if (header.counts.size() != content.parameters.size())
+  if (header.counts.size() != content.optimizer.counts().size())
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
   content.optimizer.set_counts(header.counts);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
@@ -364,6 +378,7 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
   }
   bool has_head = false;
   for (const Parameter& p : parameters) {
+    if (p.of_adapter) continue;
     has_head |= p.group == ParameterGroup::kHead;
     const auto it = file_of.find(p.name);
     if (it == file_of.end())

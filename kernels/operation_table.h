@@ -87,6 +87,7 @@ struct FloatOperations {
 
   // reductions
   bool (*all_finite)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx);
+  double (*sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch);
 };
 
 struct OperationTable {
@@ -105,9 +106,38 @@ struct OperationTable {
   // optimizer
   void (*adam_update)(const Execution& on, int64_t size, float beta1, float beta2, float epsilon, float gradient_scale,
                       float* r, float* m, float* v);
+  void (*adam8bit_update)(const Execution& on, int64_t size, int64_t block, float beta1, float beta2, float epsilon,
+                          float gradient_scale, float* r, uint8_t* m_codes, float* m_scales, uint8_t* v_codes,
+                          float* v_scales);
+  void (*momentum_update)(const Execution& on, int64_t size, float momentum, float gradient_scale, float* r,
+                          float* buffer);
+
+  // adafactor; all without gaps, m may be null
+  void (*adafactor_sums)(const Execution& on, int64_t rows, int64_t n, float beta2, float epsilon, float gradient_scale,
+                         const float* r, float* row_factors, float* sums, void* scratch);
+  int64_t (*adafactor_sums_workspace)(int64_t rows, int64_t n);
+  void (*adafactor_update)(const Execution& on, int64_t rows, int64_t n, int64_t all_rows, float beta1, float beta2,
+                           float gradient_scale, float learning_rate, float clip, float* r, const float* row_factors,
+                           float* column_factors, const float* sums, float* m, void* scratch);
+  int64_t (*adafactor_update_workspace)(int64_t n);
+  void (*adafactor_vector_sums)(const Execution& on, int64_t n, float beta2, float epsilon, float gradient_scale,
+                                const float* r, float* v, float* sums);
+  void (*adafactor_vector_update)(const Execution& on, int64_t n, int64_t all, float beta1, float gradient_scale,
+                                  float learning_rate, float clip, float* r, const float* v, const float* sums,
+                                  float* m);
+
+  // quantize; all without gaps
+  void (*encode_moment)(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x,
+                        uint8_t* codes, float* scales);
+  void (*decode_moment)(const Execution& on, bool is_signed, int64_t size, int64_t block, const uint8_t* codes,
+                        const float* scales, float* x);
+  void (*encode_basis)(const Execution& on, int bits, int64_t size, int64_t block, const float* x, uint8_t* codes,
+                       float* scales);
+  void (*decode_basis)(const Execution& on, int bits, int64_t size, int64_t block, const uint8_t* codes,
+                       const float* scales, float* x);
+  void (*square)(const Execution& on, int64_t size, const float* x, float* y);
 
   // reductions
-  double (*sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch);
   double (*sum)(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch);
   int64_t (*sum_workspace)(int64_t rows, int64_t n);
   uint64_t (*hash_bytes)(const Execution& on, const void* data, int64_t bytes, void* scratch);

@@ -16,4 +16,88 @@ void adam_update(Device& device, const AdamRule& rule, const Tensor& r, const Te
                                   rule.gradient_scale, r.f32(), m.f32(), v.f32());
 }
 
+void adam8bit_update(Device& device, const AdamRule& rule, int64_t block, const Tensor& r, const CodedMoment& m,
+                     const CodedMoment& v) {
+  GALLEON_CHECK(block >= 1 && block <= 4096) << "adam8bit_update: blocks of " << block;
+  const int64_t blocks = (r.size() + block - 1) / block;
+  check_contiguous("adam8bit_update: r", r);
+  check_vector("adam8bit_update: codes of m", m.codes, r.size(), DataType::kUint8);
+  check_vector("adam8bit_update: codes of v", v.codes, r.size(), DataType::kUint8);
+  check_vector("adam8bit_update: scales of m", m.scales, blocks);
+  check_vector("adam8bit_update: scales of v", v.scales, blocks);
+  count_work(device, 60.0 * static_cast<double>(r.size()),
+             2.0 * static_cast<double>(r.bytes() + 2 * m.codes.bytes() + 2 * m.scales.bytes()));
+  if (!device.executes() || r.size() == 0) return;
+  device.operations().adam8bit_update(device.execution(), r.size(), block, rule.beta1, rule.beta2, rule.epsilon,
+                                      rule.gradient_scale, r.f32(), m.codes.u8(), m.scales.f32(), v.codes.u8(),
+                                      v.scales.f32());
+}
+
+void momentum_update(Device& device, float momentum, float gradient_scale, const Tensor& r, const Tensor& buffer) {
+  check_shape("momentum_update: buffer", buffer, r.rows, r.columns);
+  check_contiguous("momentum_update: r", r);
+  check_contiguous("momentum_update: buffer", buffer);
+  count_work(device, 3.0 * static_cast<double>(r.size()), 4.0 * static_cast<double>(r.bytes()));
+  if (!device.executes() || r.size() == 0) return;
+  device.operations().momentum_update(device.execution(), r.size(), momentum, gradient_scale, r.f32(), buffer.f32());
+}
+
+int64_t adafactor_sum_count(int64_t columns) {
+  return 2 * columns + 1;
+}
+
+void adafactor_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows,
+                    const Tensor& sums) {
+  check_contiguous("adafactor_sums: r", r);
+  check_vector("adafactor_sums: rows", rows, r.rows);
+  check_vector("adafactor_sums: sums", sums, adafactor_sum_count(r.columns));
+  const OperationTable& table = device.operations();
+  const Workspace scratch(device, table.adafactor_sums_workspace(r.rows, r.columns));
+  count_work(device, 8.0 * static_cast<double>(r.size()), static_cast<double>(r.bytes()));
+  if (!device.executes()) return;
+  table.adafactor_sums(device.execution(), r.rows, r.columns, rule.beta2, rule.epsilon, rule.gradient_scale, r.f32(),
+                       rows.f32(), sums.f32(), scratch.data());
+}
+
+void adafactor_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows,
+                      const Tensor& columns, const Tensor& sums, int64_t all_rows, const Tensor& m) {
+  check_contiguous("adafactor_update: r", r);
+  check_vector("adafactor_update: rows", rows, r.rows);
+  check_vector("adafactor_update: columns", columns, r.columns);
+  check_vector("adafactor_update: sums", sums, adafactor_sum_count(r.columns));
+  if (m.data != nullptr) check_vector("adafactor_update: m", m, r.size());
+  const OperationTable& table = device.operations();
+  const Workspace scratch(device, table.adafactor_update_workspace(r.columns));
+  count_work(device, 4.0 * static_cast<double>(r.size()),
+             (m.data == nullptr ? 2.0 : 4.0) * static_cast<double>(r.bytes()));
+  if (!device.executes()) return;
+  table.adafactor_update(device.execution(), r.rows, r.columns, all_rows, rule.beta1, rule.beta2, rule.gradient_scale,
+                         rule.learning_rate, rule.clip, r.f32(), rows.f32(), columns.f32(), sums.f32(),
+                         m.data == nullptr ? nullptr : m.f32(), scratch.data());
+}
+
+void adafactor_vector_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
+                           const Tensor& sums) {
+  check_contiguous("adafactor_vector_sums: r", r);
+  check_vector("adafactor_vector_sums: v", v, r.size());
+  check_vector("adafactor_vector_sums: sums", sums, 1);
+  count_work(device, 8.0 * static_cast<double>(r.size()), 3.0 * static_cast<double>(r.bytes()));
+  if (!device.executes()) return;
+  device.operations().adafactor_vector_sums(device.execution(), r.size(), rule.beta2, rule.epsilon, rule.gradient_scale,
+                                            r.f32(), v.f32(), sums.f32());
+}
+
+void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
+                             const Tensor& sums, int64_t all, const Tensor& m) {
+  check_contiguous("adafactor_vector_update: r", r);
+  check_vector("adafactor_vector_update: v", v, r.size());
+  check_vector("adafactor_vector_update: sums", sums, 1);
+  if (m.data != nullptr) check_vector("adafactor_vector_update: m", m, r.size());
+  count_work(device, 4.0 * static_cast<double>(r.size()), 3.0 * static_cast<double>(r.bytes()));
+  if (!device.executes() || r.size() == 0) return;
+  device.operations().adafactor_vector_update(device.execution(), r.size(), all, rule.beta1, rule.gradient_scale,
+                                              rule.learning_rate, rule.clip, r.f32(), v.f32(), sums.f32(),
+                                              m.data == nullptr ? nullptr : m.f32());
+}
+
 }  // namespace galleon

@@ -32,6 +32,8 @@ const std::vector<Supported>& supported_values() {
       {"data.glue_task", {}},
       {"data.packing", {"true"}},
       {"optimizer.rule", {"adamw"}},
+      {"optimizer.galore.refresh", {"subspace", "exact"}},
+      {"optimizer.galore.first_basis", {}},
       {"optimizer.galore.side", {"std", "reverse_std", "left", "right"}},
       {"optimizer.galore.basis_type", {"fp32"}},
       {"optimizer.galore.lazy_threshold", {}},

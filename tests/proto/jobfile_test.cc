@@ -129,7 +129,8 @@ TEST(JobFile, GaloreTakesItsDefaultsOnceItHasARank) {
   EXPECT_EQ(galore.moments_at_refresh(), v1::Galore::MOMENTS_AT_REFRESH_KEEP);
 }
 
-// Every key of the contract with a value that is not its default and that this version has.
+// Every key of the contract with a value that is not its default and that this version has, as far as one rule of the
+// optimizer knows them all.
 constexpr char kEverything[] = R"(name: all-keys
 task: finetune
 model: {source: models/llama, init: random, overrides: {vocab_size: 512, rope_scaling: null, act: "silu", a: [1, 2.5, {b: true}]}, seed: 1}
@@ -150,15 +151,15 @@ optimizer:
   learning_rate: 1e-2
   beta1: 0.8
   beta2: 0.95
-  momentum: 0.5
+  momentum: 0.9
   epsilon: 1e-8
-  block_size: 128
+  block_size: 256
   weight_decay: 0.1
   clip_norm: 1
   clip_space: projected
   schedule: {type: linear, warmup_steps: 5, min_ratio: 0.2, steps: 90}
   update: per_step
-  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: left, basis_type: fp32, targets: [mlp], lazy_threshold: null, moments_at_refresh: reset}
+  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: left, basis_type: fp32, targets: [mlp], lazy_threshold: null, moments_at_refresh: reset, first_basis: null}
   lora: null
 training:
   steps: 100
@@ -361,6 +362,20 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1"},
         BadLine{"NotYetRule", "optimizer: {rule: adam8bit}",
                 "job.yaml:7: optimizer.rule: adam8bit is not available in this version; available: adamw"},
+        BadLine{"MomentumOfAnotherRule", "optimizer: {momentum: 0.5}",
+                "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd"},
+        BadLine{"BlocksOfAnotherRule", "optimizer: {block_size: 2048}",
+                "job.yaml:7: optimizer.block_size: 2048 contradicts optimizer.rule: adamw; it belongs to adam8bit"},
+        BadLine{"BlockSize", "optimizer: {block_size: 100}",
+                "job.yaml:7: optimizer.block_size: 100 is not accepted; a power of two from 64 to 4096\n"
+                "job.yaml:7: optimizer.block_size: 100 contradicts optimizer.rule: adamw; it belongs to adam8bit"},
+        BadLine{"DecayBeyondTheWeight", "optimizer: {learning_rate: 2, weight_decay: 0.5}",
+                "job.yaml:7: optimizer.weight_decay: 0.5 contradicts optimizer.learning_rate 2: their product is the "
+                "part of a weight that a step takes away; below 1"},
+        BadLine{"IteratedExact", "optimizer: {galore: {rank: 4, refresh: exact, first_basis: iterated}}",
+                "job.yaml:7: optimizer.galore.first_basis: iterated contradicts optimizer.galore.refresh: exact; "
+                "exact, or refresh: subspace\n"
+                "job.yaml:7: optimizer.galore.first_basis: iterated is not available in this version; available: null"},
         BadLine{"NotYetCuda", "resources: {device: cuda}",
                 "job.yaml:7: resources.device: cuda is not available in this version; available: auto, cpu"},
         BadLine{"LoraDropout", "optimizer: {lora: {rank: 4, dropout: 1.0}}",
@@ -438,10 +453,10 @@ TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {
   v1::Job job = parse_good(kMinimal);
   EXPECT_TRUE(validate_job(job).ok());
   job.mutable_training()->set_micro_batch(0);
-  job.mutable_optimizer()->set_rule(v1::Optimizer::RULE_SGD);
+  job.mutable_resources()->set_device(v1::Resources::DEVICE_CUDA);
   EXPECT_EQ(validate_job(job).message(),
             "training.micro_batch: 0 is not accepted; 1 or more\n"
-            "optimizer.rule: sgd is not available in this version; available: adamw");
+            "resources.device: cuda is not available in this version; available: auto, cpu");
   EXPECT_EQ(validate_job(v1::Job()).code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -29,6 +29,8 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
   void fill_embedding(OperationTable& table);     \
   void fill_loss(OperationTable& table);          \
   void fill_optimizer(OperationTable& table);     \
+  void fill_adafactor(OperationTable& table);     \
+  void fill_quantize(OperationTable& table);      \
   void fill_weight_update(OperationTable& table); \
   void fill_reductions(OperationTable& table);    \
   void fill_random(OperationTable& table);        \

@@ -1,6 +1,7 @@
 // Moment rules, one pass over memory.
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/adam.h"
+#include "kernels/math/dynamic8.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -17,10 +18,68 @@ void adam_update(const Execution& on, int64_t size, float beta1, float beta2, fl
   }
 }
 
+constexpr int64_t kMostBlock = 4096;
+
+// The new moments of a block stay in the first-level cache until its largest numbers are known.
+void adam8bit_update(const Execution& on, int64_t size, int64_t block, float beta1, float beta2, float epsilon,
+                     float gradient_scale, float* r, uint8_t* m_codes, float* m_scales, uint8_t* v_codes,
+                     float* v_scales) {
+  const int64_t blocks = (size + block - 1) / block;
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 1500))
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t begin = b * block;
+    const int64_t count = size - begin < block ? size - begin : block;
+    float* g = r + begin;
+    uint8_t* mc = m_codes + begin;
+    uint8_t* vc = v_codes + begin;
+    const float m_scale = m_scales[b];
+    const float v_scale = v_scales[b];
+    alignas(64) float m[kMostBlock];
+    alignas(64) float v[kMostBlock];
+    // A loop of its own: reading a table is scalar work.
+    for (int64_t i = 0; i < count; ++i) {
+      m[i] = math::kDynamic8<true>.value[mc[i]];
+      v[i] = math::kDynamic8<false>.value[vc[i]];
+    }
+    float m_largest = 0.0F;
+    float v_largest = 0.0F;
+#pragma omp simd reduction(max : m_largest, v_largest)
+    for (int64_t i = 0; i < count; ++i) {
+      float moment = m[i] * m_scale;
+      float square = v[i] * v_scale;
+      g[i] = math::adam(g[i] * gradient_scale, beta1, beta2, epsilon, moment, square);
+      m[i] = moment;
+      v[i] = square;
+      const float magnitude = __builtin_fabsf(moment);
+      m_largest = magnitude > m_largest ? magnitude : m_largest;
+      v_largest = square > v_largest ? square : v_largest;
+    }
+    m_scales[b] = m_largest;
+    v_scales[b] = v_largest;
+    const float m_unit = m_largest > 0.0F ? m_largest : 1.0F;
+    const float v_unit = v_largest > 0.0F ? v_largest : 1.0F;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) mc[i] = static_cast<uint8_t>(math::dynamic8_signed(m[i] / m_unit));
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) vc[i] = static_cast<uint8_t>(math::dynamic8_unsigned(v[i] / v_unit));
+  }
+}
+
+void momentum_update(const Execution& on, int64_t size, float momentum, float gradient_scale, float* r, float* buffer) {
+#pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 200))
+  for (int64_t i = 0; i < size; ++i) {
+    const float moved = momentum * buffer[i] + gradient_scale * r[i];
+    buffer[i] = moved;
+    r[i] = moved;
+  }
+}
+
 }  // namespace
 
 void fill_optimizer(OperationTable& table) {
   table.adam_update = adam_update;
+  table.adam8bit_update = adam8bit_update;
+  table.momentum_update = momentum_update;
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

@@ -39,6 +39,21 @@ std::vector<int64_t> shape_of(const Parameter& p) {
   return p.vector ? std::vector<int64_t>{p.out} : std::vector<int64_t>{p.out, p.in};
 }
 
+// The name that a safetensors file has for a type.
+std::string stored_type(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return "F32";
+    case DataType::kBFloat16:
+      return "BF16";
+    case DataType::kInt32:
+      return "I32";
+    case DataType::kUint8:
+      return "U8";
+  }
+  return "";
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -128,12 +143,15 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   std::vector<TensorToWrite> state;
   for (const StatePiece& piece : content.optimizer.state()) {
     if ((piece.replicated && communicator.rank() != 0) || piece.tensor.rows == 0) continue;
-    state.push_back(
-        {absl::StrCat(piece.name, "@", piece.first_row), {piece.tensor.rows, piece.tensor.columns}, [&content, piece] {
-           std::vector<float> values(piece.tensor.size());
-           content.device.download(values.data(), piece.tensor);
-           return values;
-         }});
+    state.push_back({absl::StrCat(piece.name, "@", piece.first_row),
+                     {piece.tensor.rows, piece.tensor.columns},
+                     {},
+                     stored_type(piece.tensor.type),
+                     [&content, piece] {
+                       std::string bytes(piece.tensor.bytes(), '\0');
+                       content.device.download(bytes.data(), piece.tensor);
+                       return bytes;
+                     }});
   }
   const std::string shard = shard_name(communicator.rank(), communicator.ranks());
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
@@ -315,20 +333,23 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
   }
   for (const StatePiece& wanted : content.optimizer.state()) {
     const int64_t columns = wanted.tensor.columns;
-    std::vector<float> values(wanted.tensor.size());
+    const int64_t row_bytes = columns * bytes_of(wanted.tensor.type);
+    std::string bytes(wanted.tensor.bytes(), '\0');
     int64_t found_rows = 0;
     for (const auto& [shard, first_row] : pieces[wanted.name]) {
       const std::string name = absl::StrCat(wanted.name, "@", first_row);
       const TensorEntry& entry = shards[shard].entries().at(name);
-      if (entry.shape.size() != 2 || entry.shape[1] != columns) {
+      const std::string type = stored_type(wanted.tensor.type);
+      if (entry.shape.size() != 2 || entry.shape[1] != columns || entry.type != type) {
         return absl::DataLossError(absl::StrCat(shards[shard].path(), ": ", wanted.name, " has shape ",
-                                                absl::StrJoin(entry.shape, "x"), ", needed are rows of ", columns));
+                                                absl::StrJoin(entry.shape, "x"), " in ", entry.type,
+                                                ", needed are rows of ", columns, " in ", type));
       }
       const int64_t begin = std::max(first_row, wanted.first_row);
       const int64_t end = std::min(first_row + entry.shape[0], wanted.first_row + wanted.tensor.rows);
       if (begin >= end) continue;
-      if (absl::Status s = shards[shard].read(name, (begin - first_row) * columns, (end - begin) * columns,
-                                              values.data() + (begin - wanted.first_row) * columns);
+      if (absl::Status s = shards[shard].read_bytes(name, (begin - first_row) * columns, (end - begin) * columns,
+                                                    bytes.data() + (begin - wanted.first_row) * row_bytes);
           !s.ok()) {
         return s;
       }
@@ -338,7 +359,7 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
       return absl::DataLossError(
           absl::StrCat(step_folder, " holds ", found_rows, " of ", wanted.tensor.rows, " rows of ", wanted.name));
     }
-    if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, values.data());
+    if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, bytes.data());
   }
   if (header.counts.size() != content.optimizer.counts().size())
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));

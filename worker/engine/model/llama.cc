@@ -30,9 +30,9 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
       device_(arena.device()),
       batch_(batch),
       sequence_(sequence),
+      type_(parameters.front().weight.type),
       kept_(activations),
-      lora_(lora),
-      type_(parameters.front().weight.type) {
+      lora_(lora) {
   const int64_t tokens = batch * sequence;
   const int64_t hidden = config.hidden;
   head_rows_ = std::min(tokens, std::max(kLeastHeadRows, kLogitBytes / (4 * config.vocabulary)));

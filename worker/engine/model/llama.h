@@ -88,10 +88,10 @@ class Llama {
   Device& device_;
   int64_t batch_;
   int64_t sequence_;
+  DataType type_;  // of weights and activations
   Activations kept_;
   std::optional<LoraOptions> lora_;
   std::optional<PassPlace> place_;  // during a pass of training; without it nothing is dropped
-  DataType type_;                   // of weights and activations
   int64_t head_rows_;               // tokens whose logits exist at a time
   int final_norm_ = 0;
   std::vector<Block> blocks_;

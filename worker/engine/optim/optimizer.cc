@@ -46,6 +46,21 @@ double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
 
+// An fp32 or bf16 tensor as one of the other type, in the workspace, or itself.
+class InType {
+ public:
+  InType(Device& device, const Tensor& x, DataType type)
+      : memory_(device, x.type == type ? 0 : x.size() * bytes_of(type)),
+        tensor_(x.type == type ? x : memory_.tensor(x.rows, x.columns, type)) {
+    if (x.type != type) convert(device, x, tensor_);
+  }
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Workspace memory_;
+  Tensor tensor_;
+};
+
 // The two factors of a gradient in stored orientation: G = aᵀ·b (rows×columns).
 struct Factors {
   Tensor a;
@@ -146,6 +161,12 @@ uint64_t Optimizer::refresh_seed(const Slot& slot) const {
          slot.projected_index * 64ULL;
 }
 
+// Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
+uint64_t Optimizer::rounding_seed(int parameter) const {
+  return (options_.rounding_seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_)) * 0xD1342543DE82EF95ULL +
+         static_cast<uint64_t>(parameter);
+}
+
 int Optimizer::first_basis_rounds() const {
   const bool needed =
       std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
@@ -167,9 +188,11 @@ void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
   const bool range = round_ % 2 == 0;
   const Tensor& first = range ? b : a;
   const Tensor& second = range ? a : b;
-  const Workspace memory(device_, first.rows * slot.parameter->rank * 4);
-  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank);
-  matmul(device_, first, Transpose::kNo, range ? slot.basis : slot.accumulator, Transpose::kNo, projected);
+  const DataType type = first.type;
+  const InType other(device_, range ? slot.basis : slot.accumulator, type);
+  const Workspace memory(device_, first.rows * slot.parameter->rank * bytes_of(type));
+  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank, type);
+  matmul(device_, first, Transpose::kNo, other.tensor(), Transpose::kNo, projected);
   matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.accumulator : slot.basis, 1.0F,
          slot.filled ? 1.0F : 0.0F);
   slot.filled = true;
@@ -254,9 +277,10 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
     count_squares(slot, sum_of_squares(device_, g));
   }
   // G·P = aᵀ·(b·P), without ever forming G.
-  const Workspace projected_memory(device_, b.rows * p.rank * 4);
-  const Tensor projected = projected_memory.tensor(b.rows, p.rank);
-  matmul(device_, b, Transpose::kNo, slot.basis, Transpose::kNo, projected);
+  const InType basis(device_, slot.basis, b.type);
+  const Workspace projected_memory(device_, b.rows * p.rank * bytes_of(b.type));
+  const Tensor projected = projected_memory.tensor(b.rows, p.rank, b.type);
+  matmul(device_, b, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
   matmul(device_, a, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
   slot.filled = true;
 }
@@ -364,13 +388,15 @@ void Optimizer::update(Slot& slot, double gradient_scale) {
   const double rate = report_.learning_rate;
   double step_size = rate * std::sqrt(1.0 - std::pow(options_.beta2, t)) / (1.0 - std::pow(options_.beta1, t));
   const double keep = 1.0 - rate * options_.weight_decay;
+  if (slot.projected()) step_size *= options_.galore->scale;
+  const WeightUpdate how{
+      .step = static_cast<float>(step_size), .keep = static_cast<float>(keep), .noise = rounding_seed(p.index)};
   if (slot.projected()) {
-    step_size *= options_.galore->scale;
-    apply_projected(device_, p.weight, p.master, slot.accumulator, slot.basis,
-                    {.step = static_cast<float>(step_size), .keep = static_cast<float>(keep)});
+    const InType update(device_, slot.accumulator, p.weight.type);
+    const InType basis(device_, slot.basis, p.weight.type);
+    apply_projected(device_, p.weight, p.master, update.tensor(), basis.tensor(), how);
   } else {
-    apply_dense(device_, p.weight, p.master, slot.accumulator,
-                {.step = static_cast<float>(step_size), .keep = static_cast<float>(keep)});
+    apply_dense(device_, p.weight, p.master, slot.accumulator, how);
   }
 }
 

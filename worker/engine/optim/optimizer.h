@@ -77,6 +77,7 @@ class Optimizer final : public GradientSink {
   bool needs_dense(const Slot& slot) const;
   bool finds_basis_in_rounds(const Slot& slot) const;
   uint64_t refresh_seed(const Slot& slot) const;
+  uint64_t rounding_seed(int parameter) const;
   void linear_in_round(Slot& slot, const Tensor& a, const Tensor& b);
   void project(Slot& slot, const Tensor& g);
   // False: the gradient held a number that is not finite.

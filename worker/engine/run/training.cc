@@ -418,6 +418,7 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaC
   EngineShape shape;
   shape.config = config;
   shape.optimizer = options.optimizer;
+  shape.weights = options.weights;
   shape.sequence_length = options.data.sequence_length;
   shape.micro_batch = options.micro_batch;
   shape.micro_batches = *passes;

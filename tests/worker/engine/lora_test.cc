@@ -278,6 +278,31 @@ TEST(Lora, AResumedRunGoesOnBitForBitAndDoesNotMergeTwice) {
   }
 }
 
+TEST(Lora, InBf16ItLearnsTheSameAndResumesBitForBit) {
+  TestFolder folder;
+  const RankOutcome reference = run_one(lora_run(folder), folder.path() + "/fp32");
+  ASSERT_TRUE(reference.result.ok()) << reference.result.status();
+  for (const bool recompute : {false, true}) {
+    RunOptions o = lora_run(folder);
+    o.weights.type = DataType::kBFloat16;
+    o.recompute = recompute;
+    o.checkpoint_folder = absl::StrCat(folder.path(), "/whole", recompute);
+    const std::vector<RankOutcome> whole = run_ranks(o, 2, folder.path() + "/whole-out");
+    ASSERT_TRUE(whole[0].result.ok()) << whole[0].result.status();
+    // Rounding to 8 bits moves the loss of a run by about 1 %.
+    EXPECT_NEAR(whole[0].observer.losses().back(), reference.observer.losses().back(), 0.02);
+    o.checkpoint_folder = absl::StrCat(folder.path(), "/cut", recompute);
+    const std::vector<RankOutcome> first =
+        run_ranks(o, 2, folder.path() + "/cut-out",
+                  [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 5; });
+    const std::vector<RankOutcome> rest = run_ranks(o, 2, folder.path() + "/cut-out");
+    ASSERT_TRUE(rest[0].result.ok()) << rest[0].result.status();
+    std::vector<double> losses = first[0].observer.losses();
+    for (const double loss : rest[0].observer.losses()) losses.push_back(loss);
+    EXPECT_EQ(losses, whole[0].observer.losses());
+  }
+}
+
 TEST(Lora, TheMergedCheckpointAloneHasTheRunsValidationLossAndFrozenMatricesNeverMove) {
   TestFolder folder;
   RunOptions o = lora_run(folder);

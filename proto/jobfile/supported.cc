@@ -38,7 +38,6 @@ const std::vector<Supported>& supported_values() {
       {"optimizer.galore.basis_type", {"fp32"}},
       {"optimizer.galore.lazy_threshold", {}},
       {"optimizer.galore.moments_at_refresh", {"keep", "reset"}},
-      {"optimizer.lora", {}},
       {"training.precision", {"fp32", "bf16"}},
       {"training.master_weights", {"none", "fp32"}},
       {"training.accumulate_type", {"fp32"}},

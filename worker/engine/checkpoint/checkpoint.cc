@@ -18,7 +18,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/model/lora.h"
 
 namespace galleon {
 
@@ -136,14 +138,14 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
   add_file(part, name, checksum_file(path));
 }
 
-TensorToWrite weight_to_write(const Parameter& p, Device& device) {
-  if (p.weight.type == DataType::kFloat32)
-    return {p.name, shape_of(p), [&] { return get_weight(p, device); }, "F32", {}};
-  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [&] {
-            const std::vector<float> values = get_weight(p, device);
-            std::string bytes(values.size() * sizeof(BFloat16), '\0');
-            for (size_t i = 0; i < values.size(); ++i) {
-              const BFloat16 number = math::to_bfloat16(values[i]);
+// A weight in the type that it is trained in, from its values in Hugging Face layout.
+TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<float>()> values) {
+  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values = std::move(values)] {
+            const std::vector<float> numbers = values();
+            std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
+            for (size_t i = 0; i < numbers.size(); ++i) {
+              const BFloat16 number = math::to_bfloat16(numbers[i]);
               std::memcpy(bytes.data() + i * sizeof(number), &number, sizeof(number));
             }
             return bytes;
@@ -173,7 +175,16 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
-    weights.push_back(weight_to_write(p, content.device));
+    if (p.of_adapter) continue;
+    weights.push_back(weight_to_write(p, [&content, &p] {
+      return p.adapter < 0 ? get_weight(p, content.device)
+                           : merged_weight(p, content.parameters, *content.lora, content.device);
+    }));
+  }
+  if (content.lora.has_value()) {
+    add_file(part, kAdaptersFile,
+             write_safetensors(absl::StrCat(folder, "/", kAdaptersFile),
+                               adapter_tensors(content.parameters, content.device), {}));
   }
   add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
   add_text_file(part, folder, "config.json",
@@ -317,6 +328,9 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content) {
   if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
+  if (content.lora.has_value()) {
+    if (absl::Status s = load_adapters(step_folder, content.parameters, content.device); !s.ok()) return s;
+  }
   std::vector<SafetensorsReader> shards;
   for (int64_t rank = 0; rank < header.ranks; ++rank) {
     absl::StatusOr<SafetensorsReader> shard =
@@ -364,7 +378,7 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
     }
     if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, bytes.data());
   }
-  if (header.counts.size() != content.parameters.size())
+  if (header.counts.size() != content.optimizer.counts().size())
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
   content.optimizer.set_counts(header.counts);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
@@ -416,6 +430,7 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
   }
   bool has_head = false;
   for (const Parameter& p : parameters) {
+    if (p.of_adapter) continue;
     has_head |= p.group == ParameterGroup::kHead;
     const auto it = file_of.find(p.name);
     if (it == file_of.end())

@@ -67,6 +67,7 @@ class Optimizer final : public GradientSink {
 
   // Gives a parameter a basis (columns×rank) that is never refreshed; for comparisons with recorded runs.
   void inject_basis(int parameter, const float* basis);
+  int64_t step() const { return step_; }
   // Whether a matrix is refreshed at this step. Public because the plan needs it.
   bool due(int parameter, int64_t step) const;
 

@@ -84,6 +84,7 @@ struct FloatOperations {
 
   // reductions
   bool (*all_finite)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx);
+  double (*sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch);
 };
 
 struct OperationTable {
@@ -135,7 +136,6 @@ struct OperationTable {
                        const float* scales, float* x);
 
   // reductions
-  double (*sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch);
   double (*sum)(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch);
   int64_t (*sum_workspace)(int64_t rows, int64_t n);
   uint64_t (*hash_bytes)(const Execution& on, const void* data, int64_t bytes, void* scratch);

@@ -5,13 +5,17 @@
 namespace galleon {
 
 double sum_of_squares(Device& device, const Tensor& x) {
-  check_shape("sum_of_squares: x", x, x.rows, x.columns);
+  check_shape("sum_of_squares: x", x, x.rows, x.columns, x.type);
   const Extent extent = elementwise_extent(x);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.sum_workspace(extent.rows, extent.columns));
+  const Workspace scratch(device, device.operations().sum_workspace(extent.rows, extent.columns));
   count_work(device, 2.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return 0.0;
-  return table.sum_of_squares(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, scratch.data());
+  double total = 0.0;
+  by_float_type("sum_of_squares: x", device, x.type, [&](const auto& functions, auto element) {
+    total = functions.sum_of_squares(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(),
+                                     x.stride, scratch.data());
+  });
+  return total;
 }
 
 double sum(Device& device, const Tensor& x) {

@@ -42,7 +42,7 @@ const std::vector<Supported>& supported_values() {
       {"training.precision", {"fp32"}},
       {"training.master_weights", {"none"}},
       {"training.accumulate_type", {"fp32"}},
-      {"training.recompute", {"none"}},
+      {"training.recompute", {"none", "block"}},
       {"parallel.zero", {"1"}},
       {"parallel.wire_type", {"auto", "fp32"}},
       {"resources.device", {"auto", "cpu"}},

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/data_type.h"
+
 namespace galleon {
 
 enum class ScheduleType { kCosine, kLinear, kConstant };
@@ -40,6 +42,13 @@ struct GaloreOptions {
   uint64_t seed = 42;                    // of starting bases and of replaced columns
 };
 
+// How weights are kept: their type, and whether a bf16 weight has an fp32 master copy. Without one its updates are
+// rounded stochastically.
+struct WeightStorage {
+  DataType type = DataType::kFloat32;
+  bool master = false;
+};
+
 struct OptimizerOptions {
   MomentRule rule = MomentRule::kAdamW;
   double learning_rate = 1e-3;
@@ -52,7 +61,7 @@ struct OptimizerOptions {
   double clip_norm = 0;     // 0: off
   bool clip_dense = false;  // the norm of the dense gradient instead of the projected one
   bool per_layer = false;
-  uint64_t noise_seed = 42;  // of stochastic rounding
+  uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
 };
@@ -87,6 +96,8 @@ struct RunOptions {
   std::optional<int64_t> warmup_steps;
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
+  bool recompute = false;
+  WeightStorage weights;
   int64_t log_every = 10;
   int64_t evaluate_every = 0;   // 0: never
   int64_t evaluate_tokens = 0;  // 0: all

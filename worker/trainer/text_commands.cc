@@ -54,7 +54,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   loaded->arena = std::make_unique<Arena>(*loaded->device);
   loaded->parameters = llama_parameters(*config, std::nullopt);
   allocate_weights(loaded->parameters, {}, *loaded->arena);
-  loaded->model = std::make_unique<Llama>(loaded->config, loaded->parameters, batch, sequence, false, *loaded->arena);
+  loaded->model =
+      std::make_unique<Llama>(loaded->config, loaded->parameters, batch, sequence, Activations::kNone, *loaded->arena);
   if (!loaded->arena->status().ok()) return loaded->arena->status();
   if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
   return loaded;

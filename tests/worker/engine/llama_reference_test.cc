@@ -50,6 +50,7 @@ class DenseSink final : public GradientSink {
 struct Case {
   const char* fixture;
   bool transposed;  // linear layers stored in×out
+  Activations kept = Activations::kAll;
 };
 
 class LlamaReference : public testing::TestWithParam<Case> {};
@@ -66,7 +67,7 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   orientation.side = GetParam().transposed ? ProjectionSide::kLeft : ProjectionSide::kRight;
   std::vector<Parameter> parameters = llama_parameters(*config, orientation);
   allocate_weights(parameters, {}, arena);
-  Llama model(*config, parameters, 3, 17, true, arena);
+  Llama model(*config, parameters, 3, 17, GetParam().kept, arena);
   ASSERT_TRUE(arena.status().ok());
   for (const Parameter& p : parameters) set_weight(p, *device, fixture(reference, p.name).data());
 
@@ -97,9 +98,11 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Shapes, LlamaReference,
                          testing::Values(Case{"llama_plain", false}, Case{"llama_plain", true},
                                          Case{"llama_grouped", false}, Case{"llama_grouped", true},
-                                         Case{"llama_tied", false}, Case{"llama_tied", true}),
+                                         Case{"llama_tied", false}, Case{"llama_tied", true},
+                                         Case{"llama_grouped", false, Activations::kBlockInputs}),
                          [](const auto& test) {
-                           return std::string(test.param.fixture) + (test.param.transposed ? "_transposed" : "");
+                           return std::string(test.param.fixture) + (test.param.transposed ? "_transposed" : "") +
+                                  (test.param.kept == Activations::kBlockInputs ? "_recomputed" : "");
                          });
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -417,6 +418,12 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     }
     std::vector<float> values(entry.count());
     if (absl::Status s = files[it->second].read(p.name, 0, entry.count(), values.data()); !s.ok()) return s;
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad != values.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(files[it->second].path(), ": ", p.name,
+                                                     " holds a number that is not finite (", *bad, " at element ",
+                                                     bad - values.begin(), ")"));
+    }
     set_weight(p, device, values.data());
     file_of.erase(it);
   }

@@ -69,7 +69,7 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
                              const CheckpointContent& content);
 
 // Loads weights alone from a Hugging Face folder (model.safetensors, or shards by model.safetensors.index.json).
-// Missing, extra and misshapen tensors are named with both shapes.
+// Missing, extra and misshapen tensors are named with both shapes, and so is one that holds NaN or Inf.
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device);
 
 // Removes all but the newest `keep` checkpoints and what unfinished attempts below `epoch` left.

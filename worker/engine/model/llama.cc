@@ -24,13 +24,14 @@ constexpr int kParametersOfBlock = 9;
 }  // namespace
 
 Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-             bool training, Arena& arena)
+             Activations activations, Arena& arena)
     : config_(config),
       parameters_(parameters),
       device_(arena.device()),
       batch_(batch),
       sequence_(sequence),
-      type_(parameters.front().weight.type) {
+      type_(parameters.front().weight.type),
+      kept_(activations) {
   const int64_t tokens = batch * sequence;
   const int64_t hidden = config.hidden;
   head_rows_ = std::min(tokens, std::max(kLeastHeadRows, kLogitBytes / (4 * config.vocabulary)));
@@ -56,20 +57,20 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
   for (int64_t l = 0; l < config.layers; ++l) {
     Block& b = blocks_[l];
     const int first = kParametersBefore + static_cast<int>(l) * kParametersOfBlock;
-    b = {first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7, first + 8};
     // Without a backward nothing is kept from block to block, but the stream itself must not be overwritten while it is
     // read.
-    if (!training && l >= 2) {
-      Block shared = blocks_[l - 2];
-      shared.query = b.query, shared.key = b.key, shared.value = b.value, shared.output = b.output,
-      shared.gate = b.gate;
-      shared.up = b.up, shared.down = b.down, shared.attention_norm = b.attention_norm, shared.mlp_norm = b.mlp_norm;
-      b = shared;
-      continue;
-    }
+    const bool none_kept = activations == Activations::kNone && l >= 2;
+    const bool inputs_kept = activations == Activations::kBlockInputs && l >= 1;
+    if (none_kept) b = blocks_[l - 2];
+    if (inputs_kept) b = blocks_[0];
+    b.query = first, b.key = first + 1, b.value = first + 2, b.output = first + 3;
+    b.gate = first + 4, b.up = first + 5, b.down = first + 6;
+    b.attention_norm = first + 7, b.mlp_norm = first + 8;
+    if (none_kept) continue;
     const std::string prefix = absl::StrCat("block ", l, " ");
     b.input = activation(prefix + "input", tokens, hidden);
     b.inverse_rms_attention = statistic(prefix + "inverse rms 1", tokens, 1);
+    if (inputs_kept) continue;
     b.q = activation(prefix + "q", tokens, config.query_width());
     b.k = activation(prefix + "k", tokens, config.key_value_width());
     b.v = activation(prefix + "v", tokens, config.key_value_width());
@@ -83,7 +84,7 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
   final_norm_ = kParametersBefore + static_cast<int>(config.layers) * kParametersOfBlock;
   last_ = activation("last", tokens, hidden);
   inverse_rms_last_ = statistic("inverse rms last", tokens, 1);
-  if (training) {
+  if (activations != Activations::kNone) {
     dx_ = activation("dx", tokens, hidden);
     dnormed_ = activation("dnormed", tokens, hidden);
     dattended_ = activation("dattended", tokens, config.query_width());
@@ -127,11 +128,18 @@ void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, c
 void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& output, int64_t sequences) {
   const int64_t tokens = sequences * sequence_;
   auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
+  normalize(top(b.input), addition, b.attention_norm, top(normed_), top(b.inverse_rms_attention));
+  forward_within_block(b, sequences);
+  swiglu(device_, top(b.gates), top(b.ups), top(activated_));
+  project(b.down, top(activated_), top(output));
+}
+
+void Llama::forward_within_block(const Block& b, int64_t sequences) {
+  const int64_t tokens = sequences * sequence_;
+  auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
   const Tensor input = top(b.input);
   const Tensor middle = top(b.middle);
   const Tensor normed = top(normed_);
-
-  normalize(input, addition, b.attention_norm, normed, top(b.inverse_rms_attention));
   project(b.query, normed, top(b.q));
   project(b.key, normed, top(b.k));
   project(b.value, normed, top(b.v));
@@ -144,8 +152,6 @@ void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& 
   normalize(middle, &input, b.mlp_norm, normed, top(b.inverse_rms_mlp));
   project(b.gate, normed, top(b.gates));
   project(b.up, normed, top(b.ups));
-  swiglu(device_, top(b.gates), top(b.ups), top(activated_));
-  project(b.down, top(activated_), top(output));
 }
 
 void Llama::forward(const int32_t* ids, int64_t sequences) {
@@ -193,6 +199,11 @@ double Llama::head_backward(float scale, GradientSink& sink) {
 
 void Llama::backward_block(const Block& b, GradientSink& sink) {
   const AttentionShape shape = attention_shape(batch_);
+  // The last block's activations are still those of the forward.
+  if (kept_ == Activations::kBlockInputs && &b != &blocks_.back()) {
+    rms_norm_again(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, normed_);
+    forward_within_block(b, batch_);
+  }
   // MLP. The gates' and ups' gradients take the place of their values; `activated_` first holds the product again, then
   // its gradient lies in the workspace.
   swiglu(device_, b.gates, b.ups, activated_);

@@ -13,11 +13,18 @@
 
 namespace galleon {
 
+// What a model holds between its forward and its backward.
+enum class Activations {
+  kNone,         // there is no backward
+  kAll,          // those of every block
+  kBlockInputs,  // each block's input and its row of norms; the rest lives once and is computed again, to the same bits
+};
+
 class Llama {
  public:
-  // Activations are of the weights' type. Allocates them for `batch` sequences of `sequence` tokens; with `training` also what a backward needs.
-  Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence, bool training,
-        Arena& arena);
+  // Allocates activations, of the weights' type, for `batch` sequences of `sequence` tokens.
+  Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
+        Activations activations, Arena& arena);
 
   const LlamaConfig& config() const { return config_; }
   int64_t batch() const { return batch_; }
@@ -48,6 +55,8 @@ class Llama {
   // `addition`: what the previous block's MLP is added to, which happens together with this block's first norm; null
   // for the first.
   void forward_block(const Block& block, const Tensor* addition, const Tensor& output, int64_t sequences);
+  // From the first norm's output in `normed_` to the gates and ups.
+  void forward_within_block(const Block& block, int64_t sequences);
   // y ← norm(x + addition), x ← x + addition.
   void normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms);
   void backward_block(const Block& block, GradientSink& sink);
@@ -66,7 +75,8 @@ class Llama {
   Device& device_;
   int64_t batch_;
   int64_t sequence_;
-  DataType type_;      // of weights and activations
+  DataType type_;  // of weights and activations
+  Activations kept_;
   int64_t head_rows_;  // tokens whose logits exist at a time
   int final_norm_ = 0;
   std::vector<Block> blocks_;

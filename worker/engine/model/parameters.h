@@ -42,11 +42,6 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 // All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
 std::vector<Parameter> llama_parameters(const LlamaConfig& config, const std::optional<GaloreOptions>& galore);
 
-// How weights are kept: their type, and whether a bf16 weight has an fp32 master copy.
-struct WeightStorage {
-  DataType type = DataType::kFloat32;
-  bool master = false;
-};
 // Gives every parameter its memory.
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena);
 

@@ -4,12 +4,13 @@
 #include <chrono>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/math/mix.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
 #include "kernels/ops/weight_update.h"
+#include "worker/engine/optim/in_type.h"
 #include "worker/engine/optim/schedule.h"
 #include "worker/engine/optim/slot.h"
 
@@ -150,11 +151,13 @@ Tensor Optimizer::dense_memory(Slot& slot) {
 void Optimizer::begin_step(int64_t step) {
   step_ = step;
   squares_ = 0;
+  not_finite_ = -1;
   report_ = StepReport{};
   report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);
   for (Slot& slot : slots_) {
     slot.found_now = false;
     slot.filled = false;
+    slot.skipped = false;
     slot.measured = false;
     if (!slot.projected() || refreshes_from_gradients()) continue;
     if (!slot.has_basis || due(slot.parameter->index, step)) draw_random_basis(slot);
@@ -186,7 +189,7 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
   if (options_.clip_dense) {
     const Tensor g{dense_scratch_.data, dense_scratch_.type, p.rows(), p.columns(), p.columns()};
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
-    squares_ += sum_of_squares(device_, g);
+    count_squares(slot, sum_of_squares(device_, g));
   }
   accumulate(slot, a, b, beta);
 }
@@ -236,6 +239,11 @@ void Optimizer::finished(int parameter) {
   }
 }
 
+void Optimizer::count_squares(const Slot& slot, double squares) {
+  squares_ += squares;
+  if (!std::isfinite(squares)) not_finite_ = std::max(not_finite_, slot.parameter->index);
+}
+
 void Optimizer::reduce(Slot& slot) {
   if (slot.replicated) {
     communicator_.all_reduce(slot.accumulator);
@@ -247,14 +255,14 @@ void Optimizer::reduce(Slot& slot) {
   if (options_.clip_dense && !slot.measured) return;
   const double squares = sum_of_squares(device_, slot.own_rows());
   if (slot.measured) slot.captured = squares;
-  if (!options_.clip_dense) squares_ += squares;
+  if (!options_.clip_dense) count_squares(slot, squares);
 }
 
 void Optimizer::update_one(Slot& slot) {
   const int64_t count = slot.moments->sum_count();
   const Workspace memory(device_, count * bytes_of(DataType::kFloat32));
   const Tensor sums = memory.tensor(1, count);
-  if (count > 0) {
+  if (count > 0 && !slot.skipped) {
     slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, 1.0}, slot.own_rows(), sums);
     if (!slot.replicated) communicator_.all_reduce(sums);
   }
@@ -276,6 +284,8 @@ void Optimizer::update_all(double gradient_scale) {
     int64_t& at = slot.replicated ? next_whole : next;
     sums[i] = all.column_range(at, slot.moments->sum_count());
     at += slot.moments->sum_count();
+    if (slot.skipped) fill(device_, sums[i], 0.0F);
+    if (slot.skipped) continue;
     slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, gradient_scale}, slot.own_rows(), sums[i]);
   }
   if (bundle > 0) communicator_.all_reduce(all.column_range(0, bundle));
@@ -283,7 +293,7 @@ void Optimizer::update_all(double gradient_scale) {
 }
 
 void Optimizer::update(Slot& slot, double gradient_scale, const Tensor& sums) {
-  if (!communicator_.status().ok()) return;
+  if (slot.skipped || !communicator_.status().ok()) return;
   const RuleStep step{++slot.count, report_.learning_rate, gradient_scale};
   slot.moments->update(device_, step, slot.own_rows(), sums);
   if (!slot.replicated) communicator_.all_gather_rows(slot.accumulator, slot.shard_unit);
@@ -294,23 +304,31 @@ void Optimizer::update(Slot& slot, double gradient_scale, const Tensor& sums) {
   apply(slot, weight.decay_first ? size / keep : size, keep);
 }
 
+// Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
+uint64_t Optimizer::rounding_seed(int parameter) const {
+  return (options_.rounding_seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_)) * 0xD1342543DE82EF95ULL +
+         static_cast<uint64_t>(parameter);
+}
+
 void Optimizer::apply(const Slot& slot, double size, double keep) {
   const Parameter& p = *slot.parameter;
-  WeightUpdate how{.step = static_cast<float>(size), .keep = static_cast<float>(keep)};
-  how.noise = math::absorb(math::absorb(options_.noise_seed, static_cast<uint64_t>(step_)), p.index);
+  const WeightUpdate how{
+      .step = static_cast<float>(size), .keep = static_cast<float>(keep), .noise = rounding_seed(p.index)};
   if (!slot.projected()) {
     apply_dense(device_, p.weight, p.master, slot.accumulator, how);
     return;
   }
-  const BasisNumbers basis(device_, slot.basis, DataType::kFloat32);
+  const DataType type = p.weight.type;
+  const BasisNumbers basis(device_, slot.basis, type);
+  const InType update(device_, slot.accumulator, type);
   if (!p.two_sided) {
-    apply_projected(device_, p.weight, p.master, slot.accumulator, basis.tensor(), how);
+    apply_projected(device_, p.weight, p.master, update.tensor(), basis.tensor(), how);
     return;
   }
-  const BasisNumbers rows(device_, slot.row_basis, DataType::kFloat32);
-  const Workspace memory(device_, p.rows() * p.rank * bytes_of(DataType::kFloat32));
-  const Tensor back = memory.tensor(p.rows(), p.rank);
-  matmul(device_, rows.tensor(), Transpose::kNo, slot.accumulator, Transpose::kNo, back);
+  const BasisNumbers rows(device_, slot.row_basis, type);
+  const Workspace memory(device_, p.rows() * p.rank * bytes_of(type));
+  const Tensor back = memory.tensor(p.rows(), p.rank, type);
+  matmul(device_, rows.tensor(), Transpose::kNo, update.tensor(), Transpose::kNo, back);
   apply_projected(device_, p.weight, p.master, back, basis.tensor(), how);
 }
 
@@ -319,17 +337,26 @@ StepReport Optimizer::end_step() {
     for (Slot& slot : slots_) reduce(slot);
   }
   // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
-  std::vector<double> sums{squares_};
   if (options_.clip_dense) {
     for (Slot& slot : slots_) {
-      if (!slot.projected()) sums[0] += sum_of_squares(device_, slot.accumulator);
+      if (!slot.projected()) count_squares(slot, sum_of_squares(device_, slot.accumulator));
     }
   }
+  std::vector<double> sums{squares_};
   for (const Slot& slot : slots_) {
     if (slot.measured) sums.insert(sums.end(), {slot.captured, slot.energy});
   }
   communicator_.all_reduce_host(sums);
   report_.grad_norm = std::sqrt(sums[0]);
+  if (!std::isfinite(report_.grad_norm)) {
+    int nearest = -1;
+    for (const std::string& told : communicator_.all_gather_text(absl::StrCat(not_finite_))) {
+      int index = -1;
+      if (absl::SimpleAtoi(told, &index)) nearest = std::max(nearest, index);
+    }
+    report_.not_finite = nearest >= 0 ? parameters_[nearest].name : "some parameter";
+    return report_;
+  }
   size_t at = 1;
   for (const Slot& slot : slots_) {
     if (!slot.measured) continue;

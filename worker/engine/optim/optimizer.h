@@ -29,6 +29,9 @@ struct StepReport {
   double energy_sum = 0;  // ‖G·P‖² / ‖G‖² of the mean gradient and the new basis, over refreshes that saw the gradient
   int energies = 0;
   double refresh_seconds = 0;
+  // The parameter whose gradient holds a number that is not finite (of several the nearest to the loss), on every rank
+  // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
+  std::string not_finite;
 };
 
 class Optimizer final : public GradientSink {
@@ -78,11 +81,14 @@ class Optimizer final : public GradientSink {
   Tensor dense_memory(Slot& slot);
   void accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta);
   void reduce(Slot& slot);
+  // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
+  void count_squares(const Slot& slot, double squares);
   // sums: this slot's partial sums over all rows.
   void update(Slot& slot, double gradient_scale, const Tensor& sums);
   void update_all(double gradient_scale);
   void update_one(Slot& slot);
   void apply(const Slot& slot, double size, double keep);
+  uint64_t rounding_seed(int parameter) const;
 
   // refresh.cc
   bool finds_basis_in_rounds(const Slot& slot) const;
@@ -113,6 +119,7 @@ class Optimizer final : public GradientSink {
   int round_ = -1;                           // of the search for first bases; -1: a step
   std::unique_ptr<Workspace> round_memory_;  // fp32 numbers of bases that are kept in another type
   double squares_ = 0;                       // of own rows after the reduction, or of dense gradients
+  int not_finite_ = -1;                      // the parameter nearest to the loss whose squares are not finite
   StepReport report_;
 };
 

@@ -6,6 +6,7 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
+#include "worker/engine/optim/in_type.h"
 #include "worker/engine/optim/optimizer.h"
 #include "worker/engine/optim/slot.h"
 #include "worker/engine/optim/subspace.h"
@@ -21,22 +22,6 @@ double seconds_since(SteadyClock::time_point start) {
 }
 
 constexpr int64_t kFloat = bytes_of(DataType::kFloat32);
-
-// A tensor in the type of another operand: itself, or converted into the workspace.
-class InType {
- public:
-  InType(Device& device, const Tensor& x, DataType type)
-      : memory_(device, x.type == type ? 0 : x.size() * bytes_of(type)), tensor_(x) {
-    if (x.type == type) return;
-    tensor_ = memory_.tensor(x.rows, x.columns, type);
-    convert(device, x, tensor_);
-  }
-  const Tensor& tensor() const { return tensor_; }
-
- private:
-  Workspace memory_;
-  Tensor tensor_;
-};
 
 }  // namespace
 
@@ -218,12 +203,13 @@ void Optimizer::project(Slot& slot, const Tensor& g) {
   const Parameter& p = *slot.parameter;
   const bool exact =
       options_.galore->refresh == RefreshMethod::kExact || (!slot.has_basis && options_.galore->exact_first_basis);
-  if (options_.clip_dense) squares_ += sum_of_squares(device_, g);
   if (!refresh(slot, g, exact)) {
-    // A bad gradient adds nothing.
+    // One bad gradient moves nothing: not the basis, not the moments, not the weight.
     fill(device_, slot.accumulator, 0.0F);
+    slot.skipped = true;
     return;
   }
+  if (options_.clip_dense) count_squares(slot, sum_of_squares(device_, g));
   // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
   const bool elsewhere = exact && communicator_.rank() != owner_of(slot);
   measure(slot, g, exact);

@@ -33,6 +33,7 @@ struct Optimizer::Slot {
   // Of this step.
   bool found_now = false;  // the first basis was found for this very step
   bool filled = false;     // the accumulator (or dense gradient) holds this step's first contributions
+  bool skipped = false;    // this step's gradient could not be used
   bool measured = false;   // the gradient's energy is known
   double energy = 0;       // this rank's part of ‖G‖², beyond what the basis keeps if energy_beyond
   bool energy_beyond = false;

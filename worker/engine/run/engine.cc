@@ -23,8 +23,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
   allocate_weights(engine->parameters_, shape.weights, engine->arena_);
   engine->optimizer_ = std::make_unique<Optimizer>(shape.optimizer, engine->parameters_, shape.micro_batches,
                                                    engine->arena_, communicator);
-  engine->model_ = std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
-                                           true, engine->arena_);
+  engine->model_ =
+      std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
+                              shape.recompute ? Activations::kBlockInputs : Activations::kAll, engine->arena_);
   if (!engine->arena_.status().ok()) return engine->arena_.status();
   return engine;
 }

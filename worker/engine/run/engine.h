@@ -18,10 +18,11 @@ namespace galleon {
 struct EngineShape {
   LlamaConfig config;
   OptimizerOptions optimizer;
-  WeightStorage weights;
   int64_t sequence_length = 0;
   int64_t micro_batch = 0;    // sequences a pass
   int64_t micro_batches = 0;  // passes of one rank in a step
+  bool recompute = false;     // keep block inputs alone, and compute the rest of a block again in the backward
+  WeightStorage weights;
 };
 
 // Passes of one rank: global_batch / (micro_batch · ranks). INVALID_ARGUMENT if that is not a whole number.

@@ -121,8 +121,8 @@ OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed
   o.weight_decay = optimizer.weight_decay();
   o.clip_norm = optimizer.clip_norm();
   o.clip_dense = optimizer.clip_space() == v1::Optimizer::CLIP_SPACE_DENSE;
+  o.rounding_seed = seed;
   o.per_layer = optimizer.update() == v1::Optimizer::UPDATE_PER_LAYER;
-  o.noise_seed = seed;
   o.schedule.type = schedule_type(optimizer.schedule().type());
   o.schedule.min_ratio = optimizer.schedule().has_min_ratio() ? optimizer.schedule().min_ratio()
                                                               : (o.schedule.type == ScheduleType::kLinear ? 0.0 : 0.1);
@@ -210,6 +210,9 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   if (schedule.has_warmup_steps()) o.warmup_steps = static_cast<int64_t>(schedule.warmup_steps());
   o.global_batch = job.training().global_batch();
   o.micro_batch = job.training().micro_batch();
+  if (job.training().precision() == v1::PRECISION_BF16) o.weights.type = DataType::kBFloat16;
+  o.weights.master = job.training().master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
+  o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
   o.log_every = std::max<int64_t>(1, job.training().log_every());
   o.evaluate_every = job.training().evaluate_every();
   o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());

@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/token_source.h"
+#include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
 namespace galleon {
@@ -197,15 +198,29 @@ class Training {
     if (!communicator_.status().ok()) return communicator_.status();
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
-    if (!std::isfinite(loss)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the loss is not finite (", loss, ") in step ", step_, "; the last good checkpoint is ",
-                       last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
-                       "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
-    }
+    // The sum is the same on all ranks, and so are the weights: each comes to this verdict by itself.
+    if (!std::isfinite(loss)) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), blame());
     const StepReport report = optimizer.end_step();
     if (!communicator_.status().ok()) return communicator_.status();
+    if (!report.not_finite.empty())
+      return diverged(absl::StrCat("the gradient of ", report.not_finite, " is not finite"), "");
     return report;
+  }
+
+  // Weights that a bad loss may come from.
+  std::string blame() {
+    const std::string bad = first_weight_not_finite(engine_->parameters(), device_);
+    if (!bad.empty()) return absl::StrCat(bad, " holds a number that is not finite");
+    return absl::StrCat("all weights are finite, the largest being those of ",
+                        largest_weight(engine_->parameters(), device_));
+  }
+
+  // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same.
+  absl::Status diverged(const std::string& what, const std::string& cause) const {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, " in step ", step_, cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
+                     "; the last good checkpoint is ", last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
+                     "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
@@ -245,7 +260,7 @@ class Training {
     observer_.logged(line);
   }
 
-  void evaluate() {
+  absl::Status evaluate() {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
     int64_t windows = validation_->count();
     if (options_.evaluate_tokens > 0) {
@@ -253,14 +268,20 @@ class Training {
           windows, (options_.evaluate_tokens + options_.data.sequence_length - 1) / options_.data.sequence_length);
     }
     result_.evaluation = evaluate_windows(engine_->model(), *validation_, windows, communicator_, step_);
-    if (!communicator_.status().ok()) return;
+    if (!communicator_.status().ok()) return communicator_.status();
+    const double loss = result_.evaluation->validation_loss;
+    if (!std::isfinite(loss)) return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), blame());
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(*result_.evaluation));
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
+    return metrics_status_;
   }
 
   absl::Status save() {
     observer_.stage("save", absl::StrCat("checkpoint at step ", step_));
+    const std::string bad = first_not_finite(engine_->parameters(), engine_->optimizer(), device_, communicator_);
+    if (!communicator_.status().ok()) return communicator_.status();
+    if (!bad.empty()) return diverged(absl::StrCat(bad, " holds a number that is not finite"), "");
     CheckpointHeader header;
     header.job = options_.name;
     header.mathematics = options_.mathematics;
@@ -308,8 +329,9 @@ class Training {
       tokens_ += options_.global_batch * options_.data.sequence_length;
       log(*report, loss, step_seconds);
       if (!metrics_status_.ok()) return metrics_status_;
-      if (evaluation_due()) evaluate();
-      if (!communicator_.status().ok()) return communicator_.status();
+      if (evaluation_due()) {
+        if (absl::Status s = evaluate(); !s.ok()) return s;
+      }
       const bool due = options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0;
       if (due || stop.has_value() || step_ == options_.steps) {
         if (absl::Status s = save(); !s.ok()) return s;
@@ -391,7 +413,9 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
 absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
-  return EngineShape{config, options.optimizer, options.data.sequence_length, options.micro_batch, *passes};
+  return EngineShape{
+      config,         options.optimizer, options.data.sequence_length, options.micro_batch, *passes, options.recompute,
+      options.weights};
 }
 
 EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,

@@ -1,4 +1,4 @@
-// Moment rules, one pass over memory.
+// Moment rules, one pass over memory. Compiled without fused products: 8-bit moments get the same codes on every machine.
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/adam.h"
 #include "kernels/math/dynamic8.h"

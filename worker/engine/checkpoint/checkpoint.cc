@@ -55,6 +55,21 @@ std::string stored_type(DataType type) {
   return "";
 }
 
+// [interval, not before, streak] by parameter.
+Json paces_to_json(const std::vector<RefreshPace>& paces) {
+  Json json = Json::array();
+  for (const RefreshPace& pace : paces) json.push_back({pace.interval, pace.not_before, pace.streak});
+  return json;
+}
+
+std::vector<RefreshPace> paces_from_json(const Json& json) {
+  std::vector<RefreshPace> paces;
+  for (const Json& pace : json) {
+    paces.push_back({pace.at(0).get<int64_t>(), pace.at(1).get<int64_t>(), pace.at(2).get<int64_t>()});
+  }
+  return paces;
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -67,7 +82,8 @@ Json to_json(const CheckpointHeader& h) {
           {"ranks", h.ranks},
           {"epoch", h.epoch},
           {"weights_hash", h.weights_hash},
-          {"counts", h.counts}};
+          {"counts", h.counts},
+          {"refresh_paces", paces_to_json(h.paces)}};
 }
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
@@ -100,6 +116,9 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
     h.epoch = json.at("epoch").get<uint64_t>();
     h.weights_hash = json.at("weights_hash").get<uint64_t>();
     h.counts = json.at("counts").get<std::vector<int64_t>>();
+    // Checkpoints from before lazy refresh have none.
+    h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
+                                             : std::vector<RefreshPace>(h.counts.size());
   } catch (const Json::exception&) {
     return absl::DataLossError(absl::StrCat(folder, "/", kManifest, " is damaged"));
   }
@@ -305,6 +324,7 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
       complete.weights_hash = part.weights_hash;
       complete.ranks = communicator.ranks();
       complete.counts = content.optimizer.counts();
+      complete.paces = content.optimizer.paces();
       Json manifest = to_json(complete);
       manifest["files"] = *files;
       verdict.Update(sync_folder(pending + "/optimizer"));
@@ -378,9 +398,10 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
     }
     if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, bytes.data());
   }
-  if (header.counts.size() != content.optimizer.counts().size())
+  const size_t trained = content.optimizer.counts().size();
+  if (header.counts.size() != trained || header.paces.size() != trained)
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
-  content.optimizer.set_counts(header.counts);
+  content.optimizer.resume(header.counts, header.paces);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
     return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -137,6 +138,24 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
   add_file(part, name, checksum_file(path));
 }
 
+// A weight as it is published: in its own type, with its adapter merged.
+TensorToWrite weight_to_write(const Parameter& p, const CheckpointContent& content) {
+  auto values = [&content, &p] {
+    return p.adapter < 0 ? get_weight(p, content.device)
+                         : merged_weight(p, content.parameters, *content.lora, content.device);
+  };
+  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), values, "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values] {
+            const std::vector<float> numbers = values();
+            std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
+            for (size_t i = 0; i < numbers.size(); ++i) {
+              const BFloat16 number = math::to_bfloat16(numbers[i]);
+              std::memcpy(bytes.data() + i * sizeof(number), &number, sizeof(number));
+            }
+            return bytes;
+          }};
+}
+
 Part write_part(const std::string& folder, const CheckpointContent& content, Communicator& communicator) {
   Part part;
   part.weights_hash = hash_weights(content.parameters, content.device);
@@ -157,13 +176,10 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
   if (communicator.rank() != 0 || !part.status.ok()) return part;
 
+  const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
-    if (p.of_adapter) continue;
-    weights.push_back({p.name, shape_of(p), [&content, &p] {
-                         return p.adapter < 0 ? get_weight(p, content.device)
-                                              : merged_weight(p, content.parameters, *content.lora, content.device);
-                       }});
+    if (!p.of_adapter) weights.push_back(weight_to_write(p, content));
   }
   if (content.lora.has_value()) {
     add_file(part, kAdaptersFile,
@@ -171,7 +187,8 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
                                adapter_tensors(content.parameters, content.device), {}));
   }
   add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
-  add_text_file(part, folder, "config.json", llama_config_to_json(content.config));
+  add_text_file(part, folder, "config.json",
+                llama_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
   for (const std::string& path : content.tokenizer_files) {
     absl::StatusOr<std::string> text = read_file(path);
     if (!text.ok()) {
@@ -370,7 +387,10 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
   return absl::OkStatus();
 }
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+namespace {
+
+// The files that hold a folder's weights.
+absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& folder) {
   std::vector<std::string> names{"model.safetensors"};
   const std::string index_path = folder + "/model.safetensors.index.json";
   std::error_code error;
@@ -390,12 +410,23 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     names.erase(std::unique(names.begin(), names.end()), names.end());
   }
   std::vector<SafetensorsReader> files;
-  std::map<std::string, size_t> file_of;
   for (const std::string& name : names) {
     absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
     if (!file.ok()) return file.status();
-    for (const auto& [tensor, entry] : file->entries()) file_of[tensor] = files.size();
     files.push_back(*std::move(file));
+  }
+  return files;
+}
+
+}  // namespace
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+  absl::StatusOr<std::vector<SafetensorsReader>> opened = open_weights(folder);
+  if (!opened.ok()) return opened.status();
+  const std::vector<SafetensorsReader>& files = *opened;
+  std::map<std::string, size_t> file_of;
+  for (size_t i = 0; i < files.size(); ++i) {
+    for (const auto& [tensor, entry] : files[i].entries()) file_of[tensor] = i;
   }
   bool has_head = false;
   for (const Parameter& p : parameters) {
@@ -430,6 +461,17 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
           absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  for (const SafetensorsReader& file : *files) {
+    for (const auto& [name, entry] : file.entries()) {
+      if (entry.type != "BF16") return DataType::kFloat32;
+    }
+  }
+  return DataType::kBFloat16;
 }
 
 void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {

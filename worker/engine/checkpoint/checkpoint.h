@@ -74,6 +74,9 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
 // holds NaN or Inf.
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device);
 
+// bf16 if all weights of a Hugging Face folder are, otherwise fp32: what to compute in where nobody says.
+absl::StatusOr<DataType> stored_weight_type(const std::string& folder);
+
 // Removes all but the newest `keep` checkpoints and what unfinished attempts below `epoch` left.
 void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch);
 

@@ -437,6 +437,7 @@ std::vector<StatePiece> Optimizer::state() {
     const Parameter& p = *slot.parameter;
     pieces.push_back({p.name + ".first_moment", slot.first_moment, slot.own.begin, p.rows(), false});
     pieces.push_back({p.name + ".second_moment", slot.second_moment, slot.own.begin, p.rows(), false});
+    if (p.master.data != nullptr) pieces.push_back({p.name + ".master", p.master, 0, p.rows(), true});
     if (slot.projected()) pieces.push_back({p.name + ".basis", slot.basis, 0, p.columns(), true});
   }
   return pieces;

@@ -111,6 +111,8 @@ struct OperationTable {
                           float* v_scales);
   void (*momentum_update)(const Execution& on, int64_t size, float momentum, float gradient_scale, float* r,
                           float* buffer);
+  void (*scale)(const Execution& on, int64_t size, float factor, const float* x, float* y);
+  void (*square)(const Execution& on, int64_t size, const float* x, float* y);
 
   // adafactor; all without gaps, m may be null
   void (*adafactor_sums)(const Execution& on, int64_t rows, int64_t n, float beta2, float epsilon, float gradient_scale,
@@ -135,7 +137,6 @@ struct OperationTable {
                        float* scales);
   void (*decode_basis)(const Execution& on, int bits, int64_t size, int64_t block, const uint8_t* codes,
                        const float* scales, float* x);
-  void (*square)(const Execution& on, int64_t size, const float* x, float* y);
 
   // reductions
   double (*sum)(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch);

@@ -100,4 +100,20 @@ void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Te
                                               m.data == nullptr ? nullptr : m.f32());
 }
 
+void scale(Device& device, float factor, const Tensor& x, const Tensor& y) {
+  check_vector("scale: x", x, x.size());
+  check_vector("scale: y", y, x.size());
+  count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  device.operations().scale(device.execution(), x.size(), factor, x.f32(), y.f32());
+}
+
+void square(Device& device, const Tensor& x, const Tensor& y) {
+  check_vector("square: x", x, x.size());
+  check_vector("square: y", y, x.size());
+  count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  device.operations().square(device.execution(), x.size(), x.f32(), y.f32());
+}
+
 }  // namespace galleon

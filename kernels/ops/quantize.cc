@@ -66,12 +66,4 @@ void decode_basis(Device& device, int bits, const Tensor& codes, const Tensor& s
                                    x.f32());
 }
 
-void square(Device& device, const Tensor& x, const Tensor& y) {
-  check_vector("square: x", x, x.size());
-  check_vector("square: y", y, x.size());
-  count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
-  if (!device.executes() || x.size() == 0) return;
-  device.operations().square(device.execution(), x.size(), x.f32(), y.f32());
-}
-
 }  // namespace galleon

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/optimizer.h"  // CodedMoment
 
 namespace galleon {
 
@@ -22,8 +22,5 @@ int64_t basis_blocks(int bits, int64_t numbers);
 int64_t basis_code_bytes(int bits, int64_t numbers);
 void encode_basis(Device& device, int bits, const Tensor& x, const Tensor& codes, const Tensor& scales);
 void decode_basis(Device& device, int bits, const Tensor& codes, const Tensor& scales, const Tensor& x);
-
-// y ← x², elementwise; contiguous, one shape; y may be x.
-void square(Device& device, const Tensor& x, const Tensor& y);
 
 }  // namespace galleon

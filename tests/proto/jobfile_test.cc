@@ -159,7 +159,7 @@ optimizer:
   clip_space: projected
   schedule: {type: linear, warmup_steps: 5, min_ratio: 0.2, steps: 90}
   update: per_step
-  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: left, basis_type: fp32, targets: [mlp], lazy_threshold: null, moments_at_refresh: reset, first_basis: null}
+  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: full, basis_type: int4, targets: [mlp], lazy_threshold: 0.5, moments_at_refresh: rotate, first_basis: exact}
   lora: null
 training:
   steps: 100
@@ -239,6 +239,26 @@ training: {epochs: 0.5}
   EXPECT_FALSE(epochs.optimizer().schedule().has_warmup_steps());
   EXPECT_FALSE(epochs.training().has_steps());
   EXPECT_EQ(epochs.model().init(), v1::Model::INIT_PRETRAINED);
+}
+
+TEST(JobFile, EveryRuleHasTheDefaultsOfItsOwn) {
+  auto optimizer = [](const std::string& keys) {
+    return parse_good(std::string(kMinimal) + "optimizer: {" + keys + "}\n").optimizer();
+  };
+  const v1::Optimizer adam8bit = optimizer("rule: adam8bit, block_size: 2048");
+  EXPECT_EQ(adam8bit.beta1(), 0.9);
+  EXPECT_EQ(adam8bit.epsilon(), 1e-8);
+  EXPECT_EQ(adam8bit.weight_decay(), 0.01);
+  EXPECT_EQ(optimizer("rule: adam8bit, weight_decay: 0").weight_decay(), 0.0);
+  const v1::Optimizer adafactor = optimizer("rule: adafactor");
+  EXPECT_FALSE(adafactor.has_beta1());
+  EXPECT_EQ(adafactor.epsilon(), 1e-30);
+  EXPECT_EQ(adafactor.weight_decay(), 0.0);
+  EXPECT_EQ(optimizer("rule: adafactor, beta1: 0.9").beta1(), 0.9);
+  const v1::Optimizer sgd = optimizer("rule: sgd, momentum: 0.8");
+  EXPECT_FALSE(sgd.has_beta1());
+  EXPECT_FALSE(sgd.has_epsilon());
+  EXPECT_EQ(sgd.momentum(), 0.8);
 }
 
 TEST(JobFile, EmptySectionsMeanTheirDefaults) {
@@ -360,8 +380,23 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"Zero", "parallel: {zero: 4}",
                 "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3\n"
                 "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1"},
-        BadLine{"NotYetRule", "optimizer: {rule: adam8bit}",
-                "job.yaml:7: optimizer.rule: adam8bit is not available in this version; available: adamw"},
+        BadLine{"SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
+                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to adamw or adam8bit"},
+        BadLine{"FirstMomentOfSgd", "optimizer: {rule: sgd, beta1: 0.9}",
+                "job.yaml:7: optimizer.beta1: 0.9 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit or "
+                "adafactor"},
+        BadLine{"EpsilonOfSgd", "optimizer: {rule: sgd, epsilon: 1e-8}",
+                "job.yaml:7: optimizer.epsilon: 1e-08 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit "
+                "or adafactor"},
+        BadLine{"DecayRateOfAdafactor", "optimizer: {rule: adafactor, beta2: 0.95}",
+                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: adafactor; it belongs to adamw or "
+                "adam8bit"},
+        BadLine{"LazyRandomBases", "optimizer: {galore: {rank: 4, refresh: random, lazy_threshold: 0.5}}",
+                "job.yaml:7: optimizer.galore.lazy_threshold: contradicts optimizer.galore.refresh: random, whose "
+                "bases follow no gradient; null, or another refresh"},
+        BadLine{"FirstOfRandomBases", "optimizer: {galore: {rank: 4, refresh: random, first_basis: exact}}",
+                "job.yaml:7: optimizer.galore.first_basis: contradicts optimizer.galore.refresh: random, whose first "
+                "basis is random too; null, or another refresh"},
         BadLine{"MomentumOfAnotherRule", "optimizer: {momentum: 0.5}",
                 "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd"},
         BadLine{"BlocksOfAnotherRule", "optimizer: {block_size: 2048}",
@@ -374,8 +409,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "part of a weight that a step takes away; below 1"},
         BadLine{"IteratedExact", "optimizer: {galore: {rank: 4, refresh: exact, first_basis: iterated}}",
                 "job.yaml:7: optimizer.galore.first_basis: iterated contradicts optimizer.galore.refresh: exact; "
-                "exact, or refresh: subspace\n"
-                "job.yaml:7: optimizer.galore.first_basis: iterated is not available in this version; available: null"},
+                "exact, or refresh: subspace"},
         BadLine{"NotYetCuda", "resources: {device: cuda}",
                 "job.yaml:7: resources.device: cuda is not available in this version; available: auto, cpu"},
         BadLine{"LoraDropout", "optimizer: {lora: {rank: 4, dropout: 1.0}}",

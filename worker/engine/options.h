@@ -19,21 +19,27 @@ struct ScheduleOptions {
   int64_t steps = 0;  // length of the curve
 };
 
-enum class RefreshMethod { kSubspace, kExact };
-enum class ProjectionSide { kStd, kReverseStd, kLeft, kRight };
-enum class MomentsAtRefresh { kKeep, kReset };
+enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd };
+
+enum class RefreshMethod { kSubspace, kExact, kRandom };
+enum class ProjectionSide { kStd, kReverseStd, kLeft, kRight, kFull };
+enum class BasisType { kFp32, kBf16, kInt8, kInt4 };
+enum class MomentsAtRefresh { kKeep, kRotate, kReset };
 
 struct GaloreOptions {
   int64_t rank = 0;
   int64_t refresh_interval = 200;
   RefreshMethod refresh = RefreshMethod::kSubspace;
+  bool exact_first_basis = false;  // with kSubspace: the first basis is the exact one
   bool stagger = true;
   double scale = 0.25;
   ProjectionSide side = ProjectionSide::kStd;
+  BasisType basis_type = BasisType::kFp32;
   bool target_attention = true;
   bool target_mlp = true;
   MomentsAtRefresh moments = MomentsAtRefresh::kKeep;
-  uint64_t seed = 42;  // of starting bases and of replaced columns
+  std::optional<double> lazy_threshold;  // of the overlap of successive bases; without: every refresh takes place
+  uint64_t seed = 42;                    // of starting bases and of replaced columns
 };
 
 // Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + alpha/rank·drop(x)·Aᵀ·Bᵀ with W frozen.
@@ -57,10 +63,13 @@ struct WeightStorage {
 };
 
 struct OptimizerOptions {
+  MomentRule rule = MomentRule::kAdamW;
   double learning_rate = 1e-3;
-  double beta1 = 0.9;
+  double beta1 = 0.9;  // Adafactor: 0 is no first moment
   double beta2 = 0.999;
   double epsilon = 1e-6;
+  double momentum = 0.9;     // SGD
+  int64_t block_size = 256;  // of 8-bit moments
   double weight_decay = 0;
   double clip_norm = 0;     // 0: off
   bool clip_dense = false;  // the norm of the dense gradient instead of the projected one

@@ -1,4 +1,4 @@
-// Moment rules, one pass over memory.
+// Moment rules, one pass over memory. Compiled without fused products: 8-bit moments get the same codes on every machine.
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/adam.h"
 #include "kernels/math/dynamic8.h"
@@ -74,12 +74,24 @@ void momentum_update(const Execution& on, int64_t size, float momentum, float gr
   }
 }
 
+void scale(const Execution& on, int64_t size, float factor, const float* x, float* y) {
+#pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 100))
+  for (int64_t i = 0; i < size; ++i) y[i] = factor * x[i];
+}
+
+void square(const Execution& on, int64_t size, const float* x, float* y) {
+#pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 100))
+  for (int64_t i = 0; i < size; ++i) y[i] = x[i] * x[i];
+}
+
 }  // namespace
 
 void fill_optimizer(OperationTable& table) {
   table.adam_update = adam_update;
   table.adam8bit_update = adam8bit_update;
   table.momentum_update = momentum_update;
+  table.scale = scale;
+  table.square = square;
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

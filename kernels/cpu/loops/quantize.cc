@@ -6,8 +6,6 @@
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
-constexpr int64_t kPiece = 8192;
-
 GALLEON_FORMULA float largest_magnitude(const float* x, int64_t count) {
   float largest = 0.0F;
 #pragma omp simd reduction(max : largest)
@@ -111,16 +109,6 @@ void decode_basis(const Execution& on, int bits, int64_t size, int64_t block, co
   }
 }
 
-void square(const Execution& on, int64_t size, const float* x, float* y) {
-#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 100))
-  for (int64_t piece = 0; piece < (size + kPiece - 1) / kPiece; ++piece) {
-    const int64_t begin = piece * kPiece;
-    const int64_t end = size - begin < kPiece ? size : begin + kPiece;
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = x[i] * x[i];
-  }
-}
-
 }  // namespace
 
 void fill_quantize(OperationTable& table) {
@@ -128,7 +116,6 @@ void fill_quantize(OperationTable& table) {
   table.decode_moment = decode_moment;
   table.encode_basis = encode_basis;
   table.decode_basis = decode_basis;
-  table.square = square;
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

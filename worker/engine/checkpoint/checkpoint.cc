@@ -55,6 +55,21 @@ std::string stored_type(DataType type) {
   return "";
 }
 
+// [interval, not before, streak] by parameter.
+Json paces_to_json(const std::vector<RefreshPace>& paces) {
+  Json json = Json::array();
+  for (const RefreshPace& pace : paces) json.push_back({pace.interval, pace.not_before, pace.streak});
+  return json;
+}
+
+std::vector<RefreshPace> paces_from_json(const Json& json) {
+  std::vector<RefreshPace> paces;
+  for (const Json& pace : json) {
+    paces.push_back({pace.at(0).get<int64_t>(), pace.at(1).get<int64_t>(), pace.at(2).get<int64_t>()});
+  }
+  return paces;
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -67,7 +82,8 @@ Json to_json(const CheckpointHeader& h) {
           {"ranks", h.ranks},
           {"epoch", h.epoch},
           {"weights_hash", h.weights_hash},
-          {"counts", h.counts}};
+          {"counts", h.counts},
+          {"refresh_paces", paces_to_json(h.paces)}};
 }
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
@@ -100,6 +116,9 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
     h.epoch = json.at("epoch").get<uint64_t>();
     h.weights_hash = json.at("weights_hash").get<uint64_t>();
     h.counts = json.at("counts").get<std::vector<int64_t>>();
+    // Checkpoints from before lazy refresh have none.
+    h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
+                                             : std::vector<RefreshPace>(h.counts.size());
   } catch (const Json::exception&) {
     return absl::DataLossError(absl::StrCat(folder, "/", kManifest, " is damaged"));
   }
@@ -138,14 +157,10 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
   add_file(part, name, checksum_file(path));
 }
 
-// A weight as it is published: in its own type, with its adapter merged.
-TensorToWrite weight_to_write(const Parameter& p, const CheckpointContent& content) {
-  auto values = [&content, &p] {
-    return p.adapter < 0 ? get_weight(p, content.device)
-                         : merged_weight(p, content.parameters, *content.lora, content.device);
-  };
-  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), values, "F32", {}};
-  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values] {
+// A weight in the type that it is trained in, from its values in Hugging Face layout.
+TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<float>()> values) {
+  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values = std::move(values)] {
             const std::vector<float> numbers = values();
             std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
             for (size_t i = 0; i < numbers.size(); ++i) {
@@ -179,7 +194,11 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
-    if (!p.of_adapter) weights.push_back(weight_to_write(p, content));
+    if (p.of_adapter) continue;
+    weights.push_back(weight_to_write(p, [&content, &p] {
+      return p.adapter < 0 ? get_weight(p, content.device)
+                           : merged_weight(p, content.parameters, *content.lora, content.device);
+    }));
   }
   if (content.lora.has_value()) {
     add_file(part, kAdaptersFile,
@@ -305,6 +324,7 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
       complete.weights_hash = part.weights_hash;
       complete.ranks = communicator.ranks();
       complete.counts = content.optimizer.counts();
+      complete.paces = content.optimizer.paces();
       Json manifest = to_json(complete);
       manifest["files"] = *files;
       verdict.Update(sync_folder(pending + "/optimizer"));
@@ -378,9 +398,10 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
     }
     if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, bytes.data());
   }
-  if (header.counts.size() != content.optimizer.counts().size())
+  const size_t trained = content.optimizer.counts().size();
+  if (header.counts.size() != trained || header.paces.size() != trained)
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
-  content.optimizer.set_counts(header.counts);
+  content.optimizer.resume(header.counts, header.paces);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
     return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
   }

@@ -30,7 +30,8 @@ struct CheckpointHeader {
   int64_t ranks = 1;   // that wrote it
   uint64_t epoch = 0;
   uint64_t weights_hash = 0;
-  std::vector<int64_t> counts;  // Optimizer::counts
+  std::vector<int64_t> counts;     // Optimizer::counts
+  std::vector<RefreshPace> paces;  // Optimizer::paces
 };
 
 // "step-00001000", and ".step-00001000.epoch-7" before its publication.

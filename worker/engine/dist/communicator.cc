@@ -6,10 +6,13 @@
 
 namespace galleon {
 
-RowRange rows_of_rank(int64_t rows, int rank, int ranks) {
-  const int64_t base = rows / ranks;
-  const int64_t more = rows % ranks;
-  return {rank * base + std::min<int64_t>(rank, more), base + (rank < more ? 1 : 0)};
+RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit) {
+  const int64_t units = (rows + unit - 1) / unit;
+  const int64_t base = units / ranks;
+  const int64_t more = units % ranks;
+  const int64_t begin = rank * base + std::min<int64_t>(rank, more);
+  const int64_t end = begin + base + (rank < more ? 1 : 0);
+  return {std::min(begin * unit, rows), std::min(end * unit, rows) - std::min(begin * unit, rows)};
 }
 
 void Communicator::move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from,
@@ -23,16 +26,16 @@ void Communicator::move(const void* send, int64_t send_bytes, int to, void* rece
   status_ = exchange(send, send_bytes, to, receive, receive_bytes, from);
 }
 
-void Communicator::reduce_scatter_rows(const Tensor& x) {
+void Communicator::reduce_scatter_rows(const Tensor& x, int64_t unit) {
   if (ranks_ == 1 || !status_.ok()) return;
   GALLEON_CHECK(x.contiguous());
   const int next = (rank_ + 1) % ranks_;
   const int previous = (rank_ + ranks_ - 1) % ranks_;
-  const Workspace arrived(device_, rows_of_rank(x.rows, 0, ranks_).count * x.columns * 4);
+  const Workspace arrived(device_, rows_of_rank(x.rows, 0, ranks_, unit).count * x.columns * 4);
   // Piece p starts at rank p+1 and travels the ring to rank p, each rank on the way adding its own part.
   for (int round = 0; round < ranks_ - 1; ++round) {
-    const RowRange out = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
-    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 2) % ranks_, ranks_);
+    const RowRange out = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_, unit);
+    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 2) % ranks_, ranks_, unit);
     move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, arrived.data(),
          in.count * x.columns * 4, previous, sent_.reduce_scatter);
     if (!status_.ok()) return;
@@ -40,14 +43,14 @@ void Communicator::reduce_scatter_rows(const Tensor& x) {
   }
 }
 
-void Communicator::all_gather_rows(const Tensor& x) {
+void Communicator::all_gather_rows(const Tensor& x, int64_t unit) {
   if (ranks_ == 1 || !status_.ok()) return;
   GALLEON_CHECK(x.contiguous());
   const int next = (rank_ + 1) % ranks_;
   const int previous = (rank_ + ranks_ - 1) % ranks_;
   for (int round = 0; round < ranks_ - 1; ++round) {
-    const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_);
-    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
+    const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_, unit);
+    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_, unit);
     move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, x.row_range(in.begin, in.count).data,
          in.count * x.columns * 4, previous, sent_.all_gather);
   }

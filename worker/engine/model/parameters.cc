@@ -24,6 +24,7 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in) {
     case ProjectionSide::kLeft:
       return true;
     case ProjectionSide::kRight:
+    case ProjectionSide::kFull:
       return false;
   }
   return false;
@@ -44,6 +45,7 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optiona
     if (target) {
       p.transposed = projects_rows(galore->side, out, in);
       p.rank = std::min({galore->rank, out, in});
+      p.two_sided = galore->side == ProjectionSide::kFull;
     }
     all.push_back(std::move(p));
   };

@@ -23,6 +23,7 @@ struct Parameter {
   bool vector = false;      // saved with one dimension
   bool transposed = false;  // stored in×out
   int64_t rank = 0;         // of the projection; 0: full rank
+  bool two_sided = false;   // both sides are projected: the compact matrix is rank×rank
   int trained = 0;          // place among what is trained; -1: frozen
   int adapter = -1;         // index of this matrix's A, which B follows; -1: none
   bool of_adapter = false;  // an A or a B: not part of model.safetensors
@@ -31,13 +32,14 @@ struct Parameter {
 
   int64_t rows() const { return transposed ? in : out; }
   int64_t columns() const { return transposed ? out : in; }
-  // Columns of the gradient as it is accumulated, reduced and kept in moments.
+  // Shape of the compact matrix: the gradient as it is accumulated, reduced and kept in moments.
+  int64_t compact_rows() const { return two_sided ? rank : rows(); }
   int64_t compact_columns() const { return rank > 0 ? rank : columns(); }
 };
 
 // Whether the rows of an out×in matrix are its projected side (then it is stored transposed). GALORE.md, section 1:
 // `std` projects the smaller side, columns when square; `reverse_std` the other; right always columns, left always
-// rows.
+// rows. `full` projects both, and nothing is transposed.
 bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 
 // What is trained of them, in their order and numbered anew: what an optimizer knows. Views of the same memory.

@@ -231,6 +231,9 @@ class Training {
     refresh_seconds_ += report.refresh_seconds;
     overlap_sum_ += report.overlap_sum;
     overlaps_ += report.overlaps;
+    energy_sum_ += report.energy_sum;
+    energies_ += report.energies;
+    refreshed_ += report.refreshed;
     skipped_ += report.skipped_refreshes;
     const bool last = step_ == options_.steps;
     if (step_ != 1 && step_ % options_.log_every != 0 && !last) return;
@@ -250,14 +253,17 @@ class Training {
     line.refresh_seconds = refresh_seconds_;
     if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
     line.subspace_overlap = last_overlap_;
+    if (energies_ > 0) last_energy_ = energy_sum_ / static_cast<double>(energies_);
+    line.captured_energy = last_energy_;
+    line.refreshed = refreshed_;
     line.skipped_refreshes = skipped_;
     line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
     line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
     interval_tokens_ = 0;
-    interval_seconds_ = refresh_seconds_ = overlap_sum_ = 0;
-    overlaps_ = 0;
+    interval_seconds_ = refresh_seconds_ = overlap_sum_ = energy_sum_ = 0;
+    overlaps_ = energies_ = refreshed_ = 0;
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(line));
     observer_.logged(line);
   }
@@ -376,6 +382,10 @@ class Training {
   double overlap_sum_ = 0;
   int64_t overlaps_ = 0;
   double last_overlap_ = 0;
+  double energy_sum_ = 0;
+  int64_t energies_ = 0;
+  double last_energy_ = 0;
+  int64_t refreshed_ = 0;
   int64_t skipped_ = 0;
   RunResult result_;
 };

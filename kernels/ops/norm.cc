@@ -57,7 +57,8 @@ void rms_norm_backward(Device& device, const Tensor& x, const Tensor& weight, co
   check_shape("rms_norm_backward: dy", dy, x.rows, x.columns, x.type);
   check_shape("rms_norm_backward: dx", dx, x.rows, x.columns, x.type);
   check_vector("rms_norm_backward: weight", weight, x.columns, x.type);
-  check_vector("rms_norm_backward: dweight", dweight, x.columns);
+  const bool wanted = dweight.rows > 0;
+  if (wanted) check_vector("rms_norm_backward: dweight", dweight, x.columns);
   check_vector("rms_norm_backward: inverse_rms", inverse_rms, x.rows);
   const Workspace scratch(device, device.operations().f32.rms_norm_backward_workspace(x.rows, x.columns));
   count_work(device, 11.0 * static_cast<double>(x.size()),
@@ -66,8 +67,8 @@ void rms_norm_backward(Device& device, const Tensor& x, const Tensor& weight, co
   by_float_type("rms_norm_backward: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
     functions.rms_norm_backward(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(),
-                                inverse_rms.f32(), dy.as<T>(), dy.stride, dx.as<T>(), dx.stride, dweight.f32(),
-                                scratch.data());
+                                inverse_rms.f32(), dy.as<T>(), dy.stride, dx.as<T>(), dx.stride,
+                                wanted ? dweight.f32() : nullptr, scratch.data());
   });
 }
 

@@ -42,6 +42,19 @@ struct GaloreOptions {
   uint64_t seed = 42;                    // of starting bases and of replaced columns
 };
 
+// Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + alpha/rank·drop(x)·Aᵀ·Bᵀ with W frozen.
+struct LoraOptions {
+  int64_t rank = 0;
+  double alpha = 16;
+  double dropout = 0;
+  bool target_attention = true;
+  bool target_mlp = true;
+  // Whether what has no adapter (embedding, head, norms) is trained at full rank; otherwise it is frozen too.
+  bool train_rest = true;
+  uint64_t seed = 42;  // of A and of the dropout's masks
+  double scale() const { return alpha / static_cast<double>(rank); }
+};
+
 // How weights are kept: their type, and whether a bf16 weight has an fp32 master copy. Without one its updates are
 // rounded stochastically.
 struct WeightStorage {
@@ -64,6 +77,7 @@ struct OptimizerOptions {
   uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
+  std::optional<LoraOptions> lora;  // not together with galore
 };
 
 struct DataOptions {

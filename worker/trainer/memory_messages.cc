@@ -23,6 +23,7 @@ constexpr double kIdBytesPerInputByte = 2.0;
 absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
   EngineShape full = shape;
   full.optimizer.galore.reset();
+  full.optimizer.lora.reset();
   absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, rank, ranks, false);
   if (!estimate.ok()) return estimate.status();
   return estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];

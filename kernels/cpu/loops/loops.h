@@ -34,6 +34,7 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
   void fill_weight_update(OperationTable& table); \
   void fill_reductions(OperationTable& table);    \
   void fill_random(OperationTable& table);        \
+  void fill_dropout(OperationTable& table);       \
   void fill_operations(OperationTable& table);    \
   }
 

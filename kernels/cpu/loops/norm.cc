@@ -95,7 +95,7 @@ void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x,
       }
     }
 #pragma omp for schedule(static)
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; i < (dweight != nullptr ? n : 0); ++i) {
       float sum = 0.0F;
       for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * n + i];
       dweight[i] += sum;

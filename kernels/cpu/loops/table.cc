@@ -14,6 +14,7 @@ void fill_operations(OperationTable& table) {
   fill_weight_update(table);
   fill_reductions(table);
   fill_random(table);
+  fill_dropout(table);
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

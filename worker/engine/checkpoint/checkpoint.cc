@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -17,7 +18,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/model/lora.h"
 
 namespace galleon {
 
@@ -154,6 +157,20 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
   add_file(part, name, checksum_file(path));
 }
 
+// A weight in the type that it is trained in, from its values in Hugging Face layout.
+TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<float>()> values) {
+  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values = std::move(values)] {
+            const std::vector<float> numbers = values();
+            std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
+            for (size_t i = 0; i < numbers.size(); ++i) {
+              const BFloat16 number = math::to_bfloat16(numbers[i]);
+              std::memcpy(bytes.data() + i * sizeof(number), &number, sizeof(number));
+            }
+            return bytes;
+          }};
+}
+
 Part write_part(const std::string& folder, const CheckpointContent& content, Communicator& communicator) {
   Part part;
   part.weights_hash = hash_weights(content.parameters, content.device);
@@ -174,12 +191,23 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
   if (communicator.rank() != 0 || !part.status.ok()) return part;
 
+  const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
-    weights.push_back({p.name, shape_of(p), [&content, &p] { return get_weight(p, content.device); }});
+    if (p.of_adapter) continue;
+    weights.push_back(weight_to_write(p, [&content, &p] {
+      return p.adapter < 0 ? get_weight(p, content.device)
+                           : merged_weight(p, content.parameters, *content.lora, content.device);
+    }));
+  }
+  if (content.lora.has_value()) {
+    add_file(part, kAdaptersFile,
+             write_safetensors(absl::StrCat(folder, "/", kAdaptersFile),
+                               adapter_tensors(content.parameters, content.device), {}));
   }
   add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
-  add_text_file(part, folder, "config.json", llama_config_to_json(content.config));
+  add_text_file(part, folder, "config.json",
+                llama_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
   for (const std::string& path : content.tokenizer_files) {
     absl::StatusOr<std::string> text = read_file(path);
     if (!text.ok()) {
@@ -320,6 +348,9 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content) {
   if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
+  if (content.lora.has_value()) {
+    if (absl::Status s = load_adapters(step_folder, content.parameters, content.device); !s.ok()) return s;
+  }
   std::vector<SafetensorsReader> shards;
   for (int64_t rank = 0; rank < header.ranks; ++rank) {
     absl::StatusOr<SafetensorsReader> shard =
@@ -367,7 +398,8 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
     }
     if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, bytes.data());
   }
-  if (header.counts.size() != content.parameters.size() || header.paces.size() != content.parameters.size())
+  const size_t trained = content.optimizer.counts().size();
+  if (header.counts.size() != trained || header.paces.size() != trained)
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
   content.optimizer.resume(header.counts, header.paces);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
@@ -376,7 +408,10 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
   return absl::OkStatus();
 }
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+namespace {
+
+// The files that hold a folder's weights.
+absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& folder) {
   std::vector<std::string> names{"model.safetensors"};
   const std::string index_path = folder + "/model.safetensors.index.json";
   std::error_code error;
@@ -396,15 +431,27 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     names.erase(std::unique(names.begin(), names.end()), names.end());
   }
   std::vector<SafetensorsReader> files;
-  std::map<std::string, size_t> file_of;
   for (const std::string& name : names) {
     absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
     if (!file.ok()) return file.status();
-    for (const auto& [tensor, entry] : file->entries()) file_of[tensor] = files.size();
     files.push_back(*std::move(file));
+  }
+  return files;
+}
+
+}  // namespace
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+  absl::StatusOr<std::vector<SafetensorsReader>> opened = open_weights(folder);
+  if (!opened.ok()) return opened.status();
+  const std::vector<SafetensorsReader>& files = *opened;
+  std::map<std::string, size_t> file_of;
+  for (size_t i = 0; i < files.size(); ++i) {
+    for (const auto& [tensor, entry] : files[i].entries()) file_of[tensor] = i;
   }
   bool has_head = false;
   for (const Parameter& p : parameters) {
+    if (p.of_adapter) continue;
     has_head |= p.group == ParameterGroup::kHead;
     const auto it = file_of.find(p.name);
     if (it == file_of.end())
@@ -435,6 +482,17 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
           absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  for (const SafetensorsReader& file : *files) {
+    for (const auto& [name, entry] : file.entries()) {
+      if (entry.type != "BF16") return DataType::kFloat32;
+    }
+  }
+  return DataType::kBFloat16;
 }
 
 void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {

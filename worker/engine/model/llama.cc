@@ -24,14 +24,15 @@ constexpr int kParametersOfBlock = 9;
 }  // namespace
 
 Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-             Activations activations, Arena& arena)
+             Activations activations, Arena& arena, const std::optional<LoraOptions>& lora)
     : config_(config),
       parameters_(parameters),
       device_(arena.device()),
       batch_(batch),
       sequence_(sequence),
       type_(parameters.front().weight.type),
-      kept_(activations) {
+      kept_(activations),
+      lora_(lora) {
   const int64_t tokens = batch * sequence;
   const int64_t hidden = config.hidden;
   head_rows_ = std::min(tokens, std::max(kLeastHeadRows, kLogitBytes / (4 * config.vocabulary)));
@@ -106,6 +107,24 @@ int Llama::head_parameter() const {
 void Llama::project(int parameter, const Tensor& x, const Tensor& y) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, x, Transpose::kNo, p.weight, p.transposed ? Transpose::kNo : Transpose::kYes, y);
+  if (p.adapter >= 0) adapter_of(p).forward(device_, x, y);
+}
+
+Adapter Llama::adapter_of(const Parameter& p) const {
+  const Parameter& a = parameters_[p.adapter];
+  Adapter adapter{a, parameters_[p.adapter + 1], static_cast<float>(lora_->scale()), {}};
+  if (place_.has_value()) adapter.mask = adapter_mask(*lora_, a, place_->step, place_->first_token);
+  return adapter;
+}
+
+Tensor Llama::dense_gradient(int parameter, GradientSink& sink) {
+  const int trained = parameters_[parameter].trained;
+  return trained >= 0 ? sink.dense(trained) : Tensor{};
+}
+
+void Llama::finished(int parameter, GradientSink& sink) {
+  const int trained = parameters_[parameter].trained;
+  if (trained >= 0) sink.finished(trained);
 }
 
 void Llama::normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms) {
@@ -121,8 +140,9 @@ void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, c
                              GradientSink& sink) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx, 1.0F, beta);
-  sink.linear(parameter, x, dy);
-  sink.finished(parameter);
+  if (p.trained >= 0) sink.linear(p.trained, x, dy);
+  if (p.adapter >= 0) adapter_of(p).backward(device_, x, dy, dx, sink);
+  finished(parameter, sink);
 }
 
 void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& output, int64_t sequences) {
@@ -191,9 +211,9 @@ double Llama::head_backward(float scale, GradientSink& sink) {
     const Tensor dlogits = gradient_over(logits, type_);
     cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count), dlogits);
     matmul(device_, dlogits, Transpose::kNo, p.weight, Transpose::kNo, dnormed_.row_range(begin, count));
-    sink.linear(head, x, dlogits);
+    if (p.trained >= 0) sink.linear(p.trained, x, dlogits);
   }
-  if (!config_.tied_embeddings) sink.finished(head);
+  if (!config_.tied_embeddings) finished(head, sink);
   return sum(device_, losses_);
 }
 
@@ -217,8 +237,8 @@ void Llama::backward_block(const Block& b, GradientSink& sink) {
   project_backward(b.gate, normed_, b.gates, dnormed_, 0.0F, sink);
   project_backward(b.up, normed_, b.ups, dnormed_, 1.0F, sink);
   rms_norm_backward(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, dnormed_, dx_,
-                    sink.dense(b.mlp_norm));
-  sink.finished(b.mlp_norm);
+                    dense_gradient(b.mlp_norm, sink));
+  finished(b.mlp_norm, sink);
 
   // Attention.
   project_backward(b.output, b.attended, dx_, dattended_, 0.0F, sink);
@@ -230,21 +250,24 @@ void Llama::backward_block(const Block& b, GradientSink& sink) {
   project_backward(b.key, normed_, dk_, dnormed_, 1.0F, sink);
   project_backward(b.value, normed_, dv_, dnormed_, 1.0F, sink);
   rms_norm_backward(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, dnormed_, dx_,
-                    sink.dense(b.attention_norm));
-  sink.finished(b.attention_norm);
+                    dense_gradient(b.attention_norm, sink));
+  finished(b.attention_norm, sink);
 }
 
-double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink) {
+double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink,
+                               const PassPlace& place) {
+  place_ = place;
   device_.upload(targets_, targets);
   forward(ids, batch_);
   const double loss = head_backward(scale, sink);
   fill(device_, dx_, 0.0F);
   rms_norm_backward(device_, last_, parameters_[final_norm_].weight, inverse_rms_last_, dnormed_, dx_,
-                    sink.dense(final_norm_));
-  sink.finished(final_norm_);
+                    dense_gradient(final_norm_, sink));
+  finished(final_norm_, sink);
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
-  embedding_backward(device_, ids_, dx_, sink.dense(0));
-  sink.finished(0);
+  if (parameters_[0].trained >= 0) embedding_backward(device_, ids_, dx_, dense_gradient(0, sink));
+  finished(0, sink);
+  place_.reset();
   return loss;
 }
 

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "kernels/device.h"
 #include "kernels/ops/attention.h"
 #include "worker/engine/model/llama_config.h"
+#include "worker/engine/model/lora.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/gradient_sink.h"
 
@@ -20,11 +22,17 @@ enum class Activations {
   kBlockInputs,  // each block's input and its row of norms; the rest lives once and is computed again, to the same bits
 };
 
+// Where a pass lies in training: what the masks of its dropout are numbered by, whatever the ranks and passes.
+struct PassPlace {
+  int64_t step = 0;
+  int64_t first_token = 0;  // of the step's tokens
+};
+
 class Llama {
  public:
-  // Allocates activations, of the weights' type, for `batch` sequences of `sequence` tokens.
+  // Activations are of the weights' type. Allocates them for `batch` sequences of `sequence` tokens.
   Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-        Activations activations, Arena& arena);
+        Activations activations, Arena& arena, const std::optional<LoraOptions>& lora = std::nullopt);
 
   const LlamaConfig& config() const { return config_; }
   int64_t batch() const { return batch_; }
@@ -32,7 +40,8 @@ class Llama {
 
   // ids, targets: batch·sequence host integers; a negative target is not counted. Returns the sum of the losses in
   // nats; gradients, multiplied by `scale`, go to the sink.
-  double forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink);
+  double forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink,
+                          const PassPlace& place = {});
   // The sum of the losses of the first `sequences` sequences.
   double forward_loss(const int32_t* ids, const int32_t* targets, int64_t sequences);
   // Logits (vocabulary numbers) that follow the token at `position` of the one sequence ids[0..position].
@@ -62,11 +71,15 @@ class Llama {
   void backward_block(const Block& block, GradientSink& sink);
   double head_loss(int64_t tokens);
   double head_backward(float scale, GradientSink& sink);
-  // y ← x·Wᵀ.
+  // y ← x·Wᵀ, and what the adapter of W adds.
   void project(int parameter, const Tensor& x, const Tensor& y);
-  // dx ← dy·W + beta·dx, then the factors to the sink.
+  // dx ← dy·W + beta·dx (and what the adapter of W adds), then the factors to the sink.
   void project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
                         GradientSink& sink);
+  // Where the gradient of a norm or an embedding goes; empty if it is frozen.
+  Tensor dense_gradient(int parameter, GradientSink& sink);
+  void finished(int parameter, GradientSink& sink);
+  Adapter adapter_of(const Parameter& p) const;
   AttentionShape attention_shape(int64_t sequences) const;
   int head_parameter() const;
 
@@ -77,7 +90,9 @@ class Llama {
   int64_t sequence_;
   DataType type_;  // of weights and activations
   Activations kept_;
-  int64_t head_rows_;  // tokens whose logits exist at a time
+  std::optional<LoraOptions> lora_;
+  std::optional<PassPlace> place_;  // during a pass of training; without it nothing is dropped
+  int64_t head_rows_;               // tokens whose logits exist at a time
   int final_norm_ = 0;
   std::vector<Block> blocks_;
   Tensor rotary_;

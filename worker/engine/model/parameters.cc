@@ -34,7 +34,7 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optiona
   std::vector<Parameter> all;
   auto add = [&](std::string name, ParameterGroup group, int64_t out, int64_t in, bool vector = false) {
     Parameter p;
-    p.index = static_cast<int>(all.size());
+    p.index = p.trained = static_cast<int>(all.size());
     p.name = std::move(name);
     p.group = group;
     p.out = out;
@@ -70,13 +70,24 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optiona
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena) {
   for (Parameter& p : parameters) {
     p.weight = arena.tensor(p.name, MemoryCategory::kWeights, p.rows(), p.columns(), storage.type);
-    if (storage.master && storage.type != DataType::kFloat32)
+    if (storage.master && p.trained >= 0 && storage.type != DataType::kFloat32)
       p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.rows(), p.columns());
   }
 }
 
+std::vector<Parameter> trained_parameters(const std::vector<Parameter>& parameters) {
+  std::vector<Parameter> trained;
+  for (const Parameter& p : parameters) {
+    if (p.trained < 0) continue;
+    trained.push_back(p);
+    trained.back().index = p.trained;
+  }
+  return trained;
+}
+
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation) {
   for (Parameter& p : parameters) {
+    if (p.of_adapter) continue;
     if (p.vector) {
       fill(device, p.weight, 1.0F);
       if (p.master.data != nullptr) fill(device, p.master, 1.0F);

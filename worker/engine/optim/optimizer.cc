@@ -378,10 +378,12 @@ StepReport Optimizer::end_step() {
 std::vector<StatePiece> Optimizer::state() {
   std::vector<StatePiece> pieces;
   for (Slot& slot : slots_) {
+    const Parameter& p = *slot.parameter;
     slot.moments->add_state(pieces);
+    if (p.master.data != nullptr) pieces.push_back({p.name + ".master", p.master, 0, p.rows(), true});
     if (!slot.projected()) continue;
     slot.basis.add_state(pieces);
-    if (slot.parameter->two_sided) slot.row_basis.add_state(pieces);
+    if (p.two_sided) slot.row_basis.add_state(pieces);
   }
   return pieces;
 }

@@ -68,6 +68,7 @@ class Optimizer final : public GradientSink {
   // Gives a parameter bases that are never refreshed; for comparisons with recorded runs. basis: columns×rank; rows:
   // rows×rank, for a matrix with two projected sides.
   void inject_basis(int parameter, const float* basis, const float* rows = nullptr);
+  int64_t step() const { return step_; }
   // Whether a matrix is refreshed at this step. Public because the plan needs it.
   bool due(int parameter, int64_t step) const;
 

@@ -38,6 +38,7 @@ class Engine {
   const EngineShape& shape() const { return shape_; }
   Device& device() { return device_; }
   const Ledger& ledger() const { return device_.ledger(); }
+  // All of the model, adapters included.
   std::vector<Parameter>& parameters() { return parameters_; }
   Optimizer& optimizer() { return *optimizer_; }
   Llama& model() { return *model_; }
@@ -54,8 +55,11 @@ class Engine {
 
   EngineShape shape_;
   Device& device_;
+  int rank_ = 0;
+  int ranks_ = 1;
   Arena arena_;
   std::vector<Parameter> parameters_;
+  std::vector<Parameter> trained_;  // as the optimizer knows them
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Llama> model_;
 };

@@ -95,6 +95,23 @@ GaloreOptions galore_options(const v1::Galore& galore, uint64_t seed) {
   return o;
 }
 
+// Of the GaLore paper's baseline the embedding, head and norms are trained at full rank (its memory table counts their
+// moments); fine-tuning trains adapters alone, as the package peft does by default.
+LoraOptions lora_options(const v1::Lora& lora, uint64_t seed, v1::Task task) {
+  LoraOptions o;
+  o.rank = lora.rank();
+  o.alpha = lora.alpha();
+  o.dropout = lora.dropout();
+  const auto has = [&](const char* target) {
+    return std::count(lora.targets().begin(), lora.targets().end(), target) > 0;
+  };
+  o.target_attention = has("attention");
+  o.target_mlp = has("mlp");
+  o.train_rest = task == v1::TASK_PRETRAIN;
+  o.seed = seed;
+  return o;
+}
+
 MomentRule moment_rule(v1::Optimizer::Rule rule) {
   switch (rule) {
     case v1::Optimizer::RULE_ADAM8BIT:
@@ -108,7 +125,7 @@ MomentRule moment_rule(v1::Optimizer::Rule rule) {
   }
 }
 
-OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed) {
+OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed, v1::Task task) {
   OptimizerOptions o;
   o.learning_rate = optimizer.learning_rate();
   // What is null for a rule (jobfile.cc derives the others) is not used by it.
@@ -127,6 +144,7 @@ OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed
   o.schedule.min_ratio = optimizer.schedule().has_min_ratio() ? optimizer.schedule().min_ratio()
                                                               : (o.schedule.type == ScheduleType::kLinear ? 0.0 : 0.1);
   if (optimizer.has_galore()) o.galore = galore_options(optimizer.galore(), seed);
+  if (optimizer.has_lora()) o.lora = lora_options(optimizer.lora(), seed, task);
   return o;
 }
 
@@ -202,7 +220,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.sequence_length = job.data().sequence_length();
   o.data.shuffle = job.data().shuffle();
   o.data.seed = job.data().seed();
-  o.optimizer = optimizer_options(job.optimizer(), job.model().seed());
+  o.optimizer = optimizer_options(job.optimizer(), job.model().seed(), job.task());
   o.steps = static_cast<int64_t>(job.training().steps());
   o.epochs = job.training().epochs();
   const v1::Schedule& schedule = job.optimizer().schedule();

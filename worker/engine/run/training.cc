@@ -101,14 +101,14 @@ class Training {
     ids_.resize(tokens);
     targets_.resize(tokens);
     int64_t numbers = 0;
-    for (const Parameter& p : engine_->parameters()) numbers += p.out * p.in;
+    for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
     dense_bytes_ = 2 * (communicator_.ranks() - 1) * numbers * 4 / communicator_.ranks();
     return absl::OkStatus();
   }
 
   CheckpointContent content() {
     return {job_.config, engine_->parameters(), device_, engine_->optimizer(),
-            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{}};
+            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{}, options_.optimizer.lora};
   }
 
   absl::Status start_or_resume() {
@@ -136,6 +136,8 @@ class Training {
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
       }
+      if (options_.optimizer.lora.has_value())
+        initialize_adapters(engine_->parameters(), device_, options_.optimizer.lora->seed);
     }
     if (communicator_.rank() != 0) return absl::OkStatus();
     absl::StatusOr<MetricsFile> file = MetricsFile::open(context_.metrics_path, step_);
@@ -423,9 +425,15 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
 absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
-  return EngineShape{
-      config,         options.optimizer, options.data.sequence_length, options.micro_batch, *passes, options.recompute,
-      options.weights};
+  EngineShape shape;
+  shape.config = config;
+  shape.optimizer = options.optimizer;
+  shape.weights = options.weights;
+  shape.sequence_length = options.data.sequence_length;
+  shape.micro_batch = options.micro_batch;
+  shape.micro_batches = *passes;
+  shape.recompute = options.recompute;
+  return shape;
 }
 
 EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,

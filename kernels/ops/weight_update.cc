@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/operands.h"
 
@@ -25,6 +26,23 @@ void apply(Device& device, const Tensor& weight, const Tensor& master, const Ten
   });
 }
 
+// `fill(begin, count, back)` writes the fp32 update of rows [begin, begin + count).
+template <typename Fill>
+void in_panels(const Tensor& weight, const Tensor& master, const WeightUpdate& how, Device& device, Fill fill) {
+  const int64_t height =
+      std::min(weight.rows, std::max(kLeastPanelRows, kPanelBytes / (4 * std::max<int64_t>(1, weight.columns))));
+  const Workspace memory(device, height * weight.columns * bytes_of(DataType::kFloat32));
+  for (int64_t begin = 0; begin < weight.rows; begin += height) {
+    const int64_t count = std::min(height, weight.rows - begin);
+    const Tensor back = memory.tensor(count, weight.columns);
+    fill(begin, count, back);
+    WeightUpdate panel = how;
+    panel.first_row += begin;
+    apply(device, weight.row_range(begin, count), master.data != nullptr ? master.row_range(begin, count) : master,
+          back, panel);
+  }
+}
+
 }  // namespace
 
 void apply_projected(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
@@ -40,17 +58,9 @@ void apply_projected(Device& device, const Tensor& weight, const Tensor& master,
     matmul(device, update, Transpose::kNo, basis, Transpose::kYes, weight, -how.step * how.keep, how.keep);
     return;
   }
-  const int64_t height = std::min(weight.rows, std::max(kLeastPanelRows, kPanelBytes / (4 * weight.columns)));
-  const Workspace memory(device, height * weight.columns * bytes_of(DataType::kFloat32));
-  for (int64_t begin = 0; begin < weight.rows; begin += height) {
-    const int64_t count = std::min(height, weight.rows - begin);
-    const Tensor back = memory.tensor(count, weight.columns);
+  in_panels(weight, master, how, device, [&](int64_t begin, int64_t count, const Tensor& back) {
     matmul(device, update.row_range(begin, count), Transpose::kNo, basis, Transpose::kYes, back);
-    WeightUpdate panel = how;
-    panel.first_row += begin;
-    apply(device, weight.row_range(begin, count), master.data != nullptr ? master.row_range(begin, count) : master,
-          back, panel);
-  }
+  });
   count_work(device, 3.0 * static_cast<double>(weight.size()),
              static_cast<double>(2 * weight.bytes() + 2 * master.bytes()));
 }
@@ -58,11 +68,17 @@ void apply_projected(Device& device, const Tensor& weight, const Tensor& master,
 void apply_dense(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
                  const WeightUpdate& how) {
   check_shape("apply_dense: weight", weight, weight.rows, weight.columns, weight.type);
-  check_shape("apply_dense: update", update, weight.rows, weight.columns);
+  check_shape("apply_dense: update", update, weight.rows, weight.columns, update.type);
   check_master("apply_dense: master", weight, master);
   count_work(device, 3.0 * static_cast<double>(weight.size()),
              static_cast<double>(2 * weight.bytes() + update.bytes() + 2 * master.bytes()));
-  apply(device, weight, master, update, how);
+  if (update.type == DataType::kFloat32) {
+    apply(device, weight, master, update, how);
+    return;
+  }
+  in_panels(weight, master, how, device, [&](int64_t begin, int64_t count, const Tensor& back) {
+    convert(device, update.row_range(begin, count), back);
+  });
 }
 
 }  // namespace galleon

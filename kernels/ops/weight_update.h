@@ -21,7 +21,7 @@ struct WeightUpdate {
 // type.
 void apply_projected(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
                      const Tensor& basis, const WeightUpdate& how);
-// weight ← (weight − step·update)·keep; same shapes, update fp32.
+// weight ← (weight − step·update)·keep; same shapes, update fp32 or bf16.
 void apply_dense(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
                  const WeightUpdate& how);
 

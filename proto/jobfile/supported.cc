@@ -33,10 +33,10 @@ const std::vector<Supported>& supported_values() {
       {"data.packing", {"true"}},
       {"training.precision", {"fp32", "bf16"}},
       {"training.master_weights", {"none", "fp32"}},
-      {"training.accumulate_type", {"fp32"}},
+      {"training.accumulate_type", {"fp32", "bf16"}},
       {"training.recompute", {"none", "block"}},
       {"parallel.zero", {"1"}},
-      {"parallel.wire_type", {"auto", "fp32"}},
+      {"parallel.wire_type", {"auto", "fp32", "bf16"}},
       {"resources.device", {"auto", "cpu"}},
       {"scheduling.queue", {"default"}},
   };

@@ -125,6 +125,21 @@ TEST_P(WeightUpdateTest, AProjectedBFloat16UpdateIsTheFp32OneWithinOneRounding) 
   }
 }
 
+TEST_P(WeightUpdateTest, ADenseUpdateMayBeBFloat16) {
+  const int64_t rows = 700;
+  const int64_t columns = 1500;  // several panels
+  const Values start = normal_values(rows * columns, 1);
+  const Values update = bfloat16_values(normal_values(rows * columns, 2));
+  const WeightUpdate how{.step = 0.01F, .keep = 0.99F, .noise = 3, .first_row = 5};
+  for (const DataType type : {DataType::kFloat32, DataType::kBFloat16}) {
+    const Tensor exact = tensor(start, rows, columns, false, type);
+    const Tensor rounded = tensor(start, rows, columns, false, type);
+    apply_dense(*device_, exact, {}, tensor(update, rows, columns), how);
+    apply_dense(*device_, rounded, {}, tensor(update, rows, columns, true, DataType::kBFloat16), how);
+    EXPECT_EQ(values_of(rounded), values_of(exact));
+  }
+}
+
 GALLEON_ON_EVERY_BACKEND(WeightUpdateTest);
 
 }  // namespace

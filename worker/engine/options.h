@@ -74,6 +74,8 @@ struct OptimizerOptions {
   double clip_norm = 0;     // 0: off
   bool clip_dense = false;  // the norm of the dense gradient instead of the projected one
   bool per_layer = false;
+  DataType accumulate_type = DataType::kFloat32;  // of sums of gradients over micro-batches
+  DataType wire_type = DataType::kFloat32;        // of gradients and updates between ranks
   uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;

@@ -81,7 +81,7 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
     plan.mutable_wire_mean()->set_broadcast(std::llround(estimate->sent_mean[3]));
   }
   const int64_t parameters = shape.config.parameters();
-  plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * 4 / ranks);
+  plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * bytes_of(shape.optimizer.wire_type) / ranks);
   plan.set_parameters(parameters);
   plan.set_optimizer_full_rank_bytes(full);
   plan.set_saved_ratio(saved_ratio(states, subspaces, static_cast<double>(full)));

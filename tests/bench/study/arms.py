@@ -7,11 +7,11 @@ STUDIES = {
         "sequence": 128,
         "batch": 32,
         "micro_batch": 32,
-        "steps": 250,
+        "steps": 160,
         "rank": 32,
-        "interval": 50,
+        "interval": 40,
         "seeds": [1, 2, 3],
-        "evaluate_tokens": 131072,
+        "evaluate_tokens": 65536,
         "arms": None,
     },
     "llama-60m": {
@@ -42,8 +42,8 @@ STUDIES = {
 }
 
 # Rates that an arm begins with; at an end of them the grid goes on by another factor of two.
-FULL_RATES = [0.002, 0.004, 0.008]
-GALORE_RATES = [0.005, 0.01, 0.02]
+FULL_RATES = [0.001, 0.002]
+GALORE_RATES = [0.01, 0.02]
 
 
 def arm(title, rates, rule="adamw", galore=None, lora=None, precision="fp32", **optimizer):

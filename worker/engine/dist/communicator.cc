@@ -26,20 +26,38 @@ void Communicator::move(const void* send, int64_t send_bytes, int to, void* rece
   status_ = exchange(send, send_bytes, to, receive, receive_bytes, from);
 }
 
-void Communicator::reduce_scatter_rows(const Tensor& x, int64_t unit) {
+void Communicator::reduce_scatter_rows(const Tensor& x, int64_t unit, DataType wire) {
   if (ranks_ == 1 || !status_.ok()) return;
   GALLEON_CHECK(x.contiguous());
-  const int next = (rank_ + 1) % ranks_;
-  const int previous = (rank_ + ranks_ - 1) % ranks_;
-  const Workspace arrived(device_, rows_of_rank(x.rows, 0, ranks_, unit).count * x.columns * 4);
-  // Piece p starts at rank p+1 and travels the ring to rank p, each rank on the way adding its own part.
-  for (int round = 0; round < ranks_ - 1; ++round) {
-    const RowRange out = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_, unit);
-    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 2) % ranks_, ranks_, unit);
-    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, arrived.data(),
-         in.count * x.columns * 4, previous, sent_.reduce_scatter);
+  const RowRange own = rows_of_rank(x.rows, rank_, ranks_, unit);
+  const Tensor sum = x.row_range(own.begin, own.count);
+  const int64_t largest = rows_of_rank(x.rows, 0, ranks_, unit).count * x.columns;
+  const bool converts = x.type != wire;
+  const Workspace leaving(device_, converts ? largest * bytes_of(wire) : 0);
+  const Workspace arrived(device_, largest * bytes_of(wire));
+  const Workspace added(device_, converts ? largest * bytes_of(x.type) : 0);
+  // Every piece goes straight to its owner, who adds what arrives in the order of distance: a number is rounded to the
+  // wire's type once, whatever the number of ranks.
+  for (int distance = 1; distance < ranks_; ++distance) {
+    const int to = (rank_ + distance) % ranks_;
+    const int from = (rank_ + ranks_ - distance) % ranks_;
+    const RowRange out = rows_of_rank(x.rows, to, ranks_, unit);
+    Tensor piece = x.row_range(out.begin, out.count);
+    if (converts) {
+      const Tensor rounded = leaving.tensor(out.count, x.columns, wire);
+      convert(device_, piece, rounded);
+      piece = rounded;
+    }
+    const Tensor part = arrived.tensor(own.count, x.columns, wire);
+    move(piece.data, piece.bytes(), to, part.data, part.bytes(), from, sent_.reduce_scatter);
     if (!status_.ok()) return;
-    if (in.count > 0) add(device_, arrived.tensor(in.count, x.columns), x.row_range(in.begin, in.count));
+    if (converts) {
+      const Tensor widened = added.tensor(own.count, x.columns, x.type);
+      convert(device_, part, widened);
+      add(device_, widened, sum);
+    } else {
+      add(device_, part, sum);
+    }
   }
 }
 
@@ -51,8 +69,9 @@ void Communicator::all_gather_rows(const Tensor& x, int64_t unit) {
   for (int round = 0; round < ranks_ - 1; ++round) {
     const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_, unit);
     const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_, unit);
-    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, x.row_range(in.begin, in.count).data,
-         in.count * x.columns * 4, previous, sent_.all_gather);
+    const Tensor leaving = x.row_range(out.begin, out.count);
+    const Tensor arriving = x.row_range(in.begin, in.count);
+    move(leaving.data, leaving.bytes(), next, arriving.data, arriving.bytes(), previous, sent_.all_gather);
   }
 }
 

@@ -48,10 +48,10 @@ class Communicator {
   // Bytes that this rank sent since it began.
   const SentBytes& sent() const { return sent_; }
 
-  // Tensors are contiguous fp32 and of one shape on all ranks. Sums are formed in the order of a ring, the same each
+  // Tensors are contiguous, fp32 or bf16, and of one shape on all ranks. Sums are formed in one order, the same each
   // time. After reduce_scatter_rows this rank's rows (rows_of_rank with `unit`) hold the sum over ranks; its other rows
-  // are undefined.
-  void reduce_scatter_rows(const Tensor& x, int64_t unit = 1);
+  // are undefined. What travels is of type `wire`; additions are in x's.
+  void reduce_scatter_rows(const Tensor& x, int64_t unit = 1, DataType wire = DataType::kFloat32);
   // This rank's rows are copied to all ranks.
   void all_gather_rows(const Tensor& x, int64_t unit = 1);
   // x ← the sum over ranks, bit for bit the same on all of them.

@@ -63,6 +63,14 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
 
 Optimizer::~Optimizer() = default;
 
+// Only sums of products are kept in bf16: each adds a whole micro-batch at once. Norms and the embedding receive one
+// token after another, and a state that every rank holds is small.
+DataType Optimizer::accumulator_type(const Slot& slot) const {
+  const Parameter& p = *slot.parameter;
+  const bool products = !p.vector && p.group != ParameterGroup::kEmbedding && !slot.replicated;
+  return products ? options_.accumulate_type : DataType::kFloat32;
+}
+
 void Optimizer::allocate_accumulators(Arena& arena) {
   // With one micro-batch and per-layer update nothing outlives its layer's backward: one accumulator serves all but the
   // embedding, whose tied matrix is used at both ends.
@@ -71,19 +79,21 @@ void Optimizer::allocate_accumulators(Arena& arena) {
   for (Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
     slot.owns_accumulator = !share || p.group == ParameterGroup::kEmbedding;
+    const DataType type = accumulator_type(slot);
     if (slot.owns_accumulator) {
       slot.accumulator =
-          arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.compact_rows(), p.compact_columns());
+          arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.compact_rows(), p.compact_columns(), type);
     } else {
-      shared_size = std::max(shared_size, p.compact_rows() * p.compact_columns());
+      shared_size = std::max(shared_size, p.compact_rows() * p.compact_columns() * bytes_of(type));
     }
   }
   if (shared_size == 0) return;
-  const Tensor shared = arena.tensor("shared gradient", MemoryCategory::kGradients, shared_size, 1);
+  const Tensor shared = arena.tensor("shared gradient", MemoryCategory::kGradients, shared_size, 1, DataType::kUint8);
   for (Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
     if (!slot.owns_accumulator) {
-      slot.accumulator = Tensor{shared.data, shared.type, p.compact_rows(), p.compact_columns(), p.compact_columns()};
+      slot.accumulator =
+          Tensor{shared.data, accumulator_type(slot), p.compact_rows(), p.compact_columns(), p.compact_columns()};
     }
   }
 }
@@ -248,7 +258,7 @@ void Optimizer::reduce(Slot& slot) {
   if (slot.replicated) {
     communicator_.all_reduce(slot.accumulator);
   } else {
-    communicator_.reduce_scatter_rows(slot.accumulator, slot.shard_unit);
+    communicator_.reduce_scatter_rows(slot.accumulator, slot.shard_unit, options_.wire_type);
   }
   // What every rank holds is counted once.
   if (slot.own.count == 0 || (slot.replicated && communicator_.rank() != 0)) return;
@@ -263,7 +273,8 @@ void Optimizer::update_one(Slot& slot) {
   const Workspace memory(device_, count * bytes_of(DataType::kFloat32));
   const Tensor sums = memory.tensor(1, count);
   if (count > 0 && !slot.skipped) {
-    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, 1.0}, slot.own_rows(), sums);
+    const InType r(device_, slot.own_rows(), DataType::kFloat32);
+    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, 1.0}, r.tensor(), sums);
     if (!slot.replicated) communicator_.all_reduce(sums);
   }
   update(slot, 1.0, sums);
@@ -286,7 +297,9 @@ void Optimizer::update_all(double gradient_scale) {
     at += slot.moments->sum_count();
     if (slot.skipped) fill(device_, sums[i], 0.0F);
     if (slot.skipped) continue;
-    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, gradient_scale}, slot.own_rows(), sums[i]);
+    if (sums[i].size() == 0) continue;
+    const InType r(device_, slot.own_rows(), DataType::kFloat32);
+    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, gradient_scale}, r.tensor(), sums[i]);
   }
   if (bundle > 0) communicator_.all_reduce(all.column_range(0, bundle));
   for (size_t i = 0; i < slots_.size(); ++i) update(slots_[i], gradient_scale, sums[i]);
@@ -295,13 +308,24 @@ void Optimizer::update_all(double gradient_scale) {
 void Optimizer::update(Slot& slot, double gradient_scale, const Tensor& sums) {
   if (slot.skipped || !communicator_.status().ok()) return;
   const RuleStep step{++slot.count, report_.learning_rate, gradient_scale};
-  slot.moments->update(device_, step, slot.own_rows(), sums);
-  if (!slot.replicated) communicator_.all_gather_rows(slot.accumulator, slot.shard_unit);
+  // Updates travel in the wire's type, and their owner too applies what the others receive.
+  const bool travels = !slot.replicated && communicator_.ranks() > 1;
+  const Tensor& r = slot.accumulator;
+  const DataType type = travels ? options_.wire_type : r.type;
+  const Workspace update_memory(device_, type != r.type ? r.size() * bytes_of(type) : 0);
+  const Tensor all = type != r.type ? update_memory.tensor(r.rows, r.columns, type) : r;
+  {
+    const InType own(device_, slot.own_rows(), DataType::kFloat32);
+    slot.moments->update(device_, step, own.tensor(), sums);
+    const Tensor place = all.row_range(slot.own.begin, slot.own.count);
+    if (place.data != own.tensor().data) convert(device_, own.tensor(), place);
+  }
+  if (travels) communicator_.all_gather_rows(all, slot.shard_unit);
   if (!communicator_.status().ok()) return;
   const WeightStep weight = slot.moments->weight_step(step);
   const double keep = 1.0 - step.learning_rate * options_.weight_decay;
   const double size = weight.size * (slot.projected() ? options_.galore->scale : 1.0);
-  apply(slot, weight.decay_first ? size / keep : size, keep);
+  apply(slot, all, weight.decay_first ? size / keep : size, keep);
 }
 
 // Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
@@ -310,25 +334,25 @@ uint64_t Optimizer::rounding_seed(int parameter) const {
          static_cast<uint64_t>(parameter);
 }
 
-void Optimizer::apply(const Slot& slot, double size, double keep) {
+void Optimizer::apply(const Slot& slot, const Tensor& update, double size, double keep) {
   const Parameter& p = *slot.parameter;
   const WeightUpdate how{
       .step = static_cast<float>(size), .keep = static_cast<float>(keep), .noise = rounding_seed(p.index)};
   if (!slot.projected()) {
-    apply_dense(device_, p.weight, p.master, slot.accumulator, how);
+    apply_dense(device_, p.weight, p.master, update, how);
     return;
   }
   const DataType type = p.weight.type;
   const BasisNumbers basis(device_, slot.basis, type);
-  const InType update(device_, slot.accumulator, type);
+  const InType compact(device_, update, type);
   if (!p.two_sided) {
-    apply_projected(device_, p.weight, p.master, update.tensor(), basis.tensor(), how);
+    apply_projected(device_, p.weight, p.master, compact.tensor(), basis.tensor(), how);
     return;
   }
   const BasisNumbers rows(device_, slot.row_basis, type);
   const Workspace memory(device_, p.rows() * p.rank * bytes_of(type));
   const Tensor back = memory.tensor(p.rows(), p.rank, type);
-  matmul(device_, rows.tensor(), Transpose::kNo, update.tensor(), Transpose::kNo, back);
+  matmul(device_, rows.tensor(), Transpose::kNo, compact.tensor(), Transpose::kNo, back);
   apply_projected(device_, p.weight, p.master, back, basis.tensor(), how);
 }
 

@@ -75,6 +75,7 @@ class Optimizer final : public GradientSink {
  private:
   struct Slot;
 
+  DataType accumulator_type(const Slot& slot) const;
   void allocate_accumulators(Arena& arena);
   void allocate_dense(Arena& arena);
   bool refreshes_from_gradients() const;
@@ -88,7 +89,7 @@ class Optimizer final : public GradientSink {
   void update(Slot& slot, double gradient_scale, const Tensor& sums);
   void update_all(double gradient_scale);
   void update_one(Slot& slot);
-  void apply(const Slot& slot, double size, double keep);
+  void apply(const Slot& slot, const Tensor& update, double size, double keep);
   uint64_t rounding_seed(int parameter) const;
 
   // refresh.cc

@@ -50,12 +50,16 @@ void Optimizer::begin_round(int round) {
   round_ = round;
   for (Slot& slot : slots_) slot.filled = false;
   if (round > 0) return;
-  // The sums need fp32 memory. A basis that is kept in fp32 is that memory, and so is the accumulator for the range of
-  // a matrix with one projected side; for others it is lent until the last round.
+  // The sums need fp32 memory. A basis that is kept in fp32 is that memory, and so is an fp32 accumulator for the range
+  // of a matrix with one projected side; for others it is lent until the last round.
   auto lent = [](const Basis& basis) { return basis.plain() ? 0 : (basis.rows() * basis.rank() + 15) / 16 * 16; };
+  auto lent_range = [](const Slot& slot) {
+    const bool in_place = slot.parameter->two_sided || slot.accumulator.type == DataType::kFloat32;
+    return in_place ? 0 : (slot.accumulator.size() + 15) / 16 * 16;
+  };
   int64_t numbers = 0;
   for (const Slot& slot : slots_) {
-    if (finds_basis_in_rounds(slot)) numbers += lent(slot.basis) + lent(slot.row_basis);
+    if (finds_basis_in_rounds(slot)) numbers += lent(slot.basis) + lent(slot.row_basis) + lent_range(slot);
   }
   round_memory_ = std::make_unique<Workspace>(device_, numbers * kFloat);
   const Tensor all = round_memory_->tensor(numbers, 1);
@@ -70,6 +74,11 @@ void Optimizer::begin_round(int round) {
     if (!finds_basis_in_rounds(slot)) continue;
     slot.round_basis = numbers_of(slot.basis);
     slot.round_rows = slot.parameter->two_sided ? numbers_of(slot.row_basis) : slot.accumulator;
+    if (lent_range(slot) > 0) {
+      slot.round_rows =
+          all.row_range(at, slot.accumulator.size()).reshape(slot.accumulator.rows, slot.accumulator.columns);
+      at += lent_range(slot);
+    }
     start_basis(device_, slot.round_basis, refresh_seed(slot));
   }
 }
@@ -219,7 +228,11 @@ void Optimizer::project(Slot& slot, const Tensor& g) {
   }
   const BasisNumbers basis(device_, slot.basis, DataType::kFloat32);
   if (!p.two_sided) {
-    matmul(device_, g, Transpose::kNo, basis.tensor(), Transpose::kNo, slot.accumulator);
+    const bool in_place = slot.accumulator.type == DataType::kFloat32;
+    const Workspace memory(device_, in_place ? 0 : slot.accumulator.size() * kFloat);
+    const Tensor r = in_place ? slot.accumulator : memory.tensor(slot.accumulator.rows, slot.accumulator.columns);
+    matmul(device_, g, Transpose::kNo, basis.tensor(), Transpose::kNo, r);
+    if (!in_place) convert(device_, r, slot.accumulator);
     return;
   }
   const Workspace memory(device_, p.rows() * p.rank * kFloat);

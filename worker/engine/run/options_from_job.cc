@@ -220,7 +220,12 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.sequence_length = job.data().sequence_length();
   o.data.shuffle = job.data().shuffle();
   o.data.seed = job.data().seed();
+  const bool bf16 = job.training().precision() == v1::PRECISION_BF16;
   o.optimizer = optimizer_options(job.optimizer(), job.model().seed(), job.task());
+  const auto wire = job.parallel().wire_type();
+  const bool bf16_wire = wire == v1::Parallel::WIRE_TYPE_BF16 || (wire != v1::Parallel::WIRE_TYPE_FP32 && bf16);
+  if (bf16_wire) o.optimizer.wire_type = DataType::kBFloat16;
+  if (job.training().accumulate_type() == v1::PRECISION_BF16) o.optimizer.accumulate_type = DataType::kBFloat16;
   o.steps = static_cast<int64_t>(job.training().steps());
   o.epochs = job.training().epochs();
   const v1::Schedule& schedule = job.optimizer().schedule();
@@ -228,7 +233,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   if (schedule.has_warmup_steps()) o.warmup_steps = static_cast<int64_t>(schedule.warmup_steps());
   o.global_batch = job.training().global_batch();
   o.micro_batch = job.training().micro_batch();
-  if (job.training().precision() == v1::PRECISION_BF16) o.weights.type = DataType::kBFloat16;
+  if (bf16) o.weights.type = DataType::kBFloat16;
   o.weights.master = job.training().master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
   o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
   o.log_every = std::max<int64_t>(1, job.training().log_every());

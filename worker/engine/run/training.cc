@@ -107,8 +107,12 @@ class Training {
   }
 
   CheckpointContent content() {
-    return {job_.config, engine_->parameters(), device_, engine_->optimizer(),
-            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{}, options_.optimizer.lora};
+    return {job_.config,
+            engine_->parameters(),
+            device_,
+            engine_->optimizer(),
+            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
+            options_.optimizer.lora};
   }
 
   absl::Status start_or_resume() {

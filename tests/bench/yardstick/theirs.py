@@ -65,14 +65,15 @@ def step(refresh=False):
     if refresh:  # as at every update_proj_gap-th step: the projector takes the SVD of the gradient at hand
         for p in projected:
             optimizer.state[p]["projector"].ortho_matrix = None
-    start = time.perf_counter()
+    processor_start, start = time.process_time(), time.perf_counter()
     loss = run(input_ids=ids, labels=targets).loss
     loss.backward()
     backward_done = time.perf_counter()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     end = time.perf_counter()
-    return {"seconds": end - start, "optimizer_seconds": end - backward_done, "refreshed": len(projected) if refresh else 0,
+    return {"seconds": end - start, "processor_seconds": time.process_time() - processor_start,
+            "optimizer_seconds": end - backward_done, "refreshed": len(projected) if refresh else 0,
             "loss": float(loss.detach())}
 
 

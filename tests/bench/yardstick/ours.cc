@@ -81,6 +81,7 @@ class Side {
             {"processor_seconds", processor_seconds() - processor_start},
             {"optimizer_seconds", std::chrono::duration<double>(end - backward_done).count()},
             {"refreshed", report.refreshed},
+            {"refresh_seconds", report.refresh_seconds},
             {"loss", loss / static_cast<double>(tokens())},
             {"flops", device_->work().flops}};
   }

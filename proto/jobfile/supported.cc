@@ -44,7 +44,6 @@ const std::vector<Supported>& supported_values() {
       {"parallel.zero", {"1"}},
       {"parallel.wire_type", {"auto", "fp32"}},
       {"resources.device", {"auto", "cpu"}},
-      {"scheduling.queue", {"default"}},
   };
   return table;
 }

@@ -224,7 +224,11 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (absl::Status status = scheduler.check_scheduling(request.job()); !status.ok()) return call.finish(status);
       *response->mutable_job() = request.job();
       *response->mutable_plan() = plan;
-      response->set_message(scheduler.forecast(request.job(), plan, turn.now));
+      if (absl::Status status = scheduler.check_fits(request.job(), plan); !status.ok())
+        return call.finish(status, "NEVER_FITS");
+      const Scheduler::Forecast forecast = scheduler.forecast(request.job(), plan, turn.now);
+      response->set_message(forecast.message);
+      response->set_start_estimate_ms(forecast.start_estimate_ms);
       return call.finish(absl::OkStatus());
     }
     Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0};
@@ -254,7 +258,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     uint64_t last = 0;
     for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
       const v1::JobRecord& record = it->second->record();
-      if (!request.queue().empty() && record.job().scheduling().queue() != request.queue()) continue;
+      if (!request.queue().empty() && record.queue() != request.queue()) continue;
       if (request.states_size() > 0 &&
           std::find(request.states().begin(), request.states().end(), record.state()) == request.states().end()) {
         continue;

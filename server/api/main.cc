@@ -11,6 +11,7 @@
 #include "common/base/process.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
+#include "server/api/queue_file.h"
 #include "server/api/server.h"
 
 namespace {
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
   };
   std::string lease = "45s";
   std::string ready_file;
+  std::string queues_file;
   CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",
                "galleon-scheduler"};
   app.set_version_flag("--version", GALLEON_VERSION);
@@ -57,12 +59,22 @@ int main(int argc, char** argv) {
   app.add_option("--lease", lease, "how long a silent worker keeps its jobs")
       ->check(check_duration)
       ->capture_default_str();
+  app.add_option("--queues", queues_file, "YAML file of the queues (default: one queue, default)");
   app.add_option("--planner", options.planner, "the galleon-trainer that plans memory")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   galleon::init_logging("galleon-scheduler");
   absl::Duration lease_duration;
   absl::ParseDuration(lease, &lease_duration);
   options.scheduler.lease_ms = absl::ToInt64Milliseconds(lease_duration);
+
+  if (!queues_file.empty()) {
+    absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(queues_file);
+    if (!queues.ok()) {
+      galleon::log_error("--queues: ", std::string(queues.status().message()));
+      return 1;
+    }
+    options.scheduler.queues = *std::move(queues);
+  }
 
   // Blocked before any thread starts, so that all of them leave these signals to sigwait below.
   sigset_t signals;

@@ -52,6 +52,7 @@ struct AttemptLive {
 struct Fleet {
   std::map<std::string, WorkerLive> workers;
   std::map<std::string, AttemptLive> attempts;  // by job id; only live ones
+  std::map<uint64_t, int64_t> holds;            // monotonic: since when slots are held for the job of this number
 };
 
 }  // namespace galleon::server

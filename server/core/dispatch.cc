@@ -100,7 +100,7 @@ void Scheduler::check_time_limit(Now now, const v1::JobState& job) {
   const int64_t limit_ms = time_limit_ms(job.record().job());
   if (limit_ms == kNever || job.record().state() == v1::JobRecord::RESERVED) return;
   const int64_t warning_ms = std::min(options_.stop_grace_ms, limit_ms / 5);
-  const int64_t ran_ms = job.ran_ms() + now.wall_ms - live_attempt(job)->attempt().start_time_ms();
+  const int64_t ran_ms = job.ran_ms() + live(now, job, *live_attempt(job)).ran_ms(now.mono_ms);
   if (ran_ms < limit_ms - warning_ms) return;
   order_stop(now, job, v1::StopOrder::TIME_LIMIT,
              absl::StrCat("ran into its time limit of ", absl::FormatDuration(absl::Milliseconds(limit_ms))),

@@ -80,19 +80,19 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, Wait& wait) c
 
 RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues) const {
   const v1::AttemptState& attempt = *live_attempt(job);
-  const int64_t ran_ms = now.wall_ms - attempt.attempt().start_time_ms();
+  const AttemptLive* known = live_or_null(job);
+  const int64_t ran_ms = known == nullptr ? 0 : known->ran_ms(now.mono_ms);
   RunningJob running;
   running.number = job.number();
   running.job_id = job.record().job_id();
   running.queue = queue_index(queues, job.record().queue());
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
-  running.spared = job.record().preemptions() > 0 && ran_ms >= 0 && ran_ms < options_.preempted_run_ms;
+  running.spared = job.record().preemptions() > 0 && ran_ms < options_.preempted_run_ms;
   running.stopping = attempt.closed() || attempt.has_stop();
   running.start_ms = attempt.attempt().start_time_ms();
   if (const int64_t limit_ms = time_limit_ms(job.record().job()); limit_ms != kNever)
-    running.ends_by_ms = running.start_ms + std::max<int64_t>(0, limit_ms - job.ran_ms()) + 4 * options_.sync_ms;
-  const AttemptLive* known = live_or_null(job);
+    running.ends_by_ms = now.wall_ms + std::max<int64_t>(0, limit_ms - job.ran_ms() - ran_ms) + 4 * options_.sync_ms;
   if (known != nullptr && known->ranks[0].report.progress().attempt_steps() > 0 && ran_ms > 0) {
     const v1::StepMetrics& progress = known->ranks[0].report.progress();
     const double step_ms = static_cast<double>(ran_ms) / static_cast<double>(progress.attempt_steps());

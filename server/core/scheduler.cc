@@ -89,6 +89,7 @@ AttemptLive& Scheduler::live(Now now, const v1::JobState& job, const v1::Attempt
     known.epoch = attempt.attempt().epoch();
     known.ranks.resize(attempt.ranks_size());
     known.since_ms = now.mono_ms;
+    known.ran_before_ms = std::max<int64_t>(0, now.wall_ms - attempt.attempt().start_time_ms());
     known.change_ms = now.mono_ms;
     if (attempt.has_stop()) known.stop_ms = now.mono_ms;
   }

@@ -152,6 +152,7 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
   v1::AttemptEnded& ended = *event.mutable_attempt_ended();
   *ended.mutable_id() = id_of(job, attempt);
   ended.set_failed_rank(static_cast<uint32_t>(cause));
+  ended.set_ran_ms(live(now, job, attempt).ran_ms(now.mono_ms));
   ended.set_exit_code(exit.exit_code());
   ended.set_exit_signal(exit.exit_signal());
   std::string cause_text = rank_text(attempt, cause);

@@ -158,7 +158,8 @@ void State::on(const v1::AttemptEnded& event, int64_t time_ms) {
   seen.set_exit_code(event.exit_code());
   seen.set_exit_signal(event.exit_signal());
   v1::JobState& job = mutable_job(event.id().job_id());
-  job.set_ran_ms(job.ran_ms() + std::max<int64_t>(0, time_ms - seen.start_time_ms()));
+  const int64_t ran_ms = event.ran_ms() > 0 ? event.ran_ms() : std::max<int64_t>(0, time_ms - seen.start_time_ms());
+  job.set_ran_ms(job.ran_ms() + ran_ms);
   if (event.outcome() == v1::Attempt::FAILED) job.mutable_record()->set_failures(job.record().failures() + 1);
   if (attempt.stop().cause() == v1::StopOrder::PREEMPTED && event.outcome() == v1::Attempt::STOPPED)
     job.mutable_record()->set_preemptions(job.record().preemptions() + 1);

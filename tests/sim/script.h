@@ -1,0 +1,84 @@
+// What happens to a simulated cluster from outside: users, operators, faults. Made from a seed; shorter scripts can be
+// made from it by leaving things out, until what fails fails for as few reasons as possible.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/core/queues.h"
+
+namespace galleon::server {
+
+struct Step {
+  enum class Kind {
+    kSubmit,
+    kCancel,
+    kReprioritize,
+    kOrder,      // cordon, drain or undrain a worker
+    kSleep,      // SIGSTOP, a swapping machine, a partition
+    kRestart,    // the daemon is killed and comes back; its trainers live on
+    kPowerOff,   // the machine is switched off and on
+    kKill,       // trainers are killed from outside
+    kFail,       // trainers fail by themselves
+    kLeave,      // the daemon begins to shut down, or changes its mind
+    kCrash,      // the scheduler dies before or after a commit
+    kClockJump,  // the calendar clock of the scheduler jumps
+  };
+  Kind kind = Kind::kSubmit;
+  int64_t time_ms = 0;
+  uint64_t seed = 0;    // for what the step chooses
+  uint64_t commit = 0;  // kCrash: the number of the commit
+  bool after = false;   // kCrash: after it rather than before
+  std::string text() const;
+};
+
+struct Script {
+  uint64_t seed = 0;            // of the network's and the trainers' choices
+  std::vector<uint32_t> slots;  // of each machine
+  std::vector<QueueConfig> queues;
+  // Probabilities of each message.
+  double lost = 0.05;
+  double doubled = 0.05;
+  double late = 0.05;
+  std::vector<Step> steps;
+
+  uint32_t total_slots() const;
+  std::string text() const;
+};
+
+Script make_script(uint64_t seed);
+
+// The shortest script found for which `fails` still holds, in at most `tries` runs of it.
+template <typename Fails>
+Script shrink(Script script, const Fails& fails, int tries = 2000) {
+  const auto attempt = [&](Script shorter) {
+    if (tries-- <= 0 || !fails(shorter)) return false;
+    script = std::move(shorter);
+    return true;
+  };
+  for (double Script::*chance : {&Script::lost, &Script::doubled, &Script::late}) {
+    Script quieter = script;
+    quieter.*chance = 0;
+    attempt(std::move(quieter));
+  }
+  bool progress = true;
+  while (progress && tries > 0) {
+    progress = false;
+    for (size_t size = std::max<size_t>(1, script.steps.size() / 2); size >= 1; size /= 2) {
+      for (size_t first = 0; first < script.steps.size();) {
+        Script shorter = script;
+        const auto begin = shorter.steps.begin() + static_cast<int64_t>(first);
+        shorter.steps.erase(begin, begin + static_cast<int64_t>(std::min(size, shorter.steps.size() - first)));
+        if (attempt(std::move(shorter))) {
+          progress = true;
+        } else {
+          first += size;
+        }
+      }
+    }
+  }
+  return script;
+}
+
+}  // namespace galleon::server

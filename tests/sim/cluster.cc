@@ -35,6 +35,8 @@ Cluster::Cluster(Script script, Fault fault)
     worker.set_version("1");
     worker.set_incarnation(absl::StrCat("i", i));
     worker.set_slots(script_.slots[i]);
+    // Slower than true by less than the tenth that leases are held longer for it.
+    machine->clock_rate = std::uniform_real_distribution<double>(0.95, 1.07)(random_);
     (*worker.mutable_labels())["rack"] = absl::StrCat(i % 2);
     for (uint32_t slot = 0; slot < worker.slots(); ++slot) {
       worker.add_devices()->set_free_memory_bytes(1 << 30);
@@ -149,6 +151,8 @@ bool Cluster::commit() {
     if (event.has_attempt_reserved()) {
       // What the epochs are for: nothing of an earlier attempt runs any more when the next one begins.
       for (const auto& machine : machines_) {
+        // A frozen process does nothing, and one that has just gone on is fenced.
+        if (now_ms_ < machine->zombies_until_ms + kTickMs) continue;
         for (const Trainer& trainer : machine->trainers) {
           promises_.require(!trainer.alive() || trainer.report.id().job_id() != event.attempt_reserved().id().job_id(),
                             "no process of an earlier attempt lives");
@@ -158,6 +162,7 @@ bool Cluster::commit() {
     tally.workers_gone += event.has_worker_gone();
     tally.preempted += event.stop_ordered().stop().cause() == v1::StopOrder::PREEMPTED;
     tally.drained += event.stop_ordered().stop().cause() == v1::StopOrder::DRAINED;
+    if (event.has_rank_released()) check_exit(event.rank_released());
     promises_.before(event, shadow_, now_ms_);
     if (!promises_.broken().empty()) return false;
     shadow_.apply(event);
@@ -231,6 +236,11 @@ void Cluster::disturb(const Step& step, Random& random) {
     case Step::Kind::kSleep:
       machine.asleep_until_ms = now_ms_ + between(random, 500, 12'000);
       break;
+    case Step::Kind::kFreeze:
+      machine.frozen_until_ms = now_ms_ + between(random, 500, 12'000);
+      machine.asleep_until_ms = machine.frozen_until_ms;
+      machine.zombies_until_ms = machine.frozen_until_ms + between(random, 0, 1'000);
+      break;
     case Step::Kind::kPowerOff:
       machine.trainers.clear();
       [[fallthrough]];
@@ -252,6 +262,7 @@ void Cluster::disturb(const Step& step, Random& random) {
 }
 
 void Cluster::end_trainer(Trainer& trainer, v1::Finished::Outcome outcome, int signal, bool by_daemon) {
+  exits_[{trainer.report.id().epoch(), trainer.report.rank()}] = outcome;
   trainer.report.set_phase(v1::RankReport::EXITED);
   if (outcome != v1::Finished::OUTCOME_UNSPECIFIED) trainer.report.mutable_finished()->set_outcome(outcome);
   trainer.report.set_exit_signal(signal);
@@ -259,10 +270,11 @@ void Cluster::end_trainer(Trainer& trainer, v1::Finished::Outcome outcome, int s
 }
 
 void Cluster::machine_tick(Machine& machine) {
+  if (now_ms_ < machine.frozen_until_ms) return;
   // Trainers end themselves when their lease does, whether their daemon is awake or not.
   for (Trainer& trainer : machine.trainers) {
     if (!trainer.alive()) continue;
-    if (now_ms_ > machine.lease_end_ms) {
+    if (now_ms_ > machine.lease_end_ms && now_ms_ >= machine.zombies_until_ms) {
       end_trainer(trainer, chance(0.5) ? v1::Finished::STOPPED : v1::Finished::OUTCOME_UNSPECIFIED, 0, true);
     } else {
       trainer_tick(machine, trainer);
@@ -397,7 +409,8 @@ void Cluster::send_sync(Machine& machine) {
 }
 
 void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& response, int64_t sent_ms) {
-  machine.lease_end_ms = std::max(machine.lease_end_ms, sent_ms + static_cast<int64_t>(response.lease_milliseconds()));
+  const double lease_ms = static_cast<double>(response.lease_milliseconds()) * machine.clock_rate;
+  machine.lease_end_ms = std::max(machine.lease_end_ms, sent_ms + static_cast<int64_t>(lease_ms));
   std::set<std::pair<uint64_t, uint32_t>> listed;
   for (const v1::Assignment& assignment : response.assignments()) {
     listed.emplace(assignment.id().epoch(), assignment.rank());
@@ -427,6 +440,18 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
   std::erase_if(machine.trainers, [&](const Trainer& trainer) {
     return !listed.contains({trainer.report.id().epoch(), trainer.report.rank()});
   });
+}
+
+void Cluster::check_exit(const v1::RankReleased& released) {
+  v1::Finished::Outcome said = v1::Finished::OUTCOME_UNSPECIFIED;
+  if (released.exit().kind() == v1::RankExit::SUCCEEDED) said = v1::Finished::SUCCEEDED;
+  if (released.exit().kind() == v1::RankExit::FAILED) said = v1::Finished::FAILED;
+  if (released.exit().kind() == v1::RankExit::STOPPED) said = v1::Finished::STOPPED;
+  if (said == v1::Finished::OUTCOME_UNSPECIFIED && released.exit().kind() != v1::RankExit::SIGNALLED &&
+      released.exit().kind() != v1::RankExit::ENDED_BY_DAEMON)
+    return;
+  const auto it = exits_.find({released.id().epoch(), released.rank()});
+  promises_.require(it != exits_.end() && it->second == said, "what a process did counts for its own attempt alone");
 }
 
 void Cluster::check_physical() {

@@ -64,6 +64,9 @@ class Cluster {
     bool registered = false;
     bool up = true;  // the daemon runs and is not stopped
     int64_t asleep_until_ms = 0;
+    int64_t frozen_until_ms = 0;
+    int64_t zombies_until_ms = 0;  // after a freeze trainers notice only then that their lease is over
+    double clock_rate = 1;         // a lease of so many milliseconds by its clock takes that many times as long
     int64_t lease_end_ms = -1;
     uint64_t sequence = 0;
     uint64_t session = 0;
@@ -114,6 +117,8 @@ class Cluster {
   void order(Random& random);
   const std::string* any_job(Random& random) const;
 
+  // What the released rank is said to have done, it did, in that very attempt.
+  void check_exit(const v1::RankReleased& released);
   void check_physical();
   bool all_ended() const;
 
@@ -146,6 +151,7 @@ class Cluster {
   Promises promises_;
 
   std::vector<std::unique_ptr<Machine>> machines_;
+  std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

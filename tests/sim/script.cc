@@ -11,7 +11,7 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "restart",
+constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze",    "restart",
                                   "power off", "kill",   "fail",         "leave", "crash", "clock jump"};
 
 }  // namespace
@@ -70,8 +70,8 @@ Script make_script(uint64_t seed) {
   add(Step::Kind::kCancel, 2, Cluster::kChaosMs);
   add(Step::Kind::kReprioritize, 3, Cluster::kChaosMs);
   add(Step::Kind::kOrder, 3, Cluster::kChaosMs);
-  for (const Step::Kind kind : {Step::Kind::kSleep, Step::Kind::kRestart, Step::Kind::kPowerOff, Step::Kind::kKill,
-                                Step::Kind::kFail, Step::Kind::kLeave}) {
+  for (const Step::Kind kind : {Step::Kind::kSleep, Step::Kind::kFreeze, Step::Kind::kRestart, Step::Kind::kPowerOff,
+                                Step::Kind::kKill, Step::Kind::kFail, Step::Kind::kLeave}) {
     add(kind, 4, Cluster::kChaosMs);
   }
   add(Step::Kind::kCrash, 3, 0);

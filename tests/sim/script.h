@@ -16,7 +16,8 @@ struct Step {
     kCancel,
     kReprioritize,
     kOrder,      // cordon, drain or undrain a worker
-    kSleep,      // SIGSTOP, a swapping machine, a partition
+    kSleep,      // the daemon is stopped, or a partition
+    kFreeze,     // the machine with all that runs on it stops, and goes on later as if nothing had been
     kRestart,    // the daemon is killed and comes back; its trainers live on
     kPowerOff,   // the machine is switched off and on
     kKill,       // trainers are killed from outside
@@ -51,11 +52,18 @@ Script make_script(uint64_t seed);
 
 // The shortest script found for which `fails` still holds, in at most `tries` runs of it.
 template <typename Fails>
-Script shrink(Script script, const Fails& fails, int tries = 2000) {
+Script shrink(Script script, const Fails& fails, int tries = 5000) {
+  // What is left out changes what the network does to the rest: a few other courses are tried too.
   const auto attempt = [&](Script shorter) {
-    if (tries-- <= 0 || !fails(shorter)) return false;
-    script = std::move(shorter);
-    return true;
+    for (uint64_t course = 0; course < 16; ++course) {
+      if (tries-- <= 0) return false;
+      if (fails(shorter)) {
+        script = std::move(shorter);
+        return true;
+      }
+      ++shorter.seed;
+    }
+    return false;
   };
   for (double Script::*chance : {&Script::lost, &Script::doubled, &Script::late}) {
     Script quieter = script;

@@ -25,7 +25,7 @@ int look() {
     std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), broken.c_str());
     std::fflush(stdout);
     const auto fails = [&broken](const Script& s) { return kind_of(Cluster(s).run()) == kind_of(broken); };
-    const Script shortest = shrink(script, fails, 200);
+    const Script shortest = shrink(script, fails, 1000);
     Cluster cluster(shortest);
     (void)cluster.run();
     std::printf("%s%s", shortest.text().c_str(), cluster.history(20).c_str());

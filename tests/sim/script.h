@@ -73,6 +73,15 @@ Script shrink(Script script, const Fails& fails, int tries = 5000) {
   bool progress = true;
   while (progress && tries > 0) {
     progress = false;
+    // An earlier crash needs less to happen before it.
+    for (size_t i = 0; i < script.steps.size(); ++i) {
+      for (const uint64_t divisor : {16, 4, 2}) {
+        if (script.steps[i].kind != Step::Kind::kCrash || script.steps[i].commit < divisor) continue;
+        Script earlier = script;
+        earlier.steps[i].commit /= divisor;
+        progress |= attempt(std::move(earlier));
+      }
+    }
     for (size_t size = std::max<size_t>(1, script.steps.size() / 2); size >= 1; size /= 2) {
       for (size_t first = 0; first < script.steps.size();) {
         Script shorter = script;

@@ -59,6 +59,9 @@ struct Metrics::Series {
   Histogram& batch =
       family(prometheus::BuildHistogram(), *registry, "galleon_journal_batch_events", "Events in one commit.")
           .Add({}, kBatch);
+  Histogram& compact =
+      family(prometheus::BuildHistogram(), *registry, "galleon_journal_snapshot_seconds", "Time of taking a snapshot.")
+          .Add({}, kLatency);
   Family<Counter>& requests = family(prometheus::BuildCounter(), *registry, "galleon_grpc_requests_total",
                                      "Answered gRPC calls by method and code.");
 };
@@ -96,6 +99,10 @@ void Metrics::committed(const Scheduler& scheduler, const std::vector<v1::Journa
         series_->evictions.Add({{"reason", lower(v1::StopOrder::Cause_Name(cause))}}).Increment();
     }
   }
+}
+
+void Metrics::compacted(absl::Duration snapshot) {
+  series_->compact.Observe(absl::ToDoubleSeconds(snapshot));
 }
 
 void Metrics::decided(absl::Duration pass) {

@@ -19,6 +19,7 @@
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
 #include "server/api/services.h"
+#include "server/api/task_thread.h"
 #include "server/store/sqlite_journal.h"
 
 namespace galleon::server {
@@ -60,6 +61,7 @@ struct Server::Parts {
   std::unique_ptr<SqliteJournal> journal;
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
+  TaskThread cleaner;
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
   std::unique_ptr<StoppableService> jobs;
@@ -91,6 +93,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   loop.journal = parts->journal.get();
   loop.metrics = parts->metrics.get();
   loop.on_fatal = options.on_fatal ? options.on_fatal : [](const absl::Status&) { ::_exit(kExitJournal); };
+  loop.on_forgotten = [parts = parts.get()](std::vector<std::string> gone) {
+    parts->cleaner.post([parts, gone = std::move(gone)] {
+      for (const std::string& id : gone) parts->logs->remove(id);
+    });
+  };
   parts->loop = std::make_unique<Loop>(std::move(loop));
   if (absl::Status status = parts->loop->recover(); !status.ok()) return status;
   parts->planner = std::make_unique<Planner>(options.planner, data + "/planner");

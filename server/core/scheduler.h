@@ -48,6 +48,8 @@ class Scheduler {
   // --- Recovery: restore and replay in order, then recovered() once. Every worker of the journal gets a whole new
   // lease.
   void restore(const v1::StateSnapshot& snapshot) { state_.restore(snapshot); }
+  void restore_head(const v1::StateSnapshot& snapshot) { state_.restore_head(snapshot); }
+  void restore_job(v1::JobState job) { state_.restore_job(std::move(job)); }
   void replay(const v1::JournalEvent& event) { state_.apply(event); }
   void recovered(Now now);
 
@@ -112,6 +114,8 @@ class Scheduler {
   void tick(Now now);
 
   const State& state() const { return state_; }
+  // A snapshot has been stored.
+  void mark_saved() { state_.mark_saved(); }
   const Fleet& fleet() const { return fleet_; }
   const SchedulerOptions& options() const { return options_; }
   bool has_events() const { return !events_.empty(); }

@@ -67,6 +67,7 @@ v1::JobState& State::mutable_job(const std::string& job_id) {
   const auto it = by_id_.find(job_id);
   GALLEON_CHECK(it != by_id_.end()) << "the journal speaks of an unknown job " << job_id;
   it->second->set_revision(revision_);
+  changed_.insert(it->second->number());
   return *it->second;
 }
 
@@ -175,33 +176,50 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
   GALLEON_CHECK(false) << "an event of no known kind";
 }
 
-v1::StateSnapshot State::to_proto() const {
+v1::StateSnapshot State::head() const {
   v1::StateSnapshot snapshot;
   snapshot.set_revision(revision_);
   snapshot.set_last_job_number(last_job_number_);
   snapshot.set_last_epoch(last_epoch_);
-  for (const auto& [number, job] : jobs_) *snapshot.add_jobs() = *job;
   for (const auto& [id, worker] : workers_) *snapshot.add_workers() = worker;
   for (const auto& [id, events] : worker_events_) *snapshot.add_worker_events() = events;
   snapshot.set_forgotten(forgotten_);
   return snapshot;
 }
 
+v1::StateSnapshot State::to_proto() const {
+  v1::StateSnapshot snapshot = head();
+  for (const auto& [number, job] : jobs_) *snapshot.add_jobs() = *job;
+  return snapshot;
+}
+
 void State::restore(const v1::StateSnapshot& snapshot) {
+  restore_head(snapshot);
+  for (const v1::JobState& job : snapshot.jobs()) restore_job(job);
+}
+
+void State::restore_head(const v1::StateSnapshot& snapshot) {
   GALLEON_CHECK(revision_ == 0 && jobs_.empty()) << "a snapshot is restored into an empty state";
   revision_ = snapshot.revision();
   last_job_number_ = snapshot.last_job_number();
   last_epoch_ = snapshot.last_epoch();
-  for (const v1::JobState& job : snapshot.jobs()) {
-    v1::JobState& stored = *(jobs_[job.number()] = std::make_unique<v1::JobState>(job));
-    fill_scheduling(*stored.mutable_record());
-    index(stored);
-    if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr) lease(stored, *attempt);
-  }
   for (const v1::Worker& worker : snapshot.workers()) workers_[worker.worker_id()] = worker;
   for (const v1::WorkerEvents& events : snapshot.worker_events()) worker_events_[events.worker_id()] = events;
   forgotten_ = snapshot.forgotten();
   recent_complete_ = revision_;
+}
+
+void State::restore_job(v1::JobState job) {
+  const uint64_t number = job.number();
+  v1::JobState& stored = *(jobs_[number] = std::make_unique<v1::JobState>(std::move(job)));
+  fill_scheduling(*stored.mutable_record());
+  index(stored);
+  if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr) lease(stored, *attempt);
+}
+
+void State::mark_saved() {
+  changed_.clear();
+  removed_.clear();
 }
 
 }  // namespace galleon::server

@@ -46,6 +46,16 @@ class State {
   v1::StateSnapshot to_proto() const;
   // Replaces an empty state.
   void restore(const v1::StateSnapshot& snapshot);
+  // The same in parts: the head first, whose jobs are not looked at, then each job.
+  void restore_head(const v1::StateSnapshot& snapshot);
+  void restore_job(v1::JobState job);
+
+  // Everything but the jobs.
+  v1::StateSnapshot head() const;
+  // Numbers of the jobs that have changed, or were removed, since the last call of mark_saved() or the restoration.
+  const std::set<uint64_t>& changed() const { return changed_; }
+  const std::set<uint64_t>& removed() const { return removed_; }
+  void mark_saved();
 
   // Null if there is none.
   const v1::JobState* job(absl::string_view job_id) const;
@@ -120,6 +130,8 @@ class State {
   std::map<QueueKey, const v1::JobState*> queue_;
   std::set<uint64_t> active_;
   std::set<uint64_t> holding_;
+  std::set<uint64_t> changed_;
+  std::set<uint64_t> removed_;
   std::deque<v1::Event> recent_;  // the newest of all, oldest first
   uint64_t recent_complete_ = 0;  // recent_ has every event after this revision
   int64_t time_ms_ = 0;           // of the event being applied

@@ -38,6 +38,7 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_owner(event.owner());
   fill_scheduling(record);
   v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
+  changed_.insert(event.number());
   index(stored);
   note(stored, "created", absl::StrCat("submitted to queue ", record.queue(), " with priority ", record.priority()));
 }
@@ -260,6 +261,8 @@ void State::on(const v1::JobForgotten& event, int64_t) {
   unindex(job);
   by_id_.erase(event.job_id());
   if (!job.record().request_id().empty()) by_request_.erase(job.record().request_id());
+  changed_.erase(job.number());
+  removed_.insert(job.number());
   jobs_.erase(job.number());
 }
 

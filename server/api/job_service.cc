@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
+constexpr size_t kLongestReason = 1024;
 constexpr uint32_t kDefaultPage = 100;
 constexpr uint32_t kLargestPage = 1000;
 constexpr size_t kLargestPageBytes = 3 << 20;  // below the 4 MiB that a client accepts
@@ -72,6 +74,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   explicit JobService(const ServiceContext& context) : context_(context), logs_(context.logs) {
     context_.loop->add_round_observer([this](Scheduler& scheduler, Now now) {
       watches_.feed(scheduler, now);
+      events_.feed(scheduler, now);
       logs_.feed(scheduler, now);
     });
   }
@@ -81,6 +84,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   void shut_down() override {
     (void)context_.loop->post([this](Turn&) {
       watches_.shut_down();
+      events_.shut_down();
       logs_.shut_down();
     });
   }
@@ -137,16 +141,30 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
                                       v1::JobRecord* response) override {
     const Unary call(context, context_.metrics, "CancelJob");
+    if (request->reason().size() > kLongestReason) {
+      call.finish(absl::InvalidArgumentError(absl::StrCat("reason: is of ", request->reason().size(),
+                                                          " bytes, at most ", kLongestReason, " are accepted")));
+      return call.reactor();
+    }
     post(call, [call, request, response](Turn& turn) {
       const std::string id = job_id_of(request->name());
       const absl::Status status = turn.scheduler.cancel(turn.now, id, request->etag(), request->reason());
       if (!status.ok()) {
-        const char* reason = absl::IsNotFound(status)  ? "JOB_NOT_FOUND"
-                             : absl::IsAborted(status) ? "ETAG_MISMATCH"
-                                                       : "JOB_HAS_ENDED";
-        return call.finish(status, reason);
+        return call.finish(status, change_refused(status));
       }
       answer(turn, call, *turn.scheduler.state().job(id), response);
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* ReprioritizeJob(grpc::CallbackServerContext* context,
+                                            const v1::ReprioritizeJobRequest* request,
+                                            v1::JobRecord* response) override {
+    const Unary call(context, context_.metrics, "ReprioritizeJob");
+    post(call, [call, request, response](Turn& turn) {
+      const absl::Status status = turn.scheduler.reprioritize(turn.now, *request);
+      if (!status.ok()) return call.finish(status, change_refused(status));
+      answer(turn, call, *turn.scheduler.state().job(job_id_of(request->name())), response);
     });
     return call.reactor();
   }
@@ -167,9 +185,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                                            const v1::WatchJobRequest* request) override {
     auto* stream = new Watches::WatchStream(context_.metrics, "WatchJob");
     const std::string id = job_id_of(request->name());
-    const absl::Status posted = context_.loop->post([this, stream, id](Turn& turn) {
+    const absl::Status posted = context_.loop->post([this, stream, id, after = request->after_revision()](Turn& turn) {
       if (turn.scheduler.state().job(id) == nullptr) return stream->finish(no_job(id), "JOB_NOT_FOUND");
-      if (!watches_.add(stream, id)) stream->finish(too_many());
+      if (!watches_.add(stream, turn.scheduler, id, after)) stream->finish(too_many(), "TOO_MANY_STREAMS");
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -190,7 +208,17 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         return stream->finish(absl::NotFoundError(
             absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
       }
-      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many());
+      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many(), "TOO_MANY_STREAMS");
+    });
+    if (!posted.ok()) stream->finish(posted);
+    return stream;
+  }
+
+  grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(grpc::CallbackServerContext*,
+                                                                 const v1::WatchEventsRequest* request) override {
+    auto* stream = new EventStreams::EventStream(context_.metrics, "WatchEvents");
+    const absl::Status posted = context_.loop->post([this, stream, wanted = *request](Turn&) {
+      if (!events_.add(stream, wanted)) stream->finish(too_many(), "TOO_MANY_STREAMS");
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -214,6 +242,13 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     });
   }
 
+  static const char* change_refused(const absl::Status& status) {
+    return absl::IsNotFound(status)             ? "JOB_NOT_FOUND"
+           : absl::IsAborted(status)            ? "ETAG_MISMATCH"
+           : absl::IsFailedPrecondition(status) ? "JOB_HAS_ENDED"
+                                                : "";
+  }
+
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
               v1::JobRecord* response) {
     Scheduler& scheduler = turn.scheduler;
@@ -231,6 +266,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       response->set_start_estimate_ms(forecast.start_estimate_ms);
       return call.finish(absl::OkStatus());
     }
+    if (absl::Status status = scheduler.check_fits(request.job(), plan); !status.ok())
+      return call.finish(status, "NEVER_FITS");
     Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0};
     submission.number = free_number(scheduler, request.job(), context_.jobs_folder);
     const std::string folder =
@@ -259,6 +296,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
       const v1::JobRecord& record = it->second->record();
       if (!request.queue().empty() && record.queue() != request.queue()) continue;
+      if (!request.owner().empty() && record.owner() != request.owner()) continue;
+      if (!absl::StartsWith(record.job_id(), request.name_prefix())) continue;
       if (request.states_size() > 0 &&
           std::find(request.states().begin(), request.states().end(), record.state()) == request.states().end()) {
         continue;
@@ -277,6 +316,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
   const ServiceContext context_;
   Watches watches_;
+  EventStreams events_;
   LogStreams logs_;
 };
 

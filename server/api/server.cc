@@ -66,6 +66,8 @@ struct Server::Parts {
   std::unique_ptr<Planner> planner;
   std::unique_ptr<StoppableService> jobs;
   std::unique_ptr<StoppableService> workers;
+  std::unique_ptr<StoppableService> queues;
+  std::unique_ptr<StoppableService> admin;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<HttpEndpoint> endpoint;
   std::atomic<bool> serving{false};
@@ -102,10 +104,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   if (absl::Status status = parts->loop->recover(); !status.ok()) return status;
   parts->planner = std::make_unique<Planner>(options.planner, data + "/planner");
 
-  const ServiceContext context{parts->loop.get(),   parts->planner.get(), parts->logs.get(), parts->metrics.get(), jobs,
-                               options.validate_job};
+  const ServiceContext context{parts->loop.get(),    parts->planner.get(), parts->logs.get(),
+                               parts->metrics.get(), parts->journal.get(), jobs,
+                               data + "/backup",     options.validate_job};
   parts->jobs = make_job_service(context);
   parts->workers = make_worker_service(context);
+  parts->queues = make_queue_service(context);
+  parts->admin = make_admin_service(context);
   HttpEndpointOptions http;
   http.listen = options.metrics;
   http.metrics = parts->metrics->collectable();
@@ -117,7 +122,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   parts->endpoint = *std::move(endpoint);
   parts->loop->start();
   int port = 0;
-  parts->server = serve(*listen, {parts->jobs.get(), parts->workers.get()}, &port);
+  parts->server =
+      serve(*listen, {parts->jobs.get(), parts->workers.get(), parts->queues.get(), parts->admin.get()}, &port);
   if (parts->server == nullptr || port == 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", options.listen, "; it is taken, or not an address of this machine"));
@@ -136,6 +142,7 @@ Server::~Server() {
   parts_->planner->shut_down();
   parts_->jobs->shut_down();
   parts_->workers->shut_down();
+  parts_->admin->shut_down();
   parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
   parts_->server->Wait();
 }

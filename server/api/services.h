@@ -21,7 +21,9 @@ struct ServiceContext {
   Planner* planner = nullptr;
   LogFiles* logs = nullptr;
   Metrics* metrics = nullptr;
-  std::string jobs_folder;  // absolute
+  const Journal* journal = nullptr;
+  std::string jobs_folder;    // absolute
+  std::string backup_folder;  // absolute, for files that are sent and removed
   // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.
   std::function<absl::Status(const v1::Job&)> validate_job;
 };
@@ -37,5 +39,7 @@ class StoppableService {
 // Both add observers to the loop: make them before it starts.
 std::unique_ptr<StoppableService> make_job_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_worker_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_queue_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_admin_service(const ServiceContext& context);
 
 }  // namespace galleon::server

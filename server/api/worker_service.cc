@@ -1,4 +1,5 @@
 // What daemons call, and the list of workers for users.
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@ namespace galleon::server {
 namespace {
 
 constexpr size_t kLargestLogPiece = 1 << 20;
+constexpr size_t kLongestReason = 1024;
 constexpr uint32_t kDefaultPage = 100;
 constexpr uint32_t kLargestPage = 1000;
 
@@ -118,7 +120,10 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
           response->set_next_page_token(response->workers(page - 1).worker_id());
           break;
         }
-        *response->add_workers() = turn.scheduler.describe(it->second);
+        v1::Worker worker = turn.scheduler.describe(it->second);
+        const auto& states = request->states();
+        if (!states.empty() && std::find(states.begin(), states.end(), worker.state()) == states.end()) continue;
+        *response->add_workers() = std::move(worker);
       }
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
@@ -141,6 +146,24 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     return call.reactor();
   }
 
+  grpc::ServerUnaryReactor* CordonWorker(grpc::CallbackServerContext* context, const v1::CordonWorkerRequest* request,
+                                         v1::Worker* response) override {
+    const Unary call(context, context_.metrics, "CordonWorker");
+    return order(call, v1::Worker::CORDONED, request->name(), request->reason(), request->etag(), response);
+  }
+
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::DrainWorkerRequest* request,
+                                        v1::Worker* response) override {
+    const Unary call(context, context_.metrics, "DrainWorker");
+    return order(call, v1::Worker::DRAINING, request->name(), request->reason(), request->etag(), response);
+  }
+
+  grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::UndrainWorkerRequest* request,
+                                          v1::Worker* response) override {
+    const Unary call(context, context_.metrics, "UndrainWorker");
+    return order(call, v1::Worker::READY, request->name(), "", request->etag(), response);
+  }
+
  private:
   struct Waiting {
     Unary call;
@@ -149,6 +172,24 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     uint64_t seen_revision;
     int64_t until_ms;
   };
+
+  grpc::ServerUnaryReactor* order(const Unary& call, v1::Worker::State ordered, const std::string& name,
+                                  const std::string& reason, const std::string& etag, v1::Worker* response) {
+    if (reason.size() > kLongestReason) {
+      call.finish(absl::InvalidArgumentError(
+          absl::StrCat("reason: is of ", reason.size(), " bytes, at most ", kLongestReason, " are accepted")));
+      return call.reactor();
+    }
+    post(call, [call, ordered, id = worker_id_of(name), reason, etag, response](Turn& turn) {
+      const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag);
+      if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "WORKER_NOT_FOUND" : "ETAG_MISMATCH");
+      turn.after_commit.push_back([call, id, response, &scheduler = turn.scheduler] {
+        *response = scheduler.describe(*scheduler.state().worker(id));
+        call.finish(absl::OkStatus());
+      });
+    });
+    return call.reactor();
+  }
 
   void post(const Unary& call, std::function<void(Turn&)> task) {
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);

@@ -2,11 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "client/output.h"
+
+namespace grpc {
+class ChannelCredentials;
+}  // namespace grpc
 
 namespace galleon {
 
@@ -24,6 +29,7 @@ int run_trainer(const std::vector<std::string>& arguments);
 struct Remote {
   std::string server;
   OutputFormat format = OutputFormat::kTable;
+  std::shared_ptr<grpc::ChannelCredentials> credentials = {};  // null: none
 };
 
 struct SubmitArguments {
@@ -59,6 +65,14 @@ int run_order(const Remote& remote, const std::string& worker, WorkerOrder order
 // Queues, jobs and workers, again and again; with `once` one time.
 int run_top(const Remote& remote, bool once);
 int run_backup(const Remote& remote, const std::string& file);
+struct InitTlsArguments {
+  std::string folder;
+  std::vector<std::string> hosts;
+  std::string client;  // not empty: one more client of the authority that is there
+  bool token = false;  // a token beside its certificate
+  uint32_t days = 3650;
+};
+int run_init_tls(const InitTlsArguments& arguments);
 // Results of several jobs side by side.
 int run_compare(const Remote& remote, const std::vector<std::string>& jobs);
 int run_attempts(const Remote& remote, const std::string& job);

@@ -29,14 +29,16 @@ std::string worker_name(const std::string& worker) {
   return absl::StartsWith(worker, "workers/") ? worker : "workers/" + worker;
 }
 
-JobClient::JobClient(const std::string& server) : server_(server) {
+JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials)
+    : server_(server) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(16 << 20);
-  channel_ = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  channel_ = grpc::CreateCustomChannel(
+      server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
   jobs_ = v1::JobService::NewStub(channel_);
   workers_ = v1::WorkerService::NewStub(channel_);
   queues_ = v1::QueueService::NewStub(channel_);

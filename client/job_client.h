@@ -13,13 +13,14 @@
 #include "galleon/v1/jobs.grpc.pb.h"
 #include "galleon/v1/queues.grpc.pb.h"
 #include "galleon/v1/workers.grpc.pb.h"
+#include "grpcpp/security/credentials.h"
 
 namespace galleon {
 
 class JobClient {
  public:
-  // `server`: "HOST:PORT".
-  explicit JobClient(const std::string& server);
+  // `server`: "HOST:PORT". Without credentials the connection is neither encrypted nor authenticated.
+  explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
 
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `kRetryTimeout`; creating a job is safe to repeat because of its request id.

@@ -10,6 +10,7 @@
 
 #include "client/commands.h"
 #include "client/completion.h"
+#include "common/net/tls_folder.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
@@ -45,7 +46,9 @@ class Program {
     add_submit();
     add_job_commands();
     add_operator_commands();
+    const char* tls = std::getenv("GALLEON_TLS");
     try {
+      if (tls != nullptr && *tls != '\0') use_tls(tls);
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
       if (const std::vector<std::string> words = app_.remaining(); app_.get_subcommands().empty() && !words.empty()) {
@@ -67,9 +70,19 @@ class Program {
     return sub;
   }
 
+  void use_tls(const std::string& folder) {
+    const absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
+    if (!tls.ok()) throw CLI::ValidationError("--tls", std::string(tls.status().message()));
+    remote_.credentials = channel_credentials(*tls);
+  }
+
   void add_server_option(CLI::App* app) {
     app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")
         ->capture_default_str();
+    app->add_option_function<std::string>(
+           "--tls", [this](const std::string& folder) { use_tls(folder); },
+           "folder with ca.pem, and cert.pem with key.pem or token (or GALLEON_TLS)")
+        ->trigger_on_parse();
   }
 
   // A command that speaks to the scheduler.
@@ -203,6 +216,17 @@ class Program {
     add_server_option(backup);
     backup->add_option("file", file_, "where to write it")->required();
     backup->callback([this] { code_ = run_backup(remote_, file_); });
+    CLI::App* init = admin->add_subcommand("init-tls", "make an authority, and folders for --tls of each program");
+    init->footer("Example: galleon admin init-tls /etc/galleon/tls --host scheduler.example.org");
+    init->add_option("folder", init_.folder, "where to make them")->required();
+    init->add_option("--host", init_.hosts, "a name or address by which the scheduler is reached; repeatable");
+    init->add_option("--client", init_.client, "one more client of the authority that is there, by this name");
+    init->add_flag("--token", init_.token,
+                   "with --client: a token too, and the line for the scheduler's --access file");
+    init->add_option("--days", init_.days, "how long the certificates are valid")
+        ->check(CLI::Range(1, 36500))
+        ->capture_default_str();
+    init->callback([this] { code_ = run_init_tls(init_); });
     CLI::App* completion =
         command("completion", "print completion for a shell: bash or zsh", "source <(galleon completion bash)");
     completion->add_option("shell", shell_, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
@@ -219,6 +243,7 @@ class Program {
   std::vector<std::string> jobs_;
   std::string reason_;
   ListArguments list_;
+  InitTlsArguments init_;
   std::optional<int32_t> priority_;
   std::string worker_;
   std::string file_;

@@ -9,6 +9,8 @@
 #include "client/commands.h"
 #include "client/job_client.h"
 #include "client/tables.h"
+#include "common/base/ids.h"
+#include "common/net/certificates.h"
 
 namespace galleon {
 
@@ -28,7 +30,7 @@ std::string event_line(const v1::Event& event) {
 }  // namespace
 
 int run_queues(const Remote& remote) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::Queue>> queues = client.list_queues();
   if (!queues.ok()) return fail(queues.status());
   if (remote.format != OutputFormat::kTable) {
@@ -40,7 +42,7 @@ int run_queues(const Remote& remote) {
 }
 
 int run_events(const Remote& remote, const std::string& subject, bool follow) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const std::string name = subject.empty() || absl::StrContains(subject, "/") ? subject : job_name(subject);
   const absl::Status status = client.watch_events(
       name, follow,
@@ -59,7 +61,7 @@ int run_events(const Remote& remote, const std::string& subject, bool follow) {
 
 int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
                      const std::string& queue) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   v1::ReprioritizeJobRequest request;
   request.set_name(job_name(job));
   if (priority) request.set_priority(*priority);
@@ -76,7 +78,7 @@ int run_reprioritize(const Remote& remote, const std::string& job, std::optional
 }
 
 int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const v1::Worker::State ordered = order == WorkerOrder::kCordon  ? v1::Worker::CORDONED
                                     : order == WorkerOrder::kDrain ? v1::Worker::DRAINING
                                                                    : v1::Worker::READY;
@@ -92,7 +94,7 @@ int run_order(const Remote& remote, const std::string& worker, WorkerOrder order
 }
 
 int run_top(const Remote& remote, bool once) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   bool reached = false;
   while (true) {
     v1::ListJobsRequest live;
@@ -129,10 +131,32 @@ int run_top(const Remote& remote, bool once) {
 }
 
 int run_backup(const Remote& remote, const std::string& file) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const absl::StatusOr<uint64_t> bytes = client.backup(file);
   if (!bytes.ok()) return fail(bytes.status());
   std::cout << "wrote " << human_bytes(static_cast<double>(*bytes)) << " to " << file << "\n";
+  return 0;
+}
+
+int run_init_tls(const InitTlsArguments& arguments) {
+  const absl::Duration valid = absl::Hours(24) * arguments.days;
+  if (arguments.client.empty()) {
+    if (absl::Status status = init_tls(arguments.folder, arguments.hosts, valid); !status.ok()) return fail(status);
+    std::cout << "made " << arguments.folder
+              << "/server (galleon-scheduler --tls), /worker (galleon-worker --tls), /admin "
+              << "(galleon --tls);\nkeep " << arguments.folder << "/authority/key.pem where nobody else reads it\n";
+    return 0;
+  }
+  if (absl::Status status = add_client(arguments.folder, arguments.client, valid); !status.ok()) return fail(status);
+  const std::string folder = absl::StrCat(arguments.folder, "/", arguments.client);
+  std::string line = absl::StrCat("  ", arguments.client, ": {certificate: ", arguments.client);
+  if (arguments.token) {
+    const std::string token = random_hex(32);
+    if (absl::Status status = write_secret(folder + "/token", token + "\n"); !status.ok()) return fail(status);
+    absl::StrAppend(&line, ", token_sha256: ", sha256_hex(token));
+  }
+  std::cout << "made " << folder << "; a line for the scheduler's --access file, under principals:\n"
+            << line << ", roles: {default: submitter}}\n";
   return 0;
 }
 

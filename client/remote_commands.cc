@@ -138,7 +138,7 @@ int watch(JobClient& client, const std::string& job, OutputFormat format) {
 int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   absl::StatusOr<v1::Job> job = resolve_job_file(arguments.job);
   if (!job.ok()) return fail(job.status());
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   v1::CreateJobRequest request;
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
@@ -180,7 +180,7 @@ int run_list(const Remote& remote, const ListArguments& arguments) {
     }
     request.add_states(state);
   }
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::JobRecord>> jobs = client.list_jobs(request);
   if (!jobs.ok()) return fail(jobs.status());
   if (remote.format != OutputFormat::kTable) {
@@ -192,7 +192,7 @@ int run_list(const Remote& remote, const ListArguments& arguments) {
 }
 
 int run_get(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<v1::JobRecord> record = client.get_job(job);
   if (!record.ok()) return fail(record.status());
   if (remote.format == OutputFormat::kTable) {
@@ -204,12 +204,12 @@ int run_get(const Remote& remote, const std::string& job) {
 }
 
 int run_watch(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   return watch(client, job, remote.format);
 }
 
 int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uint32_t rank, bool follow) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const absl::Status status = client.read_logs(job, attempt, rank, follow, [](const v1::ReadLogsResponse& piece) {
     std::cout.write(piece.data().data(), static_cast<std::streamsize>(piece.data().size()));
     std::cout.flush();
@@ -218,7 +218,7 @@ int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uin
 }
 
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<v1::JobRecord> record = client.cancel_job(job, reason);
   if (!record.ok()) return fail(record.status());
   if (remote.format != OutputFormat::kTable) {
@@ -230,7 +230,7 @@ int run_cancel(const Remote& remote, const std::string& job, const std::string& 
 }
 
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const absl::Time deadline =
       timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
   bool reached = false;
@@ -263,7 +263,7 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
 }
 
 int run_workers(const Remote& remote) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::Worker>> workers = client.list_workers();
   if (!workers.ok()) return fail(workers.status());
   if (remote.format != OutputFormat::kTable) {
@@ -275,7 +275,7 @@ int run_workers(const Remote& remote) {
 }
 
 int run_attempts(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::Attempt>> attempts = client.list_attempts(job);
   if (!attempts.ok()) return fail(attempts.status());
   if (remote.format != OutputFormat::kTable) {

@@ -81,8 +81,16 @@ class AdminService final : public v1::AdminService::CallbackService, public Stop
   grpc::Service* service() override { return this; }
   void shut_down() override { stopping_ = true; }
 
-  grpc::ServerWriteReactor<v1::BackupResponse>* Backup(grpc::CallbackServerContext*,
+  grpc::ServerWriteReactor<v1::BackupResponse>* Backup(grpc::CallbackServerContext* context,
                                                        const v1::BackupRequest*) override {
+    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kOperator);
+    const absl::Status allowed = caller.ok() ? require_role(*caller, Role::kOperator, "*") : caller.status();
+    context_.audit->record(caller.ok() ? caller->name : "", context->peer(), "Backup", "", allowed);
+    if (!allowed.ok()) {
+      auto* denied = new BackupStream(context_.metrics, "", nullptr);
+      denied->end(allowed, "PERMISSION_DENIED");
+      return denied;
+    }
     const bool refused = stopping_ || busy_.exchange(true);
     auto* stream =
         new BackupStream(context_.metrics, context_.backup_folder + "/scheduler.db", refused ? nullptr : &busy_);

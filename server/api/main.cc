@@ -73,6 +73,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--restore", restore,
                  "make this backup (galleon admin backup) the journal of --data, keep the old one beside it, and end");
+  app.add_option("--tls", options.tls,
+                 "folder with ca.pem, cert.pem and key.pem (galleon admin init-tls); needed beyond loopback");
+  app.add_option("--access", options.access,
+                 "YAML file of who may do what (default: the certificates that init-tls makes)");
+  app.add_option("--max-requests", options.requests_per_second, "calls a second that each caller may make")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--queues", queues_file, "YAML file of the queues (default: one queue, default)");
   app.add_option("--planner", options.planner, "the galleon-trainer that plans memory")->capture_default_str();
   CLI11_PARSE(app, argc, argv);

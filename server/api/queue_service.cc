@@ -20,7 +20,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
 
   grpc::ServerUnaryReactor* ListQueues(grpc::CallbackServerContext* context, const v1::ListQueuesRequest* request,
                                        v1::ListQueuesResponse* response) override {
-    const Unary call(context, context_.metrics, "ListQueues");
+    const Unary call(context, context_, "ListQueues", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       if (request->page_size() > kLargestPage) {
         return call.finish(absl::InvalidArgumentError(
@@ -51,7 +51,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
 
   grpc::ServerUnaryReactor* GetQueue(grpc::CallbackServerContext* context, const v1::GetQueueRequest* request,
                                      v1::Queue* response) override {
-    const Unary call(context, context_.metrics, "GetQueue");
+    const Unary call(context, context_, "GetQueue", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       const std::string name =
           absl::StartsWith(request->name(), "queues/") ? request->name() : "queues/" + request->name();
@@ -67,6 +67,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
 
  private:
   void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (call.refused()) return;
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 

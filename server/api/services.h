@@ -8,10 +8,13 @@
 #include "absl/status/status.h"
 #include "galleon/v1/job.pb.h"
 #include "grpcpp/impl/codegen/service_type.h"
+#include "server/api/access.h"
+#include "server/api/audit.h"
 #include "server/api/log_files.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
+#include "server/api/rate_limit.h"
 
 namespace galleon::server {
 
@@ -22,6 +25,9 @@ struct ServiceContext {
   LogFiles* logs = nullptr;
   Metrics* metrics = nullptr;
   const Journal* journal = nullptr;
+  const Access* access = nullptr;
+  RateLimit* rates = nullptr;
+  Audit* audit = nullptr;
   std::string jobs_folder;    // absolute
   std::string backup_folder;  // absolute, for files that are sent and removed
   // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.

@@ -32,7 +32,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* RegisterWorker(grpc::CallbackServerContext* context,
                                            const v1::RegisterWorkerRequest* request,
                                            v1::RegisterWorkerResponse* response) override {
-    const Unary call(context, context_.metrics, "RegisterWorker");
+    const Unary call(context, context_, "RegisterWorker", Role::kWorker, Unary::Kind::kChanges);
+    call.about("workers/" + request->worker().worker_id());
     post(call, [this, call, request, response](Turn& turn) {
       const absl::Status status = turn.scheduler.register_worker(turn.now, request->worker());
       if (!status.ok()) {
@@ -53,7 +54,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* SyncWorker(grpc::CallbackServerContext* context, const v1::SyncWorkerRequest* request,
                                        v1::SyncWorkerResponse* response) override {
-    const Unary call(context, context_.metrics, "SyncWorker");
+    const Unary call(context, context_, "SyncWorker", Role::kWorker);
     post(call, [this, call, context, request, response](Turn& turn) {
       // What a daemon that has gone away said last is not news any more.
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
@@ -74,7 +75,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* PublishCheckpoint(grpc::CallbackServerContext* context,
                                               const v1::PublishCheckpointRequest* request,
                                               v1::PublishCheckpointResponse*) override {
-    const Unary call(context, context_.metrics, "PublishCheckpoint");
+    const Unary call(context, context_, "PublishCheckpoint", Role::kWorker);
     post(call, [call, request](Turn& turn) {
       const absl::Status status = turn.scheduler.publish_checkpoint(turn.now, *request);
       if (!status.ok()) return call.finish(status, "EPOCH_OVER");
@@ -85,7 +86,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* AppendLogs(grpc::CallbackServerContext* context, const v1::AppendLogsRequest* request,
                                        v1::AppendLogsResponse* response) override {
-    const Unary call(context, context_.metrics, "AppendLogs");
+    const Unary call(context, context_, "AppendLogs", Role::kWorker);
     if (request->data().size() > kLargestLogPiece) {
       call.finish(absl::InvalidArgumentError(
           absl::StrCat("data: is of ", request->data().size(), " bytes, at most ", kLargestLogPiece, " are accepted")));
@@ -107,7 +108,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
                                         v1::ListWorkersResponse* response) override {
-    const Unary call(context, context_.metrics, "ListWorkers");
+    const Unary call(context, context_, "ListWorkers", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       if (request->page_size() > kLargestPage) {
         return call.finish(absl::InvalidArgumentError(
@@ -132,7 +133,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* GetWorker(grpc::CallbackServerContext* context, const v1::GetWorkerRequest* request,
                                       v1::Worker* response) override {
-    const Unary call(context, context_.metrics, "GetWorker");
+    const Unary call(context, context_, "GetWorker", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       const v1::Worker* worker = turn.scheduler.state().worker(worker_id_of(request->name()));
       if (worker == nullptr) {
@@ -148,19 +149,19 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* CordonWorker(grpc::CallbackServerContext* context, const v1::CordonWorkerRequest* request,
                                          v1::Worker* response) override {
-    const Unary call(context, context_.metrics, "CordonWorker");
+    const Unary call(context, context_, "CordonWorker", Role::kOperator, Unary::Kind::kChanges);
     return order(call, v1::Worker::CORDONED, request->name(), request->reason(), request->etag(), response);
   }
 
   grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::DrainWorkerRequest* request,
                                         v1::Worker* response) override {
-    const Unary call(context, context_.metrics, "DrainWorker");
+    const Unary call(context, context_, "DrainWorker", Role::kOperator, Unary::Kind::kChanges);
     return order(call, v1::Worker::DRAINING, request->name(), request->reason(), request->etag(), response);
   }
 
   grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::UndrainWorkerRequest* request,
                                           v1::Worker* response) override {
-    const Unary call(context, context_.metrics, "UndrainWorker");
+    const Unary call(context, context_, "UndrainWorker", Role::kOperator, Unary::Kind::kChanges);
     return order(call, v1::Worker::READY, request->name(), "", request->etag(), response);
   }
 
@@ -180,8 +181,9 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
           absl::StrCat("reason: is of ", reason.size(), " bytes, at most ", kLongestReason, " are accepted")));
       return call.reactor();
     }
+    call.about("workers/" + worker_id_of(name));
     post(call, [call, ordered, id = worker_id_of(name), reason, etag, response](Turn& turn) {
-      const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag);
+      const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag, call.caller());
       if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "WORKER_NOT_FOUND" : "ETAG_MISMATCH");
       turn.after_commit.push_back([call, id, response, &scheduler = turn.scheduler] {
         *response = scheduler.describe(*scheduler.state().worker(id));
@@ -192,6 +194,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   }
 
   void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (call.refused()) return;
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 

@@ -118,6 +118,8 @@ class Scheduler {
   void mark_saved() { state_.mark_saved(); }
   const Fleet& fleet() const { return fleet_; }
   const SchedulerOptions& options() const { return options_; }
+  // Null: not configured.
+  const QueueConfig* queue_config(absl::string_view id) const;
   bool has_events() const { return !events_.empty(); }
   std::vector<v1::JournalEvent> take_events() { return std::exchange(events_, {}); }
   // Did the last tick run a pass of the policy?
@@ -125,7 +127,6 @@ class Scheduler {
 
  private:
   // scheduler.cc
-  const QueueConfig* queue_config(absl::string_view id) const;
   absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
   absl::StatusOr<const v1::JobState*> changeable(absl::string_view job_id, absl::string_view etag) const;
   void emit(Now now, v1::JournalEvent event);

@@ -25,6 +25,7 @@ add_library(galleon_openblas INTERFACE)
 target_include_directories(galleon_openblas SYSTEM INTERFACE ${GALLEON_OPENBLAS_INCLUDE})
 target_link_libraries(galleon_openblas INTERFACE ${GALLEON_OPENBLAS} -Wl,-rpath,${GALLEON_OPENBLAS_DIR})
 
+find_package(dnnl CONFIG REQUIRED)  # oneDNN, on OpenMP as well
 find_library(GALLEON_GLOO gloo REQUIRED)
 
 if(GALLEON_SERVICE)

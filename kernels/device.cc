@@ -93,8 +93,8 @@ Workspace::~Workspace() {
   if (capacity_ > 0) device_.free_memory(data_, capacity_);
 }
 
-Tensor Workspace::tensor(int64_t rows, int64_t columns) const {
-  const Tensor view{data_, DataType::kFloat32, rows, columns, columns};
+Tensor Workspace::tensor(int64_t rows, int64_t columns, DataType type) const {
+  const Tensor view{data_, type, rows, columns, columns};
   GALLEON_CHECK(view.bytes() <= bytes_) << shape_string(view) << " in a piece of " << bytes_ << " bytes";
   return view;
 }

@@ -103,7 +103,8 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   void* data() const { return data_; }
-  Tensor tensor(int64_t rows, int64_t columns) const;  // fp32, from the start of the piece
+  // From the start of the piece.
+  Tensor tensor(int64_t rows, int64_t columns, DataType type = DataType::kFloat32) const;
 
  private:
   Device& device_;

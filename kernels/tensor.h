@@ -4,16 +4,18 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "common/base/check.h"
+#include "kernels/data_type.h"
+#include "kernels/math/bfloat16.h"
 
 namespace galleon {
 
-enum class DataType { kFloat32, kInt32 };
-
-constexpr int64_t bytes_of(DataType) {
-  return 4;
+constexpr int64_t bytes_of(DataType type) {
+  return type == DataType::kUint8 ? 1 : type == DataType::kBFloat16 ? 2 : 4;
 }
+const char* type_name(DataType type);  // "fp32", "bf16", "int32", "uint8"
 
 // Row-major, at most two dimensions: `rows` × `columns`, consecutive rows `stride` elements apart. A vector of n
 // numbers is n × 1 (a parameter, so that it is sharded by rows) or 1 × n (an operand); contiguous views may be reshaped
@@ -29,10 +31,29 @@ struct Tensor {
     GALLEON_CHECK(type == DataType::kFloat32) << "tensor is not fp32";
     return static_cast<float*>(data);
   }
+  BFloat16* bf16() const {
+    GALLEON_CHECK(type == DataType::kBFloat16) << "tensor is not bf16";
+    return static_cast<BFloat16*>(data);
+  }
   int32_t* i32() const {
     GALLEON_CHECK(type == DataType::kInt32) << "tensor is not int32";
     return static_cast<int32_t*>(data);
   }
+  uint8_t* u8() const {
+    GALLEON_CHECK(type == DataType::kUint8) << "tensor is not uint8";
+    return static_cast<uint8_t*>(data);
+  }
+  // The same by the element's C++ type, for code over both kinds of floating-point numbers.
+  template <typename T>
+  T* as() const {
+    if constexpr (std::is_same_v<T, float>) {
+      return f32();
+    } else {
+      static_assert(std::is_same_v<T, BFloat16>);
+      return bf16();
+    }
+  }
+  bool floating() const { return type == DataType::kFloat32 || type == DataType::kBFloat16; }
   int64_t size() const { return rows * columns; }
   int64_t bytes() const { return size() * bytes_of(type); }
   bool contiguous() const { return stride == columns || rows <= 1; }

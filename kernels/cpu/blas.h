@@ -10,12 +10,9 @@ namespace galleon::cpu {
 // Sets the BLAS to this number of threads, if it is set to another.
 void use_blas_threads(int threads);
 
-void fill_gemm_operations(OperationTable& table);
+// `generated`: products in bf16 are those of oneDNN, where it has them for this machine.
+void fill_gemm_operations(OperationTable& table, bool generated);
 void fill_linalg_operations(OperationTable& table);
-inline void fill_blas_operations(OperationTable& table) {
-  fill_gemm_operations(table);
-  fill_linalg_operations(table);
-}
 
 }  // namespace galleon::cpu
 

@@ -9,6 +9,7 @@
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/cpu_operations.h"
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/cpu/low_precision.h"
 #include "kernels/device.h"
 
 namespace galleon {
@@ -21,23 +22,24 @@ struct InstructionSet {
 };
 
 template <typename Fill>
-OperationTable table_with(Fill fill) {
+OperationTable table_with(Fill fill, bool generated_products) {
   OperationTable table{};
   fill(table);
-  cpu::fill_blas_operations(table);
+  cpu::fill_gemm_operations(table, generated_products);
+  cpu::fill_linalg_operations(table);
   return table;
 }
 
 const std::vector<InstructionSet>& instruction_sets() {
   static const auto* sets = [] {
     auto* list = new std::vector<InstructionSet>;
-    list->push_back({"baseline", true, table_with(cpu::baseline::fill_operations)});
+    list->push_back({"baseline", true, table_with(cpu::baseline::fill_operations, false)});
 #ifdef GALLEON_X86_VARIANTS
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    list->push_back({"avx2", avx2, table_with(cpu::avx2::fill_operations)});
+    list->push_back({"avx2", avx2, table_with(cpu::avx2::fill_operations, false)});
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    list->push_back({"avx512", avx512, table_with(cpu::avx512::fill_operations)});
+    list->push_back({"avx512", avx512, table_with(cpu::avx512::fill_operations, true)});
 #endif
     return list;
   }();
@@ -63,7 +65,7 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
 class CpuDevice final : public Device {
  public:
   CpuDevice(const OperationTable& operations, int threads)
-      : operations_(operations), execution_{threads > 0 ? threads : usable_cores()} {}
+      : operations_(operations), execution_{threads > 0 ? threads : usable_cores(), &products_} {}
   ~CpuDevice() override { release_workspace(); }
 
   absl::string_view kind() const override { return "cpu"; }
@@ -123,6 +125,7 @@ class CpuDevice final : public Device {
   }
 
   const OperationTable& operations_;
+  cpu::ProductCache products_;
   const Execution execution_;
 };
 

@@ -1,12 +1,14 @@
-// Matrix products on OpenBLAS.
+// Matrix products: fp32 on OpenBLAS, bf16 on oneDNN or, where that has none, on OpenBLAS in fp32 tiles.
 #include <omp.h>
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "common/base/check.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/cpu/low_precision.h"
 
 namespace galleon::cpu {
 
@@ -21,10 +23,6 @@ namespace {
 blasint blas_size(int64_t size) {
   GALLEON_CHECK(size <= std::numeric_limits<blasint>::max()) << size << " is too large for the BLAS";
   return static_cast<blasint>(std::max<int64_t>(size, 1));
-}
-
-int64_t matmul_workspace(bool, bool, int64_t, int64_t, int64_t) {
-  return 0;
 }
 
 void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
@@ -43,6 +41,77 @@ constexpr int64_t kPieceMultiple = 16;  // columns or rows of a piece, so that k
 int64_t thin_pieces(int threads, int64_t m, int64_t n, int64_t k) {
   if (threads <= 1 || std::min(m, n) > kThin || m * n * k < int64_t{1} << 22) return 1;
   return std::min<int64_t>(threads, std::max(m, n) / (4 * kPieceMultiple));
+}
+
+int64_t matmul_workspace(bool, bool, int64_t, int64_t, int64_t) {
+  return 0;
+}
+
+// Tiles of a product that is computed in fp32 although its operands are bf16.
+constexpr int64_t kTile = 512;
+
+int64_t tile_of(int64_t size) {
+  return std::min(size, kTile);
+}
+
+// Reserved on every machine, so that a plan holds wherever the job lands.
+int64_t tiles_workspace(bool, bool, int64_t m, int64_t n, int64_t k) {
+  return (tile_of(m) * tile_of(k) + tile_of(k) * tile_of(n) + tile_of(m) * tile_of(n)) * 4;
+}
+
+// The tile of op(x) at (row, column) as rows×columns numbers of x's own layout.
+void read_tile(const Execution& on, bool transposed, const BFloat16* x, int64_t ldx, int64_t row, int64_t column,
+               int64_t rows, int64_t columns, float* tile) {
+  const int64_t height = transposed ? columns : rows;
+  const int64_t width = transposed ? rows : columns;
+  const BFloat16* from = x + (transposed ? column * ldx + row : row * ldx + column);
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(height * width, 100))
+  for (int64_t r = 0; r < height; ++r) {
+    for (int64_t c = 0; c < width; ++c) tile[r * width + c] = math::to_float(from[r * ldx + c]);
+  }
+}
+
+template <typename C>
+void matmul_in_tiles(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                     float alpha, const BFloat16* a, int64_t lda, const BFloat16* b, int64_t ldb, float beta, C* c,
+                     int64_t ldc, void* scratch) {
+  float* tile_a = static_cast<float*>(scratch);
+  float* tile_b = tile_a + tile_of(m) * tile_of(k);
+  float* tile_c = tile_b + tile_of(k) * tile_of(n);
+  for (int64_t i = 0; i < m; i += kTile) {
+    const int64_t rows = std::min(kTile, m - i);
+    for (int64_t j = 0; j < n; j += kTile) {
+      const int64_t columns = std::min(kTile, n - j);
+      std::fill_n(tile_c, rows * columns, 0.0F);
+      for (int64_t l = 0; l < k; l += kTile) {
+        const int64_t depth = std::min(kTile, k - l);
+        read_tile(on, transpose_a, a, lda, i, l, rows, depth, tile_a);
+        read_tile(on, transpose_b, b, ldb, l, j, depth, columns, tile_b);
+        cpu::matmul(on, transpose_a, transpose_b, rows, columns, depth, 1.0F, tile_a, transpose_a ? rows : depth,
+                    tile_b, transpose_b ? depth : columns, 1.0F, tile_c, columns, nullptr);
+      }
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * columns, 100))
+      for (int64_t r = 0; r < rows; ++r) {
+        C* out = c + (i + r) * ldc + j;
+        for (int64_t s = 0; s < columns; ++s) {
+          const float before = beta == 0.0F ? 0.0F : beta * math::load(out[s]);
+          math::store(out[s], alpha * tile_c[r * columns + s] + before);
+        }
+      }
+    }
+  }
+}
+
+template <typename C>
+void matmul_generated(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                      float alpha, const BFloat16* a, int64_t lda, const BFloat16* b, int64_t ldb, float beta, C* c,
+                      int64_t ldc, void* scratch) {
+  const int threads = worth_threads(m * n * k, 10) ? on.threads : 1;
+  use_blas_threads(threads);
+  const ProductShape shape{transpose_a, transpose_b, std::is_same_v<C, float>, m, n, k, lda, ldb, ldc, alpha,
+                           beta,        threads};
+  if (k > 0 && on.products->multiply(shape, a, b, c)) return;
+  matmul_in_tiles(on, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch);
 }
 
 }  // namespace
@@ -74,9 +143,13 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
   }
 }
 
-void fill_gemm_operations(OperationTable& table) {
-  table.matmul = matmul;
-  table.matmul_workspace = matmul_workspace;
+void fill_gemm_operations(OperationTable& table, bool generated) {
+  table.f32.matmul = matmul;
+  table.f32.matmul_to_fp32 = matmul;
+  table.f32.matmul_workspace = matmul_workspace;
+  table.bf16.matmul = generated ? matmul_generated<BFloat16> : matmul_in_tiles<BFloat16>;
+  table.bf16.matmul_to_fp32 = generated ? matmul_generated<float> : matmul_in_tiles<float>;
+  table.bf16.matmul_workspace = tiles_workspace;
 }
 
 }  // namespace galleon::cpu

@@ -5,46 +5,57 @@
 namespace galleon {
 
 void swiglu(Device& device, const Tensor& gate, const Tensor& up, const Tensor& out) {
-  check_shape("swiglu: gate", gate, gate.rows, gate.columns);
-  check_shape("swiglu: up", up, gate.rows, gate.columns);
-  check_shape("swiglu: out", out, gate.rows, gate.columns);
+  check_shape("swiglu: gate", gate, gate.rows, gate.columns, gate.type);
+  check_shape("swiglu: up", up, gate.rows, gate.columns, gate.type);
+  check_shape("swiglu: out", out, gate.rows, gate.columns, gate.type);
   count_work(device, 5.0 * static_cast<double>(gate.size()), 3.0 * static_cast<double>(gate.bytes()));
   if (!device.executes() || gate.size() == 0) return;
   const Extent extent = elementwise_extent(gate, up, out);
-  device.operations().swiglu(device.execution(), extent.rows, extent.columns, gate.f32(), gate.stride, up.f32(),
-                             up.stride, out.f32(), out.stride);
+  by_float_type("swiglu: gate", device, gate.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.swiglu(device.execution(), extent.rows, extent.columns, gate.as<T>(), gate.stride, up.as<T>(), up.stride,
+                     out.as<T>(), out.stride);
+  });
 }
 
 void swiglu_backward(Device& device, const Tensor& gate, const Tensor& up, const Tensor& dout, const Tensor& dgate,
                      const Tensor& dup) {
-  check_shape("swiglu_backward: gate", gate, gate.rows, gate.columns);
-  check_shape("swiglu_backward: up", up, gate.rows, gate.columns);
-  check_shape("swiglu_backward: dout", dout, gate.rows, gate.columns);
-  check_shape("swiglu_backward: dgate", dgate, gate.rows, gate.columns);
-  check_shape("swiglu_backward: dup", dup, gate.rows, gate.columns);
+  check_shape("swiglu_backward: gate", gate, gate.rows, gate.columns, gate.type);
+  check_shape("swiglu_backward: up", up, gate.rows, gate.columns, gate.type);
+  check_shape("swiglu_backward: dout", dout, gate.rows, gate.columns, gate.type);
+  check_shape("swiglu_backward: dgate", dgate, gate.rows, gate.columns, gate.type);
+  check_shape("swiglu_backward: dup", dup, gate.rows, gate.columns, gate.type);
   count_work(device, 11.0 * static_cast<double>(gate.size()), 5.0 * static_cast<double>(gate.bytes()));
   if (!device.executes() || gate.size() == 0) return;
   const Extent extent = elementwise_extent(gate, up, dout, dgate, dup);
-  device.operations().swiglu_backward(device.execution(), extent.rows, extent.columns, gate.f32(), gate.stride,
-                                      up.f32(), up.stride, dout.f32(), dout.stride, dgate.f32(), dgate.stride,
-                                      dup.f32(), dup.stride);
+  by_float_type("swiglu_backward: gate", device, gate.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.swiglu_backward(device.execution(), extent.rows, extent.columns, gate.as<T>(), gate.stride, up.as<T>(),
+                              up.stride, dout.as<T>(), dout.stride, dgate.as<T>(), dgate.stride, dup.as<T>(),
+                              dup.stride);
+  });
 }
 
 void add(Device& device, const Tensor& x, const Tensor& y) {
-  check_shape("add: x", x, x.rows, x.columns);
-  check_shape("add: y", y, x.rows, x.columns);
+  check_shape("add: x", x, x.rows, x.columns, x.type);
+  check_shape("add: y", y, x.rows, x.columns, x.type);
   count_work(device, static_cast<double>(x.size()), 3.0 * static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
   const Extent extent = elementwise_extent(x, y);
-  device.operations().add(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, y.f32(), y.stride);
+  by_float_type("add: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.add(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, y.as<T>(), y.stride);
+  });
 }
 
 void fill(Device& device, const Tensor& x, float value) {
-  check_shape("fill: x", x, x.rows, x.columns);
+  check_shape("fill: x", x, x.rows, x.columns, x.type);
   count_work(device, 0.0, static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
   const Extent extent = elementwise_extent(x);
-  device.operations().fill(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, value);
+  by_float_type("fill: x", device, x.type, [&](const auto& functions, auto element) {
+    functions.fill(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(), x.stride, value);
+  });
 }
 
 void copy(Device& device, const Tensor& x, const Tensor& y) {
@@ -53,16 +64,45 @@ void copy(Device& device, const Tensor& x, const Tensor& y) {
   count_work(device, 0.0, 2.0 * static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
   const Extent extent = elementwise_extent(x, y);
-  device.operations().copy(device.execution(), extent.rows, extent.columns, static_cast<const uint32_t*>(x.data),
-                           x.stride, static_cast<uint32_t*>(y.data), y.stride);
+  const int64_t width = bytes_of(x.type);
+  device.operations().copy_bytes(device.execution(), extent.rows, extent.columns * width,
+                                 static_cast<const char*>(x.data), x.stride * width, static_cast<char*>(y.data),
+                                 y.stride * width);
+}
+
+void convert(Device& device, const Tensor& x, const Tensor& y) {
+  if (x.type == y.type) {
+    copy(device, x, y);
+    return;
+  }
+  const bool narrows = x.type == DataType::kFloat32;
+  const Tensor& other = narrows ? y : x;
+  check_shape("convert: x", x, x.rows, x.columns, x.type);
+  check_shape("convert: y", y, x.rows, x.columns, y.type);
+  GALLEON_CHECK(narrows || y.type == DataType::kFloat32)
+      << "convert: " << type_name(x.type) << " to " << type_name(y.type);
+  count_work(device, 0.0, static_cast<double>(x.bytes() + y.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  const Extent extent = elementwise_extent(x, y);
+  by_float_type("convert", device, other.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    if (narrows) {
+      functions.from_fp32(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, y.as<T>(), y.stride);
+    } else {
+      functions.to_fp32(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, y.f32(), y.stride);
+    }
+  });
 }
 
 void transpose(Device& device, const Tensor& x, const Tensor& y) {
-  check_shape("transpose: x", x, x.rows, x.columns);
-  check_shape("transpose: y", y, x.columns, x.rows);
+  check_shape("transpose: x", x, x.rows, x.columns, x.type);
+  check_shape("transpose: y", y, x.columns, x.rows, x.type);
   count_work(device, 0.0, 2.0 * static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  device.operations().transpose(device.execution(), x.rows, x.columns, x.f32(), x.stride, y.f32(), y.stride);
+  by_float_type("transpose: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.transpose(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, y.as<T>(), y.stride);
+  });
 }
 
 }  // namespace galleon

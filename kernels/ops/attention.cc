@@ -7,7 +7,8 @@ namespace {
 
 void check_attention(const AttentionShape& s) {
   GALLEON_CHECK(s.batch >= 0 && s.sequence >= 0 && s.heads > 0 && s.key_value_heads > 0 &&
-                s.heads % s.key_value_heads == 0 && s.head_dimension > 0 && s.head_dimension % 2 == 0)
+                s.heads % s.key_value_heads == 0 && s.head_dimension > 0 && s.head_dimension % 2 == 0 &&
+                s.head_dimension <= 256)
       << "attention over " << s.batch << " sequences of " << s.sequence << " with " << s.heads << " heads, "
       << s.key_value_heads << " key-value heads of dimension " << s.head_dimension;
 }
@@ -30,7 +31,7 @@ void rotary_table(Device& device, const Tensor& table, float theta) {
 
 void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequence, int64_t head_dimension,
             bool backward) {
-  check_shape("rotary: x", x, x.rows, x.columns);
+  check_shape("rotary: x", x, x.rows, x.columns, x.type);
   GALLEON_CHECK(head_dimension > 0 && head_dimension % 2 == 0 && x.columns % head_dimension == 0 && sequence > 0 &&
                 x.rows % sequence == 0)
       << "rotary: x is " << shape_string(x) << ", sequences of " << sequence << ", heads of " << head_dimension;
@@ -38,8 +39,10 @@ void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequen
   check_shape("rotary: table", table, table.rows, head_dimension);
   count_work(device, 3.0 * static_cast<double>(x.size()), static_cast<double>(2 * x.bytes() + table.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  device.operations().rotary(device.execution(), x.rows, sequence, x.columns / head_dimension, head_dimension, x.f32(),
-                             x.stride, table.f32(), table.stride, backward);
+  by_float_type("rotary: x", device, x.type, [&](const auto& functions, auto element) {
+    functions.rotary(device.execution(), x.rows, sequence, x.columns / head_dimension, head_dimension,
+                     x.as<decltype(element)>(), x.stride, table.f32(), table.stride, backward);
+  });
 }
 
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -47,18 +50,21 @@ void attention(Device& device, const AttentionShape& shape, const Tensor& q, con
   check_attention(shape);
   const int64_t wide = shape.heads * shape.head_dimension;
   const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention: q", q, shape.tokens(), wide);
-  check_shape("attention: k", k, shape.tokens(), narrow);
-  check_shape("attention: v", v, shape.tokens(), narrow);
-  check_shape("attention: out", out, shape.tokens(), wide);
+  check_shape("attention: q", q, shape.tokens(), wide, q.type);
+  check_shape("attention: k", k, shape.tokens(), narrow, q.type);
+  check_shape("attention: v", v, shape.tokens(), narrow, q.type);
+  check_shape("attention: out", out, shape.tokens(), wide, q.type);
   check_shape("attention: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention: log_sum", log_sum);
   count_work(device, pairs(shape) * 4.0 * static_cast<double>(shape.head_dimension),
              static_cast<double>(q.bytes() + k.bytes() + v.bytes() + out.bytes() + log_sum.bytes()));
   if (!device.executes() || q.size() == 0) return;
-  device.operations().attention(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                                shape.head_dimension, q.f32(), q.stride, k.f32(), k.stride, v.f32(), v.stride,
-                                out.f32(), out.stride, log_sum.f32());
+  by_float_type("attention: q", device, q.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.attention(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
+                        shape.head_dimension, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(), v.stride,
+                        out.as<T>(), out.stride, log_sum.f32());
+  });
 }
 
 void attention_backward(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -67,26 +73,29 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
   check_attention(shape);
   const int64_t wide = shape.heads * shape.head_dimension;
   const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention_backward: q", q, shape.tokens(), wide);
-  check_shape("attention_backward: k", k, shape.tokens(), narrow);
-  check_shape("attention_backward: v", v, shape.tokens(), narrow);
-  check_shape("attention_backward: out", out, shape.tokens(), wide);
-  check_shape("attention_backward: dout", dout, shape.tokens(), wide);
-  check_shape("attention_backward: dq", dq, shape.tokens(), wide);
-  check_shape("attention_backward: dk", dk, shape.tokens(), narrow);
-  check_shape("attention_backward: dv", dv, shape.tokens(), narrow);
+  check_shape("attention_backward: q", q, shape.tokens(), wide, q.type);
+  check_shape("attention_backward: k", k, shape.tokens(), narrow, q.type);
+  check_shape("attention_backward: v", v, shape.tokens(), narrow, q.type);
+  check_shape("attention_backward: out", out, shape.tokens(), wide, q.type);
+  check_shape("attention_backward: dout", dout, shape.tokens(), wide, q.type);
+  check_shape("attention_backward: dq", dq, shape.tokens(), wide, q.type);
+  check_shape("attention_backward: dk", dk, shape.tokens(), narrow, q.type);
+  check_shape("attention_backward: dv", dv, shape.tokens(), narrow, q.type);
   check_shape("attention_backward: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention_backward: log_sum", log_sum);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.attention_backward_workspace(shape.batch, shape.sequence, shape.heads,
-                                                                     shape.key_value_heads, shape.head_dimension));
-  count_work(device, pairs(shape) * 10.0 * static_cast<double>(shape.head_dimension),
-             static_cast<double>(4 * q.bytes() + 4 * k.bytes() + log_sum.bytes()));
-  if (!device.executes() || q.size() == 0) return;
-  table.attention_backward(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                           shape.head_dimension, q.f32(), q.stride, k.f32(), k.stride, v.f32(), v.stride, out.f32(),
-                           out.stride, log_sum.f32(), dout.f32(), dout.stride, dq.f32(), dq.stride, dk.f32(), dk.stride,
-                           dv.f32(), dv.stride, scratch.data());
+  by_float_type("attention_backward: q", device, q.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    const Workspace scratch(
+        device, functions.attention_backward_workspace(shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
+                                                       shape.head_dimension));
+    count_work(device, pairs(shape) * 10.0 * static_cast<double>(shape.head_dimension),
+               static_cast<double>(4 * q.bytes() + 4 * k.bytes() + log_sum.bytes()));
+    if (!device.executes() || q.size() == 0) return;
+    functions.attention_backward(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
+                                 shape.head_dimension, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(), v.stride,
+                                 out.as<T>(), out.stride, log_sum.f32(), dout.as<T>(), dout.stride, dq.as<T>(),
+                                 dq.stride, dk.as<T>(), dk.stride, dv.as<T>(), dv.stride, scratch.data());
+  });
 }
 
 }  // namespace galleon

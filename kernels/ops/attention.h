@@ -10,7 +10,7 @@ struct AttentionShape {
   int64_t sequence = 0;
   int64_t heads = 0;
   int64_t key_value_heads = 0;  // divides heads
-  int64_t head_dimension = 0;   // even
+  int64_t head_dimension = 0;   // even, at most 256
   int64_t tokens() const { return batch * sequence; }
 };
 

@@ -15,24 +15,29 @@ void check_ids(Device& device, const char* name, const Tensor& ids, int64_t voca
 
 void embedding(Device& device, const Tensor& ids, const Tensor& table, const Tensor& x) {
   check_vector("embedding: ids", ids, x.rows, DataType::kInt32);
-  check_shape("embedding: table", table, table.rows, table.columns);
-  check_shape("embedding: x", x, x.rows, table.columns);
+  check_shape("embedding: table", table, table.rows, table.columns, x.type);
+  check_shape("embedding: x", x, x.rows, table.columns, x.type);
   count_work(device, 0.0, static_cast<double>(2 * x.bytes() + ids.bytes()));
   if (!device.executes() || x.size() == 0) return;
   check_ids(device, "embedding", ids, table.rows);
-  device.operations().embedding(device.execution(), x.rows, x.columns, ids.i32(), table.f32(), table.stride, x.f32(),
-                                x.stride);
+  by_float_type("embedding: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.embedding(device.execution(), x.rows, x.columns, ids.i32(), table.as<T>(), table.stride, x.as<T>(),
+                        x.stride);
+  });
 }
 
 void embedding_backward(Device& device, const Tensor& ids, const Tensor& dx, const Tensor& dtable) {
   check_vector("embedding_backward: ids", ids, dx.rows, DataType::kInt32);
   check_shape("embedding_backward: dtable", dtable, dtable.rows, dtable.columns);
-  check_shape("embedding_backward: dx", dx, dx.rows, dtable.columns);
+  check_shape("embedding_backward: dx", dx, dx.rows, dtable.columns, dx.type);
   count_work(device, static_cast<double>(dx.size()), static_cast<double>(3 * dx.bytes() + ids.bytes()));
   if (!device.executes() || dx.size() == 0) return;
   check_ids(device, "embedding_backward", ids, dtable.rows);
-  device.operations().embedding_backward(device.execution(), dx.rows, dx.columns, ids.i32(), dx.f32(), dx.stride,
-                                         dtable.f32(), dtable.stride);
+  by_float_type("embedding_backward: dx", device, dx.type, [&](const auto& functions, auto element) {
+    functions.embedding_backward(device.execution(), dx.rows, dx.columns, ids.i32(), dx.as<decltype(element)>(),
+                                 dx.stride, dtable.f32(), dtable.stride);
+  });
 }
 
 }  // namespace galleon

@@ -4,7 +4,7 @@
 
 #include "kernels/ops/linear.h"
 #include "kernels/ops/operands.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
 

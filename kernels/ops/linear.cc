@@ -17,16 +17,26 @@ void matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
   GALLEON_CHECK(k == k_b && c.rows == m && c.columns == n)
       << "matmul: " << shape_string(a) << (flip_a ? " transposed" : "") << " times " << shape_string(b)
       << (flip_b ? " transposed" : "") << " into " << shape_string(c);
-  check_shape("matmul: a", a, a.rows, a.columns);
-  check_shape("matmul: b", b, b.rows, b.columns);
-  check_shape("matmul: c", c, m, n);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.matmul_workspace(flip_a, flip_b, m, n, k));
-  count_work(device, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
-             static_cast<double>(a.bytes() + b.bytes() + c.bytes() * (beta == 0.0F ? 1 : 2)));
-  if (!device.executes() || m == 0 || n == 0) return;
-  table.matmul(device.execution(), flip_a, flip_b, m, n, k, alpha, a.f32(), std::max(a.stride, a.columns), b.f32(),
-               std::max(b.stride, b.columns), beta, c.f32(), std::max(c.stride, c.columns), scratch.data());
+  check_shape("matmul: a", a, a.rows, a.columns, a.type);
+  check_shape("matmul: b", b, b.rows, b.columns, a.type);
+  check_shape("matmul: c", c, m, n, c.type == a.type ? a.type : DataType::kFloat32);
+  by_float_type("matmul: a", device, a.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    const Workspace scratch(device, functions.matmul_workspace(flip_a, flip_b, m, n, k));
+    count_work(device, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
+               static_cast<double>(a.bytes() + b.bytes() + c.bytes() * (beta == 0.0F ? 1 : 2)));
+    if (!device.executes() || m == 0 || n == 0) return;
+    const int64_t lda = std::max(a.stride, a.columns);
+    const int64_t ldb = std::max(b.stride, b.columns);
+    const int64_t ldc = std::max(c.stride, c.columns);
+    if (c.type == a.type) {
+      functions.matmul(device.execution(), flip_a, flip_b, m, n, k, alpha, a.as<T>(), lda, b.as<T>(), ldb, beta,
+                       c.as<T>(), ldc, scratch.data());
+    } else {
+      functions.matmul_to_fp32(device.execution(), flip_a, flip_b, m, n, k, alpha, a.as<T>(), lda, b.as<T>(), ldb, beta,
+                               c.f32(), ldc, scratch.data());
+    }
+  });
 }
 
 }  // namespace galleon

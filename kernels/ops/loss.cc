@@ -22,14 +22,23 @@ void check_targets(Device& device, const char* name, const Tensor& logits, const
 
 }  // namespace
 
-void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses) {
+Tensor gradient_over(const Tensor& logits, DataType type) {
+  return {logits.data, type, logits.rows, logits.columns,
+          logits.stride * bytes_of(DataType::kFloat32) / bytes_of(type)};
+}
+
+void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses,
+                   const Tensor& gradient) {
   check_loss("cross_entropy: an operand", logits, targets, losses);
+  check_shape("cross_entropy: gradient", gradient, logits.rows, logits.columns, gradient.type);
   count_work(device, 5.0 * static_cast<double>(logits.size()),
-             static_cast<double>(2 * logits.bytes() + targets.bytes() + losses.bytes()));
+             static_cast<double>(logits.bytes() + gradient.bytes() + targets.bytes() + losses.bytes()));
   if (!device.executes() || logits.size() == 0) return;
   check_targets(device, "cross_entropy", logits, targets);
-  device.operations().cross_entropy(device.execution(), logits.rows, logits.columns, logits.f32(), logits.stride,
-                                    targets.i32(), scale, losses.f32());
+  by_float_type("cross_entropy: gradient", device, gradient.type, [&](const auto& functions, auto element) {
+    functions.cross_entropy(device.execution(), logits.rows, logits.columns, logits.f32(), logits.stride, targets.i32(),
+                            scale, losses.f32(), gradient.as<decltype(element)>(), gradient.stride);
+  });
 }
 
 void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& losses) {

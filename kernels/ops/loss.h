@@ -6,9 +6,14 @@
 namespace galleon {
 
 // For each row t with targets[t] ≥ 0: losses[t] ← log(sum(exp(logits[t]))) − logits[t][targets[t]] in nats, and
-// logits[t] ← (softmax(logits[t]) − onehot(targets[t])) · scale. Rows with a negative target get loss 0 and gradient 0.
-// logits: tokens×vocabulary, overwritten; targets: tokens int32 < vocabulary; losses: tokens numbers.
-void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses);
+// gradient[t] ← (softmax(logits[t]) − onehot(targets[t])) · scale. Rows with a negative target get loss 0 and gradient
+// 0. logits: tokens×vocabulary fp32, destroyed; targets: tokens int32 < vocabulary; losses: tokens numbers; gradient:
+// of the logits' shape, fp32 or bf16: the logits themselves, `gradient_over(logits, type)`, or memory of its own.
+void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses,
+                   const Tensor& gradient);
+
+// A tensor of `type` in the memory of the fp32 tensor `logits`, each row at the beginning of that of the logits.
+Tensor gradient_over(const Tensor& logits, DataType type);
 
 // The losses alone; logits are only read.
 void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& losses);

@@ -7,18 +7,21 @@ namespace {
 
 void norm_forward(Device& device, const char* name, const Tensor& x, const Tensor* delta, const Tensor& weight,
                   float epsilon, const Tensor& y, const Tensor& inverse_rms) {
-  check_shape(name, x, x.rows, x.columns);
-  check_shape(name, y, x.rows, x.columns);
-  check_vector(name, weight, x.columns);
+  check_shape(name, x, x.rows, x.columns, x.type);
+  check_shape(name, y, x.rows, x.columns, x.type);
+  check_vector(name, weight, x.columns, x.type);
   check_vector(name, inverse_rms, x.rows);
-  if (delta != nullptr) check_shape(name, *delta, x.rows, x.columns);
+  if (delta != nullptr) check_shape(name, *delta, x.rows, x.columns, x.type);
   const auto size = static_cast<double>(x.size());
   count_work(device, size * (delta != nullptr ? 5 : 4),
              static_cast<double>(x.bytes() * (delta != nullptr ? 4 : 2) + weight.bytes() + inverse_rms.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  device.operations().rms_norm(device.execution(), x.rows, x.columns, x.f32(), x.stride,
-                               delta != nullptr ? delta->f32() : nullptr, delta != nullptr ? delta->stride : 0,
-                               weight.f32(), epsilon, y.f32(), y.stride, inverse_rms.f32());
+  by_float_type(name, device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.rms_norm(device.execution(), x.rows, x.columns, x.as<T>(), x.stride,
+                       delta != nullptr ? delta->as<T>() : nullptr, delta != nullptr ? delta->stride : 0,
+                       weight.as<T>(), epsilon, y.as<T>(), y.stride, inverse_rms.f32());
+  });
 }
 
 }  // namespace
@@ -34,32 +37,39 @@ void add_rms_norm(Device& device, const Tensor& x, const Tensor& delta, const Te
 }
 
 void rms_norm_again(Device& device, const Tensor& x, const Tensor& weight, const Tensor& inverse_rms, const Tensor& y) {
-  check_shape("rms_norm_again: x", x, x.rows, x.columns);
-  check_shape("rms_norm_again: y", y, x.rows, x.columns);
-  check_vector("rms_norm_again: weight", weight, x.columns);
+  check_shape("rms_norm_again: x", x, x.rows, x.columns, x.type);
+  check_shape("rms_norm_again: y", y, x.rows, x.columns, x.type);
+  check_vector("rms_norm_again: weight", weight, x.columns, x.type);
   check_vector("rms_norm_again: inverse_rms", inverse_rms, x.rows);
   count_work(device, 2.0 * static_cast<double>(x.size()),
              static_cast<double>(x.bytes() * 2 + weight.bytes() + inverse_rms.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  device.operations().rms_norm_again(device.execution(), x.rows, x.columns, x.f32(), x.stride, weight.f32(),
-                                     inverse_rms.f32(), y.f32(), y.stride);
+  by_float_type("rms_norm_again: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.rms_norm_again(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(),
+                             inverse_rms.f32(), y.as<T>(), y.stride);
+  });
 }
 
 void rms_norm_backward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& inverse_rms,
                        const Tensor& dy, const Tensor& dx, const Tensor& dweight) {
-  check_shape("rms_norm_backward: x", x, x.rows, x.columns);
-  check_shape("rms_norm_backward: dy", dy, x.rows, x.columns);
-  check_shape("rms_norm_backward: dx", dx, x.rows, x.columns);
-  check_vector("rms_norm_backward: weight", weight, x.columns);
-  check_vector("rms_norm_backward: dweight", dweight, x.columns);
+  check_shape("rms_norm_backward: x", x, x.rows, x.columns, x.type);
+  check_shape("rms_norm_backward: dy", dy, x.rows, x.columns, x.type);
+  check_shape("rms_norm_backward: dx", dx, x.rows, x.columns, x.type);
+  check_vector("rms_norm_backward: weight", weight, x.columns, x.type);
+  const bool wanted = dweight.rows > 0;
+  if (wanted) check_vector("rms_norm_backward: dweight", dweight, x.columns);
   check_vector("rms_norm_backward: inverse_rms", inverse_rms, x.rows);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.rms_norm_backward_workspace(x.rows, x.columns));
+  const Workspace scratch(device, device.operations().f32.rms_norm_backward_workspace(x.rows, x.columns));
   count_work(device, 11.0 * static_cast<double>(x.size()),
              static_cast<double>(x.bytes() * 4 + weight.bytes() * 3 + inverse_rms.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  table.rms_norm_backward(device.execution(), x.rows, x.columns, x.f32(), x.stride, weight.f32(), inverse_rms.f32(),
-                          dy.f32(), dy.stride, dx.f32(), dx.stride, dweight.f32(), scratch.data());
+  by_float_type("rms_norm_backward: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.rms_norm_backward(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(),
+                                inverse_rms.f32(), dy.as<T>(), dy.stride, dx.as<T>(), dx.stride,
+                                wanted ? dweight.f32() : nullptr, scratch.data());
+  });
 }
 
 }  // namespace galleon

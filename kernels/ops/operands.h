@@ -12,14 +12,14 @@ inline void check_shape(const char* what, const Tensor& t, int64_t rows, int64_t
                         DataType type = DataType::kFloat32) {
   GALLEON_CHECK(t.rows == rows && t.columns == columns && t.type == type && (t.rows <= 1 || t.stride >= t.columns))
       << what << " is " << shape_string(t) << " with stride " << t.stride << ", expected " << rows << "x" << columns
-      << (type == DataType::kFloat32 ? " fp32" : " int32");
+      << " " << type_name(type);
 }
 
 // Aborts unless `t` holds `count` numbers without gaps, as a row or a column.
 inline void check_vector(const char* what, const Tensor& t, int64_t count, DataType type = DataType::kFloat32) {
   GALLEON_CHECK(t.size() == count && t.contiguous() && t.type == type)
-      << what << " is " << shape_string(t) << " with stride " << t.stride << ", expected " << count
-      << (type == DataType::kFloat32 ? " fp32" : " int32") << " numbers without gaps";
+      << what << " is " << shape_string(t) << " with stride " << t.stride << ", expected " << count << " "
+      << type_name(type) << " numbers without gaps";
 }
 
 inline void check_contiguous(const char* what, const Tensor& t) {
@@ -30,6 +30,17 @@ inline void check_contiguous(const char* what, const Tensor& t) {
 inline void count_work(Device& device, double flops, double bytes) {
   device.work().flops += flops;
   device.work().bytes += bytes;
+}
+
+// Calls `call(functions, element)` with the functions for tensors of `type`, fp32 or bf16, and a number of that type.
+template <typename Call>
+void by_float_type(const char* what, const Device& device, DataType type, Call call) {
+  GALLEON_CHECK(type == DataType::kFloat32 || type == DataType::kBFloat16) << what << " is " << type_name(type);
+  if (type == DataType::kBFloat16) {
+    call(device.operations().bf16, BFloat16{});
+  } else {
+    call(device.operations().f32, 0.0F);
+  }
 }
 
 // Rows and columns of an elementwise operation: one long row where no operand has gaps.

@@ -16,76 +16,104 @@ void adam_update(Device& device, const AdamRule& rule, const Tensor& r, const Te
                                   rule.gradient_scale, r.f32(), m.f32(), v.f32());
 }
 
-void apply_projected(Device& device, const Tensor& weight, const Tensor& update, const Tensor& basis, float step,
-                     float keep) {
-  const int64_t rank = basis.columns;
-  check_shape("apply_projected: weight", weight, weight.rows, weight.columns);
-  check_shape("apply_projected: update", update, weight.rows, rank);
-  check_shape("apply_projected: basis", basis, weight.columns, rank);
+void adam8bit_update(Device& device, const AdamRule& rule, int64_t block, const Tensor& r, const CodedMoment& m,
+                     const CodedMoment& v) {
+  GALLEON_CHECK(block >= 1 && block <= 4096) << "adam8bit_update: blocks of " << block;
+  const int64_t blocks = (r.size() + block - 1) / block;
+  check_contiguous("adam8bit_update: r", r);
+  check_vector("adam8bit_update: codes of m", m.codes, r.size(), DataType::kUint8);
+  check_vector("adam8bit_update: codes of v", v.codes, r.size(), DataType::kUint8);
+  check_vector("adam8bit_update: scales of m", m.scales, blocks);
+  check_vector("adam8bit_update: scales of v", v.scales, blocks);
+  count_work(device, 60.0 * static_cast<double>(r.size()),
+             2.0 * static_cast<double>(r.bytes() + 2 * m.codes.bytes() + 2 * m.scales.bytes()));
+  if (!device.executes() || r.size() == 0) return;
+  device.operations().adam8bit_update(device.execution(), r.size(), block, rule.beta1, rule.beta2, rule.epsilon,
+                                      rule.gradient_scale, r.f32(), m.codes.u8(), m.scales.f32(), v.codes.u8(),
+                                      v.scales.f32());
+}
+
+void momentum_update(Device& device, float momentum, float gradient_scale, const Tensor& r, const Tensor& buffer) {
+  check_shape("momentum_update: buffer", buffer, r.rows, r.columns);
+  check_contiguous("momentum_update: r", r);
+  check_contiguous("momentum_update: buffer", buffer);
+  count_work(device, 3.0 * static_cast<double>(r.size()), 4.0 * static_cast<double>(r.bytes()));
+  if (!device.executes() || r.size() == 0) return;
+  device.operations().momentum_update(device.execution(), r.size(), momentum, gradient_scale, r.f32(), buffer.f32());
+}
+
+int64_t adafactor_sum_count(int64_t columns) {
+  return 2 * columns + 1;
+}
+
+void adafactor_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows,
+                    const Tensor& sums) {
+  check_contiguous("adafactor_sums: r", r);
+  check_vector("adafactor_sums: rows", rows, r.rows);
+  check_vector("adafactor_sums: sums", sums, adafactor_sum_count(r.columns));
   const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.apply_projected_workspace(weight.rows, weight.columns, rank));
-  count_work(device, 2.0 * static_cast<double>(weight.size()) * (static_cast<double>(rank) + 1.0),
-             static_cast<double>(2 * weight.bytes() + update.bytes() + basis.bytes()));
-  if (!device.executes() || weight.size() == 0) return;
-  table.apply_projected(device.execution(), weight.rows, weight.columns, rank, weight.f32(), weight.stride,
-                        update.f32(), update.stride, basis.f32(), basis.stride, step, keep, scratch.data());
+  const Workspace scratch(device, table.adafactor_sums_workspace(r.rows, r.columns));
+  count_work(device, 8.0 * static_cast<double>(r.size()), static_cast<double>(r.bytes()));
+  if (!device.executes()) return;
+  table.adafactor_sums(device.execution(), r.rows, r.columns, rule.beta2, rule.epsilon, rule.gradient_scale, r.f32(),
+                       rows.f32(), sums.f32(), scratch.data());
 }
 
-void apply_dense(Device& device, const Tensor& weight, const Tensor& update, float step, float keep) {
-  check_shape("apply_dense: weight", weight, weight.rows, weight.columns);
-  check_shape("apply_dense: update", update, weight.rows, weight.columns);
-  count_work(device, 3.0 * static_cast<double>(weight.size()), 3.0 * static_cast<double>(weight.bytes()));
-  if (!device.executes() || weight.size() == 0) return;
-  const Extent extent = elementwise_extent(weight, update);
-  device.operations().apply_dense(device.execution(), extent.rows, extent.columns, weight.f32(), weight.stride,
-                                  update.f32(), update.stride, step, keep);
-}
-
-double sum_of_squares(Device& device, const Tensor& x) {
-  check_shape("sum_of_squares: x", x, x.rows, x.columns);
-  const Extent extent = elementwise_extent(x);
+void adafactor_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows,
+                      const Tensor& columns, const Tensor& sums, int64_t all_rows, const Tensor& m) {
+  check_contiguous("adafactor_update: r", r);
+  check_vector("adafactor_update: rows", rows, r.rows);
+  check_vector("adafactor_update: columns", columns, r.columns);
+  check_vector("adafactor_update: sums", sums, adafactor_sum_count(r.columns));
+  if (m.data != nullptr) check_vector("adafactor_update: m", m, r.size());
   const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.sum_workspace(extent.rows, extent.columns));
-  count_work(device, 2.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes()));
-  if (!device.executes() || x.size() == 0) return 0.0;
-  return table.sum_of_squares(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, scratch.data());
+  const Workspace scratch(device, table.adafactor_update_workspace(r.columns));
+  count_work(device, 4.0 * static_cast<double>(r.size()),
+             (m.data == nullptr ? 2.0 : 4.0) * static_cast<double>(r.bytes()));
+  if (!device.executes()) return;
+  table.adafactor_update(device.execution(), r.rows, r.columns, all_rows, rule.beta1, rule.beta2, rule.gradient_scale,
+                         rule.learning_rate, rule.clip, r.f32(), rows.f32(), columns.f32(), sums.f32(),
+                         m.data == nullptr ? nullptr : m.f32(), scratch.data());
 }
 
-double sum(Device& device, const Tensor& x) {
-  check_shape("sum: x", x, x.rows, x.columns);
-  const Extent extent = elementwise_extent(x);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.sum_workspace(extent.rows, extent.columns));
-  count_work(device, static_cast<double>(x.size()), static_cast<double>(x.bytes()));
-  if (!device.executes() || x.size() == 0) return 0.0;
-  return table.sum(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, scratch.data());
+void adafactor_vector_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
+                           const Tensor& sums) {
+  check_contiguous("adafactor_vector_sums: r", r);
+  check_vector("adafactor_vector_sums: v", v, r.size());
+  check_vector("adafactor_vector_sums: sums", sums, 1);
+  count_work(device, 8.0 * static_cast<double>(r.size()), 3.0 * static_cast<double>(r.bytes()));
+  if (!device.executes()) return;
+  device.operations().adafactor_vector_sums(device.execution(), r.size(), rule.beta2, rule.epsilon, rule.gradient_scale,
+                                            r.f32(), v.f32(), sums.f32());
 }
 
-bool all_finite(Device& device, const Tensor& x) {
-  check_shape("all_finite: x", x, x.rows, x.columns);
-  count_work(device, 0.0, static_cast<double>(x.bytes()));
-  if (!device.executes() || x.size() == 0) return true;
-  const Extent extent = elementwise_extent(x);
-  return device.operations().all_finite(device.execution(), extent.rows, extent.columns, x.f32(), x.stride);
+void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
+                             const Tensor& sums, int64_t all, const Tensor& m) {
+  check_contiguous("adafactor_vector_update: r", r);
+  check_vector("adafactor_vector_update: v", v, r.size());
+  check_vector("adafactor_vector_update: sums", sums, 1);
+  if (m.data != nullptr) check_vector("adafactor_vector_update: m", m, r.size());
+  count_work(device, 4.0 * static_cast<double>(r.size()), 3.0 * static_cast<double>(r.bytes()));
+  if (!device.executes() || r.size() == 0) return;
+  device.operations().adafactor_vector_update(device.execution(), r.size(), all, rule.beta1, rule.gradient_scale,
+                                              rule.learning_rate, rule.clip, r.f32(), v.f32(), sums.f32(),
+                                              m.data == nullptr ? nullptr : m.f32());
 }
 
-uint64_t hash_bytes(Device& device, const Tensor& x) {
-  check_contiguous("hash_bytes: x", x);
-  const OperationTable& table = device.operations();
-  const Workspace scratch(device, table.hash_bytes_workspace(x.bytes()));
-  count_work(device, 0.0, static_cast<double>(x.bytes()));
-  if (!device.executes()) return 0;
-  return table.hash_bytes(device.execution(), x.data, x.bytes(), scratch.data());
-}
-
-void fill_normal(Device& device, const Tensor& x, uint64_t seed, uint64_t stream, int64_t first, float mean,
-                 float deviation) {
-  check_shape("fill_normal: x", x, x.rows, x.columns);
-  check_contiguous("fill_normal: x", x);
-  GALLEON_CHECK(first >= 0) << "fill_normal: first is " << first;
-  count_work(device, 0.0, static_cast<double>(x.bytes()));
+void scale(Device& device, float factor, const Tensor& x, const Tensor& y) {
+  check_vector("scale: x", x, x.size());
+  check_vector("scale: y", y, x.size());
+  count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  device.operations().fill_normal(device.execution(), x.size(), x.f32(), seed, stream, first, mean, deviation);
+  device.operations().scale(device.execution(), x.size(), factor, x.f32(), y.f32());
+}
+
+void square(Device& device, const Tensor& x, const Tensor& y) {
+  check_vector("square: x", x, x.size());
+  check_vector("square: y", y, x.size());
+  count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  device.operations().square(device.execution(), x.size(), x.f32(), y.f32());
 }
 
 }  // namespace galleon

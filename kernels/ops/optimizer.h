@@ -1,4 +1,5 @@
-// The optimizer's one-pass moment rules, the weight update, and reductions over tensors.
+// The optimizer's one-pass moment rules over a rank's own rows of a compact matrix: each takes the reduced gradient r
+// and leaves the update in its place.
 #pragma once
 
 #include <cstdint>
@@ -19,25 +20,53 @@ struct AdamRule {
 // shape, contiguous.
 void adam_update(Device& device, const AdamRule& rule, const Tensor& r, const Tensor& m, const Tensor& v);
 
-// weight ← (weight − step·update·basisᵀ)·keep in panels of rows: a product into scratch, then one pass. weight:
-// rows×columns; update: rows×r; basis: columns×r. keep = 1 − learning rate·decay.
-void apply_projected(Device& device, const Tensor& weight, const Tensor& update, const Tensor& basis, float step,
-                     float keep);
-// weight ← (weight − step·update)·keep; same shapes.
-void apply_dense(Device& device, const Tensor& weight, const Tensor& update, float step, float keep);
+// A moment in 8 bits: a code for each number and a scale for each block of consecutive numbers (math/dynamic8.h).
+struct CodedMoment {
+  Tensor codes;   // uint8, of the gradient's shape, contiguous
+  Tensor scales;  // fp32, ⌈numbers / block⌉ × 1: the largest magnitude of each block
+};
 
-// Sum of squares, accumulated in double in a fixed order of blocks. 0 on a device that does not execute.
-double sum_of_squares(Device& device, const Tensor& x);
-// Sum, likewise.
-double sum(Device& device, const Tensor& x);
-// Whether every number is finite.
-bool all_finite(Device& device, const Tensor& x);
-// A 64-bit hash of the bytes of a contiguous tensor; equal bytes give equal hashes on every device.
-uint64_t hash_bytes(Device& device, const Tensor& x);
+// adam_update with moments that are decoded before it and coded after it, m signed and v unsigned, in the same pass.
+// r: contiguous; its first number begins a block of `block` numbers (at most 4096).
+void adam8bit_update(Device& device, const AdamRule& rule, int64_t block, const Tensor& r, const CodedMoment& m,
+                     const CodedMoment& v);
 
-// x[i] ← mean + deviation·normal(seed, stream, first + i): counter-based normal numbers (Philox 4×32-10, Box–Muller),
-// the same for any number of threads and any cut into pieces.
-void fill_normal(Device& device, const Tensor& x, uint64_t seed, uint64_t stream, int64_t first, float mean,
-                 float deviation);
+// buffer ← momentum·buffer + gradient_scale·r; r ← buffer (torch.optim.SGD without dampening). Contiguous, one shape.
+void momentum_update(Device& device, float momentum, float gradient_scale, const Tensor& r, const Tensor& buffer);
+
+// Adafactor (Shazeer & Stern 2018, algorithm 4, with a fixed learning rate) in two passes, because the mean over rows,
+// the clip and the column factor need numbers of all rows, on all ranks.
+struct AdafactorRule {
+  float beta2 = 0;              // 1 − t^−0.8
+  float epsilon = 1e-30F;       // added to squares
+  float gradient_scale = 1.0F;  // clipping factor on r
+  float beta1 = 0;              // of the first moment; 0: none
+  float learning_rate = 0;      // applied before the first moment
+  float clip = 1.0F;            // limit of the update's root mean square
+};
+
+// What own rows contribute: sums over them for each column of r² + ε, for each column of r² / row factor, and the sum
+// of the row factors. `sums`: 1 × adafactor_sum_count(columns), added up over ranks by the caller. rows: own rows × 1.
+//   rows ← β₂·rows + (1−β₂)·mean over columns of (r² + ε)
+int64_t adafactor_sum_count(int64_t columns);
+void adafactor_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows, const Tensor& sums);
+
+//   columns ← β₂·columns + (1−β₂)·mean over all rows of (r² + ε)
+//   u = r / √(rows·columns / mean of all rows), divided by max(1, root mean square of all u / clip), × learning rate
+//   m ← β₁m + (1−β₁)u; r ← m, or u without m (empty).
+// sums: of all ranks; all_rows: of the whole compact matrix; columns: 1 × columns, the same on all ranks.
+void adafactor_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows,
+                      const Tensor& columns, const Tensor& sums, int64_t all_rows, const Tensor& m);
+
+// The same for a vector, whose second moment is not factored: v ← β₂v + (1−β₂)(r² + ε), u = r / √v. sums: 1 × 1, of
+// r² / v. `all`: numbers of the whole vector.
+void adafactor_vector_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
+                           const Tensor& sums);
+void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
+                             const Tensor& sums, int64_t all, const Tensor& m);
+
+// y ← factor·x and y ← x², elementwise; contiguous, one shape; y may be x.
+void scale(Device& device, float factor, const Tensor& x, const Tensor& y);
+void square(Device& device, const Tensor& x, const Tensor& y);
 
 }  // namespace galleon

@@ -54,12 +54,15 @@ void derive(v1::Job& job) {
                                                                   : v1::Model::INIT_PRETRAINED);
   }
   v1::Optimizer& optimizer = *job.mutable_optimizer();
-  if (!optimizer.has_beta1() && optimizer.rule() != v1::Optimizer::RULE_ADAFACTOR) optimizer.set_beta1(0.9);
+  const bool adam = optimizer.rule() == v1::Optimizer::RULE_ADAMW || optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT;
+  if (!optimizer.has_beta1() && adam) optimizer.set_beta1(0.9);
   if (!optimizer.has_epsilon()) {
     if (optimizer.rule() == v1::Optimizer::RULE_ADAMW) optimizer.set_epsilon(1e-6);
     if (optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT) optimizer.set_epsilon(1e-8);
     if (optimizer.rule() == v1::Optimizer::RULE_ADAFACTOR) optimizer.set_epsilon(1e-30);
   }
+  if (!optimizer.has_weight_decay())
+    optimizer.set_weight_decay(optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT ? 0.01 : 0.0);
   v1::Schedule& schedule = *optimizer.mutable_schedule();
   if (!schedule.has_min_ratio()) schedule.set_min_ratio(schedule.type() == v1::Schedule::TYPE_LINEAR ? 0.0 : 0.1);
   if (!schedule.has_steps() && job.training().steps() > 0) schedule.set_steps(job.training().steps());

@@ -15,6 +15,10 @@ namespace galleon {
 namespace {
 
 constexpr uint32_t kMaxRanks = 1024;
+// As job.proto has them.
+constexpr double kDefaultBeta2 = 0.999;
+constexpr double kDefaultMomentum = 0.9;
+constexpr uint32_t kDefaultBlockSize = 256;
 
 class Rules {
  public:
@@ -116,9 +120,15 @@ class Rules {
     require_range("optimizer.beta2", o.beta2(), 0, 1, true);
     require_range("optimizer.momentum", o.momentum(), 0, 1, true);
     if (o.has_epsilon()) require_positive("optimizer.epsilon", o.epsilon());
-    require_number(o.block_size() >= 1, "optimizer.block_size", o.block_size(), "1 or more");
+    const uint32_t block = o.block_size();
+    require_number(block >= 64 && block <= 4096 && (block & (block - 1)) == 0, "optimizer.block_size", block,
+                   "a power of two from 64 to 4096");
     require_number(std::isfinite(o.weight_decay()) && o.weight_decay() >= 0, "optimizer.weight_decay", o.weight_decay(),
                    "0 or more");
+    require(o.learning_rate() * o.weight_decay() < 1, "optimizer.weight_decay",
+            absl::StrCat(o.weight_decay(), " contradicts optimizer.learning_rate ", o.learning_rate(),
+                         ": their product is the part of a weight that a step takes away; below 1"));
+    check_rule();
     require_number(std::isfinite(o.clip_norm()) && o.clip_norm() >= 0, "optimizer.clip_norm", o.clip_norm(),
                    "0 (off) or more");
     require(!(o.clip_norm() > 0 && o.update() == v1::Optimizer::UPDATE_PER_LAYER), "optimizer.clip_norm",
@@ -131,6 +141,26 @@ class Rules {
         "optimizer.clip_space",
         absl::StrCat("dense needs parallel.ranks: 1 and training.global_batch equal to training.micro_batch (they are ",
                      job_.parallel().ranks(), ", ", t.global_batch(), " and ", t.micro_batch(), "); projected"));
+  }
+
+  // A key that the rule does not know is refused where its value says something: the defaults of other rules' keys
+  // may stand in a job file that spells out all of them.
+  void check_rule() {
+    const v1::Optimizer& o = job_.optimizer();
+    if (o.rule() == v1::Optimizer::RULE_UNSPECIFIED) return;
+    const std::string rule = enum_word(*v1::Optimizer::Rule_descriptor()->FindValueByNumber(o.rule()));
+    const bool adam = o.rule() == v1::Optimizer::RULE_ADAMW || o.rule() == v1::Optimizer::RULE_ADAM8BIT;
+    const bool sgd = o.rule() == v1::Optimizer::RULE_SGD;
+    auto belongs = [&](bool known, bool default_value, absl::string_view key, double value, absl::string_view to) {
+      require(known || default_value, key,
+              absl::StrCat(value, " contradicts optimizer.rule: ", rule, "; it belongs to ", to));
+    };
+    belongs(!sgd, !o.has_beta1(), "optimizer.beta1", o.beta1(), "adamw, adam8bit or adafactor");
+    belongs(adam, o.beta2() == kDefaultBeta2, "optimizer.beta2", o.beta2(), "adamw or adam8bit");
+    belongs(sgd, o.momentum() == kDefaultMomentum, "optimizer.momentum", o.momentum(), "sgd");
+    belongs(!sgd, !o.has_epsilon(), "optimizer.epsilon", o.epsilon(), "adamw, adam8bit or adafactor");
+    belongs(o.rule() == v1::Optimizer::RULE_ADAM8BIT, o.block_size() == kDefaultBlockSize, "optimizer.block_size",
+            o.block_size(), "adam8bit");
   }
 
   void check_schedule() {
@@ -167,6 +197,15 @@ class Rules {
         require_number(g.lazy_threshold() > 0 && g.lazy_threshold() <= 1, "optimizer.galore.lazy_threshold",
                        g.lazy_threshold(), "above 0 and at most 1, or null");
       }
+      const bool random = g.refresh() == v1::Galore::REFRESH_RANDOM;
+      require(!(random && g.has_lazy_threshold()), "optimizer.galore.lazy_threshold",
+              "contradicts optimizer.galore.refresh: random, whose bases follow no gradient; null, or another refresh");
+      require(
+          !(random && g.has_first_basis()), "optimizer.galore.first_basis",
+          "contradicts optimizer.galore.refresh: random, whose first basis is random too; null, or another refresh");
+      require(!(g.refresh() == v1::Galore::REFRESH_EXACT && g.first_basis() == v1::Galore::FIRST_BASIS_ITERATED),
+              "optimizer.galore.first_basis",
+              "iterated contradicts optimizer.galore.refresh: exact; exact, or refresh: subspace");
     }
     if (o.has_lora()) {
       const v1::Lora& l = o.lora();

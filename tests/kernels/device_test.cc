@@ -10,6 +10,9 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -148,11 +151,11 @@ void call_everything(Device& device, Arena& arena) {
   attention_backward(device, shape, x, narrow, narrow, y, logs, y, tensor(140, 64), tensor(140, 32), tensor(140, 32));
   embedding(device, ids, tensor(9, 64), x);
   embedding_backward(device, ids, x, tensor(9, 64));
-  cross_entropy(device, x, ids, 1.0F, rows);
+  cross_entropy(device, x, ids, 1.0F, rows, x);
   cross_entropy_forward(device, x, ids, rows);
   adam_update(device, AdamRule(), x, y, tensor(140, 64));
-  apply_projected(device, x, compact, basis, 0.1F, 0.5F);
-  apply_dense(device, x, y, 0.1F, 0.5F);
+  apply_projected(device, x, {}, compact, basis, {.step = 0.1F, .keep = 0.5F});
+  apply_dense(device, x, {}, y, {.step = 0.1F, .keep = 0.5F});
   sum_of_squares(device, x.column_range(0, 3));
   sum(device, x);
   all_finite(device, x);

@@ -41,7 +41,7 @@ TEST_P(LossTest, LossesMatchDoublePrecisionWithAndWithoutGradient) {
       const Tensor forward = empty(rows, 1);
       cross_entropy_forward(*device_, x, integers(targets), forward);
       EXPECT_EQ(values_of(x), logits) << "the forward alone writes nothing";
-      cross_entropy(*device_, x, integers(targets), kScale, losses);
+      cross_entropy(*device_, x, integers(targets), kScale, losses, x);
       EXPECT_LE(relative_error(values_of(losses), reference(logits, targets, n)), sum_bound(n)) << rows << "x" << n;
       EXPECT_LE(relative_error(values_of(forward), reference(logits, targets, n)), sum_bound(n)) << rows << "x" << n;
     }
@@ -53,7 +53,7 @@ TEST_P(LossTest, GradientMatchesDifferencesAndIsZeroWithoutATarget) {
     const Values logits = normal_values(rows * n, 1, 3.0);
     const std::vector<int32_t> targets = targets_for(rows, n);
     const Tensor x = tensor(logits, rows, n, true);
-    cross_entropy(*device_, x, integers(targets), kScale, empty(rows, 1));
+    cross_entropy(*device_, x, integers(targets), kScale, empty(rows, 1), x);
     const Values gradient = values_of(x);
     expect_gradient(
         "logits", logits, gradient,
@@ -84,7 +84,8 @@ TEST_P(LossTest, LargeLogitsAreStableAndANumberThatIsNotFiniteShows) {
                          0,
                          0};
   const Tensor losses = empty(4, 1);
-  cross_entropy(*device_, tensor(logits, 4, 3), integers({0, 1, 1, 1}), 1.0F, losses);
+  const Tensor x = tensor(logits, 4, 3);
+  cross_entropy(*device_, x, integers({0, 1, 1, 1}), 1.0F, losses, x);
   EXPECT_NEAR(losses.f32()[0], std::log(2.0), 1e-6);
   EXPECT_NEAR(losses.f32()[1], 0.0, 1e-6);
   EXPECT_FALSE(std::isfinite(losses.f32()[2]));
@@ -92,7 +93,7 @@ TEST_P(LossTest, LargeLogitsAreStableAndANumberThatIsNotFiniteShows) {
 }
 
 TEST_P(LossTest, ATargetOutsideTheVocabularyIsNamed) {
-  EXPECT_DEATH(cross_entropy(*device_, empty(2, 3), integers({0, 3}), 1.0F, empty(2, 1)),
+  EXPECT_DEATH(cross_entropy(*device_, empty(2, 3), integers({0, 3}), 1.0F, empty(2, 1), empty(2, 3)),
                "target 3 of token 1 is outside a vocabulary of 3");
 }
 

@@ -75,6 +75,9 @@ TEST_P(NormTest, BackwardAddsTheGradientsOfDifferences) {
     const Tensor dx = tensor(before_x, rows, n, true);
     const Tensor dw = tensor(before_w, n, 1);
     rms_norm_backward(*device_, tx, tw, inverse, tensor(dy, rows, n, true), dx, dw);
+    const Tensor dx_alone = tensor(before_x, rows, n);
+    rms_norm_backward(*device_, tx, tw, inverse, tensor(dy, rows, n, true), dx_alone, Tensor{});
+    EXPECT_EQ(values_of(dx_alone), values_of(dx)) << "a weight without gradient";
     Values gradient_x = values_of(dx);
     Values gradient_w = values_of(dw);
     for (size_t i = 0; i < gradient_x.size(); ++i) gradient_x[i] -= before_x[i];

@@ -69,6 +69,27 @@ inline void run_death_tests_afresh() {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
 }
 
+inline double number(const Tensor& t, int64_t row, int64_t column) {
+  const int64_t at = row * t.stride + column;
+  return static_cast<double>(t.type == DataType::kBFloat16 ? math::to_float(t.bf16()[at]) : t.f32()[at]);
+}
+
+inline void set_number(const Tensor& t, int64_t row, int64_t column, double value) {
+  const int64_t at = row * t.stride + column;
+  if (t.type == DataType::kBFloat16) {
+    t.bf16()[at] = math::to_bfloat16(static_cast<float>(value));
+  } else {
+    t.f32()[at] = static_cast<float>(value);
+  }
+}
+
+// The nearest numbers that bf16 holds.
+inline Values bfloat16_values(Values values) {
+  for (double& value : values)
+    value = static_cast<double>(math::to_float(math::to_bfloat16(static_cast<float>(value))));
+  return values;
+}
+
 class KernelTest : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override { run_death_tests_afresh(); }
@@ -78,29 +99,30 @@ class KernelTest : public testing::TestWithParam<Backend> {
   void TearDown() override {
     for (const Tensor& whole : padded_) {
       for (int64_t r = 0; r < whole.rows; ++r) {
-        const float* row = whole.f32() + r * whole.stride;
-        ASSERT_TRUE(std::isnan(row[0]) && std::isnan(row[whole.columns - 1])) << "row " << r << " wrote into a gap";
+        ASSERT_TRUE(std::isnan(number(whole, r, 0)) && std::isnan(number(whole, r, whole.columns - 1)))
+            << "row " << r << " wrote into a gap";
       }
     }
   }
 
   // A rows×columns tensor inside a wider one whose other numbers are NaN, and stay it, or without gaps.
-  Tensor tensor(const Values& values, int64_t rows, int64_t columns, bool gaps = false) {
+  Tensor tensor(const Values& values, int64_t rows, int64_t columns, bool gaps = false,
+                DataType type = DataType::kFloat32) {
     EXPECT_EQ(static_cast<int64_t>(values.size()), rows * columns);
-    Tensor t = arena_.tensor("operand", MemoryCategory::kActivations, rows, columns + (gaps ? 8 : 0));
+    Tensor t = arena_.tensor("operand", MemoryCategory::kActivations, rows, columns + (gaps ? 8 : 0), type);
     if (gaps) {
-      std::fill_n(t.f32(), t.size(), std::numeric_limits<float>::quiet_NaN());
+      for (int64_t i = 0; i < t.size(); ++i) set_number(t, 0, i, std::numeric_limits<double>::quiet_NaN());
       padded_.push_back(t);
       t = t.column_range(3, columns);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < columns; ++c) t.f32()[r * t.stride + c] = static_cast<float>(values[r * columns + c]);
+      for (int64_t c = 0; c < columns; ++c) set_number(t, r, c, values[r * columns + c]);
     }
     return t;
   }
-  Tensor empty(int64_t rows, int64_t columns, bool gaps = false) {
+  Tensor empty(int64_t rows, int64_t columns, bool gaps = false, DataType type = DataType::kFloat32) {
     return tensor(Values(static_cast<size_t>(rows * columns), std::numeric_limits<double>::quiet_NaN()), rows, columns,
-                  gaps);
+                  gaps, type);
   }
   Tensor integers(const std::vector<int32_t>& values) {
     const Tensor t =
@@ -117,7 +139,7 @@ class KernelTest : public testing::TestWithParam<Backend> {
 inline Values values_of(const Tensor& t) {
   Values values;
   for (int64_t r = 0; r < t.rows; ++r) {
-    for (int64_t c = 0; c < t.columns; ++c) values.push_back(static_cast<double>(t.f32()[r * t.stride + c]));
+    for (int64_t c = 0; c < t.columns; ++c) values.push_back(number(t, r, c));
   }
   return values;
 }

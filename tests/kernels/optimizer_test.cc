@@ -1,4 +1,5 @@
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
 
 #include "tests/kernels/numerics.h"
 
@@ -30,39 +31,6 @@ TEST_P(OptimizerTest, AdamFollowsTheReferenceRuleOverManySteps) {
       EXPECT_LE(relative_error(values_of(r), expected), 64 * kRounding) << size << " step " << step;
       EXPECT_LE(relative_error(values_of(m), em), 32 * kRounding);
       EXPECT_LE(relative_error(values_of(v), ev), 32 * kRounding);
-    }
-  }
-}
-
-TEST_P(OptimizerTest, DenseAndProjectedUpdatesMatchDoublePrecision) {
-  const int64_t shapes[][3] = {{1, 1, 1}, {5, 9, 2}, {65, 33, 8}, {300, 129, 32}, {129, 700, 64}};
-  for (const auto& [rows, columns, rank] : shapes) {
-    for (const double keep : {1.0, 0.875}) {
-      for (const bool gaps : {false, true}) {
-        const Values w = normal_values(rows * columns, 1);
-        const Values u = normal_values(rows * rank, 2);
-        const Values p = normal_values(columns * rank, 3, 0.1);
-        const Values d = normal_values(rows * columns, 4);
-        const float step = 0.03F;
-        const Tensor projected = tensor(w, rows, columns, gaps);
-        const Tensor dense = tensor(w, rows, columns, gaps);
-        apply_projected(*device_, projected, tensor(u, rows, rank, gaps), tensor(p, columns, rank, gaps), step,
-                        static_cast<float>(keep));
-        apply_dense(*device_, dense, tensor(d, rows, columns, gaps), step, static_cast<float>(keep));
-        Values expected_projected(w.size());
-        Values expected_dense(w.size());
-        for (int64_t i = 0; i < rows; ++i) {
-          for (int64_t j = 0; j < columns; ++j) {
-            double back = 0;
-            for (int64_t l = 0; l < rank; ++l) back += u[i * rank + l] * p[j * rank + l];
-            expected_projected[i * columns + j] = (w[i * columns + j] - static_cast<double>(step) * back) * keep;
-            expected_dense[i * columns + j] =
-                (w[i * columns + j] - static_cast<double>(step) * d[i * columns + j]) * keep;
-          }
-        }
-        EXPECT_LE(relative_error(values_of(projected), expected_projected), sum_bound(rank)) << rows << "x" << columns;
-        EXPECT_LE(relative_error(values_of(dense), expected_dense), 4 * kRounding) << rows << "x" << columns;
-      }
     }
   }
 }

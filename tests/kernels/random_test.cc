@@ -1,6 +1,6 @@
 #include "kernels/math/random.h"
 
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {

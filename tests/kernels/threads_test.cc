@@ -15,6 +15,9 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 
 namespace galleon {
 namespace {
@@ -106,14 +109,15 @@ INSTANTIATE_TEST_SUITE_P(
                   }},
         Operation{"Embedding", [](Operands& o) { embedding(*o.device, o.ids, o.a, o.b); }},
         Operation{"EmbeddingBackward", [](Operands& o) { embedding_backward(*o.device, o.ids, o.a, o.b); }},
-        Operation{"CrossEntropy", [](Operands& o) { cross_entropy(*o.device, o.a, o.ids, 0.5F, o.column); }},
+        Operation{"CrossEntropy", [](Operands& o) { cross_entropy(*o.device, o.a, o.ids, 0.5F, o.column, o.a); }},
         Operation{"CrossEntropyForward", [](Operands& o) { cross_entropy_forward(*o.device, o.a, o.ids, o.column); }},
         Operation{"AdamUpdate",
                   [](Operands& o) {
                     fill(*o.device, o.c, 0.5F);
                     adam_update(*o.device, AdamRule{0.9F, 0.999F, 1e-6F, 1.0F}, o.a, o.b, o.c);
                   }},
-        Operation{"ApplyDense", [](Operands& o) { apply_dense(*o.device, o.a, o.b, 0.1F, 0.9F); }},
+        Operation{"ApplyDense",
+                  [](Operands& o) { apply_dense(*o.device, o.a, {}, o.b, {.step = 0.1F, .keep = 0.9F}); }},
         Operation{"Sums",
                   [](Operands& o) {
                     o.row.f32()[0] = static_cast<float>(sum_of_squares(*o.device, o.a));

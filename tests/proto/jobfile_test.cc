@@ -129,7 +129,8 @@ TEST(JobFile, GaloreTakesItsDefaultsOnceItHasARank) {
   EXPECT_EQ(galore.moments_at_refresh(), v1::Galore::MOMENTS_AT_REFRESH_KEEP);
 }
 
-// Every key of the contract with a value that is not its default and that this version has.
+// Every key of the contract with a value that is not its default and that this version has, as far as one rule of the
+// optimizer knows them all.
 constexpr char kEverything[] = R"(name: all-keys
 task: finetune
 model: {source: models/llama, init: random, overrides: {vocab_size: 512, rope_scaling: null, act: "silu", a: [1, 2.5, {b: true}]}, seed: 1}
@@ -150,15 +151,15 @@ optimizer:
   learning_rate: 1e-2
   beta1: 0.8
   beta2: 0.95
-  momentum: 0.5
+  momentum: 0.9
   epsilon: 1e-8
-  block_size: 128
+  block_size: 256
   weight_decay: 0.1
   clip_norm: 1
   clip_space: projected
   schedule: {type: linear, warmup_steps: 5, min_ratio: 0.2, steps: 90}
   update: per_step
-  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: left, basis_type: fp32, targets: [mlp], lazy_threshold: null, moments_at_refresh: reset}
+  galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: full, basis_type: int4, targets: [mlp], lazy_threshold: 0.5, moments_at_refresh: rotate, first_basis: exact}
   lora: null
 training:
   steps: 100
@@ -238,6 +239,26 @@ training: {epochs: 0.5}
   EXPECT_FALSE(epochs.optimizer().schedule().has_warmup_steps());
   EXPECT_FALSE(epochs.training().has_steps());
   EXPECT_EQ(epochs.model().init(), v1::Model::INIT_PRETRAINED);
+}
+
+TEST(JobFile, EveryRuleHasTheDefaultsOfItsOwn) {
+  auto optimizer = [](const std::string& keys) {
+    return parse_good(std::string(kMinimal) + "optimizer: {" + keys + "}\n").optimizer();
+  };
+  const v1::Optimizer adam8bit = optimizer("rule: adam8bit, block_size: 2048");
+  EXPECT_EQ(adam8bit.beta1(), 0.9);
+  EXPECT_EQ(adam8bit.epsilon(), 1e-8);
+  EXPECT_EQ(adam8bit.weight_decay(), 0.01);
+  EXPECT_EQ(optimizer("rule: adam8bit, weight_decay: 0").weight_decay(), 0.0);
+  const v1::Optimizer adafactor = optimizer("rule: adafactor");
+  EXPECT_FALSE(adafactor.has_beta1());
+  EXPECT_EQ(adafactor.epsilon(), 1e-30);
+  EXPECT_EQ(adafactor.weight_decay(), 0.0);
+  EXPECT_EQ(optimizer("rule: adafactor, beta1: 0.9").beta1(), 0.9);
+  const v1::Optimizer sgd = optimizer("rule: sgd, momentum: 0.8");
+  EXPECT_FALSE(sgd.has_beta1());
+  EXPECT_FALSE(sgd.has_epsilon());
+  EXPECT_EQ(sgd.momentum(), 0.8);
 }
 
 TEST(JobFile, EmptySectionsMeanTheirDefaults) {
@@ -359,15 +380,42 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"Zero", "parallel: {zero: 4}",
                 "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3\n"
                 "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1"},
-        BadLine{"NotYetRule", "optimizer: {rule: adam8bit}",
-                "job.yaml:7: optimizer.rule: adam8bit is not available in this version; available: adamw"},
+        BadLine{"SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
+                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to adamw or adam8bit"},
+        BadLine{"FirstMomentOfSgd", "optimizer: {rule: sgd, beta1: 0.9}",
+                "job.yaml:7: optimizer.beta1: 0.9 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit or "
+                "adafactor"},
+        BadLine{"EpsilonOfSgd", "optimizer: {rule: sgd, epsilon: 1e-8}",
+                "job.yaml:7: optimizer.epsilon: 1e-08 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit "
+                "or adafactor"},
+        BadLine{"DecayRateOfAdafactor", "optimizer: {rule: adafactor, beta2: 0.95}",
+                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: adafactor; it belongs to adamw or "
+                "adam8bit"},
+        BadLine{"LazyRandomBases", "optimizer: {galore: {rank: 4, refresh: random, lazy_threshold: 0.5}}",
+                "job.yaml:7: optimizer.galore.lazy_threshold: contradicts optimizer.galore.refresh: random, whose "
+                "bases follow no gradient; null, or another refresh"},
+        BadLine{"FirstOfRandomBases", "optimizer: {galore: {rank: 4, refresh: random, first_basis: exact}}",
+                "job.yaml:7: optimizer.galore.first_basis: contradicts optimizer.galore.refresh: random, whose first "
+                "basis is random too; null, or another refresh"},
+        BadLine{"MomentumOfAnotherRule", "optimizer: {momentum: 0.5}",
+                "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd"},
+        BadLine{"BlocksOfAnotherRule", "optimizer: {block_size: 2048}",
+                "job.yaml:7: optimizer.block_size: 2048 contradicts optimizer.rule: adamw; it belongs to adam8bit"},
+        BadLine{"BlockSize", "optimizer: {block_size: 100}",
+                "job.yaml:7: optimizer.block_size: 100 is not accepted; a power of two from 64 to 4096\n"
+                "job.yaml:7: optimizer.block_size: 100 contradicts optimizer.rule: adamw; it belongs to adam8bit"},
+        BadLine{"DecayBeyondTheWeight", "optimizer: {learning_rate: 2, weight_decay: 0.5}",
+                "job.yaml:7: optimizer.weight_decay: 0.5 contradicts optimizer.learning_rate 2: their product is the "
+                "part of a weight that a step takes away; below 1"},
+        BadLine{"IteratedExact", "optimizer: {galore: {rank: 4, refresh: exact, first_basis: iterated}}",
+                "job.yaml:7: optimizer.galore.first_basis: iterated contradicts optimizer.galore.refresh: exact; "
+                "exact, or refresh: subspace"},
         BadLine{"NotYetCuda", "resources: {device: cuda}",
                 "job.yaml:7: resources.device: cuda is not available in this version; available: auto, cpu"},
-        BadLine{"NotYetLora", "optimizer: {lora: {rank: 4}}",
-                "job.yaml:7: optimizer.lora: a value is not available in this version; available: null"},
+        BadLine{"LoraDropout", "optimizer: {lora: {rank: 4, dropout: 1.0}}",
+                "job.yaml:7: optimizer.lora.dropout: 1 is not accepted; from 0 to below 1"},
         BadLine{"Both", "optimizer: {lora: {rank: 4}, galore: {rank: 4}}",
-                "job.yaml:7: optimizer.galore: contradicts optimizer.lora; one of the two must be null\n"
-                "job.yaml:7: optimizer.lora: a value is not available in this version; available: null"},
+                "job.yaml:7: optimizer.galore: contradicts optimizer.lora; one of the two must be null"},
         BadLine{"Target", "optimizer: {galore: {rank: 4, targets: [head]}}",
                 "job.yaml:7: optimizer.galore.targets: \"head\" is not accepted; any of attention, mlp"},
         BadLine{"Tag", "checkpoint: {every: !!int 5}",
@@ -439,10 +487,10 @@ TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {
   v1::Job job = parse_good(kMinimal);
   EXPECT_TRUE(validate_job(job).ok());
   job.mutable_training()->set_micro_batch(0);
-  job.mutable_optimizer()->set_rule(v1::Optimizer::RULE_SGD);
+  job.mutable_resources()->set_device(v1::Resources::DEVICE_CUDA);
   EXPECT_EQ(validate_job(job).message(),
             "training.micro_batch: 0 is not accepted; 1 or more\n"
-            "optimizer.rule: sgd is not available in this version; available: adamw");
+            "resources.device: cuda is not available in this version; available: auto, cpu");
   EXPECT_EQ(validate_job(v1::Job()).code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -136,6 +136,8 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
               p.refresh_seconds_total());
       out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
               p.subspace_overlap());
+      out.add("galleon_job_subspace_energy_ratio", "Part of the gradient's energy that new bases keep, mean", kGauge,
+              labels, p.captured_energy());
       add_memory(out, labels, p.memory());
       const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", p.communication_total().reduce_scatter()},
                                                        {"all_gather", p.communication_total().all_gather()},

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/data_type.h"
+
 namespace galleon {
 
 enum class ScheduleType { kCosine, kLinear, kConstant };
@@ -17,34 +19,67 @@ struct ScheduleOptions {
   int64_t steps = 0;  // length of the curve
 };
 
-enum class RefreshMethod { kSubspace, kExact };
-enum class ProjectionSide { kStd, kReverseStd, kLeft, kRight };
-enum class MomentsAtRefresh { kKeep, kReset };
+enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd };
+
+enum class RefreshMethod { kSubspace, kExact, kRandom };
+enum class ProjectionSide { kStd, kReverseStd, kLeft, kRight, kFull };
+enum class BasisType { kFp32, kBf16, kInt8, kInt4 };
+enum class MomentsAtRefresh { kKeep, kRotate, kReset };
 
 struct GaloreOptions {
   int64_t rank = 0;
   int64_t refresh_interval = 200;
   RefreshMethod refresh = RefreshMethod::kSubspace;
+  bool exact_first_basis = false;  // with kSubspace: the first basis is the exact one
   bool stagger = true;
   double scale = 0.25;
   ProjectionSide side = ProjectionSide::kStd;
+  BasisType basis_type = BasisType::kFp32;
   bool target_attention = true;
   bool target_mlp = true;
   MomentsAtRefresh moments = MomentsAtRefresh::kKeep;
-  uint64_t seed = 42;  // of starting bases and of replaced columns
+  std::optional<double> lazy_threshold;  // of the overlap of successive bases; without: every refresh takes place
+  uint64_t seed = 42;                    // of starting bases and of replaced columns
+};
+
+// Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + alpha/rank·drop(x)·Aᵀ·Bᵀ with W frozen.
+struct LoraOptions {
+  int64_t rank = 0;
+  double alpha = 16;
+  double dropout = 0;
+  bool target_attention = true;
+  bool target_mlp = true;
+  // Whether what has no adapter (embedding, head, norms) is trained at full rank; otherwise it is frozen too.
+  bool train_rest = true;
+  uint64_t seed = 42;  // of A and of the dropout's masks
+  double scale() const { return alpha / static_cast<double>(rank); }
+};
+
+// How weights are kept: their type, and whether a bf16 weight has an fp32 master copy. Without one its updates are
+// rounded stochastically.
+struct WeightStorage {
+  DataType type = DataType::kFloat32;
+  bool master = false;
 };
 
 struct OptimizerOptions {
+  MomentRule rule = MomentRule::kAdamW;
   double learning_rate = 1e-3;
-  double beta1 = 0.9;
+  double beta1 = 0.9;  // Adafactor: 0 is no first moment
   double beta2 = 0.999;
   double epsilon = 1e-6;
+  double momentum = 0.9;     // SGD
+  int64_t block_size = 256;  // of 8-bit moments
   double weight_decay = 0;
   double clip_norm = 0;     // 0: off
   bool clip_dense = false;  // the norm of the dense gradient instead of the projected one
   bool per_layer = false;
+  DataType accumulate_type = DataType::kFloat32;  // of sums of gradients over micro-batches
+  DataType wire_type = DataType::kFloat32;        // of gradients and updates between ranks
+  uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
+  std::optional<LoraOptions> lora;  // not together with galore
 };
 
 struct DataOptions {
@@ -77,6 +112,8 @@ struct RunOptions {
   std::optional<int64_t> warmup_steps;
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
+  bool recompute = false;
+  WeightStorage weights;
   int64_t log_every = 10;
   int64_t evaluate_every = 0;   // 0: never
   int64_t evaluate_tokens = 0;  // 0: all

@@ -58,6 +58,8 @@ v1::StepMetrics to_message(const StepLine& line) {
   message.set_total_steps(line.total_steps);
   message.set_refresh_seconds(line.refresh_seconds);
   message.set_subspace_overlap(line.subspace_overlap);
+  message.set_captured_energy(line.captured_energy);
+  message.set_refreshed(line.refreshed);
   message.set_skipped_refreshes(line.skipped_refreshes);
   return message;
 }

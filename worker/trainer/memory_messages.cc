@@ -23,6 +23,7 @@ constexpr double kIdBytesPerInputByte = 2.0;
 absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
   EngineShape full = shape;
   full.optimizer.galore.reset();
+  full.optimizer.lora.reset();
   absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, rank, ranks, false);
   if (!estimate.ok()) return estimate.status();
   return estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
@@ -80,7 +81,7 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
     plan.mutable_wire_mean()->set_broadcast(std::llround(estimate->sent_mean[3]));
   }
   const int64_t parameters = shape.config.parameters();
-  plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * 4 / ranks);
+  plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * bytes_of(shape.optimizer.wire_type) / ranks);
   plan.set_parameters(parameters);
   plan.set_optimizer_full_rank_bytes(full);
   plan.set_saved_ratio(saved_ratio(states, subspaces, static_cast<double>(full)));

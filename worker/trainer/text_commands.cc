@@ -53,8 +53,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   loaded->device = make_cpu_device(threads);
   loaded->arena = std::make_unique<Arena>(*loaded->device);
   loaded->parameters = llama_parameters(*config, std::nullopt);
-  allocate_weights(loaded->parameters, *loaded->arena);
-  loaded->model = std::make_unique<Llama>(loaded->config, loaded->parameters, batch, sequence, false, *loaded->arena);
+  absl::StatusOr<DataType> type = stored_weight_type(folder);
+  if (!type.ok()) return type.status();
+  allocate_weights(loaded->parameters, {*type}, *loaded->arena);
+  loaded->model =
+      std::make_unique<Llama>(loaded->config, loaded->parameters, batch, sequence, Activations::kNone, *loaded->arena);
   if (!loaded->arena->status().ok()) return loaded->arena->status();
   if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
   return loaded;

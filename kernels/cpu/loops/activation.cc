@@ -22,62 +22,77 @@ inline __attribute__((always_inline)) void for_pieces(const Execution& on, int64
   }
 }
 
-void swiglu(const Execution& on, int64_t rows, int64_t n, const float* gate, int64_t ldg, const float* up, int64_t ldu,
-            float* out, int64_t ldo) {
+template <typename T>
+void swiglu(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu, T* out,
+            int64_t ldo) {
   for_pieces(on, rows, n, 400, [=](int64_t row, int64_t begin, int64_t count) {
-    const float* g = gate + row * ldg + begin;
-    const float* u = up + row * ldu + begin;
-    float* o = out + row * ldo + begin;
+    const T* g = gate + row * ldg + begin;
+    const T* u = up + row * ldu + begin;
+    T* o = out + row * ldo + begin;
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) o[i] = math::swiglu(g[i], u[i]);
+    for (int64_t i = 0; i < count; ++i) math::store(o[i], math::swiglu(math::load(g[i]), math::load(u[i])));
   });
 }
 
-void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const float* gate, int64_t ldg, const float* up,
-                     int64_t ldu, const float* dout, int64_t lddo, float* dgate, int64_t lddg, float* dup,
-                     int64_t lddu) {
+template <typename T>
+void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu,
+                     const T* dout, int64_t lddo, T* dgate, int64_t lddg, T* dup, int64_t lddu) {
   for_pieces(on, rows, n, 500, [=](int64_t row, int64_t begin, int64_t count) {
-    const float* g = gate + row * ldg + begin;
-    const float* u = up + row * ldu + begin;
-    const float* d = dout + row * lddo + begin;
-    float* dg = dgate + row * lddg + begin;
-    float* du = dup + row * lddu + begin;
+    const T* g = gate + row * ldg + begin;
+    const T* u = up + row * ldu + begin;
+    const T* d = dout + row * lddo + begin;
+    T* dg = dgate + row * lddg + begin;
+    T* du = dup + row * lddu + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       float a;
       float b;
-      math::swiglu_backward(g[i], u[i], d[i], a, b);
-      dg[i] = a;
-      du[i] = b;
+      math::swiglu_backward(math::load(g[i]), math::load(u[i]), math::load(d[i]), a, b);
+      math::store(dg[i], a);
+      math::store(du[i], b);
     }
   });
 }
 
-void add(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, float* y, int64_t ldy) {
+template <typename T>
+void add(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
   for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
-    const float* a = x + row * ldx + begin;
-    float* b = y + row * ldy + begin;
+    const T* a = x + row * ldx + begin;
+    T* b = y + row * ldy + begin;
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) b[i] += a[i];
+    for (int64_t i = 0; i < count; ++i) math::store(b[i], math::load(b[i]) + math::load(a[i]));
   });
 }
 
-void fill(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ldx, float value) {
+template <typename T>
+void fill(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, float value) {
   for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
-    float* a = x + row * ldx + begin;
+    T* a = x + row * ldx + begin;
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) a[i] = value;
+    for (int64_t i = 0; i < count; ++i) math::store(a[i], value);
   });
 }
 
-void copy(const Execution& on, int64_t rows, int64_t n, const uint32_t* x, int64_t ldx, uint32_t* y, int64_t ldy) {
+template <typename From, typename To>
+void convert(const Execution& on, int64_t rows, int64_t n, const From* x, int64_t ldx, To* y, int64_t ldy) {
   for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
-    __builtin_memcpy(y + row * ldy + begin, x + row * ldx + begin, static_cast<std::size_t>(count) * sizeof(uint32_t));
+    const From* a = x + row * ldx + begin;
+    To* b = y + row * ldy + begin;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) math::store(b[i], math::load(a[i]));
+  });
+}
+
+void copy_bytes(const Execution& on, int64_t rows, int64_t row_bytes, const char* x, int64_t stride_x, char* y,
+                int64_t stride_y) {
+  for_pieces(on, rows, row_bytes, 25, [=](int64_t row, int64_t begin, int64_t count) {
+    __builtin_memcpy(y + row * stride_y + begin, x + row * stride_x + begin, static_cast<std::size_t>(count));
   });
 }
 
 // Squares of 32×32 go through a small buffer, so that both reads and writes are along rows.
-void transpose(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, float* y, int64_t ldy) {
+template <typename T>
+void transpose(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
   constexpr int64_t tile_size = 32;
   const int64_t row_tiles = (rows + tile_size - 1) / tile_size;
   const int64_t column_tiles = (n + tile_size - 1) / tile_size;
@@ -88,7 +103,7 @@ void transpose(const Execution& on, int64_t rows, int64_t n, const float* x, int
     const int64_t c0 = tile % column_tiles * tile_size;
     const int64_t height = rows - r0 < tile_size ? rows - r0 : tile_size;
     const int64_t width = n - c0 < tile_size ? n - c0 : tile_size;
-    float square[tile_size][tile_size];
+    T square[tile_size][tile_size];
     for (int64_t r = 0; r < height; ++r) {
       for (int64_t c = 0; c < width; ++c) square[c][r] = x[(r0 + r) * ldx + c0 + c];
     }
@@ -98,15 +113,23 @@ void transpose(const Execution& on, int64_t rows, int64_t n, const float* x, int
   }
 }
 
+template <typename T>
+void fill_typed(FloatOperations<T>& table) {
+  table.swiglu = swiglu<T>;
+  table.swiglu_backward = swiglu_backward<T>;
+  table.add = add<T>;
+  table.fill = fill<T>;
+  table.transpose = transpose<T>;
+  table.from_fp32 = convert<float, T>;
+  table.to_fp32 = convert<T, float>;
+}
+
 }  // namespace
 
 void fill_activation(OperationTable& table) {
-  table.swiglu = swiglu;
-  table.swiglu_backward = swiglu_backward;
-  table.add = add;
-  table.fill = fill;
-  table.copy = copy;
-  table.transpose = transpose;
+  fill_typed(table.f32);
+  fill_typed(table.bf16);
+  table.copy_bytes = copy_bytes;
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

@@ -4,17 +4,19 @@
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
-void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const float* table, int64_t ldt,
-               float* x, int64_t ldx) {
+template <typename T>
+void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* table, int64_t ldt,
+               T* x, int64_t ldx) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * hidden, 100))
   for (int64_t t = 0; t < tokens; ++t) {
-    __builtin_memcpy(x + t * ldx, table + ids[t] * ldt, static_cast<std::size_t>(hidden) * sizeof(float));
+    __builtin_memcpy(x + t * ldx, table + ids[t] * ldt, static_cast<std::size_t>(hidden) * sizeof(T));
   }
 }
 
 // Threads share the hidden columns, in strips of whole cache lines, and each walks all tokens: the order of additions
 // to any number is that of the tokens.
-void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const float* dx,
+template <typename T>
+void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* dx,
                         int64_t lddx, float* dtable, int64_t ldt) {
   int64_t width = (hidden + on.threads - 1) / on.threads;
   width = (width + 15) / 16 * 16;
@@ -24,10 +26,10 @@ void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, con
     const int64_t begin = strip * width;
     const int64_t count = hidden - begin < width ? hidden - begin : width;
     for (int64_t t = 0; t < tokens; ++t) {
-      const float* d = dx + t * lddx + begin;
+      const T* d = dx + t * lddx + begin;
       float* row = dtable + ids[t] * ldt + begin;
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) row[i] += d[i];
+      for (int64_t i = 0; i < count; ++i) row[i] += math::load(d[i]);
     }
   }
 }
@@ -42,11 +44,17 @@ int64_t first_outside(const Execution&, int64_t count, const int32_t* ids, int64
   return i;
 }
 
+template <typename T>
+void fill_typed(FloatOperations<T>& table) {
+  table.embedding = embedding<T>;
+  table.embedding_backward = embedding_backward<T>;
+}
+
 }  // namespace
 
 void fill_embedding(OperationTable& table) {
-  table.embedding = embedding;
-  table.embedding_backward = embedding_backward;
+  fill_typed(table.f32);
+  fill_typed(table.bf16);
   table.first_outside = first_outside;
 }
 

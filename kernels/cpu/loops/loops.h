@@ -21,17 +21,21 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void* scratch);
 }  // namespace galleon::cpu
 
-#define GALLEON_DECLARE_LOOPS(isa)             \
-  namespace galleon::cpu::isa {                \
-  void fill_activation(OperationTable& table); \
-  void fill_norm(OperationTable& table);       \
-  void fill_attention(OperationTable& table);  \
-  void fill_embedding(OperationTable& table);  \
-  void fill_loss(OperationTable& table);       \
-  void fill_optimizer(OperationTable& table);  \
-  void fill_reductions(OperationTable& table); \
-  void fill_random(OperationTable& table);     \
-  void fill_operations(OperationTable& table); \
+#define GALLEON_DECLARE_LOOPS(isa)                \
+  namespace galleon::cpu::isa {                   \
+  void fill_activation(OperationTable& table);    \
+  void fill_norm(OperationTable& table);          \
+  void fill_attention(OperationTable& table);     \
+  void fill_embedding(OperationTable& table);     \
+  void fill_loss(OperationTable& table);          \
+  void fill_optimizer(OperationTable& table);     \
+  void fill_adafactor(OperationTable& table);     \
+  void fill_quantize(OperationTable& table);      \
+  void fill_weight_update(OperationTable& table); \
+  void fill_reductions(OperationTable& table);    \
+  void fill_random(OperationTable& table);        \
+  void fill_dropout(OperationTable& table);       \
+  void fill_operations(OperationTable& table);    \
   }
 
 GALLEON_DECLARE_LOOPS(baseline)

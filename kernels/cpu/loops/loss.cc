@@ -28,14 +28,32 @@ GALLEON_FORMULA float maximum(int64_t n, const float* x) {
   return c > a ? c : a;
 }
 
+GALLEON_FORMULA void scale_row(int64_t n, const float* x, float factor, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * factor;
+}
+
+// y may lie over x: a run is read before its place, the first half of what was read already, is written.
+GALLEON_FORMULA void scale_row(int64_t n, const float* x, float factor, BFloat16* y) {
+  for (int64_t begin = 0; begin < n; begin += kRun) {
+    const int64_t count = n - begin < kRun ? n - begin : kRun;
+    float run[kRun];
+    __builtin_memcpy(run, x + begin, static_cast<std::size_t>(count) * sizeof(float));
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) math::store(y[begin + i], run[i] * factor);
+  }
+}
+
+template <typename T>
 void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
-                   float scale, float* losses) {
+                   float scale, float* losses, T* gradient, int64_t ldg) {
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (worth_threads(rows * n, 400))
   for (int64_t row = 0; row < rows; ++row) {
     float* x = logits + row * ldl;
+    T* g = gradient + row * ldg;
     const int32_t target = targets[row];
     if (target < 0) {
-      for (int64_t i = 0; i < n; ++i) x[i] = 0.0F;
+      for (int64_t i = 0; i < n; ++i) math::store(g[i], 0.0F);
       losses[row] = 0.0F;
       continue;
     }
@@ -55,9 +73,9 @@ void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, 
     }
     losses[row] = __builtin_logf(sum) + (largest - at_target);
     const float factor = scale / sum;
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) x[i] *= factor;
-    x[target] -= scale;
+    const float right = x[target] * factor - scale;
+    scale_row(n, x, factor, g);
+    math::store(g[target], right);
   }
 }
 
@@ -87,7 +105,8 @@ void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const f
 }  // namespace
 
 void fill_loss(OperationTable& table) {
-  table.cross_entropy = cross_entropy;
+  table.f32.cross_entropy = cross_entropy<float>;
+  table.bf16.cross_entropy = cross_entropy<BFloat16>;
   table.cross_entropy_forward = cross_entropy_forward;
 }
 

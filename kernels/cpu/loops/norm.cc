@@ -14,28 +14,31 @@ constexpr int64_t chunks_of(int64_t rows) {
   return (rows + chunk_rows(rows) - 1) / chunk_rows(rows);
 }
 
-GALLEON_FORMULA void scale_row(int64_t n, const float* x, float inverse, const float* weight, float* y) {
+template <typename T>
+GALLEON_FORMULA void scale_row(int64_t n, const T* x, float inverse, const T* weight, T* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+  for (int64_t i = 0; i < n; ++i) math::store(y[i], math::load(x[i]) * inverse * math::load(weight[i]));
 }
 
-void rms_norm(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ldx, const float* delta, int64_t ldd,
-              const float* weight, float epsilon, float* y, int64_t ldy, float* inverse_rms) {
+template <typename T>
+void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
+              const T* weight, float epsilon, T* y, int64_t ldy, float* inverse_rms) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 200))
   for (int64_t row = 0; row < rows; ++row) {
-    float* a = x + row * ldx;
+    T* a = x + row * ldx;
     float squares = 0.0F;
     if (delta != nullptr) {
-      const float* d = delta + row * ldd;
+      const T* d = delta + row * ldd;
 #pragma omp simd reduction(+ : squares)
       for (int64_t i = 0; i < n; ++i) {
-        const float value = a[i] + d[i];
-        a[i] = value;
+        // The sum counts as it is stored, so that the backward computes the same output again.
+        math::store(a[i], math::load(a[i]) + math::load(d[i]));
+        const float value = math::load(a[i]);
         squares += value * value;
       }
     } else {
 #pragma omp simd reduction(+ : squares)
-      for (int64_t i = 0; i < n; ++i) squares += a[i] * a[i];
+      for (int64_t i = 0; i < n; ++i) squares += math::load(a[i]) * math::load(a[i]);
     }
     const float inverse = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + epsilon);
     inverse_rms[row] = inverse;
@@ -43,8 +46,9 @@ void rms_norm(const Execution& on, int64_t rows, int64_t n, float* x, int64_t ld
   }
 }
 
-void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, const float* weight,
-                    const float* inverse_rms, float* y, int64_t ldy) {
+template <typename T>
+void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
+                    const float* inverse_rms, T* y, int64_t ldy) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t row = 0; row < rows; ++row) {
     scale_row(n, x + row * ldx, inverse_rms[row], weight, y + row * ldy);
@@ -56,8 +60,9 @@ int64_t rms_norm_backward_workspace(int64_t rows, int64_t n) {
 }
 
 // With y_i = x_i·s·w_i and s = 1/rms: dx_i = s·w_i·dy_i − x_i·s³/n·Σ_j dy_j·w_j·x_j, dw_i = Σ_rows dy_i·x_i·s.
-void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, const float* weight,
-                       const float* inverse_rms, const float* dy, int64_t lddy, float* dx, int64_t lddx, float* dweight,
+template <typename T>
+void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
+                       const float* inverse_rms, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
                        void* scratch) {
   float* partial = static_cast<float*>(scratch);
   const int64_t chunks = chunks_of(rows);
@@ -70,24 +75,27 @@ void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const float
       for (int64_t i = 0; i < n; ++i) dw[i] = 0.0F;
       const int64_t end = (chunk + 1) * height < rows ? (chunk + 1) * height : rows;
       for (int64_t row = chunk * height; row < end; ++row) {
-        const float* a = x + row * ldx;
-        const float* d = dy + row * lddy;
-        float* out = dx + row * lddx;
+        const T* a = x + row * ldx;
+        const T* d = dy + row * lddy;
+        T* out = dx + row * lddx;
         const float s = inverse_rms[row];
         float dot = 0.0F;
 #pragma omp simd reduction(+ : dot)
         for (int64_t i = 0; i < n; ++i) {
-          const float product = d[i] * a[i];
-          dot += product * weight[i];
+          const float product = math::load(d[i]) * math::load(a[i]);
+          dot += product * math::load(weight[i]);
           dw[i] += product * s;
         }
         const float common = dot * s * s * s / static_cast<float>(n);
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) out[i] += s * weight[i] * d[i] - a[i] * common;
+        for (int64_t i = 0; i < n; ++i) {
+          const float own = s * math::load(weight[i]) * math::load(d[i]) - math::load(a[i]) * common;
+          math::store(out[i], math::load(out[i]) + own);
+        }
       }
     }
 #pragma omp for schedule(static)
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; i < (dweight != nullptr ? n : 0); ++i) {
       float sum = 0.0F;
       for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * n + i];
       dweight[i] += sum;
@@ -95,13 +103,19 @@ void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const float
   }
 }
 
+template <typename T>
+void fill_typed(FloatOperations<T>& table) {
+  table.rms_norm = rms_norm<T>;
+  table.rms_norm_again = rms_norm_again<T>;
+  table.rms_norm_backward = rms_norm_backward<T>;
+  table.rms_norm_backward_workspace = rms_norm_backward_workspace;
+}
+
 }  // namespace
 
 void fill_norm(OperationTable& table) {
-  table.rms_norm = rms_norm;
-  table.rms_norm_again = rms_norm_again;
-  table.rms_norm_backward = rms_norm_backward;
-  table.rms_norm_backward_workspace = rms_norm_backward_workspace;
+  fill_typed(table.f32);
+  fill_typed(table.bf16);
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

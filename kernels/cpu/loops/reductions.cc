@@ -15,8 +15,8 @@ int64_t sum_workspace(int64_t rows, int64_t n) {
   return blocks_of(rows, n) * static_cast<int64_t>(sizeof(double));
 }
 
-template <typename Term>
-inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t rows, int64_t n, const float* x,
+template <typename T, typename Term>
+inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t rows, int64_t n, const T* x,
                                                     int64_t ldx, void* scratch, Term term) {
   double* partial = static_cast<double*>(scratch);
   const int64_t per_row = (n + kBlock - 1) / kBlock;
@@ -25,10 +25,10 @@ inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
-    const float* a = x + block / per_row * ldx + begin;
+    const T* a = x + block / per_row * ldx + begin;
     double sum = 0.0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < count; ++i) sum += term(static_cast<double>(a[i]));
+    for (int64_t i = 0; i < count; ++i) sum += term(static_cast<double>(math::load(a[i])));
     partial[block] = sum;
   }
   double total = 0.0;
@@ -36,7 +36,8 @@ inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t
   return total;
 }
 
-double sum_of_squares(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch) {
+template <typename T>
+double sum_of_squares(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch) {
   return reduce(on, rows, n, x, ldx, scratch, [](double a) { return a * a; });
 }
 
@@ -44,17 +45,18 @@ double sum(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t
   return reduce(on, rows, n, x, ldx, scratch, [](double a) { return a; });
 }
 
-bool all_finite(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx) {
+template <typename T>
+bool all_finite(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx) {
   const int64_t per_row = (n + kBlock - 1) / kBlock;
   int found = 0;
 #pragma omp parallel for num_threads(on.threads) schedule(static) reduction(| : found) if (worth_threads(rows * n, 100))
   for (int64_t block = 0; block < rows * per_row; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
-    const float* a = x + block / per_row * ldx + begin;
+    const T* a = x + block / per_row * ldx + begin;
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
-    for (int64_t i = 0; i < count; ++i) bad |= (math::bits_of(a[i]) & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
+    for (int64_t i = 0; i < count; ++i) bad |= (math::bits_of(math::load(a[i])) & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
     found |= static_cast<int>(bad);
   }
   return found == 0;
@@ -107,10 +109,12 @@ uint64_t hash_bytes(const Execution& on, const void* data, int64_t bytes, void* 
 }  // namespace
 
 void fill_reductions(OperationTable& table) {
-  table.sum_of_squares = sum_of_squares;
+  table.f32.sum_of_squares = sum_of_squares<float>;
+  table.bf16.sum_of_squares = sum_of_squares<BFloat16>;
   table.sum = sum;
   table.sum_workspace = sum_workspace;
-  table.all_finite = all_finite;
+  table.f32.all_finite = all_finite<float>;
+  table.bf16.all_finite = all_finite<BFloat16>;
   table.hash_bytes = hash_bytes;
   table.hash_bytes_workspace = hash_bytes_workspace;
 }

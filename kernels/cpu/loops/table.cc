@@ -9,8 +9,12 @@ void fill_operations(OperationTable& table) {
   fill_embedding(table);
   fill_loss(table);
   fill_optimizer(table);
+  fill_adafactor(table);
+  fill_quantize(table);
+  fill_weight_update(table);
   fill_reductions(table);
   fill_random(table);
+  fill_dropout(table);
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

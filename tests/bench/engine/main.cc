@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/cpu/blas.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
 #include "tests/bench/engine/statistics.h"
 #include "worker/engine/run/engine.h"
 
@@ -36,6 +36,7 @@ struct Options {
   int64_t rounds = 5;
   int threads = 0;
   std::string clock = "wall";
+  std::string precision = "fp32";
   std::string json;
 };
 
@@ -183,6 +184,7 @@ EngineShape engine_shape(const LlamaConfig& config, const Options& options, int6
   shape.sequence_length = options.sequence;
   shape.micro_batch = micro_batch;
   shape.micro_batches = 1;
+  if (options.precision == "bf16") shape.weights.type = DataType::kBFloat16;
   shape.optimizer.learning_rate = 1e-4;
   shape.optimizer.schedule.type = ScheduleType::kConstant;
   shape.optimizer.schedule.steps = 1;
@@ -291,11 +293,11 @@ nlohmann::json measure(const LlamaConfig& config, const Options& options, int64_
 }
 
 void print(const nlohmann::json& run) {
-  std::cout << absl::StrFormat("%s, sequence length %d, rank %d, interval %d, %d threads, %s clock; %d rounds\n\n",
-                               run["preset"].get<std::string>(), run["sequence_length"].get<int64_t>(),
-                               run["rank"].get<int64_t>(), run["interval"].get<int64_t>(),
-                               run["threads"].get<int64_t>(), run["clock"].get<std::string>(),
-                               run["rounds"].get<int64_t>());
+  std::cout << absl::StrFormat(
+      "%s in %s, sequence length %d, rank %d, interval %d, %d threads, %s clock; %d rounds\n\n",
+      run["preset"].get<std::string>(), run["precision"].get<std::string>(), run["sequence_length"].get<int64_t>(),
+      run["rank"].get<int64_t>(), run["interval"].get<int64_t>(), run["threads"].get<int64_t>(),
+      run["clock"].get<std::string>(), run["rounds"].get<int64_t>());
   std::cout << absl::StrFormat("%-58s", "tokens a step");
   for (const nlohmann::json& r : run["results"])
     std::cout << absl::StrFormat("%12d", r["tokens_per_step"].get<int64_t>());
@@ -343,6 +345,8 @@ int run(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--steps", options.rounds, "rounds, each one AdamW step, one GaLore step and one with a refresh")
       ->check(CLI::PositiveNumber);
+  app.add_option("--precision", options.precision, "of weights and activations")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::NonNegativeNumber);
   app.add_option("--clock", options.clock,
                  "wall, or cpu: time of the processor over threads, for a machine with other load")
@@ -364,6 +368,7 @@ int run(int argc, char** argv) {
                         {"sequence_length", options.sequence},
                         {"threads", threads},
                         {"clock", options.clock},
+                        {"precision", options.precision},
                         {"rounds", options.rounds},
                         {"blas", openblas_get_config()},
                         {"results", nlohmann::json::array()}};

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "kernels/device.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
 
 namespace galleon {
 

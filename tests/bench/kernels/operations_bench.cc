@@ -9,6 +9,9 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 #include "tests/bench/kernels/operands.h"
 
 namespace galleon {
@@ -64,7 +67,7 @@ void loss_and_gradient(benchmark::State& state) {
   const Tensor logits = bench.normal(512, 32000);
   const Tensor targets = bench.ids(512, 32000);
   const Tensor losses = bench.normal(512, 1);
-  bench.run(state, [&] { cross_entropy(*bench.device, logits, targets, 1.0F, losses); });
+  bench.run(state, [&] { cross_entropy(*bench.device, logits, targets, 1.0F, losses, logits); });
 }
 BENCHMARK(loss_and_gradient)->UseRealTime()->Unit(benchmark::kMillisecond);
 
@@ -157,7 +160,8 @@ void projected_weight_update(benchmark::State& state) {
   const float keep = state.range(0) == 1 ? 1.0F : 0.9999F;
   bench.run(state, [&] {
     for (int64_t i = 0; i < 24; ++i) {
-      apply_projected(*bench.device, w.row_range(i * 1376, 1376), u.row_range(i * 1376, 1376), p, 1e-6F, keep);
+      apply_projected(*bench.device, w.row_range(i * 1376, 1376), {}, u.row_range(i * 1376, 1376), p,
+                      {.step = 1e-6F, .keep = keep});
     }
   });
 }
@@ -172,7 +176,7 @@ void dense_weight_update(benchmark::State& state) {
   Bench bench;
   const Tensor w = bench.normal(32000, kHidden);
   const Tensor u = bench.normal(32000, kHidden);
-  bench.run(state, [&] { apply_dense(*bench.device, w, u, 1e-6F, 0.9999F); });
+  bench.run(state, [&] { apply_dense(*bench.device, w, {}, u, {.step = 1e-6F, .keep = 0.9999F}); });
 }
 BENCHMARK(dense_weight_update)->UseRealTime()->Unit(benchmark::kMillisecond);
 

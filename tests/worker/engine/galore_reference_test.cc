@@ -4,8 +4,8 @@
 
 #include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
+#include "tests/worker/engine/one_matrix.h"
 #include "tests/worker/engine/reference_support.h"
-#include "worker/engine/optim/optimizer.h"
 
 namespace galleon {
 namespace {
@@ -13,54 +13,6 @@ namespace {
 constexpr int64_t kSteps = 60;
 constexpr int64_t kInterval = 40;
 constexpr int64_t kRank = 6;
-
-// One projected matrix under an optimizer, its gradients given as factors: G = Iᵀ·G in either orientation.
-class OneMatrix {
- public:
-  OneMatrix(int64_t out, int64_t in, const OptimizerOptions& options, int64_t micro_batches = 1)
-      : device_(make_cpu_device(1)), arena_(*device_), communicator_(make_single_communicator(*device_)) {
-    Parameter p;
-    p.name = "w";
-    p.group = ParameterGroup::kAttention;
-    p.out = out;
-    p.in = in;
-    if (options.galore.has_value()) {
-      p.rank = std::min({options.galore->rank, out, in});
-      p.transposed = projects_rows(options.galore->side, out, in);
-    }
-    parameters_ = {p};
-    allocate_weights(parameters_, arena_);
-    optimizer_ = std::make_unique<Optimizer>(options, parameters_, micro_batches, arena_, *communicator_);
-    identity_ = arena_.tensor("identity", MemoryCategory::kActivations, out, out);
-    for (int64_t i = 0; i < out; ++i) identity_.f32()[i * out + i] = 1.0F;
-    gradient_ = arena_.tensor("given", MemoryCategory::kActivations, out, in);
-  }
-
-  void step(int64_t number, const float* gradient) {
-    device_->upload(gradient_, gradient);
-    optimizer_->begin_step(number);
-    optimizer_->begin_micro_batch(0);
-    // dW = dyᵀ·x with dy the identity and x the gradient.
-    optimizer_->linear(0, gradient_, identity_);
-    optimizer_->finished(0);
-    optimizer_->end_step();
-  }
-
-  Device& device() { return *device_; }
-  Optimizer& optimizer() { return *optimizer_; }
-  Parameter& parameter() { return parameters_[0]; }
-  Tensor scratch(const char* name, int64_t rows, int64_t columns) {
-    return arena_.tensor(name, MemoryCategory::kActivations, rows, columns);
-  }
-
- private:
-  std::unique_ptr<Device> device_;
-  Arena arena_;
-  std::unique_ptr<Communicator> communicator_;
-  std::vector<Parameter> parameters_;
-  std::unique_ptr<Optimizer> optimizer_;
-  Tensor identity_, gradient_;
-};
 
 OptimizerOptions recorded_options() {
   OptimizerOptions o;

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -16,7 +18,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/model/lora.h"
 
 namespace galleon {
 
@@ -36,6 +40,36 @@ std::vector<int64_t> shape_of(const Parameter& p) {
   return p.vector ? std::vector<int64_t>{p.out} : std::vector<int64_t>{p.out, p.in};
 }
 
+// The name that a safetensors file has for a type.
+std::string stored_type(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return "F32";
+    case DataType::kBFloat16:
+      return "BF16";
+    case DataType::kInt32:
+      return "I32";
+    case DataType::kUint8:
+      return "U8";
+  }
+  return "";
+}
+
+// [interval, not before, streak] by parameter.
+Json paces_to_json(const std::vector<RefreshPace>& paces) {
+  Json json = Json::array();
+  for (const RefreshPace& pace : paces) json.push_back({pace.interval, pace.not_before, pace.streak});
+  return json;
+}
+
+std::vector<RefreshPace> paces_from_json(const Json& json) {
+  std::vector<RefreshPace> paces;
+  for (const Json& pace : json) {
+    paces.push_back({pace.at(0).get<int64_t>(), pace.at(1).get<int64_t>(), pace.at(2).get<int64_t>()});
+  }
+  return paces;
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -48,7 +82,8 @@ Json to_json(const CheckpointHeader& h) {
           {"ranks", h.ranks},
           {"epoch", h.epoch},
           {"weights_hash", h.weights_hash},
-          {"counts", h.counts}};
+          {"counts", h.counts},
+          {"refresh_paces", paces_to_json(h.paces)}};
 }
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
@@ -81,6 +116,9 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
     h.epoch = json.at("epoch").get<uint64_t>();
     h.weights_hash = json.at("weights_hash").get<uint64_t>();
     h.counts = json.at("counts").get<std::vector<int64_t>>();
+    // Checkpoints from before lazy refresh have none.
+    h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
+                                             : std::vector<RefreshPace>(h.counts.size());
   } catch (const Json::exception&) {
     return absl::DataLossError(absl::StrCat(folder, "/", kManifest, " is damaged"));
   }
@@ -119,29 +157,57 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
   add_file(part, name, checksum_file(path));
 }
 
+// A weight in the type that it is trained in, from its values in Hugging Face layout.
+TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<float>()> values) {
+  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values = std::move(values)] {
+            const std::vector<float> numbers = values();
+            std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
+            for (size_t i = 0; i < numbers.size(); ++i) {
+              const BFloat16 number = math::to_bfloat16(numbers[i]);
+              std::memcpy(bytes.data() + i * sizeof(number), &number, sizeof(number));
+            }
+            return bytes;
+          }};
+}
+
 Part write_part(const std::string& folder, const CheckpointContent& content, Communicator& communicator) {
   Part part;
   part.weights_hash = hash_weights(content.parameters, content.device);
   std::vector<TensorToWrite> state;
   for (const StatePiece& piece : content.optimizer.state()) {
     if ((piece.replicated && communicator.rank() != 0) || piece.tensor.rows == 0) continue;
-    state.push_back(
-        {absl::StrCat(piece.name, "@", piece.first_row), {piece.tensor.rows, piece.tensor.columns}, [&content, piece] {
-           std::vector<float> values(piece.tensor.size());
-           content.device.download(values.data(), piece.tensor);
-           return values;
-         }});
+    state.push_back({absl::StrCat(piece.name, "@", piece.first_row),
+                     {piece.tensor.rows, piece.tensor.columns},
+                     {},
+                     stored_type(piece.tensor.type),
+                     [&content, piece] {
+                       std::string bytes(piece.tensor.bytes(), '\0');
+                       content.device.download(bytes.data(), piece.tensor);
+                       return bytes;
+                     }});
   }
   const std::string shard = shard_name(communicator.rank(), communicator.ranks());
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
   if (communicator.rank() != 0 || !part.status.ok()) return part;
 
+  const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
-    weights.push_back({p.name, shape_of(p), [&content, &p] { return get_weight(p, content.device); }});
+    if (p.of_adapter) continue;
+    weights.push_back(weight_to_write(p, [&content, &p] {
+      return p.adapter < 0 ? get_weight(p, content.device)
+                           : merged_weight(p, content.parameters, *content.lora, content.device);
+    }));
+  }
+  if (content.lora.has_value()) {
+    add_file(part, kAdaptersFile,
+             write_safetensors(absl::StrCat(folder, "/", kAdaptersFile),
+                               adapter_tensors(content.parameters, content.device), {}));
   }
   add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
-  add_text_file(part, folder, "config.json", llama_config_to_json(content.config));
+  add_text_file(part, folder, "config.json",
+                llama_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
   for (const std::string& path : content.tokenizer_files) {
     absl::StatusOr<std::string> text = read_file(path);
     if (!text.ok()) {
@@ -258,6 +324,7 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
       complete.weights_hash = part.weights_hash;
       complete.ranks = communicator.ranks();
       complete.counts = content.optimizer.counts();
+      complete.paces = content.optimizer.paces();
       Json manifest = to_json(complete);
       manifest["files"] = *files;
       verdict.Update(sync_folder(pending + "/optimizer"));
@@ -281,6 +348,9 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content) {
   if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
+  if (content.lora.has_value()) {
+    if (absl::Status s = load_adapters(step_folder, content.parameters, content.device); !s.ok()) return s;
+  }
   std::vector<SafetensorsReader> shards;
   for (int64_t rank = 0; rank < header.ranks; ++rank) {
     absl::StatusOr<SafetensorsReader> shard =
@@ -300,20 +370,23 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
   }
   for (const StatePiece& wanted : content.optimizer.state()) {
     const int64_t columns = wanted.tensor.columns;
-    std::vector<float> values(wanted.tensor.size());
+    const int64_t row_bytes = columns * bytes_of(wanted.tensor.type);
+    std::string bytes(wanted.tensor.bytes(), '\0');
     int64_t found_rows = 0;
     for (const auto& [shard, first_row] : pieces[wanted.name]) {
       const std::string name = absl::StrCat(wanted.name, "@", first_row);
       const TensorEntry& entry = shards[shard].entries().at(name);
-      if (entry.shape.size() != 2 || entry.shape[1] != columns) {
+      const std::string type = stored_type(wanted.tensor.type);
+      if (entry.shape.size() != 2 || entry.shape[1] != columns || entry.type != type) {
         return absl::DataLossError(absl::StrCat(shards[shard].path(), ": ", wanted.name, " has shape ",
-                                                absl::StrJoin(entry.shape, "x"), ", needed are rows of ", columns));
+                                                absl::StrJoin(entry.shape, "x"), " in ", entry.type,
+                                                ", needed are rows of ", columns, " in ", type));
       }
       const int64_t begin = std::max(first_row, wanted.first_row);
       const int64_t end = std::min(first_row + entry.shape[0], wanted.first_row + wanted.tensor.rows);
       if (begin >= end) continue;
-      if (absl::Status s = shards[shard].read(name, (begin - first_row) * columns, (end - begin) * columns,
-                                              values.data() + (begin - wanted.first_row) * columns);
+      if (absl::Status s = shards[shard].read_bytes(name, (begin - first_row) * columns, (end - begin) * columns,
+                                                    bytes.data() + (begin - wanted.first_row) * row_bytes);
           !s.ok()) {
         return s;
       }
@@ -323,18 +396,22 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
       return absl::DataLossError(
           absl::StrCat(step_folder, " holds ", found_rows, " of ", wanted.tensor.rows, " rows of ", wanted.name));
     }
-    if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, values.data());
+    if (wanted.tensor.rows > 0) content.device.upload(wanted.tensor, bytes.data());
   }
-  if (header.counts.size() != content.parameters.size())
+  const size_t trained = content.optimizer.counts().size();
+  if (header.counts.size() != trained || header.paces.size() != trained)
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
-  content.optimizer.set_counts(header.counts);
+  content.optimizer.resume(header.counts, header.paces);
   if (hash_weights(content.parameters, content.device) != header.weights_hash) {
     return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
   }
   return absl::OkStatus();
 }
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+namespace {
+
+// The files that hold a folder's weights.
+absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& folder) {
   std::vector<std::string> names{"model.safetensors"};
   const std::string index_path = folder + "/model.safetensors.index.json";
   std::error_code error;
@@ -354,15 +431,27 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     names.erase(std::unique(names.begin(), names.end()), names.end());
   }
   std::vector<SafetensorsReader> files;
-  std::map<std::string, size_t> file_of;
   for (const std::string& name : names) {
     absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
     if (!file.ok()) return file.status();
-    for (const auto& [tensor, entry] : file->entries()) file_of[tensor] = files.size();
     files.push_back(*std::move(file));
+  }
+  return files;
+}
+
+}  // namespace
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+  absl::StatusOr<std::vector<SafetensorsReader>> opened = open_weights(folder);
+  if (!opened.ok()) return opened.status();
+  const std::vector<SafetensorsReader>& files = *opened;
+  std::map<std::string, size_t> file_of;
+  for (size_t i = 0; i < files.size(); ++i) {
+    for (const auto& [tensor, entry] : files[i].entries()) file_of[tensor] = i;
   }
   bool has_head = false;
   for (const Parameter& p : parameters) {
+    if (p.of_adapter) continue;
     has_head |= p.group == ParameterGroup::kHead;
     const auto it = file_of.find(p.name);
     if (it == file_of.end())
@@ -376,6 +465,12 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     }
     std::vector<float> values(entry.count());
     if (absl::Status s = files[it->second].read(p.name, 0, entry.count(), values.data()); !s.ok()) return s;
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad != values.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(files[it->second].path(), ": ", p.name,
+                                                     " holds a number that is not finite (", *bad, " at element ",
+                                                     bad - values.begin(), ")"));
+    }
     set_weight(p, device, values.data());
     file_of.erase(it);
   }
@@ -387,6 +482,17 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
           absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  for (const SafetensorsReader& file : *files) {
+    for (const auto& [name, entry] : file.entries()) {
+      if (entry.type != "BF16") return DataType::kFloat32;
+    }
+  }
+  return DataType::kBFloat16;
 }
 
 void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {

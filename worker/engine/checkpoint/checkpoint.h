@@ -30,7 +30,8 @@ struct CheckpointHeader {
   int64_t ranks = 1;   // that wrote it
   uint64_t epoch = 0;
   uint64_t weights_hash = 0;
-  std::vector<int64_t> counts;  // Optimizer::counts
+  std::vector<int64_t> counts;     // Optimizer::counts
+  std::vector<RefreshPace> paces;  // Optimizer::paces
 };
 
 // "step-00001000", and ".step-00001000.epoch-7" before its publication.
@@ -53,6 +54,8 @@ struct CheckpointContent {
   Device& device;
   Optimizer& optimizer;
   std::vector<std::string> tokenizer_files;
+  // Of a run with adapters: they are merged into model.safetensors, and kept beside it for an exact resume.
+  std::optional<LoraOptions> lora;
 };
 
 // A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is
@@ -67,9 +70,13 @@ absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content);
 
-// Loads weights alone from a Hugging Face folder (model.safetensors, or shards by model.safetensors.index.json).
-// Missing, extra and misshapen tensors are named with both shapes.
+// Loads weights alone, adapters left out, from a Hugging Face folder (model.safetensors, or shards by
+// model.safetensors.index.json). Missing, extra and misshapen tensors are named with both shapes, and so is one that
+// holds NaN or Inf.
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device);
+
+// bf16 if all weights of a Hugging Face folder are, otherwise fp32: what to compute in where nobody says.
+absl::StatusOr<DataType> stored_weight_type(const std::string& folder);
 
 // Removes all but the newest `keep` checkpoints and what unfinished attempts below `epoch` left.
 void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch);

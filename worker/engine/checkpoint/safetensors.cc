@@ -153,6 +153,16 @@ absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& pat
   return reader;
 }
 
+absl::Status SafetensorsReader::read_bytes(const std::string& name, int64_t first, int64_t count, void* out) const {
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) return absl::NotFoundError(absl::StrCat(path_, " has no tensor ", name));
+  const TensorEntry& entry = it->second;
+  if (first < 0 || count < 0 || first + count > entry.count())
+    return damaged(path_, absl::StrCat(name, " is too small"));
+  const int64_t width = width_of(entry.type);
+  return read_exactly(file_.get(), path_, data_start_ + entry.begin + first * width, count * width, out);
+}
+
 absl::Status SafetensorsReader::read(const std::string& name, int64_t first, int64_t count, float* out) const {
   const auto it = entries_.find(name);
   if (it == entries_.end()) return absl::NotFoundError(absl::StrCat(path_, " has no tensor ", name));
@@ -179,9 +189,9 @@ absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t offset = 0;
   for (const TensorToWrite& tensor : tensors) {
-    int64_t bytes = 4;
+    int64_t bytes = width_of(tensor.type);
     for (const int64_t d : tensor.shape) bytes *= d;
-    header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    header[tensor.name] = {{"dtype", tensor.type}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump();
@@ -195,6 +205,11 @@ absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std
   if (absl::Status s = file.write(prefix, 8); !s.ok()) return s;
   if (absl::Status s = file.write(text.data(), static_cast<int64_t>(text.size())); !s.ok()) return s;
   for (const TensorToWrite& tensor : tensors) {
+    if (tensor.bytes) {
+      const std::string bytes = tensor.bytes();
+      if (absl::Status s = file.write(bytes.data(), static_cast<int64_t>(bytes.size())); !s.ok()) return s;
+      continue;
+    }
     const std::vector<float> values = tensor.values();
     if (absl::Status s = file.write(values.data(), static_cast<int64_t>(values.size()) * 4); !s.ok()) return s;
   }

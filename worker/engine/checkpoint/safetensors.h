@@ -1,6 +1,6 @@
 // The safetensors file format: an 8-byte little-endian header length, a JSON header of names, types, shapes and
-// offsets, then the numbers (https://github.com/huggingface/safetensors, README). Written by us in fp32; read in fp32,
-// fp16 and bf16.
+// offsets, then the numbers (https://github.com/huggingface/safetensors, README). Numbers of any type are written
+// and read as they lie in memory; fp32, fp16 and bf16 also as fp32.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,8 @@ class SafetensorsReader {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   // Numbers [first, first + count) of a tensor as fp32. NOT_FOUND, DATA_LOSS, INVALID_ARGUMENT (type).
   absl::Status read(const std::string& name, int64_t first, int64_t count, float* out) const;
+  // The same numbers as they lie in the file, in the tensor's own type. NOT_FOUND, DATA_LOSS.
+  absl::Status read_bytes(const std::string& name, int64_t first, int64_t count, void* out) const;
 
  private:
   std::string path_;
@@ -45,7 +47,11 @@ class SafetensorsReader {
 struct TensorToWrite {
   std::string name;
   std::vector<int64_t> shape;
-  std::function<std::vector<float>()> values;  // called when its turn comes, so that one tensor is in memory at a time
+  // Called when its turn comes, so that one tensor is in memory at a time: the numbers of an F32 tensor, or the bytes
+  // of one of another type.
+  std::function<std::vector<float>()> values;
+  std::string type = "F32";
+  std::function<std::string()> bytes;
 };
 
 struct WrittenFile {

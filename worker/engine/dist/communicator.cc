@@ -6,10 +6,13 @@
 
 namespace galleon {
 
-RowRange rows_of_rank(int64_t rows, int rank, int ranks) {
-  const int64_t base = rows / ranks;
-  const int64_t more = rows % ranks;
-  return {rank * base + std::min<int64_t>(rank, more), base + (rank < more ? 1 : 0)};
+RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit) {
+  const int64_t units = (rows + unit - 1) / unit;
+  const int64_t base = units / ranks;
+  const int64_t more = units % ranks;
+  const int64_t begin = rank * base + std::min<int64_t>(rank, more);
+  const int64_t end = begin + base + (rank < more ? 1 : 0);
+  return {std::min(begin * unit, rows), std::min(end * unit, rows) - std::min(begin * unit, rows)};
 }
 
 void Communicator::move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from,
@@ -23,33 +26,52 @@ void Communicator::move(const void* send, int64_t send_bytes, int to, void* rece
   status_ = exchange(send, send_bytes, to, receive, receive_bytes, from);
 }
 
-void Communicator::reduce_scatter_rows(const Tensor& x) {
+void Communicator::reduce_scatter_rows(const Tensor& x, int64_t unit, DataType wire) {
   if (ranks_ == 1 || !status_.ok()) return;
   GALLEON_CHECK(x.contiguous());
-  const int next = (rank_ + 1) % ranks_;
-  const int previous = (rank_ + ranks_ - 1) % ranks_;
-  const Workspace arrived(device_, rows_of_rank(x.rows, 0, ranks_).count * x.columns * 4);
-  // Piece p starts at rank p+1 and travels the ring to rank p, each rank on the way adding its own part.
-  for (int round = 0; round < ranks_ - 1; ++round) {
-    const RowRange out = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
-    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 2) % ranks_, ranks_);
-    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, arrived.data(),
-         in.count * x.columns * 4, previous, sent_.reduce_scatter);
+  const RowRange own = rows_of_rank(x.rows, rank_, ranks_, unit);
+  const Tensor sum = x.row_range(own.begin, own.count);
+  const int64_t largest = rows_of_rank(x.rows, 0, ranks_, unit).count * x.columns;
+  const bool converts = x.type != wire;
+  const Workspace leaving(device_, converts ? largest * bytes_of(wire) : 0);
+  const Workspace arrived(device_, largest * bytes_of(wire));
+  const Workspace added(device_, converts ? largest * bytes_of(x.type) : 0);
+  // Every piece goes straight to its owner, who adds what arrives in the order of distance: a number is rounded to the
+  // wire's type once, whatever the number of ranks.
+  for (int distance = 1; distance < ranks_; ++distance) {
+    const int to = (rank_ + distance) % ranks_;
+    const int from = (rank_ + ranks_ - distance) % ranks_;
+    const RowRange out = rows_of_rank(x.rows, to, ranks_, unit);
+    Tensor piece = x.row_range(out.begin, out.count);
+    if (converts) {
+      const Tensor rounded = leaving.tensor(out.count, x.columns, wire);
+      convert(device_, piece, rounded);
+      piece = rounded;
+    }
+    const Tensor part = arrived.tensor(own.count, x.columns, wire);
+    move(piece.data, piece.bytes(), to, part.data, part.bytes(), from, sent_.reduce_scatter);
     if (!status_.ok()) return;
-    if (in.count > 0) add(device_, arrived.tensor(in.count, x.columns), x.row_range(in.begin, in.count));
+    if (converts) {
+      const Tensor widened = added.tensor(own.count, x.columns, x.type);
+      convert(device_, part, widened);
+      add(device_, widened, sum);
+    } else {
+      add(device_, part, sum);
+    }
   }
 }
 
-void Communicator::all_gather_rows(const Tensor& x) {
+void Communicator::all_gather_rows(const Tensor& x, int64_t unit) {
   if (ranks_ == 1 || !status_.ok()) return;
   GALLEON_CHECK(x.contiguous());
   const int next = (rank_ + 1) % ranks_;
   const int previous = (rank_ + ranks_ - 1) % ranks_;
   for (int round = 0; round < ranks_ - 1; ++round) {
-    const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_);
-    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_);
-    move(x.row_range(out.begin, out.count).data, out.count * x.columns * 4, next, x.row_range(in.begin, in.count).data,
-         in.count * x.columns * 4, previous, sent_.all_gather);
+    const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_, unit);
+    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_, unit);
+    const Tensor leaving = x.row_range(out.begin, out.count);
+    const Tensor arriving = x.row_range(in.begin, in.count);
+    move(leaving.data, leaving.bytes(), next, arriving.data, arriving.bytes(), previous, sent_.all_gather);
   }
 }
 

@@ -22,8 +22,9 @@ struct RowRange {
   int64_t count = 0;
 };
 
-// Rows [0, rows) cut into `ranks` consecutive pieces whose lengths differ by one at most; later ranks may get none.
-RowRange rows_of_rank(int64_t rows, int rank, int ranks);
+// Rows [0, rows) cut into `ranks` consecutive pieces of whole units of `unit` rows (the last unit may be short), whose
+// numbers of units differ by one at most; later ranks may get none.
+RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit = 1);
 
 struct SentBytes {
   int64_t reduce_scatter = 0;
@@ -47,12 +48,12 @@ class Communicator {
   // Bytes that this rank sent since it began.
   const SentBytes& sent() const { return sent_; }
 
-  // Tensors are contiguous fp32 and of one shape on all ranks. Sums are formed in the order of a ring, the same each
-  // time. After reduce_scatter_rows this rank's rows (rows_of_rank) hold the sum over ranks; its other rows are
-  // undefined.
-  void reduce_scatter_rows(const Tensor& x);
+  // Tensors are contiguous, fp32 or bf16, and of one shape on all ranks. Sums are formed in one order, the same each
+  // time. After reduce_scatter_rows this rank's rows (rows_of_rank with `unit`) hold the sum over ranks; its other rows
+  // are undefined. What travels is of type `wire`; additions are in x's.
+  void reduce_scatter_rows(const Tensor& x, int64_t unit = 1, DataType wire = DataType::kFloat32);
   // This rank's rows are copied to all ranks.
-  void all_gather_rows(const Tensor& x);
+  void all_gather_rows(const Tensor& x, int64_t unit = 1);
   // x ← the sum over ranks, bit for bit the same on all of them.
   void all_reduce(const Tensor& x);
   // x of `root` ← the sum over ranks, in rank order; other ranks keep theirs.

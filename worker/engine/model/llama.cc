@@ -8,7 +8,7 @@
 #include "kernels/ops/linear.h"
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
 
@@ -24,54 +24,68 @@ constexpr int kParametersOfBlock = 9;
 }  // namespace
 
 Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-             bool training, Arena& arena)
-    : config_(config), parameters_(parameters), device_(arena.device()), batch_(batch), sequence_(sequence) {
+             Activations activations, Arena& arena, const std::optional<LoraOptions>& lora)
+    : config_(config),
+      parameters_(parameters),
+      device_(arena.device()),
+      batch_(batch),
+      sequence_(sequence),
+      type_(parameters.front().weight.type),
+      kept_(activations),
+      lora_(lora) {
   const int64_t tokens = batch * sequence;
   const int64_t hidden = config.hidden;
   head_rows_ = std::min(tokens, std::max(kLeastHeadRows, kLogitBytes / (4 * config.vocabulary)));
-  auto activation = [&](const std::string& name, int64_t rows, int64_t columns, DataType type = DataType::kFloat32) {
+  auto typed = [&](const std::string& name, int64_t rows, int64_t columns, DataType type) {
     return arena.tensor(name, MemoryCategory::kActivations, rows, columns, type);
   };
-  rotary_ = activation("rotary table", sequence, config.head_dimension);
-  ids_ = activation("ids", tokens, 1, DataType::kInt32);
-  targets_ = activation("targets", tokens, 1, DataType::kInt32);
-  losses_ = activation("losses", tokens, 1);
+  auto activation = [&](const std::string& name, int64_t rows, int64_t columns) {
+    return typed(name, rows, columns, type_);
+  };
+  // What is a sum or a logarithm stays in fp32.
+  auto statistic = [&](const std::string& name, int64_t rows, int64_t columns) {
+    return typed(name, rows, columns, DataType::kFloat32);
+  };
+  rotary_ = statistic("rotary table", sequence, config.head_dimension);
+  ids_ = typed("ids", tokens, 1, DataType::kInt32);
+  targets_ = typed("targets", tokens, 1, DataType::kInt32);
+  losses_ = statistic("losses", tokens, 1);
   normed_ = activation("normed", tokens, hidden);
   activated_ = activation("activated", tokens, config.intermediate);
-  logits_ = activation("logits", head_rows_, config.vocabulary);
+  logits_ = statistic("logits", head_rows_, config.vocabulary);
 
   blocks_.resize(config.layers);
   for (int64_t l = 0; l < config.layers; ++l) {
     Block& b = blocks_[l];
     const int first = kParametersBefore + static_cast<int>(l) * kParametersOfBlock;
-    b = {first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7, first + 8};
     // Without a backward nothing is kept from block to block, but the stream itself must not be overwritten while it is
     // read.
-    if (!training && l >= 2) {
-      Block shared = blocks_[l - 2];
-      shared.query = b.query, shared.key = b.key, shared.value = b.value, shared.output = b.output,
-      shared.gate = b.gate;
-      shared.up = b.up, shared.down = b.down, shared.attention_norm = b.attention_norm, shared.mlp_norm = b.mlp_norm;
-      b = shared;
-      continue;
-    }
+    const bool none_kept = activations == Activations::kNone && l >= 2;
+    const bool inputs_kept = activations == Activations::kBlockInputs && l >= 1;
+    if (none_kept) b = blocks_[l - 2];
+    if (inputs_kept) b = blocks_[0];
+    b.query = first, b.key = first + 1, b.value = first + 2, b.output = first + 3;
+    b.gate = first + 4, b.up = first + 5, b.down = first + 6;
+    b.attention_norm = first + 7, b.mlp_norm = first + 8;
+    if (none_kept) continue;
     const std::string prefix = absl::StrCat("block ", l, " ");
     b.input = activation(prefix + "input", tokens, hidden);
-    b.inverse_rms_attention = activation(prefix + "inverse rms 1", tokens, 1);
+    b.inverse_rms_attention = statistic(prefix + "inverse rms 1", tokens, 1);
+    if (inputs_kept) continue;
     b.q = activation(prefix + "q", tokens, config.query_width());
     b.k = activation(prefix + "k", tokens, config.key_value_width());
     b.v = activation(prefix + "v", tokens, config.key_value_width());
     b.attended = activation(prefix + "attended", tokens, config.query_width());
-    b.log_sum = activation(prefix + "log sum", batch * config.heads, sequence);
+    b.log_sum = statistic(prefix + "log sum", batch * config.heads, sequence);
     b.middle = activation(prefix + "middle", tokens, hidden);
-    b.inverse_rms_mlp = activation(prefix + "inverse rms 2", tokens, 1);
+    b.inverse_rms_mlp = statistic(prefix + "inverse rms 2", tokens, 1);
     b.gates = activation(prefix + "gate", tokens, config.intermediate);
     b.ups = activation(prefix + "up", tokens, config.intermediate);
   }
   final_norm_ = kParametersBefore + static_cast<int>(config.layers) * kParametersOfBlock;
   last_ = activation("last", tokens, hidden);
-  inverse_rms_last_ = activation("inverse rms last", tokens, 1);
-  if (training) {
+  inverse_rms_last_ = statistic("inverse rms last", tokens, 1);
+  if (activations != Activations::kNone) {
     dx_ = activation("dx", tokens, hidden);
     dnormed_ = activation("dnormed", tokens, hidden);
     dattended_ = activation("dattended", tokens, config.query_width());
@@ -93,6 +107,24 @@ int Llama::head_parameter() const {
 void Llama::project(int parameter, const Tensor& x, const Tensor& y) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, x, Transpose::kNo, p.weight, p.transposed ? Transpose::kNo : Transpose::kYes, y);
+  if (p.adapter >= 0) adapter_of(p).forward(device_, x, y);
+}
+
+Adapter Llama::adapter_of(const Parameter& p) const {
+  const Parameter& a = parameters_[p.adapter];
+  Adapter adapter{a, parameters_[p.adapter + 1], static_cast<float>(lora_->scale()), {}};
+  if (place_.has_value()) adapter.mask = adapter_mask(*lora_, a, place_->step, place_->first_token);
+  return adapter;
+}
+
+Tensor Llama::dense_gradient(int parameter, GradientSink& sink) {
+  const int trained = parameters_[parameter].trained;
+  return trained >= 0 ? sink.dense(trained) : Tensor{};
+}
+
+void Llama::finished(int parameter, GradientSink& sink) {
+  const int trained = parameters_[parameter].trained;
+  if (trained >= 0) sink.finished(trained);
 }
 
 void Llama::normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms) {
@@ -108,18 +140,26 @@ void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, c
                              GradientSink& sink) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx, 1.0F, beta);
-  sink.linear(parameter, x, dy);
-  sink.finished(parameter);
+  if (p.trained >= 0) sink.linear(p.trained, x, dy);
+  if (p.adapter >= 0) adapter_of(p).backward(device_, x, dy, dx, sink);
+  finished(parameter, sink);
 }
 
 void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& output, int64_t sequences) {
   const int64_t tokens = sequences * sequence_;
   auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
+  normalize(top(b.input), addition, b.attention_norm, top(normed_), top(b.inverse_rms_attention));
+  forward_within_block(b, sequences);
+  swiglu(device_, top(b.gates), top(b.ups), top(activated_));
+  project(b.down, top(activated_), top(output));
+}
+
+void Llama::forward_within_block(const Block& b, int64_t sequences) {
+  const int64_t tokens = sequences * sequence_;
+  auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
   const Tensor input = top(b.input);
   const Tensor middle = top(b.middle);
   const Tensor normed = top(normed_);
-
-  normalize(input, addition, b.attention_norm, normed, top(b.inverse_rms_attention));
   project(b.query, normed, top(b.q));
   project(b.key, normed, top(b.k));
   project(b.value, normed, top(b.v));
@@ -132,8 +172,6 @@ void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& 
   normalize(middle, &input, b.mlp_norm, normed, top(b.inverse_rms_mlp));
   project(b.gate, normed, top(b.gates));
   project(b.up, normed, top(b.ups));
-  swiglu(device_, top(b.gates), top(b.ups), top(activated_));
-  project(b.down, top(activated_), top(output));
 }
 
 void Llama::forward(const int32_t* ids, int64_t sequences) {
@@ -170,22 +208,28 @@ double Llama::head_backward(float scale, GradientSink& sink) {
     const Tensor logits = logits_.row_range(0, count);
     const Tensor x = normed_.row_range(begin, count);
     project(head, x, logits);
-    cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count));
-    matmul(device_, logits, Transpose::kNo, p.weight, Transpose::kNo, dnormed_.row_range(begin, count));
-    sink.linear(head, x, logits);
+    const Tensor dlogits = gradient_over(logits, type_);
+    cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count), dlogits);
+    matmul(device_, dlogits, Transpose::kNo, p.weight, Transpose::kNo, dnormed_.row_range(begin, count));
+    if (p.trained >= 0) sink.linear(p.trained, x, dlogits);
   }
-  if (!config_.tied_embeddings) sink.finished(head);
+  if (!config_.tied_embeddings) finished(head, sink);
   return sum(device_, losses_);
 }
 
 void Llama::backward_block(const Block& b, GradientSink& sink) {
   const AttentionShape shape = attention_shape(batch_);
+  // The last block's activations are still those of the forward.
+  if (kept_ == Activations::kBlockInputs && &b != &blocks_.back()) {
+    rms_norm_again(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, normed_);
+    forward_within_block(b, batch_);
+  }
   // MLP. The gates' and ups' gradients take the place of their values; `activated_` first holds the product again, then
   // its gradient lies in the workspace.
   swiglu(device_, b.gates, b.ups, activated_);
   {
     const Workspace scratch(device_, activated_.bytes());
-    const Tensor dactivated = scratch.tensor(activated_.rows, activated_.columns);
+    const Tensor dactivated = scratch.tensor(activated_.rows, activated_.columns, type_);
     project_backward(b.down, activated_, dx_, dactivated, 0.0F, sink);
     swiglu_backward(device_, b.gates, b.ups, dactivated, b.gates, b.ups);
   }
@@ -193,8 +237,8 @@ void Llama::backward_block(const Block& b, GradientSink& sink) {
   project_backward(b.gate, normed_, b.gates, dnormed_, 0.0F, sink);
   project_backward(b.up, normed_, b.ups, dnormed_, 1.0F, sink);
   rms_norm_backward(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, dnormed_, dx_,
-                    sink.dense(b.mlp_norm));
-  sink.finished(b.mlp_norm);
+                    dense_gradient(b.mlp_norm, sink));
+  finished(b.mlp_norm, sink);
 
   // Attention.
   project_backward(b.output, b.attended, dx_, dattended_, 0.0F, sink);
@@ -206,21 +250,24 @@ void Llama::backward_block(const Block& b, GradientSink& sink) {
   project_backward(b.key, normed_, dk_, dnormed_, 1.0F, sink);
   project_backward(b.value, normed_, dv_, dnormed_, 1.0F, sink);
   rms_norm_backward(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, dnormed_, dx_,
-                    sink.dense(b.attention_norm));
-  sink.finished(b.attention_norm);
+                    dense_gradient(b.attention_norm, sink));
+  finished(b.attention_norm, sink);
 }
 
-double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink) {
+double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink,
+                               const PassPlace& place) {
+  place_ = place;
   device_.upload(targets_, targets);
   forward(ids, batch_);
   const double loss = head_backward(scale, sink);
   fill(device_, dx_, 0.0F);
   rms_norm_backward(device_, last_, parameters_[final_norm_].weight, inverse_rms_last_, dnormed_, dx_,
-                    sink.dense(final_norm_));
-  sink.finished(final_norm_);
+                    dense_gradient(final_norm_, sink));
+  finished(final_norm_, sink);
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
-  embedding_backward(device_, ids_, dx_, sink.dense(0));
-  sink.finished(0);
+  if (parameters_[0].trained >= 0) embedding_backward(device_, ids_, dx_, dense_gradient(0, sink));
+  finished(0, sink);
+  place_.reset();
   return loss;
 }
 

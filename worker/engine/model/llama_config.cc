@@ -124,8 +124,7 @@ Json to_json(const LlamaConfig& c) {
                {"tie_word_embeddings", c.tied_embeddings},
                {"hidden_act", "silu"},
                {"attention_bias", false},
-               {"mlp_bias", false},
-               {"torch_dtype", "float32"}};
+               {"mlp_bias", false}};
   json["bos_token_id"] = c.bos_token >= 0 ? Json(c.bos_token) : Json(nullptr);
   json["eos_token_id"] = c.eos_token >= 0 ? Json(c.eos_token) : Json(nullptr);
   return json;
@@ -220,8 +219,10 @@ absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl:
   return from_json(std::move(parsed), where, overrides);
 }
 
-std::string llama_config_to_json(const LlamaConfig& config) {
-  return to_json(config).dump(2) + "\n";
+std::string llama_config_to_json(const LlamaConfig& config, absl::string_view torch_dtype) {
+  Json json = to_json(config);
+  json["torch_dtype"] = std::string(torch_dtype);
+  return json.dump(2) + "\n";
 }
 
 absl::StatusOr<LlamaConfig> resolve_llama_config(const std::string& source,

@@ -44,7 +44,8 @@ absl::StatusOr<LlamaConfig> llama_preset(absl::string_view name);
 // positions) are refused by name.
 absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides);
-std::string llama_config_to_json(const LlamaConfig& config);
+// `torch_dtype`: the type that the weights beside it are in, "float32" or "bfloat16".
+std::string llama_config_to_json(const LlamaConfig& config, absl::string_view torch_dtype);
 
 // A preset ("preset:NAME") or a folder's config.json, with overrides. `tokenizer_vocabulary` > 0 sets a preset's
 // vocabulary unless an override does.

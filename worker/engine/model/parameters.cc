@@ -4,9 +4,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
+
+namespace {
+
+constexpr int64_t kDrawnBytes = int64_t{4} << 20;  // of initial weights that exist in fp32 at a time
+
+}  // namespace
 
 bool projects_rows(ProjectionSide side, int64_t out, int64_t in) {
   switch (side) {
@@ -17,6 +24,7 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in) {
     case ProjectionSide::kLeft:
       return true;
     case ProjectionSide::kRight:
+    case ProjectionSide::kFull:
       return false;
   }
   return false;
@@ -26,7 +34,7 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optiona
   std::vector<Parameter> all;
   auto add = [&](std::string name, ParameterGroup group, int64_t out, int64_t in, bool vector = false) {
     Parameter p;
-    p.index = static_cast<int>(all.size());
+    p.index = p.trained = static_cast<int>(all.size());
     p.name = std::move(name);
     p.group = group;
     p.out = out;
@@ -37,6 +45,7 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optiona
     if (target) {
       p.transposed = projects_rows(galore->side, out, in);
       p.rank = std::min({galore->rank, out, in});
+      p.two_sided = galore->side == ProjectionSide::kFull;
     }
     all.push_back(std::move(p));
   };
@@ -58,42 +67,95 @@ std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optiona
   return all;
 }
 
-void allocate_weights(std::vector<Parameter>& parameters, Arena& arena) {
-  for (Parameter& p : parameters) p.weight = arena.tensor(p.name, MemoryCategory::kWeights, p.rows(), p.columns());
+void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena) {
+  for (Parameter& p : parameters) {
+    p.weight = arena.tensor(p.name, MemoryCategory::kWeights, p.rows(), p.columns(), storage.type);
+    if (storage.master && p.trained >= 0 && storage.type != DataType::kFloat32)
+      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.rows(), p.columns());
+  }
+}
+
+std::vector<Parameter> trained_parameters(const std::vector<Parameter>& parameters) {
+  std::vector<Parameter> trained;
+  for (const Parameter& p : parameters) {
+    if (p.trained < 0) continue;
+    trained.push_back(p);
+    trained.back().index = p.trained;
+  }
+  return trained;
 }
 
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation) {
   for (Parameter& p : parameters) {
+    if (p.of_adapter) continue;
     if (p.vector) {
       fill(device, p.weight, 1.0F);
+      if (p.master.data != nullptr) fill(device, p.master, 1.0F);
       continue;
     }
-    if (!p.transposed) {
-      fill_normal(device, p.weight, seed, p.index, 0, 0.0F, static_cast<float>(deviation));
-      continue;
+    // Drawn in pieces of whole rows of the Hugging Face layout.
+    const int64_t height = std::clamp<int64_t>(kDrawnBytes / (4 * p.in), 1, p.out);
+    const Workspace drawn_memory(device, height * p.in * 4);
+    const Workspace turned_memory(device, p.transposed ? height * p.in * 4 : 0);
+    for (int64_t begin = 0; begin < p.out; begin += height) {
+      const int64_t count = std::min(height, p.out - begin);
+      Tensor drawn = drawn_memory.tensor(count, p.in);
+      fill_normal(device, drawn, seed, p.index, begin * p.in, 0.0F, static_cast<float>(deviation));
+      if (p.transposed) {
+        const Tensor turned = turned_memory.tensor(p.in, count);
+        transpose(device, drawn, turned);
+        drawn = turned;
+      }
+      const auto place = [&](const Tensor& whole) {
+        return p.transposed ? whole.column_range(begin, count) : whole.row_range(begin, count);
+      };
+      convert(device, drawn, place(p.weight));
+      if (p.master.data != nullptr) copy(device, drawn, place(p.master));
     }
-    Workspace scratch(device, p.out * p.in * 4);
-    const Tensor drawn = scratch.tensor(p.out, p.in);
-    fill_normal(device, drawn, seed, p.index, 0, 0.0F, static_cast<float>(deviation));
-    transpose(device, drawn, p.weight);
   }
 }
 
+namespace {
+
+void upload_weight(const Parameter& p, Device& device, const float* stored) {
+  if (p.master.data != nullptr) device.upload(p.master, stored);
+  if (p.weight.type == DataType::kFloat32) {
+    device.upload(p.weight, stored);
+    return;
+  }
+  std::vector<BFloat16> rounded(p.weight.size());
+  for (size_t i = 0; i < rounded.size(); ++i) rounded[i] = math::to_bfloat16(stored[i]);
+  device.upload(p.weight, rounded.data());
+}
+
+std::vector<float> download_weight(const Parameter& p, Device& device) {
+  std::vector<float> stored(p.weight.size());
+  if (p.weight.type == DataType::kFloat32) {
+    device.download(stored.data(), p.weight);
+    return stored;
+  }
+  std::vector<BFloat16> rounded(p.weight.size());
+  device.download(rounded.data(), p.weight);
+  for (size_t i = 0; i < rounded.size(); ++i) stored[i] = math::to_float(rounded[i]);
+  return stored;
+}
+
+}  // namespace
+
 void set_weight(const Parameter& p, Device& device, const float* values) {
   if (!p.transposed) {
-    device.upload(p.weight, values);
+    upload_weight(p, device, values);
     return;
   }
   std::vector<float> stored(p.out * p.in);
   for (int64_t i = 0; i < p.out; ++i) {
     for (int64_t j = 0; j < p.in; ++j) stored[j * p.out + i] = values[i * p.in + j];
   }
-  device.upload(p.weight, stored.data());
+  upload_weight(p, device, stored.data());
 }
 
 std::vector<float> get_weight(const Parameter& p, Device& device) {
-  std::vector<float> stored(p.out * p.in);
-  device.download(stored.data(), p.weight);
+  std::vector<float> stored = download_weight(p, device);
   if (!p.transposed) return stored;
   std::vector<float> values(p.out * p.in);
   for (int64_t j = 0; j < p.in; ++j) {

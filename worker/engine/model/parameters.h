@@ -23,30 +23,40 @@ struct Parameter {
   bool vector = false;      // saved with one dimension
   bool transposed = false;  // stored in×out
   int64_t rank = 0;         // of the projection; 0: full rank
-  Tensor weight;            // rows×columns as stored
+  bool two_sided = false;   // both sides are projected: the compact matrix is rank×rank
+  int trained = 0;          // place among what is trained; -1: frozen
+  int adapter = -1;         // index of this matrix's A, which B follows; -1: none
+  bool of_adapter = false;  // an A or a B: not part of model.safetensors
+  Tensor weight;            // rows×columns as stored, fp32 or bf16
+  Tensor master;            // the fp32 copy that is updated in place of a bf16 weight; empty if there is none
 
   int64_t rows() const { return transposed ? in : out; }
   int64_t columns() const { return transposed ? out : in; }
-  // Columns of the gradient as it is accumulated, reduced and kept in moments.
+  // Shape of the compact matrix: the gradient as it is accumulated, reduced and kept in moments.
+  int64_t compact_rows() const { return two_sided ? rank : rows(); }
   int64_t compact_columns() const { return rank > 0 ? rank : columns(); }
 };
 
 // Whether the rows of an out×in matrix are its projected side (then it is stored transposed). GALORE.md, section 1:
 // `std` projects the smaller side, columns when square; `reverse_std` the other; right always columns, left always
-// rows.
+// rows. `full` projects both, and nothing is transposed.
 bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
+
+// What is trained of them, in their order and numbered anew: what an optimizer knows. Views of the same memory.
+std::vector<Parameter> trained_parameters(const std::vector<Parameter>& parameters);
 
 // All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
 std::vector<Parameter> llama_parameters(const LlamaConfig& config, const std::optional<GaloreOptions>& galore);
 
-// Gives every parameter its memory.
-void allocate_weights(std::vector<Parameter>& parameters, Arena& arena);
+// Gives every parameter its memory. What is frozen needs no master copy.
+void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena);
 
-// Normal(0, deviation) for matrices and 1 for norm weights; drawn in Hugging Face layout and order, so that orientation
-// changes nothing.
+// Normal(0, deviation) for matrices and 1 for norm weights, adapters left out; drawn in Hugging Face layout and order,
+// so that orientation changes nothing.
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
 
-// Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight.
+// Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight. A bf16 weight takes the nearest
+// number, its master copy the number itself.
 void set_weight(const Parameter& parameter, Device& device, const float* values);
 std::vector<float> get_weight(const Parameter& parameter, Device& device);
 

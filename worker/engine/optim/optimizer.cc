@@ -4,43 +4,19 @@
 #include <chrono>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
-#include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
+#include "worker/engine/optim/in_type.h"
 #include "worker/engine/optim/schedule.h"
-#include "worker/engine/optim/subspace.h"
+#include "worker/engine/optim/slot.h"
 
 namespace galleon {
 
-struct Optimizer::Slot {
-  Parameter* parameter = nullptr;
-  int projected_index = -1;  // among projected matrices, -1: full rank
-  RowRange own;
-  Tensor accumulator;   // rows × compact columns
-  Tensor basis;         // columns × rank
-  Tensor first_moment;  // own rows × compact columns
-  Tensor second_moment;
-  bool has_basis = false;
-  bool frozen_basis = false;
-  bool found_now = false;  // the first basis was found for this very step
-  bool filled = false;     // the accumulator (or dense gradient) holds this step's first contributions
-  bool owns_accumulator = true;
-  bool reduced = false;
-  int64_t count = 0;  // updates that the moments have seen
-  int dense_held = -1;
-
-  bool projected() const { return projected_index >= 0; }
-};
-
 namespace {
-
-using SteadyClock = std::chrono::steady_clock;
-
-double seconds_since(SteadyClock::time_point start) {
-  return std::chrono::duration<double>(SteadyClock::now() - start).count();
-}
 
 // The two factors of a gradient in stored orientation: G = aᵀ·b (rows×columns).
 struct Factors {
@@ -61,65 +37,101 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
       device_(arena.device()),
       communicator_(communicator),
       micro_batches_(micro_batches) {
-  // With one micro-batch and per-layer update nothing outlives its layer's backward: one accumulator serves all but the
-  // embedding, whose tied matrix is used at both ends.
-  const bool share = options_.per_layer && micro_batches == 1;
-  int64_t shared_size = 0;
-  int64_t dense_size = 0;
   slots_.resize(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     Parameter& p = parameters[i];
     Slot& slot = slots_[i];
     slot.parameter = &p;
-    slot.own = rows_of_rank(p.rows(), communicator.rank(), communicator.ranks());
-    slot.owns_accumulator = !share || p.group == ParameterGroup::kEmbedding;
+    slot.replicated = p.two_sided;
+    slot.shard_unit = shard_unit(options, p.compact_rows(), p.compact_columns());
+    slot.own = slot.replicated
+                   ? RowRange{0, p.compact_rows()}
+                   : rows_of_rank(p.compact_rows(), communicator.rank(), communicator.ranks(), slot.shard_unit);
     if (p.rank > 0) {
+      const GaloreOptions& galore = *options.galore;
       slot.projected_index = projected_count_++;
-      dense_size = std::max(dense_size, p.rows() * p.columns());
-      slot.basis = arena.tensor(p.name + ".basis", MemoryCategory::kSubspaces, p.columns(), p.rank);
+      slot.pace.interval = galore.refresh_interval;
+      slot.basis = Basis(p.name + ".basis", p.columns(), p.rank, galore.basis_type, arena);
+      if (p.two_sided) slot.row_basis = Basis(p.name + ".row_basis", p.rows(), p.rank, galore.basis_type, arena);
     }
-    slot.first_moment =
-        arena.tensor(p.name + ".first_moment", MemoryCategory::kOptimizerStates, slot.own.count, p.compact_columns());
-    slot.second_moment =
-        arena.tensor(p.name + ".second_moment", MemoryCategory::kOptimizerStates, slot.own.count, p.compact_columns());
+    const CompactMatrix matrix{p.name, p.compact_rows(), p.compact_columns(), p.vector, slot.own, slot.replicated};
+    slot.moments = allocate_moments(options, matrix, arena);
+  }
+  allocate_accumulators(arena);
+  allocate_dense(arena);
+}
+
+Optimizer::~Optimizer() = default;
+
+// Only sums of products are kept in bf16: each adds a whole micro-batch at once. Norms and the embedding receive one
+// token after another, and a state that every rank holds is small.
+DataType Optimizer::accumulator_type(const Slot& slot) const {
+  const Parameter& p = *slot.parameter;
+  const bool products = !p.vector && p.group != ParameterGroup::kEmbedding && !slot.replicated;
+  return products ? options_.accumulate_type : DataType::kFloat32;
+}
+
+void Optimizer::allocate_accumulators(Arena& arena) {
+  // With one micro-batch and per-layer update nothing outlives its layer's backward: one accumulator serves all but the
+  // embedding, whose tied matrix is used at both ends.
+  const bool share = options_.per_layer && micro_batches_ == 1;
+  int64_t shared_size = 0;
+  for (Slot& slot : slots_) {
+    const Parameter& p = *slot.parameter;
+    slot.owns_accumulator = !share || p.group == ParameterGroup::kEmbedding;
+    const DataType type = accumulator_type(slot);
     if (slot.owns_accumulator) {
-      slot.accumulator = arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.rows(), p.compact_columns());
+      slot.accumulator =
+          arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.compact_rows(), p.compact_columns(), type);
     } else {
-      shared_size = std::max(shared_size, p.rows() * p.compact_columns());
+      shared_size = std::max(shared_size, p.compact_rows() * p.compact_columns() * bytes_of(type));
     }
   }
-  if (shared_size > 0) {
-    const Tensor shared = arena.tensor("shared gradient", MemoryCategory::kGradients, shared_size, 1);
-    for (Slot& slot : slots_) {
-      if (slot.owns_accumulator) continue;
-      slot.accumulator = Tensor{shared.data, shared.type, slot.parameter->rows(), slot.parameter->compact_columns(),
-                                slot.parameter->compact_columns()};
+  if (shared_size == 0) return;
+  const Tensor shared = arena.tensor("shared gradient", MemoryCategory::kGradients, shared_size, 1, DataType::kUint8);
+  for (Slot& slot : slots_) {
+    const Parameter& p = *slot.parameter;
+    if (!slot.owns_accumulator) {
+      slot.accumulator =
+          Tensor{shared.data, accumulator_type(slot), p.compact_rows(), p.compact_columns(), p.compact_columns()};
     }
   }
-  if (projected_count_ == 0) return;
-  dense_scratch_ = arena.tensor("dense gradient", MemoryCategory::kGradients, dense_size, 1);
-  if (micro_batches == 1) return;
-  // Dense gradients that are accumulated over several micro-batches: as many as matrices are ever due in one step.
+}
+
+void Optimizer::allocate_dense(Arena& arena) {
+  if (projected_count_ == 0 || (!refreshes_from_gradients() && !options_.clip_dense)) return;
+  int64_t size = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.projected()) size = std::max(size, slot.parameter->rows() * slot.parameter->columns());
+  }
+  dense_scratch_ = arena.tensor("dense gradient", MemoryCategory::kGradients, size, 1);
+  if (micro_batches_ == 1 || !refreshes_from_gradients()) return;
+  // Dense gradients that are accumulated over several micro-batches: as many as matrices are ever due in one step. The
+  // first step counts unless rounds find its bases.
   const GaloreOptions& galore = *options_.galore;
+  const bool first_in_rounds = galore.refresh == RefreshMethod::kSubspace && !galore.exact_first_basis;
   int held = 0;
-  for (int64_t step = galore.refresh == RefreshMethod::kExact ? 1 : 2; step <= galore.refresh_interval + 1; ++step) {
+  for (int64_t step = first_in_rounds ? 2 : 1; step <= galore.refresh_interval + 1; ++step) {
     int due_now = 0;
     for (size_t i = 0; i < slots_.size(); ++i) due_now += slots_[i].projected() && due(static_cast<int>(i), step);
     held = std::max(held, due_now);
   }
   for (int i = 0; i < held; ++i) {
-    dense_held_.push_back(arena.tensor(absl::StrCat("dense gradient ", i), MemoryCategory::kGradients, dense_size, 1));
+    dense_held_.push_back(arena.tensor(absl::StrCat("dense gradient ", i), MemoryCategory::kGradients, size, 1));
   }
   dense_lent_to_.assign(held, -1);
 }
 
-Optimizer::~Optimizer() = default;
+bool Optimizer::refreshes_from_gradients() const {
+  return options_.galore.has_value() && options_.galore->refresh != RefreshMethod::kRandom;
+}
 
 bool Optimizer::due(int parameter, int64_t step) const {
   const Slot& slot = slots_[parameter];
   if (!slot.projected() || slot.frozen_basis) return false;
   const GaloreOptions& galore = *options_.galore;
   if (step == 1) return true;
+  if (step < slot.pace.not_before) return false;
   const int64_t phase = (step - 1) % galore.refresh_interval;
   if (!galore.stagger) return phase == 0;
   return phase == slot.projected_index * galore.refresh_interval / projected_count_;
@@ -127,69 +139,8 @@ bool Optimizer::due(int parameter, int64_t step) const {
 
 // Whether this step accumulates the slot's dense gradient over its micro-batches.
 bool Optimizer::needs_dense(const Slot& slot) const {
-  if (!slot.projected() || slot.found_now) return false;
+  if (!slot.projected() || slot.found_now || !refreshes_from_gradients()) return false;
   return !slot.has_basis || due(slot.parameter->index, step_);
-}
-
-bool Optimizer::finds_basis_in_rounds(const Slot& slot) const {
-  return slot.projected() && !slot.has_basis && micro_batches_ > 1 &&
-         options_.galore->refresh == RefreshMethod::kSubspace;
-}
-
-// Every refresh draws from a stream of its own.
-uint64_t Optimizer::refresh_seed(const Slot& slot) const {
-  return options_.galore->seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL +
-         slot.projected_index * 64ULL;
-}
-
-int Optimizer::first_basis_rounds() const {
-  const bool needed =
-      std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
-  return needed ? 2 * kFirstIterations : 0;
-}
-
-void Optimizer::begin_round(int round) {
-  round_ = round;
-  for (Slot& slot : slots_) {
-    slot.filled = false;
-    if (round == 0 && finds_basis_in_rounds(slot)) start_basis(device_, slot.basis, refresh_seed(slot));
-  }
-}
-
-// Even rounds: Y += aᵀ·(b·P) in the accumulator. Odd rounds: Z += bᵀ·(a·Y) in the place of the basis, which is not
-// needed any more.
-void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
-  if (!finds_basis_in_rounds(slot)) return;
-  const bool range = round_ % 2 == 0;
-  const Tensor& first = range ? b : a;
-  const Tensor& second = range ? a : b;
-  const Workspace memory(device_, first.rows * slot.parameter->rank * 4);
-  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank);
-  matmul(device_, first, Transpose::kNo, range ? slot.basis : slot.accumulator, Transpose::kNo, projected);
-  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.accumulator : slot.basis, 1.0F,
-         slot.filled ? 1.0F : 0.0F);
-  slot.filled = true;
-}
-
-void Optimizer::end_round() {
-  const SteadyClock::time_point start = SteadyClock::now();
-  const bool last = round_ + 1 == 2 * kFirstIterations;
-  for (Slot& slot : slots_) {
-    slot.filled = false;
-    if (!finds_basis_in_rounds(slot)) continue;
-    const uint64_t seed = refresh_seed(slot) + 2 * (round_ / 2) + 2;
-    const int owner = slot.projected_index % communicator_.ranks();
-    const bool finite = round_ % 2 == 0 ? finish_range(device_, communicator_, slot.accumulator, seed)
-                                        : finish_basis(device_, communicator_, slot.basis, owner, seed);
-    if (!finite) start_basis(device_, slot.basis, seed);
-    if (last) {
-      slot.has_basis = true;
-      slot.found_now = true;
-      ++(finite ? report_.refreshed : report_.skipped_refreshes);
-    }
-  }
-  report_.refresh_seconds += seconds_since(start);
-  round_ = -1;
 }
 
 Tensor Optimizer::dense_memory(Slot& slot) {
@@ -209,13 +160,17 @@ Tensor Optimizer::dense_memory(Slot& slot) {
 
 void Optimizer::begin_step(int64_t step) {
   step_ = step;
-  for (Slot& slot : slots_) slot.found_now = false;
   squares_ = 0;
+  not_finite_ = -1;
   report_ = StepReport{};
   report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);
   for (Slot& slot : slots_) {
+    slot.found_now = false;
     slot.filled = false;
-    slot.reduced = false;
+    slot.skipped = false;
+    slot.measured = false;
+    if (!slot.projected() || refreshes_from_gradients()) continue;
+    if (!slot.has_basis || due(slot.parameter->index, step)) draw_random_basis(slot);
   }
 }
 
@@ -232,27 +187,43 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
     return;
   }
   const float beta = slot.filled ? 1.0F : 0.0F;
+  slot.filled = true;
   if (!slot.projected()) {
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, slot.accumulator, 1.0F, beta);
-    slot.filled = true;
     return;
   }
   if (needs_dense(slot)) {
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, dense_memory(slot), 1.0F, beta);
-    slot.filled = true;
     return;
   }
   if (options_.clip_dense) {
     const Tensor g{dense_scratch_.data, dense_scratch_.type, p.rows(), p.columns(), p.columns()};
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
-    squares_ += sum_of_squares(device_, g);
+    count_squares(slot, sum_of_squares(device_, g));
   }
-  // G·P = aᵀ·(b·P), without ever forming G.
-  const Workspace projected_memory(device_, b.rows * p.rank * 4);
-  const Tensor projected = projected_memory.tensor(b.rows, p.rank);
-  matmul(device_, b, Transpose::kNo, slot.basis, Transpose::kNo, projected);
-  matmul(device_, a, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
-  slot.filled = true;
+  accumulate(slot, a, b, beta);
+}
+
+// R += aᵀ·(b·P), or (a·U)ᵀ·(b·P) with two sides, without ever forming G.
+void Optimizer::accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta) {
+  const int64_t rank = slot.basis.rank();
+  const Workspace memory(device_, b.rows * rank * bytes_of(b.type));
+  const Tensor projected = memory.tensor(b.rows, rank, b.type);
+  {
+    const BasisNumbers basis(device_, slot.basis, b.type);
+    matmul(device_, b, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
+  }
+  if (!slot.parameter->two_sided) {
+    matmul(device_, a, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
+    return;
+  }
+  const Workspace rows_memory(device_, a.rows * rank * bytes_of(a.type));
+  const Tensor rows = rows_memory.tensor(a.rows, rank, a.type);
+  {
+    const BasisNumbers basis(device_, slot.row_basis, a.type);
+    matmul(device_, a, Transpose::kNo, basis.tensor(), Transpose::kNo, rows);
+  }
+  matmul(device_, rows, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
 }
 
 Tensor Optimizer::dense(int parameter) {
@@ -261,56 +232,6 @@ Tensor Optimizer::dense(int parameter) {
   if (!slot.filled) fill(device_, slot.accumulator, 0.0F);
   slot.filled = true;
   return slot.accumulator;
-}
-
-bool Optimizer::refresh(Slot& slot, const Tensor& g) {
-  const SteadyClock::time_point start = SteadyClock::now();
-  const GaloreOptions& galore = *options_.galore;
-  const int owner = slot.projected_index % communicator_.ranks();
-  const bool had_basis = slot.has_basis;
-  const uint64_t seed = refresh_seed(slot);
-  RefreshResult result;
-  if (galore.refresh == RefreshMethod::kExact) {
-    if (!had_basis) start_basis(device_, slot.basis, seed);
-    result = exact_basis(device_, communicator_, g, slot.basis, owner);
-  } else if (!had_basis) {
-    result = find_first_basis(device_, communicator_, g, slot.basis, owner, seed);
-  } else {
-    result = iterate_subspace(device_, communicator_, g, slot.basis, owner, seed);
-  }
-  slot.has_basis = true;
-  if (!result.changed) {
-    ++report_.skipped_refreshes;
-  } else {
-    ++report_.refreshed;
-    if (had_basis) {
-      report_.overlap_sum += result.overlap;
-      ++report_.overlaps;
-      if (galore.moments == MomentsAtRefresh::kReset) {
-        fill(device_, slot.first_moment, 0.0F);
-        fill(device_, slot.second_moment, 0.0F);
-        slot.count = 0;
-      }
-    }
-  }
-  report_.refresh_seconds += seconds_since(start);
-  return result.changed;
-}
-
-void Optimizer::project(Slot& slot, const Tensor& g) {
-  if (options_.clip_dense) squares_ += sum_of_squares(device_, g);
-  if (!refresh(slot, g)) {
-    // One bad gradient moves nothing.
-    fill(device_, slot.accumulator, 0.0F);
-    return;
-  }
-  // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
-  const bool summed = options_.galore->refresh == RefreshMethod::kExact && communicator_.ranks() > 1;
-  if (summed && communicator_.rank() != slot.projected_index % communicator_.ranks()) {
-    fill(device_, slot.accumulator, 0.0F);
-    return;
-  }
-  matmul(device_, g, Transpose::kNo, slot.basis, Transpose::kNo, slot.accumulator);
 }
 
 void Optimizer::finished(int parameter) {
@@ -324,41 +245,115 @@ void Optimizer::finished(int parameter) {
   }
   if (options_.per_layer) {
     reduce(slot);
-    update(slot, 1.0);
+    update_one(slot);
   }
+}
+
+void Optimizer::count_squares(const Slot& slot, double squares) {
+  squares_ += squares;
+  if (!std::isfinite(squares)) not_finite_ = std::max(not_finite_, slot.parameter->index);
 }
 
 void Optimizer::reduce(Slot& slot) {
-  communicator_.reduce_scatter_rows(slot.accumulator);
-  slot.reduced = true;
-  if (!options_.clip_dense && slot.own.count > 0) {
-    squares_ += sum_of_squares(device_, slot.accumulator.row_range(slot.own.begin, slot.own.count));
+  if (slot.replicated) {
+    communicator_.all_reduce(slot.accumulator);
+  } else {
+    communicator_.reduce_scatter_rows(slot.accumulator, slot.shard_unit, options_.wire_type);
   }
+  // What every rank holds is counted once.
+  if (slot.own.count == 0 || (slot.replicated && communicator_.rank() != 0)) return;
+  if (options_.clip_dense && !slot.measured) return;
+  const double squares = sum_of_squares(device_, slot.own_rows());
+  if (slot.measured) slot.captured = squares;
+  if (!options_.clip_dense) count_squares(slot, squares);
 }
 
-void Optimizer::update(Slot& slot, double gradient_scale) {
+void Optimizer::update_one(Slot& slot) {
+  const int64_t count = slot.moments->sum_count();
+  const Workspace memory(device_, count * bytes_of(DataType::kFloat32));
+  const Tensor sums = memory.tensor(1, count);
+  if (count > 0 && !slot.skipped) {
+    const InType r(device_, slot.own_rows(), DataType::kFloat32);
+    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, 1.0}, r.tensor(), sums);
+    if (!slot.replicated) communicator_.all_reduce(sums);
+  }
+  update(slot, 1.0, sums);
+}
+
+void Optimizer::update_all(double gradient_scale) {
+  // One bundle of partial sums for all matrices; those of replicated ones, which are whole already, lie behind it.
+  int64_t bundle = 0;
+  int64_t whole = 0;
+  for (const Slot& slot : slots_) (slot.replicated ? whole : bundle) += slot.moments->sum_count();
+  const Workspace memory(device_, (bundle + whole) * bytes_of(DataType::kFloat32));
+  const Tensor all = memory.tensor(1, bundle + whole);
+  std::vector<Tensor> sums(slots_.size());
+  int64_t next = 0;
+  int64_t next_whole = bundle;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    int64_t& at = slot.replicated ? next_whole : next;
+    sums[i] = all.column_range(at, slot.moments->sum_count());
+    at += slot.moments->sum_count();
+    if (slot.skipped) fill(device_, sums[i], 0.0F);
+    if (slot.skipped) continue;
+    if (sums[i].size() == 0) continue;
+    const InType r(device_, slot.own_rows(), DataType::kFloat32);
+    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, gradient_scale}, r.tensor(), sums[i]);
+  }
+  if (bundle > 0) communicator_.all_reduce(all.column_range(0, bundle));
+  for (size_t i = 0; i < slots_.size(); ++i) update(slots_[i], gradient_scale, sums[i]);
+}
+
+void Optimizer::update(Slot& slot, double gradient_scale, const Tensor& sums) {
+  if (slot.skipped || !communicator_.status().ok()) return;
+  const RuleStep step{++slot.count, report_.learning_rate, gradient_scale};
+  // Updates travel in the wire's type, and their owner too applies what the others receive.
+  const bool travels = !slot.replicated && communicator_.ranks() > 1;
+  const Tensor& r = slot.accumulator;
+  const DataType type = travels ? options_.wire_type : r.type;
+  const Workspace update_memory(device_, type != r.type ? r.size() * bytes_of(type) : 0);
+  const Tensor all = type != r.type ? update_memory.tensor(r.rows, r.columns, type) : r;
+  {
+    const InType own(device_, slot.own_rows(), DataType::kFloat32);
+    slot.moments->update(device_, step, own.tensor(), sums);
+    const Tensor place = all.row_range(slot.own.begin, slot.own.count);
+    if (place.data != own.tensor().data) convert(device_, own.tensor(), place);
+  }
+  if (travels) communicator_.all_gather_rows(all, slot.shard_unit);
+  if (!communicator_.status().ok()) return;
+  const WeightStep weight = slot.moments->weight_step(step);
+  const double keep = 1.0 - step.learning_rate * options_.weight_decay;
+  const double size = weight.size * (slot.projected() ? options_.galore->scale : 1.0);
+  apply(slot, all, weight.decay_first ? size / keep : size, keep);
+}
+
+// Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
+uint64_t Optimizer::rounding_seed(int parameter) const {
+  return (options_.rounding_seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_)) * 0xD1342543DE82EF95ULL +
+         static_cast<uint64_t>(parameter);
+}
+
+void Optimizer::apply(const Slot& slot, const Tensor& update, double size, double keep) {
   const Parameter& p = *slot.parameter;
-  if (!communicator_.status().ok()) return;
-  ++slot.count;
-  if (slot.own.count > 0) {
-    const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
-                        static_cast<float>(options_.epsilon), static_cast<float>(gradient_scale)};
-    adam_update(device_, rule, slot.accumulator.row_range(slot.own.begin, slot.own.count), slot.first_moment,
-                slot.second_moment);
+  const WeightUpdate how{
+      .step = static_cast<float>(size), .keep = static_cast<float>(keep), .noise = rounding_seed(p.index)};
+  if (!slot.projected()) {
+    apply_dense(device_, p.weight, p.master, update, how);
+    return;
   }
-  communicator_.all_gather_rows(slot.accumulator);
-  if (!communicator_.status().ok()) return;
-  const auto t = static_cast<double>(slot.count);
-  const double rate = report_.learning_rate;
-  double step_size = rate * std::sqrt(1.0 - std::pow(options_.beta2, t)) / (1.0 - std::pow(options_.beta1, t));
-  const double keep = 1.0 - rate * options_.weight_decay;
-  if (slot.projected()) {
-    step_size *= options_.galore->scale;
-    apply_projected(device_, p.weight, slot.accumulator, slot.basis, static_cast<float>(step_size),
-                    static_cast<float>(keep));
-  } else {
-    apply_dense(device_, p.weight, slot.accumulator, static_cast<float>(step_size), static_cast<float>(keep));
+  const DataType type = p.weight.type;
+  const BasisNumbers basis(device_, slot.basis, type);
+  const InType compact(device_, update, type);
+  if (!p.two_sided) {
+    apply_projected(device_, p.weight, p.master, compact.tensor(), basis.tensor(), how);
+    return;
   }
+  const BasisNumbers rows(device_, slot.row_basis, type);
+  const Workspace memory(device_, p.rows() * p.rank * bytes_of(type));
+  const Tensor back = memory.tensor(p.rows(), p.rank, type);
+  matmul(device_, rows.tensor(), Transpose::kNo, compact.tensor(), Transpose::kNo, back);
+  apply_projected(device_, p.weight, p.master, back, basis.tensor(), how);
 }
 
 StepReport Optimizer::end_step() {
@@ -366,20 +361,40 @@ StepReport Optimizer::end_step() {
     for (Slot& slot : slots_) reduce(slot);
   }
   // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
-  double squares = squares_;
   if (options_.clip_dense) {
     for (Slot& slot : slots_) {
-      if (!slot.projected()) squares += sum_of_squares(device_, slot.accumulator);
+      if (!slot.projected()) count_squares(slot, sum_of_squares(device_, slot.accumulator));
     }
   }
-  std::vector<double> sum{squares};
-  communicator_.all_reduce_host(sum);
-  report_.grad_norm = std::sqrt(sum[0]);
+  std::vector<double> sums{squares_};
+  for (const Slot& slot : slots_) {
+    if (slot.measured) sums.insert(sums.end(), {slot.captured, slot.energy});
+  }
+  communicator_.all_reduce_host(sums);
+  report_.grad_norm = std::sqrt(sums[0]);
+  if (!std::isfinite(report_.grad_norm)) {
+    int nearest = -1;
+    for (const std::string& told : communicator_.all_gather_text(absl::StrCat(not_finite_))) {
+      int index = -1;
+      if (absl::SimpleAtoi(told, &index)) nearest = std::max(nearest, index);
+    }
+    report_.not_finite = nearest >= 0 ? parameters_[nearest].name : "some parameter";
+    return report_;
+  }
+  size_t at = 1;
+  for (const Slot& slot : slots_) {
+    if (!slot.measured) continue;
+    const double captured = sums[at];
+    const double all = sums[at + 1] + (slot.energy_beyond ? captured : 0.0);
+    at += 2;
+    if (!(all > 0)) continue;
+    report_.energy_sum += captured / all;
+    ++report_.energies;
+  }
   if (!options_.per_layer) {
     const bool clip = options_.clip_norm > 0 && report_.grad_norm > options_.clip_norm;
     // The small number keeps the field's usual formula (torch.nn.utils.clip_grad_norm_).
-    const double scale = clip ? options_.clip_norm / (report_.grad_norm + 1e-6) : 1.0;
-    for (Slot& slot : slots_) update(slot, scale);
+    update_all(clip ? options_.clip_norm / (report_.grad_norm + 1e-6) : 1.0);
   }
   return report_;
 }
@@ -388,9 +403,11 @@ std::vector<StatePiece> Optimizer::state() {
   std::vector<StatePiece> pieces;
   for (Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
-    pieces.push_back({p.name + ".first_moment", slot.first_moment, slot.own.begin, p.rows(), false});
-    pieces.push_back({p.name + ".second_moment", slot.second_moment, slot.own.begin, p.rows(), false});
-    if (slot.projected()) pieces.push_back({p.name + ".basis", slot.basis, 0, p.columns(), true});
+    slot.moments->add_state(pieces);
+    if (p.master.data != nullptr) pieces.push_back({p.name + ".master", p.master, 0, p.rows(), true});
+    if (!slot.projected()) continue;
+    slot.basis.add_state(pieces);
+    if (p.two_sided) slot.row_basis.add_state(pieces);
   }
   return pieces;
 }
@@ -402,18 +419,35 @@ std::vector<int64_t> Optimizer::counts() const {
   return counts;
 }
 
-void Optimizer::set_counts(const std::vector<int64_t>& counts) {
+std::vector<RefreshPace> Optimizer::paces() const {
+  std::vector<RefreshPace> paces;
+  paces.reserve(slots_.size());
+  for (const Slot& slot : slots_) paces.push_back(slot.pace);
+  return paces;
+}
+
+void Optimizer::resume(const std::vector<int64_t>& counts, const std::vector<RefreshPace>& paces) {
   GALLEON_CHECK_EQ(counts.size(), slots_.size());
+  GALLEON_CHECK_EQ(paces.size(), slots_.size());
   for (size_t i = 0; i < slots_.size(); ++i) {
     slots_[i].count = counts[i];
+    slots_[i].pace = paces[i];
     slots_[i].has_basis = slots_[i].projected();
   }
 }
 
-void Optimizer::inject_basis(int parameter, const float* basis) {
+void Optimizer::inject_basis(int parameter, const float* basis, const float* rows) {
   Slot& slot = slots_[parameter];
-  GALLEON_CHECK(slot.projected()) << slot.parameter->name;
-  device_.upload(slot.basis, basis);
+  const Parameter& p = *slot.parameter;
+  GALLEON_CHECK(slot.projected() && p.two_sided == (rows != nullptr)) << p.name;
+  auto inject = [&](const Basis& to, const float* numbers) {
+    const Workspace memory(device_, to.rows() * to.rank() * bytes_of(DataType::kFloat32));
+    const Tensor given = memory.tensor(to.rows(), to.rank());
+    device_.upload(given, numbers);
+    to.store(device_, given);
+  };
+  inject(slot.basis, basis);
+  if (p.two_sided) inject(slot.row_basis, rows);
   slot.has_basis = true;
   slot.frozen_basis = true;
 }

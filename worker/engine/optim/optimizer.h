@@ -1,6 +1,7 @@
-// GaLore-AdamW and AdamW, sharded over ranks, as one path: gradients arrive as factors and are accumulated in the
-// subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an update by the rule on
-// the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in when that happens.
+// Any moment rule at full rank or under GaLore, sharded over ranks, as one path: gradients arrive as factors and are
+// accumulated in the subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an
+// update by the rule on the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in
+// when that happens. A matrix with two projected sides is small, and every rank holds all of it.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,8 @@
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/gradient_sink.h"
+#include "worker/engine/optim/refresh_pace.h"
+#include "worker/engine/optim/state_piece.h"
 #include "worker/engine/options.h"
 
 namespace galleon {
@@ -23,16 +26,12 @@ struct StepReport {
   int skipped_refreshes = 0;  // gradients that were not finite
   double overlap_sum = 0;     // over refreshed matrices that had a basis before
   int overlaps = 0;
+  double energy_sum = 0;  // ‖G·P‖² / ‖G‖² of the mean gradient and the new basis, over refreshes that saw the gradient
+  int energies = 0;
   double refresh_seconds = 0;
-};
-
-// One named piece of optimizer state, for checkpoints. Rows are those of the whole compact matrix.
-struct StatePiece {
-  std::string name;  // PARAMETER.first_moment, .second_moment, .basis
-  Tensor tensor;     // rows [first_row, first_row + tensor.rows) of it
-  int64_t first_row = 0;
-  int64_t total_rows = 0;
-  bool replicated = false;  // the same on all ranks: the first one saves it
+  // The parameter whose gradient holds a number that is not finite (of several the nearest to the loss), on every rank
+  // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
+  std::string not_finite;
 };
 
 class Optimizer final : public GradientSink {
@@ -42,6 +41,7 @@ class Optimizer final : public GradientSink {
             Communicator& communicator);
   ~Optimizer() override;
 
+  // With random bases, those that are due change here; a collective.
   void begin_step(int64_t step);
   // Rounds over all micro-batches of the step that must come before it, while some matrix has no basis and its gradient
   // arrives in several pieces: a dense gradient for every matrix at once would not fit, but the iteration needs only
@@ -58,28 +58,53 @@ class Optimizer final : public GradientSink {
   StepReport end_step();
 
   std::vector<StatePiece> state();
-  // Steps that a parameter's moments have seen, by parameter (bias correction), and whether it has a basis.
+  // What a checkpoint keeps beside tensors, by parameter: steps that the moments have seen (bias correction), and when
+  // the next refresh may be.
   std::vector<int64_t> counts() const;
-  void set_counts(const std::vector<int64_t>& counts);
+  std::vector<RefreshPace> paces() const;
+  // After state() was filled: goes on from there, with the bases that were saved.
+  void resume(const std::vector<int64_t>& counts, const std::vector<RefreshPace>& paces);
 
-  // Gives a parameter a basis (columns×rank) that is never refreshed; for comparisons with recorded runs.
-  void inject_basis(int parameter, const float* basis);
+  // Gives a parameter bases that are never refreshed; for comparisons with recorded runs. basis: columns×rank; rows:
+  // rows×rank, for a matrix with two projected sides.
+  void inject_basis(int parameter, const float* basis, const float* rows = nullptr);
+  int64_t step() const { return step_; }
   // Whether a matrix is refreshed at this step. Public because the plan needs it.
   bool due(int parameter, int64_t step) const;
 
  private:
   struct Slot;
 
+  DataType accumulator_type(const Slot& slot) const;
+  void allocate_accumulators(Arena& arena);
+  void allocate_dense(Arena& arena);
+  bool refreshes_from_gradients() const;
   bool needs_dense(const Slot& slot) const;
+  Tensor dense_memory(Slot& slot);
+  void accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta);
+  void reduce(Slot& slot);
+  // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
+  void count_squares(const Slot& slot, double squares);
+  // sums: this slot's partial sums over all rows.
+  void update(Slot& slot, double gradient_scale, const Tensor& sums);
+  void update_all(double gradient_scale);
+  void update_one(Slot& slot);
+  void apply(const Slot& slot, const Tensor& update, double size, double keep);
+  uint64_t rounding_seed(int parameter) const;
+
+  // refresh.cc
   bool finds_basis_in_rounds(const Slot& slot) const;
   uint64_t refresh_seed(const Slot& slot) const;
+  int owner_of(const Slot& slot) const;
   void linear_in_round(Slot& slot, const Tensor& a, const Tensor& b);
+  void draw_random_basis(Slot& slot);
+  // Refreshes from this rank's part of the dense gradient and leaves its part of R in the accumulator.
   void project(Slot& slot, const Tensor& g);
   // False: the gradient held a number that is not finite.
-  bool refresh(Slot& slot, const Tensor& g);
-  void reduce(Slot& slot);
-  void update(Slot& slot, double gradient_scale);
-  Tensor dense_memory(Slot& slot);
+  bool refresh(Slot& slot, const Tensor& g, bool exact);
+  void take_basis(Slot& slot, const Tensor& basis, const Tensor& rows);
+  void pace_next(Slot& slot, double overlap);
+  void measure(Slot& slot, const Tensor& g, bool summed);
 
   OptimizerOptions options_;
   std::vector<Parameter>& parameters_;
@@ -93,8 +118,10 @@ class Optimizer final : public GradientSink {
   std::vector<int> dense_lent_to_;
   int64_t step_ = 0;
   int64_t micro_batch_ = 0;
-  int round_ = -1;      // of the search for first bases; -1: a step
-  double squares_ = 0;  // of own rows after the reduction, or of dense gradients
+  int round_ = -1;                           // of the search for first bases; -1: a step
+  std::unique_ptr<Workspace> round_memory_;  // fp32 numbers of bases that are kept in another type
+  double squares_ = 0;                       // of own rows after the reduction, or of dense gradients
+  int not_finite_ = -1;                      // the parameter nearest to the loss whose squares are not finite
   StepReport report_;
 };
 

@@ -3,7 +3,8 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
-#include "kernels/ops/optimizer.h"
+#include "kernels/ops/random.h"
+#include "kernels/ops/reduction.h"
 
 namespace galleon {
 
@@ -21,20 +22,20 @@ bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, i
   return true;
 }
 
-RefreshResult iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                               int owner, uint64_t seed) {
+bool iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                      const Tensor& rows, int owner, uint64_t seed) {
   const int64_t r = basis.columns;
   const Workspace y_memory(device, g.rows * r * 4);
   const Workspace z_memory(device, g.columns * r * 4);
   const Tensor y = y_memory.tensor(g.rows, r);
   const Tensor z = z_memory.tensor(g.columns, r);
   matmul(device, g, Transpose::kNo, basis, Transpose::kNo, y);
-  if (!finish_range(device, communicator, y, seed)) return {};
+  if (!finish_range(device, communicator, y, seed)) return false;
   matmul(device, g, Transpose::kYes, y, Transpose::kNo, z);
-  if (!finish_basis(device, communicator, z, owner, seed)) return {};
-  const double turned = overlap(device, basis, z);
+  if (!finish_basis(device, communicator, z, owner, seed)) return false;
   copy(device, z, basis);
-  return {true, turned};
+  if (rows.data != nullptr) copy(device, y, rows);
+  return true;
 }
 
 void start_basis(Device& device, const Tensor& basis, uint64_t seed) {
@@ -42,34 +43,57 @@ void start_basis(Device& device, const Tensor& basis, uint64_t seed) {
   orthonormalize(device, basis, seed);
 }
 
-RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                               int owner, uint64_t seed) {
-  start_basis(device, basis, seed);
-  RefreshResult result;
+bool find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                      const Tensor& rows, int owner, uint64_t seed) {
   for (int i = 0; i < kFirstIterations; ++i) {
-    result = iterate_subspace(device, communicator, g, basis, owner, seed + 2 * i + 2);
-    if (!result.changed) break;
+    if (!iterate_subspace(device, communicator, g, basis, rows, owner, seed + 2 * i + 2)) return false;
   }
-  return result;
+  return true;
 }
 
-RefreshResult exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner) {
+bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, const Tensor& rows,
+                 int owner) {
   communicator.reduce(g, owner);
   const Workspace new_memory(device, basis.bytes());
   const Tensor found = new_memory.tensor(basis.rows, basis.columns);
   // The verdict travels with the basis: the owner alone sees the sum, and a basis of NaN says that there is none.
   fill(device, found, __builtin_nanf(""));
-  if (communicator.rank() == owner || !device.executes()) {
+  const bool computes = communicator.rank() == owner || !device.executes();
+  if (computes) {
     const Workspace scratch(device, g.bytes());
     const Tensor destroyed = scratch.tensor(g.rows, g.columns);
     copy(device, g, destroyed);
     right_singular_vectors(device, destroyed, found);
   }
   communicator.broadcast(found, owner);
-  if (!all_finite(device, found)) return {};
-  const double turned = overlap(device, basis, found);
+  if (!all_finite(device, found)) return false;
   copy(device, found, basis);
-  return {true, turned};
+  if (rows.data == nullptr) return true;
+  // G·V = U·Σ, whose columns are orthogonal already.
+  if (computes) {
+    matmul(device, g, Transpose::kNo, basis, Transpose::kNo, rows);
+    orthonormalize(device, rows, 1);
+  }
+  communicator.broadcast(rows, owner);
+  return true;
+}
+
+double estimate_energy(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                       uint64_t seed) {
+  const Workspace probe_memory(device, g.columns * kEnergyProbes * 4);
+  const Tensor probes = probe_memory.tensor(g.columns, kEnergyProbes);
+  fill_normal(device, probes, seed, 1, 0, 0.0F, 1.0F);
+  if (basis.data != nullptr) {
+    const Workspace inside_memory(device, basis.columns * kEnergyProbes * 4);
+    const Tensor inside = inside_memory.tensor(basis.columns, kEnergyProbes);
+    matmul(device, basis, Transpose::kYes, probes, Transpose::kNo, inside);
+    matmul(device, basis, Transpose::kNo, inside, Transpose::kNo, probes, -1.0F, 1.0F);
+  }
+  const Workspace image_memory(device, g.rows * kEnergyProbes * 4);
+  const Tensor image = image_memory.tensor(g.rows, kEnergyProbes);
+  matmul(device, g, Transpose::kNo, probes, Transpose::kNo, image);
+  communicator.all_reduce(image);
+  return sum_of_squares(device, image) / static_cast<double>(kEnergyProbes);
 }
 
 }  // namespace galleon

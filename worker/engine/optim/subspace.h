@@ -1,5 +1,6 @@
-// How bases are found: P (columns×r, orthonormal) such that G·P keeps most of the mean gradient G. Every function is a
-// collective: all ranks call it with their local part of the gradient sum, and all end with the same basis.
+// How bases are found: P (columns×r, orthonormal) such that G·P keeps most of the mean gradient G, and with it, where
+// it is asked for, an orthonormal basis of the range of G·P (rows×r). Every function is a collective: all ranks call it
+// with their local part of the gradient sum, and all end with the same bases. All numbers are fp32.
 #pragma once
 
 #include <cstdint>
@@ -9,23 +10,19 @@
 
 namespace galleon {
 
-struct RefreshResult {
-  bool changed = false;  // false: the gradient held a number that is not finite, and the basis stays
-  double overlap = 0;    // of the old and the new basis; 1: the same subspace
-};
-
 // One warm subspace iteration: Y = orth(ΣG·P), Z = ΣGᵀ·Y, P ← orth(Z) by `owner`, broadcast. Only rank-r matrices are
 // sent. Orthonormalising Y before GᵀY keeps steep spectra stable (GALORE.md, section 4). g: rows×columns, local part;
-// basis: columns×r.
-RefreshResult iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                               int owner, uint64_t seed);
+// basis: columns×r; rows: rows×r ← Y, or empty. False: the gradient held a number that is not finite, and nothing is
+// changed.
+bool iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                      const Tensor& rows, int owner, uint64_t seed);
 
 // The first basis is found by kFirstIterations subspace iterations from seeded normal columns. Their number is fixed,
 // so that the same mean gradient gives the same basis however it is cut into passes and ranks.
 inline constexpr int kFirstIterations = 8;
 void start_basis(Device& device, const Tensor& basis, uint64_t seed);
-RefreshResult find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                               int owner, uint64_t seed);
+bool find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
+                      const Tensor& rows, int owner, uint64_t seed);
 
 // The two halves of an iteration, for gradients that are only ever seen as factors: y holds this rank's part of G·P, z
 // of Gᵀ·Y. Afterwards they are the orthonormal bases on all ranks. False: a number was not finite, and the argument is
@@ -33,8 +30,16 @@ RefreshResult find_first_basis(Device& device, Communicator& communicator, const
 bool finish_range(Device& device, Communicator& communicator, const Tensor& y, uint64_t seed);
 bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, int owner, uint64_t seed);
 
-// The leading right singular vectors of the summed dense gradient, which is reduced to `owner` alone; g of the owner
-// becomes the sum, which is what its part of ΣG·P then comes from (the other ranks add nothing).
-RefreshResult exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, int owner);
+// The leading right singular vectors of the summed dense gradient, which is reduced to `owner` alone, and for `rows`
+// the left ones; g of the owner becomes the sum, which is what its part of ΣG·P then comes from (the other ranks add
+// nothing). False as above.
+bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, const Tensor& rows,
+                 int owner);
+
+// ‖ΣG − ΣG·P·Pᵀ‖², what P does not keep, or ‖ΣG‖² without a basis (empty): the mean over kEnergyProbes seeded normal
+// vectors z of ‖ΣG·z‖² (Hutchinson 1990), because ΣG itself is nowhere whole. Its relative deviation is about
+// √(2 / (kEnergyProbes · the number of singular values that matter)).
+inline constexpr int64_t kEnergyProbes = 16;
+double estimate_energy(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, uint64_t seed);
 
 }  // namespace galleon

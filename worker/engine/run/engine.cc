@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "worker/engine/model/lora.h"
 
 namespace galleon {
 
@@ -19,12 +20,17 @@ absl::StatusOr<int64_t> micro_batches_per_rank(int64_t global_batch, int64_t mic
 absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shape, Device& device,
                                                          Communicator& communicator) {
   std::unique_ptr<Engine> engine(new Engine(shape, device));
+  engine->rank_ = communicator.rank();
+  engine->ranks_ = communicator.ranks();
   engine->parameters_ = llama_parameters(shape.config, shape.optimizer.galore);
-  allocate_weights(engine->parameters_, engine->arena_);
-  engine->optimizer_ = std::make_unique<Optimizer>(shape.optimizer, engine->parameters_, shape.micro_batches,
-                                                   engine->arena_, communicator);
+  if (shape.optimizer.lora.has_value()) add_adapters(engine->parameters_, *shape.optimizer.lora);
+  allocate_weights(engine->parameters_, shape.weights, engine->arena_);
+  engine->trained_ = trained_parameters(engine->parameters_);
+  engine->optimizer_ =
+      std::make_unique<Optimizer>(shape.optimizer, engine->trained_, shape.micro_batches, engine->arena_, communicator);
   engine->model_ = std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
-                                           true, engine->arena_);
+                                           shape.recompute ? Activations::kBlockInputs : Activations::kAll,
+                                           engine->arena_, shape.optimizer.lora);
   if (!engine->arena_.status().ok()) return engine->arena_.status();
   return engine;
 }
@@ -42,7 +48,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape,
 
 double Engine::micro_batch(int64_t index, const int32_t* ids, const int32_t* targets, float scale) {
   optimizer_->begin_micro_batch(index);
-  return model_->forward_backward(ids, targets, scale, *optimizer_);
+  // Sequences of the step lie one after the other, a pass of each rank in turn.
+  const int64_t pass = index * ranks_ + rank_;
+  return model_->forward_backward(ids, targets, scale, *optimizer_,
+                                  {optimizer_->step(), pass * shape_.micro_batch * shape_.sequence_length});
 }
 
 // Steps of an engine whose device only counts.
@@ -58,6 +67,10 @@ class DryRun {
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     initialize_weights(engine_->parameters(), *device_, 0, 1.0);
+    if (shape_.optimizer.lora.has_value()) {
+      for (const Parameter& p : engine_->parameters())
+        merged_weight(p, engine_->parameters(), *shape_.optimizer.lora, *device_);
+    }
     hash_weights(engine_->parameters(), *device_);
     engine_->model().forward_loss(nullptr, nullptr, shape_.micro_batch);
     return absl::OkStatus();
@@ -79,7 +92,7 @@ class DryRun {
   }
 
   bool quiet(int64_t number) const {
-    for (size_t i = 0; i < engine_->parameters().size(); ++i) {
+    for (size_t i = 0; i < engine_->trained_.size(); ++i) {
       if (engine_->optimizer().due(static_cast<int>(i), number)) return false;
     }
     return true;

@@ -21,6 +21,8 @@ struct EngineShape {
   int64_t sequence_length = 0;
   int64_t micro_batch = 0;    // sequences a pass
   int64_t micro_batches = 0;  // passes of one rank in a step
+  bool recompute = false;     // keep block inputs alone, and compute the rest of a block again in the backward
+  WeightStorage weights;
 };
 
 // Passes of one rank: global_batch / (micro_batch · ranks). INVALID_ARGUMENT if that is not a whole number.
@@ -36,6 +38,7 @@ class Engine {
   const EngineShape& shape() const { return shape_; }
   Device& device() { return device_; }
   const Ledger& ledger() const { return device_.ledger(); }
+  // All of the model, adapters included.
   std::vector<Parameter>& parameters() { return parameters_; }
   Optimizer& optimizer() { return *optimizer_; }
   Llama& model() { return *model_; }
@@ -52,8 +55,11 @@ class Engine {
 
   EngineShape shape_;
   Device& device_;
+  int rank_ = 0;
+  int ranks_ = 1;
   Arena arena_;
   std::vector<Parameter> parameters_;
+  std::vector<Parameter> trained_;  // as the optimizer knows them
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Llama> model_;
 };

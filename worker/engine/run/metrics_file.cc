@@ -70,6 +70,8 @@ absl::Status MetricsFile::append(const StepLine& line) {
                        {"dense_equivalent", line.dense_bytes}}},
                      {"refresh_seconds", line.refresh_seconds},
                      {"subspace_overlap", line.subspace_overlap},
+                     {"captured_energy", line.captured_energy},
+                     {"refreshed", line.refreshed},
                      {"skipped_refreshes", line.skipped_refreshes}};
   return append_text(json.dump());
 }

@@ -25,6 +25,8 @@ struct StepLine {
   int64_t total_steps = 0;
   double refresh_seconds = 0;
   double subspace_overlap = 0;
+  double captured_energy = 0;
+  int64_t refreshed = 0;
   int64_t skipped_refreshes = 0;
   // Since this process began.
   SentBytes sent_total;

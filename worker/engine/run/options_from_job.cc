@@ -31,8 +31,45 @@ ProjectionSide projection_side(v1::Galore::Side side) {
       return ProjectionSide::kLeft;
     case v1::Galore::SIDE_RIGHT:
       return ProjectionSide::kRight;
+    case v1::Galore::SIDE_FULL:
+      return ProjectionSide::kFull;
     default:
       return ProjectionSide::kStd;
+  }
+}
+
+RefreshMethod refresh_method(v1::Galore::Refresh refresh) {
+  switch (refresh) {
+    case v1::Galore::REFRESH_EXACT:
+      return RefreshMethod::kExact;
+    case v1::Galore::REFRESH_RANDOM:
+      return RefreshMethod::kRandom;
+    default:
+      return RefreshMethod::kSubspace;
+  }
+}
+
+BasisType basis_type(v1::Galore::BasisType type) {
+  switch (type) {
+    case v1::Galore::BASIS_TYPE_BF16:
+      return BasisType::kBf16;
+    case v1::Galore::BASIS_TYPE_INT8:
+      return BasisType::kInt8;
+    case v1::Galore::BASIS_TYPE_INT4:
+      return BasisType::kInt4;
+    default:
+      return BasisType::kFp32;
+  }
+}
+
+MomentsAtRefresh moments_at_refresh(v1::Galore::MomentsAtRefresh moments) {
+  switch (moments) {
+    case v1::Galore::MOMENTS_AT_REFRESH_ROTATE:
+      return MomentsAtRefresh::kRotate;
+    case v1::Galore::MOMENTS_AT_REFRESH_RESET:
+      return MomentsAtRefresh::kReset;
+    default:
+      return MomentsAtRefresh::kKeep;
   }
 }
 
@@ -40,36 +77,74 @@ GaloreOptions galore_options(const v1::Galore& galore, uint64_t seed) {
   GaloreOptions o;
   o.rank = galore.rank();
   o.refresh_interval = galore.refresh_interval();
-  o.refresh = galore.refresh() == v1::Galore::REFRESH_EXACT ? RefreshMethod::kExact : RefreshMethod::kSubspace;
+  o.refresh = refresh_method(galore.refresh());
+  o.exact_first_basis = galore.first_basis() == v1::Galore::FIRST_BASIS_EXACT;
   o.stagger = galore.stagger() == v1::Galore::STAGGER_TRUE ||
               (galore.stagger() != v1::Galore::STAGGER_FALSE && o.refresh == RefreshMethod::kSubspace);
   o.scale = galore.scale();
   o.side = projection_side(galore.side());
+  o.basis_type = basis_type(galore.basis_type());
   const auto has = [&](const char* target) {
     return std::count(galore.targets().begin(), galore.targets().end(), target) > 0;
   };
   o.target_attention = has("attention");
   o.target_mlp = has("mlp");
-  o.moments = galore.moments_at_refresh() == v1::Galore::MOMENTS_AT_REFRESH_RESET ? MomentsAtRefresh::kReset
-                                                                                  : MomentsAtRefresh::kKeep;
+  o.moments = moments_at_refresh(galore.moments_at_refresh());
+  if (galore.has_lazy_threshold()) o.lazy_threshold = galore.lazy_threshold();
   o.seed = seed;
   return o;
 }
 
-OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed) {
+// Of the GaLore paper's baseline the embedding, head and norms are trained at full rank (its memory table counts their
+// moments); fine-tuning trains adapters alone, as the package peft does by default.
+LoraOptions lora_options(const v1::Lora& lora, uint64_t seed, v1::Task task) {
+  LoraOptions o;
+  o.rank = lora.rank();
+  o.alpha = lora.alpha();
+  o.dropout = lora.dropout();
+  const auto has = [&](const char* target) {
+    return std::count(lora.targets().begin(), lora.targets().end(), target) > 0;
+  };
+  o.target_attention = has("attention");
+  o.target_mlp = has("mlp");
+  o.train_rest = task == v1::TASK_PRETRAIN;
+  o.seed = seed;
+  return o;
+}
+
+MomentRule moment_rule(v1::Optimizer::Rule rule) {
+  switch (rule) {
+    case v1::Optimizer::RULE_ADAM8BIT:
+      return MomentRule::kAdam8bit;
+    case v1::Optimizer::RULE_ADAFACTOR:
+      return MomentRule::kAdafactor;
+    case v1::Optimizer::RULE_SGD:
+      return MomentRule::kSgd;
+    default:
+      return MomentRule::kAdamW;
+  }
+}
+
+OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed, v1::Task task) {
   OptimizerOptions o;
   o.learning_rate = optimizer.learning_rate();
-  o.beta1 = optimizer.has_beta1() ? optimizer.beta1() : 0.9;
+  // What is null for a rule (jobfile.cc derives the others) is not used by it.
+  o.rule = moment_rule(optimizer.rule());
+  o.beta1 = optimizer.beta1();
   o.beta2 = optimizer.beta2();
-  o.epsilon = optimizer.has_epsilon() ? optimizer.epsilon() : 1e-6;
+  o.epsilon = optimizer.epsilon();
+  o.momentum = optimizer.momentum();
+  o.block_size = optimizer.block_size();
   o.weight_decay = optimizer.weight_decay();
   o.clip_norm = optimizer.clip_norm();
   o.clip_dense = optimizer.clip_space() == v1::Optimizer::CLIP_SPACE_DENSE;
+  o.rounding_seed = seed;
   o.per_layer = optimizer.update() == v1::Optimizer::UPDATE_PER_LAYER;
   o.schedule.type = schedule_type(optimizer.schedule().type());
   o.schedule.min_ratio = optimizer.schedule().has_min_ratio() ? optimizer.schedule().min_ratio()
                                                               : (o.schedule.type == ScheduleType::kLinear ? 0.0 : 0.1);
   if (optimizer.has_galore()) o.galore = galore_options(optimizer.galore(), seed);
+  if (optimizer.has_lora()) o.lora = lora_options(optimizer.lora(), seed, task);
   return o;
 }
 
@@ -145,7 +220,12 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.sequence_length = job.data().sequence_length();
   o.data.shuffle = job.data().shuffle();
   o.data.seed = job.data().seed();
-  o.optimizer = optimizer_options(job.optimizer(), job.model().seed());
+  const bool bf16 = job.training().precision() == v1::PRECISION_BF16;
+  o.optimizer = optimizer_options(job.optimizer(), job.model().seed(), job.task());
+  const auto wire = job.parallel().wire_type();
+  const bool bf16_wire = wire == v1::Parallel::WIRE_TYPE_BF16 || (wire != v1::Parallel::WIRE_TYPE_FP32 && bf16);
+  if (bf16_wire) o.optimizer.wire_type = DataType::kBFloat16;
+  if (job.training().accumulate_type() == v1::PRECISION_BF16) o.optimizer.accumulate_type = DataType::kBFloat16;
   o.steps = static_cast<int64_t>(job.training().steps());
   o.epochs = job.training().epochs();
   const v1::Schedule& schedule = job.optimizer().schedule();
@@ -153,6 +233,9 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   if (schedule.has_warmup_steps()) o.warmup_steps = static_cast<int64_t>(schedule.warmup_steps());
   o.global_batch = job.training().global_batch();
   o.micro_batch = job.training().micro_batch();
+  if (bf16) o.weights.type = DataType::kBFloat16;
+  o.weights.master = job.training().master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
+  o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
   o.log_every = std::max<int64_t>(1, job.training().log_every());
   o.evaluate_every = job.training().evaluate_every();
   o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());

@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/token_source.h"
+#include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
 namespace galleon {
@@ -100,14 +101,18 @@ class Training {
     ids_.resize(tokens);
     targets_.resize(tokens);
     int64_t numbers = 0;
-    for (const Parameter& p : engine_->parameters()) numbers += p.out * p.in;
+    for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
     dense_bytes_ = 2 * (communicator_.ranks() - 1) * numbers * 4 / communicator_.ranks();
     return absl::OkStatus();
   }
 
   CheckpointContent content() {
-    return {job_.config, engine_->parameters(), device_, engine_->optimizer(),
-            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{}};
+    return {job_.config,
+            engine_->parameters(),
+            device_,
+            engine_->optimizer(),
+            job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
+            options_.optimizer.lora};
   }
 
   absl::Status start_or_resume() {
@@ -135,6 +140,8 @@ class Training {
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
       }
+      if (options_.optimizer.lora.has_value())
+        initialize_adapters(engine_->parameters(), device_, options_.optimizer.lora->seed);
     }
     if (communicator_.rank() != 0) return absl::OkStatus();
     absl::StatusOr<MetricsFile> file = MetricsFile::open(context_.metrics_path, step_);
@@ -197,15 +204,29 @@ class Training {
     if (!communicator_.status().ok()) return communicator_.status();
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
-    if (!std::isfinite(loss)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the loss is not finite (", loss, ") in step ", step_, "; the last good checkpoint is ",
-                       last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
-                       "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
-    }
+    // The sum is the same on all ranks, and so are the weights: each comes to this verdict by itself.
+    if (!std::isfinite(loss)) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), blame());
     const StepReport report = optimizer.end_step();
     if (!communicator_.status().ok()) return communicator_.status();
+    if (!report.not_finite.empty())
+      return diverged(absl::StrCat("the gradient of ", report.not_finite, " is not finite"), "");
     return report;
+  }
+
+  // Weights that a bad loss may come from.
+  std::string blame() {
+    const std::string bad = first_weight_not_finite(engine_->parameters(), device_);
+    if (!bad.empty()) return absl::StrCat(bad, " holds a number that is not finite");
+    return absl::StrCat("all weights are finite, the largest being those of ",
+                        largest_weight(engine_->parameters(), device_));
+  }
+
+  // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same.
+  absl::Status diverged(const std::string& what, const std::string& cause) const {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, " in step ", step_, cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
+                     "; the last good checkpoint is ", last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
+                     "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
@@ -214,6 +235,9 @@ class Training {
     refresh_seconds_ += report.refresh_seconds;
     overlap_sum_ += report.overlap_sum;
     overlaps_ += report.overlaps;
+    energy_sum_ += report.energy_sum;
+    energies_ += report.energies;
+    refreshed_ += report.refreshed;
     skipped_ += report.skipped_refreshes;
     const bool last = step_ == options_.steps;
     if (step_ != 1 && step_ % options_.log_every != 0 && !last) return;
@@ -233,19 +257,22 @@ class Training {
     line.refresh_seconds = refresh_seconds_;
     if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
     line.subspace_overlap = last_overlap_;
+    if (energies_ > 0) last_energy_ = energy_sum_ / static_cast<double>(energies_);
+    line.captured_energy = last_energy_;
+    line.refreshed = refreshed_;
     line.skipped_refreshes = skipped_;
     line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
     line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
     interval_tokens_ = 0;
-    interval_seconds_ = refresh_seconds_ = overlap_sum_ = 0;
-    overlaps_ = 0;
+    interval_seconds_ = refresh_seconds_ = overlap_sum_ = energy_sum_ = 0;
+    overlaps_ = energies_ = refreshed_ = 0;
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(line));
     observer_.logged(line);
   }
 
-  void evaluate() {
+  absl::Status evaluate() {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
     int64_t windows = validation_->count();
     if (options_.evaluate_tokens > 0) {
@@ -253,14 +280,20 @@ class Training {
           windows, (options_.evaluate_tokens + options_.data.sequence_length - 1) / options_.data.sequence_length);
     }
     result_.evaluation = evaluate_windows(engine_->model(), *validation_, windows, communicator_, step_);
-    if (!communicator_.status().ok()) return;
+    if (!communicator_.status().ok()) return communicator_.status();
+    const double loss = result_.evaluation->validation_loss;
+    if (!std::isfinite(loss)) return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), blame());
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(*result_.evaluation));
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
+    return metrics_status_;
   }
 
   absl::Status save() {
     observer_.stage("save", absl::StrCat("checkpoint at step ", step_));
+    const std::string bad = first_not_finite(engine_->parameters(), engine_->optimizer(), device_, communicator_);
+    if (!communicator_.status().ok()) return communicator_.status();
+    if (!bad.empty()) return diverged(absl::StrCat(bad, " holds a number that is not finite"), "");
     CheckpointHeader header;
     header.job = options_.name;
     header.mathematics = options_.mathematics;
@@ -308,8 +341,9 @@ class Training {
       tokens_ += options_.global_batch * options_.data.sequence_length;
       log(*report, loss, step_seconds);
       if (!metrics_status_.ok()) return metrics_status_;
-      if (evaluation_due()) evaluate();
-      if (!communicator_.status().ok()) return communicator_.status();
+      if (evaluation_due()) {
+        if (absl::Status s = evaluate(); !s.ok()) return s;
+      }
       const bool due = options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0;
       if (due || stop.has_value() || step_ == options_.steps) {
         if (absl::Status s = save(); !s.ok()) return s;
@@ -352,6 +386,10 @@ class Training {
   double overlap_sum_ = 0;
   int64_t overlaps_ = 0;
   double last_overlap_ = 0;
+  double energy_sum_ = 0;
+  int64_t energies_ = 0;
+  double last_energy_ = 0;
+  int64_t refreshed_ = 0;
   int64_t skipped_ = 0;
   RunResult result_;
 };
@@ -391,7 +429,15 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
 absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
-  return EngineShape{config, options.optimizer, options.data.sequence_length, options.micro_batch, *passes};
+  EngineShape shape;
+  shape.config = config;
+  shape.optimizer = options.optimizer;
+  shape.weights = options.weights;
+  shape.sequence_length = options.data.sequence_length;
+  shape.micro_batch = options.micro_batch;
+  shape.micro_batches = *passes;
+  shape.recompute = options.recompute;
+  return shape;
 }
 
 EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,

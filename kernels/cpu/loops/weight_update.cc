@@ -1,0 +1,49 @@
+// Weights, one pass over memory: step, decay, and one rounding.
+#include "kernels/cpu/loops/loops.h"
+#include "kernels/math/rounding.h"
+
+namespace galleon::cpu::GALLEON_ISA {
+namespace {
+
+GALLEON_FORMULA void apply_row(int64_t n, const float* back, float step, float keep, float* weight, uint32_t) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) weight[i] = (weight[i] - step * back[i]) * keep;
+}
+
+GALLEON_FORMULA void apply_row(int64_t n, const float* back, float step, float keep, BFloat16* weight, uint32_t noise) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float value = (math::to_float(weight[i]) - step * back[i]) * keep;
+    weight[i] = math::to_bfloat16_stochastic(value, math::rounding_noise(noise, static_cast<uint32_t>(i)));
+  }
+}
+
+template <typename T>
+void apply(const Execution& on, int64_t rows, int64_t n, const float* back, int64_t ldb, float step, float keep,
+           T* weight, int64_t ldw, float* master, int64_t ldm, uint64_t noise, int64_t first_row) {
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 150))
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* b = back + row * ldb;
+    T* w = weight + row * ldw;
+    if (master == nullptr) {
+      apply_row(n, b, step, keep, w, math::rounding_row(noise, first_row + row));
+      continue;
+    }
+    float* m = master + row * ldm;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const float value = (m[i] - step * b[i]) * keep;
+      m[i] = value;
+      math::store(w[i], value);
+    }
+  }
+}
+
+}  // namespace
+
+void fill_weight_update(OperationTable& table) {
+  table.f32.apply = apply<float>;
+  table.bf16.apply = apply<BFloat16>;
+}
+
+}  // namespace galleon::cpu::GALLEON_ISA

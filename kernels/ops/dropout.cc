@@ -1,0 +1,23 @@
+#include "kernels/ops/dropout.h"
+
+#include "kernels/ops/operands.h"
+
+namespace galleon {
+
+void dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y) {
+  check_shape("dropout: x", x, x.rows, x.columns, x.type);
+  check_shape("dropout: y", y, x.rows, x.columns, x.type);
+  GALLEON_CHECK(mask.probability >= 0 && mask.probability < 1) << "dropout: probability " << mask.probability;
+  count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  const Extent extent = elementwise_extent(x, y);
+  const auto threshold = static_cast<uint32_t>(mask.probability * 0x1p32);
+  const auto scale = static_cast<float>(1.0 / (1.0 - mask.probability));
+  by_float_type("dropout: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.dropout(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, mask.seed, mask.stream,
+                      mask.first, threshold, scale, y.as<T>(), y.stride);
+  });
+}
+
+}  // namespace galleon

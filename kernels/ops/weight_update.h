@@ -1,0 +1,28 @@
+// What an optimizer does to weights once it knows the update: back from the subspace, decay, one rounding.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/device.h"
+
+namespace galleon {
+
+struct WeightUpdate {
+  float step = 0;         // learning rate with bias correction and scale
+  float keep = 1;         // 1 − learning rate·decay
+  uint64_t noise = 0;     // seed of stochastic rounding, for a bf16 weight without a master copy
+  int64_t first_row = 0;  // of the matrix that these rows belong to: noise depends on an element's place in it
+};
+
+// A bf16 weight is rounded once: stochastically, or to the nearest of its fp32 master copy, which is what is updated
+// then. `master`: of the weight's shape, or empty (data null).
+
+// weight ← (weight − step·update·basisᵀ)·keep. weight: rows×columns; update: rows×r; basis: columns×r, of the update's
+// type.
+void apply_projected(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
+                     const Tensor& basis, const WeightUpdate& how);
+// weight ← (weight − step·update)·keep; same shapes, update fp32 or bf16.
+void apply_dense(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
+                 const WeightUpdate& how);
+
+}  // namespace galleon

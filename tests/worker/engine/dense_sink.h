@@ -1,0 +1,49 @@
+// A sink that forms every gradient as a whole, for comparison with other programs.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "worker/engine/model/parameters.h"
+#include "worker/engine/optim/gradient_sink.h"
+
+namespace galleon {
+
+// Collects gradients as transformers lays them out, without any projection.
+class DenseSink final : public GradientSink {
+ public:
+  DenseSink(std::vector<Parameter>& parameters, Device& device) : parameters_(parameters), arena_(device) {
+    for (const Parameter& p : parameters) {
+      gradients_.push_back(arena_.tensor(p.name, MemoryCategory::kGradients, p.rows(), p.columns()));
+    }
+  }
+  void linear(int parameter, const Tensor& x, const Tensor& dy) override {
+    Tensor& g = gradients_[parameter];
+    const bool transposed = parameters_[parameter].transposed;
+    const Tensor& a = transposed ? x : dy;
+    const Tensor& b = transposed ? dy : x;
+    for (int64_t t = 0; t < a.rows; ++t) {
+      for (int64_t i = 0; i < a.columns; ++i) {
+        for (int64_t j = 0; j < b.columns; ++j)
+          g.f32()[i * g.stride + j] += a.f32()[t * a.stride + i] * b.f32()[t * b.stride + j];
+      }
+    }
+  }
+  Tensor dense(int parameter) override { return gradients_[parameter]; }
+  void finished(int parameter) override { ++finished_[parameter]; }
+
+  std::vector<float> gradient(int parameter, Device& device) const {
+    Parameter as_weight = parameters_[parameter];
+    as_weight.weight = gradients_[parameter];
+    return get_weight(as_weight, device);
+  }
+  int times_finished(int parameter) const { return finished_.contains(parameter) ? finished_.at(parameter) : 0; }
+
+ private:
+  std::vector<Parameter>& parameters_;
+  Arena arena_;
+  std::vector<Tensor> gradients_;
+  std::map<int, int> finished_;
+};
+
+}  // namespace galleon

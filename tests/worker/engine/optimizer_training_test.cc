@@ -1,0 +1,198 @@
+// Whole runs under every moment rule and every way of refreshing: ranks, accumulation, per-layer update, resume, plan.
+#include "tests/worker/engine/run_support.h"
+#include "worker/engine/checkpoint/checkpoint.h"
+
+namespace galleon {
+namespace {
+
+struct Arm {
+  const char* name;
+  // Of losses against another order of the same sums.
+  double reordered;
+  std::function<void(OptimizerOptions&)> change;
+};
+
+// fp32 sums in another order move losses by less than this within a few steps (GALORE.md, section 4).
+constexpr double kReordered = 1e-5;
+// Where numbers are rounded to a few bits, a sum in another order now and then tips one to the neighbouring code.
+constexpr double kCoded = 5e-4;
+
+// Compact MLP matrices, 172×24, are then large enough for 8-bit moments.
+constexpr int64_t kLargeRank = 24;
+
+RunOptions run_of(const Arm& arm, const TestFolder& folder) {
+  RunOptions o = tiny_run(folder);
+  o.data.validation.clear();
+  o.steps = 12;
+  o.global_batch = 12;
+  o.micro_batch = 2;
+  o.optimizer.galore->refresh_interval = 5;
+  arm.change(o.optimizer);
+  return o;
+}
+
+void expect_close(const std::vector<double>& a, const std::vector<double>& b, double tolerance, const char* what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_NEAR(a[i], b[i], tolerance * std::abs(b[i])) << what << ", step " << i + 1;
+}
+
+class OptimizerRun : public testing::TestWithParam<Arm> {};
+
+TEST_P(OptimizerRun, RanksAccumulationAndPerLayerUpdateChangeNothingButTheOrderOfSums) {
+  TestFolder folder;
+  const RunOptions o = run_of(GetParam(), folder);
+  auto losses = [&](int ranks, int64_t micro_batch, bool per_layer) {
+    RunOptions run = o;
+    run.micro_batch = micro_batch;
+    run.optimizer.per_layer = per_layer;
+    const std::string name = absl::StrCat(folder.path(), "/", ranks, "-", micro_batch, "-", per_layer);
+    run.checkpoint_folder = name + "/checkpoints";
+    const std::vector<RankOutcome> outcome = run_ranks(run, ranks, name);
+    for (const RankOutcome& rank : outcome) EXPECT_TRUE(rank.result.ok()) << rank.result.status();
+    return outcome[0].observer.losses();
+  };
+  const std::vector<double> one = losses(1, 2, false);
+  EXPECT_LT(one.back(), one.front() - 0.002);
+  expect_close(losses(2, 2, false), one, GetParam().reordered, "two ranks");
+  expect_close(losses(3, 2, true), one, GetParam().reordered, "three ranks, per layer");
+  expect_close(losses(1, 12, true), one, GetParam().reordered, "one pass, per layer");
+  expect_close(losses(3, 4, false), one, GetParam().reordered, "three ranks, one pass");
+}
+
+TEST_P(OptimizerRun, AStoppedRunGoesOnBitForBitAndOnAnotherNumberOfRanks) {
+  TestFolder folder;
+  RunOptions o = run_of(GetParam(), folder);
+  o.checkpoint_folder = folder.path() + "/whole-checkpoints";
+  const std::vector<RankOutcome> whole = run_ranks(o, 2, folder.path() + "/whole");
+  ASSERT_TRUE(whole[0].result.ok()) << whole[0].result.status();
+  o.checkpoint_folder = folder.path() + "/checkpoints";
+  const std::vector<RankOutcome> first = run_ranks(
+      o, 2, folder.path() + "/cut", [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 7; });
+  ASSERT_TRUE(first[0].result.ok()) << first[0].result.status();
+  const std::vector<double> all = whole[0].observer.losses();
+  const std::vector<double> expected(all.begin() + 7, all.end());
+  for (const int ranks : {2, 1, 3}) {
+    RunOptions again = o;
+    again.checkpoint_folder = absl::StrCat(o.checkpoint_folder, ranks);
+    std::filesystem::copy(o.checkpoint_folder, again.checkpoint_folder, std::filesystem::copy_options::recursive);
+    const std::vector<RankOutcome> rest = run_ranks(again, ranks, absl::StrCat(folder.path(), "/on", ranks));
+    ASSERT_TRUE(rest[0].result.ok()) << rest[0].result.status();
+    if (ranks == 2) {
+      EXPECT_EQ(rest[0].observer.losses(), expected);
+    } else {
+      expect_close(rest[0].observer.losses(), expected, GetParam().reordered, "another number of ranks");
+    }
+  }
+}
+
+TEST_P(OptimizerRun, ThePlanIsTheLedgerOfEveryRank) {
+  TestFolder folder;
+  for (const int ranks : {1, 2}) {
+    for (const bool per_layer : {false, true}) {
+      RunOptions o = run_of(GetParam(), folder);
+      o.steps = 7;
+      o.micro_batch = per_layer && ranks == 1 ? 12 : 3;
+      o.optimizer.per_layer = per_layer;
+      o.checkpoint_folder = absl::StrCat(folder.path(), "/c", ranks, per_layer);
+      const std::vector<RankOutcome> run = run_ranks(o, ranks, folder.path() + "/out");
+      ASSERT_TRUE(run[0].result.ok()) << run[0].result.status();
+      const absl::StatusOr<ResolvedJob> job = resolve_job(o);
+      const absl::StatusOr<EngineShape> shape = engine_shape(o, job->config, ranks);
+      for (int rank = 0; rank < ranks; ++rank) {
+        const absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks, false);
+        ASSERT_TRUE(plan.ok());
+        for (int i = 0; i < kMemoryCategories; ++i) {
+          EXPECT_EQ(plan->by_category[i], run[rank].observer.ledger[i])
+              << category_name(static_cast<MemoryCategory>(i));
+        }
+        EXPECT_EQ(plan->peak_bytes, run[rank].observer.ledger_peak);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, OptimizerRun,
+    testing::Values(
+        Arm{"Adam8bit", kCoded,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kAdam8bit;
+              o.epsilon = 1e-8;
+              o.weight_decay = 0.01;
+            }},
+        Arm{"Adam8bitFullRankLargeBlocks", kCoded,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kAdam8bit;
+              o.epsilon = 1e-8;
+              o.block_size = 2048;
+              o.galore.reset();
+            }},
+        Arm{"Adam8bitRotated", kCoded,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kAdam8bit;
+              o.epsilon = 1e-8;
+              o.galore->moments = MomentsAtRefresh::kRotate;
+              o.galore->stagger = false;
+            }},
+        Arm{"Adafactor", kReordered,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kAdafactor;
+              o.beta1 = 0;
+              o.epsilon = 1e-30;
+              o.weight_decay = 0.1;
+            }},
+        Arm{"AdafactorFullRankFirstMoment", kReordered,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kAdafactor;
+              o.epsilon = 1e-30;
+              o.galore.reset();
+            }},
+        Arm{"AdafactorTwoSidedRotated", kReordered,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kAdafactor;
+              o.epsilon = 1e-30;
+              o.galore->side = ProjectionSide::kFull;
+              o.galore->moments = MomentsAtRefresh::kRotate;
+            }},
+        Arm{"Sgd", kReordered,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kSgd;
+              o.learning_rate = 0.1;
+              o.galore->moments = MomentsAtRefresh::kRotate;
+            }},
+        Arm{"SgdFullRankWithoutMomentum", kReordered,
+            [](OptimizerOptions& o) {
+              o.rule = MomentRule::kSgd;
+              o.learning_rate = 0.5;
+              o.momentum = 0;
+              o.clip_norm = 0;
+              o.galore.reset();
+            }},
+        Arm{"TwoSided", kReordered, [](OptimizerOptions& o) { o.galore->side = ProjectionSide::kFull; }},
+        Arm{"TwoSidedExactInt8", kCoded,
+            [](OptimizerOptions& o) {
+              o.galore->side = ProjectionSide::kFull;
+              o.galore->refresh = RefreshMethod::kExact;
+              o.galore->basis_type = BasisType::kInt8;
+              o.galore->refresh_interval = 20;
+            }},
+        Arm{"Bf16Bases", kCoded, [](OptimizerOptions& o) { o.galore->basis_type = BasisType::kBf16; }},
+        Arm{"Int8Bases", kCoded, [](OptimizerOptions& o) { o.galore->basis_type = BasisType::kInt8; }},
+        Arm{"Int4Bases", kCoded, [](OptimizerOptions& o) { o.galore->basis_type = BasisType::kInt4; }},
+        Arm{"Rotated", kReordered, [](OptimizerOptions& o) { o.galore->moments = MomentsAtRefresh::kRotate; }},
+        Arm{"Lazy", kReordered,
+            [](OptimizerOptions& o) {
+              o.galore->lazy_threshold = 0.3;
+              o.galore->refresh_interval = 2;
+            }},
+        Arm{"RandomBases", kReordered, [](OptimizerOptions& o) { o.galore->refresh = RefreshMethod::kRandom; }},
+        Arm{"ExactFirstBasis", kReordered,
+            [](OptimizerOptions& o) {
+              o.galore->exact_first_basis = true;
+              o.galore->refresh_interval = 20;
+            }}),
+    [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace galleon

@@ -1,0 +1,39 @@
+#include "worker/engine/checkpoint/adapters.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace galleon {
+
+namespace {
+
+bool belongs(const Parameter& p) {
+  return p.of_adapter || p.adapter >= 0;
+}
+
+}  // namespace
+
+std::vector<TensorToWrite> adapter_tensors(const std::vector<Parameter>& parameters, Device& device) {
+  std::vector<TensorToWrite> tensors;
+  for (const Parameter& p : parameters) {
+    if (belongs(p)) tensors.push_back({p.name, {p.out, p.in}, [&p, &device] { return get_weight(p, device); }});
+  }
+  return tensors;
+}
+
+absl::Status load_adapters(const std::string& step_folder, const std::vector<Parameter>& parameters, Device& device) {
+  const std::string path = absl::StrCat(step_folder, "/", kAdaptersFile);
+  absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(path);
+  if (!file.ok()) return file.status();
+  for (const Parameter& p : parameters) {
+    if (!belongs(p)) continue;
+    const auto entry = file->entries().find(p.name);
+    if (entry == file->entries().end() || entry->second.shape != std::vector<int64_t>{p.out, p.in})
+      return absl::DataLossError(absl::StrCat(path, " has no tensor ", p.name, " of ", p.out, "x", p.in));
+    std::vector<float> values(p.out * p.in);
+    if (absl::Status s = file->read(p.name, 0, p.out * p.in, values.data()); !s.ok()) return s;
+    set_weight(p, device, values.data());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace galleon

@@ -1,0 +1,24 @@
+// The part of a checkpoint that only a run with adapters has: model.safetensors holds the merged matrices, from which
+// neither the frozen ones nor the adapters come back exactly, so both are kept beside the optimizer's state.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/model/parameters.h"
+
+namespace galleon {
+
+// Within a checkpoint's folder.
+inline constexpr const char* kAdaptersFile = "optimizer/adapters.safetensors";
+
+// Frozen matrices that have an adapter, under their own names, and the adapters. Empty if there are none.
+std::vector<TensorToWrite> adapter_tensors(const std::vector<Parameter>& parameters, Device& device);
+
+// The same from a checkpoint's folder, over what load_weights took from its merged matrices. DATA_LOSS names what is
+// missing or misshapen.
+absl::Status load_adapters(const std::string& step_folder, const std::vector<Parameter>& parameters, Device& device);
+
+}  // namespace galleon

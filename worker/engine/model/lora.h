@@ -1,0 +1,43 @@
+// LoRA adapters (Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models"): y = x·Wᵀ + s·drop(x)·Aᵀ·Bᵀ with
+// s = alpha/rank, W frozen, A rank×in and B out×rank.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/ops/dropout.h"
+#include "worker/engine/model/parameters.h"
+#include "worker/engine/optim/gradient_sink.h"
+
+namespace galleon {
+
+// Appends an A and a B for each target (NAME.lora_A.weight, NAME.lora_B.weight beside NAME.weight), freezes the targets
+// and, unless the rest is trained, everything else but adapters.
+void add_adapters(std::vector<Parameter>& parameters, const LoraOptions& lora);
+
+// A: uniform in ±1/√in, which is what peft's default `kaiming_uniform_(a=√5)` comes to (He 2015, eq. 10 with that
+// slope); B: 0, so that training begins with W alone.
+void initialize_adapters(const std::vector<Parameter>& parameters, Device& device, uint64_t seed);
+
+// W + s·B·A of an adapted matrix in Hugging Face layout and fp32; the weight itself where there is no adapter.
+std::vector<float> merged_weight(const Parameter& parameter, const std::vector<Parameter>& parameters,
+                                 const LoraOptions& lora, Device& device);
+
+// The mask of the tokens that begin at `first_token` of a step: of (seed, step, adapter, token, element) alone, so that
+// ranks, passes and a block that is computed again see the same one. `a`: the adapter's A.
+DropoutMask adapter_mask(const LoraOptions& lora, const Parameter& a, int64_t step, int64_t first_token);
+
+// One matrix's adapter during a pass. Products of low rank are not kept from forward to backward.
+struct Adapter {
+  const Parameter& a;
+  const Parameter& b;
+  float scale = 1;
+  DropoutMask mask;  // probability 0: nothing is dropped
+
+  // y ← y + s·drop(x)·Aᵀ·Bᵀ. x: tokens×in, y: tokens×out.
+  void forward(Device& device, const Tensor& x, const Tensor& y) const;
+  // dx ← dx + drop(s·dy·B·A), and the factors of both gradients to the sink.
+  void backward(Device& device, const Tensor& x, const Tensor& dy, const Tensor& dx, GradientSink& sink) const;
+};
+
+}  // namespace galleon

@@ -1,0 +1,57 @@
+// AdamW (Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019) as GaLore's reference has it: ε on the uncorrected
+// √v, decay after the update. The small matrices of 8-bit Adam take the same way with its scaled ε.
+#include <cmath>
+
+#include "kernels/ops/activation.h"
+#include "kernels/ops/optimizer.h"
+#include "worker/engine/optim/moments.h"
+
+namespace galleon {
+
+namespace {
+
+class AdamMoments final : public Moments {
+ public:
+  AdamMoments(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena)
+      : options_(options),
+        matrix_(matrix),
+        first_(allocate_moment(matrix, "first_moment", arena)),
+        second_(allocate_moment(matrix, "second_moment", arena)) {}
+
+  void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor&) override {
+    double epsilon = options_.epsilon;
+    if (options_.rule == MomentRule::kAdam8bit)
+      epsilon *= std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(step.count)));
+    const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
+                        static_cast<float>(epsilon), static_cast<float>(step.gradient_scale)};
+    adam_update(device, rule, r, first_, second_);
+  }
+  WeightStep weight_step(const RuleStep& step) const override {
+    return {step.learning_rate * bias_correction(options_, step.count), false};
+  }
+  void reset(Device& device) override {
+    fill(device, first_, 0.0F);
+    fill(device, second_, 0.0F);
+  }
+  void rotate(Device& device, const Rotation& rotation) override {
+    rotate_moment(device, rotation, false, first_);
+    rotate_moment(device, rotation, true, second_);
+  }
+  void add_state(std::vector<StatePiece>& pieces) const override {
+    pieces.push_back(moment_piece(matrix_, "first_moment", first_));
+    pieces.push_back(moment_piece(matrix_, "second_moment", second_));
+  }
+
+ private:
+  OptimizerOptions options_;
+  CompactMatrix matrix_;
+  Tensor first_, second_;
+};
+
+}  // namespace
+
+std::unique_ptr<Moments> allocate_adam(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena) {
+  return std::make_unique<AdamMoments>(options, matrix, arena);
+}
+
+}  // namespace galleon

@@ -1,0 +1,85 @@
+// The rules that turn a reduced gradient into an update, and the state that each keeps for a compact matrix. A rule
+// knows a rank's own rows alone; what crosses rows it declares as partial sums, which the optimizer adds up over ranks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "worker/engine/dist/communicator.h"
+#include "worker/engine/optim/state_piece.h"
+#include "worker/engine/options.h"
+
+namespace galleon {
+
+// The gradient of a parameter as it is kept: rows×columns, of which this rank owns some rows (all, if replicated).
+struct CompactMatrix {
+  std::string name;  // the parameter's
+  int64_t rows = 0;
+  int64_t columns = 0;
+  bool vector = false;  // of one dimension
+  RowRange own;
+  bool replicated = false;
+};
+
+struct RuleStep {
+  int64_t count = 1;  // updates of this matrix, this one included
+  double learning_rate = 0;
+  double gradient_scale = 1;  // clipping
+};
+
+// W ← (W − size·back(N))·keep, or with decay_first W ← W·keep − size·back(N); keep = 1 − learning rate·decay.
+struct WeightStep {
+  double size = 0;
+  bool decay_first = false;
+};
+
+// From the coordinates of the old bases to those of the new ones: C = P_oldᵀ·P_new, r×r. `rows` is empty unless the
+// rows of the matrix are projected too.
+struct Rotation {
+  Tensor columns;
+  Tensor rows;
+};
+
+class Moments {
+ public:
+  virtual ~Moments() = default;
+
+  // Numbers that cross rows; `sum` leaves own rows' part in `sums` (1 × that many). r: own rows, contiguous.
+  virtual int64_t sum_count() const { return 0; }
+  virtual void sum(Device& /*device*/, const RuleStep& /*step*/, const Tensor& /*r*/, const Tensor& /*sums*/) {}
+  // r ← N. sums: of all rows.
+  virtual void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor& sums) = 0;
+  virtual WeightStep weight_step(const RuleStep& step) const = 0;
+
+  // Forgets what it has seen.
+  virtual void reset(Device& device) = 0;
+  // First moments m ← m·C, second ones v ← v·C² with the square elementwise, and the like for rows.
+  virtual void rotate(Device& device, const Rotation& rotation) = 0;
+
+  virtual void add_state(std::vector<StatePiece>& pieces) const = 0;
+};
+
+// A rank's rows begin at multiples of this: at a block of the codes of 8-bit moments, else anywhere.
+int64_t shard_unit(const OptimizerOptions& options, int64_t rows, int64_t columns);
+
+// Allocates the state of options.rule for a matrix.
+std::unique_ptr<Moments> allocate_moments(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+
+// Each rule in a file of its own.
+std::unique_ptr<Moments> allocate_adam(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_adam8bit(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_adafactor(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_sgd(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+
+// What rules share. A moment of own rows: fp32, named PARAMETER.what.
+Tensor allocate_moment(const CompactMatrix& matrix, const char* what, Arena& arena);
+StatePiece moment_piece(const CompactMatrix& matrix, const char* what, const Tensor& moment);
+// √(1−β₂ᵗ) / (1−β₁ᵗ).
+double bias_correction(const OptimizerOptions& options, int64_t count);
+// moment ← rowsᵀ·moment·columns, with the elements of both squared for a second moment.
+void rotate_moment(Device& device, const Rotation& rotation, bool squared, const Tensor& moment);
+
+}  // namespace galleon

@@ -1,0 +1,262 @@
+// The optimizer's part in finding bases: whose turn it is, what the search starts from, and what becomes of the
+// moments.
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/ops/activation.h"
+#include "kernels/ops/linear.h"
+#include "kernels/ops/reduction.h"
+#include "worker/engine/optim/in_type.h"
+#include "worker/engine/optim/optimizer.h"
+#include "worker/engine/optim/slot.h"
+#include "worker/engine/optim/subspace.h"
+
+namespace galleon {
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+double seconds_since(SteadyClock::time_point start) {
+  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
+
+constexpr int64_t kFloat = bytes_of(DataType::kFloat32);
+
+}  // namespace
+
+// Every refresh draws from a stream of its own.
+uint64_t Optimizer::refresh_seed(const Slot& slot) const {
+  return options_.galore->seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL +
+         slot.projected_index * 64ULL;
+}
+
+int Optimizer::owner_of(const Slot& slot) const {
+  return slot.projected_index % communicator_.ranks();
+}
+
+bool Optimizer::finds_basis_in_rounds(const Slot& slot) const {
+  return slot.projected() && !slot.has_basis && micro_batches_ > 1 &&
+         options_.galore->refresh == RefreshMethod::kSubspace && !options_.galore->exact_first_basis;
+}
+
+int Optimizer::first_basis_rounds() const {
+  const bool needed =
+      std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) { return finds_basis_in_rounds(slot); });
+  return needed ? 2 * kFirstIterations : 0;
+}
+
+void Optimizer::begin_round(int round) {
+  round_ = round;
+  for (Slot& slot : slots_) slot.filled = false;
+  if (round > 0) return;
+  // The sums need fp32 memory. A basis that is kept in fp32 is that memory, and so is an fp32 accumulator for the range
+  // of a matrix with one projected side; for others it is lent until the last round.
+  auto lent = [](const Basis& basis) { return basis.plain() ? 0 : (basis.rows() * basis.rank() + 15) / 16 * 16; };
+  auto lent_range = [](const Slot& slot) {
+    const bool in_place = slot.parameter->two_sided || slot.accumulator.type == DataType::kFloat32;
+    return in_place ? 0 : (slot.accumulator.size() + 15) / 16 * 16;
+  };
+  int64_t numbers = 0;
+  for (const Slot& slot : slots_) {
+    if (finds_basis_in_rounds(slot)) numbers += lent(slot.basis) + lent(slot.row_basis) + lent_range(slot);
+  }
+  round_memory_ = std::make_unique<Workspace>(device_, numbers * kFloat);
+  const Tensor all = round_memory_->tensor(numbers, 1);
+  int64_t at = 0;
+  auto numbers_of = [&](const Basis& basis) {
+    if (basis.plain()) return basis.numbers();
+    const Tensor piece = all.row_range(at, basis.rows() * basis.rank()).reshape(basis.rows(), basis.rank());
+    at += lent(basis);
+    return piece;
+  };
+  for (Slot& slot : slots_) {
+    if (!finds_basis_in_rounds(slot)) continue;
+    slot.round_basis = numbers_of(slot.basis);
+    slot.round_rows = slot.parameter->two_sided ? numbers_of(slot.row_basis) : slot.accumulator;
+    if (lent_range(slot) > 0) {
+      slot.round_rows =
+          all.row_range(at, slot.accumulator.size()).reshape(slot.accumulator.rows, slot.accumulator.columns);
+      at += lent_range(slot);
+    }
+    start_basis(device_, slot.round_basis, refresh_seed(slot));
+  }
+}
+
+// Even rounds: Y += aᵀ·(b·P). Odd rounds: Z += bᵀ·(a·Y) in the place of the basis, which is not needed any more.
+void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
+  if (!finds_basis_in_rounds(slot)) return;
+  const bool range = round_ % 2 == 0;
+  const Tensor& first = range ? b : a;
+  const Tensor& second = range ? a : b;
+  const Workspace memory(device_, first.rows * slot.parameter->rank * bytes_of(first.type));
+  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank, first.type);
+  {
+    const InType known(device_, range ? slot.round_basis : slot.round_rows, first.type);
+    matmul(device_, first, Transpose::kNo, known.tensor(), Transpose::kNo, projected);
+  }
+  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.round_rows : slot.round_basis, 1.0F,
+         slot.filled ? 1.0F : 0.0F);
+  slot.filled = true;
+}
+
+void Optimizer::end_round() {
+  const SteadyClock::time_point start = SteadyClock::now();
+  const bool last = round_ + 1 == 2 * kFirstIterations;
+  for (Slot& slot : slots_) {
+    slot.filled = false;
+    if (!finds_basis_in_rounds(slot)) continue;
+    const uint64_t seed = refresh_seed(slot) + 2 * (round_ / 2) + 2;
+    const bool finite = round_ % 2 == 0 ? finish_range(device_, communicator_, slot.round_rows, seed)
+                                        : finish_basis(device_, communicator_, slot.round_basis, owner_of(slot), seed);
+    if (!finite) {
+      start_basis(device_, slot.round_basis, seed);
+      start_basis(device_, slot.round_rows, seed);
+    }
+    if (!last) continue;
+    slot.basis.store(device_, slot.round_basis);
+    if (slot.parameter->two_sided) slot.row_basis.store(device_, slot.round_rows);
+    slot.has_basis = true;
+    slot.found_now = true;
+    ++(finite ? report_.refreshed : report_.skipped_refreshes);
+  }
+  if (last) round_memory_.reset();
+  report_.refresh_seconds += seconds_since(start);
+  round_ = -1;
+}
+
+void Optimizer::draw_random_basis(Slot& slot) {
+  const SteadyClock::time_point start = SteadyClock::now();
+  const Parameter& p = *slot.parameter;
+  const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
+  const Workspace rows_memory(device_, p.two_sided ? p.rows() * p.rank * kFloat : 0);
+  const Tensor basis = basis_memory.tensor(p.columns(), p.rank);
+  const Tensor rows = p.two_sided ? rows_memory.tensor(p.rows(), p.rank) : Tensor{};
+  // Every rank draws the same numbers, but may orthonormalise them otherwise in the last bit.
+  start_basis(device_, basis, refresh_seed(slot));
+  communicator_.broadcast(basis, owner_of(slot));
+  if (p.two_sided) {
+    start_basis(device_, rows, refresh_seed(slot) + 1);
+    communicator_.broadcast(rows, owner_of(slot));
+  }
+  take_basis(slot, basis, rows);
+  ++report_.refreshed;
+  report_.refresh_seconds += seconds_since(start);
+}
+
+bool Optimizer::refresh(Slot& slot, const Tensor& g, bool exact) {
+  const SteadyClock::time_point start = SteadyClock::now();
+  const Parameter& p = *slot.parameter;
+  const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
+  const Workspace rows_memory(device_, p.two_sided ? p.rows() * p.rank * kFloat : 0);
+  const Tensor basis = basis_memory.tensor(p.columns(), p.rank);
+  const Tensor rows = p.two_sided ? rows_memory.tensor(p.rows(), p.rank) : Tensor{};
+  const uint64_t seed = refresh_seed(slot);
+  const int owner = owner_of(slot);
+  if (slot.has_basis) {
+    slot.basis.load(device_, basis);
+  } else {
+    start_basis(device_, basis, seed);
+    if (p.two_sided) start_basis(device_, rows, seed + 1);
+  }
+  const bool found = exact            ? exact_basis(device_, communicator_, g, basis, rows, owner)
+                     : slot.has_basis ? iterate_subspace(device_, communicator_, g, basis, rows, owner, seed)
+                                      : find_first_basis(device_, communicator_, g, basis, rows, owner, seed);
+  // Where there is nothing to go on with, whatever the search began with serves until the next one.
+  if (found || !slot.has_basis) take_basis(slot, basis, rows);
+  ++(found ? report_.refreshed : report_.skipped_refreshes);
+  report_.refresh_seconds += seconds_since(start);
+  return found;
+}
+
+// Stores new bases and turns, forgets or keeps the moments, whose coordinates were those of the old ones.
+void Optimizer::take_basis(Slot& slot, const Tensor& basis, const Tensor& rows) {
+  const bool two_sided = slot.parameter->two_sided;
+  const int64_t rank = basis.columns;
+  if (slot.has_basis) {
+    const Workspace columns_memory(device_, rank * rank * kFloat);
+    const Workspace rows_memory(device_, two_sided ? rank * rank * kFloat : 0);
+    Rotation rotation{columns_memory.tensor(rank, rank), two_sided ? rows_memory.tensor(rank, rank) : Tensor{}};
+    // The share of the new basis that lies in the old one.
+    auto turned = [&](const Basis& old, const Tensor& found, const Tensor& cosines) {
+      const BasisNumbers numbers(device_, old, DataType::kFloat32);
+      matmul(device_, numbers.tensor(), Transpose::kYes, found, Transpose::kNo, cosines);
+      return std::min(1.0, sum_of_squares(device_, cosines) / static_cast<double>(rank));
+    };
+    double overlap = turned(slot.basis, basis, rotation.columns);
+    if (two_sided) overlap = 0.5 * (overlap + turned(slot.row_basis, rows, rotation.rows));
+    report_.overlap_sum += overlap;
+    ++report_.overlaps;
+    pace_next(slot, overlap);
+    if (options_.galore->moments == MomentsAtRefresh::kRotate) slot.moments->rotate(device_, rotation);
+    if (options_.galore->moments == MomentsAtRefresh::kReset) {
+      slot.moments->reset(device_);
+      slot.count = 0;
+    }
+  }
+  slot.basis.store(device_, basis);
+  if (two_sided) slot.row_basis.store(device_, rows);
+  slot.has_basis = true;
+}
+
+void Optimizer::pace_next(Slot& slot, double overlap) {
+  const GaloreOptions& galore = *options_.galore;
+  if (!galore.lazy_threshold.has_value()) return;
+  // The owner's number decides: ranks must never differ about the next refresh, whatever the last bit of a sum.
+  std::vector<double> told{communicator_.rank() == owner_of(slot) ? overlap : 0.0};
+  communicator_.all_reduce_host(told);
+  slot.pace.refreshed(step_, told[0], *galore.lazy_threshold, galore.refresh_interval);
+}
+
+void Optimizer::project(Slot& slot, const Tensor& g) {
+  const Parameter& p = *slot.parameter;
+  const bool exact =
+      options_.galore->refresh == RefreshMethod::kExact || (!slot.has_basis && options_.galore->exact_first_basis);
+  if (!refresh(slot, g, exact)) {
+    // One bad gradient moves nothing: not the basis, not the moments, not the weight.
+    fill(device_, slot.accumulator, 0.0F);
+    slot.skipped = true;
+    return;
+  }
+  if (options_.clip_dense) count_squares(slot, sum_of_squares(device_, g));
+  // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
+  const bool elsewhere = exact && communicator_.rank() != owner_of(slot);
+  measure(slot, g, exact);
+  if (elsewhere) {
+    fill(device_, slot.accumulator, 0.0F);
+    return;
+  }
+  const BasisNumbers basis(device_, slot.basis, DataType::kFloat32);
+  if (!p.two_sided) {
+    const bool in_place = slot.accumulator.type == DataType::kFloat32;
+    const Workspace memory(device_, in_place ? 0 : slot.accumulator.size() * kFloat);
+    const Tensor r = in_place ? slot.accumulator : memory.tensor(slot.accumulator.rows, slot.accumulator.columns);
+    matmul(device_, g, Transpose::kNo, basis.tensor(), Transpose::kNo, r);
+    if (!in_place) convert(device_, r, slot.accumulator);
+    return;
+  }
+  const Workspace memory(device_, p.rows() * p.rank * kFloat);
+  const Tensor projected = memory.tensor(p.rows(), p.rank);
+  matmul(device_, g, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
+  const BasisNumbers rows(device_, slot.row_basis, DataType::kFloat32);
+  matmul(device_, rows.tensor(), Transpose::kYes, projected, Transpose::kNo, slot.accumulator);
+}
+
+// ‖G‖² of the mean gradient: where some rank has it whole, exactly, else estimated.
+void Optimizer::measure(Slot& slot, const Tensor& g, bool summed) {
+  slot.measured = true;
+  slot.captured = 0;
+  slot.energy = 0;
+  slot.energy_beyond = false;
+  if (summed || communicator_.ranks() == 1) {
+    if (communicator_.rank() == owner_of(slot)) slot.energy = sum_of_squares(device_, g);
+    return;
+  }
+  slot.energy_beyond = !slot.parameter->two_sided;
+  const BasisNumbers basis(device_, slot.basis, DataType::kFloat32);
+  const double energy =
+      estimate_energy(device_, communicator_, g, slot.energy_beyond ? basis.tensor() : Tensor{}, refresh_seed(slot));
+  if (communicator_.rank() == 0) slot.energy = energy;
+}
+
+}  // namespace galleon

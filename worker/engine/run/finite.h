@@ -1,0 +1,27 @@
+// Where a number that is not finite sits: asked when a loss or a norm says that there is one, and before anything is
+// published.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "worker/engine/dist/communicator.h"
+#include "worker/engine/model/parameters.h"
+#include "worker/engine/optim/optimizer.h"
+
+namespace galleon {
+
+// The name of the first weight that holds NaN or Inf; empty: there is none.
+std::string first_weight_not_finite(const std::vector<Parameter>& parameters, Device& device);
+
+// The name of the weight of the largest root mean square, with that figure, for a message: what overflowed is usually
+// it. All weights are finite.
+std::string largest_weight(const std::vector<Parameter>& parameters, Device& device);
+
+// The first weight or piece of optimizer state that is not finite, over all ranks: a collective, with the same answer
+// on all of them. Empty: there is none.
+std::string first_not_finite(const std::vector<Parameter>& parameters, Optimizer& optimizer, Device& device,
+                             Communicator& communicator);
+
+}  // namespace galleon

@@ -144,7 +144,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
   grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
                                       v1::JobRecord* response) override {
-    const Unary call(context, context_, "CancelJob", Role::kSubmitter, Unary::Kind::kChanges);
+    const Unary call(context, context_, "CancelJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
     if (request->reason().size() > kLongestReason) {
       call.finish(absl::InvalidArgumentError(absl::StrCat("reason: is of ", request->reason().size(),
                                                           " bytes, at most ", kLongestReason, " are accepted")));
@@ -166,7 +167,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerUnaryReactor* ReprioritizeJob(grpc::CallbackServerContext* context,
                                             const v1::ReprioritizeJobRequest* request,
                                             v1::JobRecord* response) override {
-    const Unary call(context, context_, "ReprioritizeJob", Role::kSubmitter, Unary::Kind::kChanges);
+    const Unary call(context, context_, "ReprioritizeJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
     post(call, [call, request, response](Turn& turn) {
       if (!may_change(turn, call, job_id_of(request->name()))) return;
       const bool moves = !request->queue().empty() && turn.scheduler.queue_config(request->queue()) != nullptr;

@@ -18,32 +18,37 @@ inline void count_request(Metrics* metrics, absl::string_view method, const absl
   metrics->request(method, absl::StatusCodeToString(status.code()));
 }
 
-// Who calls, if it may do this in some project, and does not call too often.
+// May a known caller do this in some project, and does it not call too often?
+inline absl::Status check_caller(const ServiceContext& service, const Caller& caller, Role needed) {
+  if (!caller.may_anywhere(needed)) return require_role(caller, needed, "*");
+  if (caller.anybody || needed == Role::kWorker) return absl::OkStatus();
+  return service.rates->take(caller.name);
+}
+
+// Who calls, if it may.
 inline absl::StatusOr<Caller> authorize(const ServiceContext& service, const grpc::ServerContextBase& context,
                                         Role needed) {
   absl::StatusOr<Caller> caller = service.access->identify(context);
   if (!caller.ok()) return caller;
-  if (!caller->may_anywhere(needed)) return require_role(*caller, needed, "*");
-  if (!caller->anybody && needed != Role::kWorker) {
-    if (absl::Status status = service.rates->take(caller->name); !status.ok()) return status;
-  }
+  if (absl::Status status = check_caller(service, *caller, needed); !status.ok()) return status;
   return caller;
 }
 
 class Unary {
  public:
   enum class Kind { kReads, kChanges };
-  // `method` is a literal. A caller who may not is answered at once; then refused() is true and finish() does nothing.
+  // `method` is a literal; `resource` is for the audit log. A caller who may not is answered at once; then refused() is
+  // true and finish() does nothing.
   Unary(grpc::CallbackServerContext* context, const ServiceContext& service, const char* method, Role needed,
-        Kind kind = Kind::kReads)
+        Kind kind = Kind::kReads, std::string resource = "")
       : reactor_(context->DefaultReactor()), service_(&service), method_(method), info_(std::make_shared<Info>()) {
     info_->audited = kind == Kind::kChanges;
     if (info_->audited) info_->peer = context->peer();
-    absl::StatusOr<Caller> caller = authorize(service, *context, needed);
-    if (caller.ok()) {
-      info_->caller = *std::move(caller);
-    } else {
-      const absl::Status status = caller.status();
+    info_->resource = std::move(resource);
+    absl::StatusOr<Caller> caller = service.access->identify(*context);
+    if (caller.ok()) info_->caller = *std::move(caller);
+    const absl::Status status = caller.ok() ? check_caller(service, info_->caller, needed) : caller.status();
+    if (!status.ok()) {
       answer(status, absl::IsUnauthenticated(status)     ? "UNAUTHENTICATED"
                      : absl::IsResourceExhausted(status) ? "RATE_LIMITED"
                                                          : "PERMISSION_DENIED");

@@ -149,19 +149,22 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* CordonWorker(grpc::CallbackServerContext* context, const v1::CordonWorkerRequest* request,
                                          v1::Worker* response) override {
-    const Unary call(context, context_, "CordonWorker", Role::kOperator, Unary::Kind::kChanges);
+    const Unary call(context, context_, "CordonWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
     return order(call, v1::Worker::CORDONED, request->name(), request->reason(), request->etag(), response);
   }
 
   grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::DrainWorkerRequest* request,
                                         v1::Worker* response) override {
-    const Unary call(context, context_, "DrainWorker", Role::kOperator, Unary::Kind::kChanges);
+    const Unary call(context, context_, "DrainWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
     return order(call, v1::Worker::DRAINING, request->name(), request->reason(), request->etag(), response);
   }
 
   grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::UndrainWorkerRequest* request,
                                           v1::Worker* response) override {
-    const Unary call(context, context_, "UndrainWorker", Role::kOperator, Unary::Kind::kChanges);
+    const Unary call(context, context_, "UndrainWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
     return order(call, v1::Worker::READY, request->name(), "", request->etag(), response);
   }
 

@@ -38,7 +38,6 @@ const std::vector<Supported>& supported_values() {
       {"parallel.zero", {"1"}},
       {"parallel.wire_type", {"auto", "fp32", "bf16"}},
       {"resources.device", {"auto", "cpu"}},
-      {"scheduling.queue", {"default"}},
   };
   return table;
 }

@@ -2,6 +2,7 @@
 // another process can do its own in between. Commands on the standard input, one a line: "step" (without a refresh),
 // "refresh" (every basis), "end". Each is answered by a line of JSON.
 #include <omp.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -30,6 +31,13 @@ struct Options {
   int64_t batch = 16;
   int threads = 0;
 };
+
+// Time of the processor that this process used, in seconds.
+double processor_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
 
 // The most memory that this process ever had resident, in bytes.
 int64_t peak_resident() {
@@ -62,6 +70,7 @@ class Side {
       targets_[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
     }
     device_->work() = WorkCounters{};
+    const double processor_start = processor_seconds();
     const auto start = std::chrono::steady_clock::now();
     engine_->optimizer().begin_step(number);
     const double loss = engine_->micro_batch(0, ids_.data(), targets_.data(), 1.0F / static_cast<float>(tokens()));
@@ -69,8 +78,10 @@ class Side {
     const StepReport report = engine_->optimizer().end_step();
     const auto end = std::chrono::steady_clock::now();
     return {{"seconds", std::chrono::duration<double>(end - start).count()},
+            {"processor_seconds", processor_seconds() - processor_start},
             {"optimizer_seconds", std::chrono::duration<double>(end - backward_done).count()},
             {"refreshed", report.refreshed},
+            {"refresh_seconds", report.refresh_seconds},
             {"loss", loss / static_cast<double>(tokens())},
             {"flops", device_->work().flops}};
   }

@@ -4,10 +4,11 @@ tokens, the sides taking their steps in turn, same shape, batch, tokens and thre
 
     tests/bench/yardstick/yardstick.py [--precision fp32 bf16] [--rounds 5] [--scaling] [--json FILE]
 
-It measures tokens/s without refreshes, the seconds that a refresh of every basis adds to a step (their SVD, our subspace
-iteration), and the peak resident memory of each process. --scaling also measures our cost per token from llama-9m to
-llama-350m against the model's FLOPs and draws it. Their packages come from the Python registry into a virtual environment
-below the build folder; where that cannot be set up the program says so and ends with 77. Standard library only.
+It measures tokens/s without refreshes; the seconds of a refresh of every basis (their SVD, our subspace iteration) and
+what a refreshing step takes beyond another, in which ours also forms dense gradients; and the peak resident memory of each
+process. --scaling also measures our cost per token from llama-9m to llama-350m against the model's FLOPs and draws it.
+Their packages come from the Python registry into a virtual environment below the build folder; where that cannot be set up
+the program says so and ends with 77. Standard library only.
 """
 
 import argparse
@@ -41,13 +42,24 @@ AIMS = {"fp32": 1.3, "bf16": 1.5, "refresh": 10.0, "memory": 0.6}
 class Side:
     """One process under the protocol of ours.cc."""
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, options):
         self.name = name
+        self.options = options
         self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                        env=self.environment())
         self.ready = self.read()
         print(f"{name}: the first step took {self.ready['first_step_seconds']:.2f} s", file=sys.stderr)
-        self.steps, self.optimizer, self.refreshes = [], [], []
+        self.steps, self.optimizer, self.refreshes, self.bases = [], [], [], []
+
+    def environment(self):
+        # Where the processor's time counts, threads must not spin while they wait.
+        return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"} if self.options.clock == "cpu" else None
+
+    def seconds(self, answer):
+        if self.options.clock == "cpu":
+            return answer["processor_seconds"] / self.options.threads
+        return answer["seconds"]
 
     def read(self):
         line = self.process.stdout.readline()
@@ -65,14 +77,14 @@ class Side:
         self.process.stdin.flush()
         answer = self.read()
         if "seconds" in answer:
-            print(f"{self.name}: {command} {answer['seconds']:.2f} s", file=sys.stderr)
+            print(f"{self.name}: {command} {answer['seconds']:.2f} s, of the processor {answer['processor_seconds']:.2f}", file=sys.stderr)
         return answer
 
     def step(self):
         answer = self.ask("step")
         if not math.isfinite(answer["loss"]):
             raise RuntimeError(f"{self.name}: the loss is {answer['loss']}")
-        self.steps.append(answer["seconds"])
+        self.steps.append(self.seconds(answer))
         self.optimizer.append(answer["optimizer_seconds"])
         return answer
 
@@ -80,7 +92,8 @@ class Side:
         answer = self.ask("refresh")
         if answer["refreshed"] == 0:
             raise RuntimeError(f"{self.name} refreshed nothing")
-        self.refreshes.append(answer["seconds"])
+        self.refreshes.append(self.seconds(answer))
+        self.bases.append(answer["refresh_seconds"])
 
     def end(self):
         answer = self.ask("end")
@@ -91,7 +104,8 @@ class Side:
         step = statistics.median(self.steps)
         return {"tokens_per_second": self.ready["tokens"] / step, "seconds_per_step": step,
                 "optimizer_seconds": statistics.median(self.optimizer),
-                "refresh_seconds": statistics.median(self.refreshes) - step if self.refreshes else None,
+                "refresh_seconds": statistics.median(self.bases) if self.bases else None,
+                "refreshing_step_seconds": statistics.median(self.refreshes) - step if self.refreshes else None,
                 "first_step_seconds": self.ready["first_step_seconds"], "peak_bytes": end["peak_bytes"],
                 "imported_bytes": self.ready.get("imported_bytes"), "parameters": self.ready["parameters"],
                 "versions": self.ready.get("versions"), "steps": self.steps, "refreshes": self.refreshes}
@@ -121,7 +135,7 @@ def skip(reason):
 
 def our_side(options, preset, precision, batch, rank):
     return Side("Galleon", [options.bin + "/yardstick_ours", "--preset", preset, "--precision", precision, "--rank", str(rank),
-                            "--sequence", str(options.sequence), "--batch", str(batch), "--threads", str(options.threads)])
+                            "--sequence", str(options.sequence), "--batch", str(batch), "--threads", str(options.threads)], options)
 
 
 def their_side(options, python, preset, precision, batch, compiled):
@@ -129,7 +143,7 @@ def their_side(options, python, preset, precision, batch, compiled):
     command = [python, str(HERE / "theirs.py"), "--hidden", str(hidden), "--intermediate", str(intermediate), "--layers",
                str(layers), "--heads", str(heads), "--rank", str(rank), "--precision", precision, "--sequence",
                str(options.sequence), "--batch", str(batch), "--threads", str(options.threads)]
-    return Side("PyTorch compiled" if compiled else "PyTorch", command + (["--compile"] if compiled else []))
+    return Side("PyTorch compiled" if compiled else "PyTorch", command + (["--compile"] if compiled else []), options)
 
 
 def compare(options, python, precision):
@@ -161,7 +175,7 @@ def compare(options, python, precision):
         best = max(theirs, key=lambda f: f["tokens_per_second"])
         result["ratios"] = {
             "tokens_per_second": ours["tokens_per_second"] / best["tokens_per_second"],
-            "refresh": min(f["refresh_seconds"] for f in theirs) / ours["refresh_seconds"],
+            "refresh": min(f["refresh_seconds"] for f in theirs) / ours["refresh_seconds"] if ours["refresh_seconds"] else math.nan,
             "memory": ours["peak_bytes"] / min(f["peak_bytes"] for f in theirs),
         }
     return result
@@ -226,11 +240,12 @@ def table(run):
     for result in run["results"]:
         sides = result["sides"]
         lines += [f"{run['preset']} in {result['precision']}, rank {run['rank']}, {run['batch']} x {run['sequence']} tokens a step, "
-                  f"{run['threads']} threads", "", "| | " + " | ".join(sides) + " |", "|---|" + "---|" * len(sides)]
+                  f"{run['threads']} threads, {run['clock']} clock", "", "| | " + " | ".join(sides) + " |", "|---|" + "---|" * len(sides)]
         rows = (("tokens/s, refreshes excluded", lambda f: f"{f['tokens_per_second']:.0f}"),
                 ("seconds of a step", lambda f: f"{f['seconds_per_step']:.3f}"),
-                ("of them the optimizer's", lambda f: f"{f['optimizer_seconds']:.3f}"),
-                ("seconds that a refresh of all bases adds", lambda f: "" if f["refresh_seconds"] is None else f"{f['refresh_seconds']:.2f}"),
+                ("of them the optimizer's (wall clock)", lambda f: f"{f['optimizer_seconds']:.3f}"),
+                ("seconds of a refresh of all bases (wall clock)", lambda f: f"{f['refresh_seconds'] or math.nan:.3f}"),
+                ("seconds that a refreshing step takes beyond another", lambda f: f"{f['refreshing_step_seconds'] or math.nan:.3f}"),
                 ("peak resident memory, MiB", lambda f: f"{f['peak_bytes'] / 2**20:.0f}"))
         for title, value in rows:
             lines.append(f"| {title} | " + " | ".join(value(f) for f in sides.values()) + " |")
@@ -271,6 +286,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--refreshes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"],
+                        help="cpu: the processor's time over threads, for a machine with other load")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="also torch.compile")
     parser.add_argument("--scaling", action="store_true", help="cost per token by size")
     parser.add_argument("--sizes", nargs="*", default=["llama-9m", "llama-20m", "llama-60m", "llama-130m", "llama-350m"])
@@ -286,7 +303,7 @@ def main():
     python = None if options.ours_alone else environment(options)
     run = {"machine": machine(), "date": datetime.date.today().isoformat(), "load_before": os.getloadavg()[0],
            "preset": options.preset, "rank": PRESETS[options.preset][4], "batch": options.batch, "sequence": options.sequence,
-           "threads": options.threads, "rounds": options.rounds, "results": [], "scaling": {}}
+           "threads": options.threads, "clock": options.clock, "rounds": options.rounds, "results": [], "scaling": {}}
     path = pathlib.Path(options.json or ROOT / f"tests/bench/results/{run['date']}-yardstick-{options.preset}.json")
     if python:
         run["results"] = [compare(options, python, precision) for precision in options.precision]

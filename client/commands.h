@@ -2,10 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "client/output.h"
+
+namespace grpc {
+class ChannelCredentials;
+}  // namespace grpc
 
 namespace galleon {
 
@@ -23,6 +29,7 @@ int run_trainer(const std::vector<std::string>& arguments);
 struct Remote {
   std::string server;
   OutputFormat format = OutputFormat::kTable;
+  std::shared_ptr<grpc::ChannelCredentials> credentials = {};  // null: none
 };
 
 struct SubmitArguments {
@@ -33,14 +40,39 @@ struct SubmitArguments {
   bool wait = false;
 };
 int run_submit(const Remote& remote, const SubmitArguments& arguments);
-int run_list(const Remote& remote, const std::vector<std::string>& states);
+struct ListArguments {
+  std::vector<std::string> states;
+  std::string queue;
+  std::string prefix;  // of the job's id
+};
+int run_list(const Remote& remote, const ListArguments& arguments);
 int run_get(const Remote& remote, const std::string& job);
 int run_watch(const Remote& remote, const std::string& job);
 int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uint32_t rank, bool follow);
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason);
-// 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED; 3 when `timeout_seconds` (0: none) have passed.
+// 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED; 3 when `timeout_seconds` (0: none) have passed; kOwnError if it cannot
+// tell.
+inline constexpr int kOwnError = 4;
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds);
 int run_workers(const Remote& remote);
+int run_queues(const Remote& remote);
+// What happened to a job, a worker ("workers/ID"), or everything (empty).
+int run_events(const Remote& remote, const std::string& subject, bool follow);
+int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
+                     const std::string& queue);
+enum class WorkerOrder { kCordon, kDrain, kUndrain };
+int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason);
+// Queues, jobs and workers, again and again; with `once` one time.
+int run_top(const Remote& remote, bool once);
+int run_backup(const Remote& remote, const std::string& file);
+struct InitTlsArguments {
+  std::string folder;
+  std::vector<std::string> hosts;
+  std::string client;  // not empty: one more client of the authority that is there
+  bool token = false;  // a token beside its certificate
+  uint32_t days = 3650;
+};
+int run_init_tls(const InitTlsArguments& arguments);
 // Results of several jobs side by side.
 int run_compare(const Remote& remote, const std::vector<std::string>& jobs);
 int run_attempts(const Remote& remote, const std::string& job);

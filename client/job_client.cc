@@ -3,6 +3,8 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <fstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -23,16 +25,24 @@ std::string job_name(const std::string& job) {
   return absl::StartsWith(job, "jobs/") ? job : "jobs/" + job;
 }
 
-JobClient::JobClient(const std::string& server) : server_(server) {
+std::string worker_name(const std::string& worker) {
+  return absl::StartsWith(worker, "workers/") ? worker : "workers/" + worker;
+}
+
+JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials)
+    : server_(server) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(16 << 20);
-  channel_ = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  channel_ = grpc::CreateCustomChannel(
+      server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
   jobs_ = v1::JobService::NewStub(channel_);
   workers_ = v1::WorkerService::NewStub(channel_);
+  queues_ = v1::QueueService::NewStub(channel_);
+  admin_ = v1::AdminService::NewStub(channel_);
 }
 
 absl::Status JobClient::from_grpc(const grpc::Status& status) const {
@@ -123,6 +133,109 @@ absl::StatusOr<std::vector<v1::Worker>> JobClient::list_workers() {
     page.set_page_token(response->next_page_token());
   } while (!page.page_token().empty());
   return all;
+}
+
+absl::StatusOr<std::vector<v1::Queue>> JobClient::list_queues() {
+  std::vector<v1::Queue> all;
+  v1::ListQueuesRequest page;
+  do {
+    absl::StatusOr<v1::ListQueuesResponse> response = call<v1::ListQueuesResponse>(
+        kCallTimeout, [&](auto& context, auto& r) { return queues_->ListQueues(&context, page, &r); });
+    if (!response.ok()) return response.status();
+    all.insert(all.end(), response->queues().begin(), response->queues().end());
+    page.set_page_token(response->next_page_token());
+  } while (!page.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::reprioritize_job(const v1::ReprioritizeJobRequest& request) {
+  return call<v1::JobRecord>(kCallTimeout, [&](auto& context, auto& response) {
+    return jobs_->ReprioritizeJob(&context, request, &response);
+  });
+}
+
+absl::StatusOr<v1::Worker> JobClient::order_worker(const std::string& worker, v1::Worker::State ordered,
+                                                   const std::string& reason) {
+  const std::string name = worker_name(worker);
+  return call<v1::Worker>(kCallTimeout, [&](auto& context, auto& response) {
+    if (ordered == v1::Worker::READY) {
+      v1::UndrainWorkerRequest request;
+      request.set_name(name);
+      return workers_->UndrainWorker(&context, request, &response);
+    }
+    if (ordered == v1::Worker::CORDONED) {
+      v1::CordonWorkerRequest request;
+      request.set_name(name);
+      request.set_reason(reason);
+      return workers_->CordonWorker(&context, request, &response);
+    }
+    v1::DrainWorkerRequest request;
+    request.set_name(name);
+    request.set_reason(reason);
+    return workers_->DrainWorker(&context, request, &response);
+  });
+}
+
+absl::Status JobClient::watch_events(const std::string& subject, bool follow,
+                                     const std::function<bool(const v1::Event&)>& take,
+                                     const std::function<void(const absl::Status&)>& away) {
+  v1::WatchEventsRequest request;
+  request.set_subject(subject);
+  request.set_follow(follow);
+  const absl::Time start = absl::Now();
+  bool reached = false;
+  bool told_away = false;
+  while (true) {
+    channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader = jobs_->WatchEvents(&context, request);
+    v1::WatchEventsResponse response;
+    while (reader->Read(&response)) {
+      reached = true;
+      told_away = false;
+      for (const v1::Event& event : response.events()) {
+        if (take(event)) continue;
+        context.TryCancel();
+        return absl::OkStatus();
+      }
+      request.set_after_revision(response.revision());
+    }
+    const grpc::Status status = reader->Finish();
+    if (status.ok()) return absl::OkStatus();
+    const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+                       ((reached && follow) || absl::Now() < start + kRetryTimeout);
+    if (!again) return from_grpc(status);
+    if (reached && !told_away) away(from_grpc(status));
+    told_away |= reached;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+}
+
+absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
+  const std::string partial = path + ".partial";
+  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+  if (!file) return absl::PermissionDeniedError(absl::StrCat("cannot write ", partial));
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReader<v1::BackupResponse>> reader = admin_->Backup(&context, v1::BackupRequest());
+  v1::BackupResponse response;
+  uint64_t bytes = 0;
+  uint64_t total = 0;
+  while (reader->Read(&response)) {
+    file.write(response.data().data(), static_cast<std::streamsize>(response.data().size()));
+    bytes += response.data().size();
+    total = response.total_bytes();
+  }
+  const grpc::Status status = reader->Finish();
+  file.close();
+  absl::Status result = status.ok() ? absl::OkStatus() : from_grpc(status);
+  if (result.ok() && (!file || bytes != total)) result = absl::DataLossError(absl::StrCat("cannot write ", partial));
+  if (result.ok() && std::rename(partial.c_str(), path.c_str()) != 0)
+    result = absl::PermissionDeniedError(absl::StrCat("cannot write ", path));
+  if (!result.ok()) {
+    std::remove(partial.c_str());
+    return result;
+  }
+  return bytes;
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job,

@@ -9,15 +9,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "galleon/v1/admin.grpc.pb.h"
 #include "galleon/v1/jobs.grpc.pb.h"
+#include "galleon/v1/queues.grpc.pb.h"
 #include "galleon/v1/workers.grpc.pb.h"
+#include "grpcpp/security/credentials.h"
 
 namespace galleon {
 
 class JobClient {
  public:
-  // `server`: "HOST:PORT".
-  explicit JobClient(const std::string& server);
+  // `server`: "HOST:PORT". Without credentials the connection is neither encrypted nor authenticated.
+  explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
 
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `kRetryTimeout`; creating a job is safe to repeat because of its request id.
@@ -27,12 +30,23 @@ class JobClient {
   absl::StatusOr<v1::JobRecord> cancel_job(const std::string& job, const std::string& reason);
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
   absl::StatusOr<std::vector<v1::Worker>> list_workers();
+  absl::StatusOr<std::vector<v1::Queue>> list_queues();
+  absl::StatusOr<v1::JobRecord> reprioritize_job(const v1::ReprioritizeJobRequest& request);
+  // `ordered`: READY, CORDONED or DRAINING.
+  absl::StatusOr<v1::Worker> order_worker(const std::string& worker, v1::Worker::State ordered,
+                                          const std::string& reason);
 
   // Calls `changed` with each new record until it is terminal, `changed` returns false, or the job is gone. Goes on
   // after the scheduler was away; `away` is called once each time with the reason.
   absl::StatusOr<v1::JobRecord> watch_job(const std::string& job,
                                           const std::function<bool(const v1::JobRecord&)>& changed,
                                           const std::function<void(const absl::Status&)>& away);
+  // Hands over each event of `subject` (empty: of all) once, the oldest first; with `follow` until `take` returns
+  // false. Goes on from the last revision after the scheduler was away.
+  absl::Status watch_events(const std::string& subject, bool follow, const std::function<bool(const v1::Event&)>& take,
+                            const std::function<void(const absl::Status&)>& away);
+  // Writes a backup of the scheduler's journal to a file that appears whole, or not at all; its size in bytes.
+  absl::StatusOr<uint64_t> backup(const std::string& path);
   // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
   absl::Status read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
                          const std::function<void(const v1::ReadLogsResponse&)>& take);
@@ -51,10 +65,14 @@ class JobClient {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;
+  std::unique_ptr<v1::QueueService::Stub> queues_;
+  std::unique_ptr<v1::AdminService::Stub> admin_;
 };
 
 bool is_terminal(v1::JobRecord::State state);
 // "jobs/ID" for "ID" and for itself.
 std::string job_name(const std::string& job);
+// "workers/ID" for "ID" and for itself.
+std::string worker_name(const std::string& worker);
 
 }  // namespace galleon

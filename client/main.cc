@@ -4,9 +4,13 @@
 #include <cstdlib>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <string>
+#include <tuple>
 
 #include "client/commands.h"
+#include "client/completion.h"
+#include "common/net/tls_folder.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
@@ -41,14 +45,20 @@ class Program {
     add_local();
     add_submit();
     add_job_commands();
+    add_operator_commands();
+    const char* tls = std::getenv("GALLEON_TLS");
     try {
+      if (tls != nullptr && *tls != '\0') use_tls(tls);
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
       if (const std::vector<std::string> words = app_.remaining(); app_.get_subcommands().empty() && !words.empty()) {
         fail("there is no command \"" + words.front() + "\"; galleon --help lists them");
         return 2;
       }
-      return app_.exit(e) == 0 ? 0 : 2;
+      const int shown = app_.exit(e);
+      // Code 2 says that the job was cancelled.
+      const bool waits = argc > 1 && std::string(argv[1]) == "wait";
+      return shown == 0 ? 0 : waits ? kOwnError : 2;
     }
     return code_;
   }
@@ -60,9 +70,19 @@ class Program {
     return sub;
   }
 
+  void use_tls(const std::string& folder) {
+    const absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
+    if (!tls.ok()) throw CLI::ValidationError("--tls", std::string(tls.status().message()));
+    remote_.credentials = channel_credentials(*tls);
+  }
+
   void add_server_option(CLI::App* app) {
     app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")
         ->capture_default_str();
+    app->add_option_function<std::string>(
+           "--tls", [this](const std::string& folder) { use_tls(folder); },
+           "folder with ca.pem, and cert.pem with key.pem or token (or GALLEON_TLS)")
+        ->trigger_on_parse();
   }
 
   // A command that speaks to the scheduler.
@@ -123,8 +143,10 @@ class Program {
 
   void add_job_commands() {
     CLI::App* list = remote_command("list", "jobs, newest first", "galleon list --state running");
-    list->add_option("--state", states_, "only jobs in one of these states");
-    list->callback([this] { code_ = run_list(remote_, states_); });
+    list->add_option("--state", list_.states, "only jobs in one of these states");
+    list->add_option("--queue", list_.queue, "only jobs of this queue");
+    list->add_option("--prefix", list_.prefix, "only jobs whose id begins so");
+    list->callback([this] { code_ = run_list(remote_, list_); });
     job_command("get", "everything about a job", "galleon get llama-60m-c4-1 -o json")->callback([this] {
       code_ = run_get(remote_, job_);
     });
@@ -139,8 +161,9 @@ class Program {
     CLI::App* cancel = job_command("cancel", "end a job; it keeps its checkpoints", "galleon cancel llama-60m-c4-1");
     cancel->add_option("--reason", reason_, "kept with the job");
     cancel->callback([this] { code_ = run_cancel(remote_, job_, reason_); });
-    CLI::App* wait = job_command("wait", "wait until a job ends; exits 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED",
-                                 "galleon wait llama-60m-c4-1 --timeout 3600");
+    CLI::App* wait = job_command(
+        "wait", "wait until a job ends; exits 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED, 4 if it cannot tell",
+        "galleon wait llama-60m-c4-1 --timeout 3600");
     wait->add_option("--timeout", timeout_, "seconds, then exit code 3")->check(CLI::NonNegativeNumber);
     wait->callback([this] { code_ = run_wait(remote_, job_, timeout_); });
     job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] {
@@ -156,6 +179,60 @@ class Program {
     });
   }
 
+  void add_operator_commands() {
+    remote_command("queues", "queues, what they use and would get", "galleon queues")->callback([this] {
+      code_ = run_queues(remote_);
+    });
+    CLI::App* events = remote_command("events", "what happened to a job, a worker, or all of them",
+                                      "galleon events -f llama-60m-c4-1");
+    events->add_option("subject", job_, "a job's id, or workers/NAME; everything by default");
+    events->add_flag("-f,--follow", follow_, "go on with what comes");
+    events->callback([this] { code_ = run_events(remote_, job_, follow_); });
+    CLI::App* top = remote_command("top", "queues, jobs and workers, as they change", "galleon top");
+    top->add_flag("--once", once_, "print it one time");
+    top->callback([this] { code_ = run_top(remote_, once_); });
+    CLI::App* again = job_command("reprioritize", "change the priority or the queue of a job",
+                                  "galleon reprioritize llama-60m-c4-1 --priority 5");
+    again->add_option("--priority", priority_, "higher goes first within a queue");
+    again->add_option("--queue", list_.queue, "another queue");
+    again->callback([this] { code_ = run_reprioritize(remote_, job_, priority_, list_.queue); });
+    const std::tuple<const char*, WorkerOrder, const char*> orders[] = {
+        {"cordon", WorkerOrder::kCordon, "give a worker no new work"},
+        {"drain", WorkerOrder::kDrain, "give a worker no new work, and let others take over what it runs"},
+        {"undrain", WorkerOrder::kUndrain, "give a worker work again after cordon or drain"},
+    };
+    for (const auto& [name, order, help] : orders) {
+      CLI::App* sub = remote_command(name, help, (std::string("galleon ") + name + " gpu-7").c_str());
+      sub->add_option("worker", worker_, "its name")->required();
+      if (order != WorkerOrder::kUndrain) sub->add_option("--reason", reason_, "shown with the worker");
+      sub->callback([this, order = order] { code_ = run_order(remote_, worker_, order, reason_); });
+    }
+    CLI::App* admin = command("admin", "for those who run the scheduler", "galleon admin backup galleon.db");
+    admin->require_subcommand(1);
+    CLI::App* backup = admin->add_subcommand("backup", "copy the scheduler's journal into a file, while jobs go on");
+    backup->footer(
+        "Example: galleon admin backup galleon.db\n"
+        "galleon-scheduler --data DIR --restore galleon.db puts it back.");
+    add_server_option(backup);
+    backup->add_option("file", file_, "where to write it")->required();
+    backup->callback([this] { code_ = run_backup(remote_, file_); });
+    CLI::App* init = admin->add_subcommand("init-tls", "make an authority, and folders for --tls of each program");
+    init->footer("Example: galleon admin init-tls /etc/galleon/tls --host scheduler.example.org");
+    init->add_option("folder", init_.folder, "where to make them")->required();
+    init->add_option("--host", init_.hosts, "a name or address by which the scheduler is reached; repeatable");
+    init->add_option("--client", init_.client, "one more client of the authority that is there, by this name");
+    init->add_flag("--token", init_.token,
+                   "with --client: a token too, and the line for the scheduler's --access file");
+    init->add_option("--days", init_.days, "how long the certificates are valid")
+        ->check(CLI::Range(1, 36500))
+        ->capture_default_str();
+    init->callback([this] { code_ = run_init_tls(init_); });
+    CLI::App* completion =
+        command("completion", "print completion for a shell: bash or zsh", "source <(galleon completion bash)");
+    completion->add_option("shell", shell_, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
+    completion->callback([this] { std::cout << completion_script(app_, shell_); });
+  }
+
   CLI::App app_{
       "Galleon trains language models with fewer GPUs than they want: low-rank gradients, sharded optimizer state."};
   Remote remote_;
@@ -165,7 +242,13 @@ class Program {
   std::string job_;
   std::vector<std::string> jobs_;
   std::string reason_;
-  std::vector<std::string> states_;
+  ListArguments list_;
+  InitTlsArguments init_;
+  std::optional<int32_t> priority_;
+  std::string worker_;
+  std::string file_;
+  std::string shell_;
+  bool once_ = false;
   uint32_t attempt_ = 0;
   uint32_t rank_ = 0;
   bool follow_ = false;

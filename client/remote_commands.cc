@@ -14,6 +14,7 @@
 #include "client/commands.h"
 #include "client/job_client.h"
 #include "client/progress.h"
+#include "client/tables.h"
 #include "common/base/files.h"
 #include "common/base/ids.h"
 #include "common/base/process.h"
@@ -27,31 +28,8 @@ int fail(const absl::Status& status) {
   return galleon::fail(std::string(status.message()));
 }
 
-void print(const google::protobuf::Message& message, OutputFormat format) {
-  std::cout << (format == OutputFormat::kJson ? to_json(message) : to_yaml(to_json(message)));
-}
-
-// A list as a JSON array (or a YAML sequence).
-template <typename Messages>
-void print_list(const Messages& messages, OutputFormat format) {
-  std::string json = "[";
-  for (const auto& message : messages) absl::StrAppend(&json, json.size() > 1 ? ",\n" : "\n", to_json(message));
-  json += "]\n";
-  std::cout << (format == OutputFormat::kJson ? json : to_yaml(json));
-}
-
 std::string state_name(v1::JobRecord::State state) {
   return v1::JobRecord::State_Name(state);
-}
-
-std::string progress_text(const v1::JobRecord& job) {
-  if (job.progress().step() == 0)
-    return job.stage().name().empty() || is_terminal(job.state()) ? "-" : job.stage().name();
-  return absl::StrFormat("%d/%d", job.progress().step(), job.progress().total_steps());
-}
-
-std::string loss_text(const v1::JobRecord& job) {
-  return job.progress().step() == 0 ? "-" : absl::StrFormat("%.4f", job.progress().loss());
 }
 
 int exit_code_of(v1::JobRecord::State state) {
@@ -77,7 +55,12 @@ void print_job(const v1::JobRecord& job) {
   add("job", job.job_id());
   add("state", state_name(job.state()));
   add("", job.message());
+  add("queue",
+      absl::StrCat(job.queue(), ", priority ", job.priority(), job.owner().empty() ? "" : ", of ", job.owner()));
   add("submitted", absl::StrCat(human_age(job.create_time_ms(), now_ms()), " ago"));
+  if (job.start_estimate_ms() > now_ms())
+    add("start",
+        absl::StrCat("expected in ", human_duration(static_cast<double>(job.start_estimate_ms() - now_ms()) / 1000)));
   add("attempts",
       absl::StrCat(job.attempts(), job.failures() > 0 ? absl::StrCat(", ", job.failures(), " failed") : ""));
   if (job.has_attempt()) add("workers", absl::StrJoin(job.attempt().workers(), ", "));
@@ -146,7 +129,7 @@ int watch(JobClient& client, const std::string& job, OutputFormat format) {
       [&](const absl::Status& status) { view.note(absl::StrCat(status.message(), "; waiting for it")); });
   view.finish();
   if (!last.ok()) return fail(last.status());
-  if (format != OutputFormat::kTable) print(*last, format);
+  if (format != OutputFormat::kTable) print_message(*last, format);
   return exit_code_of(last->state());
 }
 
@@ -155,7 +138,7 @@ int watch(JobClient& client, const std::string& job, OutputFormat format) {
 int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   absl::StatusOr<v1::Job> job = resolve_job_file(arguments.job);
   if (!job.ok()) return fail(job.status());
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   v1::CreateJobRequest request;
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
@@ -166,7 +149,7 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   if (remote.format != OutputFormat::kTable) {
     // One document: with --watch and --wait the record that the job ends with.
     if (ends) std::cerr << "submitted " << record->job_id() << "\n";
-    if (!ends) print(*record, remote.format);
+    if (!ends) print_message(*record, remote.format);
   } else if (arguments.validate_only) {
     std::cout << "valid: " << record->job().name() << (record->message().empty() ? "" : "; ") << record->message()
               << "\n";
@@ -183,10 +166,12 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   return 0;
 }
 
-int run_list(const Remote& remote, const std::vector<std::string>& states) {
+int run_list(const Remote& remote, const ListArguments& arguments) {
   v1::ListJobsRequest request;
   request.set_page_size(500);
-  for (const std::string& name : states) {
+  request.set_queue(arguments.queue);
+  request.set_name_prefix(arguments.prefix);
+  for (const std::string& name : arguments.states) {
     v1::JobRecord::State state;
     if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state) || state == v1::JobRecord::STATE_UNSPECIFIED) {
       return galleon::fail(absl::StrCat("--state ", name,
@@ -195,41 +180,36 @@ int run_list(const Remote& remote, const std::vector<std::string>& states) {
     }
     request.add_states(state);
   }
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::JobRecord>> jobs = client.list_jobs(request);
   if (!jobs.ok()) return fail(jobs.status());
   if (remote.format != OutputFormat::kTable) {
     print_list(*jobs, remote.format);
     return 0;
   }
-  std::vector<std::vector<std::string>> rows;
-  for (const v1::JobRecord& job : *jobs) {
-    rows.push_back({job.job_id(), state_name(job.state()), progress_text(job), loss_text(job),
-                    absl::StrCat(job.attempts()), human_age(job.create_time_ms(), now_ms()), job.message()});
-  }
-  std::cout << table({"JOB", "STATE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"}, rows);
+  std::cout << job_table(*jobs);
   return 0;
 }
 
 int run_get(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<v1::JobRecord> record = client.get_job(job);
   if (!record.ok()) return fail(record.status());
   if (remote.format == OutputFormat::kTable) {
     print_job(*record);
   } else {
-    print(*record, remote.format);
+    print_message(*record, remote.format);
   }
   return 0;
 }
 
 int run_watch(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   return watch(client, job, remote.format);
 }
 
 int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uint32_t rank, bool follow) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const absl::Status status = client.read_logs(job, attempt, rank, follow, [](const v1::ReadLogsResponse& piece) {
     std::cout.write(piece.data().data(), static_cast<std::streamsize>(piece.data().size()));
     std::cout.flush();
@@ -238,11 +218,11 @@ int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uin
 }
 
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<v1::JobRecord> record = client.cancel_job(job, reason);
   if (!record.ok()) return fail(record.status());
   if (remote.format != OutputFormat::kTable) {
-    print(*record, remote.format);
+    print_message(*record, remote.format);
   } else {
     std::cout << record->job_id() << " " << state_name(record->state()) << "\n";
   }
@@ -250,7 +230,7 @@ int run_cancel(const Remote& remote, const std::string& job, const std::string& 
 }
 
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   const absl::Time deadline =
       timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
   bool reached = false;
@@ -258,11 +238,14 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
     absl::StatusOr<v1::JobRecord> record = client.get_job(job);
     // A scheduler that is away for a while does not end the wait, unless it was never there.
     const bool away = absl::IsUnavailable(record.status()) || absl::IsDeadlineExceeded(record.status());
-    if (!record.ok() && (!reached || !away)) return fail(record.status());
+    if (!record.ok() && (!reached || !away)) {
+      (void)fail(record.status());
+      return kOwnError;
+    }
     reached = true;
     if (record.ok() && is_terminal(record->state())) {
       if (remote.format != OutputFormat::kTable) {
-        print(*record, remote.format);
+        print_message(*record, remote.format);
       } else {
         std::cout << record->job_id() << " " << state_name(record->state()) << (record->message().empty() ? "" : ": ")
                   << record->message() << "\n";
@@ -280,28 +263,19 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
 }
 
 int run_workers(const Remote& remote) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::Worker>> workers = client.list_workers();
   if (!workers.ok()) return fail(workers.status());
   if (remote.format != OutputFormat::kTable) {
     print_list(*workers, remote.format);
     return 0;
   }
-  std::vector<std::vector<std::string>> rows;
-  for (const v1::Worker& worker : *workers) {
-    double memory = 0;
-    for (const v1::DeviceInfo& device : worker.devices()) memory += static_cast<double>(device.free_memory_bytes());
-    rows.push_back({worker.worker_id(), v1::Worker::State_Name(worker.state()),
-                    absl::StrCat(worker.slots_used(), "/", worker.slots()),
-                    worker.devices_size() > 0 ? worker.devices(0).kind() : "-", human_bytes(memory), worker.version(),
-                    absl::StrCat(human_age(worker.last_seen_time_ms(), now_ms()), " ago"), worker.message()});
-  }
-  std::cout << table({"WORKER", "STATE", "SLOTS", "DEVICE", "FREE MEMORY", "VERSION", "SEEN", "MESSAGE"}, rows);
+  std::cout << worker_table(*workers);
   return 0;
 }
 
 int run_attempts(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server);
+  JobClient client(remote.server, remote.credentials);
   absl::StatusOr<std::vector<v1::Attempt>> attempts = client.list_attempts(job);
   if (!attempts.ok()) return fail(attempts.status());
   if (remote.format != OutputFormat::kTable) {

@@ -9,6 +9,8 @@ find_package(ZLIB REQUIRED)
 find_package(OpenMP REQUIRED)
 find_path(GALLEON_NLOHMANN_INCLUDE nlohmann/json.hpp REQUIRED)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 
 # OpenBLAS built on OpenMP, so that the BLAS and our own loops share one pool of threads. Its folder goes into the RPATH

@@ -38,7 +38,6 @@ const std::vector<Supported>& supported_values() {
       {"parallel.zero", {"1"}},
       {"parallel.wire_type", {"auto", "fp32", "bf16"}},
       {"resources.device", {"auto", "cpu"}},
-      {"scheduling.queue", {"default"}},
   };
   return table;
 }
@@ -83,12 +82,6 @@ void check_key(const v1::Job& job, const Supported& row, JobIssues& issues) {
 
 void find_unsupported(const v1::Job& job, JobIssues& issues) {
   for (const Supported& row : supported_values()) check_key(job, row, issues);
-  if (job.has_tokenizer() && job.tokenizer() != "bytes" && !job.tokenizer().empty() &&
-      !absl::EndsWith(job.tokenizer(), ".model")) {
-    issues.push_back(
-        {"tokenizer", absl::StrCat(std::filesystem::path(job.tokenizer()).filename().string(),
-                                   " is not available in this version; available: a SentencePiece .model, bytes")});
-  }
 }
 
 }  // namespace galleon

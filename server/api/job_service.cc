@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
+constexpr size_t kLongestReason = 1024;
 constexpr uint32_t kDefaultPage = 100;
 constexpr uint32_t kLargestPage = 1000;
 constexpr size_t kLargestPageBytes = 3 << 20;  // below the 4 MiB that a client accepts
@@ -72,6 +74,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   explicit JobService(const ServiceContext& context) : context_(context), logs_(context.logs) {
     context_.loop->add_round_observer([this](Scheduler& scheduler, Now now) {
       watches_.feed(scheduler, now);
+      events_.feed(scheduler, now);
       logs_.feed(scheduler, now);
     });
   }
@@ -81,13 +84,15 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   void shut_down() override {
     (void)context_.loop->post([this](Turn&) {
       watches_.shut_down();
+      events_.shut_down();
       logs_.shut_down();
     });
   }
 
   grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext* context, const v1::CreateJobRequest* request,
                                       v1::JobRecord* response) override {
-    const Unary call(context, context_.metrics, "CreateJob");
+    const Unary call(context, context_, "CreateJob", Role::kSubmitter, Unary::Kind::kChanges);
+    call.about(request->job().name());
     absl::Status status = check_size(*request);
     if (status.ok()) status = check_job(request->job());
     if (status.ok() && context_.validate_job) status = context_.validate_job(request->job());
@@ -95,8 +100,11 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       call.finish(status);
       return call.reactor();
     }
+    if (call.refused()) return call.reactor();
     // A repeated request is answered without planning again; an impossible one without planning at all.
     post(call, [this, call, request, response](Turn& turn) {
+      const std::string queue = queue_of(request->job());
+      if (!call.require(Role::kSubmitter, project_of(turn, queue))) return;
       const absl::StatusOr<const v1::JobState*> known =
           turn.scheduler.find_request(request->job(), request->request_id());
       if (!known.ok()) return call.finish(known.status(), "REQUEST_ID_REUSED");
@@ -115,20 +123,20 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                    v1::JobRecord* response) override {
-    const Unary call(context, context_.metrics, "GetJob");
+    const Unary call(context, context_, "GetJob", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->name()));
       if (job == nullptr) return call.finish(no_job(request->name()), "JOB_NOT_FOUND");
-      answer(turn, call, *job, response);
+      if (call.require(Role::kViewer, project_of(turn, job->record().queue()))) answer(turn, call, *job, response);
     });
     return call.reactor();
   }
 
   grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
                                      v1::ListJobsResponse* response) override {
-    const Unary call(context, context_.metrics, "ListJobs");
+    const Unary call(context, context_, "ListJobs", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
-      const absl::Status status = list(turn, *request, *response);
+      const absl::Status status = list(turn, call, *request, *response);
       turn.after_commit.push_back([call, status] { call.finish(status); });
     });
     return call.reactor();
@@ -136,51 +144,89 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
   grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
                                       v1::JobRecord* response) override {
-    const Unary call(context, context_.metrics, "CancelJob");
+    const Unary call(context, context_, "CancelJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    if (request->reason().size() > kLongestReason) {
+      call.finish(absl::InvalidArgumentError(absl::StrCat("reason: is of ", request->reason().size(),
+                                                          " bytes, at most ", kLongestReason, " are accepted")));
+      return call.reactor();
+    }
     post(call, [call, request, response](Turn& turn) {
       const std::string id = job_id_of(request->name());
-      const absl::Status status = turn.scheduler.cancel(turn.now, id, request->etag(), request->reason());
+      if (!may_change(turn, call, id)) return;
+      const absl::Status status =
+          turn.scheduler.cancel(turn.now, id, request->etag(), request->reason(), call.caller());
       if (!status.ok()) {
-        const char* reason = absl::IsNotFound(status)  ? "JOB_NOT_FOUND"
-                             : absl::IsAborted(status) ? "ETAG_MISMATCH"
-                                                       : "JOB_HAS_ENDED";
-        return call.finish(status, reason);
+        return call.finish(status, change_refused(status));
       }
       answer(turn, call, *turn.scheduler.state().job(id), response);
     });
     return call.reactor();
   }
 
+  grpc::ServerUnaryReactor* ReprioritizeJob(grpc::CallbackServerContext* context,
+                                            const v1::ReprioritizeJobRequest* request,
+                                            v1::JobRecord* response) override {
+    const Unary call(context, context_, "ReprioritizeJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    post(call, [call, request, response](Turn& turn) {
+      if (!may_change(turn, call, job_id_of(request->name()))) return;
+      const bool moves = !request->queue().empty() && turn.scheduler.queue_config(request->queue()) != nullptr;
+      if (moves && !call.require(Role::kSubmitter, project_of(turn, request->queue()))) return;
+      const absl::Status status = turn.scheduler.reprioritize(turn.now, *request, call.caller());
+      if (!status.ok()) return call.finish(status, change_refused(status));
+      answer(turn, call, *turn.scheduler.state().job(job_id_of(request->name())), response);
+    });
+    return call.reactor();
+  }
+
   grpc::ServerUnaryReactor* ListAttempts(grpc::CallbackServerContext* context, const v1::ListAttemptsRequest* request,
                                          v1::ListAttemptsResponse* response) override {
-    const Unary call(context, context_.metrics, "ListAttempts");
+    const Unary call(context, context_, "ListAttempts", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->parent()));
       if (job == nullptr) return call.finish(no_job(request->parent()), "JOB_NOT_FOUND");
+      if (!call.require(Role::kViewer, project_of(turn, job->record().queue()))) return;
       for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
   }
 
-  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext*,
+  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext* context,
                                                            const v1::WatchJobRequest* request) override {
     auto* stream = new Watches::WatchStream(context_.metrics, "WatchJob");
+    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kViewer);
+    if (!caller.ok()) {
+      stream->finish(caller.status());
+      return stream;
+    }
     const std::string id = job_id_of(request->name());
-    const absl::Status posted = context_.loop->post([this, stream, id](Turn& turn) {
-      if (turn.scheduler.state().job(id) == nullptr) return stream->finish(no_job(id), "JOB_NOT_FOUND");
-      if (!watches_.add(stream, id)) stream->finish(too_many());
-    });
+    const absl::Status posted =
+        context_.loop->post([this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
+          const v1::JobState* job = turn.scheduler.state().job(id);
+          if (job == nullptr) return stream->finish(no_job(id), "JOB_NOT_FOUND");
+          const absl::Status allowed = require_role(caller, Role::kViewer, project_of(turn, job->record().queue()));
+          if (!allowed.ok()) return stream->finish(allowed, "PERMISSION_DENIED");
+          if (!watches_.add(stream, turn.scheduler, id, after)) stream->finish(too_many(), "TOO_MANY_STREAMS");
+        });
     if (!posted.ok()) stream->finish(posted);
     return stream;
   }
 
-  grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(grpc::CallbackServerContext*,
+  grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(grpc::CallbackServerContext* context,
                                                            const v1::ReadLogsRequest* request) override {
     auto* stream = new LogStreams::LogStream(context_.metrics, "ReadLogs");
-    const absl::Status posted = context_.loop->post([this, stream, wanted = *request](Turn& turn) {
+    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kViewer);
+    if (!caller.ok()) {
+      stream->finish(caller.status());
+      return stream;
+    }
+    const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
       if (job == nullptr) return stream->finish(no_job(wanted.name()), "JOB_NOT_FOUND");
+      const absl::Status allowed = require_role(caller, Role::kViewer, project_of(turn, job->record().queue()));
+      if (!allowed.ok()) return stream->finish(allowed, "PERMISSION_DENIED");
       if (wanted.attempt() > job->record().attempts()) {
         return stream->finish(absl::NotFoundError(absl::StrCat(
             job->record().name(), " has had ", job->record().attempts(), " attempts, not ", wanted.attempt())));
@@ -190,7 +236,27 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         return stream->finish(absl::NotFoundError(
             absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
       }
-      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many());
+      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many(), "TOO_MANY_STREAMS");
+    });
+    if (!posted.ok()) stream->finish(posted);
+    return stream;
+  }
+
+  grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(grpc::CallbackServerContext* context,
+                                                                 const v1::WatchEventsRequest* request) override {
+    auto* stream = new EventStreams::EventStream(context_.metrics, "WatchEvents");
+    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kViewer);
+    if (!caller.ok()) {
+      stream->finish(caller.status());
+      return stream;
+    }
+    const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
+      // Those of one job are for those who may see it; all together for those who may see all.
+      const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
+      const absl::Status allowed =
+          require_role(caller, Role::kViewer, job == nullptr ? "*" : project_of(turn, job->record().queue()));
+      if (!allowed.ok()) return stream->finish(allowed, "PERMISSION_DENIED");
+      if (!events_.add(stream, wanted)) stream->finish(too_many(), "TOO_MANY_STREAMS");
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -203,6 +269,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   }
 
   void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (call.refused()) return;
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 
@@ -212,6 +279,25 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       *response = scheduler.describe(job, now);
       call.finish(absl::OkStatus());
     });
+  }
+
+  static std::string project_of(const Turn& turn, const std::string& queue) {
+    const QueueConfig* config = turn.scheduler.queue_config(queue);
+    return config == nullptr ? "default" : config->project;
+  }
+
+  // False: the caller has been told. A job that is not there is left to the change itself.
+  static bool may_change(const Turn& turn, const Unary& call, const std::string& id) {
+    call.about("jobs/" + id);
+    const v1::JobState* job = turn.scheduler.state().job(id);
+    return job == nullptr || call.require(Role::kSubmitter, project_of(turn, job->record().queue()));
+  }
+
+  static const char* change_refused(const absl::Status& status) {
+    return absl::IsNotFound(status)             ? "JOB_NOT_FOUND"
+           : absl::IsAborted(status)            ? "ETAG_MISMATCH"
+           : absl::IsFailedPrecondition(status) ? "JOB_HAS_ENDED"
+                                                : "";
   }
 
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
@@ -224,21 +310,29 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (absl::Status status = scheduler.check_scheduling(request.job()); !status.ok()) return call.finish(status);
       *response->mutable_job() = request.job();
       *response->mutable_plan() = plan;
-      response->set_message(scheduler.forecast(request.job(), plan, turn.now));
+      if (absl::Status status = scheduler.check_fits(request.job(), plan); !status.ok())
+        return call.finish(status, "NEVER_FITS");
+      const Scheduler::Forecast forecast = scheduler.forecast(request.job(), plan, turn.now);
+      response->set_message(forecast.message);
+      response->set_start_estimate_ms(forecast.start_estimate_ms);
       return call.finish(absl::OkStatus());
     }
-    Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0};
+    if (absl::Status status = scheduler.check_fits(request.job(), plan); !status.ok())
+      return call.finish(status, "NEVER_FITS");
+    Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0, call.caller()};
     submission.number = free_number(scheduler, request.job(), context_.jobs_folder);
     const std::string folder =
         absl::StrCat(context_.jobs_folder, "/", Scheduler::job_id(request.job(), submission.number));
     if (absl::Status status = make_folders(folder); !status.ok()) return call.finish(status, "JOB_FOLDER");
     absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
     if (!id.ok()) return call.finish(id.status());
+    call.about("jobs/" + *id);
     answer(turn, call, *scheduler.state().job(*id), response);
   }
 
   // Newest first; the token is the number of the last job of the page before.
-  static absl::Status list(Turn& turn, const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
+  static absl::Status list(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
+                           v1::ListJobsResponse& response) {
     if (request.page_size() > kLargestPage) {
       return absl::InvalidArgumentError(
           absl::StrCat("page_size: ", request.page_size(), " is more than ", kLargestPage));
@@ -254,7 +348,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     uint64_t last = 0;
     for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
       const v1::JobRecord& record = it->second->record();
-      if (!request.queue().empty() && record.job().scheduling().queue() != request.queue()) continue;
+      if (!request.queue().empty() && record.queue() != request.queue()) continue;
+      if (!call.may(Role::kViewer, project_of(turn, record.queue()))) continue;
+      if (!request.owner().empty() && record.owner() != request.owner()) continue;
+      if (!absl::StartsWith(record.job_id(), request.name_prefix())) continue;
       if (request.states_size() > 0 &&
           std::find(request.states().begin(), request.states().end(), record.state()) == request.states().end()) {
         continue;
@@ -273,6 +370,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
   const ServiceContext context_;
   Watches watches_;
+  EventStreams events_;
   LogStreams logs_;
 };
 

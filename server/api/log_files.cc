@@ -70,4 +70,9 @@ bool LogFiles::complete(const Key& key) const {
   return ::access(path(key, ".complete").c_str(), F_OK) == 0;
 }
 
+void LogFiles::remove(const std::string& job_id) const {
+  std::error_code ignored;
+  std::filesystem::remove_all(absl::StrCat(folder_, "/", job_id), ignored);
+}
+
 }  // namespace galleon::server

@@ -27,6 +27,8 @@ class LogFiles {
   absl::StatusOr<std::string> read(const Key& key, uint64_t offset, size_t limit) const;
   uint64_t size(const Key& key) const;
   bool complete(const Key& key) const;
+  // Everything of a job that is no longer in the list.
+  void remove(const std::string& job_id) const;
 
  private:
   std::string path(const Key& key, absl::string_view suffix) const;

@@ -25,20 +25,14 @@ Now Loop::now() const {
 }
 
 absl::Status Loop::recover() {
-  int64_t events = 0;
-  absl::Status status =
-      options_.journal->load([this](const v1::StateSnapshot& snapshot) { scheduler_.restore(snapshot); },
-                             [this, &events](const v1::JournalEvent& event) {
-                               scheduler_.replay(event);
-                               ++events;
-                             });
+  const absl::Status status = options_.journal->load({
+      [this](const v1::StateSnapshot& head) { scheduler_.restore_head(head); },
+      [this](v1::JobState job) { scheduler_.restore_job(std::move(job)); },
+      [this](const v1::JournalEvent& event) { scheduler_.replay(event); },
+  });
   if (!status.ok()) return status;
   scheduler_.recovered(now());
-  if (options_.journal->events_since_snapshot() > options_.compact_above) {
-    if (status = options_.journal->compact(scheduler_.state().to_proto()); !status.ok()) {
-      log_warning("the journal stays long: ", std::string(status.message()));
-    }
-  }
+  if (options_.journal->events_since_snapshot() > options_.compact_idle) compact();
   log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
            " of them active, and ", scheduler_.state().workers().size(), " workers");
   options_.metrics->gauges(scheduler_);
@@ -72,6 +66,29 @@ absl::Status Loop::post(std::function<void(Turn&)> task) {
   return absl::OkStatus();
 }
 
+void Loop::compact() {
+  const State& state = scheduler_.state();
+  SnapshotChange change;
+  change.head = state.head();
+  change.jobs.reserve(state.changed().size());
+  for (const uint64_t number : state.changed()) change.jobs.push_back(state.job_by_number(number));
+  change.removed.assign(state.removed().begin(), state.removed().end());
+  const absl::Duration before = options_.clock->monotonic();
+  if (absl::Status status = options_.journal->compact(change); !status.ok()) {
+    log_warning("the journal stays long: ", std::string(status.message()));
+    next_compact_ = before + absl::Minutes(1);
+    return;
+  }
+  scheduler_.mark_saved();
+  options_.metrics->compacted(options_.clock->monotonic() - before);
+}
+
+void Loop::compact_if_due(bool idle) {
+  const int64_t events = options_.journal->events_since_snapshot();
+  if (events < (idle ? options_.compact_idle : options_.compact_above)) return;
+  if (options_.clock->monotonic() >= next_compact_) compact();
+}
+
 void Loop::run() {
   while (true) {
     std::vector<std::function<void(Turn&)>> tasks;
@@ -82,8 +99,10 @@ void Loop::run() {
       tasks.swap(inbox_);
       last = stopping_;
     }
+    const bool idle = tasks.empty();
     round(std::move(tasks));
     if (last) return;
+    compact_if_due(idle);
   }
 }
 
@@ -105,6 +124,11 @@ void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
       return;
     }
     options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
+    std::vector<std::string> forgotten;
+    for (const v1::JournalEvent& event : events) {
+      if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
+    }
+    if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));
   }
   for (const auto& task : after_commit) task();
   for (const auto& observer : observers_) observer(scheduler_, time);

@@ -34,8 +34,11 @@ class Loop {
     Metrics* metrics = nullptr;
     // A commit failed: must not return to a process that goes on answering.
     std::function<void(const absl::Status&)> on_fatal;
-    // Snapshot at the start when the journal has more events than this.
-    int64_t compact_above = 10'000;
+    // Jobs that have left the list for good.
+    std::function<void(std::vector<std::string>)> on_forgotten;
+    // A snapshot is taken when so many events have come since the last, and earlier in a quiet moment.
+    int64_t compact_above = 20'000;
+    int64_t compact_idle = 1'000;
   };
 
   explicit Loop(Options options);
@@ -56,11 +59,14 @@ class Loop {
   void run();
   void round(std::vector<std::function<void(Turn&)>> tasks);
   Now now() const;
+  void compact();
+  void compact_if_due(bool idle);
 
   const Options options_;
   Scheduler scheduler_;
   std::vector<std::function<void(Scheduler&, Now)>> observers_;
   absl::Duration last_gauges_ = -absl::InfiniteDuration();
+  absl::Duration next_compact_ = -absl::InfiniteDuration();
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<std::function<void(Turn&)>> inbox_;

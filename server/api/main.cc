@@ -11,7 +11,9 @@
 #include "common/base/process.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
+#include "server/api/queue_file.h"
 #include "server/api/server.h"
+#include "server/store/backup.h"
 
 namespace {
 
@@ -32,6 +34,17 @@ std::string check_duration(const std::string& text) {
   return "";
 }
 
+int restore_journal(const std::string& backup, const std::string& data) {
+  const absl::StatusOr<galleon::server::Restored> restored = galleon::server::restore_backup(backup, data);
+  if (!restored.ok()) {
+    galleon::log_error(std::string(restored.status().message()));
+    return 1;
+  }
+  galleon::log_info("restored ", restored->jobs, " jobs from ", backup,
+                    restored->replaced.empty() ? "" : "; what was there is now ", restored->replaced);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -44,25 +57,51 @@ int main(int argc, char** argv) {
   };
   std::string lease = "45s";
   std::string ready_file;
+  std::string queues_file;
+  std::string restore;
   CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",
                "galleon-scheduler"};
   app.set_version_flag("--version", GALLEON_VERSION);
   app.footer(kFooter);
   app.add_option("--data", options.data, "folder of the journal and the logs; made if missing")->required();
-  app.add_option("--listen", options.listen, "address of the gRPC services, port 0 for any free one")->required();
-  app.add_option("--metrics", options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one")
-      ->required();
+  app.add_option("--listen", options.listen, "address of the gRPC services, port 0 for any free one");
+  app.add_option("--metrics", options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
   app.add_option("--ready-file", ready_file, "JSON with pid, listen and metrics, written when it serves");
   app.add_option("--jobs", options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
   app.add_option("--lease", lease, "how long a silent worker keeps its jobs")
       ->check(check_duration)
       ->capture_default_str();
+  app.add_option("--restore", restore,
+                 "make this backup (galleon admin backup) the journal of --data, keep the old one beside it, and end");
+  app.add_option("--tls", options.tls,
+                 "folder with ca.pem, cert.pem and key.pem (galleon admin init-tls); needed beyond loopback");
+  app.add_option("--access", options.access,
+                 "YAML file of who may do what (default: the certificates that init-tls makes)");
+  app.add_option("--max-requests", options.requests_per_second, "calls a second that each caller may make")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--queues", queues_file, "YAML file of the queues (default: one queue, default)");
   app.add_option("--planner", options.planner, "the galleon-trainer that plans memory")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   galleon::init_logging("galleon-scheduler");
+  if (!restore.empty()) return restore_journal(restore, options.data);
+  for (const auto& [flag, value] : {std::pair("--listen", &options.listen), std::pair("--metrics", &options.metrics)}) {
+    if (!value->empty()) continue;
+    galleon::log_error(flag, " is required, such as ", flag, " 127.0.0.1:7070");
+    return 1;
+  }
   absl::Duration lease_duration;
   absl::ParseDuration(lease, &lease_duration);
   options.scheduler.lease_ms = absl::ToInt64Milliseconds(lease_duration);
+
+  if (!queues_file.empty()) {
+    absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(queues_file);
+    if (!queues.ok()) {
+      galleon::log_error("--queues: ", std::string(queues.status().message()));
+      return 1;
+    }
+    options.scheduler.queues = *std::move(queues);
+  }
 
   // Blocked before any thread starts, so that all of them leave these signals to sigwait below.
   sigset_t signals;

@@ -48,6 +48,8 @@ struct Metrics::Series {
                                        "Length of ended attempts by outcome.");
   Family<Counter>& lost =
       family(prometheus::BuildCounter(), *registry, "galleon_attempts_lost_total", "Lost attempts by reason.");
+  Family<Counter>& evictions = family(prometheus::BuildCounter(), *registry, "galleon_evictions_total",
+                                      "Attempts told to stop and write a checkpoint, by reason.");
   Histogram& pass = family(prometheus::BuildHistogram(), *registry, "galleon_decision_pass_seconds",
                            "Time of one pass over deadlines and the queue.")
                         .Add({}, kLatency);
@@ -57,6 +59,9 @@ struct Metrics::Series {
   Histogram& batch =
       family(prometheus::BuildHistogram(), *registry, "galleon_journal_batch_events", "Events in one commit.")
           .Add({}, kBatch);
+  Histogram& compact =
+      family(prometheus::BuildHistogram(), *registry, "galleon_journal_snapshot_seconds", "Time of taking a snapshot.")
+          .Add({}, kLatency);
   Family<Counter>& requests = family(prometheus::BuildCounter(), *registry, "galleon_grpc_requests_total",
                                      "Answered gRPC calls by method and code.");
 };
@@ -78,9 +83,9 @@ void Metrics::committed(const Scheduler& scheduler, const std::vector<v1::Journa
   for (const v1::JournalEvent& event : events) {
     if (event.has_attempt_reserved()) {
       const v1::JobState* job = scheduler.state().job(event.attempt_reserved().id().job_id());
-      const std::string& queue = job->record().job().scheduling().queue();
+      const std::string& queue = job->record().queue();
       const double wait = static_cast<double>(std::max<int64_t>(0, event.time_ms() - job->queued_time_ms())) / 1000.0;
-      series_->queue_wait.Add({{"queue", queue.empty() ? "default" : queue}}, kLong).Observe(wait);
+      series_->queue_wait.Add({{"queue", queue}}, kLong).Observe(wait);
     } else if (event.has_attempt_ended()) {
       const v1::AttemptEnded& ended = event.attempt_ended();
       const v1::JobState* job = scheduler.state().job(ended.id().job_id());
@@ -88,8 +93,16 @@ void Metrics::committed(const Scheduler& scheduler, const std::vector<v1::Journa
       series_->attempts.Add({{"outcome", lower(v1::Attempt::Outcome_Name(ended.outcome()))}}, kLong)
           .Observe(static_cast<double>(std::max<int64_t>(0, event.time_ms() - start)) / 1000.0);
       if (ended.outcome() == v1::Attempt::LOST) series_->lost.Add({{"reason", ended.reason()}}).Increment();
+    } else if (event.has_stop_ordered()) {
+      const v1::StopOrder::Cause cause = event.stop_ordered().stop().cause();
+      if (cause != v1::StopOrder::CANCEL)
+        series_->evictions.Add({{"reason", lower(v1::StopOrder::Cause_Name(cause))}}).Increment();
     }
   }
+}
+
+void Metrics::compacted(absl::Duration snapshot) {
+  series_->compact.Observe(absl::ToDoubleSeconds(snapshot));
 }
 
 void Metrics::decided(absl::Duration pass) {
@@ -97,16 +110,18 @@ void Metrics::decided(absl::Duration pass) {
 }
 
 void Metrics::gauges(const Scheduler& scheduler) {
-  for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
-    const std::string name = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state));
-    series_->jobs.Add({{"queue", "default"}, {"state", lower(name)}});
+  for (const QueueConfig& queue : scheduler.options().queues) {
+    for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
+      const std::string name = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state));
+      series_->jobs.Add({{"queue", queue.id}, {"state", lower(name)}});
+    }
   }
   for (const auto& [key, count] : scheduler.state().counts()) {
     const std::string state = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(key.second));
-    series_->jobs.Add({{"queue", key.first.empty() ? "default" : key.first}, {"state", lower(state)}})
-        .Set(static_cast<double>(count));
+    series_->jobs.Add({{"queue", key.first}, {"state", lower(state)}}).Set(static_cast<double>(count));
   }
-  std::map<std::string, int> workers = {{"ready", 0}, {"draining", 0}, {"unreachable", 0}, {"gone", 0}};
+  std::map<std::string, int> workers = {
+      {"ready", 0}, {"cordoned", 0}, {"draining", 0}, {"unreachable", 0}, {"gone", 0}};
   double free = 0;
   double leased = 0;
   double unavailable = 0;

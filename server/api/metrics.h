@@ -26,6 +26,8 @@ class Metrics {
 
   // From the loop's thread: events that are durable now, with the state after them; a commit; a pass of the policy.
   void committed(const Scheduler& scheduler, const std::vector<v1::JournalEvent>& events, absl::Duration commit);
+  // A snapshot was taken.
+  void compacted(absl::Duration snapshot);
   void decided(absl::Duration pass);
   void gauges(const Scheduler& scheduler);
 

@@ -8,10 +8,13 @@
 #include "absl/status/status.h"
 #include "galleon/v1/job.pb.h"
 #include "grpcpp/impl/codegen/service_type.h"
+#include "server/api/access.h"
+#include "server/api/audit.h"
 #include "server/api/log_files.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
+#include "server/api/rate_limit.h"
 
 namespace galleon::server {
 
@@ -21,7 +24,12 @@ struct ServiceContext {
   Planner* planner = nullptr;
   LogFiles* logs = nullptr;
   Metrics* metrics = nullptr;
-  std::string jobs_folder;  // absolute
+  const Journal* journal = nullptr;
+  const Access* access = nullptr;
+  RateLimit* rates = nullptr;
+  Audit* audit = nullptr;
+  std::string jobs_folder;    // absolute
+  std::string backup_folder;  // absolute, for files that are sent and removed
   // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.
   std::function<absl::Status(const v1::Job&)> validate_job;
 };
@@ -37,5 +45,7 @@ class StoppableService {
 // Both add observers to the loop: make them before it starts.
 std::unique_ptr<StoppableService> make_job_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_worker_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_queue_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_admin_service(const ServiceContext& context);
 
 }  // namespace galleon::server

@@ -1,6 +1,8 @@
-// One unary call: counted, answered once.
+// One unary call: the caller is known and may do this, it is counted, written to the audit log if it changes something,
+// and answered once.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -8,6 +10,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "server/api/errors.h"
 #include "server/api/metrics.h"
+#include "server/api/services.h"
 
 namespace galleon::server {
 
@@ -15,21 +18,80 @@ inline void count_request(Metrics* metrics, absl::string_view method, const absl
   metrics->request(method, absl::StatusCodeToString(status.code()));
 }
 
+// May a known caller do this in some project, and does it not call too often?
+inline absl::Status check_caller(const ServiceContext& service, const Caller& caller, Role needed) {
+  if (!caller.may_anywhere(needed)) return require_role(caller, needed, "*");
+  if (caller.anybody || needed == Role::kWorker) return absl::OkStatus();
+  return service.rates->take(caller.name);
+}
+
+// Who calls, if it may.
+inline absl::StatusOr<Caller> authorize(const ServiceContext& service, const grpc::ServerContextBase& context,
+                                        Role needed) {
+  absl::StatusOr<Caller> caller = service.access->identify(context);
+  if (!caller.ok()) return caller;
+  if (absl::Status status = check_caller(service, *caller, needed); !status.ok()) return status;
+  return caller;
+}
+
 class Unary {
  public:
-  // `method` is a literal.
-  Unary(grpc::CallbackServerContext* context, Metrics* metrics, const char* method)
-      : reactor_(context->DefaultReactor()), metrics_(metrics), method_(method) {}
+  enum class Kind { kReads, kChanges };
+  // `method` is a literal; `resource` is for the audit log. A caller who may not is answered at once; then refused() is
+  // true and finish() does nothing.
+  Unary(grpc::CallbackServerContext* context, const ServiceContext& service, const char* method, Role needed,
+        Kind kind = Kind::kReads, std::string resource = "")
+      : reactor_(context->DefaultReactor()), service_(&service), method_(method), info_(std::make_shared<Info>()) {
+    info_->audited = kind == Kind::kChanges;
+    if (info_->audited) info_->peer = context->peer();
+    info_->resource = std::move(resource);
+    absl::StatusOr<Caller> caller = service.access->identify(*context);
+    if (caller.ok()) info_->caller = *std::move(caller);
+    const absl::Status status = caller.ok() ? check_caller(service, info_->caller, needed) : caller.status();
+    if (!status.ok()) {
+      answer(status, absl::IsUnauthenticated(status)     ? "UNAUTHENTICATED"
+                     : absl::IsResourceExhausted(status) ? "RATE_LIMITED"
+                                                         : "PERMISSION_DENIED");
+      info_->refused = true;
+    }
+  }
+
+  bool refused() const { return info_->refused; }
+  const std::string& caller() const { return info_->caller.name; }
+  bool may(Role needed, absl::string_view project) const { return info_->caller.may(needed, project); }
+  // False: the caller may not, and has been told.
+  bool require(Role needed, absl::string_view project) const {
+    const absl::Status status = require_role(info_->caller, needed, project);
+    if (!status.ok()) finish(status, "PERMISSION_DENIED");
+    return status.ok();
+  }
+  // What it is about, for the audit log.
+  void about(std::string resource) const { info_->resource = std::move(resource); }
+
   void finish(const absl::Status& status, absl::string_view reason = "") const {
-    count_request(metrics_, method_, status);
-    reactor_->Finish(to_grpc(status, reason));
+    if (!info_->refused) answer(status, reason);
   }
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 
  private:
+  struct Info {
+    Caller caller;
+    std::string peer;
+    std::string resource;
+    bool audited = false;
+    bool refused = false;
+  };
+
+  void answer(const absl::Status& status, absl::string_view reason) const {
+    count_request(service_->metrics, method_, status);
+    if (info_->audited) service_->audit->record(info_->caller.name, info_->peer, method_, info_->resource, status);
+    reactor_->Finish(to_grpc(status, reason));
+  }
+
   grpc::ServerUnaryReactor* reactor_;
-  Metrics* metrics_;
+  const ServiceContext* service_;  // outlives every call
   const char* method_;
+  std::shared_ptr<Info> info_;
 };
 
 }  // namespace galleon::server

@@ -13,15 +13,23 @@ constexpr size_t kLogPiece = 256 << 10;
 // How long the end of a log is waited for after its attempt has ended, for daemons that never say that it is complete.
 constexpr int64_t kLogTailMs = 5'000;
 
+constexpr size_t kMostEvents = 500;  // in one message
+
+absl::Status no_longer_kept(uint64_t revision) {
+  return absl::OutOfRangeError(absl::StrCat("some events after revision ", revision,
+                                            " are no longer kept; list what there is, and watch from its revision"));
+}
+
 absl::Status shutting_down() {
   return absl::UnavailableError("the scheduler shuts down; call again soon");
 }
 
 }  // namespace
 
-bool Watches::add(WatchStream* stream, std::string job_id) {
+bool Watches::add(WatchStream* stream, const Scheduler& scheduler, std::string job_id, uint64_t after_revision) {
   if (watches_.size() >= kMostStreams) return false;
-  watches_.push_back({stream, std::move(job_id), {}, 0, false});
+  const uint64_t revision = after_revision == 0 ? scheduler.state().revision() : after_revision;
+  watches_.push_back({stream, std::move(job_id), {}, revision, 0, false});
   return true;
 }
 
@@ -45,13 +53,62 @@ bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
   }
   if (now.mono_ms < watch.next_ms) return false;
   watch.next_ms = now.mono_ms + kWatchIntervalMs;
+  const v1::JobState* job = scheduler.state().job(watch.job_id);
+  if (job == nullptr) {
+    watch.stream->finish(absl::NotFoundError("the job has left the list"), "JOB_NOT_FOUND");
+    return true;
+  }
   v1::WatchJobResponse response;
-  *response.mutable_job() = scheduler.describe(*scheduler.state().job(watch.job_id), now);
-  std::string bytes = response.SerializeAsString();
-  if (bytes == watch.last) return false;
+  *response.mutable_job() = scheduler.describe(*job, now);
+  std::vector<v1::Event> events;
+  if (!scheduler.state().events_after(watch.revision, job->record().name(), kMostEvents, events)) {
+    watch.stream->finish(no_longer_kept(watch.revision), "REVISION_TOO_OLD");
+    return true;
+  }
+  for (v1::Event& event : events) {
+    watch.revision = event.revision();
+    *response.add_events() = std::move(event);
+  }
+  std::string bytes = response.job().SerializeAsString();
+  if (bytes == watch.last && response.events().empty()) return false;
   watch.last = std::move(bytes);
   watch.ended = is_terminal(response.job().state());
   watch.stream->write(std::move(response));
+  return false;
+}
+
+bool EventStreams::add(EventStream* stream, const v1::WatchEventsRequest& request) {
+  if (readers_.size() >= kMostStreams) return false;
+  readers_.push_back({stream, request.subject(), request.follow(), request.after_revision(), 0});
+  return true;
+}
+
+void EventStreams::feed(const Scheduler& scheduler, Now now) {
+  readers_.remove_if([&](Reader& reader) { return feed_one(reader, scheduler, now); });
+}
+
+bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now) {
+  if (reader.stream->writing()) return false;
+  const auto finish = [&reader](const absl::Status& status, absl::string_view reason = "") {
+    reader.stream->finish(status, reason);
+    return true;
+  };
+  if (reader.stream->cancelled()) return finish(absl::CancelledError("the caller went away"));
+  if (stopping_) return finish(shutting_down());
+  if (now.mono_ms < reader.next_ms) return false;
+  const State& state = scheduler.state();
+  if (reader.revision >= state.revision()) return reader.follow ? false : finish(absl::OkStatus());
+  std::vector<v1::Event> events;
+  if (!state.events_after(reader.revision, reader.subject, kMostEvents, events))
+    return finish(no_longer_kept(reader.revision), "REVISION_TOO_OLD");
+  // Fewer than asked for: there are no more.
+  reader.revision = events.size() < kMostEvents ? state.revision() : events.back().revision();
+  if (events.empty()) return reader.follow ? false : finish(absl::OkStatus());
+  reader.next_ms = now.mono_ms + (events.size() < kMostEvents ? kWatchIntervalMs : 0);
+  v1::WatchEventsResponse response;
+  for (v1::Event& event : events) *response.add_events() = std::move(event);
+  response.set_revision(reader.revision);
+  reader.stream->write(std::move(response));
   return false;
 }
 
@@ -78,7 +135,9 @@ bool LogStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now) {
   if (reader.stream->cancelled()) return finish(absl::CancelledError("the caller went away"));
   if (stopping_) return finish(shutting_down());
   if (now.mono_ms < reader.next_ms) return false;
-  const v1::JobState& job = *scheduler.state().job(reader.key.job_id);
+  const v1::JobState* known = scheduler.state().job(reader.key.job_id);
+  if (known == nullptr) return finish(absl::NotFoundError("the job has left the list"));
+  const v1::JobState& job = *known;
   const bool job_over = is_terminal(job.record().state());
   if (reader.key.attempt == 0) {
     if (job.record().attempts() == 0) {

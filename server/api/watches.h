@@ -18,8 +18,8 @@ inline constexpr size_t kMostStreams = 1000;
 class Watches {
  public:
   using WatchStream = Stream<v1::WatchJobResponse>;
-  // False: there are too many streams.
-  bool add(WatchStream* stream, std::string job_id);
+  // Events after `after_revision` are told, each once; 0: none of the past. False: there are too many streams.
+  bool add(WatchStream* stream, const Scheduler& scheduler, std::string job_id, uint64_t after_revision);
   void feed(const Scheduler& scheduler, Now now);
   // Ends all streams as soon as their last write is done, and every later one at once.
   void shut_down() { stopping_ = true; }
@@ -29,12 +29,34 @@ class Watches {
     WatchStream* stream;
     std::string job_id;
     std::string last;
+    uint64_t revision = 0;  // everything up to here has been told
     int64_t next_ms = 0;
     bool ended = false;
   };
   // True when the stream is finished and must not be touched again.
   bool feed_one(Watch& watch, const Scheduler& scheduler, Now now);
   std::list<Watch> watches_;
+  bool stopping_ = false;
+};
+
+// Sends every durable change, or those of one job or worker, each once and in order.
+class EventStreams {
+ public:
+  using EventStream = Stream<v1::WatchEventsResponse>;
+  bool add(EventStream* stream, const v1::WatchEventsRequest& request);
+  void feed(const Scheduler& scheduler, Now now);
+  void shut_down() { stopping_ = true; }
+
+ private:
+  struct Reader {
+    EventStream* stream;
+    std::string subject;
+    bool follow = false;
+    uint64_t revision = 0;
+    int64_t next_ms = 0;
+  };
+  bool feed_one(Reader& reader, const Scheduler& scheduler, Now now);
+  std::list<Reader> readers_;
   bool stopping_ = false;
 };
 

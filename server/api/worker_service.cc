@@ -1,4 +1,5 @@
 // What daemons call, and the list of workers for users.
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@ namespace galleon::server {
 namespace {
 
 constexpr size_t kLargestLogPiece = 1 << 20;
+constexpr size_t kLongestReason = 1024;
 constexpr uint32_t kDefaultPage = 100;
 constexpr uint32_t kLargestPage = 1000;
 
@@ -30,7 +32,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* RegisterWorker(grpc::CallbackServerContext* context,
                                            const v1::RegisterWorkerRequest* request,
                                            v1::RegisterWorkerResponse* response) override {
-    const Unary call(context, context_.metrics, "RegisterWorker");
+    const Unary call(context, context_, "RegisterWorker", Role::kWorker, Unary::Kind::kChanges);
+    call.about("workers/" + request->worker().worker_id());
     post(call, [this, call, request, response](Turn& turn) {
       const absl::Status status = turn.scheduler.register_worker(turn.now, request->worker());
       if (!status.ok()) {
@@ -51,7 +54,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* SyncWorker(grpc::CallbackServerContext* context, const v1::SyncWorkerRequest* request,
                                        v1::SyncWorkerResponse* response) override {
-    const Unary call(context, context_.metrics, "SyncWorker");
+    const Unary call(context, context_, "SyncWorker", Role::kWorker);
     post(call, [this, call, context, request, response](Turn& turn) {
       // What a daemon that has gone away said last is not news any more.
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
@@ -72,7 +75,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* PublishCheckpoint(grpc::CallbackServerContext* context,
                                               const v1::PublishCheckpointRequest* request,
                                               v1::PublishCheckpointResponse*) override {
-    const Unary call(context, context_.metrics, "PublishCheckpoint");
+    const Unary call(context, context_, "PublishCheckpoint", Role::kWorker);
     post(call, [call, request](Turn& turn) {
       const absl::Status status = turn.scheduler.publish_checkpoint(turn.now, *request);
       if (!status.ok()) return call.finish(status, "EPOCH_OVER");
@@ -83,7 +86,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* AppendLogs(grpc::CallbackServerContext* context, const v1::AppendLogsRequest* request,
                                        v1::AppendLogsResponse* response) override {
-    const Unary call(context, context_.metrics, "AppendLogs");
+    const Unary call(context, context_, "AppendLogs", Role::kWorker);
     if (request->data().size() > kLargestLogPiece) {
       call.finish(absl::InvalidArgumentError(
           absl::StrCat("data: is of ", request->data().size(), " bytes, at most ", kLargestLogPiece, " are accepted")));
@@ -105,7 +108,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
                                         v1::ListWorkersResponse* response) override {
-    const Unary call(context, context_.metrics, "ListWorkers");
+    const Unary call(context, context_, "ListWorkers", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       if (request->page_size() > kLargestPage) {
         return call.finish(absl::InvalidArgumentError(
@@ -118,7 +121,10 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
           response->set_next_page_token(response->workers(page - 1).worker_id());
           break;
         }
-        *response->add_workers() = turn.scheduler.describe(it->second);
+        v1::Worker worker = turn.scheduler.describe(it->second);
+        const auto& states = request->states();
+        if (!states.empty() && std::find(states.begin(), states.end(), worker.state()) == states.end()) continue;
+        *response->add_workers() = std::move(worker);
       }
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
@@ -127,7 +133,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* GetWorker(grpc::CallbackServerContext* context, const v1::GetWorkerRequest* request,
                                       v1::Worker* response) override {
-    const Unary call(context, context_.metrics, "GetWorker");
+    const Unary call(context, context_, "GetWorker", Role::kViewer);
     post(call, [call, request, response](Turn& turn) {
       const v1::Worker* worker = turn.scheduler.state().worker(worker_id_of(request->name()));
       if (worker == nullptr) {
@@ -141,6 +147,27 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     return call.reactor();
   }
 
+  grpc::ServerUnaryReactor* CordonWorker(grpc::CallbackServerContext* context, const v1::CordonWorkerRequest* request,
+                                         v1::Worker* response) override {
+    const Unary call(context, context_, "CordonWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
+    return order(call, v1::Worker::CORDONED, request->name(), request->reason(), request->etag(), response);
+  }
+
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::DrainWorkerRequest* request,
+                                        v1::Worker* response) override {
+    const Unary call(context, context_, "DrainWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
+    return order(call, v1::Worker::DRAINING, request->name(), request->reason(), request->etag(), response);
+  }
+
+  grpc::ServerUnaryReactor* UndrainWorker(grpc::CallbackServerContext* context, const v1::UndrainWorkerRequest* request,
+                                          v1::Worker* response) override {
+    const Unary call(context, context_, "UndrainWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
+    return order(call, v1::Worker::READY, request->name(), "", request->etag(), response);
+  }
+
  private:
   struct Waiting {
     Unary call;
@@ -150,7 +177,27 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     int64_t until_ms;
   };
 
+  grpc::ServerUnaryReactor* order(const Unary& call, v1::Worker::State ordered, const std::string& name,
+                                  const std::string& reason, const std::string& etag, v1::Worker* response) {
+    if (reason.size() > kLongestReason) {
+      call.finish(absl::InvalidArgumentError(
+          absl::StrCat("reason: is of ", reason.size(), " bytes, at most ", kLongestReason, " are accepted")));
+      return call.reactor();
+    }
+    call.about("workers/" + worker_id_of(name));
+    post(call, [call, ordered, id = worker_id_of(name), reason, etag, response](Turn& turn) {
+      const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag, call.caller());
+      if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "WORKER_NOT_FOUND" : "ETAG_MISMATCH");
+      turn.after_commit.push_back([call, id, response, &scheduler = turn.scheduler] {
+        *response = scheduler.describe(*scheduler.state().worker(id));
+        call.finish(absl::OkStatus());
+      });
+    });
+    return call.reactor();
+  }
+
   void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (call.refused()) return;
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 

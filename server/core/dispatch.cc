@@ -15,11 +15,31 @@ void Scheduler::tick(Now now) {
       (now.wall_ms >= next_retry_ms_ || now.wall_ms < next_retry_ms_ - options_.longest_backoff_ms)) {
     dirty_ = true;
   }
-  pass_ran_ = dirty_;
-  if (!dirty_) return;
+  check_holds(now);
+  forget_old(now);
+  pass_ran_ = dirty_ && now.mono_ms >= next_pass_ms_;
+  if (!pass_ran_) return;
+  dirty_ = false;
   check_dependencies(now);
   place_queued(now);
-  dirty_ = false;
+  // Half of the time at most goes into passes, however long the queue.
+  next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 500);
+}
+
+void Scheduler::check_holds(Now now) {
+  const std::set<uint64_t> holding = state_.holding();
+  std::erase_if(fleet_.holds, [&holding](const auto& hold) { return !holding.contains(hold.first); });
+  const int64_t longest = options_.stop_grace_ms + options_.lease_ms + options_.reservation_ms;
+  for (const uint64_t number : holding) {
+    const int64_t since = fleet_.holds.emplace(number, now.mono_ms).first->second;
+    if (now.mono_ms - since <= longest) continue;
+    v1::JournalEvent event;
+    event.mutable_slots_held()->set_job_id(state_.job_by_number(number)->record().job_id());
+    event.mutable_slots_held()->set_reason(
+        absl::StrCat("slots that others were to release did not become usable within ", longest / 1000.0, " s"));
+    emit(now, std::move(event));
+    fleet_.holds.erase(number);
+  }
 }
 
 void Scheduler::check_workers(Now now) {
@@ -72,12 +92,19 @@ void Scheduler::check_attempt(Now now, const v1::JobState& job) {
     close_attempt(now, job, reason);
     return settle(now, job);
   }
-  const v1::Scheduling& scheduling = job.record().job().scheduling();
-  if (!scheduling.has_time_limit() || job.record().state() == v1::JobRecord::RESERVED) return;
-  const int64_t limit_ms = static_cast<int64_t>(std::min<uint64_t>(scheduling.time_limit(), 1ULL << 40)) * 1000;
-  if (job.ran_ms() + now.wall_ms - attempt->attempt().start_time_ms() <= limit_ms) return;
+  check_time_limit(now, job);
+}
+
+// The order to stop is the warning: it comes so early that a checkpoint can be written before the limit.
+void Scheduler::check_time_limit(Now now, const v1::JobState& job) {
+  const int64_t limit_ms = time_limit_ms(job.record().job());
+  if (limit_ms == kNever || job.record().state() == v1::JobRecord::RESERVED) return;
+  const int64_t warning_ms = std::min(options_.stop_grace_ms, limit_ms / 5);
+  const int64_t ran_ms = job.ran_ms() + live(now, job, *live_attempt(job)).ran_ms(now.mono_ms);
+  if (ran_ms < limit_ms - warning_ms) return;
   order_stop(now, job, v1::StopOrder::TIME_LIMIT,
-             absl::StrCat("ran into its time limit of ", absl::FormatDuration(absl::Milliseconds(limit_ms))));
+             absl::StrCat("ran into its time limit of ", absl::FormatDuration(absl::Milliseconds(limit_ms))),
+             warning_ms);
 }
 
 void Scheduler::check_dependencies(Now now) {
@@ -104,91 +131,6 @@ bool Scheduler::takes_work(const v1::Worker& worker) const {
   if (worker.state() != v1::Worker::READY || it == fleet_.workers.end()) return false;
   const WorkerLive& live = it->second;
   return live.synced && !live.unreachable && !live.leaving && live.foreign_ranks == 0;
-}
-
-std::vector<WorkerSlots> Scheduler::slots() const {
-  std::vector<WorkerSlots> fleet;
-  for (const auto& [id, worker] : state_.workers()) {
-    const auto it = fleet_.workers.find(id);
-    if (worker.state() == v1::Worker::GONE || it == fleet_.workers.end() || it->second.leaving) continue;
-    WorkerSlots entry;
-    entry.worker_id = id;
-    entry.labels.insert(worker.labels().begin(), worker.labels().end());
-    const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(id);
-    const bool takes = takes_work(worker);
-    for (uint32_t i = 0; i < it->second.devices.size(); ++i) {
-      const v1::DeviceInfo& device = it->second.devices[i];
-      entry.slots.push_back(
-          {i, device.free_memory_bytes(), device.kind() == "cuda", device.healthy(), takes && !leased.contains(i)});
-    }
-    fleet.push_back(std::move(entry));
-  }
-  return fleet;
-}
-
-void Scheduler::place_queued(Now now) {
-  next_retry_ms_ = 0;
-  if (state_.queue().empty()) {
-    waits_.clear();
-    return;
-  }
-  Placement placement(slots());
-  struct Chosen {
-    std::string job_id;
-    std::vector<Place> places;
-  };
-  std::vector<Chosen> chosen;
-  std::vector<std::string> waiting;
-  for (const auto& [key, job] : state_.queue()) {
-    const v1::JobRecord& record = job->record();
-    Wait wait;
-    // A clock that went back by more than the longest backoff holds nobody.
-    const bool backoff =
-        now.wall_ms < job->not_before_ms() && now.wall_ms >= job->not_before_ms() - options_.longest_backoff_ms;
-    for (const std::string& name : record.job().scheduling().after()) {
-      const v1::JobState* before = state_.job(job_id_of(name));
-      if (before == nullptr || before->record().state() == v1::JobRecord::SUCCEEDED) continue;
-      wait.kind = Wait::Kind::kDependency;
-      wait.job_id = before->record().name();
-      break;
-    }
-    if (backoff) {
-      wait.kind = Wait::Kind::kBackoff;
-      wait.until_ms = job->not_before_ms();
-      if (next_retry_ms_ == 0 || job->not_before_ms() < next_retry_ms_) next_retry_ms_ = job->not_before_ms();
-    }
-    if (!backoff && wait.job_id.empty()) {
-      std::vector<Place> places = placement.offer(demand_of(record.job(), record.plan()), wait);
-      if (!places.empty()) {
-        chosen.push_back({record.job_id(), std::move(places)});
-        continue;
-      }
-    }
-    waiting.push_back(record.job_id());
-    wait.position = static_cast<uint32_t>(waiting.size());
-    waits_[record.job_id()] = wait;
-  }
-  for (const std::string& id : waiting) waits_[id].queued = static_cast<uint32_t>(waiting.size());
-  for (const Chosen& choice : chosen) {
-    const v1::JobState& job = *state_.job(choice.job_id);
-    v1::JournalEvent event;
-    v1::AttemptReserved& reserved = *event.mutable_attempt_reserved();
-    reserved.mutable_id()->set_job_id(choice.job_id);
-    reserved.mutable_id()->set_attempt(static_cast<uint32_t>(job.attempts_size()) + 1);
-    reserved.mutable_id()->set_epoch(state_.last_epoch() + 1);
-    reserved.set_resume_step(job.record().checkpoint().step());
-    reserved.set_resume_epoch(job.record().checkpoint().epoch());
-    for (const Place& place : choice.places) {
-      v1::RankState& rank = *reserved.add_ranks();
-      rank.set_worker_id(place.worker_id);
-      rank.set_slot(place.slot);
-    }
-    waits_.erase(choice.job_id);
-    emit(now, std::move(event));
-    const v1::AttemptState& attempt = *live_attempt(job);
-    live(now, job, attempt);
-    touch(attempt);
-  }
 }
 
 }  // namespace galleon::server

@@ -42,16 +42,21 @@ struct RankLive {
 struct AttemptLive {
   uint64_t epoch = 0;
   std::vector<RankLive> ranks;
-  int64_t since_ms = 0;     // monotonic: first seen by this process
-  int64_t change_ms = 0;    // monotonic: something was heard of it that differs from before
-  int64_t stop_ms = -1;     // monotonic: when the order to stop was given
-  int64_t success_ms = -1;  // monotonic: when its first rank ended with success
+  int64_t since_ms = 0;       // monotonic: first seen by this process
+  int64_t ran_before_ms = 0;  // how long it had run then
+  int64_t change_ms = 0;      // monotonic: something was heard of it that differs from before
+  int64_t stop_ms = -1;       // monotonic: when the order to stop was given
+  int64_t success_ms = -1;    // monotonic: when its first rank ended with success
   bool rendezvous_complete = false;
+
+  // How long it has run; a calendar clock that jumps changes nothing.
+  int64_t ran_ms(int64_t mono_ms) const { return ran_before_ms + mono_ms - since_ms; }
 };
 
 struct Fleet {
   std::map<std::string, WorkerLive> workers;
   std::map<std::string, AttemptLive> attempts;  // by job id; only live ones
+  std::map<uint64_t, int64_t> holds;            // monotonic: since when slots are held for the job of this number
 };
 
 }  // namespace galleon::server

@@ -47,15 +47,18 @@ std::string Scheduler::live_message(const v1::JobState& job) const {
 v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
   v1::JobRecord record = job.record();
   record.set_etag(absl::StrCat(job.revision()));
+  record.set_revision(job.revision());
   if (const v1::AttemptState* attempt = current_attempt(job); attempt != nullptr)
     *record.mutable_attempt() = attempt->attempt();
   if (record.state() == v1::JobRecord::QUEUED) {
-    const auto it = waits_.find(record.job_id());
+    const auto it = waits_.find(job.number());
+    const std::string wait =
+        it == waits_.end() ? "is looked at next" : wait_message(demand(job), it->second, now.wall_ms);
     if (it != waits_.end()) {
       record.set_queue_position(it->second.position);
-      const std::string wait = wait_message(demand_of(record.job(), record.plan()), it->second, now.wall_ms);
-      record.set_message(record.message().empty() ? wait : absl::StrCat(wait, "; ", record.message()));
+      record.set_start_estimate_ms(it->second.estimate_ms);
     }
+    record.set_message(record.message().empty() ? wait : absl::StrCat(wait, "; ", record.message()));
   } else if (!is_terminal(record.state())) {
     record.set_message(live_message(job));
   }
@@ -73,29 +76,9 @@ v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
   return record;
 }
 
-std::string Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const {
-  const Demand demand = demand_of(job, plan);
-  Placement placement(slots());
-  Wait wait;
-  uint32_t ahead = 0;
-  for (const auto& [key, queued] : state_.queue()) {
-    if (key.priority < job.scheduling().priority()) continue;
-    ++ahead;
-    Wait ignored;
-    if (queued->not_before_ms() <= now.wall_ms)
-      placement.offer(demand_of(queued->record().job(), queued->record().plan()), ignored);
-  }
-  if (!placement.offer(demand, wait).empty()) {
-    return absl::StrCat("would start at once: ", demand.ranks, demand.ranks == 1 ? " slot of " : " slots of ",
-                        bytes_text(demand.bytes_per_rank), demand.ranks == 1 ? " is free" : " are free");
-  }
-  wait.position = ahead + 1;
-  wait.queued = static_cast<uint32_t>(state_.queue().size()) + 1;
-  return absl::StrCat("would wait: ", wait_message(demand, wait, now.wall_ms));
-}
-
 v1::Worker Scheduler::describe(const v1::Worker& worker) const {
   v1::Worker seen = worker;
+  seen.set_etag(absl::StrCat(worker.revision()));
   const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(worker.worker_id());
   seen.set_slots_used(static_cast<uint32_t>(leased.size()));
   std::set<std::string> attempts;
@@ -117,6 +100,12 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
     seen.set_message("has not said yet what it holds");
   } else if (live.foreign_ranks > 0) {
     seen.set_message(absl::StrCat("still ends ", live.foreign_ranks, " processes of attempts that are over"));
+  } else if (seen.state() == v1::Worker::DRAINING || seen.state() == v1::Worker::CORDONED) {
+    const bool draining = seen.state() == v1::Worker::DRAINING;
+    seen.set_message(absl::StrCat(!draining        ? "takes no new work"
+                                  : leased.empty() ? "drained"
+                                                   : absl::StrCat("hands back ", count_text(leased.size(), "rank")),
+                                  worker.order_reason().empty() ? "" : ": ", worker.order_reason()));
   }
   return seen;
 }

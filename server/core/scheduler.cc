@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/check.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "server/core/transitions.h"
@@ -18,21 +19,46 @@ std::string worker_id_of(absl::string_view name) {
   return std::string(absl::StartsWith(name, "workers/") ? name.substr(8) : name);
 }
 
+int64_t time_limit_ms(const v1::Job& job) {
+  if (!job.scheduling().has_time_limit()) return kNever;
+  return static_cast<int64_t>(std::min<uint64_t>(job.scheduling().time_limit(), 1ULL << 40)) * 1000;
+}
+
+std::string queue_of(const v1::Job& job) {
+  return job.scheduling().queue().empty() ? "default" : job.scheduling().queue();
+}
+
 std::string Scheduler::job_id(const v1::Job& job, uint64_t number) {
   return absl::StrCat(job.name(), "-", number);
 }
 
 void Scheduler::emit(Now now, v1::JournalEvent event) {
   event.set_time_ms(now.wall_ms);
+  event.set_actor(actor_);
   state_.apply(event);
+  switch (event.event_case()) {
+    case v1::JournalEvent::kJobMoved:
+    case v1::JournalEvent::kStopOrdered:
+    case v1::JournalEvent::kAttemptClosed:
+    case v1::JournalEvent::kCheckpointRecorded:
+    case v1::JournalEvent::kJobForgotten:
+      break;
+    case v1::JournalEvent::kWorkerRegistered:
+    case v1::JournalEvent::kWorkerForgotten:
+      whole_fleet_.reset();
+      dirty_ = true;
+      break;
+    default:
+      dirty_ = true;
+  }
   events_.push_back(std::move(event));
-  dirty_ = true;
 }
 
 void Scheduler::recovered(Now now) {
   // Assignments are numbered from the clock, so that a revision that a daemon remembers from before is never taken for
   // a new one.
   last_revision_ = static_cast<uint64_t>(std::max<int64_t>(1, now.wall_ms));
+  start_ = now;
   for (const auto& [id, worker] : state_.workers()) {
     if (worker.state() == v1::Worker::GONE) continue;
     WorkerLive& known = fleet_.workers[id];
@@ -63,6 +89,7 @@ AttemptLive& Scheduler::live(Now now, const v1::JobState& job, const v1::Attempt
     known.epoch = attempt.attempt().epoch();
     known.ranks.resize(attempt.ranks_size());
     known.since_ms = now.mono_ms;
+    known.ran_before_ms = std::max<int64_t>(0, now.wall_ms - attempt.attempt().start_time_ms());
     known.change_ms = now.mono_ms;
     if (attempt.has_stop()) known.stop_ms = now.mono_ms;
   }
@@ -86,12 +113,22 @@ absl::StatusOr<const v1::JobState*> Scheduler::find_request(const v1::Job& job, 
                                                ", which differs from this job; use a new request_id"));
 }
 
+const QueueConfig* Scheduler::queue_config(absl::string_view id) const {
+  const auto it = std::find_if(options_.queues.begin(), options_.queues.end(),
+                               [id](const QueueConfig& queue) { return queue.id == id; });
+  return it == options_.queues.end() ? nullptr : &*it;
+}
+
+absl::Status Scheduler::unknown_queue(absl::string_view field, absl::string_view id) const {
+  return absl::InvalidArgumentError(absl::StrCat(
+      field, ": there is no queue \"", id, "\"; there ", options_.queues.size() == 1 ? "is " : "are ",
+      absl::StrJoin(options_.queues, ", ",
+                    [](std::string* out, const QueueConfig& queue) { absl::StrAppend(out, "\"", queue.id, "\""); })));
+}
+
 absl::Status Scheduler::check_scheduling(const v1::Job& job) const {
-  const std::string& queue = job.scheduling().queue();
-  if (job.scheduling().has_queue() && queue != "default") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("scheduling.queue: there is no queue \"", queue, "\"; the only one is \"default\""));
-  }
+  const std::string queue = queue_of(job);
+  if (queue_config(queue) == nullptr) return unknown_queue("scheduling.queue", queue);
   for (const std::string& name : job.scheduling().after()) {
     if (state_.job(job_id_of(name)) == nullptr) {
       return absl::InvalidArgumentError(
@@ -106,6 +143,8 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   if (!known.ok()) return known.status();
   if (*known != nullptr) return (*known)->record().job_id();
   if (absl::Status status = check_scheduling(submission.job); !status.ok()) return status;
+  if (absl::Status status = check_fits(submission.job, submission.plan); !status.ok()) return status;
+  const Acting acting(*this, submission.owner);
   GALLEON_CHECK(submission.number >= next_number()) << "job numbers grow";
   v1::JournalEvent event;
   v1::JobCreated& created = *event.mutable_job_created();
@@ -114,13 +153,14 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   *created.mutable_job() = submission.job;
   *created.mutable_plan() = submission.plan;
   created.set_request_id(submission.request_id);
+  created.set_owner(submission.owner);
   created.set_folder(absl::StrCat(submission.jobs_folder, "/", created.job_id()));
   std::string id = created.job_id();
   emit(now, std::move(event));
   return id;
 }
 
-absl::Status Scheduler::cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason) {
+absl::StatusOr<const v1::JobState*> Scheduler::changeable(absl::string_view job_id, absl::string_view etag) const {
   const v1::JobState* job = state_.job(job_id);
   if (job == nullptr) return absl::NotFoundError(absl::StrCat("there is no job jobs/", job_id));
   const std::string revision = absl::StrCat(job->revision());
@@ -133,6 +173,16 @@ absl::Status Scheduler::cancel(Now now, absl::string_view job_id, absl::string_v
     return absl::FailedPreconditionError(
         absl::StrCat("jobs/", job_id, " has already ended: ", v1::JobRecord::State_Name(state)));
   }
+  return job;
+}
+
+absl::Status Scheduler::cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
+                               absl::string_view actor) {
+  const absl::StatusOr<const v1::JobState*> found = changeable(job_id, etag);
+  if (!found.ok()) return found.status();
+  const v1::JobState* job = *found;
+  const Acting acting(*this, actor);
+  const v1::JobRecord::State state = job->record().state();
   if (state == v1::JobRecord::CANCELLING) return absl::OkStatus();
   const std::string why = reason.empty() ? "cancelled by the user" : absl::StrCat("cancelled: ", reason);
   if (state == v1::JobRecord::QUEUED) {
@@ -140,11 +190,20 @@ absl::Status Scheduler::cancel(Now now, absl::string_view job_id, absl::string_v
     return absl::OkStatus();
   }
   move(now, *job, v1::JobRecord::CANCELLING);
-  order_stop(now, *job, v1::StopOrder::CANCEL, why);
+  order_stop(now, *job, v1::StopOrder::CANCEL, why, options_.stop_grace_ms);
   return absl::OkStatus();
 }
 
-void Scheduler::order_stop(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason) {
+void Scheduler::hand_back(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason,
+                          const std::string& for_job_id) {
+  const v1::AttemptState* attempt = live_attempt(job);
+  if (attempt == nullptr || attempt->closed() || attempt->has_stop()) return;
+  move(now, job, v1::JobRecord::PREEMPTING);
+  order_stop(now, job, cause, reason, options_.stop_grace_ms, for_job_id);
+}
+
+void Scheduler::order_stop(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason,
+                           int64_t grace_ms, const std::string& for_job_id) {
   const v1::AttemptState* attempt = live_attempt(job);
   GALLEON_CHECK(attempt != nullptr) << job.record().job_id();
   v1::JournalEvent event;
@@ -156,7 +215,8 @@ void Scheduler::order_stop(Now now, const v1::JobState& job, v1::StopOrder::Caus
   stop.set_cause(cause);
   stop.set_reason(reason);
   stop.set_time_ms(now.wall_ms);
-  stop.set_grace_milliseconds(options_.stop_grace_ms);
+  stop.set_grace_milliseconds(static_cast<uint64_t>(grace_ms));
+  stop.set_for_job_id(for_job_id);
   AttemptLive& known = live(now, job, *attempt);
   // An earlier order's grace goes on: a second reason buys no time.
   if (known.stop_ms < 0) known.stop_ms = now.mono_ms;
@@ -177,7 +237,7 @@ void Scheduler::end_job(Now now, const v1::JobState& job, v1::JobRecord::State t
   event.mutable_job_ended()->set_job_id(job.record().job_id());
   event.mutable_job_ended()->set_state(to);
   event.mutable_job_ended()->set_message(message);
-  waits_.erase(job.record().job_id());
+  waits_.erase(job.number());
   emit(now, std::move(event));
 }
 

@@ -14,16 +14,18 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
+#include "galleon/v1/queues.pb.h"
 #include "galleon/v1/workers.pb.h"
 #include "server/core/fleet.h"
-#include "server/core/policy.h"
+#include "server/core/pass.h"
 #include "server/core/state.h"
 
 namespace galleon::server {
 
 // Times in milliseconds.
 struct SchedulerOptions {
-  std::string version;              // a worker of another version is refused
+  std::string version;  // a worker of another version is refused
+  std::vector<QueueConfig> queues = {QueueConfig()};
   int64_t lease_ms = 45'000;        // what a worker is promised; it is held to a tenth more, for clocks that drift
   int64_t sync_ms = 500;            // how often a worker speaks at least
   int64_t reservation_ms = 60'000;  // a rank that its worker has not taken up by then: the attempt is lost
@@ -32,7 +34,11 @@ struct SchedulerOptions {
   int64_t stop_grace_ms = 30'000;          // for a checkpoint before the end
   int64_t first_backoff_ms = 1'000;
   int64_t longest_backoff_ms = 60'000;
-  uint32_t lost_in_a_row = 3;  // attempts lost without progress that fail the job
+  uint32_t lost_in_a_row = 3;                          // attempts lost without progress that fail the job
+  int64_t preempted_run_ms = 600'000;                  // a job that made room runs so long before it has to again
+  int64_t gone_retention_ms = 3'600'000;               // a worker that is gone for longer leaves the list
+  int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
+  size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
 };
 
 class Scheduler {
@@ -42,6 +48,8 @@ class Scheduler {
   // --- Recovery: restore and replay in order, then recovered() once. Every worker of the journal gets a whole new
   // lease.
   void restore(const v1::StateSnapshot& snapshot) { state_.restore(snapshot); }
+  void restore_head(const v1::StateSnapshot& snapshot) { state_.restore_head(snapshot); }
+  void restore_job(v1::JobState job) { state_.restore_job(std::move(job)); }
   void replay(const v1::JournalEvent& event) { state_.apply(event); }
   void recovered(Now now);
 
@@ -52,22 +60,39 @@ class Scheduler {
     std::string request_id;
     std::string jobs_folder;  // the job's own folder is made below it
     uint64_t number = 0;      // next_number() or higher
+    std::string owner = {};
   };
   uint64_t next_number() const { return state_.last_job_number() + 1; }
   static std::string job_id(const v1::Job& job, uint64_t number);
   // The job that a request_id belongs to: null if none; ALREADY_EXISTS if it was used for a job that differs.
   absl::StatusOr<const v1::JobState*> find_request(const v1::Job& job, absl::string_view request_id) const;
-  // INVALID_ARGUMENT: unknown queue, or a job in `after` that does not exist. The same for a submission that stores
-  // nothing.
+  // INVALID_ARGUMENT: unknown queue, or a job in `after` that does not exist. As a job can only come after jobs that
+  // are there before it, nothing ever waits in a circle. The same for a submission that stores nothing.
   absl::Status check_scheduling(const v1::Job& job) const;
+  // FAILED_PRECONDITION: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold it;
+  // says what would fit. A fleet without any worker refuses nothing.
+  absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const;
   absl::StatusOr<std::string> submit(Now now, const Submission& submission);
-  // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is.
-  absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason);
+  // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is. `actor`:
+  // who asks, for the record.
+  absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
+                      absl::string_view actor = "");
+  // The same errors, and INVALID_ARGUMENT: nothing to change, or an unknown queue.
+  absl::Status reprioritize(Now now, const v1::ReprioritizeJobRequest& request, absl::string_view actor = "");
+  // `ordered`: READY, CORDONED or DRAINING. NOT_FOUND, ABORTED (etag).
+  absl::Status order_worker(Now now, absl::string_view worker_id, v1::Worker::State ordered, absl::string_view reason,
+                            absl::string_view etag, absl::string_view actor = "");
   // A job as users see it, with progress, position and reason. The job must exist.
   v1::JobRecord describe(const v1::JobState& job, Now now) const;
-  // What would become of a job if it were submitted now.
-  std::string forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+  // What would become of a job if it were submitted now, and when it is expected to start (0: not known).
+  struct Forecast {
+    std::string message;
+    int64_t start_estimate_ms = 0;
+  };
+  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
   v1::Worker describe(const v1::Worker& worker) const;
+  // Configured queues in their order, then those that only jobs from before name.
+  std::vector<v1::Queue> describe_queues() const;
 
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);
@@ -89,8 +114,12 @@ class Scheduler {
   void tick(Now now);
 
   const State& state() const { return state_; }
+  // A snapshot has been stored.
+  void mark_saved() { state_.mark_saved(); }
   const Fleet& fleet() const { return fleet_; }
   const SchedulerOptions& options() const { return options_; }
+  // Null: not configured.
+  const QueueConfig* queue_config(absl::string_view id) const;
   bool has_events() const { return !events_.empty(); }
   std::vector<v1::JournalEvent> take_events() { return std::exchange(events_, {}); }
   // Did the last tick run a pass of the policy?
@@ -98,11 +127,23 @@ class Scheduler {
 
  private:
   // scheduler.cc
+  absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
+  absl::StatusOr<const v1::JobState*> changeable(absl::string_view job_id, absl::string_view etag) const;
   void emit(Now now, v1::JournalEvent event);
   void touch(const v1::AttemptState& attempt);
+  // What is emitted while it lives was asked for by `actor`.
+  struct Acting {
+    Acting(Scheduler& by, absl::string_view actor) : scheduler(by) { by.actor_ = std::string(actor); }
+    ~Acting() { scheduler.actor_.clear(); }
+    Scheduler& scheduler;
+  };
   AttemptLive& live(Now now, const v1::JobState& job, const v1::AttemptState& attempt);
   const AttemptLive* live_or_null(const v1::JobState& job) const;
-  void order_stop(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason);
+  // `grace_ms` for a checkpoint, counted from the first order that the attempt got.
+  void order_stop(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason,
+                  int64_t grace_ms, const std::string& for_job_id = "");
+  void hand_back(Now now, const v1::JobState& job, v1::StopOrder::Cause cause, const std::string& reason,
+                 const std::string& for_job_id = "");
   void move(Now now, const v1::JobState& job, v1::JobRecord::State to);
   void end_job(Now now, const v1::JobState& job, v1::JobRecord::State to, const std::string& message);
 
@@ -123,10 +164,26 @@ class Scheduler {
   void check_workers(Now now);
   void check_attempts(Now now);
   void check_attempt(Now now, const v1::JobState& job);
+  void check_time_limit(Now now, const v1::JobState& job);
   void check_dependencies(Now now);
+  void check_holds(Now now);
+  bool takes_work(const v1::Worker& worker) const;
+
+  // placing.cc: the pass of the policy.
   void place_queued(Now now);
   std::vector<WorkerSlots> slots() const;
-  bool takes_work(const v1::Worker& worker) const;
+  std::vector<QueueUse> queues_in_use() const;
+  PassInput pass_input(Now now, std::vector<const v1::JobState*>& considered,
+                       std::vector<std::pair<const v1::JobState*, Wait>>& deferred) const;
+  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues) const;
+  const Demand& demand(const v1::JobState& job) const;
+  bool waits_for_others(Now now, const v1::JobState& job, Wait& wait) const;
+  void reserve(Now now, const v1::JobState& job, const std::vector<Place>& places);
+  void preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,
+               const std::vector<std::string>& victims);
+
+  // retention.cc
+  void forget_old(Now now);
 
   // record.cc
   std::string live_message(const v1::JobState& job) const;
@@ -135,15 +192,25 @@ class Scheduler {
   State state_;
   Fleet fleet_;
   std::vector<v1::JournalEvent> events_;
-  std::unordered_map<std::string, Wait> waits_;  // of queued jobs, from the last pass
-  uint64_t last_revision_ = 0;                   // of any worker's assignments; never the same twice
-  bool dirty_ = true;                            // a pass of the policy may find something new
-  int64_t next_retry_ms_ = 0;                    // wall clock: the earliest end of a backoff among queued jobs; 0: none
+  std::string actor_;
+  std::unordered_map<uint64_t, Wait> waits_;              // of queued jobs by number, from the last pass
+  mutable std::unordered_map<uint64_t, Demand> demands_;  // of queued jobs by number
+  mutable std::optional<SlotBoard> whole_fleet_;          // all workers idle; made when it is asked for
+  uint64_t last_revision_ = 0;                            // of any worker's assignments; never the same twice
+  bool dirty_ = true;                                     // a pass of the policy may find something new
+  int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
+  int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
   bool pass_ran_ = false;
+  int64_t next_forget_ms_ = 0;  // monotonic
+  Now start_;                   // of this process
 };
 
 // "jobs/x" or "x" as "x".
 std::string job_id_of(absl::string_view name);
 std::string worker_id_of(absl::string_view name);
+// How long a job may run, all attempts together; kNever: as long as it wants.
+int64_t time_limit_ms(const v1::Job& job);
+// The queue that a job file names, or "default".
+std::string queue_of(const v1::Job& job);
 
 }  // namespace galleon::server

@@ -50,6 +50,10 @@ int weight(const v1::AttemptState& attempt, const v1::RankExit& exit) {
   return harmless(attempt, exit) ? 0 : 1;
 }
 
+bool hands_back(v1::StopOrder::Cause cause) {
+  return cause == v1::StopOrder::LEAVING || cause == v1::StopOrder::PREEMPTED || cause == v1::StopOrder::DRAINED;
+}
+
 const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exit) {
   switch (exit.kind()) {
     case Kind::SIGNALLED:
@@ -148,6 +152,7 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
   v1::AttemptEnded& ended = *event.mutable_attempt_ended();
   *ended.mutable_id() = id_of(job, attempt);
   ended.set_failed_rank(static_cast<uint32_t>(cause));
+  ended.set_ran_ms(live(now, job, attempt).ran_ms(now.mono_ms));
   ended.set_exit_code(exit.exit_code());
   ended.set_exit_signal(exit.exit_signal());
   std::string cause_text = rank_text(attempt, cause);
@@ -160,7 +165,7 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
     cause_text = stop.reason();
   } else if (failed) {
     ended.set_outcome(v1::Attempt::FAILED);
-  } else if (stop.cause() == v1::StopOrder::LEAVING && heaviest == 0) {
+  } else if (hands_back(stop.cause()) && heaviest == 0) {
     ended.set_outcome(v1::Attempt::STOPPED);
     cause_text = stop.reason();
   } else {

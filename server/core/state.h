@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
@@ -44,6 +46,16 @@ class State {
   v1::StateSnapshot to_proto() const;
   // Replaces an empty state.
   void restore(const v1::StateSnapshot& snapshot);
+  // The same in parts: the head first, whose jobs are not looked at, then each job.
+  void restore_head(const v1::StateSnapshot& snapshot);
+  void restore_job(v1::JobState job);
+
+  // Everything but the jobs.
+  v1::StateSnapshot head() const;
+  // Numbers of the jobs that have changed, or were removed, since the last call of mark_saved() or the restoration.
+  const std::set<uint64_t>& changed() const { return changed_; }
+  const std::set<uint64_t>& removed() const { return removed_; }
+  void mark_saved();
 
   // Null if there is none.
   const v1::JobState* job(absl::string_view job_id) const;
@@ -57,10 +69,16 @@ class State {
   const std::map<QueueKey, const v1::JobState*>& queue() const { return queue_; }
   // Numbers of jobs in an active state.
   const std::set<uint64_t>& active() const { return active_; }
+  // Numbers of queued jobs for which slots are held.
+  const std::set<uint64_t>& holding() const { return holding_; }
   // Slots of a worker that are leased, by slot.
   const std::map<uint32_t, SlotUse>& leased_slots(absl::string_view worker_id) const;
   // Number of jobs in each state, by queue.
   const std::map<std::pair<std::string, int>, int64_t>& counts() const { return counts_; }
+
+  // Everything that is kept of what happened after a revision, oldest first, at most `most`; of `subject` alone if it
+  // is not empty. False: some of it is no longer kept.
+  bool events_after(uint64_t revision, absl::string_view subject, size_t most, std::vector<v1::Event>& events) const;
 
   uint64_t revision() const { return revision_; }
   uint64_t last_job_number() const { return last_job_number_; }
@@ -73,7 +91,12 @@ class State {
   void index(v1::JobState& job);
   void unindex(const v1::JobState& job);
   void lease(const v1::JobState& job, const v1::AttemptState& attempt);
+  // Tells what this change was, for those who watch.
+  void note(v1::JobState& job, absl::string_view kind, std::string message);
+  void note_worker(const std::string& worker_id, absl::string_view kind, std::string message);
+  v1::Event& made_event(absl::string_view kind, std::string message);
 
+  void dispatch(const v1::JournalEvent& event, int64_t time_ms);
   void on(const v1::JobCreated& event, int64_t time_ms);
   void on(const v1::WorkerRegistered& event, int64_t time_ms);
   void on(const v1::WorkerGone& event, int64_t time_ms);
@@ -86,22 +109,39 @@ class State {
   void on(const v1::JobRequeued& event, int64_t time_ms);
   void on(const v1::JobEnded& event, int64_t time_ms);
   void on(const v1::CheckpointRecorded& event, int64_t time_ms);
+  void on(const v1::JobReprioritized& event, int64_t time_ms);
+  void on(const v1::SlotsHeld& event, int64_t time_ms);
+  void on(const v1::WorkerOrdered& event, int64_t time_ms);
+  void on(const v1::WorkerForgotten& event, int64_t time_ms);
+  void on(const v1::JobForgotten& event, int64_t time_ms);
+  void on(const v1::StateRestored& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
   uint64_t last_epoch_ = 0;
   std::map<uint64_t, std::unique_ptr<v1::JobState>> jobs_;
   std::map<std::string, v1::Worker> workers_;
+  std::map<std::string, v1::WorkerEvents> worker_events_;
+  uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.
   std::unordered_map<std::string, v1::JobState*> by_id_;
   std::unordered_map<std::string, v1::JobState*> by_request_;
   std::map<QueueKey, const v1::JobState*> queue_;
   std::set<uint64_t> active_;
+  std::set<uint64_t> holding_;
+  std::set<uint64_t> changed_;
+  std::set<uint64_t> removed_;
+  std::deque<v1::Event> recent_;  // the newest of all, oldest first
+  uint64_t recent_complete_ = 0;  // recent_ has every event after this revision
+  int64_t time_ms_ = 0;           // of the event being applied
+  std::string actor_;
   std::map<std::string, std::map<uint32_t, SlotUse>, std::less<>> slots_;
   std::map<std::pair<std::string, int>, int64_t> counts_;
 };
 
+// Sets queue and priority to what the job file says, where the record has none: it is new, or from before it had them.
+void fill_scheduling(v1::JobRecord& record);
 // The attempt that a job is at; null before the first. It is over once its outcome is not RUNNING.
 const v1::AttemptState* current_attempt(const v1::JobState& job);
 // The same, only while it is not over.

@@ -205,11 +205,8 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
   speaker.leaving = request.leaving();
   if (request.leaving()) {
     for (const auto& [slot, use] : leased) {
-      const v1::JobState& job = *state_.job(use.job_id);
-      const v1::AttemptState* attempt = live_attempt(job);
-      if (attempt == nullptr || attempt->closed() || attempt->has_stop()) continue;
-      move(now, job, v1::JobRecord::PREEMPTING);
-      order_stop(now, job, v1::StopOrder::LEAVING, absl::StrCat("worker ", request.worker_id(), " shuts down"));
+      hand_back(now, *state_.job(use.job_id), v1::StopOrder::LEAVING,
+                absl::StrCat("worker ", request.worker_id(), " shuts down"));
     }
   }
   return absl::OkStatus();

@@ -1,9 +1,9 @@
-// The durable journal: events in order, and now and then a snapshot that stands for all of those before it.
+// The durable journal: events in order, and a snapshot that stands for all of those before it. A store is an
+// implementation of this; tests/server/store/journal_suite.h is what each has to pass.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,19 +13,35 @@
 
 namespace galleon::server {
 
+// What has changed since the snapshot before. Jobs are pointed at, not copied.
+struct SnapshotChange {
+  v1::StateSnapshot head;  // everything but the jobs
+  std::vector<const v1::JobState*> jobs;
+  std::vector<uint64_t> removed;  // numbers of jobs that are no longer there
+};
+
 class Journal {
  public:
   virtual ~Journal() = default;
 
-  // Hands out the newest snapshot, if there is one, then every event after it, in order. DATA_LOSS: what is stored is
-  // not what was written.
-  virtual absl::Status load(const std::function<void(const v1::StateSnapshot&)>& snapshot,
-                            const std::function<void(const v1::JournalEvent&)>& event) = 0;
+  // Who takes what is stored: the head of the snapshot and its jobs by number, if there is one, then every event after
+  // it, in order.
+  struct Recovery {
+    std::function<void(const v1::StateSnapshot&)> head;
+    std::function<void(v1::JobState)> job;
+    std::function<void(const v1::JournalEvent&)> event;
+  };
+  // DATA_LOSS: what is stored is not what was written.
+  virtual absl::Status load(const Recovery& recovery) = 0;
   // All of them or none; on OK they survive a power cut. After an error nobody knows, and the process must end.
   virtual absl::Status append(const std::vector<v1::JournalEvent>& events) = 0;
-  // Replaces all events so far by the state that they lead to, in one step.
-  virtual absl::Status compact(const v1::StateSnapshot& snapshot) = 0;
-  // Events after the newest snapshot.
+  // Brings the snapshot to the state that all events so far lead to, and drops them, in one step. After an error
+  // everything is as before.
+  virtual absl::Status compact(const SnapshotChange& change) = 0;
+  // Writes all that is durable at one moment into a file that restore_backup() takes, while others append. May be
+  // called on any thread. RESOURCE_EXHAUSTED: the disk is full.
+  virtual absl::Status backup(const std::string& path) const = 0;
+  // Events after the snapshot.
   virtual int64_t events_since_snapshot() const = 0;
 };
 

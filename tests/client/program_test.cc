@@ -49,13 +49,14 @@ TEST_F(Program, RefusesAWrongCommandLineWithExitCodeTwo) {
                                              {"train"},
                                              {"train", "job.yaml", "--output", "x", "--ranks", "0"},
                                              {"list", "-o", "xml"},
-                                             {"get"},
-                                             {"wait", "a-1", "--timeout", "-1"}}) {
+                                             {"get"}}) {
     const CommandResult result = galleon(wrong);
     EXPECT_EQ(result.exit.code, 2) << absl::StrJoin(wrong, " ");
     EXPECT_THAT(result.err, Not("")) << absl::StrJoin(wrong, " ");
   }
   EXPECT_THAT(galleon({"trian", "job.yaml"}).err, HasSubstr("trian"));
+  // With `wait`, 2 says that the job was cancelled.
+  EXPECT_EQ(galleon({"wait", "a-1", "--timeout", "-1"}).exit.code, 4);
 }
 
 TEST_F(Program, TakesTheServerBeforeAndAfterTheCommand) {

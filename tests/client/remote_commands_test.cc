@@ -77,7 +77,7 @@ TEST(Wait, GoesOnWhileTheSchedulerRestarts) {
 TEST(Wait, OfAJobThatIsNotThereIsAnError) {
   FakeService service;
   const Ran ran = run([&] { return run_wait({service.address()}, "a-1", 0); });
-  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.code, kOwnError);
   EXPECT_EQ(ran.err, "galleon: there is no such job\n");
 }
 
@@ -151,11 +151,11 @@ TEST(List, OfNothingIsAnEmptyArray) {
 
 TEST(List, TakesStatesInAnyCaseAndNamesThemForAWrongOne) {
   FakeService service;
-  EXPECT_EQ(run([&] { return run_list({service.address()}, {"running", "Queued"}); }).code, 0);
+  EXPECT_EQ(run([&] { return run_list({service.address()}, {{"running", "Queued"}, "", ""}); }).code, 0);
   ASSERT_EQ(service.listed.size(), 1U);
   EXPECT_THAT(service.listed[0].states(), testing::ElementsAre(v1::JobRecord::RUNNING, v1::JobRecord::QUEUED));
   for (const char* wrong : {"runing", "state_unspecified"}) {
-    const Ran ran = run([&] { return run_list({service.address()}, {wrong}); });
+    const Ran ran = run([&] { return run_list({service.address()}, {{wrong}, "", ""}); });
     EXPECT_EQ(ran.code, 1);
     EXPECT_THAT(ran.err, HasSubstr("one of queued, reserved"));
   }

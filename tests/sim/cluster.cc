@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/core/transitions.h"
 
@@ -9,14 +10,15 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int64_t kChaosMs = 60'000;
 constexpr int64_t kQuietMs = 600'000;
 constexpr int64_t kTickMs = 100;
 
 }  // namespace
 
-Cluster::Cluster(uint64_t seed) : random_(seed) {
+Cluster::Cluster(Script script, Fault fault)
+    : script_(std::move(script)), fault_(fault), random_(script_.seed), promises_(&options_.queues, 2'000) {
   options_.version = std::string("1");
+  options_.queues = script_.queues;
   options_.lease_ms = 4'000;
   options_.sync_ms = 500;
   options_.reservation_ms = 6'000;
@@ -24,15 +26,18 @@ Cluster::Cluster(uint64_t seed) : random_(seed) {
   options_.stop_grace_ms = 2'000;
   options_.first_backoff_ms = 100;
   options_.longest_backoff_ms = 1'000;
-  const int64_t count = between(1, 4);
-  for (int64_t i = 0; i < count; ++i) {
+  options_.preempted_run_ms = 2'000;
+  options_.gone_retention_ms = 15'000;
+  for (size_t i = 0; i < script_.slots.size(); ++i) {
     auto machine = std::make_unique<Machine>();
     v1::Worker& worker = machine->worker;
     worker.set_worker_id(absl::StrCat("w", i));
     worker.set_version("1");
     worker.set_incarnation(absl::StrCat("i", i));
-    worker.set_slots(static_cast<uint32_t>(between(1, 3)));
-    total_slots_ += worker.slots();
+    worker.set_slots(script_.slots[i]);
+    // Slower than true by less than the tenth that leases are held longer for it.
+    machine->clock_rate = std::uniform_real_distribution<double>(0.95, 1.07)(random_);
+    (*worker.mutable_labels())["rack"] = absl::StrCat(i % 2);
     for (uint32_t slot = 0; slot < worker.slots(); ++slot) {
       worker.add_devices()->set_free_memory_bytes(1 << 30);
       worker.mutable_devices(static_cast<int>(slot))->set_healthy(true);
@@ -47,10 +52,10 @@ void Cluster::at(int64_t delay_ms, std::function<void()> action) {
 }
 
 void Cluster::network(std::function<void()> delivery) {
-  if (chance(faults(0.05))) return;
-  const int copies = chance(faults(0.05)) ? 2 : 1;
+  if (chance(faults(script_.lost))) return;
+  const int copies = chance(faults(script_.doubled)) ? 2 : 1;
   for (int i = 0; i < copies; ++i) {
-    const int64_t delay = chance(faults(0.05)) ? between(500, 6'000) : between(1, 60);
+    const int64_t delay = chance(faults(script_.late)) ? between(500, 6'000) : between(1, 60);
     at(delay, [this, delivery, life = life_] {
       if (scheduler_ != nullptr && life == life_) delivery();
     });
@@ -58,15 +63,12 @@ void Cluster::network(std::function<void()> delivery) {
 }
 
 std::string Cluster::run() {
-  for (const auto& machine : machines_) {
-    Machine* m = machine.get();
-    for (int64_t t = between(0, kTickMs); t < kChaosMs; t += between(1'000, 20'000)) at(t, [this, m] { disturb(*m); });
+  for (const Step& step : script_.steps) {
+    if (step.kind != Step::Kind::kCrash) at(step.time_ms, [this, &step] { take(step); });
   }
-  const int64_t jobs = between(2, 8);
-  for (int64_t i = 0; i < jobs; ++i) at(between(0, kChaosMs * 2 / 3), [this] { submit(); });
-  for (int64_t i = between(0, 3); i > 0; --i) at(between(0, kChaosMs), [this] { cancel(); });
   const std::function<void()> tick = [this, &tick] {
     scheduler_tick();
+    if (quiet_) undrain();
     for (const auto& machine : machines_) machine_tick(*machine);
     check_physical();
     at(kTickMs, tick);
@@ -116,6 +118,7 @@ std::string Cluster::run() {
     tally.succeeded += state == v1::JobRecord::SUCCEEDED;
     tally.failed += state == v1::JobRecord::FAILED;
     tally.cancelled += state == v1::JobRecord::CANCELLED;
+    tally.dependants_failed += absl::StartsWith(job->record().message(), "was to run after");
     tally.attempts += job->attempts_size();
     for (const v1::AttemptState& attempt : job->attempts())
       tally.lost += attempt.attempt().outcome() == v1::Attempt::LOST;
@@ -134,7 +137,13 @@ bool Cluster::all_ended() const {
 bool Cluster::commit() {
   std::vector<v1::JournalEvent> events = scheduler_->take_events();
   if (events.empty()) return true;
-  if (chance(faults(0.01))) {
+  ++commits_;
+  const auto crashes = [this](bool after) {
+    return std::any_of(script_.steps.begin(), script_.steps.end(), [&](const Step& step) {
+      return step.kind == Step::Kind::kCrash && step.commit == commits_ && step.after == after;
+    });
+  };
+  if (crashes(false)) {
     crash();
     return false;
   }
@@ -142,18 +151,25 @@ bool Cluster::commit() {
     if (event.has_attempt_reserved()) {
       // What the epochs are for: nothing of an earlier attempt runs any more when the next one begins.
       for (const auto& machine : machines_) {
+        // A frozen process does nothing, and one that has just gone on is fenced.
+        if (now_ms_ < machine->zombies_until_ms + kTickMs) continue;
         for (const Trainer& trainer : machine->trainers) {
           promises_.require(!trainer.alive() || trainer.report.id().job_id() != event.attempt_reserved().id().job_id(),
-                            absl::StrCat("no process of an earlier attempt lives: ", trainer.report.id().job_id()));
+                            "no process of an earlier attempt lives");
         }
       }
     }
     tally.workers_gone += event.has_worker_gone();
+    tally.preempted += event.stop_ordered().stop().cause() == v1::StopOrder::PREEMPTED;
+    tally.drained += event.stop_ordered().stop().cause() == v1::StopOrder::DRAINED;
+    if (event.has_rank_released()) check_exit(event.rank_released());
+    promises_.before(event, shadow_, now_ms_);
+    if (!promises_.broken().empty()) return false;
     shadow_.apply(event);
-    promises_.check(event, shadow_);
+    promises_.after(event, shadow_);
     journal_.push_back(std::move(event));
   }
-  if (chance(faults(0.01))) {
+  if (crashes(true)) {
     crash();
     return false;
   }
@@ -184,38 +200,69 @@ void Cluster::scheduler_tick() {
   (void)commit();
 }
 
+// Once it is quiet, every worker takes work again.
+void Cluster::undrain() {
+  for (const auto& machine : machines_) {
+    if (scheduler_ == nullptr) return;
+    (void)scheduler_->order_worker(now(), machine->worker.worker_id(), v1::Worker::READY, "", "");
+    (void)commit();
+  }
+}
+
 // ---- Machines
 
-void Cluster::disturb(Machine& machine) {
-  const int64_t kind = between(0, 6);
-  if (kind == 0) {
-    // SIGSTOP, a swapping machine, a partition.
-    machine.asleep_until_ms = now_ms_ + between(500, 12'000);
-  } else if (kind == 1) {
-    // The daemon is killed and comes back; its trainers live on.
-    machine.registered = false;
-    machine.sent_ms = -1;
-    machine.asleep_until_ms = now_ms_ + between(100, 8'000);
-  } else if (kind == 2) {
-    // The machine is switched off and on.
-    machine.registered = false;
-    machine.sent_ms = -1;
-    machine.trainers.clear();
-    machine.asleep_until_ms = now_ms_ + between(100, 8'000);
-  } else if (kind <= 4) {
-    for (Trainer& trainer : machine.trainers) {
-      if (trainer.alive() && chance(0.5)) end_trainer(trainer, v1::Finished::OUTCOME_UNSPECIFIED, 9, false);
-    }
-  } else if (kind == 5) {
-    for (Trainer& trainer : machine.trainers) {
-      if (trainer.alive() && chance(0.5)) end_trainer(trainer, v1::Finished::FAILED, 0, false);
-    }
-  } else {
-    machine.leaving = !machine.leaving;
+void Cluster::take(const Step& step) {
+  Random random(step.seed);
+  switch (step.kind) {
+    case Step::Kind::kSubmit:
+      return submit(random);
+    case Step::Kind::kCancel:
+      return cancel(random);
+    case Step::Kind::kReprioritize:
+      return reprioritize(random);
+    case Step::Kind::kOrder:
+      return order(random);
+    case Step::Kind::kClockJump:
+      clock_offset_ms_ += between(random, -7'200'000, 7'200'000);
+      return;
+    default:
+      return disturb(step, random);
+  }
+}
+
+void Cluster::disturb(const Step& step, Random& random) {
+  Machine& machine = *machines_[static_cast<size_t>(between(random, 0, static_cast<int64_t>(machines_.size()) - 1))];
+  switch (step.kind) {
+    case Step::Kind::kSleep:
+      machine.asleep_until_ms = now_ms_ + between(random, 500, 12'000);
+      break;
+    case Step::Kind::kFreeze:
+      machine.frozen_until_ms = now_ms_ + between(random, 500, 12'000);
+      machine.asleep_until_ms = machine.frozen_until_ms;
+      machine.zombies_until_ms = machine.frozen_until_ms + between(random, 0, 1'000);
+      break;
+    case Step::Kind::kPowerOff:
+      machine.trainers.clear();
+      [[fallthrough]];
+    case Step::Kind::kRestart:
+      machine.registered = false;
+      machine.sent_ms = -1;
+      machine.asleep_until_ms = now_ms_ + between(random, 100, 8'000);
+      break;
+    case Step::Kind::kLeave:
+      machine.leaving = !machine.leaving;
+      break;
+    default:
+      for (Trainer& trainer : machine.trainers) {
+        if (!trainer.alive() || !chance(random, 0.5)) continue;
+        const bool killed = step.kind == Step::Kind::kKill;
+        end_trainer(trainer, killed ? v1::Finished::OUTCOME_UNSPECIFIED : v1::Finished::FAILED, killed ? 9 : 0, false);
+      }
   }
 }
 
 void Cluster::end_trainer(Trainer& trainer, v1::Finished::Outcome outcome, int signal, bool by_daemon) {
+  exits_[{trainer.report.id().epoch(), trainer.report.rank()}] = outcome;
   trainer.report.set_phase(v1::RankReport::EXITED);
   if (outcome != v1::Finished::OUTCOME_UNSPECIFIED) trainer.report.mutable_finished()->set_outcome(outcome);
   trainer.report.set_exit_signal(signal);
@@ -223,10 +270,11 @@ void Cluster::end_trainer(Trainer& trainer, v1::Finished::Outcome outcome, int s
 }
 
 void Cluster::machine_tick(Machine& machine) {
+  if (now_ms_ < machine.frozen_until_ms) return;
   // Trainers end themselves when their lease does, whether their daemon is awake or not.
   for (Trainer& trainer : machine.trainers) {
     if (!trainer.alive()) continue;
-    if (now_ms_ > machine.lease_end_ms) {
+    if (now_ms_ > machine.lease_end_ms && now_ms_ >= machine.zombies_until_ms) {
       end_trainer(trainer, chance(0.5) ? v1::Finished::STOPPED : v1::Finished::OUTCOME_UNSPECIFIED, 0, true);
     } else {
       trainer_tick(machine, trainer);
@@ -361,7 +409,8 @@ void Cluster::send_sync(Machine& machine) {
 }
 
 void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& response, int64_t sent_ms) {
-  machine.lease_end_ms = std::max(machine.lease_end_ms, sent_ms + static_cast<int64_t>(response.lease_milliseconds()));
+  const double lease_ms = static_cast<double>(response.lease_milliseconds()) * machine.clock_rate;
+  machine.lease_end_ms = std::max(machine.lease_end_ms, sent_ms + static_cast<int64_t>(lease_ms));
   std::set<std::pair<uint64_t, uint32_t>> listed;
   for (const v1::Assignment& assignment : response.assignments()) {
     listed.emplace(assignment.id().epoch(), assignment.rank());
@@ -393,6 +442,18 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
   });
 }
 
+void Cluster::check_exit(const v1::RankReleased& released) {
+  v1::Finished::Outcome said = v1::Finished::OUTCOME_UNSPECIFIED;
+  if (released.exit().kind() == v1::RankExit::SUCCEEDED) said = v1::Finished::SUCCEEDED;
+  if (released.exit().kind() == v1::RankExit::FAILED) said = v1::Finished::FAILED;
+  if (released.exit().kind() == v1::RankExit::STOPPED) said = v1::Finished::STOPPED;
+  if (said == v1::Finished::OUTCOME_UNSPECIFIED && released.exit().kind() != v1::RankExit::SIGNALLED &&
+      released.exit().kind() != v1::RankExit::ENDED_BY_DAEMON)
+    return;
+  const auto it = exits_.find({released.id().epoch(), released.rank()});
+  promises_.require(it != exits_.end() && it->second == said, "what a process did counts for its own attempt alone");
+}
+
 void Cluster::check_physical() {
   for (const auto& machine : machines_) {
     std::set<uint32_t> slots;
@@ -404,19 +465,28 @@ void Cluster::check_physical() {
 
 // ---- Users
 
-void Cluster::submit() {
+void Cluster::submit(Random& random) {
   v1::Job job;
   job.set_name("job");
-  const uint32_t ranks = static_cast<uint32_t>(between(1, std::min<int64_t>(total_slots_, 4)));
+  const QueueConfig& queue =
+      script_.queues[static_cast<size_t>(between(random, 0, static_cast<int64_t>(script_.queues.size()) - 1))];
+  const int64_t most = std::min<int64_t>(queue.limit == 0 ? script_.total_slots() : queue.limit, 4);
+  const uint32_t ranks = static_cast<uint32_t>(between(random, 1, std::min<int64_t>(script_.total_slots(), most)));
   job.mutable_parallel()->set_ranks(ranks);
-  job.mutable_training()->set_steps(static_cast<uint64_t>(between(0, 30)));
-  job.mutable_scheduling()->set_priority(static_cast<int32_t>(between(0, 2)));
-  job.mutable_scheduling()->set_max_retries(static_cast<uint32_t>(between(0, 3)));
-  if (chance(0.1)) job.mutable_scheduling()->set_time_limit(static_cast<uint64_t>(between(1, 20)));
-  if (chance(0.2) && !acknowledged_jobs_.empty()) job.mutable_scheduling()->add_after(*acknowledged_jobs_.begin());
+  job.mutable_training()->set_steps(static_cast<uint64_t>(between(random, 0, 30)));
+  job.mutable_scheduling()->set_queue(queue.id);
+  job.mutable_scheduling()->set_priority(static_cast<int32_t>(between(random, 0, 2)));
+  job.mutable_scheduling()->set_max_retries(static_cast<uint32_t>(between(random, 0, 3)));
+  uint32_t promised = 0;
+  for (const QueueConfig& other : script_.queues) promised += other.id == queue.id ? 0 : other.guaranteed;
+  // What is not preemptible never gets what others are guaranteed.
+  job.mutable_scheduling()->set_preemptible(ranks + promised > script_.total_slots() || chance(random, 0.7));
+  if (chance(random, 0.2)) job.mutable_scheduling()->set_time_limit(static_cast<uint64_t>(between(random, 1, 20)));
+  if (const std::string* before = any_job(random); before != nullptr && chance(random, 0.3))
+    job.mutable_scheduling()->add_after(*before);
   v1::MemoryPlan plan;
   for (uint32_t i = 0; i < ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
-  const std::string request_id = absl::StrCat("r", random_());
+  const std::string request_id = absl::StrCat("r", random());
   // Sent again until it is answered: the request_id keeps it one job.
   auto attempt = std::make_shared<std::function<void()>>();
   *attempt = [this, job, plan, request_id, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {
@@ -425,7 +495,8 @@ void Cluster::submit() {
     network([this, job, plan, request_id, answered] {
       const absl::StatusOr<std::string> id =
           scheduler_->submit(now(), {job, plan, request_id, "/jobs", scheduler_->next_number()});
-      if (!commit() || !id.ok()) return;
+      const bool durable = commit() || fault_ == Fault::kAnswersBeforeCommit;
+      if (!durable || !id.ok()) return;
       acknowledged_jobs_.insert(*id);
       *answered = true;
     });
@@ -434,14 +505,56 @@ void Cluster::submit() {
   (*attempt)();
 }
 
-void Cluster::cancel() {
-  if (acknowledged_jobs_.empty()) return;
+const std::string* Cluster::any_job(Random& random) const {
+  if (acknowledged_jobs_.empty()) return nullptr;
   auto it = acknowledged_jobs_.begin();
-  std::advance(it, between(0, static_cast<int64_t>(acknowledged_jobs_.size()) - 1));
-  network([this, id = *it] {
+  std::advance(it, between(random, 0, static_cast<int64_t>(acknowledged_jobs_.size()) - 1));
+  return &*it;
+}
+
+void Cluster::cancel(Random& random) {
+  const std::string* job = any_job(random);
+  if (job == nullptr) return;
+  network([this, id = *job] {
     const absl::Status status = scheduler_->cancel(now(), id, "", "");
     if (commit() && status.ok()) acknowledged_cancels_.insert(id);
   });
+}
+
+void Cluster::reprioritize(Random& random) {
+  const std::string* job = any_job(random);
+  if (job == nullptr) return;
+  v1::ReprioritizeJobRequest request;
+  request.set_name(*job);
+  request.set_priority(static_cast<int32_t>(between(random, 0, 4)));
+  if (chance(random, 0.3)) request.set_queue(script_.queues.back().id);
+  network([this, request] {
+    (void)scheduler_->reprioritize(now(), request);
+    (void)commit();
+  });
+}
+
+void Cluster::order(Random& random) {
+  const Machine& machine =
+      *machines_[static_cast<size_t>(between(random, 0, static_cast<int64_t>(machines_.size()) - 1))];
+  const v1::Worker::State kinds[] = {v1::Worker::READY, v1::Worker::CORDONED, v1::Worker::DRAINING,
+                                     v1::Worker::DRAINING};
+  const v1::Worker::State ordered = kinds[between(random, 0, 3)];
+  network([this, id = machine.worker.worker_id(), ordered] {
+    (void)scheduler_->order_worker(now(), id, ordered, "", "");
+    (void)commit();
+  });
+}
+
+std::string Cluster::history(size_t most) const {
+  std::vector<v1::Event> events;
+  (void)shadow_.events_after(0, "", 1'000'000, events);
+  std::string text;
+  for (size_t i = events.size() > most ? events.size() - most : 0; i < events.size(); ++i) {
+    absl::StrAppend(&text, events[i].time_ms() - 1'700'000'000'000, " ms ", events[i].subject(), " ", events[i].kind(),
+                    events[i].message().empty() ? "" : ": ", events[i].message(), "\n");
+  }
+  return text;
 }
 
 }  // namespace galleon::server

@@ -1,5 +1,6 @@
-// A whole cluster in one thread, made from a seed: the scheduler's core, a journal in memory, workers, trainers, users,
-// and a network that loses, doubles and reorders. Every event that becomes durable is checked against the promises.
+// A whole cluster in one thread, made from a script: the scheduler's core, a journal in memory, workers, trainers,
+// users, and a network that loses, doubles and reorders. Every event that becomes durable is checked against the
+// promises.
 #pragma once
 
 #include <cstdint>
@@ -13,34 +14,24 @@
 #include <vector>
 
 #include "server/core/scheduler.h"
+#include "tests/sim/promises.h"
+#include "tests/sim/script.h"
 
 namespace galleon::server {
 
-// The promises, checked from the outside: from the journal's events and from what really runs in the simulated
-// machines.
-class Promises {
- public:
-  // After `event` has been applied to `state`.
-  void check(const v1::JournalEvent& event, const State& state);
-  void require(bool holds, const std::string& promise);
-  const std::string& broken() const { return broken_; }
-
- private:
-  std::map<std::pair<std::string, uint32_t>, std::string> leases_;
-  std::map<std::string, v1::JobRecord::State> terminal_;
-  std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures
-  std::map<std::string, uint64_t> live_epoch_;
-  std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
-  uint64_t last_epoch_ = 0;
-  std::string broken_;
-};
-
 class Cluster {
  public:
-  explicit Cluster(uint64_t seed);
+  static constexpr int64_t kChaosMs = 60'000;
+
+  // A scheduler that breaks its word on purpose, to see that it is noticed.
+  enum class Fault { kNone, kAnswersBeforeCommit };
+  explicit Cluster(Script script, Fault fault = Fault::kNone);
   // A time of faults, then a quiet one in which every job must come to its end. Returns the first broken promise, or
   // "".
   std::string run();
+  // What became durable, in words, one change a line; the newest `most`.
+  std::string history(size_t most) const;
+  uint64_t commits() const { return commits_; }
   // What happened, to see that the simulation exercises what it is for.
   struct Tally {
     int64_t crashes = 0;
@@ -52,6 +43,9 @@ class Cluster {
     int64_t checkpoints = 0;
     int64_t refused_checkpoints = 0;
     int64_t workers_gone = 0;
+    int64_t preempted = 0;
+    int64_t drained = 0;
+    int64_t dependants_failed = 0;
   };
   Tally tally;
 
@@ -70,6 +64,9 @@ class Cluster {
     bool registered = false;
     bool up = true;  // the daemon runs and is not stopped
     int64_t asleep_until_ms = 0;
+    int64_t frozen_until_ms = 0;
+    int64_t zombies_until_ms = 0;  // after a freeze trainers notice only then that their lease is over
+    double clock_rate = 1;         // a lease of so many milliseconds by its clock takes that many times as long
     int64_t lease_end_ms = -1;
     uint64_t sequence = 0;
     uint64_t session = 0;
@@ -78,21 +75,28 @@ class Cluster {
     std::vector<Trainer> trainers;
   };
 
-  // Random choices.
-  int64_t between(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_); }
-  bool chance(double probability) { return std::uniform_real_distribution<double>(0, 1)(random_) < probability; }
+  using Random = std::mt19937_64;
+  static int64_t between(Random& random, int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  }
+  static bool chance(Random& random, double probability) {
+    return std::uniform_real_distribution<double>(0, 1)(random) < probability;
+  }
+  int64_t between(int64_t low, int64_t high) { return between(random_, low, high); }
+  bool chance(double probability) { return chance(random_, probability); }
   double faults(double probability) const { return quiet_ ? 0 : probability; }
 
   void at(int64_t delay_ms, std::function<void()> action);
   // Delivers zero, one or two copies after random times, if the scheduler that it is for or from still lives then.
   void network(std::function<void()> delivery);
-  Now now() const { return {1'700'000'000'000 + now_ms_, now_ms_}; }
+  Now now() const { return {1'700'000'000'000 + now_ms_ + clock_offset_ms_, now_ms_}; }
 
   // Scheduler.
   bool commit();
   void crash();
   void recover();
   void scheduler_tick();
+  void undrain();
 
   // Machines.
   void machine_tick(Machine& machine);
@@ -103,12 +107,18 @@ class Cluster {
   void publish(Machine& machine, Trainer& trainer, uint64_t step);
   void end_trainer(Trainer& trainer, v1::Finished::Outcome outcome, int signal, bool by_daemon);
   Trainer* find(Machine& machine, const v1::AttemptId& id, uint32_t rank);
-  void disturb(Machine& machine);
+  void take(const Step& step);
+  void disturb(const Step& step, Random& random);
 
   // Users.
-  void submit();
-  void cancel();
+  void submit(Random& random);
+  void cancel(Random& random);
+  void reprioritize(Random& random);
+  void order(Random& random);
+  const std::string* any_job(Random& random) const;
 
+  // What the released rank is said to have done, it did, in that very attempt.
+  void check_exit(const v1::RankReleased& released);
   void check_physical();
   bool all_ended() const;
 
@@ -121,11 +131,15 @@ class Cluster {
     }
   };
 
-  std::mt19937_64 random_;
+  const Script script_;
+  const Fault fault_;
+  Random random_;
   SchedulerOptions options_;
   std::priority_queue<Action> actions_;
   uint64_t order_ = 0;
   int64_t now_ms_ = 1'000;
+  int64_t clock_offset_ms_ = 0;
+  uint64_t commits_ = 0;
   bool quiet_ = false;
 
   std::unique_ptr<Scheduler> scheduler_;  // null: crashed
@@ -137,7 +151,7 @@ class Cluster {
   Promises promises_;
 
   std::vector<std::unique_ptr<Machine>> machines_;
-  uint32_t total_slots_ = 0;
+  std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

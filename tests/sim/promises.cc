@@ -1,63 +1,148 @@
+#include "tests/sim/promises.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/core/queues.h"
 #include "server/core/transitions.h"
-#include "tests/sim/cluster.h"
 
 namespace galleon::server {
+
+namespace {
+
+// The job that an event is about; empty for a worker's.
+std::string job_of(const v1::JournalEvent& event) {
+  if (event.has_job_created()) return event.job_created().job_id();
+  if (event.has_job_moved()) return event.job_moved().job_id();
+  if (event.has_job_requeued()) return event.job_requeued().job_id();
+  if (event.has_job_ended()) return event.job_ended().job_id();
+  if (event.has_job_reprioritized()) return event.job_reprioritized().job_id();
+  if (event.has_slots_held()) return event.slots_held().job_id();
+  if (event.has_attempt_reserved()) return event.attempt_reserved().id().job_id();
+  if (event.has_stop_ordered()) return event.stop_ordered().id().job_id();
+  if (event.has_attempt_closed()) return event.attempt_closed().id().job_id();
+  if (event.has_rank_released()) return event.rank_released().id().job_id();
+  if (event.has_attempt_ended()) return event.attempt_ended().id().job_id();
+  if (event.has_checkpoint_recorded()) return event.checkpoint_recorded().id().job_id();
+  return "";
+}
+
+bool is_preemptible(const v1::Job& job) {
+  return !job.scheduling().has_preemptible() || job.scheduling().preemptible();
+}
+
+}  // namespace
 
 void Promises::require(bool holds, const std::string& promise) {
   if (!holds && broken_.empty()) broken_ = promise;
 }
 
-void Promises::check(const v1::JournalEvent& event, const State& state) {
-  std::string id;
-  if (event.has_job_created()) id = event.job_created().job_id();
-  if (event.has_job_moved()) id = event.job_moved().job_id();
-  if (event.has_job_requeued()) id = event.job_requeued().job_id();
-  if (event.has_job_ended()) id = event.job_ended().job_id();
+void Promises::before(const v1::JournalEvent& event, const State& state, int64_t mono_ms) {
   if (event.has_attempt_reserved()) {
-    const v1::AttemptReserved& reserved = event.attempt_reserved();
-    id = reserved.id().job_id();
-    require(reserved.id().epoch() == last_epoch_ + 1, "epochs grow by one");
-    last_epoch_ = reserved.id().epoch();
-    require(live_epoch_.emplace(id, last_epoch_).second, "a job has one live epoch");
-    for (const v1::RankState& rank : reserved.ranks()) {
-      require(leases_.emplace(std::make_pair(rank.worker_id(), rank.slot()), id).second, "no slot is leased twice");
-    }
-    const auto newest = checkpoint_.find(id);
-    const uint64_t resume = newest == checkpoint_.end() ? 0 : newest->second.second;
-    require(reserved.resume_step() == resume, "an attempt resumes from the newest recorded checkpoint");
+    check_reservation(event.attempt_reserved(), state);
+    since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
-  if (event.has_rank_released()) {
-    id = event.rank_released().id().job_id();
-    const v1::AttemptState& attempt = *current_attempt(*state.job(id));
-    const v1::RankState& rank = attempt.ranks(static_cast<int>(event.rank_released().rank()));
-    const auto lease = leases_.find({rank.worker_id(), rank.slot()});
-    require(lease != leases_.end() && lease->second == id, "only who holds a slot releases it");
-    if (lease != leases_.end()) leases_.erase(lease);
-  }
+  if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
+  if (event.has_rank_released()) check_release(event.rank_released(), state);
+  if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
   if (event.has_attempt_ended()) {
-    id = event.attempt_ended().id().job_id();
-    require(live_epoch_.count(id) == 1 && live_epoch_[id] == event.attempt_ended().id().epoch(),
+    const std::string& id = event.attempt_ended().id().job_id();
+    require(live_epoch_.contains(id) && live_epoch_[id] == event.attempt_ended().id().epoch(),
             "only a live epoch ends");
     live_epoch_.erase(id);
     for (const auto& [slot, holder] : leases_) require(holder != id, "an ended attempt holds no slot");
   }
-  if (event.has_checkpoint_recorded()) {
-    const v1::CheckpointRecorded& recorded = event.checkpoint_recorded();
-    id = recorded.id().job_id();
-    require(live_epoch_.count(id) == 1 && live_epoch_[id] == recorded.id().epoch(),
-            "checkpoints come from the live epoch");
-    const std::pair<uint64_t, uint64_t> point(recorded.id().epoch(), recorded.step());
-    require(point > checkpoint_[id], "recorded checkpoints go forward");
-    checkpoint_[id] = point;
+  if (event.has_job_forgotten()) {
+    const v1::JobState* job = state.job(event.job_forgotten().job_id());
+    require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
   }
-  if (id.empty()) return;
+}
+
+void Promises::check_reservation(const v1::AttemptReserved& reserved, const State& state) {
+  const std::string& id = reserved.id().job_id();
   const v1::JobRecord& record = state.job(id)->record();
+  require(reserved.id().epoch() > last_epoch_, "epochs grow");
+  last_epoch_ = reserved.id().epoch();
+  require(live_epoch_.emplace(id, last_epoch_).second, "a job has one live epoch");
+  const uint32_t ranks = std::max<uint32_t>(1, record.job().parallel().ranks());
+  require(static_cast<uint32_t>(reserved.ranks_size()) == ranks, "a gang gets all of its slots, or none");
+  for (const v1::RankState& rank : reserved.ranks()) {
+    require(leases_.emplace(std::make_pair(rank.worker_id(), rank.slot()), id).second, "no slot is leased twice");
+    const v1::Worker* worker = state.worker(rank.worker_id());
+    require(worker != nullptr && worker->state() == v1::Worker::READY,
+            "a worker that is cordoned, drained or gone gets nothing new");
+    for (const uint64_t number : state.holding()) {
+      const v1::JobState& holder = *state.job_by_number(number);
+      for (const v1::HeldSlot& slot : holder.held()) {
+        require(holder.record().job_id() == id || slot.worker_id() != rank.worker_id() || slot.slot() != rank.slot(),
+                "slots that are held for a job go to nobody else");
+      }
+    }
+  }
+  const auto newest = checkpoint_.find(id);
+  const uint64_t resume = newest == checkpoint_.end() ? 0 : newest->second.second;
+  require(reserved.resume_step() == resume, "an attempt resumes from the newest recorded checkpoint");
+  for (const std::string& name : record.job().scheduling().after()) {
+    const v1::JobState* first = state.job(name);
+    require(first == nullptr || first->record().state() == v1::JobRecord::SUCCEEDED,
+            "a job starts only after those it names have succeeded");
+  }
+  uint32_t used = 0;
+  for (const auto& [slot, holder] : leases_) used += state.job(holder)->record().queue() == record.queue();
+  const auto queue = std::find_if(queues_->begin(), queues_->end(),
+                                  [&record](const QueueConfig& config) { return config.id == record.queue(); });
+  require(queue != queues_->end(), "nothing starts in a queue that is not configured");
+  // A job that was moved while it ran may have brought the queue above its limit; it starts nothing more then.
+  if (queue != queues_->end() && queue->limit != 0)
+    require(used <= queue->limit, "no job starts beyond its queue's limit");
+}
+
+void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms) {
+  const v1::StopOrder& stop = ordered.stop();
+  const v1::JobRecord& record = state.job(ordered.id().job_id())->record();
+  if (stop.cause() != v1::StopOrder::PREEMPTED && stop.cause() != v1::StopOrder::DRAINED) return;
+  require(is_preemptible(record.job()), "what is not preemptible makes room for nobody");
+  require(stop.grace_milliseconds() > 0, "who makes room has time for a checkpoint");
+  if (stop.cause() != v1::StopOrder::PREEMPTED) return;
+  require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= preempted_run_ms_,
+          "who made room runs for a while before it has to again");
+  const v1::JobState* taker = state.job(stop.for_job_id());
+  require(taker != nullptr && taker->record().state() == v1::JobRecord::QUEUED, "room is made for a job that waits");
+  if (taker == nullptr || taker->record().queue() != record.queue()) return;
+  require(taker->record().priority() > record.priority(), "within a queue only a higher priority takes slots");
+}
+
+void Promises::check_release(const v1::RankReleased& released, const State& state) {
+  const std::string& id = released.id().job_id();
+  const v1::AttemptState& attempt = *current_attempt(*state.job(id));
+  const v1::RankState& rank = attempt.ranks(static_cast<int>(released.rank()));
+  const auto lease = leases_.find({rank.worker_id(), rank.slot()});
+  require(lease != leases_.end() && lease->second == id, "only who holds a slot releases it");
+  if (lease != leases_.end()) leases_.erase(lease);
+}
+
+void Promises::check_checkpoint(const v1::CheckpointRecorded& recorded) {
+  const std::string& id = recorded.id().job_id();
+  require(live_epoch_.contains(id) && live_epoch_[id] == recorded.id().epoch(), "checkpoints come from the live epoch");
+  const std::pair<uint64_t, uint64_t> point(recorded.id().epoch(), recorded.step());
+  require(point > checkpoint_[id], "recorded checkpoints go forward");
+  checkpoint_[id] = point;
+}
+
+void Promises::after(const v1::JournalEvent& event, const State& state) {
+  const std::string id = job_of(event);
+  if (id.empty()) return;
+  check_job(state.job(id)->record());
+}
+
+void Promises::check_job(const v1::JobRecord& record) {
+  const std::string& id = record.job_id();
   if (const auto ended = terminal_.find(id); ended != terminal_.end()) {
     require(record.state() == ended->second, absl::StrCat("a terminal state never changes: ", id));
   } else if (is_terminal(record.state())) {
     terminal_[id] = record.state();
-    require(live_epoch_.count(id) == 0, "an ended job has no live epoch");
+    require(!live_epoch_.contains(id), "an ended job has no live epoch");
   }
   auto& [attempts, failures] = counts_[id];
   require(record.attempts() >= attempts && record.failures() >= failures, "counts are never reset");

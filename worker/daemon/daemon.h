@@ -4,16 +4,22 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
+namespace grpc {
+class ChannelCredentials;
+}  // namespace grpc
+
 namespace galleon {
 
 struct DaemonOptions {
-  std::string server;  // HOST:PORT of the scheduler
+  std::string server;                                     // HOST:PORT of the scheduler
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: no TLS
   std::string name;
   std::string data;  // the daemon's own folder
   uint32_t slots = 1;

@@ -19,7 +19,7 @@
 namespace galleon {
 
 DaemonLoop::DaemonLoop(const DaemonOptions& options)
-    : options_(options), metrics_(std::make_shared<JobMetrics>(clock_)), client_(options.server) {}
+    : options_(options), metrics_(std::make_shared<JobMetrics>(clock_)), client_(options.server, options.credentials) {}
 
 absl::Status DaemonLoop::prepare() {
   absl::StatusOr<std::vector<std::string>> roots = resolve_roots(options_.allow);

@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
+#include "common/net/tls_folder.h"
 #include "proto/jobfile/keys.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/supervisor.h"
@@ -42,6 +43,8 @@ int run(int argc, char** argv) {
   double grace = 60;
   const char* server = std::getenv("GALLEON_SERVER");
   if (server != nullptr) options.server = server;
+  std::string tls_folder;
+  if (const char* tls = std::getenv("GALLEON_TLS"); tls != nullptr) tls_folder = tls;
   const char* trainer = std::getenv("GALLEON_TRAINER");
   options.executable = absl::StrCat(executable_folder(), "/galleon-worker");
   options.trainer = trainer != nullptr ? trainer : absl::StrCat(executable_folder(), "/galleon-trainer");
@@ -50,6 +53,7 @@ int run(int argc, char** argv) {
   app.footer(kExample);
   app.set_version_flag("--version", GALLEON_VERSION);
   app.add_option("--server", options.server, "HOST:PORT of the scheduler, or GALLEON_SERVER");
+  app.add_option("--tls", tls_folder, "folder with ca.pem, cert.pem and key.pem, or GALLEON_TLS");
   app.add_option("--name", options.name, "of this worker, unique at its scheduler")->required();
   app.add_option("--data", options.data, "folder for what must outlive a restart of this daemon")->required();
   app.add_option("--slots", options.slots, "ranks that may run here at one time")
@@ -73,6 +77,11 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   if (options.server.empty()) return fail("--server HOST:PORT is needed, or GALLEON_SERVER", 2);
+  if (!tls_folder.empty()) {
+    const absl::StatusOr<TlsFolder> tls = load_tls_folder(tls_folder);
+    if (!tls.ok()) return fail(absl::StrCat("--tls: ", std::string(tls.status().message())), 1);
+    options.credentials = channel_credentials(*tls);
+  }
   for (const std::string& label : labels) {
     const std::vector<std::string> pair = absl::StrSplit(label, absl::MaxSplits('=', 1));
     if (pair.size() != 2 || pair[0].empty()) return fail(absl::StrCat("--label ", label, ": k=v is accepted"), 2);

@@ -37,7 +37,8 @@ struct SchedulerClient::Stub {
   }
 };
 
-SchedulerClient::SchedulerClient(const std::string& server) : stub_(std::make_unique<Stub>()) {
+SchedulerClient::SchedulerClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials)
+    : stub_(std::make_unique<Stub>()) {
   grpc::ChannelArguments arguments;
   // A scheduler that comes back should be found within a second.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -48,7 +49,8 @@ SchedulerClient::SchedulerClient(const std::string& server) : stub_(std::make_un
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-  stub_->channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  stub_->channel = grpc::CreateCustomChannel(
+      server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
   stub_->service = v1::WorkerService::NewStub(stub_->channel);
 }
 

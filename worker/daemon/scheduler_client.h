@@ -11,6 +11,7 @@
 #include "galleon/v1/workers.pb.h"
 
 namespace grpc {
+class ChannelCredentials;
 class ClientContext;
 }  // namespace grpc
 
@@ -18,7 +19,8 @@ namespace galleon {
 
 class SchedulerClient {
  public:
-  explicit SchedulerClient(const std::string& server);
+  // Without credentials the connection is neither encrypted nor authenticated.
+  explicit SchedulerClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
   ~SchedulerClient();
 
   absl::StatusOr<v1::RegisterWorkerResponse> register_worker(const v1::RegisterWorkerRequest& request);

@@ -258,10 +258,12 @@ TEST(Lifecycle, TheTimeLimitCountsAllAttemptsAndFailsTheJobWithTheReason) {
   ASSERT_TRUE(w.sync("a").ok());
   w.take_up("a");
   w.train("a", id, 0, 2);
-  w.tick(19'000);
+  // The warning comes a fifth of the limit before it, with that much time for a checkpoint.
+  w.tick(7'000);
   EXPECT_FALSE(w.assignments("a").assignments(0).stop());
-  w.tick(2'000);
+  w.tick(1'000);
   EXPECT_TRUE(w.assignments("a").assignments(0).stop());
+  EXPECT_EQ(w.assignments("a").assignments(0).stop_grace_milliseconds(), 12'000U);
   w.finish("a", id, 0, v1::Finished::STOPPED);
   EXPECT_EQ(w.state(id), J::FAILED);
   EXPECT_EQ(w.record(id).message(), "ran into its time limit of 1m");

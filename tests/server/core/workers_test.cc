@@ -222,17 +222,17 @@ TEST(Workers, ASnapshotHoldsEverythingThatTheEventsDid) {
   EXPECT_EQ(restored.state().active().size(), 1U);
 }
 
-TEST(Workers, AJobTooLargeForTheFleetSaysSoAndLetsOthersPass) {
+TEST(Workers, AJobTooLargeForTheFleetThatCameLaterSaysSoAndLetsOthersPass) {
   World w;
-  ASSERT_TRUE(w.join(worker_named("a", 1, 100 << 20)).ok());
   const std::string large = w.submit(job_named("large"), 200 << 20);
   const std::string small = w.submit(job_named("small"), 50 << 20);
+  ASSERT_TRUE(w.join(worker_named("a", 1, 100 << 20)).ok());
   EXPECT_EQ(w.record(large).message(),
             "position 1 of 1; can never fit the fleet as it is: needs 1 slot of 200 MiB; 1 worker, even all idle, has "
             "0 slots of that size, "
             "the largest of 100 MiB");
   EXPECT_EQ(w.state(small), J::RESERVED);
-  EXPECT_EQ(w.scheduler->forecast(job_named("next"), plan_of(1, 1 << 20), w.now),
+  EXPECT_EQ(w.scheduler->forecast(job_named("next"), plan_of(1, 1 << 20), w.now).message,
             "would wait: position 2 of 2; needs 1 slot of 1 MiB, 0 free on 1 worker");
 }
 

@@ -9,12 +9,14 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/ids.h"
 #include "server/core/state.h"
+#include "tests/server/store/journal_contents.h"
 
 namespace galleon::server {
 namespace {
@@ -27,32 +29,10 @@ class SqliteJournalTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  static v1::JournalEvent event(uint64_t number) {
-    v1::JournalEvent made;
-    made.set_time_ms(static_cast<int64_t>(1000 + number));
-    made.mutable_job_created()->set_number(number);
-    made.mutable_job_created()->set_job_id(absl::StrCat("job-", number));
-    made.mutable_job_created()->mutable_job()->set_name("job");
-    return made;
-  }
-
   std::unique_ptr<SqliteJournal> open() {
     absl::StatusOr<std::unique_ptr<SqliteJournal>> journal = SqliteJournal::open(folder_);
     EXPECT_TRUE(journal.ok()) << journal.status();
     return journal.ok() ? *std::move(journal) : nullptr;
-  }
-
-  struct Loaded {
-    std::optional<v1::StateSnapshot> snapshot;
-    std::vector<uint64_t> numbers;
-    absl::Status status;
-  };
-  static Loaded load(SqliteJournal& journal) {
-    Loaded loaded;
-    loaded.status =
-        journal.load([&](const v1::StateSnapshot& snapshot) { loaded.snapshot = snapshot; },
-                     [&](const v1::JournalEvent& e) { loaded.numbers.push_back(e.job_created().number()); });
-    return loaded;
   }
 
   // Runs SQL on the file behind the journal's back.
@@ -78,88 +58,9 @@ class SqliteJournalTest : public testing::Test {
   std::string folder_;
 };
 
-TEST_F(SqliteJournalTest, EventsComeBackInOrderAfterReopening) {
-  {
-    auto journal = open();
-    ASSERT_TRUE(journal->append({event(1), event(2)}).ok());
-    ASSERT_TRUE(journal->append({event(3)}).ok());
-    ASSERT_TRUE(journal->append({}).ok());
-  }
-  auto journal = open();
-  const Loaded loaded = load(*journal);
-  ASSERT_TRUE(loaded.status.ok()) << loaded.status;
-  EXPECT_FALSE(loaded.snapshot.has_value());
-  EXPECT_EQ(loaded.numbers, (std::vector<uint64_t>{1, 2, 3}));
-  EXPECT_EQ(journal->events_since_snapshot(), 3);
-}
-
-TEST_F(SqliteJournalTest, ASnapshotReplacesTheEventsBeforeItAndOthersFollow) {
-  {
-    auto journal = open();
-    ASSERT_TRUE(journal->append({event(1), event(2)}).ok());
-    v1::StateSnapshot snapshot;
-    snapshot.set_last_epoch(77);
-    ASSERT_TRUE(journal->compact(snapshot).ok());
-    EXPECT_EQ(journal->events_since_snapshot(), 0);
-    ASSERT_TRUE(journal->append({event(3)}).ok());
-  }
-  auto journal = open();
-  const Loaded loaded = load(*journal);
-  ASSERT_TRUE(loaded.status.ok()) << loaded.status;
-  EXPECT_EQ(loaded.snapshot->last_epoch(), 77U);
-  EXPECT_EQ(loaded.numbers, (std::vector<uint64_t>{3}));
-  EXPECT_EQ(journal->events_since_snapshot(), 1);
-}
-
-TEST_F(SqliteJournalTest, EveryAcknowledgedEventSurvivesKillNine) {
-  for (int round = 0; round < 3; ++round) {
-    int acknowledged[2];
-    ASSERT_EQ(pipe(acknowledged), 0);
-    const pid_t writer = fork();
-    if (writer == 0) {
-      absl::StatusOr<std::unique_ptr<SqliteJournal>> journal = SqliteJournal::open(folder_);
-      if (!journal.ok()) _exit(1);
-      uint64_t next = 1;
-      if (!(*journal)->load([](const v1::StateSnapshot&) {}, [&](const v1::JournalEvent&) { ++next; }).ok()) _exit(1);
-      while (true) {
-        if (!(*journal)->append({event(next), event(next + 1)}).ok()) _exit(1);
-        next += 2;
-        const uint64_t last = next - 1;
-        if (write(acknowledged[1], &last, sizeof(last)) != sizeof(last)) _exit(1);
-      }
-    }
-    close(acknowledged[1]);
-    uint64_t last = 0;
-    for (int i = 0; i < 50 + 30 * round; ++i)
-      ASSERT_EQ(read(acknowledged[0], &last, sizeof(last)), static_cast<ssize_t>(sizeof(last)));
-    kill(writer, SIGKILL);
-    int status = 0;
-    waitpid(writer, &status, 0);
-    while (read(acknowledged[0], &last, sizeof(last)) == static_cast<ssize_t>(sizeof(last))) {
-    }
-    close(acknowledged[0]);
-    auto journal = open();
-    const Loaded loaded = load(*journal);
-    ASSERT_TRUE(loaded.status.ok()) << loaded.status;
-    ASSERT_GE(loaded.numbers.size(), last);
-    // Whole batches only.
-    EXPECT_EQ(loaded.numbers.size() % 2, 0U);
-    for (uint64_t i = 0; i < loaded.numbers.size(); ++i) ASSERT_EQ(loaded.numbers[i], i + 1);
-  }
-}
-
-TEST_F(SqliteJournalTest, ASecondSchedulerOnTheFolderIsRefusedByTheFirstOnesPid) {
-  auto journal = open();
-  const absl::Status second = SqliteJournal::open(folder_).status();
-  EXPECT_EQ(second.code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_TRUE(absl::StrContains(second.message(), absl::StrCat("process ", getpid()))) << second;
-  journal.reset();
-  EXPECT_TRUE(SqliteJournal::open(folder_).ok());
-}
-
 TEST_F(SqliteJournalTest, ANewerDatabaseIsRefusedAndLeftAsItIs) {
   ASSERT_TRUE(open()->append({event(1)}).ok());
-  alter("PRAGMA user_version = 2");
+  alter("PRAGMA user_version = 3");
   const auto before = files();
   const absl::Status refused = SqliteJournal::open(folder_).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
@@ -195,13 +96,13 @@ TEST_F(SqliteJournalTest, ADamagedFileIsRefusedWithAWayOutAndLeftAsItIs) {
     EXPECT_EQ(files(), before);
   }
   ASSERT_TRUE(write_file_atomically(path(), whole).ok());
-  EXPECT_EQ(load(*open()).numbers.size(), 2000U);
+  EXPECT_EQ(contents(*open()).numbers.size(), 2000U);
 }
 
 TEST_F(SqliteJournalTest, AChangedByteInsideAnEventIsFound) {
   ASSERT_TRUE(open()->append({event(1), event(2)}).ok());
   alter("UPDATE event SET body = CAST(replace(body, 'job', 'jab') AS BLOB) WHERE sequence = 2");
-  const absl::Status status = load(*open()).status;
+  const absl::Status status = contents(*open()).status;
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(absl::StrContains(status.message(), "event 2 does not match its checksum")) << status;
 }
@@ -209,7 +110,7 @@ TEST_F(SqliteJournalTest, AChangedByteInsideAnEventIsFound) {
 TEST_F(SqliteJournalTest, AMissingEventIsFound) {
   ASSERT_TRUE(open()->append({event(1), event(2), event(3)}).ok());
   alter("DELETE FROM event WHERE sequence = 2");
-  EXPECT_EQ(load(*open()).status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(contents(*open()).status.code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(SqliteJournalTest, AFullDiskIsAnErrorAndNothingOfTheBatchRemains) {
@@ -232,7 +133,7 @@ TEST_F(SqliteJournalTest, AFullDiskIsAnErrorAndNothingOfTheBatchRemains) {
     setrlimit(RLIMIT_FSIZE, &before);
     signal(SIGXFSZ, handler);
   }
-  EXPECT_EQ(load(*open()).numbers, (std::vector<uint64_t>{1}));
+  EXPECT_EQ(contents(*open()).numbers, (std::vector<uint64_t>{1}));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "worker/engine/data/sentencepiece_model.h"
+#include "worker/engine/data/tokenizers/hugging_face.h"
 
 namespace galleon {
 
@@ -13,8 +14,7 @@ namespace {
 class ByteTokenizer final : public Tokenizer {
  public:
   int64_t vocabulary() const override { return 257; }
-  int32_t end_token() const override { return 256; }
-  int32_t begin_token() const override { return -1; }
+  SpecialTokens special() const override { return {.end = 256}; }
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
   }
@@ -43,8 +43,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return tokenizer;
   }
   int64_t vocabulary() const override { return model_->size(); }
-  int32_t end_token() const override { return model_->end_token(); }
-  int32_t begin_token() const override { return model_->begin_token(); }
+  SpecialTokens special() const override { return {.begin = model_->begin_token(), .end = model_->end_token()}; }
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
     // A piece of text at a time: the library's cost grows faster than the length of one call. Cuts fall on line ends,
     // which are encoded like any white space, so that the ids do not depend on where a cut falls more than on the line
@@ -75,11 +74,18 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& sou
   std::error_code error;
   if (!std::filesystem::exists(source, error))
     return absl::NotFoundError(absl::StrCat("tokenizer: ", source, " does not exist"));
-  if (!absl::EndsWith(source, ".model")) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tokenizer: ", source, " is not available in this version; available: a SentencePiece .model file, or bytes"));
+  if (absl::EndsWith(source, ".model")) return SentencePieceTokenizer::open(source);
+  if (std::filesystem::is_directory(source, error)) {
+    for (const char* name : {"tokenizer.model", "spiece.model"}) {
+      const std::string model = (std::filesystem::path(source) / name).string();
+      if (std::filesystem::exists(model, error)) return SentencePieceTokenizer::open(model);
+    }
+  } else if (!absl::EndsWith(source, ".json")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokenizer: ", source,
+                     " is not a tokenizer; accepted: a SentencePiece .model, a tokenizer.json, a folder, or bytes"));
   }
-  return SentencePieceTokenizer::open(source);
+  return open_hugging_face_tokenizer(source);
 }
 
 }  // namespace galleon

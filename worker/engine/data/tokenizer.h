@@ -11,13 +11,24 @@
 
 namespace galleon {
 
+// Tokens that stand for no text. -1: there is none.
+struct SpecialTokens {
+  int32_t begin = -1;
+  int32_t end = -1;  // ends a document; joins documents when they are packed
+  int32_t padding = -1;
+  int32_t unknown = -1;
+  int32_t classify = -1;   // before a sentence or a pair, for encoders
+  int32_t separator = -1;  // after each sentence
+  int32_t mask = -1;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   virtual int64_t vocabulary() const = 0;
-  // Ends a document; joins documents when they are packed.
-  virtual int32_t end_token() const = 0;
-  virtual int32_t begin_token() const = 0;  // -1: none
+  virtual SpecialTokens special() const = 0;
+  int32_t end_token() const { return special().end; }
+  int32_t begin_token() const { return special().begin; }
   // Ids of the text alone, without begin or end. Appends to `ids`.
   virtual void encode(absl::string_view text, std::vector<int32_t>& ids) const = 0;
   virtual std::string decode(const std::vector<int32_t>& ids) const = 0;
@@ -25,7 +36,9 @@ class Tokenizer {
   virtual std::vector<std::string> files() const = 0;
 };
 
-// "bytes" (ids 0–255 and an end token 256), or a SentencePiece model. NOT_FOUND, INVALID_ARGUMENT with the path.
+// "bytes" (ids 0–255 and an end token 256), a SentencePiece .model, a tokenizer.json, or a folder with one of them or
+// with vocab.json + merges.txt or vocab.txt; in a folder the SentencePiece model comes first, from which the other
+// files were made. NOT_FOUND, INVALID_ARGUMENT with the path.
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& source);
 
 }  // namespace galleon

@@ -1,0 +1,163 @@
+// Commands about queues, events, workers and the scheduler itself.
+#include <iostream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "client/commands.h"
+#include "client/job_client.h"
+#include "client/tables.h"
+#include "common/base/ids.h"
+#include "common/net/certificates.h"
+
+namespace galleon {
+
+namespace {
+
+int fail(const absl::Status& status) {
+  return galleon::fail(std::string(status.message()));
+}
+
+std::string event_line(const v1::Event& event) {
+  return absl::StrCat(
+      absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(event.time_ms()), absl::LocalTimeZone()), "  ",
+      event.subject(), "  ", event.kind(), event.message().empty() ? "" : ": ", event.message(),
+      event.actor().empty() ? "" : absl::StrCat(" (", event.actor(), ")"), "\n");
+}
+
+}  // namespace
+
+int run_queues(const Remote& remote) {
+  JobClient client(remote.server, remote.credentials);
+  absl::StatusOr<std::vector<v1::Queue>> queues = client.list_queues();
+  if (!queues.ok()) return fail(queues.status());
+  if (remote.format != OutputFormat::kTable) {
+    print_list(*queues, remote.format);
+  } else {
+    std::cout << queue_table(*queues);
+  }
+  return 0;
+}
+
+int run_events(const Remote& remote, const std::string& subject, bool follow) {
+  JobClient client(remote.server, remote.credentials);
+  const std::string name = subject.empty() || absl::StrContains(subject, "/") ? subject : job_name(subject);
+  const absl::Status status = client.watch_events(
+      name, follow,
+      [&](const v1::Event& event) {
+        if (remote.format == OutputFormat::kTable) {
+          std::cout << event_line(event);
+        } else {
+          print_message(event, remote.format);
+        }
+        std::cout.flush();
+        return true;
+      },
+      [](const absl::Status& away) { std::cerr << away.message() << "; waiting for it\n"; });
+  return status.ok() ? 0 : fail(status);
+}
+
+int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
+                     const std::string& queue) {
+  JobClient client(remote.server, remote.credentials);
+  v1::ReprioritizeJobRequest request;
+  request.set_name(job_name(job));
+  if (priority) request.set_priority(*priority);
+  request.set_queue(queue);
+  absl::StatusOr<v1::JobRecord> record = client.reprioritize_job(request);
+  if (!record.ok()) return fail(record.status());
+  if (remote.format != OutputFormat::kTable) {
+    print_message(*record, remote.format);
+  } else {
+    std::cout << record->job_id() << " queue " << record->queue() << ", priority " << record->priority() << ": "
+              << record->message() << "\n";
+  }
+  return 0;
+}
+
+int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason) {
+  JobClient client(remote.server, remote.credentials);
+  const v1::Worker::State ordered = order == WorkerOrder::kCordon  ? v1::Worker::CORDONED
+                                    : order == WorkerOrder::kDrain ? v1::Worker::DRAINING
+                                                                   : v1::Worker::READY;
+  absl::StatusOr<v1::Worker> record = client.order_worker(worker, ordered, reason);
+  if (!record.ok()) return fail(record.status());
+  if (remote.format != OutputFormat::kTable) {
+    print_message(*record, remote.format);
+  } else {
+    std::cout << record->worker_id() << " " << v1::Worker::State_Name(record->state())
+              << (record->message().empty() ? "" : ": ") << record->message() << "\n";
+  }
+  return 0;
+}
+
+int run_top(const Remote& remote, bool once) {
+  JobClient client(remote.server, remote.credentials);
+  bool reached = false;
+  while (true) {
+    v1::ListJobsRequest live;
+    for (const v1::JobRecord::State state :
+         {v1::JobRecord::QUEUED, v1::JobRecord::RESERVED, v1::JobRecord::STARTING, v1::JobRecord::RUNNING,
+          v1::JobRecord::PREEMPTING, v1::JobRecord::CANCELLING}) {
+      live.add_states(state);
+    }
+    const absl::StatusOr<std::vector<v1::Queue>> queues = client.list_queues();
+    const absl::StatusOr<std::vector<v1::JobRecord>> jobs = client.list_jobs(live);
+    const absl::StatusOr<std::vector<v1::Worker>> workers = client.list_workers();
+    for (const absl::Status& status : {queues.status(), jobs.status(), workers.status()}) {
+      if (!status.ok() && (once || !reached)) return fail(status);
+    }
+    std::string screen;
+    if (queues.ok() && jobs.ok() && workers.ok()) {
+      reached = true;
+      screen = absl::StrCat(queue_table(*queues), "\n", worker_table(*workers), "\n", job_table(*jobs));
+    } else {
+      screen = absl::StrCat("the scheduler at ", remote.server, " is away; waiting for it\n");
+    }
+    if (once) {
+      std::cout << screen;
+      return 0;
+    }
+    // The screen is written over, not cleared first, so that it does not flicker.
+    std::cout << "\x1b[H"
+              << absl::FormatTime("galleon top, %H:%M:%S; Ctrl-C ends it\x1b[K\n\x1b[K\n", absl::Now(),
+                                  absl::LocalTimeZone());
+    for (const absl::string_view line : absl::StrSplit(screen, '\n')) std::cout << line << "\x1b[K\n";
+    std::cout << "\x1b[J" << std::flush;
+    absl::SleepFor(absl::Seconds(1));
+  }
+}
+
+int run_backup(const Remote& remote, const std::string& file) {
+  JobClient client(remote.server, remote.credentials);
+  const absl::StatusOr<uint64_t> bytes = client.backup(file);
+  if (!bytes.ok()) return fail(bytes.status());
+  std::cout << "wrote " << human_bytes(static_cast<double>(*bytes)) << " to " << file << "\n";
+  return 0;
+}
+
+int run_init_tls(const InitTlsArguments& arguments) {
+  const absl::Duration valid = absl::Hours(24) * arguments.days;
+  if (arguments.client.empty()) {
+    if (absl::Status status = init_tls(arguments.folder, arguments.hosts, valid); !status.ok()) return fail(status);
+    std::cout << "made " << arguments.folder
+              << "/server (galleon-scheduler --tls), /worker (galleon-worker --tls), /admin "
+              << "(galleon --tls);\nkeep " << arguments.folder << "/authority/key.pem where nobody else reads it\n";
+    return 0;
+  }
+  if (absl::Status status = add_client(arguments.folder, arguments.client, valid); !status.ok()) return fail(status);
+  const std::string folder = absl::StrCat(arguments.folder, "/", arguments.client);
+  std::string line = absl::StrCat("  ", arguments.client, ": {certificate: ", arguments.client);
+  if (arguments.token) {
+    const std::string token = random_hex(32);
+    if (absl::Status status = write_secret(folder + "/token", token + "\n"); !status.ok()) return fail(status);
+    absl::StrAppend(&line, ", token_sha256: ", sha256_hex(token));
+  }
+  std::cout << "made " << folder << "; a line for the scheduler's --access file, under principals:\n"
+            << line << ", roles: {default: submitter}}\n";
+  return 0;
+}
+
+}  // namespace galleon

@@ -1,0 +1,69 @@
+#include "client/tables.h"
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "client/job_client.h"
+
+namespace galleon {
+
+namespace {
+
+int64_t now_ms() {
+  return absl::ToUnixMillis(absl::Now());
+}
+
+std::string progress_text(const v1::JobRecord& job) {
+  if (job.progress().step() == 0)
+    return job.stage().name().empty() || is_terminal(job.state()) ? "-" : job.stage().name();
+  return absl::StrFormat("%d/%d", job.progress().step(), job.progress().total_steps());
+}
+
+std::string loss_text(const v1::JobRecord& job) {
+  return job.progress().step() == 0 ? "-" : absl::StrFormat("%.4f", job.progress().loss());
+}
+
+std::string count_or_dash(uint32_t count) {
+  return count == 0 ? "-" : absl::StrCat(count);
+}
+
+}  // namespace
+
+void print_message(const google::protobuf::Message& message, OutputFormat format) {
+  std::cout << (format == OutputFormat::kJson ? to_json(message) : to_yaml(to_json(message)));
+}
+
+std::string job_table(const std::vector<v1::JobRecord>& jobs) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::JobRecord& job : jobs) {
+    rows.push_back({job.job_id(), v1::JobRecord::State_Name(job.state()), job.queue(), progress_text(job),
+                    loss_text(job), absl::StrCat(job.attempts()), human_age(job.create_time_ms(), now_ms()),
+                    job.message()});
+  }
+  return table({"JOB", "STATE", "QUEUE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"}, rows);
+}
+
+std::string worker_table(const std::vector<v1::Worker>& workers) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::Worker& worker : workers) {
+    double memory = 0;
+    for (const v1::DeviceInfo& device : worker.devices()) memory += static_cast<double>(device.free_memory_bytes());
+    rows.push_back({worker.worker_id(), v1::Worker::State_Name(worker.state()),
+                    absl::StrCat(worker.slots_used(), "/", worker.slots()),
+                    worker.devices_size() > 0 ? worker.devices(0).kind() : "-", human_bytes(memory), worker.version(),
+                    absl::StrCat(human_age(worker.last_seen_time_ms(), now_ms()), " ago"), worker.message()});
+  }
+  return table({"WORKER", "STATE", "SLOTS", "DEVICE", "FREE MEMORY", "VERSION", "SEEN", "MESSAGE"}, rows);
+}
+
+std::string queue_table(const std::vector<v1::Queue>& queues) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::Queue& queue : queues) {
+    rows.push_back({queue.queue_id(), absl::StrCat(queue.queued()), absl::StrCat(queue.active()),
+                    absl::StrCat(queue.slots_used()), absl::StrFormat("%.1f", queue.fair_share_slots()),
+                    absl::StrFormat("%g", queue.weight()), count_or_dash(queue.guaranteed_slots()),
+                    count_or_dash(queue.limit_slots()), queue.configured() ? "" : "not configured any more"});
+  }
+  return table({"QUEUE", "QUEUED", "ACTIVE", "SLOTS", "FAIR SHARE", "WEIGHT", "GUARANTEED", "LIMIT", "MESSAGE"}, rows);
+}
+
+}  // namespace galleon

@@ -1,0 +1,31 @@
+// Jobs, workers and queues as tables and documents, for the commands that list them.
+#pragma once
+
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/output.h"
+#include "galleon/v1/jobs.pb.h"
+#include "galleon/v1/queues.pb.h"
+#include "galleon/v1/workers.pb.h"
+
+namespace galleon {
+
+std::string job_table(const std::vector<v1::JobRecord>& jobs);
+std::string worker_table(const std::vector<v1::Worker>& workers);
+std::string queue_table(const std::vector<v1::Queue>& queues);
+
+void print_message(const google::protobuf::Message& message, OutputFormat format);
+
+// A JSON array, or a YAML sequence.
+template <typename Messages>
+void print_list(const Messages& messages, OutputFormat format) {
+  std::string json = "[";
+  for (const auto& message : messages) absl::StrAppend(&json, json.size() > 1 ? ",\n" : "\n", to_json(message));
+  json += "]\n";
+  std::cout << (format == OutputFormat::kJson ? json : to_yaml(json));
+}
+
+}  // namespace galleon

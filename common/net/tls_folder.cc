@@ -1,0 +1,80 @@
+#include "common/net/tls_folder.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <map>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+
+namespace galleon {
+
+namespace {
+
+absl::StatusOr<std::string> read_secret(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(path, " may be read by others than its owner; chmod 600 ", path, " keeps it secret"));
+  }
+  return read_file(path);
+}
+
+class TokenPlugin final : public grpc::MetadataCredentialsPlugin {
+ public:
+  explicit TokenPlugin(std::string token) : value_("Bearer " + std::move(token)) {}
+  bool IsBlocking() const override { return false; }
+  grpc::Status GetMetadata(grpc::string_ref, grpc::string_ref, const grpc::AuthContext&,
+                           std::multimap<grpc::string, grpc::string>* metadata) override {
+    metadata->emplace("authorization", value_);
+    return grpc::Status::OK;
+  }
+  grpc::string DebugString() override { return "token"; }
+
+ private:
+  const std::string value_;
+};
+
+}  // namespace
+
+absl::StatusOr<TlsFolder> load_tls_folder(const std::string& folder) {
+  TlsFolder tls;
+  absl::StatusOr<std::string> authority = read_file(folder + "/ca.pem");
+  if (!authority.ok()) return authority.status();
+  tls.authority = *std::move(authority);
+  const bool has_token = ::access((folder + "/token").c_str(), F_OK) == 0;
+  if (has_token) {
+    absl::StatusOr<std::string> token = read_secret(folder + "/token");
+    if (!token.ok()) return token.status();
+    tls.token = std::string(absl::StripAsciiWhitespace(*token));
+  }
+  if (has_token && ::access((folder + "/cert.pem").c_str(), F_OK) != 0) return tls;
+  absl::StatusOr<std::string> certificate = read_file(folder + "/cert.pem");
+  if (!certificate.ok()) return certificate.status();
+  absl::StatusOr<std::string> key = read_secret(folder + "/key.pem");
+  if (!key.ok()) return key.status();
+  tls.certificate = *std::move(certificate);
+  tls.key = *std::move(key);
+  return tls;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const TlsFolder& tls) {
+  if (tls.certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = tls.authority;
+  options.pem_key_cert_pairs.push_back({tls.key, tls.certificate});
+  return grpc::SslServerCredentials(options);
+}
+
+std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsFolder& tls) {
+  const std::shared_ptr<grpc::ChannelCredentials> channel =
+      grpc::SslCredentials({tls.authority, tls.key, tls.certificate});
+  if (tls.token.empty()) return channel;
+  return grpc::CompositeChannelCredentials(
+      channel, grpc::MetadataCredentialsFromPlugin(std::make_unique<TokenPlugin>(tls.token)));
+}
+
+}  // namespace galleon

@@ -1,0 +1,145 @@
+#include "server/api/access.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+#include "common/net/certificates.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr const char* kRoleNames[] = {"none", "viewer", "submitter", "operator", "worker"};
+
+const char* name_of(Role role) {
+  return kRoleNames[static_cast<size_t>(role)];
+}
+
+absl::Status wrong(absl::string_view file, const YAML::Node& at, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(file, ":", at.Mark().line + 1, ": ", what));
+}
+
+absl::StatusOr<Role> role_of(const std::string& word) {
+  for (const Role role : {Role::kViewer, Role::kSubmitter, Role::kOperator, Role::kWorker}) {
+    if (word == name_of(role)) return role;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", word, "\" is not a role; viewer, submitter, operator or worker"));
+}
+
+}  // namespace
+
+bool Caller::may(Role needed, absl::string_view project) const {
+  if (anybody) return true;
+  for (const std::string& key : {std::string(project), std::string("*")}) {
+    const auto it = roles.find(key);
+    if (it == roles.end()) continue;
+    const bool worker = it->second == Role::kWorker;
+    if (needed == Role::kWorker ? worker : !worker && it->second >= needed) return true;
+  }
+  return false;
+}
+
+bool Caller::may_anywhere(Role needed) const {
+  return anybody || std::any_of(roles.begin(), roles.end(), [&](const auto& role) { return may(needed, role.first); });
+}
+
+absl::StatusOr<Access> Access::parse(const std::string& yaml, absl::string_view file) {
+  Access access;
+  access.open_ = false;
+  try {
+    const YAML::Node root = YAML::Load(yaml);
+    if (!root.IsMap() || root.size() != 1 || !root["principals"].IsMap())
+      return wrong(file, root, "a mapping \"principals\" of names is expected");
+    for (const auto& entry : root["principals"]) {
+      Caller caller;
+      caller.name = entry.first.Scalar();
+      std::string certificate;
+      std::string token;
+      if (!entry.second.IsMap()) return wrong(file, entry.first, absl::StrCat(caller.name, ": a mapping is expected"));
+      for (const auto& field : entry.second) {
+        const std::string key = field.first.Scalar();
+        if (key == "certificate" && field.second.IsScalar()) {
+          certificate = field.second.Scalar();
+        } else if (key == "token_sha256" && field.second.IsScalar()) {
+          token = absl::AsciiStrToLower(field.second.Scalar());
+          if (token.size() != 64 || !std::all_of(token.begin(), token.end(), absl::ascii_isxdigit))
+            return wrong(file, field.second,
+                         absl::StrCat(caller.name, ".token_sha256: 64 hexadecimal digits are expected"));
+        } else if (key == "roles" && field.second.IsMap()) {
+          for (const auto& role : field.second) {
+            absl::StatusOr<Role> found = role_of(role.second.IsScalar() ? role.second.Scalar() : "");
+            if (!found.ok()) {
+              return wrong(file, role.second,
+                           absl::StrCat(caller.name, ".roles.", role.first.Scalar(), ": ",
+                                        std::string(found.status().message())));
+            }
+            caller.roles[role.first.Scalar()] = *found;
+          }
+        } else {
+          return wrong(
+              file, field.first,
+              absl::StrCat(caller.name, " has no key \"", key, "\"; there are certificate, token_sha256, roles"));
+        }
+      }
+      if (certificate.empty() && token.empty())
+        return wrong(file, entry.first, absl::StrCat(caller.name, ": certificate or token_sha256 must be given"));
+      const bool fresh = (certificate.empty() || access.by_certificate_.emplace(certificate, caller).second) &&
+                         (token.empty() || access.by_token_.emplace(token, caller).second);
+      if (!fresh)
+        return wrong(file, entry.first, absl::StrCat(caller.name, ": its certificate or token is another's too"));
+    }
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ":", error.mark.line + 1, ": ", error.msg));
+  }
+  return access;
+}
+
+absl::StatusOr<Access> Access::load(const std::string& path) {
+  absl::StatusOr<std::string> text = read_file(path);
+  if (!text.ok()) return text.status();
+  return parse(*text, path);
+}
+
+absl::StatusOr<Caller> Access::identify(const std::string& certificate, absl::string_view authorization) const {
+  if (open_) return Caller{"", true, {}};
+  // A token says more than the machine's certificate does.
+  if (absl::StartsWith(authorization, "Bearer ")) {
+    const auto it = by_token_.find(sha256_hex(std::string(authorization.substr(7))));
+    if (it != by_token_.end()) return it->second;
+    return absl::UnauthenticatedError("the token is not known here");
+  }
+  const auto it = by_certificate_.find(certificate);
+  if (it != by_certificate_.end()) return it->second;
+  return absl::UnauthenticatedError(
+      certificate.empty()
+          ? "a certificate or a token is needed; --tls FOLDER or GALLEON_TLS names the folder that holds it"
+          : absl::StrCat("nobody here is known by the certificate of \"", certificate, "\""));
+}
+
+absl::StatusOr<Caller> Access::identify(const grpc::ServerContextBase& context) const {
+  if (open_) return Caller{"", true, {}};
+  std::string certificate;
+  if (const auto peer = context.auth_context(); peer != nullptr) {
+    const std::vector<grpc::string_ref> names = peer->FindPropertyValues("x509_common_name");
+    if (!names.empty()) certificate.assign(names[0].data(), names[0].size());
+  }
+  const auto& metadata = context.client_metadata();
+  const auto it = metadata.find("authorization");
+  return identify(certificate,
+                  it == metadata.end() ? absl::string_view() : absl::string_view(it->second.data(), it->second.size()));
+}
+
+absl::Status require_role(const Caller& caller, Role needed, absl::string_view project) {
+  if (caller.may(needed, project)) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat(caller.name, " is not ", needed == Role::kOperator ? "an " : "a ", name_of(needed),
+                   needed == Role::kWorker || project == "*" ? "" : absl::StrCat(" of project ", project)));
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,106 @@
+#include "server/api/queue_file.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+
+namespace galleon::server {
+
+namespace {
+
+class Reader {
+ public:
+  explicit Reader(absl::string_view file) : file_(file) {}
+
+  absl::StatusOr<std::vector<QueueConfig>> read(const YAML::Node& root) {
+    if (!root.IsMap() || root.size() != 1 || !root["queues"] || !root["queues"].IsMap() || root["queues"].size() == 0)
+      return wrong(root, "a mapping \"queues\" of queue names is expected, such as queues: {default: {weight: 1}}");
+    std::vector<QueueConfig> queues;
+    std::set<std::string> seen;
+    for (const auto& entry : root["queues"]) {
+      absl::StatusOr<QueueConfig> queue = read_queue(entry.first, entry.second);
+      if (!queue.ok()) return queue.status();
+      if (!seen.insert(queue->id).second) return wrong(entry.first, absl::StrCat(queue->id, " is there twice"));
+      queues.push_back(*std::move(queue));
+    }
+    return queues;
+  }
+
+ private:
+  absl::Status wrong(const YAML::Node& at, absl::string_view what) const {
+    return absl::InvalidArgumentError(absl::StrCat(file_, ":", at.Mark().line + 1, ": ", what));
+  }
+
+  static bool is_name(const std::string& text) {
+    return !text.empty() && text.size() <= 48 && std::all_of(text.begin(), text.end(), [](char c) {
+      return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
+    });
+  }
+
+  absl::StatusOr<QueueConfig> read_queue(const YAML::Node& name, const YAML::Node& fields) const {
+    QueueConfig queue;
+    queue.id = name.IsScalar() ? name.Scalar() : "";
+    if (!is_name(queue.id))
+      return wrong(name, absl::StrCat("\"", queue.id, "\" is not a name; 1 to 48 lower-case letters, digits and '-'"));
+    if (fields.IsNull()) return queue;
+    if (!fields.IsMap()) return wrong(fields, absl::StrCat("queues.", queue.id, ": a mapping is expected"));
+    for (const auto& field : fields) {
+      if (absl::Status status = read_field(field.first, field.second, queue); !status.ok()) return status;
+    }
+    if (queue.limit != 0 && queue.guaranteed > queue.limit) {
+      return wrong(fields, absl::StrCat("queues.", queue.id, ": guaranteed_slots ", queue.guaranteed,
+                                        " is more than limit_slots ", queue.limit));
+    }
+    return queue;
+  }
+
+  absl::Status read_field(const YAML::Node& name, const YAML::Node& value, QueueConfig& queue) const {
+    const std::string key = name.IsScalar() ? name.Scalar() : "";
+    const std::string text = value.IsScalar() ? value.Scalar() : "";
+    const std::string path = absl::StrCat("queues.", queue.id, ".", key, ": ");
+    if (key == "weight") {
+      if (!absl::SimpleAtod(text, &queue.weight) || !(queue.weight >= 0.001 && queue.weight <= 1e6))
+        return wrong(value, absl::StrCat(path, "\"", text, "\" is not a number between 0.001 and 1000000"));
+    } else if (key == "guaranteed_slots") {
+      if (!absl::SimpleAtoi(text, &queue.guaranteed))
+        return wrong(value, absl::StrCat(path, "\"", text, "\" is not a number of slots"));
+    } else if (key == "limit_slots") {
+      if (value.IsNull()) return absl::OkStatus();
+      if (!absl::SimpleAtoi(text, &queue.limit) || queue.limit == 0)
+        return wrong(value, absl::StrCat(path, "\"", text, "\" is not a number of slots of at least 1, or null"));
+    } else if (key == "project") {
+      if (!is_name(text)) return wrong(value, absl::StrCat(path, "\"", text, "\" is not a name"));
+      queue.project = text;
+    } else {
+      return wrong(name, absl::StrCat("queues.", queue.id, " has no key \"", key,
+                                      "\"; there are weight, guaranteed_slots, limit_slots, project"));
+    }
+    return absl::OkStatus();
+  }
+
+  const absl::string_view file_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<QueueConfig>> parse_queues(const std::string& yaml, absl::string_view file) {
+  try {
+    return Reader(file).read(YAML::Load(yaml));
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ":", error.mark.line + 1, ": ", error.msg));
+  }
+}
+
+absl::StatusOr<std::vector<QueueConfig>> load_queues(const std::string& path) {
+  absl::StatusOr<std::string> text = read_file(path);
+  if (!text.ok()) return text.status();
+  return parse_queues(*text, path);
+}
+
+}  // namespace galleon::server

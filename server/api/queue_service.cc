@@ -1,0 +1,83 @@
+// The queues, for users.
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "galleon/v1/queues.grpc.pb.h"
+#include "server/api/services.h"
+#include "server/api/unary.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr uint32_t kDefaultPage = 100;
+constexpr uint32_t kLargestPage = 1000;
+
+class QueueService final : public v1::QueueService::CallbackService, public StoppableService {
+ public:
+  explicit QueueService(const ServiceContext& context) : context_(context) {}
+  grpc::Service* service() override { return this; }
+  void shut_down() override {}
+
+  grpc::ServerUnaryReactor* ListQueues(grpc::CallbackServerContext* context, const v1::ListQueuesRequest* request,
+                                       v1::ListQueuesResponse* response) override {
+    const Unary call(context, context_, "ListQueues", Role::kViewer);
+    post(call, [call, request, response](Turn& turn) {
+      if (request->page_size() > kLargestPage) {
+        return call.finish(absl::InvalidArgumentError(
+            absl::StrCat("page_size: ", request->page_size(), " is more than ", kLargestPage)));
+      }
+      const int page = static_cast<int>(request->page_size() == 0 ? kDefaultPage : request->page_size());
+      // The token is the name of the last queue of the page before.
+      bool begun = request->page_token().empty();
+      for (v1::Queue& queue : turn.scheduler.describe_queues()) {
+        if (!begun) {
+          begun = queue.queue_id() == request->page_token();
+          continue;
+        }
+        if (response->queues_size() == page) {
+          response->set_next_page_token(response->queues(page - 1).queue_id());
+          break;
+        }
+        *response->add_queues() = std::move(queue);
+      }
+      if (!begun) {
+        return call.finish(absl::InvalidArgumentError(
+            absl::StrCat("page_token: \"", request->page_token(), "\" is not one that ListQueues gave")));
+      }
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* GetQueue(grpc::CallbackServerContext* context, const v1::GetQueueRequest* request,
+                                     v1::Queue* response) override {
+    const Unary call(context, context_, "GetQueue", Role::kViewer);
+    post(call, [call, request, response](Turn& turn) {
+      const std::string name =
+          absl::StartsWith(request->name(), "queues/") ? request->name() : "queues/" + request->name();
+      for (v1::Queue& queue : turn.scheduler.describe_queues()) {
+        if (queue.name() != name) continue;
+        *response = std::move(queue);
+        return turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+      }
+      call.finish(absl::NotFoundError(absl::StrCat("there is no queue ", name)), "QUEUE_NOT_FOUND");
+    });
+    return call.reactor();
+  }
+
+ private:
+  void post(const Unary& call, std::function<void(Turn&)> task) {
+    if (call.refused()) return;
+    if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
+  }
+
+  const ServiceContext context_;
+};
+
+}  // namespace
+
+std::unique_ptr<StoppableService> make_queue_service(const ServiceContext& context) {
+  return std::make_unique<QueueService>(context);
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,301 @@
+#include "server/core/pass.h"
+
+#include <algorithm>
+
+#include "server/core/estimate.h"
+#include "server/core/placement.h"
+
+namespace galleon::server {
+
+namespace {
+
+// Heads whose certain start is worked out; those after them keep their slots for ever, which is more careful.
+constexpr size_t kMostHeads = 32;
+
+class Pass {
+ public:
+  explicit Pass(PassInput input) : in_(std::move(input)), board_(std::move(in_.fleet)) {}
+
+  PassResult run() {
+    prepare();
+    serve_heads();
+    backfill();
+    estimate();
+    return std::move(out_);
+  }
+
+ private:
+  // A demand for which there was not enough; whoever asks for no less of the same family gets none either.
+  struct Refusal {
+    uint32_t ranks = 0;
+    uint64_t bytes = 0;
+    int64_t ends_by = 0;
+  };
+
+  void prepare() {
+    out_.waits.resize(in_.queued.size());
+    starts_.resize(in_.queued.size());
+    lines_.resize(in_.queues.size());
+    for (QueueUse& queue : in_.queues) queue.used = queue.fixed = 0;
+    for (RunningJob& job : in_.running) {
+      for (const Place& place : job.places) {
+        if (const int64_t cell = board_.find(place.worker_id, place.slot); cell >= 0)
+          job.cells.push_back(static_cast<uint32_t>(cell));
+      }
+      QueueUse& queue = in_.queues[job.queue];
+      queue.used += static_cast<uint32_t>(job.places.size());
+      if (!job.preemptible) queue.fixed += static_cast<uint32_t>(job.places.size());
+    }
+    for (const SlotBoard::Cell& cell : board_.cells()) total_ += cell.healthy;
+    for (size_t i = 0; i < in_.queued.size(); ++i) {
+      lines_[in_.queued[i].queue].jobs.push_back(i);
+      for (const Place& place : in_.queued[i].held) {
+        if (const int64_t cell = board_.find(place.worker_id, place.slot); cell >= 0)
+          board_.hold_for(static_cast<uint32_t>(cell), in_.queued[i].number);
+      }
+    }
+  }
+
+  // The queue whose turn it is among those that have somebody to offer; -1: none.
+  int64_t next_queue(bool heads_only) const {
+    int64_t best = -1;
+    for (size_t q = 0; q < lines_.size(); ++q) {
+      const Line& line = lines_[q];
+      if (line.next == line.jobs.size() || line.closed || (heads_only && line.blocked)) continue;
+      if (best < 0 || comes_before(in_.queues[q], in_.queues[static_cast<size_t>(best)]))
+        best = static_cast<int64_t>(q);
+    }
+    return best;
+  }
+
+  void serve_heads() {
+    for (int64_t q = next_queue(true); q >= 0; q = next_queue(true)) {
+      Line& line = lines_[static_cast<size_t>(q)];
+      const size_t job = line.jobs[line.next++];
+      if (offer(job)) continue;
+      const Wait::Kind kind = out_.waits[job].kind;
+      if (kind == Wait::Kind::kLimit) {
+        // Whatever came behind it would only take what it waits for.
+        line.closed = true;
+        for (size_t i = line.next; i < line.jobs.size(); ++i) refuse(line.jobs[i], Wait::Kind::kLimit);
+      } else if (kind == Wait::Kind::kMakingRoom) {
+        line.blocked = true;
+        line.head = job;
+      } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead) {
+        line.blocked = true;
+        line.head = job;
+        if (!make_room(job)) keep(job);
+      }
+    }
+  }
+
+  void backfill() {
+    for (int64_t q = next_queue(false); q >= 0; q = next_queue(false)) {
+      Line& line = lines_[static_cast<size_t>(q)];
+      const size_t job = line.jobs[line.next++];
+      if (offer(job) || out_.waits[job].kind != Wait::Kind::kAhead) continue;
+      if (line.blocked) out_.waits[job].name = "jobs/" + *in_.queued[line.head].job_id;
+    }
+  }
+
+  // Starts the job if it can; else says why not.
+  bool offer(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    QueueUse& queue = in_.queues[job.queue];
+    if (!queue.configured) return refuse(index, Wait::Kind::kNoQueue);
+    const size_t family = figures(index);
+    const SlotBoard::Family& slots = board_.at(family);
+    const Wait& wait = out_.waits[index];
+    if (board_.workers().empty()) return refuse(index, Wait::Kind::kNoWorkers);
+    if (!board_.hold(slots.cells, job.demand->descending())) return refuse(index, Wait::Kind::kNeverFits);
+    if (!queue.within_limit(job.demand->ranks())) return refuse(index, Wait::Kind::kLimit);
+    if (!job.preemptible && !leaves_guarantees(in_.queues, job.queue, job.demand->ranks(), total_))
+      return refuse(index, Wait::Kind::kGuaranteed);
+    const Wait::Kind unavailable = !job.held.empty()                 ? Wait::Kind::kMakingRoom
+                                   : wait.free < job.demand->ranks() ? Wait::Kind::kSlots
+                                                                     : Wait::Kind::kAhead;
+    if (out_.starts.size() >= in_.most_starts) {
+      out_.more = true;
+      return refuse(index, Wait::Kind::kPassFull);
+    }
+    if (refused_before(family, job)) return refuse(index, unavailable);
+    const Cells cells = choose_cells(board_, usable(index, slots), *job.demand);
+    if (cells.empty()) {
+      const bool even = job.demand->smallest() == job.demand->largest();
+      if (job.held.empty() && even) refusals_[family] = {job.demand->ranks(), job.demand->smallest(), ends_by(job)};
+      return refuse(index, unavailable);
+    }
+    PassResult::Start& start = out_.starts.emplace_back();
+    start.queued = index;
+    for (const uint32_t cell : cells) {
+      start.places.push_back(board_.place(cell));
+      board_.take(cell);
+    }
+    queue.used += job.demand->ranks();
+    if (!job.preemptible) queue.fixed += job.demand->ranks();
+    started_.push_back({index, cells});
+    starts_[index] = true;
+    return true;
+  }
+
+  bool refuse(size_t index, Wait::Kind kind) {
+    Wait& wait = out_.waits[index];
+    wait.kind = kind;
+    const QueueUse& queue = in_.queues[in_.queued[index].queue];
+    if (kind == Wait::Kind::kLimit || kind == Wait::Kind::kNoQueue) wait.name = queue.config.id;
+    if (kind == Wait::Kind::kLimit) {
+      wait.used = queue.used;
+      wait.limit = queue.config.limit;
+    }
+    if (kind == Wait::Kind::kMakingRoom) {
+      for (const Place& place : in_.queued[index].held) {
+        const int64_t cell = board_.find(place.worker_id, place.slot);
+        wait.used += cell >= 0 && !board_.cells()[static_cast<size_t>(cell)].free;
+      }
+    }
+    return false;
+  }
+
+  // What the reason will say; returns the family of the job's demand.
+  size_t figures(size_t index) {
+    const Demand& demand = *in_.queued[index].demand;
+    const size_t family = board_.family(demand);
+    const SlotBoard::Family& slots = board_.at(family);
+    if (refusals_.size() <= family) refusals_.resize(family + 1);
+    Wait& wait = out_.waits[index];
+    wait.workers = static_cast<uint32_t>(board_.workers().size());
+    wait.fitting = static_cast<uint32_t>(board_.fitting(slots.cells, demand.smallest()));
+    wait.free = static_cast<uint32_t>(board_.fitting(slots.free, demand.smallest()));
+    wait.largest_bytes = slots.cells.empty() ? 0 : board_.cells()[slots.cells[0]].bytes;
+    return family;
+  }
+
+  int64_t ends_by(const QueuedJob& job) const { return job.limit_ms == kNever ? kNever : in_.now_ms + job.limit_ms; }
+
+  bool refused_before(size_t family, const QueuedJob& job) const {
+    const Refusal& refusal = refusals_[family];
+    return refusal.ranks != 0 && job.held.empty() && job.demand->ranks() >= refusal.ranks &&
+           job.demand->smallest() >= refusal.bytes && ends_by(job) >= refusal.ends_by;
+  }
+
+  Cells usable(size_t index, const SlotBoard::Family& slots) const {
+    const QueuedJob& job = in_.queued[index];
+    Cells cells;
+    for (const uint32_t cell : slots.free) {
+      if (board_.cells()[cell].bytes < job.demand->smallest()) break;
+      if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) cells.push_back(cell);
+    }
+    return cells;
+  }
+
+  // Lets others make room for a head. True: slots are held for it from now on.
+  bool make_room(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    Cells available = usable(index, board_.at(board_.family(*job.demand)));
+    // What is being released anyway is waited for rather than added to.
+    for (const RunningJob& running : in_.running) {
+      if (!running.stopping) continue;
+      for (const uint32_t cell : running.cells) {
+        if (board_.cells()[cell].holder == 0 && board_.cells()[cell].healthy) available.push_back(cell);
+      }
+    }
+    available = accepted(*job.demand, std::move(available));
+    const Claim claim{job.number, job.queue, job.priority};
+    const std::vector<size_t> victims = choose_victims(board_, *job.demand, claim, available, in_.running, in_.queues);
+    if (victims.empty()) return false;
+    for (const size_t victim : victims)
+      available.insert(available.end(), in_.running[victim].cells.begin(), in_.running[victim].cells.end());
+    const Cells cells = choose_cells(board_, accepted(*job.demand, std::move(available)), *job.demand);
+    if (cells.empty()) return false;
+    PassResult::Preemption& preemption = out_.preemptions.emplace_back();
+    preemption.queued = index;
+    preemption.victims = victims;
+    for (const uint32_t cell : cells) {
+      preemption.places.push_back(board_.place(cell));
+      board_.hold_for(cell, job.number);
+      out_.waits[index].used += !board_.cells()[cell].free;
+    }
+    for (const size_t victim : victims) in_.running[victim].stopping = true;
+    out_.waits[index].kind = Wait::Kind::kMakingRoom;
+    return true;
+  }
+
+  // Those of the cells that the demand's family has, the largest first, each once.
+  Cells accepted(const Demand& demand, Cells cells) {
+    std::sort(cells.begin(), cells.end());
+    Cells ordered;
+    for (const uint32_t cell : board_.at(board_.family(demand)).cells) {
+      if (std::binary_search(cells.begin(), cells.end(), cell)) ordered.push_back(cell);
+    }
+    return ordered;
+  }
+
+  void keep(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    const SlotBoard::Family& slots = board_.at(board_.family(*job.demand));
+    const int64_t until =
+        heads_++ < kMostHeads ? certain_start(board_, *job.demand, job.number, in_.now_ms, in_.running) : kNever;
+    for (const uint32_t cell : slots.free) {
+      if (board_.cells()[cell].bytes < job.demand->smallest()) break;
+      // A start that nobody can tell leaves no time to use the slot before it.
+      board_.keep(cell, until == kNever ? 0 : until);
+    }
+  }
+
+  void estimate() {
+    StartEstimates estimates(board_, in_.now_ms, with_started());
+    size_t told = 0;
+    for (const Line& line : lines_) {
+      for (const size_t index : line.jobs) {
+        if (told == in_.most_estimates) break;
+        const Wait::Kind kind = out_.waits[index].kind;
+        const bool waits = kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kMakingRoom;
+        if (!waits || starts_[index]) continue;
+        const int64_t start = estimates.start(board_, *in_.queued[index].demand, in_.queued[index].limit_ms);
+        if (start != kNever) out_.waits[index].estimate_ms = start;
+        ++told;
+      }
+    }
+  }
+
+  std::vector<RunningJob> with_started() const {
+    std::vector<RunningJob> running = in_.running;
+    for (const Started& started : started_) {
+      RunningJob& job = running.emplace_back();
+      job.cells = started.cells;
+      job.ends_by_ms = ends_by(in_.queued[started.index]);
+    }
+    return running;
+  }
+
+  // The jobs of a queue.
+  struct Line {
+    std::vector<size_t> jobs;
+    size_t next = 0;
+    size_t head = 0;
+    bool blocked = false;  // its head waits
+    bool closed = false;   // none of them can start
+  };
+  struct Started {
+    size_t index;
+    Cells cells;
+  };
+
+  PassInput in_;
+  SlotBoard board_;
+  PassResult out_;
+  std::vector<Line> lines_;
+  std::vector<Refusal> refusals_;  // by family
+  std::vector<Started> started_;
+  std::vector<bool> starts_;  // by index into queued
+  uint32_t total_ = 0;
+  size_t heads_ = 0;
+};
+
+}  // namespace
+
+PassResult decide(PassInput input) {
+  return Pass(std::move(input)).run();
+}
+
+}  // namespace galleon::server

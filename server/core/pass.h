@@ -1,0 +1,60 @@
+// One pass of the policy: which queued jobs start where, who makes room for whom, and why the others wait. Pure:
+// figures in, decisions out.
+//
+// Each queue's jobs are ordered by priority, then age. Queues take turns by fair share. The first job of a queue that
+// has to wait is its head: it keeps every free slot that it could use, and may preempt. Jobs behind a head start only
+// on slots that it cannot use, or if their time limit ends before the head can certainly start.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/core/preemption.h"
+#include "server/core/queues.h"
+#include "server/core/slot_board.h"
+#include "server/core/wait.h"
+
+namespace galleon::server {
+
+// A job that waits for slots and for nothing else.
+struct QueuedJob {
+  uint64_t number = 0;
+  const std::string* job_id = nullptr;
+  size_t queue = 0;
+  int32_t priority = 0;
+  bool preemptible = true;
+  const Demand* demand = nullptr;
+  int64_t limit_ms = kNever;  // how long it holds its slots at most, the end included
+  std::vector<Place> held;    // slots that others release for it
+};
+
+struct PassInput {
+  int64_t now_ms = 0;
+  std::vector<WorkerSlots> fleet;
+  std::vector<QueueUse> queues;   // config alone; use is counted from `running`
+  std::vector<QueuedJob> queued;  // in order within each queue
+  std::vector<RunningJob> running;
+  size_t most_starts = 256;    // in one pass; the rest is for the next
+  size_t most_estimates = 32;  // start estimates, for the first in order
+};
+
+struct PassResult {
+  struct Start {
+    size_t queued;  // index
+    std::vector<Place> places;
+  };
+  struct Preemption {
+    size_t queued;                // for this job
+    std::vector<size_t> victims;  // indices into running
+    std::vector<Place> places;    // what it will start on
+  };
+  std::vector<Start> starts;
+  std::vector<Preemption> preemptions;
+  std::vector<Wait> waits;  // for each queued job; of those that start, meaningless
+  bool more = false;        // most_starts was reached
+};
+
+PassResult decide(PassInput input);
+
+}  // namespace galleon::server

@@ -1,0 +1,106 @@
+#include "server/core/preemption.h"
+
+#include <algorithm>
+
+namespace galleon::server {
+
+namespace {
+
+struct Candidate {
+  size_t index;  // into running
+  Cells cells;   // of its cells, those that the demand accepts
+};
+
+bool newer(const RunningJob& a, const RunningJob& b) {
+  return a.start_ms != b.start_ms ? a.start_ms > b.start_ms : a.number > b.number;
+}
+
+bool suffices(const SlotBoard& board, const Cells& usable, const std::vector<const Candidate*>& chosen,
+              const std::vector<uint64_t>& needs) {
+  Cells pool = usable;
+  for (const Candidate* candidate : chosen) pool.insert(pool.end(), candidate->cells.begin(), candidate->cells.end());
+  std::stable_sort(pool.begin(), pool.end(),
+                   [&board](uint32_t a, uint32_t b) { return board.cells()[a].bytes > board.cells()[b].bytes; });
+  return board.hold(pool, needs);
+}
+
+// The most cells that `count` of the candidates bring together.
+size_t best_of(const std::vector<const Candidate*>& rest, size_t count) {
+  std::vector<size_t> sizes;
+  for (const Candidate* candidate : rest) sizes.push_back(candidate->cells.size());
+  std::sort(sizes.rbegin(), sizes.rend());
+  size_t sum = 0;
+  for (size_t i = 0; i < count && i < sizes.size(); ++i) sum += sizes[i];
+  return sum;
+}
+
+}  // namespace
+
+bool may_preempt(const Claim& claim, uint32_t ranks, const RunningJob& victim, const std::vector<QueueUse>& queues,
+                 const std::vector<uint32_t>& taken) {
+  if (!victim.preemptible || victim.spared || victim.stopping || victim.number == claim.number) return false;
+  if (victim.queue == claim.queue) return victim.priority < claim.priority;
+  const QueueUse& own = queues[claim.queue];
+  const QueueUse& other = queues[victim.queue];
+  const uint32_t size = static_cast<uint32_t>(victim.places.size());
+  return own.used + ranks <= own.config.guaranteed && other.borrowed() >= taken[victim.queue] + size;
+}
+
+std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const Claim& claim, const Cells& usable,
+                                   const std::vector<RunningJob>& running, const std::vector<QueueUse>& queues) {
+  const std::vector<uint64_t> needs = demand.descending();
+  if (board.hold(usable, needs)) return {};
+  const size_t family = board.family(demand);
+  std::vector<bool> accepted(board.cells().size(), false);
+  const SlotBoard::Family& slots = board.at(family);
+  for (size_t i = 0; i < board.fitting(slots.cells, needs.back()); ++i) accepted[slots.cells[i]] = true;
+
+  // What each queue has to give is counted from its newest job on, so that the choice below is free within it.
+  std::vector<size_t> order;
+  for (size_t i = 0; i < running.size(); ++i) order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return newer(running[a], running[b]); });
+  std::vector<uint32_t> taken(queues.size(), 0);
+  std::vector<Candidate> candidates;
+  for (const size_t i : order) {
+    if (!may_preempt(claim, demand.ranks(), running[i], queues, taken)) continue;
+    Candidate candidate{i, {}};
+    for (const uint32_t cell : running[i].cells) {
+      const uint64_t holder = board.cells()[cell].holder;
+      if (accepted[cell] && (holder == 0 || holder == claim.number)) candidate.cells.push_back(cell);
+    }
+    if (candidate.cells.empty()) continue;
+    if (running[i].queue != claim.queue) taken[running[i].queue] += static_cast<uint32_t>(running[i].places.size());
+    candidates.push_back(std::move(candidate));
+  }
+
+  // The fewest: the largest first until they suffice.
+  std::vector<const Candidate*> largest;
+  for (const Candidate& candidate : candidates) largest.push_back(&candidate);
+  std::stable_sort(largest.begin(), largest.end(),
+                   [](const Candidate* a, const Candidate* b) { return a->cells.size() > b->cells.size(); });
+  std::vector<const Candidate*> fewest;
+  for (const Candidate* candidate : largest) {
+    fewest.push_back(candidate);
+    if (suffices(board, usable, fewest, needs)) break;
+  }
+  if (!suffices(board, usable, fewest, needs)) return {};
+
+  // As few, but newer: take the newest that still leaves enough for the others.
+  std::vector<const Candidate*> newest;
+  std::vector<const Candidate*> rest;
+  for (const Candidate& candidate : candidates) rest.push_back(&candidate);
+  size_t have = usable.size();
+  while (!rest.empty() && newest.size() < fewest.size()) {
+    const Candidate* next = rest.front();
+    rest.erase(rest.begin());
+    if (have + next->cells.size() + best_of(rest, fewest.size() - newest.size() - 1) < needs.size()) continue;
+    newest.push_back(next);
+    have += next->cells.size();
+  }
+  const std::vector<const Candidate*>& chosen = suffices(board, usable, newest, needs) ? newest : fewest;
+  std::vector<size_t> victims;
+  for (const Candidate* candidate : chosen) victims.push_back(candidate->index);
+  return victims;
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,46 @@
+// Who makes room for a job that may take what others hold: the fewest jobs, and among equals the newest, so that the
+// least work is disturbed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "server/core/queues.h"
+#include "server/core/slot_board.h"
+
+namespace galleon::server {
+
+// A job that holds slots.
+struct RunningJob {
+  uint64_t number = 0;
+  std::string job_id;
+  size_t queue = 0;
+  int32_t priority = 0;
+  bool preemptible = false;  // by its own word
+  bool spared = false;       // it made room before, and has not run for long since
+  bool stopping = false;     // its slots become free soon
+  int64_t start_ms = 0;
+  int64_t ends_by_ms = kNever;   // by its time limit
+  int64_t expected_ms = kNever;  // by its progress
+  std::vector<Place> places;     // not released yet
+  Cells cells;                   // the same on the board
+};
+
+struct Claim {
+  uint64_t number = 0;
+  size_t queue = 0;
+  int32_t priority = 0;
+};
+
+// May the job take `victim`'s slots? In its own queue from lower priority; from another queue to reach its guarantee,
+// as far as the other uses more than its own. `taken[q]`: slots already taken from queue q.
+bool may_preempt(const Claim& claim, uint32_t ranks, const RunningJob& victim, const std::vector<QueueUse>& queues,
+                 const std::vector<uint32_t>& taken);
+
+// Indices into `running` of those who make room so that `demand` fits into `usable` and their slots; empty if nothing
+// does, or if `usable` suffices.
+std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const Claim& claim, const Cells& usable,
+                                   const std::vector<RunningJob>& running, const std::vector<QueueUse>& queues);
+
+}  // namespace galleon::server

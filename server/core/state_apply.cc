@@ -1,0 +1,274 @@
+// What each event of the journal does to the state.
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/check.h"
+#include "server/core/state.h"
+#include "server/core/transitions.h"
+
+namespace galleon::server {
+
+namespace {
+
+std::string attempt_text(const v1::AttemptId& id) {
+  return absl::StrCat("attempt ", id.attempt());
+}
+
+}  // namespace
+
+void State::on(const v1::JobCreated& event, int64_t time_ms) {
+  GALLEON_CHECK(event.number() > last_job_number_) << "job numbers grow";
+  GALLEON_CHECK(by_id_.find(event.job_id()) == by_id_.end()) << event.job_id() << " exists";
+  last_job_number_ = event.number();
+  auto job = std::make_unique<v1::JobState>();
+  job->set_number(event.number());
+  job->set_revision(revision_);
+  job->set_queued_time_ms(time_ms);
+  v1::JobRecord& record = *job->mutable_record();
+  record.set_name(absl::StrCat("jobs/", event.job_id()));
+  record.set_job_id(event.job_id());
+  *record.mutable_job() = event.job();
+  *record.mutable_plan() = event.plan();
+  record.set_state(v1::JobRecord::QUEUED);
+  record.set_create_time_ms(time_ms);
+  record.set_folder(event.folder());
+  record.set_request_id(event.request_id());
+  record.set_owner(event.owner());
+  fill_scheduling(record);
+  v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
+  changed_.insert(event.number());
+  index(stored);
+  note(stored, "created", absl::StrCat("submitted to queue ", record.queue(), " with priority ", record.priority()));
+}
+
+void State::on(const v1::WorkerRegistered& event, int64_t time_ms) {
+  v1::Worker& worker = workers_[event.worker().worker_id()];
+  const v1::Worker::State ordered = worker.ordered() == 0 ? v1::Worker::READY : worker.ordered();
+  const std::string reason = worker.order_reason();
+  worker = event.worker();
+  worker.set_name(absl::StrCat("workers/", worker.worker_id()));
+  worker.set_state(ordered);
+  worker.set_ordered(ordered);
+  worker.set_order_reason(reason);
+  worker.set_revision(revision_);
+  note_worker(worker.worker_id(), "registered",
+              absl::StrCat(worker.slots(), worker.slots() == 1 ? " slot" : " slots", ", version ", worker.version()));
+  worker.set_registered_time_ms(time_ms);
+  worker.set_last_seen_time_ms(time_ms);
+  worker.clear_message();
+}
+
+void State::on(const v1::WorkerGone& event, int64_t) {
+  const auto it = workers_.find(event.worker_id());
+  GALLEON_CHECK(it != workers_.end()) << "unknown worker " << event.worker_id();
+  GALLEON_CHECK(leased_slots(event.worker_id()).empty()) << event.worker_id() << " is gone but holds slots";
+  it->second.set_state(v1::Worker::GONE);
+  it->second.set_message(event.reason());
+  it->second.set_last_seen_time_ms(event.last_seen_time_ms());
+  it->second.set_revision(revision_);
+  note_worker(event.worker_id(), "gone", event.reason());
+}
+
+void State::on(const v1::AttemptReserved& event, int64_t time_ms) {
+  v1::JobState& job = mutable_job(event.id().job_id());
+  GALLEON_CHECK_EQ(event.id().epoch(), last_epoch_ + 1) << "epochs grow by one";
+  GALLEON_CHECK_EQ(static_cast<int>(event.id().attempt()), job.attempts_size() + 1) << event.id().job_id();
+  last_epoch_ = event.id().epoch();
+  v1::JobRecord& record = *job.mutable_record();
+  record.set_attempts(event.id().attempt());
+  if (record.start_time_ms() == 0) record.set_start_time_ms(time_ms);
+  record.clear_message();
+  v1::AttemptState& attempt = *job.add_attempts();
+  *attempt.mutable_ranks() = event.ranks();
+  attempt.set_resume_step(event.resume_step());
+  attempt.set_resume_epoch(event.resume_epoch());
+  v1::Attempt& seen = *attempt.mutable_attempt();
+  seen.set_name(absl::StrCat(record.name(), "/attempts/", event.id().attempt()));
+  seen.set_number(event.id().attempt());
+  seen.set_epoch(event.id().epoch());
+  seen.set_outcome(v1::Attempt::RUNNING);
+  seen.set_start_time_ms(time_ms);
+  seen.set_resumed_from_step(event.resume_step());
+  seen.set_last_step(event.resume_step());
+  std::set<std::string> workers;
+  for (const v1::RankState& rank : event.ranks()) {
+    seen.add_workers(rank.worker_id());
+    workers.insert(rank.worker_id());
+  }
+  job.clear_held();
+  note(job, "reserved",
+       absl::StrCat(attempt_text(event.id()), " on ", absl::StrJoin(workers, ", "),
+                    event.resume_step() > 0 ? absl::StrCat(", from step ", event.resume_step()) : ""));
+  lease(job, attempt);
+  move(job, v1::JobRecord::RESERVED);
+}
+
+void State::on(const v1::JobMoved& event, int64_t) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(is_active(event.state())) << v1::JobRecord::State_Name(event.state());
+  move(job, event.state());
+  note(job, absl::AsciiStrToLower(v1::JobRecord::State_Name(event.state())), "");
+}
+
+void State::on(const v1::StopOrdered& event, int64_t) {
+  *mutable_attempt(event.id()).mutable_stop() = event.stop();
+  note(mutable_job(event.id().job_id()), "stop_ordered", event.stop().reason());
+}
+
+void State::on(const v1::AttemptClosed& event, int64_t) {
+  v1::AttemptState& attempt = mutable_attempt(event.id());
+  attempt.set_closed(true);
+  attempt.set_close_reason(event.reason());
+  note(mutable_job(event.id().job_id()), "closed", event.reason());
+}
+
+void State::on(const v1::RankReleased& event, int64_t) {
+  v1::AttemptState& attempt = mutable_attempt(event.id());
+  GALLEON_CHECK(static_cast<int>(event.rank()) < attempt.ranks_size()) << event.id().job_id();
+  v1::RankState& rank = *attempt.mutable_ranks(static_cast<int>(event.rank()));
+  GALLEON_CHECK(!rank.released()) << "rank " << event.rank() << " of " << event.id().job_id() << " released twice";
+  rank.set_released(true);
+  *rank.mutable_exit() = event.exit();
+  slots_[rank.worker_id()].erase(rank.slot());
+  v1::Attempt& seen = *attempt.mutable_attempt();
+  seen.set_last_step(std::max(seen.last_step(), event.last_step()));
+  note(mutable_job(event.id().job_id()), "released",
+       absl::StrCat("rank ", event.rank(), " on ", rank.worker_id(), event.exit().message().empty() ? "" : ": ",
+                    event.exit().message()));
+  if (event.rank() != 0) return;
+  v1::JobRecord& record = *mutable_job(event.id().job_id()).mutable_record();
+  if (event.has_stage()) *record.mutable_stage() = event.stage();
+  if (event.has_progress()) *record.mutable_progress() = event.progress();
+  if (event.has_evaluation()) *record.mutable_evaluation() = event.evaluation();
+  if (event.has_ledger()) *record.mutable_ledger() = event.ledger();
+  if (event.train_loss() != 0) record.set_final_train_loss(event.train_loss());
+}
+
+void State::on(const v1::AttemptEnded& event, int64_t time_ms) {
+  v1::AttemptState& attempt = mutable_attempt(event.id());
+  for (const v1::RankState& rank : attempt.ranks())
+    GALLEON_CHECK(rank.released()) << event.id().job_id() << " ends with leases";
+  attempt.set_closed(true);
+  v1::Attempt& seen = *attempt.mutable_attempt();
+  seen.set_outcome(event.outcome());
+  seen.set_message(event.message());
+  seen.set_end_time_ms(time_ms);
+  seen.set_failed_rank(event.failed_rank());
+  seen.set_exit_code(event.exit_code());
+  seen.set_exit_signal(event.exit_signal());
+  v1::JobState& job = mutable_job(event.id().job_id());
+  const int64_t ran_ms = event.ran_ms() > 0 ? event.ran_ms() : std::max<int64_t>(0, time_ms - seen.start_time_ms());
+  job.set_ran_ms(job.ran_ms() + ran_ms);
+  if (event.outcome() == v1::Attempt::FAILED) job.mutable_record()->set_failures(job.record().failures() + 1);
+  if (attempt.stop().cause() == v1::StopOrder::PREEMPTED && event.outcome() == v1::Attempt::STOPPED)
+    job.mutable_record()->set_preemptions(job.record().preemptions() + 1);
+  note(job, "attempt_ended",
+       absl::StrCat(attempt_text(event.id()), " ", absl::AsciiStrToLower(v1::Attempt::Outcome_Name(event.outcome())),
+                    event.message().empty() ? "" : ": ", event.message()));
+  const bool progressed = seen.last_step() > job.best_step() ||
+                          (job.record().has_checkpoint() && job.record().checkpoint().epoch() == seen.epoch());
+  if (progressed) {
+    job.set_lost_in_a_row(0);
+  } else if (event.outcome() == v1::Attempt::LOST) {
+    job.set_lost_in_a_row(job.lost_in_a_row() + 1);
+  }
+  job.set_best_step(std::max(job.best_step(), seen.last_step()));
+}
+
+void State::on(const v1::JobRequeued& event, int64_t time_ms) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(live_attempt(job) == nullptr) << event.job_id() << " is queued again while its attempt lives";
+  job.mutable_record()->set_message(event.message());
+  job.set_not_before_ms(event.not_before_ms());
+  job.set_queued_time_ms(time_ms);
+  move(job, v1::JobRecord::QUEUED);
+  note(job, "queued", event.message());
+}
+
+void State::on(const v1::JobEnded& event, int64_t time_ms) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(is_terminal(event.state())) << v1::JobRecord::State_Name(event.state());
+  GALLEON_CHECK(live_attempt(job) == nullptr) << event.job_id() << " ends while its attempt lives";
+  job.mutable_record()->set_message(event.message());
+  job.mutable_record()->set_end_time_ms(time_ms);
+  job.clear_held();
+  move(job, event.state());
+  note(job, absl::AsciiStrToLower(v1::JobRecord::State_Name(event.state())), event.message());
+}
+
+void State::on(const v1::CheckpointRecorded& event, int64_t time_ms) {
+  v1::AttemptState& attempt = mutable_attempt(event.id());
+  GALLEON_CHECK(!attempt.closed()) << event.id().job_id() << ": a checkpoint of an epoch that is over";
+  attempt.mutable_attempt()->set_last_step(std::max(attempt.attempt().last_step(), event.step()));
+  v1::PublishedCheckpoint& checkpoint = *mutable_job(event.id().job_id()).mutable_record()->mutable_checkpoint();
+  GALLEON_CHECK(checkpoint.epoch() < event.id().epoch() || checkpoint.step() < event.step())
+      << "checkpoints go forward";
+  checkpoint.set_step(event.step());
+  checkpoint.set_epoch(event.id().epoch());
+  checkpoint.set_folder(event.folder());
+  checkpoint.set_time_ms(time_ms);
+  note(mutable_job(event.id().job_id()), "checkpoint", absl::StrCat("step ", event.step()));
+}
+
+void State::on(const v1::JobReprioritized& event, int64_t) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(!is_terminal(job.record().state())) << event.job_id() << " has ended";
+  unindex(job);
+  job.mutable_record()->set_priority(event.priority());
+  job.mutable_record()->set_queue(event.queue());
+  index(job);
+  note(job, "reprioritized", absl::StrCat("queue ", event.queue(), ", priority ", event.priority()));
+}
+
+void State::on(const v1::SlotsHeld& event, int64_t) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(job.record().state() == v1::JobRecord::QUEUED) << event.job_id() << " is not queued";
+  *job.mutable_held() = event.slots();
+  holding_.erase(job.number());
+  if (job.held_size() > 0) holding_.insert(job.number());
+  note(job, job.held_size() > 0 ? "slots_held" : "slots_given_up", event.reason());
+}
+
+void State::on(const v1::WorkerOrdered& event, int64_t) {
+  const auto it = workers_.find(event.worker_id());
+  GALLEON_CHECK(it != workers_.end()) << "unknown worker " << event.worker_id();
+  v1::Worker& worker = it->second;
+  worker.set_ordered(event.ordered());
+  worker.set_order_reason(event.reason());
+  worker.set_revision(revision_);
+  if (worker.state() != v1::Worker::GONE) worker.set_state(event.ordered());
+  note_worker(event.worker_id(), absl::AsciiStrToLower(v1::Worker::State_Name(event.ordered())), event.reason());
+}
+
+void State::on(const v1::WorkerForgotten& event, int64_t) {
+  const auto it = workers_.find(event.worker_id());
+  GALLEON_CHECK(it != workers_.end() && it->second.state() == v1::Worker::GONE) << event.worker_id() << " is not gone";
+  if (const auto events = worker_events_.find(event.worker_id()); events != worker_events_.end()) {
+    forgotten_ = std::max(forgotten_, events->second.events().empty() ? events->second.dropped()
+                                                                      : events->second.events().rbegin()->revision());
+    worker_events_.erase(events);
+  }
+  slots_.erase(event.worker_id());
+  workers_.erase(it);
+}
+
+void State::on(const v1::JobForgotten& event, int64_t) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(is_terminal(job.record().state())) << event.job_id() << " has not ended";
+  forgotten_ = std::max(forgotten_, job.events().empty() ? job.dropped() : job.events().rbegin()->revision());
+  unindex(job);
+  by_id_.erase(event.job_id());
+  if (!job.record().request_id().empty()) by_request_.erase(job.record().request_id());
+  changed_.erase(job.number());
+  removed_.insert(job.number());
+  jobs_.erase(job.number());
+}
+
+void State::on(const v1::StateRestored& event, int64_t) {
+  GALLEON_CHECK(event.last_epoch() >= last_epoch_) << "epochs grow";
+  last_epoch_ = event.last_epoch();
+}
+
+}  // namespace galleon::server

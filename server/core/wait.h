@@ -1,0 +1,46 @@
+// Why a queued job has not started, in figures and in words.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "server/core/demand.h"
+
+namespace galleon::server {
+
+struct Wait {
+  enum class Kind {
+    kNoWorkers,   // none is registered
+    kNeverFits,   // all workers idle could not hold it
+    kSlots,       // it waits for slots to become free
+    kAhead,       // enough slots are free, but they are kept for a job ahead
+    kBackoff,     // a retry waits for its time
+    kDependency,  // a job named in `after` has not succeeded yet
+    kLimit,       // its queue uses all it may
+    kGuaranteed,  // it is not preemptible, and what is left is guaranteed to other queues
+    kMakingRoom,  // jobs that it preempts write their checkpoints
+    kNoQueue,     // its queue is not configured any more
+    kPassFull,    // so many jobs start at this moment that it is looked at in the next one
+  };
+  Kind kind = Kind::kSlots;
+  uint32_t position = 0;       // in its queue; 1 is next
+  uint32_t queued = 0;         // jobs in its queue
+  uint32_t fitting = 0;        // slots that could hold a rank were they idle
+  uint32_t free = 0;           // of them, free now
+  uint32_t workers = 0;        // registered
+  uint64_t largest_bytes = 0;  // most memory that a matching slot offers; 0: no slot matches device and labels
+  int64_t until_ms = 0;        // kBackoff
+  uint32_t used = 0;           // kLimit: slots of the queue in use; kMakingRoom: slots still to be released
+  uint32_t limit = 0;          // kLimit
+  int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
+  std::string name;            // kDependency: the job; kLimit, kNoQueue: the queue; kAhead: the job ahead
+};
+
+// "position 2 of 3; needs 2 slots of 412 MiB, 1 free on 2 workers": the sentence for a queued job.
+std::string wait_message(const Demand& demand, const Wait& wait, int64_t now_ms);
+
+// What a fleet that can never hold the demand would hold: "4 slots of 24 GiB would fit". `fitting` slots hold a rank,
+// `matching` accept its device and labels, the largest of them with `largest_bytes`.
+std::string what_fits(const Demand& demand, uint32_t fitting, uint32_t matching, uint64_t largest_bytes);
+
+}  // namespace galleon::server

@@ -1,0 +1,196 @@
+// Certificates, tokens, roles and the audit log, through a real server.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/commands.h"
+#include "client/job_client.h"
+#include "common/base/files.h"
+#include "common/base/ids.h"
+#include "common/net/certificates.h"
+#include "common/net/tls_folder.h"
+#include "server/api/server.h"
+#include "worker/daemon/scheduler_client.h"
+
+namespace galleon {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class Security : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-security-", random_hex(8))).string();
+    std::filesystem::create_directory(folder_);
+    v1::MemoryPlan plan;
+    plan.add_ranks()->set_peak_bytes(100 << 20);
+    ASSERT_TRUE(write_file_atomically(folder_ + "/plan", plan.SerializeAsString()).ok());
+    ASSERT_TRUE(write_file_atomically(folder_ + "/planner", "#!/bin/sh\ncat " + folder_ + "/plan\n").ok());
+    ::chmod((folder_ + "/planner").c_str(), 0755);
+    ASSERT_TRUE(init_tls(tls(), {}, absl::Hours(24)).ok());
+    for (const char* name : {"ann", "viv", "stranger"}) ASSERT_TRUE(add_client(tls(), name, absl::Hours(24)).ok());
+    options_.data = folder_ + "/data";
+    options_.listen = "0.0.0.0:0";
+    options_.metrics = "127.0.0.1:0";
+    options_.planner = folder_ + "/planner";
+    options_.tls = tls() + "/server";
+    options_.access = folder_ + "/access.yaml";
+    options_.scheduler.version = "1";
+    options_.scheduler.queues = {{"default", 1, 0, 0, "default"}, {"lab", 1, 0, 0, "science"}};
+    ASSERT_TRUE(write_file_atomically(options_.access,
+                                      absl::StrCat("principals:\n"
+                                                   "  admin: {certificate: admin, roles: {'*': operator}}\n"
+                                                   "  worker: {certificate: worker, roles: {'*': worker}}\n"
+                                                   "  ann: {certificate: ann, roles: {science: submitter}}\n"
+                                                   "  viv: {certificate: viv, roles: {'*': viewer}}\n"
+                                                   "  bot: {token_sha256: ",
+                                                   sha256_hex("s3cret-token"), ", roles: {science: submitter}}\n"))
+                    .ok());
+  }
+  void TearDown() override {
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  std::string tls() const { return folder_ + "/tls"; }
+  void start() {
+    absl::StatusOr<std::unique_ptr<server::Server>> started = server::Server::start(options_);
+    ASSERT_TRUE(started.ok()) << started.status();
+    server_ = *std::move(started);
+    address_ = absl::StrCat("127.0.0.1:", server_->address().substr(server_->address().rfind(':') + 1));
+  }
+  std::unique_ptr<JobClient> client(const std::string& name) const {
+    const absl::StatusOr<TlsFolder> folder = load_tls_folder(absl::StrCat(tls(), "/", name));
+    EXPECT_TRUE(folder.ok()) << folder.status();
+    return std::make_unique<JobClient>(address_, channel_credentials(*folder));
+  }
+  static v1::CreateJobRequest job(const std::string& queue) {
+    v1::CreateJobRequest request;
+    request.mutable_job()->set_name("x");
+    request.mutable_job()->mutable_shape()->set_architecture("llama");
+    request.mutable_job()->mutable_scheduling()->set_queue(queue);
+    return request;
+  }
+
+  std::string folder_;
+  std::string address_;
+  server::ServerOptions options_;
+  std::unique_ptr<server::Server> server_;
+};
+
+TEST_F(Security, BeyondLoopbackAServerNeedsTls) {
+  options_.tls.clear();
+  options_.access.clear();
+  const absl::Status refused = server::Server::start(options_).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("galleon admin init-tls"));
+}
+
+TEST_F(Security, RolesAreHeldByProject) {
+  start();
+  auto ann = client("ann");
+  const absl::StatusOr<v1::JobRecord> made = ann->create_job(job("lab"));
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->owner(), "ann");
+  const absl::Status elsewhere = ann->create_job(job("default")).status();
+  EXPECT_EQ(elsewhere.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(elsewhere.message(), "ann is not a submitter of project default");
+  auto viv = client("viv");
+  EXPECT_TRUE(viv->get_job(made->job_id()).ok());
+  EXPECT_EQ(viv->cancel_job(made->job_id(), "").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(viv->order_worker("w", v1::Worker::DRAINING, "").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(ann->backup(folder_ + "/stolen").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/stolen"));
+  // A worker's certificate opens nothing for users, and a user's nothing for workers.
+  EXPECT_EQ(client("worker")->get_job(made->job_id()).status().code(), absl::StatusCode::kPermissionDenied);
+  const absl::StatusOr<TlsFolder> folder = load_tls_folder(tls() + "/ann");
+  SchedulerClient daemon(address_, channel_credentials(*folder));
+  EXPECT_EQ(daemon.register_worker({}).status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(client("admin")->cancel_job(made->job_id(), "").ok());
+  // What others run is not in the list of those who may not see it.
+  ASSERT_TRUE(client("admin")->create_job(job("default")).ok());
+  EXPECT_EQ(ann->list_jobs({})->size(), 1U);
+  EXPECT_EQ(viv->list_jobs({})->size(), 2U);
+}
+
+TEST_F(Security, ATokenIsAsGoodAsACertificateAndAWrongOneIsRefused) {
+  start();
+  std::filesystem::create_directory(tls() + "/bot");
+  std::filesystem::copy_file(tls() + "/authority/cert.pem", tls() + "/bot/ca.pem");
+  ASSERT_TRUE(write_secret(tls() + "/bot/token", "s3cret-token\n").ok());
+  EXPECT_TRUE(client("bot")->create_job(job("lab")).ok());
+  ASSERT_TRUE(write_secret(tls() + "/bot/token", "guess").ok());
+  const absl::Status refused = client("bot")->create_job(job("lab")).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_THAT(std::string(refused.message()), Not(HasSubstr("guess")));
+}
+
+TEST_F(Security, UnknownForeignExpiredAndMissingCertificatesAreRefused) {
+  start();
+  EXPECT_EQ(client("stranger")->list_workers().status().code(), absl::StatusCode::kUnauthenticated);
+  // Another authority's, under a name that is known here.
+  ASSERT_TRUE(init_tls(folder_ + "/other", {}, absl::Hours(24)).ok());
+  TlsFolder foreign = *load_tls_folder(folder_ + "/other/admin");
+  foreign.authority = load_tls_folder(tls() + "/admin")->authority;
+  EXPECT_FALSE(JobClient(address_, channel_credentials(foreign)).list_workers().ok());
+  const KeyPair authority{*read_file(tls() + "/authority/cert.pem"), *read_file(tls() + "/authority/key.pem")};
+  const absl::StatusOr<KeyPair> old =
+      make_certificate(authority, "admin", {}, absl::Now() - absl::Hours(48), absl::Now() - absl::Hours(24));
+  ASSERT_TRUE(old.ok());
+  EXPECT_FALSE(JobClient(address_, channel_credentials({authority.certificate, old->certificate, old->key, ""}))
+                   .list_workers()
+                   .ok());
+  EXPECT_EQ(
+      JobClient(address_, channel_credentials({authority.certificate, "", "", ""})).list_workers().status().code(),
+      absl::StatusCode::kUnauthenticated);
+  // Nor does a client speak to a server of another authority, or without TLS.
+  EXPECT_FALSE(
+      JobClient(address_, channel_credentials(*load_tls_folder(folder_ + "/other/admin"))).list_workers().ok());
+  EXPECT_FALSE(JobClient(address_).list_workers().ok());
+  EXPECT_TRUE(client("admin")->list_workers().ok());
+}
+
+TEST_F(Security, EveryChangeIsInTheAuditLogAndNoSecretIs) {
+  start();
+  (void)client("ann")->create_job(job("lab"));
+  (void)client("viv")->cancel_job("x-1", "");
+  (void)client("ann")->cancel_job("x-1", "");
+  server_.reset();
+  const std::string log = *read_file(folder_ + "/data/audit.jsonl");
+  EXPECT_THAT(log, HasSubstr("\"caller\":\"ann\""));
+  EXPECT_THAT(log, HasSubstr("\"method\":\"CreateJob\",\"resource\":\"jobs/x-1\",\"result\":\"OK\""));
+  EXPECT_THAT(log, HasSubstr("\"method\":\"CancelJob\",\"resource\":\"jobs/x-1\",\"result\":\"PERMISSION_DENIED\""));
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 3);
+  EXPECT_THAT(log, Not(HasSubstr("PRIVATE")));
+  struct stat info {};
+  ASSERT_EQ(::stat((folder_ + "/data/audit.jsonl").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0077, 0U);
+}
+
+TEST_F(Security, ACallerThatCallsTooOftenIsToldTheLimitAndOthersAreNotSlowed) {
+  options_.requests_per_second = 5;
+  start();
+  auto ann = client("ann");
+  absl::Status last;
+  for (int i = 0; i < 30 && last.ok(); ++i) last = ann->list_queues().status();
+  EXPECT_EQ(last.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(last.message(), "ann calls more often than 5 times a second; slow down");
+  EXPECT_TRUE(client("viv")->list_queues().ok());
+}
+
+TEST_F(Security, KeysThatOthersMayReadAreRefused) {
+  struct stat info {};
+  ASSERT_EQ(::stat((tls() + "/admin/key.pem").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0077, 0U);
+  ::chmod((tls() + "/admin/key.pem").c_str(), 0644);
+  EXPECT_EQ(load_tls_folder(tls() + "/admin").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(init_tls(tls(), {}, absl::Hours(1)).code(), absl::StatusCode::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace galleon

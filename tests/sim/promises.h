@@ -1,0 +1,49 @@
+// The promises of the scheduler, checked from outside: from the journal's events before and after they are applied, and
+// from what really runs in the simulated machines.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/core/state.h"
+
+namespace galleon::server {
+
+struct QueueConfig;
+
+class Promises {
+ public:
+  Promises(const std::vector<QueueConfig>* queues, int64_t preempted_run_ms)
+      : queues_(queues), preempted_run_ms_(preempted_run_ms) {}
+
+  // What an event may do is seen in the state before it; `mono_ms` is a clock that does not jump.
+  void before(const v1::JournalEvent& event, const State& state, int64_t mono_ms);
+  // What it has done, in the state after it.
+  void after(const v1::JournalEvent& event, const State& state);
+  void require(bool holds, const std::string& promise);
+  // The first promise that was broken; empty: none.
+  const std::string& broken() const { return broken_; }
+
+ private:
+  void check_reservation(const v1::AttemptReserved& reserved, const State& state);
+  void check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms);
+  void check_release(const v1::RankReleased& released, const State& state);
+  void check_checkpoint(const v1::CheckpointRecorded& recorded);
+  void check_job(const v1::JobRecord& record);
+
+  const std::vector<QueueConfig>* queues_;
+  const int64_t preempted_run_ms_;
+  std::map<std::pair<std::string, uint32_t>, std::string> leases_;
+  std::map<std::string, v1::JobRecord::State> terminal_;
+  std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures
+  std::map<std::string, uint64_t> live_epoch_;
+  std::map<std::string, int64_t> since_ms_;  // start of the live attempt
+  std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
+  uint64_t last_epoch_ = 0;
+  std::string broken_;
+};
+
+}  // namespace galleon::server

@@ -1,0 +1,84 @@
+#include "tests/sim/script.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "tests/sim/cluster.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze",    "restart",
+                                  "power off", "kill",   "fail",         "leave", "crash", "clock jump"};
+
+}  // namespace
+
+std::string Step::text() const {
+  const std::string what = kNames[static_cast<size_t>(kind)];
+  if (kind == Kind::kCrash) return absl::StrCat(what, after ? " after" : " before", " commit ", commit);
+  return absl::StrCat("at ", time_ms, " ms: ", what, " (", seed % 1000, ")");
+}
+
+uint32_t Script::total_slots() const {
+  return std::accumulate(slots.begin(), slots.end(), 0U);
+}
+
+std::string Script::text() const {
+  std::string text = absl::StrCat("seed ", seed, ", machines of");
+  for (const uint32_t count : slots) absl::StrAppend(&text, " ", count);
+  absl::StrAppend(&text, " slots, messages lost ", lost, " doubled ", doubled, " late ", late, "\n");
+  for (const QueueConfig& queue : queues) {
+    absl::StrAppend(&text, "queue ", queue.id, " weight ", queue.weight, " guaranteed ", queue.guaranteed, " limit ",
+                    queue.limit, "\n");
+  }
+  for (const Step& step : steps) absl::StrAppend(&text, step.text(), "\n");
+  return text;
+}
+
+Script make_script(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto between = [&random](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  };
+  Script script;
+  script.seed = seed;
+  for (int64_t i = between(1, 4); i > 0; --i) script.slots.push_back(static_cast<uint32_t>(between(1, 3)));
+  const uint32_t total = script.total_slots();
+  script.queues.push_back({"default", 1, 0, 0, "default"});
+  if (between(0, 1) == 1) {
+    QueueConfig queue{"team", static_cast<double>(between(1, 4)), 0, 0, "default"};
+    queue.guaranteed = static_cast<uint32_t>(between(0, total));
+    if (between(0, 1) == 1)
+      queue.limit = static_cast<uint32_t>(between(std::max<uint32_t>(1, queue.guaranteed), total));
+    script.queues.push_back(queue);
+  }
+  const auto add = [&](Step::Kind kind, int64_t most, int64_t until_ms) {
+    for (int64_t i = between(0, most); i > 0; --i) {
+      Step& step = script.steps.emplace_back();
+      step.kind = kind;
+      step.time_ms = between(0, until_ms);
+      step.seed = random();
+      step.commit = static_cast<uint64_t>(between(1, 120));
+      step.after = between(0, 1) == 1;
+    }
+  };
+  add(Step::Kind::kSubmit, 6, Cluster::kChaosMs * 2 / 3);
+  add(Step::Kind::kSubmit, 2, 1'000);
+  add(Step::Kind::kCancel, 2, Cluster::kChaosMs);
+  add(Step::Kind::kReprioritize, 3, Cluster::kChaosMs);
+  add(Step::Kind::kOrder, 3, Cluster::kChaosMs);
+  for (const Step::Kind kind : {Step::Kind::kSleep, Step::Kind::kFreeze, Step::Kind::kRestart, Step::Kind::kPowerOff,
+                                Step::Kind::kKill, Step::Kind::kFail, Step::Kind::kLeave}) {
+    add(kind, 4, Cluster::kChaosMs);
+  }
+  add(Step::Kind::kCrash, 3, 0);
+  add(Step::Kind::kClockJump, 1, Cluster::kChaosMs);
+  std::stable_sort(script.steps.begin(), script.steps.end(),
+                   [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
+  return script;
+}
+
+}  // namespace galleon::server

@@ -1,0 +1,167 @@
+#include "worker/engine/data/tokenizers/unicode.h"
+
+#include <utf8proc.h>
+
+#include <cstdlib>
+
+#include "common/base/check.h"
+
+namespace galleon {
+namespace {
+
+constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";
+
+// Length of the sound sequence at `at`, or 0; then `bad` is how many bytes one replacement stands for (the longest
+// beginning of a sound sequence, at least one byte: Unicode 15, section 3.9).
+size_t sequence_length(absl::string_view text, size_t at, size_t& bad) {
+  const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<uint8_t>(text[at + i]) : 0; };
+  const uint8_t first = byte(0);
+  bad = 1;
+  if (first < 0x80) return 1;
+  size_t length = 0;
+  uint8_t low = 0x80;
+  uint8_t high = 0xBF;
+  if (first >= 0xC2 && first <= 0xDF) {
+    length = 2;
+  } else if (first >= 0xE0 && first <= 0xEF) {
+    length = 3;
+    if (first == 0xE0) low = 0xA0;
+    if (first == 0xED) high = 0x9F;
+  } else if (first >= 0xF0 && first <= 0xF4) {
+    length = 4;
+    if (first == 0xF0) low = 0x90;
+    if (first == 0xF4) high = 0x8F;
+  } else {
+    return 0;
+  }
+  for (size_t i = 1; i < length; ++i) {
+    const uint8_t next = byte(i);
+    if (next < low || next > high) {
+      bad = i;
+      return 0;
+    }
+    low = 0x80;
+    high = 0xBF;
+  }
+  return length;
+}
+
+std::string mapped(absl::string_view text, int options) {
+  utf8proc_uint8_t* result = nullptr;
+  const utf8proc_ssize_t length =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &result, static_cast<utf8proc_option_t>(options));
+  GALLEON_CHECK(length >= 0) << utf8proc_errmsg(length);
+  std::string out(reinterpret_cast<const char*>(result), static_cast<size_t>(length));
+  std::free(result);
+  return out;
+}
+
+bool is_ascii(absl::string_view text) {
+  for (const char c : text) {
+    if (static_cast<uint8_t>(c) >= 0x80) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int32_t next_code_point(absl::string_view text, size_t& at) {
+  const auto first = static_cast<uint8_t>(text[at]);
+  if (first < 0x80) {
+    ++at;
+    return first;
+  }
+  utf8proc_int32_t code_point = 0;
+  const utf8proc_ssize_t length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at),
+                                                   static_cast<utf8proc_ssize_t>(text.size() - at), &code_point);
+  GALLEON_CHECK(length > 0) << "the text is not valid UTF-8";
+  at += static_cast<size_t>(length);
+  return code_point;
+}
+
+void append_code_point(int32_t code_point, std::string& text) {
+  utf8proc_uint8_t bytes[4];
+  const utf8proc_ssize_t length = utf8proc_encode_char(code_point, bytes);
+  text.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(length));
+}
+
+std::string valid_utf8(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  size_t sound = 0;  // what is sound and not copied yet begins here
+  for (size_t at = 0; at < text.size();) {
+    size_t bad = 0;
+    const size_t length = sequence_length(text, at, bad);
+    if (length > 0) {
+      at += length;
+      continue;
+    }
+    out.append(text.data() + sound, at - sound);
+    out.append(kReplacement.data(), kReplacement.size());
+    at += bad;
+    sound = at;
+  }
+  out.append(text.data() + sound, text.size() - sound);
+  return out;
+}
+
+std::string normalized(absl::string_view text, NormalForm form) {
+  if (is_ascii(text)) return std::string(text);
+  switch (form) {
+    case NormalForm::kNfc:
+      return mapped(text, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    case NormalForm::kNfd:
+      return mapped(text, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE);
+    case NormalForm::kNfkc:
+      return mapped(text, UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
+    case NormalForm::kNfkd:
+      return mapped(text, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
+  }
+  return std::string(text);
+}
+
+std::string lower_case(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) append_code_point(utf8proc_tolower(next_code_point(text, at)), out);
+  return out;
+}
+
+bool is_white_space(int32_t c) {
+  if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
+  const utf8proc_category_t category = utf8proc_category(c);
+  return c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
+         category == UTF8PROC_CATEGORY_ZP;
+}
+
+bool is_punctuation(int32_t c) {
+  if (c < 0x80) return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+  const utf8proc_category_t category = utf8proc_category(c);
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+bool is_control(int32_t c) {
+  if (c == '\t' || c == '\n' || c == '\r') return false;
+  const utf8proc_category_t category = utf8proc_category(c);
+  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CS ||
+         category == UTF8PROC_CATEGORY_CO || category == UTF8PROC_CATEGORY_CN;
+}
+
+bool is_nonspacing_mark(int32_t c) {
+  return utf8proc_category(c) == UTF8PROC_CATEGORY_MN;
+}
+
+bool is_chinese(int32_t c) {
+  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+         (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B820 && c <= 0x2CEAF) ||
+         (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+bool is_number(int32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
+  const utf8proc_category_t category = utf8proc_category(c);
+  return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
+}
+
+}  // namespace galleon

@@ -43,7 +43,7 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
   for (int i = 0; i < 200 && query(prometheus, "sum(up)") != 2.0; ++i) absl::SleepFor(absl::Milliseconds(100));
   ASSERT_EQ(query(prometheus, "sum(up)"), 2.0);
 
-  const std::string file = service.job_file("voyage", 4000, 2);
+  const std::string file = service.job_file("voyage", 1500, 2);
   const std::string job = service.submit(file);
   ASSERT_TRUE(service.await_step(job, 20));
   std::optional<double> loss;
@@ -67,15 +67,15 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
         "galleon_journal_commit_seconds_count"}) {
     EXPECT_TRUE(query(prometheus, metric).has_value()) << metric;
   }
-  ASSERT_EQ(service.galleon({"wait", job, "--timeout", "100"}).exit.code, 0);
+  ASSERT_EQ(service.galleon({"wait", job, "--timeout", "200"}).exit.code, 0);
 
   // What the service saved is what a local run goes on from, to the last bit.
   const Json record = service.get(job);
   EXPECT_EQ(record.value("state", ""), "SUCCEEDED");
-  const std::string more = service.job_file("voyage", 4020, 2);
+  const std::string more = service.job_file("voyage", 1520, 2);
   absl::StatusOr<std::string> yaml = read_file(more);
   ASSERT_TRUE(write_file_atomically(more, absl::StrCat(*yaml).replace(yaml->find("  galore:"), 0,
-                                                                      "  schedule: {steps: 4000, warmup_steps: 400}\n"))
+                                                                      "  schedule: {steps: 1500, warmup_steps: 150}\n"))
                   .ok());
   const std::string output = service.folder() + "/local";
   ASSERT_TRUE(make_folders(output).ok());
@@ -83,10 +83,10 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
                         std::filesystem::copy_options::recursive);
   const CommandResult train = service.galleon({"train", more, "--output", output});
   EXPECT_EQ(train.exit.code, 0) << train.err;
-  EXPECT_THAT(train.out, testing::HasSubstr("continuing from step 4000"));
+  EXPECT_THAT(train.out, testing::HasSubstr("continuing from step 1500"));
   EXPECT_EQ(Service::losses(output + "/metrics.jsonl").size(), 20U);
   const CommandResult generated = service.galleon(
-      {"generate", "--model", output + "/checkpoints/step-00004020", "--prompt", "the sea", "--tokens", "8"});
+      {"generate", "--model", output + "/checkpoints/step-00001520", "--prompt", "the sea", "--tokens", "8"});
   EXPECT_EQ(generated.exit.code, 0) << generated.err;
   EXPECT_TRUE(absl::StartsWith(generated.out, "the sea")) << generated.out;
 }

@@ -22,8 +22,8 @@ void Scheduler::tick(Now now) {
   dirty_ = false;
   check_dependencies(now);
   place_queued(now);
-  // Half of the time at most goes into passes, however long the queue.
-  next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 500);
+  // A small part of the time goes into passes, however long the queue.
+  next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 200);
 }
 
 void Scheduler::check_holds(Now now) {

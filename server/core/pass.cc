@@ -100,13 +100,12 @@ class Pass {
     const SlotBoard::Family& slots = board_.at(asked.family);
     const Wait& wait = out_.waits[index];
     if (board_.workers().empty()) return refuse(index, Wait::Kind::kNoWorkers);
-    const bool fits =
-        asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
+    const bool fits = asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
     if (!fits) return refuse(index, Wait::Kind::kNeverFits);
     if (!queue.within_limit(asked.ranks)) return refuse(index, Wait::Kind::kLimit);
     if (!job.preemptible && !leaves_guarantees(in_.queues, job.queue, asked.ranks, total_))
       return refuse(index, Wait::Kind::kGuaranteed);
-    const Wait::Kind unavailable = job.waits_for_room         ? Wait::Kind::kMakingRoom
+    const Wait::Kind unavailable = job.waits_for_room        ? Wait::Kind::kMakingRoom
                                    : wait.free < asked.ranks ? Wait::Kind::kSlots
                                                              : Wait::Kind::kAhead;
     if (out_.starts.size() >= in_.most_starts) {

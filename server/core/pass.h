@@ -25,7 +25,7 @@ struct QueuedJob {
   int32_t priority = 0;
   bool preemptible = true;
   const Demand* demand = nullptr;
-  int64_t limit_ms = kNever;  // how long it holds its slots at most, the end included
+  int64_t limit_ms = kNever;    // how long it holds its slots at most, the end included
   bool waits_for_room = false;  // others release slots for it
   Cells held;                   // which; those that are still there
 };

@@ -47,8 +47,8 @@ const SlotBoard& Scheduler::board() const {
     }
     return true;
   };
-  if (!board_ || !std::equal(board_->workers().begin(), board_->workers().end(), members.begin(), members.end(),
-                             describes)) {
+  if (!board_ ||
+      !std::equal(board_->workers().begin(), board_->workers().end(), members.begin(), members.end(), describes)) {
     std::vector<WorkerSlots> fleet;
     fleet.reserve(members.size());
     for (const Member& member : members) {
@@ -230,8 +230,7 @@ void Scheduler::place_queued(Now now) {
     if (!one.deferred) jobs[one.index] = one.job;
     if (!one.deferred && starts[one.index]) continue;
     waiting.wait = std::move(one.deferred ? deferred[one.index] : result.waits[one.index]);
-    if (waiting.wait.kind == Wait::Kind::kBackoff &&
-        (next_retry_ms_ == 0 || waiting.wait.until_ms < next_retry_ms_)) {
+    if (waiting.wait.kind == Wait::Kind::kBackoff && (next_retry_ms_ == 0 || waiting.wait.until_ms < next_retry_ms_)) {
       next_retry_ms_ = waiting.wait.until_ms;
     }
     waiting.decided = true;

@@ -175,9 +175,9 @@ class Scheduler {
   // What a pass needs of a queued job, and what the last one found.
   struct Waiting {
     Demand demand;
-    bool known = false;       // what follows is up to date; it changes when a job is queued or reprioritized
-    bool dependent = false;   // comes after other jobs
-    bool holding = false;     // slots are held for it
+    bool known = false;      // what follows is up to date; it changes when a job is queued or reprioritized
+    bool dependent = false;  // comes after other jobs
+    bool holding = false;    // slots are held for it
     bool preemptible = true;
     bool configured = false;  // its queue
     size_t queue = 0;         // if configured: which

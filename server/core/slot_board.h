@@ -69,8 +69,8 @@ class SlotBoard {
   // Slots that a demand's device and labels accept, the largest first.
   struct Family {
     Cells cells;
-    std::vector<Size> sizes;    // of `cells`, descending
-    Cells free;                 // of them, those that are free
+    std::vector<Size> sizes;  // of `cells`, descending
+    Cells free;               // of them, those that are free
     std::vector<Size> free_sizes;
     uint64_t free_version = 0;  // of the board when `free` was made; 0: not made yet
   };

@@ -38,8 +38,8 @@ class Scene {
     ids_.push_back(id);
     Demand& demand = demands_.emplace_back();
     demand.rank_bytes.assign(job.ranks, job.bytes);
-    input.queued.push_back({++number_, &ids_.back(), job.queue, job.priority, job.preemptible, &demand, job.limit_ms,
-                            !held.empty(), {}});
+    input.queued.push_back(
+        {++number_, &ids_.back(), job.queue, job.priority, job.preemptible, &demand, job.limit_ms, !held.empty(), {}});
     const SlotBoard board(fleet);
     for (const Place& place : held) {
       if (const int64_t cell = board.find(place.worker_id, place.slot); cell >= 0)

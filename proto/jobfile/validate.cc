@@ -85,7 +85,7 @@ class Rules {
     const v1::Data& data = job_.data();
     const bool tokens = data.format() == v1::Data::FORMAT_TOKENS;
     require(tokens || (job_.has_tokenizer() && !job_.tokenizer().empty()), "tokenizer",
-            "is required unless data.format is tokens: a SentencePiece .model, or bytes");
+            "is required unless data.format is tokens: a SentencePiece .model, a tokenizer.json, a folder, or bytes");
     require(!tokens || !job_.has_tokenizer(), "tokenizer",
             "contradicts data.format: tokens, whose files are tokenized already; leave tokenizer out");
     require(!data.train().empty(), "data.train", "is empty; at least one glob is accepted");

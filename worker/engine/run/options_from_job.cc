@@ -125,14 +125,26 @@ MomentRule moment_rule(v1::Optimizer::Rule rule) {
   }
 }
 
+double default_epsilon(MomentRule rule) {
+  switch (rule) {
+    case MomentRule::kAdam8bit:
+      return 1e-8;
+    case MomentRule::kAdafactor:
+      return 1e-30;
+    default:
+      return 1e-6;
+  }
+}
+
 OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed, v1::Task task) {
   OptimizerOptions o;
   o.learning_rate = optimizer.learning_rate();
-  // What is null for a rule (jobfile.cc derives the others) is not used by it.
+  // A message that did not come through the job file's reader may lack what that derives.
   o.rule = moment_rule(optimizer.rule());
-  o.beta1 = optimizer.beta1();
+  const bool adam = o.rule == MomentRule::kAdamW || o.rule == MomentRule::kAdam8bit;
+  o.beta1 = optimizer.has_beta1() ? optimizer.beta1() : (adam ? 0.9 : 0.0);
   o.beta2 = optimizer.beta2();
-  o.epsilon = optimizer.epsilon();
+  o.epsilon = optimizer.has_epsilon() ? optimizer.epsilon() : default_epsilon(o.rule);
   o.momentum = optimizer.momentum();
   o.block_size = optimizer.block_size();
   o.weight_decay = optimizer.weight_decay();

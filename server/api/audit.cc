@@ -43,23 +43,34 @@ Audit::Audit(std::string folder, uint64_t most_bytes, int keep)
 
 void Audit::record(absl::string_view caller, absl::string_view peer, absl::string_view method,
                    absl::string_view resource, const absl::Status& status) {
-  std::string line =
+  const std::string line =
       absl::StrCat("{\"time\":", quoted(absl::FormatTime(absl::Now(), absl::UTCTimeZone())),
                    ",\"caller\":", quoted(caller), ",\"peer\":", quoted(peer), ",\"method\":", quoted(method),
                    ",\"resource\":", quoted(resource), ",\"result\":", quoted(absl::StatusCodeToString(status.code())),
                    status.ok() ? "" : absl::StrCat(",\"message\":", quoted(status.message())), "}\n");
-  thread_.post([this, line = std::move(line)] { write(line); });
+  bool first = false;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    first = pending_.empty();
+    pending_ += line;
+  }
+  if (first) thread_.post([this] { write(); });
 }
 
-void Audit::write(const std::string& line) {
+void Audit::write() {
+  std::string lines;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    lines.swap(pending_);
+  }
   struct stat info {};
-  if (::stat(path_.c_str(), &info) == 0 && static_cast<uint64_t>(info.st_size) + line.size() > most_bytes_) {
+  if (::stat(path_.c_str(), &info) == 0 && static_cast<uint64_t>(info.st_size) + lines.size() > most_bytes_) {
     for (int i = keep_ - 1; i > 0; --i)
       (void)std::rename((i == 1 ? path_ : absl::StrCat(path_, ".", i - 1)).c_str(),
                         absl::StrCat(path_, ".", i).c_str());
   }
   FileDescriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  const absl::Status status = file.valid() ? write_all(file.get(), line) : errno_status("cannot open", path_, errno);
+  const absl::Status status = file.valid() ? write_all(file.get(), lines) : errno_status("cannot open", path_, errno);
   if (!status.ok()) log_warning("the audit log cannot be written: ", std::string(status.message()));
 }
 

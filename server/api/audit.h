@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 
 namespace galleon::server {
 
+// Lines that arrive while others are written go to the file together.
 class Audit {
  public:
   // FOLDER/audit.jsonl, and older ones beside it: at most `keep` of `most_bytes` each.
@@ -20,11 +22,13 @@ class Audit {
               const absl::Status& status);
 
  private:
-  void write(const std::string& line);
+  void write();
 
   const std::string path_;
   const uint64_t most_bytes_;
   const int keep_;
+  std::mutex mutex_;
+  std::string pending_;  // lines that are written together
   TaskThread thread_;
 };
 

@@ -1,12 +1,12 @@
 // What users call: create, get, list, cancel, watch, attempts, logs.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/files.h"
 #include "galleon/v1/jobs.grpc.pb.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
@@ -111,6 +111,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (*known != nullptr) return answer(turn, call, **known, response);
       if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
         return call.finish(refused);
+      if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
+        return create(turn, call, *request, *plan, response);
       context_.planner->plan(request->job(), [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
         if (!plan.ok()) return call.finish(plan.status(), "PLAN_FAILED");
         post(call, [this, call, request, response, plan = *std::move(plan)](Turn& again) {
@@ -321,9 +323,6 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       return call.finish(status, "NEVER_FITS");
     Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0, call.caller()};
     submission.number = free_number(scheduler, request.job(), context_.jobs_folder);
-    const std::string folder =
-        absl::StrCat(context_.jobs_folder, "/", Scheduler::job_id(request.job(), submission.number));
-    if (absl::Status status = make_folders(folder); !status.ok()) return call.finish(status, "JOB_FOLDER");
     absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
     if (!id.ok()) return call.finish(id.status());
     call.about("jobs/" + *id);

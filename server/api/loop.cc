@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/files.h"
 #include "common/base/log.h"
 
 namespace galleon::server {
@@ -11,6 +12,12 @@ namespace {
 
 constexpr size_t kLongestInbox = 20'000;
 constexpr std::chrono::milliseconds kTick(50);
+
+// Where it cannot be made, the attempt fails with the trainer's word for it.
+void make_job_folder(const v1::JobState& job) {
+  if (absl::Status status = make_folders(job.record().folder()); !status.ok())
+    log_warning(job.record().name(), ": ", std::string(status.message()));
+}
 
 }  // namespace
 
@@ -32,6 +39,7 @@ absl::Status Loop::recover() {
   });
   if (!status.ok()) return status;
   scheduler_.recovered(now());
+  for (const uint64_t number : scheduler_.state().active()) make_job_folder(*scheduler_.state().job_by_number(number));
   if (options_.journal->events_since_snapshot() > options_.compact_idle) compact();
   log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
            " of them active, and ", scheduler_.state().workers().size(), " workers");
@@ -126,6 +134,9 @@ void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
     options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
     std::vector<std::string> forgotten;
     for (const v1::JournalEvent& event : events) {
+      // Before a worker is told; making it at submit would cost more than everything else that a submit does.
+      if (event.has_attempt_reserved() && event.attempt_reserved().id().attempt() == 1)
+        make_job_folder(*scheduler_.state().job(event.attempt_reserved().id().job_id()));
       if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
     }
     if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));

@@ -75,6 +75,13 @@ void Planner::shut_down() {
     request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
 }
 
+std::optional<v1::MemoryPlan> Planner::known(const v1::Job& job) {
+  const std::string key = plan_key(job);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto it = known_.find(key);
+  return it == known_.end() ? std::nullopt : std::optional(it->second);
+}
+
 void Planner::plan(const v1::Job& job, Done done) {
   Request request{plan_key(job), job, std::move(done)};
   std::unique_lock<std::mutex> lock(mutex_);

@@ -8,6 +8,7 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,6 +28,8 @@ class Planner {
   // Kills what still runs and refuses the rest.
   void shut_down();
 
+  // The plan, if it is known already.
+  std::optional<v1::MemoryPlan> known(const v1::Job& job);
   // Calls `done` on another thread, or at once when the plan is known. INVALID_ARGUMENT: the planner refused the job,
   // in its own words. FAILED_PRECONDITION: the planner cannot be run. DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
   // UNAVAILABLE (shut down).

@@ -22,8 +22,8 @@ void Scheduler::tick(Now now) {
   dirty_ = false;
   check_dependencies(now);
   place_queued(now);
-  // Half of the time at most goes into passes, however long the queue.
-  next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 500);
+  // A small part of the time goes into passes, however long the queue.
+  next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 200);
 }
 
 void Scheduler::check_holds(Now now) {
@@ -109,7 +109,7 @@ void Scheduler::check_time_limit(Now now, const v1::JobState& job) {
 
 void Scheduler::check_dependencies(Now now) {
   std::vector<std::pair<std::string, std::string>> hopeless;
-  for (const auto& [key, job] : state_.queue()) {
+  for (const auto& [key, job] : state_.dependent()) {
     for (const std::string& name : job->record().job().scheduling().after()) {
       const v1::JobState* before = state_.job(job_id_of(name));
       if (before == nullptr || !is_terminal(before->record().state()) ||

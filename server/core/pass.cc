@@ -14,7 +14,7 @@ constexpr size_t kMostHeads = 32;
 
 class Pass {
  public:
-  explicit Pass(PassInput input) : in_(std::move(input)), board_(std::move(in_.fleet)) {}
+  explicit Pass(PassInput input) : in_(std::move(input)), board_(std::move(in_.board)) {}
 
   PassResult run() {
     prepare();
@@ -37,22 +37,15 @@ class Pass {
     starts_.resize(in_.queued.size());
     lines_.resize(in_.queues.size());
     for (QueueUse& queue : in_.queues) queue.used = queue.fixed = 0;
-    for (RunningJob& job : in_.running) {
-      for (const Place& place : job.places) {
-        if (const int64_t cell = board_.find(place.worker_id, place.slot); cell >= 0)
-          job.cells.push_back(static_cast<uint32_t>(cell));
-      }
+    for (const RunningJob& job : in_.running) {
       QueueUse& queue = in_.queues[job.queue];
-      queue.used += static_cast<uint32_t>(job.places.size());
-      if (!job.preemptible) queue.fixed += static_cast<uint32_t>(job.places.size());
+      queue.used += job.slots;
+      if (!job.preemptible) queue.fixed += job.slots;
     }
     for (const SlotBoard::Cell& cell : board_.cells()) total_ += cell.healthy;
     for (size_t i = 0; i < in_.queued.size(); ++i) {
       lines_[in_.queued[i].queue].jobs.push_back(i);
-      for (const Place& place : in_.queued[i].held) {
-        if (const int64_t cell = board_.find(place.worker_id, place.slot); cell >= 0)
-          board_.hold_for(static_cast<uint32_t>(cell), in_.queued[i].number);
-      }
+      for (const uint32_t cell : in_.queued[i].held) board_.hold_for(cell, in_.queued[i].number);
     }
   }
 
@@ -103,26 +96,27 @@ class Pass {
     const QueuedJob& job = in_.queued[index];
     QueueUse& queue = in_.queues[job.queue];
     if (!queue.configured) return refuse(index, Wait::Kind::kNoQueue);
-    const size_t family = figures(index);
-    const SlotBoard::Family& slots = board_.at(family);
+    const Asked asked = figures(index);
+    const SlotBoard::Family& slots = board_.at(asked.family);
     const Wait& wait = out_.waits[index];
     if (board_.workers().empty()) return refuse(index, Wait::Kind::kNoWorkers);
-    if (!board_.hold(slots.cells, job.demand->descending())) return refuse(index, Wait::Kind::kNeverFits);
-    if (!queue.within_limit(job.demand->ranks())) return refuse(index, Wait::Kind::kLimit);
-    if (!job.preemptible && !leaves_guarantees(in_.queues, job.queue, job.demand->ranks(), total_))
+    const bool fits = asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
+    if (!fits) return refuse(index, Wait::Kind::kNeverFits);
+    if (!queue.within_limit(asked.ranks)) return refuse(index, Wait::Kind::kLimit);
+    if (!job.preemptible && !leaves_guarantees(in_.queues, job.queue, asked.ranks, total_))
       return refuse(index, Wait::Kind::kGuaranteed);
-    const Wait::Kind unavailable = !job.held.empty()                 ? Wait::Kind::kMakingRoom
-                                   : wait.free < job.demand->ranks() ? Wait::Kind::kSlots
-                                                                     : Wait::Kind::kAhead;
+    const Wait::Kind unavailable = job.waits_for_room        ? Wait::Kind::kMakingRoom
+                                   : wait.free < asked.ranks ? Wait::Kind::kSlots
+                                                             : Wait::Kind::kAhead;
     if (out_.starts.size() >= in_.most_starts) {
       out_.more = true;
       return refuse(index, Wait::Kind::kPassFull);
     }
-    if (refused_before(family, job)) return refuse(index, unavailable);
+    // Slots are only taken, held and kept during a pass, so that too few free ones stay too few.
+    if (wait.free < asked.ranks || refused_before(asked, job)) return refuse(index, unavailable);
     const Cells cells = choose_cells(board_, usable(index, slots), *job.demand);
     if (cells.empty()) {
-      const bool even = job.demand->smallest() == job.demand->largest();
-      if (job.held.empty() && even) refusals_[family] = {job.demand->ranks(), job.demand->smallest(), ends_by(job)};
+      if (!job.waits_for_room && asked.even) refusals_[asked.family] = {asked.ranks, asked.smallest, ends_by(job)};
       return refuse(index, unavailable);
     }
     PassResult::Start& start = out_.starts.emplace_back();
@@ -131,8 +125,8 @@ class Pass {
       start.places.push_back(board_.place(cell));
       board_.take(cell);
     }
-    queue.used += job.demand->ranks();
-    if (!job.preemptible) queue.fixed += job.demand->ranks();
+    queue.used += asked.ranks;
+    if (!job.preemptible) queue.fixed += asked.ranks;
     started_.push_back({index, cells});
     starts_[index] = true;
     return true;
@@ -148,41 +142,48 @@ class Pass {
       wait.limit = queue.config.limit;
     }
     if (kind == Wait::Kind::kMakingRoom) {
-      for (const Place& place : in_.queued[index].held) {
-        const int64_t cell = board_.find(place.worker_id, place.slot);
-        wait.used += cell >= 0 && !board_.cells()[static_cast<size_t>(cell)].free;
-      }
+      for (const uint32_t cell : in_.queued[index].held) wait.used += !board_.cells()[cell].free;
     }
     return false;
   }
 
-  // What the reason will say; returns the family of the job's demand.
-  size_t figures(size_t index) {
+  // A demand's figures, looked up once.
+  struct Asked {
+    size_t family = 0;
+    uint32_t ranks = 0;
+    uint64_t smallest = 0;
+    bool even = false;  // all ranks are of one size
+  };
+
+  // What the job asks for; the wait is given what its reason will say.
+  Asked figures(size_t index) {
     const Demand& demand = *in_.queued[index].demand;
-    const size_t family = board_.family(demand);
-    const SlotBoard::Family& slots = board_.at(family);
-    if (refusals_.size() <= family) refusals_.resize(family + 1);
+    Asked asked{board_.family(demand), demand.ranks(), demand.smallest(), false};
+    asked.even = asked.smallest == demand.largest();
+    const SlotBoard::Family& slots = board_.at(asked.family);
+    if (refusals_.size() <= asked.family) refusals_.resize(asked.family + 1);
     Wait& wait = out_.waits[index];
     wait.workers = static_cast<uint32_t>(board_.workers().size());
-    wait.fitting = static_cast<uint32_t>(board_.fitting(slots.cells, demand.smallest()));
-    wait.free = static_cast<uint32_t>(board_.fitting(slots.free, demand.smallest()));
-    wait.largest_bytes = slots.cells.empty() ? 0 : board_.cells()[slots.cells[0]].bytes;
-    return family;
+    wait.fitting = SlotBoard::fitting(slots.sizes, asked.smallest);
+    wait.free = SlotBoard::fitting(slots.free_sizes, asked.smallest);
+    wait.largest_bytes = slots.sizes.empty() ? 0 : slots.sizes[0].bytes;
+    return asked;
   }
 
   int64_t ends_by(const QueuedJob& job) const { return job.limit_ms == kNever ? kNever : in_.now_ms + job.limit_ms; }
 
-  bool refused_before(size_t family, const QueuedJob& job) const {
-    const Refusal& refusal = refusals_[family];
-    return refusal.ranks != 0 && job.held.empty() && job.demand->ranks() >= refusal.ranks &&
-           job.demand->smallest() >= refusal.bytes && ends_by(job) >= refusal.ends_by;
+  bool refused_before(const Asked& asked, const QueuedJob& job) const {
+    const Refusal& refusal = refusals_[asked.family];
+    return refusal.ranks != 0 && !job.waits_for_room && asked.ranks >= refusal.ranks &&
+           asked.smallest >= refusal.bytes && ends_by(job) >= refusal.ends_by;
   }
 
   Cells usable(size_t index, const SlotBoard::Family& slots) const {
     const QueuedJob& job = in_.queued[index];
     Cells cells;
+    const uint64_t smallest = job.demand->smallest();
     for (const uint32_t cell : slots.free) {
-      if (board_.cells()[cell].bytes < job.demand->smallest()) break;
+      if (board_.cells()[cell].bytes < smallest) break;
       if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) cells.push_back(cell);
     }
     return cells;
@@ -235,13 +236,15 @@ class Pass {
     const SlotBoard::Family& slots = board_.at(board_.family(*job.demand));
     const int64_t until =
         heads_++ < kMostHeads ? certain_start(board_, *job.demand, job.number, in_.now_ms, in_.running) : kNever;
+    const uint64_t smallest = job.demand->smallest();
     for (const uint32_t cell : slots.free) {
-      if (board_.cells()[cell].bytes < job.demand->smallest()) break;
+      if (board_.cells()[cell].bytes < smallest) break;
       // A start that nobody can tell leaves no time to use the slot before it.
       board_.keep(cell, until == kNever ? 0 : until);
     }
   }
 
+  // The last step, as it uses up the figures.
   void estimate() {
     StartEstimates estimates(board_, in_.now_ms, with_started());
     size_t told = 0;
@@ -258,14 +261,13 @@ class Pass {
     }
   }
 
-  std::vector<RunningJob> with_started() const {
-    std::vector<RunningJob> running = in_.running;
-    for (const Started& started : started_) {
-      RunningJob& job = running.emplace_back();
-      job.cells = started.cells;
+  std::vector<RunningJob> with_started() {
+    for (Started& started : started_) {
+      RunningJob& job = in_.running.emplace_back();
+      job.cells = std::move(started.cells);
       job.ends_by_ms = ends_by(in_.queued[started.index]);
     }
-    return running;
+    return std::move(in_.running);
   }
 
   // The jobs of a queue.

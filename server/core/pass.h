@@ -25,13 +25,14 @@ struct QueuedJob {
   int32_t priority = 0;
   bool preemptible = true;
   const Demand* demand = nullptr;
-  int64_t limit_ms = kNever;  // how long it holds its slots at most, the end included
-  std::vector<Place> held;    // slots that others release for it
+  int64_t limit_ms = kNever;    // how long it holds its slots at most, the end included
+  bool waits_for_room = false;  // others release slots for it
+  Cells held;                   // which; those that are still there
 };
 
 struct PassInput {
   int64_t now_ms = 0;
-  std::vector<WorkerSlots> fleet;
+  SlotBoard board;
   std::vector<QueueUse> queues;   // config alone; use is counted from `running`
   std::vector<QueuedJob> queued;  // in order within each queue
   std::vector<RunningJob> running;

@@ -3,14 +3,22 @@
 #include <algorithm>
 #include <numeric>
 
+#include "absl/types/span.h"
+
 namespace galleon::server {
 
 namespace {
 
 // Usable cells of some workers that are near to each other, the largest first.
 struct Group {
+  absl::Span<const uint32_t> cells;
+  std::vector<size_t> members;  // of a rack: its workers' groups
+};
+
+// Groups in the order in which they first appear, with their cells in one array.
+struct Groups {
   Cells cells;
-  std::vector<size_t> members;  // groups of one worker each
+  std::vector<Group> groups;
 };
 
 // The group that holds the ranks with the fewest cells; null if none does.
@@ -23,33 +31,54 @@ const Group* tightest(const SlotBoard& board, const std::vector<Group>& groups, 
   return best;
 }
 
-std::vector<Group> by_worker(const SlotBoard& board, const Cells& usable) {
-  std::vector<Group> groups;
-  std::vector<int> group_of(board.workers().size(), -1);
+// Divides `usable` by a number that `key` gives each cell's worker, from 0 to below `keys`; those of -1 are left out.
+template <typename Key>
+Groups divide(const SlotBoard& board, const Cells& usable, size_t keys, const Key& key) {
+  Groups made;
+  std::vector<uint32_t> counts(keys, 0);
+  size_t total = 0;
   for (const uint32_t cell : usable) {
-    int& group = group_of[board.cells()[cell].worker];
-    if (group < 0) {
-      group = static_cast<int>(groups.size());
-      groups.emplace_back().members.push_back(groups.size() - 1);
-    }
-    groups[group].cells.push_back(cell);
+    const int32_t of = key(board.cells()[cell].worker);
+    if (of < 0) continue;
+    ++counts[static_cast<size_t>(of)];
+    ++total;
   }
-  return groups;
+  made.cells.resize(total);
+  constexpr uint32_t kNone = UINT32_MAX;
+  std::vector<uint32_t> next(keys, kNone);
+  uint32_t begin = 0;
+  for (const uint32_t cell : usable) {
+    const int32_t of = key(board.cells()[cell].worker);
+    if (of < 0) continue;
+    uint32_t& place = next[static_cast<size_t>(of)];
+    if (place == kNone) {
+      const uint32_t count = counts[static_cast<size_t>(of)];
+      made.groups.push_back({absl::MakeConstSpan(made.cells.data() + begin, count), {}});
+      place = begin;
+      begin += count;
+    }
+    made.cells[place++] = cell;
+  }
+  return made;
 }
 
-std::vector<Group> by_rack(const SlotBoard& board, const Cells& usable, const std::vector<Group>& workers) {
-  std::map<std::string, Group> racks;
+Groups by_worker(const SlotBoard& board, const Cells& usable) {
+  return divide(board, usable, board.workers().size(), [](uint32_t worker) { return static_cast<int32_t>(worker); });
+}
+
+// Racks in the order of their names.
+Groups by_rack(const SlotBoard& board, const Cells& usable, const std::vector<Group>& workers) {
+  Groups racks =
+      divide(board, usable, board.workers().size(), [&board](uint32_t worker) { return board.rack(worker); });
+  const auto rack_of = [&board](const Group& group) { return board.rack(board.cells()[group.cells[0]].worker); };
+  std::sort(racks.groups.begin(), racks.groups.end(),
+            [&rack_of](const Group& a, const Group& b) { return rack_of(a) < rack_of(b); });
+  std::vector<Group*> by_number(board.workers().size(), nullptr);
+  for (Group& rack : racks.groups) by_number[static_cast<size_t>(rack_of(rack))] = &rack;
   for (size_t i = 0; i < workers.size(); ++i) {
-    const auto& labels = board.workers()[board.cells()[workers[i].cells[0]].worker].labels;
-    if (const auto it = labels.find(kRackLabel); it != labels.end()) racks[it->second].members.push_back(i);
+    if (const int32_t rack = rack_of(workers[i]); rack >= 0) by_number[static_cast<size_t>(rack)]->members.push_back(i);
   }
-  for (const uint32_t cell : usable) {
-    const auto& labels = board.workers()[board.cells()[cell].worker].labels;
-    if (const auto it = labels.find(kRackLabel); it != labels.end()) racks[it->second].cells.push_back(cell);
-  }
-  std::vector<Group> groups;
-  for (auto& [rack, group] : racks) groups.push_back(std::move(group));
-  return groups;
+  return racks;
 }
 
 // Each rank gets a cell of the earliest worker that has one for it, the smallest that suffices. The largest ranks
@@ -60,7 +89,7 @@ Cells assign(const SlotBoard& board, const std::vector<const Group*>& workers, c
   std::stable_sort(order.begin(), order.end(),
                    [&demand](size_t a, size_t b) { return demand.rank_bytes[a] > demand.rank_bytes[b]; });
   std::vector<Cells> left;
-  for (const Group* worker : workers) left.push_back(worker->cells);
+  for (const Group* worker : workers) left.emplace_back(worker->cells.begin(), worker->cells.end());
   Cells chosen(demand.ranks());
   for (const size_t rank : order) {
     bool found = false;
@@ -82,10 +111,11 @@ Cells assign(const SlotBoard& board, const std::vector<const Group*>& workers, c
 Cells choose_cells(const SlotBoard& board, const Cells& usable, const Demand& demand) {
   const std::vector<uint64_t> needs = demand.descending();
   if (!board.hold(usable, needs)) return {};
-  const std::vector<Group> workers = by_worker(board, usable);
+  const Groups divided = by_worker(board, usable);
+  const std::vector<Group>& workers = divided.groups;
   if (const Group* one = tightest(board, workers, needs)) return assign(board, {one}, demand);
-  const std::vector<Group> racks = by_rack(board, usable, workers);
-  const Group* rack = tightest(board, racks, needs);
+  const Groups racks = by_rack(board, usable, workers);
+  const Group* rack = tightest(board, racks.groups, needs);
   std::vector<const Group*> members;
   if (rack != nullptr) {
     for (const size_t i : rack->members) members.push_back(&workers[i]);

@@ -22,23 +22,53 @@ size_t queue_index(const std::vector<QueueUse>& queues, const std::string& id) {
 
 }  // namespace
 
-std::vector<WorkerSlots> Scheduler::slots() const {
-  std::vector<WorkerSlots> fleet;
+const SlotBoard& Scheduler::board() const {
+  struct Member {
+    const v1::Worker* worker;
+    const WorkerLive* live;
+  };
+  std::vector<Member> members;
+  members.reserve(fleet_.workers.size());
+  auto live = fleet_.workers.begin();
   for (const auto& [id, worker] : state_.workers()) {
-    const auto it = fleet_.workers.find(id);
-    if (worker.state() == v1::Worker::GONE || it == fleet_.workers.end() || it->second.leaving) continue;
-    WorkerSlots& entry = fleet.emplace_back();
-    entry.worker_id = id;
-    entry.labels.insert(worker.labels().begin(), worker.labels().end());
-    const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(id);
-    const bool takes = takes_work(worker);
-    for (uint32_t i = 0; i < it->second.devices.size(); ++i) {
-      const v1::DeviceInfo& device = it->second.devices[i];
-      entry.slots.push_back(
-          {i, device.free_memory_bytes(), device.kind() == "cuda", device.healthy(), takes && !leased.contains(i)});
-    }
+    while (live != fleet_.workers.end() && live->first < id) ++live;
+    if (live == fleet_.workers.end()) break;
+    if (worker.state() == v1::Worker::GONE || live->first != id || live->second.leaving) continue;
+    members.push_back({&worker, &live->second});
   }
-  return fleet;
+  const auto describes = [](const WorkerSlots& slots, const Member& member) {
+    const std::vector<v1::DeviceInfo>& devices = member.live->devices;
+    if (slots.worker_id != member.worker->worker_id() || slots.slots.size() != devices.size()) return false;
+    for (size_t i = 0; i < devices.size(); ++i) {
+      const Slot& slot = slots.slots[i];
+      if (slot.free_bytes != devices[i].free_memory_bytes() || slot.healthy != devices[i].healthy() ||
+          slot.cuda != (devices[i].kind() == "cuda"))
+        return false;
+    }
+    return true;
+  };
+  if (!board_ ||
+      !std::equal(board_->workers().begin(), board_->workers().end(), members.begin(), members.end(), describes)) {
+    std::vector<WorkerSlots> fleet;
+    fleet.reserve(members.size());
+    for (const Member& member : members) {
+      WorkerSlots& entry = fleet.emplace_back();
+      entry.worker_id = member.worker->worker_id();
+      entry.labels.insert(member.worker->labels().begin(), member.worker->labels().end());
+      for (const v1::DeviceInfo& device : member.live->devices) {
+        entry.slots.push_back({static_cast<uint32_t>(entry.slots.size()), device.free_memory_bytes(),
+                               device.kind() == "cuda", device.healthy(), false});
+      }
+    }
+    board_.emplace(std::move(fleet));
+  }
+  for (size_t w = 0; w < members.size(); ++w) {
+    const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(members[w].worker->worker_id());
+    const bool takes = takes_work(*members[w].worker);
+    for (uint32_t i = 0; i < members[w].live->devices.size(); ++i)
+      board_->set_free(board_->first_cell(w) + i, takes && !leased.contains(i));
+  }
+  return *board_;
 }
 
 std::vector<QueueUse> Scheduler::queues_in_use() const {
@@ -54,20 +84,25 @@ std::vector<QueueUse> Scheduler::queues_in_use() const {
   return queues;
 }
 
-const Demand& Scheduler::demand(const v1::JobState& job) const {
-  const auto [it, added] = demands_.try_emplace(job.number());
-  if (added) it->second = demand_of(job.record().job(), job.record().plan());
+Scheduler::Waiting& Scheduler::waiting(const v1::JobState& job) const {
+  const auto [it, added] = waiting_.try_emplace(job.number());
+  if (added) it->second.demand = demand_of(job.record().job(), job.record().plan());
   return it->second;
 }
 
+const Demand& Scheduler::demand(const v1::JobState& job) const {
+  return waiting(job).demand;
+}
+
 // Does it wait for something else than slots: for its time to try again, or for a job before it?
-bool Scheduler::waits_for_others(Now now, const v1::JobState& job, Wait& wait) const {
+bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const {
   // A clock that went back by more than the longest backoff holds nobody.
-  if (now.wall_ms < job.not_before_ms() && now.wall_ms >= job.not_before_ms() - options_.longest_backoff_ms) {
+  if (now.wall_ms < known.not_before_ms && now.wall_ms >= known.not_before_ms - options_.longest_backoff_ms) {
     wait.kind = Wait::Kind::kBackoff;
-    wait.until_ms = job.not_before_ms();
+    wait.until_ms = known.not_before_ms;
     return true;
   }
+  if (!known.dependent) return false;
   for (const std::string& name : job.record().job().scheduling().after()) {
     const v1::JobState* before = state_.job(job_id_of(name));
     if (before == nullptr || before->record().state() == v1::JobRecord::SUCCEEDED) continue;
@@ -78,13 +113,14 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, Wait& wait) c
   return false;
 }
 
-RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues) const {
+RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,
+                                  const SlotBoard& board) const {
   const v1::AttemptState& attempt = *live_attempt(job);
   const AttemptLive* known = live_or_null(job);
   const int64_t ran_ms = known == nullptr ? 0 : known->ran_ms(now.mono_ms);
   RunningJob running;
   running.number = job.number();
-  running.job_id = job.record().job_id();
+  running.job_id = &job.record().job_id();
   running.queue = queue_index(queues, job.record().queue());
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
@@ -100,76 +136,113 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
     running.expected_ms = now.wall_ms + static_cast<int64_t>(std::min(step_ms * left, 1e14));
   }
   for (const v1::RankState& rank : attempt.ranks()) {
-    if (!rank.released()) running.places.push_back({rank.worker_id(), rank.slot()});
+    if (rank.released()) continue;
+    ++running.slots;
+    if (const int64_t cell = board.find(rank.worker_id(), rank.slot()); cell >= 0)
+      running.cells.push_back(static_cast<uint32_t>(cell));
   }
   return running;
 }
 
-PassInput Scheduler::pass_input(Now now, std::vector<const v1::JobState*>& considered,
-                                std::vector<std::pair<const v1::JobState*, Wait>>& deferred) const {
+PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const {
   PassInput input;
   input.now_ms = now.wall_ms;
-  input.fleet = slots();
+  board();
   input.queues = queues_in_use();
+  input.running.reserve(state_.active().size());
   for (const uint64_t number : state_.active()) {
     const v1::JobState& job = *state_.job_by_number(number);
-    if (live_attempt(job) != nullptr) input.running.push_back(running_job(now, job, input.queues));
+    if (live_attempt(job) != nullptr) input.running.push_back(running_job(now, job, input.queues, *board_));
   }
+  considered.reserve(state_.queue().size());
+  input.queued.reserve(state_.queue().size());
   for (const auto& [key, job] : state_.queue()) {
+    Waiting& known = waiting(*job);
+    if (!known.known) {
+      const v1::JobRecord& record = job->record();
+      known.dependent = !record.job().scheduling().after().empty();
+      known.holding = job->held_size() > 0;
+      known.preemptible = is_preemptible(record.job());
+      known.queue = queue_index(input.queues, record.queue());
+      known.configured = known.queue < options_.queues.size();
+      known.limit_ms = kNever;
+      if (const int64_t limit_ms = time_limit_ms(record.job()); limit_ms != kNever)
+        known.limit_ms = std::max<int64_t>(0, limit_ms - job->ran_ms()) + 4 * options_.sync_ms;
+      known.not_before_ms = job->not_before_ms();
+      known.job_id = &record.job_id();
+      known.known = true;
+    }
+    // Queues that are not configured come and go with their jobs.
+    const size_t queue = known.configured ? known.queue : queue_index(input.queues, job->record().queue());
+    considered.push_back({job, &known, queue, false, input.queued.size()});
     Wait wait;
-    if (waits_for_others(now, *job, wait)) {
-      deferred.emplace_back(job, std::move(wait));
+    if (waits_for_others(now, *job, known, wait)) {
+      considered.back().deferred = true;
+      considered.back().index = deferred.size();
+      deferred.push_back(std::move(wait));
       continue;
     }
-    const v1::JobRecord& record = job->record();
     QueuedJob& queued = input.queued.emplace_back();
-    queued.number = job->number();
-    queued.job_id = &record.job_id();
-    queued.queue = queue_index(input.queues, record.queue());
-    queued.priority = record.priority();
-    queued.preemptible = is_preemptible(record.job());
-    queued.demand = &demand(*job);
-    if (const int64_t limit_ms = time_limit_ms(record.job()); limit_ms != kNever)
-      queued.limit_ms = std::max<int64_t>(0, limit_ms - job->ran_ms()) + 4 * options_.sync_ms;
-    for (const v1::HeldSlot& slot : job->held()) queued.held.push_back({slot.worker_id(), slot.slot()});
-    considered.push_back(job);
+    queued.number = key.number;
+    queued.job_id = known.job_id;
+    queued.queue = queue;
+    queued.priority = key.priority;
+    queued.preemptible = known.preemptible;
+    queued.demand = &known.demand;
+    queued.limit_ms = known.limit_ms;
+    queued.waits_for_room = known.holding;
+    if (known.holding) {
+      for (const v1::HeldSlot& slot : job->held()) {
+        if (const int64_t cell = board_->find(slot.worker_id(), slot.slot()); cell >= 0)
+          queued.held.push_back(static_cast<uint32_t>(cell));
+      }
+    }
+    // Made in the board that stays, so that the next pass has it.
+    board_->family(known.demand);
   }
+  input.board = *board_;
   return input;
 }
 
 void Scheduler::place_queued(Now now) {
   next_retry_ms_ = 0;
-  waits_.clear();
   if (state_.queue().empty()) {
-    demands_.clear();
+    waiting_.clear();
     return;
   }
-  if (demands_.size() > 2 * state_.queue().size() + 1000) demands_.clear();
-  std::vector<const v1::JobState*> considered;
-  std::vector<std::pair<const v1::JobState*, Wait>> deferred;
+  if (waiting_.size() > 2 * state_.queue().size() + 1000) waiting_.clear();
+  std::vector<Considered> considered;
+  std::vector<Wait> deferred;
   PassInput input = pass_input(now, considered, deferred);
-  std::vector<std::string> running;
+  std::vector<const std::string*> running;
+  running.reserve(input.running.size());
   for (const RunningJob& job : input.running) running.push_back(job.job_id);
+  const size_t queues = input.queues.size();
   PassResult result = decide(std::move(input));
   dirty_ |= result.more;
 
-  waits_.reserve(state_.queue().size());
-  for (size_t i = 0; i < considered.size(); ++i) waits_[considered[i]->number()] = std::move(result.waits[i]);
-  for (auto& [job, wait] : deferred) {
-    if (wait.kind == Wait::Kind::kBackoff && (next_retry_ms_ == 0 || wait.until_ms < next_retry_ms_))
-      next_retry_ms_ = wait.until_ms;
-    waits_[job->number()] = std::move(wait);
+  std::vector<bool> starts(result.waits.size(), false);
+  for (const PassResult::Start& start : result.starts) starts[start.queued] = true;
+  std::vector<const v1::JobState*> jobs(result.waits.size());
+  std::vector<uint32_t> positions(queues, 0);
+  for (const Considered& one : considered) {
+    Waiting& waiting = *one.waiting;
+    if (!one.deferred) jobs[one.index] = one.job;
+    if (!one.deferred && starts[one.index]) continue;
+    waiting.wait = std::move(one.deferred ? deferred[one.index] : result.waits[one.index]);
+    if (waiting.wait.kind == Wait::Kind::kBackoff && (next_retry_ms_ == 0 || waiting.wait.until_ms < next_retry_ms_)) {
+      next_retry_ms_ = waiting.wait.until_ms;
+    }
+    waiting.decided = true;
+    waiting.wait.position = ++positions[one.queue];
   }
+  for (const Considered& one : considered) one.waiting->wait.queued = positions[one.queue];
   for (const PassResult::Preemption& preemption : result.preemptions) {
     std::vector<std::string> victims;
-    for (const size_t victim : preemption.victims) victims.push_back(running[victim]);
-    preempt(now, *considered[preemption.queued], preemption, victims);
+    for (const size_t victim : preemption.victims) victims.push_back(*running[victim]);
+    preempt(now, *jobs[preemption.queued], preemption, victims);
   }
-  for (const PassResult::Start& start : result.starts) reserve(now, *considered[start.queued], start.places);
-
-  std::map<std::string, uint32_t> positions;
-  for (const auto& [key, job] : state_.queue()) waits_[job->number()].position = ++positions[job->record().queue()];
-  for (const auto& [key, job] : state_.queue()) waits_[job->number()].queued = positions[job->record().queue()];
+  for (const PassResult::Start& start : result.starts) reserve(now, *jobs[start.queued], start.places);
 }
 
 void Scheduler::reserve(Now now, const v1::JobState& job, const std::vector<Place>& places) {
@@ -185,8 +258,7 @@ void Scheduler::reserve(Now now, const v1::JobState& job, const std::vector<Plac
     rank.set_worker_id(place.worker_id);
     rank.set_slot(place.slot);
   }
-  waits_.erase(job.number());
-  demands_.erase(job.number());
+  waiting_.erase(job.number());
   emit(now, std::move(event));
   const v1::AttemptState& attempt = *live_attempt(job);
   live(now, job, attempt);
@@ -218,8 +290,8 @@ void Scheduler::preempt(Now now, const v1::JobState& job, const PassResult::Pree
 }
 
 Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const {
-  std::vector<const v1::JobState*> considered;
-  std::vector<std::pair<const v1::JobState*, Wait>> deferred;
+  std::vector<Considered> considered;
+  std::vector<Wait> deferred;
   PassInput input = pass_input(now, considered, deferred);
   const Demand demand = demand_of(job, plan);
   const std::string id = "this job";

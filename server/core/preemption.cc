@@ -42,7 +42,7 @@ bool may_preempt(const Claim& claim, uint32_t ranks, const RunningJob& victim, c
   if (victim.queue == claim.queue) return victim.priority < claim.priority;
   const QueueUse& own = queues[claim.queue];
   const QueueUse& other = queues[victim.queue];
-  const uint32_t size = static_cast<uint32_t>(victim.places.size());
+  const uint32_t size = victim.slots;
   return own.used + ranks <= own.config.guaranteed && other.borrowed() >= taken[victim.queue] + size;
 }
 
@@ -69,7 +69,7 @@ std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const
       if (accepted[cell] && (holder == 0 || holder == claim.number)) candidate.cells.push_back(cell);
     }
     if (candidate.cells.empty()) continue;
-    if (running[i].queue != claim.queue) taken[running[i].queue] += static_cast<uint32_t>(running[i].places.size());
+    if (running[i].queue != claim.queue) taken[running[i].queue] += running[i].slots;
     candidates.push_back(std::move(candidate));
   }
 

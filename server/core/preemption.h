@@ -14,7 +14,7 @@ namespace galleon::server {
 // A job that holds slots.
 struct RunningJob {
   uint64_t number = 0;
-  std::string job_id;
+  const std::string* job_id = nullptr;
   size_t queue = 0;
   int32_t priority = 0;
   bool preemptible = false;  // by its own word
@@ -23,8 +23,8 @@ struct RunningJob {
   int64_t start_ms = 0;
   int64_t ends_by_ms = kNever;   // by its time limit
   int64_t expected_ms = kNever;  // by its progress
-  std::vector<Place> places;     // not released yet
-  Cells cells;                   // the same on the board
+  uint32_t slots = 0;            // not released yet
+  Cells cells;                   // those of them that are on the board
 };
 
 struct Claim {

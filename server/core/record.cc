@@ -51,12 +51,13 @@ v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
   if (const v1::AttemptState* attempt = current_attempt(job); attempt != nullptr)
     *record.mutable_attempt() = attempt->attempt();
   if (record.state() == v1::JobRecord::QUEUED) {
-    const auto it = waits_.find(job.number());
+    const auto it = waiting_.find(job.number());
+    const bool decided = it != waiting_.end() && it->second.decided;
     const std::string wait =
-        it == waits_.end() ? "is looked at next" : wait_message(demand(job), it->second, now.wall_ms);
-    if (it != waits_.end()) {
-      record.set_queue_position(it->second.position);
-      record.set_start_estimate_ms(it->second.estimate_ms);
+        decided ? wait_message(it->second.demand, it->second.wait, now.wall_ms) : "is looked at next";
+    if (decided) {
+      record.set_queue_position(it->second.wait.position);
+      record.set_start_estimate_ms(it->second.wait.estimate_ms);
     }
     record.set_message(record.message().empty() ? wait : absl::StrCat(wait, "; ", record.message()));
   } else if (!is_terminal(record.state())) {

@@ -39,7 +39,7 @@ void Scheduler::forget_old(Now now) {
   size_t ended = state_.jobs().size() - alive;
   if (ended == 0) return;
   std::set<std::string> needed;
-  for (const auto& [key, job] : state_.queue()) {
+  for (const auto& [key, job] : state_.dependent()) {
     for (const std::string& name : job->record().job().scheduling().after()) needed.insert(job_id_of(name));
   }
   std::vector<std::string> jobs;

@@ -43,15 +43,30 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
     case v1::JournalEvent::kCheckpointRecorded:
     case v1::JournalEvent::kJobForgotten:
       break;
+    case v1::JournalEvent::kJobRequeued:
+      forget_waiting(event.job_requeued().job_id());
+      break;
+    case v1::JournalEvent::kJobReprioritized:
+      forget_waiting(event.job_reprioritized().job_id());
+      break;
+    case v1::JournalEvent::kSlotsHeld:
+      forget_waiting(event.slots_held().job_id());
+      break;
     case v1::JournalEvent::kWorkerRegistered:
     case v1::JournalEvent::kWorkerForgotten:
       whole_fleet_.reset();
+      board_.reset();
       dirty_ = true;
       break;
     default:
       dirty_ = true;
   }
   events_.push_back(std::move(event));
+}
+
+void Scheduler::forget_waiting(const std::string& job_id) {
+  if (const auto it = waiting_.find(state_.job(job_id)->number()); it != waiting_.end()) it->second.known = false;
+  dirty_ = true;
 }
 
 void Scheduler::recovered(Now now) {
@@ -237,7 +252,7 @@ void Scheduler::end_job(Now now, const v1::JobState& job, v1::JobRecord::State t
   event.mutable_job_ended()->set_job_id(job.record().job_id());
   event.mutable_job_ended()->set_state(to);
   event.mutable_job_ended()->set_message(message);
-  waits_.erase(job.number());
+  waiting_.erase(job.number());
   emit(now, std::move(event));
 }
 

@@ -130,6 +130,7 @@ class Scheduler {
   absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
   absl::StatusOr<const v1::JobState*> changeable(absl::string_view job_id, absl::string_view etag) const;
   void emit(Now now, v1::JournalEvent event);
+  void forget_waiting(const std::string& job_id);
   void touch(const v1::AttemptState& attempt);
   // What is emitted while it lives was asked for by `actor`.
   struct Acting {
@@ -171,13 +172,37 @@ class Scheduler {
 
   // placing.cc: the pass of the policy.
   void place_queued(Now now);
-  std::vector<WorkerSlots> slots() const;
+  // What a pass needs of a queued job, and what the last one found.
+  struct Waiting {
+    Demand demand;
+    bool known = false;      // what follows is up to date; it changes when a job is queued or reprioritized
+    bool dependent = false;  // comes after other jobs
+    bool holding = false;    // slots are held for it
+    bool preemptible = true;
+    bool configured = false;  // its queue
+    size_t queue = 0;         // if configured: which
+    int64_t limit_ms = kNever;
+    int64_t not_before_ms = 0;
+    const std::string* job_id = nullptr;
+    bool decided = false;  // `wait` says why it has not started
+    Wait wait;
+  };
+  // The queued jobs of a pass, in order.
+  struct Considered {
+    const v1::JobState* job;
+    Waiting* waiting;
+    size_t queue;
+    bool deferred;  // it waits for something else than slots
+    size_t index;   // among the deferred, or in the pass
+  };
+  const SlotBoard& board() const;
   std::vector<QueueUse> queues_in_use() const;
-  PassInput pass_input(Now now, std::vector<const v1::JobState*>& considered,
-                       std::vector<std::pair<const v1::JobState*, Wait>>& deferred) const;
-  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues) const;
+  PassInput pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const;
+  Waiting& waiting(const v1::JobState& job) const;
+  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,
+                         const SlotBoard& board) const;
   const Demand& demand(const v1::JobState& job) const;
-  bool waits_for_others(Now now, const v1::JobState& job, Wait& wait) const;
+  bool waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const;
   void reserve(Now now, const v1::JobState& job, const std::vector<Place>& places);
   void preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,
                const std::vector<std::string>& victims);
@@ -193,11 +218,11 @@ class Scheduler {
   Fleet fleet_;
   std::vector<v1::JournalEvent> events_;
   std::string actor_;
-  std::unordered_map<uint64_t, Wait> waits_;              // of queued jobs by number, from the last pass
-  mutable std::unordered_map<uint64_t, Demand> demands_;  // of queued jobs by number
-  mutable std::optional<SlotBoard> whole_fleet_;          // all workers idle; made when it is asked for
-  uint64_t last_revision_ = 0;                            // of any worker's assignments; never the same twice
-  bool dirty_ = true;                                     // a pass of the policy may find something new
+  mutable std::unordered_map<uint64_t, Waiting> waiting_;  // queued jobs by number
+  mutable std::optional<SlotBoard> board_;                 // as it was in the last pass
+  mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
+  uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
+  bool dirty_ = true;                                      // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
   bool pass_ran_ = false;

@@ -18,13 +18,34 @@ bool accepts(const Demand& demand, const Slot& slot) {
          !(demand.device == v1::Resources::DEVICE_CUDA && !slot.cuda);
 }
 
+std::vector<SlotBoard::Size> sizes_of(const std::vector<SlotBoard::Cell>& cells, const Cells& ordered) {
+  std::vector<SlotBoard::Size> sizes;
+  for (const uint32_t cell : ordered) {
+    if (sizes.empty() || sizes.back().bytes != cells[cell].bytes)
+      sizes.push_back({cells[cell].bytes, sizes.empty() ? 0 : sizes.back().count});
+    ++sizes.back().count;
+  }
+  return sizes;
+}
+
 }  // namespace
 
-SlotBoard::SlotBoard(std::vector<WorkerSlots> fleet) : fleet_(std::move(fleet)) {
-  for (uint32_t w = 0; w < fleet_.size(); ++w) {
-    first_.push_back(static_cast<uint32_t>(cells_.size()));
-    by_id_.emplace(fleet_[w].worker_id, w);
-    for (const Slot& slot : fleet_[w].slots) {
+SlotBoard::SlotBoard(std::vector<WorkerSlots> workers) {
+  auto fleet = std::make_shared<Fleet>();
+  fleet->workers = std::move(workers);
+  std::map<std::string, int32_t> racks;
+  for (const WorkerSlots& worker : fleet->workers) {
+    if (const auto it = worker.labels.find(kRackLabel); it != worker.labels.end()) racks.emplace(it->second, 0);
+  }
+  int32_t number = 0;
+  for (auto& [name, rack] : racks) rack = number++;
+  for (uint32_t w = 0; w < fleet->workers.size(); ++w) {
+    const WorkerSlots& worker = fleet->workers[w];
+    fleet->first.push_back(static_cast<uint32_t>(cells_.size()));
+    fleet->by_id.emplace(worker.worker_id, w);
+    const auto it = worker.labels.find(kRackLabel);
+    fleet->racks.push_back(it == worker.labels.end() ? -1 : racks[it->second]);
+    for (const Slot& slot : worker.slots) {
       Cell& cell = cells_.emplace_back();
       cell.worker = w;
       cell.index = slot.index;
@@ -33,33 +54,43 @@ SlotBoard::SlotBoard(std::vector<WorkerSlots> fleet) : fleet_(std::move(fleet)) 
       cell.free = slot.free;
     }
   }
+  fleet_ = std::move(fleet);
 }
 
 size_t SlotBoard::family(const Demand& demand) {
-  const auto [it, added] =
-      known_.emplace(std::make_pair(static_cast<int>(demand.device), demand.labels), families_.size());
-  if (!added) return it->second;
+  if (const auto it = known_.find(demand); it != known_.end()) return it->second;
+  const size_t number = families_.size();
+  known_.emplace(Kind{static_cast<int>(demand.device), demand.labels}, number);
   Family& made = families_.emplace_back();
-  for (uint32_t w = 0; w < fleet_.size(); ++w) {
-    if (!accepts(demand, fleet_[w])) continue;
-    for (uint32_t i = 0; i < fleet_[w].slots.size(); ++i) {
-      if (accepts(demand, fleet_[w].slots[i])) made.cells.push_back(first_[w] + i);
+  for (uint32_t w = 0; w < workers().size(); ++w) {
+    const WorkerSlots& worker = workers()[w];
+    if (!accepts(demand, worker)) continue;
+    for (uint32_t i = 0; i < worker.slots.size(); ++i) {
+      if (accepts(demand, worker.slots[i])) made.cells.push_back(first_cell(w) + i);
     }
   }
   std::stable_sort(made.cells.begin(), made.cells.end(),
                    [this](uint32_t a, uint32_t b) { return cells_[a].bytes > cells_[b].bytes; });
-  return it->second;
+  made.sizes = sizes_of(cells_, made.cells);
+  return number;
 }
 
 const SlotBoard::Family& SlotBoard::at(size_t family) {
   Family& found = families_[family];
   if (found.free_version != version_) {
+    // None becomes free during a pass.
+    if (found.free_version == 0) found.free = found.cells;
     found.free_version = version_;
-    found.free.clear();
-    std::copy_if(found.cells.begin(), found.cells.end(), std::back_inserter(found.free),
-                 [this](uint32_t cell) { return cells_[cell].free; });
+    std::erase_if(found.free, [this](uint32_t cell) { return !cells_[cell].free; });
+    found.free_sizes = sizes_of(cells_, found.free);
   }
   return found;
+}
+
+uint32_t SlotBoard::fitting(const std::vector<Size>& sizes, uint64_t bytes) {
+  const auto it =
+      std::partition_point(sizes.begin(), sizes.end(), [bytes](const Size& size) { return size.bytes >= bytes; });
+  return it == sizes.begin() ? 0 : std::prev(it)->count;
 }
 
 size_t SlotBoard::fitting(const Cells& ordered, uint64_t bytes) const {
@@ -68,7 +99,7 @@ size_t SlotBoard::fitting(const Cells& ordered, uint64_t bytes) const {
       ordered.begin());
 }
 
-bool SlotBoard::hold(const Cells& cells, const std::vector<uint64_t>& needs) const {
+bool SlotBoard::hold(absl::Span<const uint32_t> cells, const std::vector<uint64_t>& needs) const {
   if (cells.size() < needs.size()) return false;
   for (size_t i = 0; i < needs.size(); ++i) {
     if (cells_[cells[i]].bytes < needs[i]) return false;
@@ -77,9 +108,9 @@ bool SlotBoard::hold(const Cells& cells, const std::vector<uint64_t>& needs) con
 }
 
 int64_t SlotBoard::find(absl::string_view worker_id, uint32_t slot) const {
-  const auto it = by_id_.find(std::string(worker_id));
-  if (it == by_id_.end() || slot >= fleet_[it->second].slots.size()) return -1;
-  return first_[it->second] + slot;
+  const auto it = fleet_->by_id.find(worker_id);
+  if (it == fleet_->by_id.end() || slot >= workers()[it->second].slots.size()) return -1;
+  return first_cell(it->second) + slot;
 }
 
 void SlotBoard::take(uint32_t cell) {

@@ -59,7 +59,7 @@ const v1::Worker* State::worker(absl::string_view worker_id) const {
 
 const std::map<uint32_t, SlotUse>& State::leased_slots(absl::string_view worker_id) const {
   static const std::map<uint32_t, SlotUse> kNone;
-  const auto it = slots_.find(std::string(worker_id));
+  const auto it = slots_.find(worker_id);
   return it == slots_.end() ? kNone : it->second;
 }
 
@@ -85,14 +85,20 @@ void State::index(v1::JobState& job) {
   const v1::JobRecord& record = job.record();
   by_id_[record.job_id()] = &job;
   if (!record.request_id().empty()) by_request_[record.request_id()] = &job;
-  if (record.state() == v1::JobRecord::QUEUED) queue_[queue_key(job)] = &job;
+  if (record.state() == v1::JobRecord::QUEUED) {
+    queue_[queue_key(job)] = &job;
+    if (!record.job().scheduling().after().empty()) dependent_[queue_key(job)] = &job;
+  }
   if (is_active(record.state())) active_.insert(job.number());
   if (job.held_size() > 0) holding_.insert(job.number());
   ++counts_[{record.queue(), record.state()}];
 }
 
 void State::unindex(const v1::JobState& job) {
-  if (job.record().state() == v1::JobRecord::QUEUED) queue_.erase(queue_key(job));
+  if (job.record().state() == v1::JobRecord::QUEUED) {
+    queue_.erase(queue_key(job));
+    dependent_.erase(queue_key(job));
+  }
   active_.erase(job.number());
   holding_.erase(job.number());
   --counts_[{job.record().queue(), job.record().state()}];

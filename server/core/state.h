@@ -67,6 +67,8 @@ class State {
   const std::map<uint64_t, std::unique_ptr<v1::JobState>>& jobs() const { return jobs_; }
   const std::map<std::string, v1::Worker>& workers() const { return workers_; }
   const std::map<QueueKey, const v1::JobState*>& queue() const { return queue_; }
+  // Of them, those that come after other jobs, in the same order.
+  const std::map<QueueKey, const v1::JobState*>& dependent() const { return dependent_; }
   // Numbers of jobs in an active state.
   const std::set<uint64_t>& active() const { return active_; }
   // Numbers of queued jobs for which slots are held.
@@ -128,6 +130,7 @@ class State {
   std::unordered_map<std::string, v1::JobState*> by_id_;
   std::unordered_map<std::string, v1::JobState*> by_request_;
   std::map<QueueKey, const v1::JobState*> queue_;
+  std::map<QueueKey, const v1::JobState*> dependent_;
   std::set<uint64_t> active_;
   std::set<uint64_t> holding_;
   std::set<uint64_t> changed_;

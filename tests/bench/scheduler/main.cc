@@ -271,23 +271,34 @@ int main(int argc, char** argv) {
   CLI::App app{"Figures of the scheduler."};
   std::string json;
   double seconds = 5;
+  std::string only;
   int jobs = 100'000;
   app.add_option("--json", json, "write the figures to this file");
   app.add_option("--seconds", seconds, "of each load")->capture_default_str();
   app.add_option("--jobs", jobs, "for the recovery")->capture_default_str();
+  app.add_option("--only", only, "passes, recovery, dispatches or submits");
   CLI11_PARSE(app, argc, argv);
   galleon::Json figures;
   figures["cores"] = std::thread::hardware_concurrency();
-  for (const int queued : {1'000, 10'000, 50'000})
-    figures["decision_pass"].push_back(galleon::decision_pass(queued, 1'000));
-  std::printf("decision pass: %s\n", figures["decision_pass"].dump().c_str());
-  for (const int count : {jobs / 10, jobs}) figures["recovery"].push_back(galleon::recovery(count));
-  std::printf("recovery: %s\n", figures["recovery"].dump().c_str());
-  figures["dispatches"] = galleon::dispatches(200, seconds);
-  std::printf("dispatches: %s\n", figures["dispatches"].dump().c_str());
+  const auto wanted = [&only](const char* name) { return only.empty() || only == name; };
+  if (wanted("passes")) {
+    for (const int queued : {1'000, 10'000, 50'000})
+      figures["decision_pass"].push_back(galleon::decision_pass(queued, 1'000));
+    std::printf("decision pass: %s\n", figures["decision_pass"].dump().c_str());
+  }
+  if (wanted("recovery")) {
+    for (const int count : {jobs / 10, jobs}) figures["recovery"].push_back(galleon::recovery(count));
+    std::printf("recovery: %s\n", figures["recovery"].dump().c_str());
+  }
+  if (wanted("dispatches")) {
+    figures["dispatches"] = galleon::dispatches(200, seconds);
+    std::printf("dispatches: %s\n", figures["dispatches"].dump().c_str());
+  }
   std::fflush(stdout);
-  figures["submits_mtls"] = galleon::submits(seconds, 32);
-  std::printf("submits over mutual TLS: %s\n", figures["submits_mtls"].dump().c_str());
+  if (wanted("submits")) {
+    figures["submits_mtls"] = galleon::submits(seconds, 32);
+    std::printf("submits over mutual TLS: %s\n", figures["submits_mtls"].dump().c_str());
+  }
   if (!json.empty()) std::ofstream(json) << figures.dump(2) << "\n";
   return 0;
 }

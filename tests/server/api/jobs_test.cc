@@ -15,12 +15,12 @@ TEST_F(Jobs, AJobRunsFromSubmitToSuccessAndItsFolderIsThere) {
   const std::string id = submit(job_named("tiny", 2));
   EXPECT_EQ(id, "tiny-1");
   EXPECT_EQ(get(id).message(), "position 1 of 1; needs 2 slots of 112 MiB, no worker is registered");
-  EXPECT_TRUE(std::filesystem::is_directory(folder_ + "/data/jobs/tiny-1"));
   EXPECT_EQ(get(id).folder(), folder_ + "/data/jobs/tiny-1");
   Daemon a{"a", {}, {}, {}, 0}, b{"b", {}, {}, {}, 0};
   ASSERT_TRUE(join(a).ok());
   ASSERT_TRUE(join(b).ok());
   EXPECT_EQ(a.registration.jobs_folder(), folder_ + "/data/jobs");
+  EXPECT_TRUE(std::filesystem::is_directory(folder_ + "/data/jobs/tiny-1"));
   EXPECT_EQ(a.registration.lease_milliseconds(), 2'000U);
   train(a, 3);
   train(b, 3);

@@ -28,7 +28,7 @@ class Scene {
   }
 
   Scene& worker(const std::string& id, int slots, uint64_t bytes = 100) {
-    WorkerSlots& entry = input.fleet.emplace_back();
+    WorkerSlots& entry = fleet.emplace_back();
     entry.worker_id = id;
     for (int i = 0; i < slots; ++i) entry.slots.push_back({static_cast<uint32_t>(i), bytes, false, true, true});
     return *this;
@@ -39,7 +39,12 @@ class Scene {
     Demand& demand = demands_.emplace_back();
     demand.rank_bytes.assign(job.ranks, job.bytes);
     input.queued.push_back(
-        {++number_, &ids_.back(), job.queue, job.priority, job.preemptible, &demand, job.limit_ms, std::move(held)});
+        {++number_, &ids_.back(), job.queue, job.priority, job.preemptible, &demand, job.limit_ms, !held.empty(), {}});
+    const SlotBoard board(fleet);
+    for (const Place& place : held) {
+      if (const int64_t cell = board.find(place.worker_id, place.slot); cell >= 0)
+        input.queued.back().held.push_back(static_cast<uint32_t>(cell));
+    }
     return *this;
   }
   // Takes the first free slots of a worker; `ends_in_ms` by its time limit.
@@ -47,28 +52,33 @@ class Scene {
                  int64_t ends_in_ms = kNever, int64_t age_ms = 1000) {
     RunningJob& made = input.running.emplace_back();
     made.number = ++number_;
-    made.job_id = id;
+    ids_.push_back(id);
+    made.job_id = &ids_.back();
     made.queue = job.queue;
     made.priority = job.priority;
     made.preemptible = job.preemptible;
     made.start_ms = input.now_ms - age_ms;
     if (ends_in_ms != kNever) made.ends_by_ms = input.now_ms + ends_in_ms;
-    for (WorkerSlots& worker : input.fleet) {
-      if (worker.worker_id != on) continue;
+    uint32_t cell = 0;
+    for (WorkerSlots& worker : fleet) {
       for (Slot& slot : worker.slots) {
-        if (!slot.free || static_cast<int>(made.places.size()) == slots) continue;
-        slot.free = false;
-        made.places.push_back({on, slot.index});
+        if (worker.worker_id == on && slot.free && made.slots < static_cast<uint32_t>(slots)) {
+          slot.free = false;
+          ++made.slots;
+          made.cells.push_back(cell);
+        }
+        ++cell;
       }
     }
-    EXPECT_EQ(static_cast<int>(made.places.size()), slots);
+    EXPECT_EQ(static_cast<int>(made.slots), slots);
     return *this;
   }
 
   Scene& decide() {
+    input.board = SlotBoard(fleet);
     result = server::decide(input);
     started.clear();
-    for (const PassResult::Start& start : result.starts) started.push_back(ids_[start.queued]);
+    for (const PassResult::Start& start : result.starts) started.push_back(*input.queued[start.queued].job_id);
     std::set<std::pair<std::string, uint32_t>> given;
     for (const PassResult::Start& start : result.starts) {
       for (const Place& place : start.places) EXPECT_TRUE(given.emplace(place.worker_id, place.slot).second);
@@ -78,12 +88,13 @@ class Scene {
   std::set<std::string> victims() const {
     std::set<std::string> ids;
     for (const PassResult::Preemption& preemption : result.preemptions) {
-      for (const size_t victim : preemption.victims) ids.insert(input.running[victim].job_id);
+      for (const size_t victim : preemption.victims) ids.insert(*input.running[victim].job_id);
     }
     return ids;
   }
   Wait::Kind why(size_t index) const { return result.waits[index].kind; }
 
+  std::vector<WorkerSlots> fleet;
   PassInput input;
   PassResult result;
   std::vector<std::string> started;
@@ -230,11 +241,11 @@ TEST(Pass, AGuaranteeIsTakenBackFromBorrowersAndNoFurther) {
 TEST(Pass, HeldSlotsGoToTheJobThatTheyAreHeldForAndToNobodyElse) {
   Scene s;
   s.worker("w", 2).queued("holder", {.ranks = 2}, {{"w", 0}, {"w", 1}}).queued("other", {.priority = 0});
-  s.input.fleet[0].slots[1].free = false;
+  s.fleet[0].slots[1].free = false;
   s.decide();
   EXPECT_TRUE(s.started.empty());
   EXPECT_EQ(s.why(0), Wait::Kind::kMakingRoom);
-  s.input.fleet[0].slots[1].free = true;
+  s.fleet[0].slots[1].free = true;
   EXPECT_EQ(s.decide().started, Ids{"holder"});
 }
 

@@ -36,7 +36,7 @@ class Security : public testing::Test {
     ASSERT_TRUE(init_tls(tls(), {}, absl::Hours(24)).ok());
     for (const char* name : {"ann", "viv", "stranger"}) ASSERT_TRUE(add_client(tls(), name, absl::Hours(24)).ok());
     options_.data = folder_ + "/data";
-    options_.listen = "0.0.0.0:0";
+    options_.listen = "127.0.0.1:0";
     options_.metrics = "127.0.0.1:0";
     options_.planner = folder_ + "/planner";
     options_.tls = tls() + "/server";

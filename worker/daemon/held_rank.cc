@@ -89,8 +89,6 @@ absl::Status HeldRank::launch(absl::Duration lease) {
   trainer.set_resume_epoch(assignment_.resume_epoch());
   trainer.set_threads(options_.threads);
   trainer.set_initial_lease_milliseconds(std::max<int64_t>(1, absl::ToInt64Milliseconds(lease)));
-  for (const std::string& root : options_.roots) trainer.add_allowed_roots(root);
-  trainer.add_allowed_roots(assignment_.job_folder());
   const std::string job_file = absl::StrCat(folder_, "/job.pb");
   const std::string assignment_file = absl::StrCat(folder_, "/assignment.pb");
   if (absl::Status s = write_file_atomically(job_file, assignment_.job().SerializeAsString()); !s.ok()) return s;

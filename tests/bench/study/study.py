@@ -24,6 +24,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -106,6 +107,7 @@ class Study:
         self.results = pathlib.Path(options.results)
         drop_cut_line(self.results)
         self.lock = threading.Lock()
+        self.running = set()  # processes
         self.done = {line["key"]: line for line in read_lines(self.results)}
         self.unavailable = {}
         self.failed = {}
@@ -150,6 +152,23 @@ class Study:
         for seed in self.study["seeds"][1:]:
             self.one(name, best, seed)
 
+    def finished(self, command):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            with self.lock:
+                self.running.add(process)
+            try:
+                out, err = process.communicate()
+            finally:
+                with self.lock:
+                    self.running.discard(process)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def stop(self, *_):
+        """At SIGTERM: the runs end, and the study with them; it goes on from its results when it is started again."""
+        for process in list(self.running):
+            process.terminate()
+        os._exit(143)
+
     def one(self, name, rate, seed):
         """The validation loss of a run, from its line where it has one; infinite if it diverged."""
         job = job_of(self.study, ARMS[name], rate, seed)
@@ -165,7 +184,7 @@ class Study:
         command = ["nice", "-n", "19", self.options.bin + "/galleon", "train", str(folder / "job.yaml"), "--output",
                    str(folder / "out"), "--threads", str(self.options.threads)]
         start = time.time()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = self.finished(command)
         seconds = time.time() - start
         said = (done.stderr + done.stdout).strip()
         if UNAVAILABLE in said:
@@ -323,7 +342,9 @@ def main():
     show.add_argument("--into", help="a document with the study's marks")
     options = parser.parse_args()
     if options.command == "run":
-        return Study(options).run()
+        study = Study(options)
+        signal.signal(signal.SIGTERM, study.stop)
+        return study.run()
     text = table(read_lines(pathlib.Path(options.results)), options.study)
     if options.into:
         put_into(pathlib.Path(options.into), options.study, text)

@@ -18,9 +18,7 @@ std::string largest_weight(const std::vector<Parameter>& parameters, Device& dev
   std::string name;
   double largest = -1;
   for (const Parameter& p : parameters) {
-    double squares = 0;
-    for (const float value : get_weight(p, device)) squares += static_cast<double>(value) * value;
-    const double root = std::sqrt(squares / static_cast<double>(p.weight.size()));
+    const double root = std::sqrt(sum_of_squares(device, p.weight) / static_cast<double>(p.weight.size()));
     if (root <= largest) continue;
     largest = root;
     name = p.name;

@@ -163,6 +163,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   parts->admin = make_admin_service(context);
   HttpEndpointOptions http;
   http.listen = options.metrics;
+  secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics = parts->metrics->collectable();
   http.ready = [serving = &parts->serving] {
     return *serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve");

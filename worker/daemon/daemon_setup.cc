@@ -43,6 +43,7 @@ absl::Status DaemonLoop::prepare() {
   if (!options_.metrics.empty()) {
     HttpEndpointOptions http;
     http.listen = options_.metrics;
+    secure_endpoint(options_.tls, options_.metrics_plain_http, http);
     http.metrics = metrics_;
     http.ready = [this] {
       return registered_ ? absl::OkStatus()

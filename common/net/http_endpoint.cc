@@ -121,6 +121,7 @@ class HttpEndpoint::Server {
   }
 
   const std::string& address() const { return address_; }
+  std::string url() const { return absl::StrCat(tls_ != nullptr ? "https://" : "http://", address_); }
 
  private:
   void serve() {
@@ -279,6 +280,10 @@ HttpEndpoint::~HttpEndpoint() = default;
 
 const std::string& HttpEndpoint::address() const {
   return server_->address();
+}
+
+std::string HttpEndpoint::url() const {
+  return server_->url();
 }
 
 }  // namespace galleon

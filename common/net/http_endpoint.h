@@ -44,6 +44,8 @@ class HttpEndpoint {
 
   // The bound "HOST:PORT".
   const std::string& address() const;
+  // With its scheme, "http" or "https".
+  std::string url() const;
 
  private:
   class Server;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/net/disk_space.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
 #include "common/net/tls_folder.h"
@@ -164,7 +165,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   HttpEndpointOptions http;
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
-  http.metrics = parts->metrics->collectable();
+  http.metrics = std::make_shared<WithDiskSpace>(parts->metrics->collectable(), data);
   http.ready = [serving = &parts->serving] {
     return *serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve");
   };

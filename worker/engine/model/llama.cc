@@ -1,6 +1,7 @@
 #include "worker/engine/model/llama.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
@@ -178,9 +179,14 @@ void Llama::forward(const int32_t* ids, int64_t sequences) {
   const int64_t tokens = sequences * sequence_;
   device_.upload(ids_.row_range(0, tokens), ids);
   const Tensor first = (blocks_.empty() ? last_ : blocks_[0].input).row_range(0, tokens);
-  embedding(device_, ids_.row_range(0, tokens), parameters_[0].weight, first);
+  {
+    const AcquiredWeights held(*weights_, 0, blocks_.empty() ? -1 : blocks_[0].query);
+    embedding(device_, ids_.row_range(0, tokens), parameters_[0].weight, first);
+  }
   Tensor middle;
   for (size_t l = 0; l < blocks_.size(); ++l) {
+    const AcquiredWeights held(*weights_, blocks_[l].query,
+                               l + 1 < blocks_.size() ? blocks_[l + 1].query : head_parameter());
     forward_block(blocks_[l], l == 0 ? nullptr : &middle, l + 1 < blocks_.size() ? blocks_[l + 1].input : last_,
                   sequences);
     middle = blocks_[l].middle.row_range(0, tokens);
@@ -190,6 +196,7 @@ void Llama::forward(const int32_t* ids, int64_t sequences) {
 }
 
 double Llama::head_loss(int64_t tokens) {
+  const AcquiredWeights held(*weights_, head_parameter());
   for (int64_t begin = 0; begin < tokens; begin += head_rows_) {
     const int64_t count = std::min(head_rows_, tokens - begin);
     const Tensor logits = logits_.row_range(0, count);
@@ -201,6 +208,7 @@ double Llama::head_loss(int64_t tokens) {
 
 double Llama::head_backward(float scale, GradientSink& sink) {
   const int head = head_parameter();
+  const AcquiredWeights held(*weights_, head, blocks_.empty() ? -1 : blocks_.back().query);
   const Parameter& p = parameters_[head];
   const int64_t tokens = batch_ * sequence_;
   for (int64_t begin = 0; begin < tokens; begin += head_rows_) {
@@ -264,7 +272,11 @@ double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float
   rms_norm_backward(device_, last_, parameters_[final_norm_].weight, inverse_rms_last_, dnormed_, dx_,
                     dense_gradient(final_norm_, sink));
   finished(final_norm_, sink);
-  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
+  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
+    const auto next = std::next(block);
+    const AcquiredWeights held(*weights_, block->query, next != blocks_.rend() ? next->query : -1);
+    backward_block(*block, sink);
+  }
   if (parameters_[0].trained >= 0) embedding_backward(device_, ids_, dx_, dense_gradient(0, sink));
   finished(0, sink);
   place_.reset();
@@ -285,6 +297,7 @@ std::vector<float> Llama::next_logits(const int32_t* ids, int64_t position) {
   std::copy_n(ids, position + 1, padded.begin());
   forward(padded.data(), 1);
   const Tensor logits = logits_.row_range(0, 1);
+  const AcquiredWeights held(*weights_, head_parameter());
   project(head_parameter(), normed_.row_range(position, 1), logits);
   std::vector<float> values(config_.vocabulary);
   device_.download(values.data(), logits);

@@ -38,6 +38,9 @@ class Llama {
   int64_t batch() const { return batch_; }
   int64_t sequence() const { return sequence_; }
 
+  // Where weights are sharded: the model asks for each block's before it computes with them. `weights` must outlive it.
+  void use_weights(WeightView& weights) { weights_ = &weights; }
+
   // ids, targets: batch·sequence host integers; a negative target is not counted. Returns the sum of the losses in
   // nats; gradients, multiplied by `scale`, go to the sink.
   double forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink,
@@ -85,6 +88,8 @@ class Llama {
 
   LlamaConfig config_;
   std::vector<Parameter>& parameters_;
+  WholeWeights whole_;
+  WeightView* weights_ = &whole_;
   Device& device_;
   int64_t batch_;
   int64_t sequence_;

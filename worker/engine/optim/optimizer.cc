@@ -85,9 +85,15 @@ DataType Optimizer::accumulator_type(const Slot& slot) const {
 
 // Gradients that live until they are reduced and no longer lie one after the other in one piece of memory, which is
 // emptied by each bundle: with one micro-batch and per-layer update all of them; when accumulators are sharded, those
-// of a micro-batch. Norms are too small to matter, and the embedding's tied matrix is used at both ends of a pass.
+// of a micro-batch. Norms are too small to matter, and an embedding that is the head as well is used at both ends of a
+// pass.
 bool Optimizer::staged(const Slot& slot) const {
-  if (slot.parameter->vector || slot.parameter->group == ParameterGroup::kEmbedding) return false;
+  const Parameter& p = *slot.parameter;
+  if (p.vector) return false;
+  const bool has_head = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& other) {
+    return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
+  });
+  if (p.group == ParameterGroup::kEmbedding && !has_head) return false;
   return one_pass_per_layer() || (options_.zero >= 2 && !slot.replicated);
 }
 
@@ -299,7 +305,12 @@ Tensor Optimizer::dense(int parameter) {
 
 void Optimizer::finished(int parameter) {
   Slot& slot = slots_[parameter];
-  if (round_ >= 0) return;
+  if (round_ >= 0) {
+    // What is no product was added up for nothing.
+    Slot* const nothing[] = {&slot};
+    clear_stage(nothing);
+    return;
+  }
   const bool last = last_pass();
   const bool dense = needs_dense(slot);
   if (!last && (!slot.keeps || dense)) return;

@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/token_source.h"
+#include "worker/engine/model/lora.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
@@ -97,9 +98,10 @@ class Training {
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     observer_.allocated(*engine_);
-    const int64_t tokens = shape->micro_batch * shape->sequence_length;
-    ids_.resize(tokens);
-    targets_.resize(tokens);
+    batch_.sequences = shape->micro_batch;
+    batch_.length = shape->sequence_length;
+    batch_.ids.resize(batch_.sequences * batch_.length);
+    batch_.targets.resize(batch_.ids.size());
     int64_t numbers = 0;
     for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
     dense_bytes_ = 2 * (communicator_.ranks() - 1) * numbers * 4 / communicator_.ranks();
@@ -172,7 +174,7 @@ class Training {
     const int64_t length = options_.data.sequence_length;
     const int64_t first = (step - 1) * options_.global_batch + index * options_.micro_batch;
     for (int64_t s = 0; s < options_.micro_batch; ++s)
-      train_->training_window(first + s, ids_.data() + s * length, targets_.data() + s * length);
+      train_->training_window(first + s, batch_.ids.data() + s * length, batch_.targets.data() + s * length);
   }
 
   // One update. Returns the mean loss over the global batch, and whether some rank wants to stop.
@@ -187,7 +189,7 @@ class Training {
       own_loss = 0;
       for (int64_t pass = 0; pass < passes; ++pass) {
         fill_pass(step_, pass * communicator_.ranks() + communicator_.rank());
-        own_loss += engine_->micro_batch(pass, ids_.data(), targets_.data(), static_cast<float>(1.0 / targets));
+        own_loss += engine_->micro_batch(pass, batch_, static_cast<float>(1.0 / targets));
       }
     };
     const int rounds = optimizer.first_basis_rounds();
@@ -380,8 +382,7 @@ class Training {
   std::unique_ptr<Engine> engine_;
   std::optional<MetricsFile> metrics_;
   absl::Status metrics_status_;
-  std::vector<int32_t> ids_;
-  std::vector<int32_t> targets_;
+  Batch batch_;
   int64_t dense_bytes_ = 0;
 
   int64_t step_ = 0;
@@ -418,7 +419,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     job.tokenizer = *std::move(tokenizer);
   }
   const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
-  absl::StatusOr<LlamaConfig> config = resolve_llama_config(options.model.source, options.model.overrides, vocabulary);
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, options.model.overrides, vocabulary);
   if (!config.ok()) return config.status();
   job.config = *config;
   if (vocabulary > job.config.vocabulary) {
@@ -440,7 +441,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   return job;
 }
 
-absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks) {
+absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
   EngineShape shape;
@@ -454,20 +455,24 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaC
   return shape;
 }
 
-EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,
+EvaluationLine evaluate_windows(Model& model, const Windows& data, int64_t windows, Communicator& communicator,
                                 int64_t step) {
   const int64_t length = model.sequence();
-  const int64_t batch = model.batch();
-  std::vector<int32_t> ids(batch * length);
-  std::vector<int32_t> targets(batch * length);
+  Batch batch;
+  batch.length = length;
   double loss = 0;
-  // All ranks make as many passes, because they gather sharded weights together; one without a window takes any.
-  for (int64_t round = 0; round < windows; round += communicator.ranks() * batch) {
-    const int64_t first = round + communicator.rank() * batch;
-    const int64_t count = std::clamp<int64_t>(windows - first, 0, batch);
-    for (int64_t s = 0; s < count; ++s) data.window(first + s, ids.data() + s * length, targets.data() + s * length);
-    const double more = model.forward_loss(ids.data(), targets.data(), std::max<int64_t>(count, 1));
-    if (count > 0) loss += more;
+  // All ranks make as many passes, because they gather sharded weights together; one without a window takes the last.
+  for (int64_t round = 0; round < windows; round += communicator.ranks() * model.batch()) {
+    const int64_t first = round + communicator.rank() * model.batch();
+    const int64_t counted = std::clamp<int64_t>(windows - first, 0, model.batch());
+    batch.sequences = std::max<int64_t>(counted, 1);
+    batch.ids.resize(batch.sequences * length);
+    batch.targets.resize(batch.ids.size());
+    for (int64_t s = 0; s < batch.sequences; ++s) {
+      data.window(std::min(first + s, windows - 1), batch.ids.data() + s * length, batch.targets.data() + s * length);
+    }
+    const double more = model.forward_loss(batch);
+    if (counted > 0) loss += more;
   }
   std::vector<double> sum{loss};
   communicator.all_reduce_host(sum);

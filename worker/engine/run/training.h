@@ -18,14 +18,14 @@ namespace galleon {
 
 // The model's shape and what depends on it, known before any data is read.
 struct ResolvedJob {
-  LlamaConfig config;
+  ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;  // null for token files
 };
 // Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
 absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);
 
 // The engine's shape. Schedule lengths that come from the data are filled in by the run.
-absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks);
+absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks);
 
 // Where checkpoints of earlier attempts may be taken from.
 struct ResumePoint {
@@ -70,7 +70,7 @@ absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& j
                                        Communicator& communicator, const RunContext& context, RunObserver& observer);
 
 // Mean loss over windows [0, windows) in order, each rank taking every ranks-th batch.
-EvaluationLine evaluate_windows(Llama& model, const class Windows& data, int64_t windows, Communicator& communicator,
+EvaluationLine evaluate_windows(Model& model, const class Windows& data, int64_t windows, Communicator& communicator,
                                 int64_t step);
 
 }  // namespace galleon

@@ -1,5 +1,6 @@
 #include "worker/engine/model/layers.h"
 
+#include "kernels/ops/activation.h"
 #include "kernels/ops/bias.h"
 #include "kernels/ops/linear.h"
 
@@ -8,7 +9,14 @@ namespace galleon {
 void Layers::forward(const Linear& layer, const Tensor& x, const Tensor& y) const {
   const Parameter& p = parameters_[layer.weight];
   matmul(device_, x, Transpose::kNo, p.weight, p.transposed ? Transpose::kNo : Transpose::kYes, y);
-  if (layer.bias >= 0) add_bias(device_, weight(layer.bias), y);
+  if (layer.bias >= 0 && y.type == p.weight.type) {
+    add_bias(device_, weight(layer.bias), y);
+  } else if (layer.bias >= 0) {
+    const Workspace scratch(device_, y.columns * bytes_of(y.type));
+    const Tensor bias = scratch.tensor(y.columns, 1, y.type);
+    convert(device_, weight(layer.bias), bias);
+    add_bias(device_, bias, y);
+  }
   if (p.adapter >= 0) adapter_of(p).forward(device_, x, y);
 }
 

@@ -33,7 +33,7 @@ class Layers {
   void end_training() { place_.reset(); }
   const std::optional<PassPlace>& place() const { return place_; }
 
-  // y ← x·Wᵀ + b, and what the adapter of W adds.
+  // y ← x·Wᵀ + b, and what the adapter of W adds. y is of the weights' type, or fp32 where there is no adapter.
   void forward(const Linear& layer, const Tensor& x, const Tensor& y) const;
   // dx ← dy·W + beta·dx (and what the adapter of W adds), then the gradients to the sink: all of this layer in this
   // backward.

@@ -419,10 +419,10 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   const int64_t positions = options.data.sequence_length;
   if (absl::StartsWith(options.model.source, "preset:"))
     job.config.max_positions = std::max(job.config.max_positions, positions);
-  if (positions > job.config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat("data.sequence_length ", positions,
-                                                   " is longer than the model's max_position_embeddings ",
-                                                   job.config.max_positions));
+  if (positions > job.config.longest_sequence()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data.sequence_length ", positions,
+                     " is longer than the model's positions allow: ", job.config.longest_sequence()));
   }
   return job;
 }
@@ -438,6 +438,7 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
   shape.micro_batch = options.micro_batch;
   shape.micro_batches = *passes;
   shape.recompute = options.recompute;
+  shape.dropout_seed = options.model.seed;
   return shape;
 }
 

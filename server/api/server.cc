@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/net/disk_space.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
 #include "common/net/tls_folder.h"
@@ -163,7 +164,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   parts->admin = make_admin_service(context);
   HttpEndpointOptions http;
   http.listen = options.metrics;
-  http.metrics = parts->metrics->collectable();
+  secure_endpoint(options.tls, options.metrics_plain_http, http);
+  http.metrics = std::make_shared<WithDiskSpace>(parts->metrics->collectable(), data);
   http.ready = [serving = &parts->serving] {
     return *serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve");
   };

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
@@ -137,8 +138,15 @@ class Training {
       observer_.stage("initialise", options_.model.pretrained ? absl::StrCat("weights of ", options_.model.source)
                                                               : "random weights");
       if (options_.model.pretrained) {
-        if (absl::Status s = agree(load_weights(options_.model.source, engine_->parameters(), device_)); !s.ok())
-          return s;
+        // The classifier of an encoder may be new: what the folder does not have begins at random.
+        std::vector<std::string> fresh;
+        const bool encoder = job_.config.encoder();
+        if (encoder)
+          initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
+        const absl::Status loaded =
+            load_weights(options_.model.source, engine_->parameters(), device_, encoder ? &fresh : nullptr);
+        if (absl::Status s = agree(loaded); !s.ok()) return s;
+        if (!fresh.empty()) observer_.stage("initialise", absl::StrCat("random ", absl::StrJoin(fresh, ", ")));
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
       }

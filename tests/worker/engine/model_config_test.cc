@@ -177,15 +177,16 @@ TEST(ModelConfig, WhatIsNotComputedIsRefusedByName) {
     absl::StatusOr<ModelConfig> config = parse(json);
     ASSERT_FALSE(config.ok()) << c.field << " " << c.value;
     EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(config.status().message(), StartsWith("m/config.json: "));
-    EXPECT_THAT(config.status().message(), HasSubstr(c.message));
+    EXPECT_THAT(std::string(config.status().message()), StartsWith("m/config.json: "));
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr(c.message));
   }
 }
 
 TEST(ModelConfig, AFieldThatIsMissingAndAnOverrideThatIsUnknownAreNamed) {
-  EXPECT_THAT(parse(R"({"model_type":"bert","hidden_size":8})").status().message(), HasSubstr("is missing"));
-  EXPECT_THAT(parse("[1]").status().message(), HasSubstr("is not a JSON object"));
-  EXPECT_THAT(parse(kPublished[0].json, {{"hidden", "3"}}).status().message(),
+  EXPECT_THAT(std::string(parse(R"({"model_type":"bert","hidden_size":8})").status().message()),
+              HasSubstr("is missing"));
+  EXPECT_THAT(std::string(parse("[1]").status().message()), HasSubstr("is not a JSON object"));
+  EXPECT_THAT(std::string(parse(kPublished[0].json, {{"hidden", "3"}}).status().message()),
               HasSubstr("model.overrides.hidden is not accepted; one of vocab_size"));
 }
 

@@ -86,33 +86,35 @@ TEST_F(ModelFolder, AClassifierMayBeNewButOnlyAsAWholeLayerAndOnlyInTraining) {
   ASSERT_TRUE(loaded.ok()) << loaded;
   EXPECT_THAT(fresh, ElementsAre("classifier.weight", "classifier.bias"));
   expect_loaded(fresh);
-  EXPECT_THAT(load().message(), HasSubstr("has no tensor classifier.weight (3x16)"));
+  EXPECT_THAT(std::string(load().message()), HasSubstr("has no tensor classifier.weight (3x16)"));
   remove("bert.pooler.dense.bias");
   fresh.clear();
-  EXPECT_THAT(load(&fresh).message(), HasSubstr("has no tensor bert.pooler.dense.bias (16)"));
+  EXPECT_THAT(std::string(load(&fresh).message()), HasSubstr("has no tensor bert.pooler.dense.bias (16)"));
   remove("bert.pooler.dense.weight");
   fresh.clear();
   ASSERT_TRUE(load(&fresh).ok());
   EXPECT_EQ(fresh.size(), 4U);
   remove("bert.encoder.layer.1.output.dense.bias");
   fresh.clear();
-  EXPECT_THAT(load(&fresh).message(), HasSubstr("has no tensor bert.encoder.layer.1.output.dense.bias (16)"));
+  EXPECT_THAT(std::string(load(&fresh).message()),
+              HasSubstr("has no tensor bert.encoder.layer.1.output.dense.bias (16)"));
 }
 
 TEST_F(ModelFolder, MissingMisshapenAndExtraTensorsAreNamedWithTheirShapes) {
   use("qwen2");
   tensor("model.layers.1.self_attn.k_proj.bias").shape = {4, 2};
-  EXPECT_THAT(load().message(), HasSubstr("model.layers.1.self_attn.k_proj.bias has shape 4x2; the model needs 8"));
+  EXPECT_THAT(std::string(load().message()),
+              HasSubstr("model.layers.1.self_attn.k_proj.bias has shape 4x2; the model needs 8"));
   remove("model.layers.1.self_attn.k_proj.bias");
-  EXPECT_THAT(load().message(), HasSubstr("has no tensor model.layers.1.self_attn.k_proj.bias (8)"));
+  EXPECT_THAT(std::string(load().message()), HasSubstr("has no tensor model.layers.1.self_attn.k_proj.bias (8)"));
   use("qwen2");
   tensors_.push_back({"model.layers.2.mlp.up_proj.weight", {2, 3}, [] { return std::vector<float>(6); }, "F32", {}});
-  EXPECT_THAT(load().message(),
+  EXPECT_THAT(std::string(load().message()),
               HasSubstr("holds a tensor that this model does not have: model.layers.2.mlp.up_proj.weight (2x3)"));
   use("bert");
   tensors_.push_back(
       {"bert.encoder.layer.2.output.dense.bias", {16}, [] { return std::vector<float>(16); }, "F32", {}});
-  EXPECT_THAT(load().message(), HasSubstr("does not have: bert.encoder.layer.2.output.dense.bias (16)"));
+  EXPECT_THAT(std::string(load().message()), HasSubstr("does not have: bert.encoder.layer.2.output.dense.bias (16)"));
 }
 
 }  // namespace

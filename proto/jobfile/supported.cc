@@ -30,7 +30,6 @@ const std::vector<Supported>& supported_values() {
       {"task", {"pretrain", "finetune"}},
       {"data.format", {"auto", "text", "jsonl", "tokens"}},
       {"data.glue_task", {}},
-      {"data.packing", {"true"}},
       {"training.precision", {"fp32", "bf16"}},
       {"training.master_weights", {"none", "fp32"}},
       {"training.accumulate_type", {"fp32", "bf16"}},

@@ -76,7 +76,7 @@ struct OptimizerOptions {
   bool per_layer = false;
   DataType accumulate_type = DataType::kFloat32;  // of sums of gradients over micro-batches
   DataType wire_type = DataType::kFloat32;        // of gradients and updates between ranks
-  uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
+  uint64_t rounding_seed = 42;                    // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
   std::optional<LoraOptions> lora;  // not together with galore
@@ -88,6 +88,7 @@ struct DataOptions {
   std::string format = "auto";          // auto | text | jsonl | tokens
   std::string text_field = "text";
   int64_t sequence_length = 256;
+  bool packing = true;  // documents joined by the end token; otherwise each is a sequence of its own
   bool shuffle = true;
   uint64_t seed = 42;
 };

@@ -151,11 +151,15 @@ int run(int argc, char** argv) {
   CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");
   tokenize_command->footer(
       "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens");
-  tokenize_command->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, or bytes")->required();
+  tokenize_command
+      ->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
+      ->required();
   tokenize_command->add_option("--input", tokenizing.input, "globs of text")->required();
   tokenize_command->add_option("--format", tokenizing.format, "auto | text | jsonl");
   tokenize_command->add_option("--text-field", tokenizing.text_field, "of a JSON line");
   tokenize_command->add_option("--output", tokenizing.output, "the token file")->required();
+  tokenize_command->add_option("--threads", tokenizing.threads, "CPU threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
 
   try {
     app.parse(argc, argv);

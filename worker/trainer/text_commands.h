@@ -41,6 +41,7 @@ struct TokenizeOptions {
   std::string format = "auto";
   std::string text_field = "text";
   std::string output;
+  int threads = 0;  // 0: all cores
 };
 absl::Status tokenize(const TokenizeOptions& options);
 

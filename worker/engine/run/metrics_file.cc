@@ -72,7 +72,8 @@ absl::Status MetricsFile::append(const StepLine& line) {
                      {"subspace_overlap", line.subspace_overlap},
                      {"captured_energy", line.captured_energy},
                      {"refreshed", line.refreshed},
-                     {"skipped_refreshes", line.skipped_refreshes}};
+                     {"skipped_refreshes", line.skipped_refreshes},
+                     {"data_wait_seconds", line.data_wait_seconds}};
   return append_text(json.dump());
 }
 

@@ -28,6 +28,7 @@ struct StepLine {
   double captured_energy = 0;
   int64_t refreshed = 0;
   int64_t skipped_refreshes = 0;
+  double data_wait_seconds = 0;  // that the engine waited for data since the last logged step
   // Since this process began.
   SentBytes sent_total;
   int64_t dense_total_bytes = 0;

@@ -230,6 +230,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.format = format_name(job.data().format());
   o.data.text_field = job.data().text_field();
   o.data.sequence_length = job.data().sequence_length();
+  o.data.packing = !job.data().has_packing() || job.data().packing();
   o.data.shuffle = job.data().shuffle();
   o.data.seed = job.data().seed();
   const bool bf16 = job.training().precision() == v1::PRECISION_BF16;

@@ -11,7 +11,8 @@
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
-#include "worker/engine/data/token_source.h"
+#include "worker/engine/data/corpus.h"
+#include "worker/engine/data/step_feed.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
@@ -23,12 +24,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
-}
-
-uint64_t hash_tokens(const std::vector<int32_t>& tokens) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  for (const int32_t t : tokens) hash = (hash ^ static_cast<uint32_t>(t)) * 0x100000001B3ULL;
-  return hash;
 }
 
 // One run of one rank. The order of its members is the order in which they come to be.
@@ -56,31 +51,53 @@ class Training {
     observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1
                                                                  ? options_.data.train[0]
                                                                  : absl::StrCat(options_.data.train.size(), " globs")));
-    absl::StatusOr<std::vector<int32_t>> tokens =
-        load_tokens(options_.data, options_.data.train, "data.train", job_.tokenizer.get(), job_.config.vocabulary);
-    if (!tokens.ok()) return tokens.status();
-    absl::StrAppend(&options_.mathematics, "data.train tokens: ", tokens->size(), " with hash ",
-                    absl::Hex(hash_tokens(*tokens)), "\n");
-    absl::StatusOr<Windows> train = Windows::create(*std::move(tokens), options_.data.sequence_length,
-                                                    options_.data.shuffle, options_.data.seed, "data.train");
-    if (!train.ok()) return train.status();
-    train_ = *std::move(train);
-    if (options_.data.validation.empty()) return absl::OkStatus();
-    tokens = load_tokens(options_.data, options_.data.validation, "data.validation", job_.tokenizer.get(),
-                         job_.config.vocabulary);
-    if (!tokens.ok()) return tokens.status();
-    absl::StatusOr<Windows> validation =
-        Windows::create(*std::move(tokens), options_.data.sequence_length, false, 0, "data.validation");
-    if (!validation.ok()) return validation.status();
-    validation_ = *std::move(validation);
+    if (absl::Status s = open_corpus("train", options_.data.train, train_); !s.ok()) return s;
+    absl::StrAppend(&options_.mathematics, "data.train content: ", train_->fingerprint(), "\n");
+    if (!options_.data.validation.empty()) {
+      if (absl::Status s = open_corpus("validation", options_.data.validation, validation_); !s.ok()) return s;
+    }
+    absl::StatusOr<StoreProgress> start = train_->wait_for_start();
+    if (start.ok() && validation_ != nullptr) start = validation_->wait_for_start();
+    if (!start.ok()) return start.status();
+    for (Corpus* corpus : {train_.get(), validation_.get()}) {
+      if (corpus == nullptr) continue;
+      for (const std::string& note : corpus->store().notes()) observer_.stage("tokenize", note);
+    }
+    return absl::OkStatus();
+  }
+
+  // A collective: rank 0 begins to make what the others read.
+  absl::Status open_corpus(const std::string& name, const std::vector<std::string>& globs,
+                           std::unique_ptr<Corpus>& corpus) {
+    CorpusRequest request;
+    request.options = options_.data;
+    request.globs = globs;
+    request.name = name;
+    request.key = absl::StrCat("data.", name);
+    request.tokenizer = job_.tokenizer.get();
+    request.vocabulary = job_.config.vocabulary;
+    request.folder = (std::filesystem::path(context_.metrics_path).parent_path() / "data").string();
+    absl::StatusOr<std::unique_ptr<Corpus>> opened = absl::UnknownError("");
+    if (communicator_.rank() == 0) opened = Corpus::make(request);
+    const std::vector<std::string> told =
+        communicator_.all_gather_text(communicator_.rank() != 0 || !opened.ok() ? "" : (*opened)->description());
+    if (!communicator_.status().ok()) return communicator_.status();
+    if (communicator_.rank() != 0) {
+      opened = absl::UnavailableError(absl::StrCat("rank 0 could not open ", request.key));
+      if (!told[0].empty()) opened = Corpus::join(request, told[0]);
+    }
+    if (absl::Status s = agree(opened.status()); !s.ok()) return s;
+    corpus = *std::move(opened);
     return absl::OkStatus();
   }
 
   // What depends on the size of the data: steps of so many epochs, and with them the schedule.
   absl::Status derive_lengths() {
     if (options_.steps == 0) {
-      const double windows = options_.epochs * static_cast<double>(train_->count());
-      options_.steps = std::max<int64_t>(1, std::llround(windows / static_cast<double>(options_.global_batch)));
+      absl::StatusOr<StoreProgress> all = train_->wait_for_all();
+      if (!all.ok()) return all.status();
+      const double sequences = options_.epochs * static_cast<double>(all->sequences);
+      options_.steps = std::max<int64_t>(1, std::llround(sequences / static_cast<double>(options_.global_batch)));
     }
     ScheduleOptions& schedule = options_.optimizer.schedule;
     schedule.steps = options_.schedule_steps.value_or(options_.steps);
@@ -97,9 +114,6 @@ class Training {
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     observer_.allocated(*engine_);
-    const int64_t tokens = shape->micro_batch * shape->sequence_length;
-    ids_.resize(tokens);
-    targets_.resize(tokens);
     int64_t numbers = 0;
     for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
     dense_bytes_ = 2 * (communicator_.ranks() - 1) * numbers * 4 / communicator_.ranks();
@@ -164,28 +178,20 @@ class Training {
     return absl::OkStatus();
   }
 
-  // Fills the inputs and targets of one pass and returns how many sequences of it count. Pass `index` of all passes of
-  // a step.
-  void fill_pass(int64_t step, int64_t index) {
-    const int64_t length = options_.data.sequence_length;
-    const int64_t first = (step - 1) * options_.global_batch + index * options_.micro_batch;
-    for (int64_t s = 0; s < options_.micro_batch; ++s)
-      train_->training_window(first + s, ids_.data() + s * length, targets_.data() + s * length);
-  }
-
   // One update. Returns the mean loss over the global batch, and whether some rank wants to stop.
   absl::StatusOr<StepReport> step(double& loss, std::optional<std::string>& stop) {
-    const int64_t passes = engine_->shape().micro_batches;
-    const double targets =
-        static_cast<double>(options_.global_batch) * static_cast<double>(options_.data.sequence_length);
+    absl::StatusOr<StepData> data = feed_->next();
+    if (!data.ok()) return data.status();
+    inputs_ = data->inputs;
+    const auto targets = static_cast<double>(data->targets);
     Optimizer& optimizer = engine_->optimizer();
     optimizer.begin_step(step_);
     double own_loss = 0;
     auto run_passes = [&] {
       own_loss = 0;
-      for (int64_t pass = 0; pass < passes; ++pass) {
-        fill_pass(step_, pass * communicator_.ranks() + communicator_.rank());
-        own_loss += engine_->micro_batch(pass, ids_.data(), targets_.data(), static_cast<float>(1.0 / targets));
+      for (size_t pass = 0; pass < data->passes.size(); ++pass) {
+        own_loss += engine_->micro_batch(static_cast<int64_t>(pass), data->passes[pass].ids.data(),
+                                         data->passes[pass].targets.data(), static_cast<float>(1.0 / targets));
       }
     };
     const int rounds = optimizer.first_basis_rounds();
@@ -230,7 +236,7 @@ class Training {
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
-    interval_tokens_ += options_.global_batch * options_.data.sequence_length;
+    interval_tokens_ += inputs_;
     interval_seconds_ += step_seconds;
     refresh_seconds_ += report.refresh_seconds;
     overlap_sum_ += report.overlap_sum;
@@ -255,6 +261,8 @@ class Training {
     line.dense_bytes = dense_bytes_;
     line.total_steps = options_.steps;
     line.refresh_seconds = refresh_seconds_;
+    line.data_wait_seconds = feed_->wait_seconds() - waited_before_;
+    waited_before_ = feed_->wait_seconds();
     if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
     line.subspace_overlap = last_overlap_;
     if (energies_ > 0) last_energy_ = energy_sum_ / static_cast<double>(energies_);
@@ -274,13 +282,11 @@ class Training {
 
   absl::Status evaluate() {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
-    int64_t windows = validation_->count();
-    if (options_.evaluate_tokens > 0) {
-      windows = std::min(
-          windows, (options_.evaluate_tokens + options_.data.sequence_length - 1) / options_.data.sequence_length);
-    }
-    result_.evaluation = evaluate_windows(engine_->model(), *validation_, windows, communicator_, step_);
+    absl::StatusOr<EvaluationLine> line = evaluate_sequences(engine_->model(), validation_->store(),
+                                                             options_.evaluate_tokens, padding_, communicator_, step_);
     if (!communicator_.status().ok()) return communicator_.status();
+    if (!line.ok()) return line.status();
+    result_.evaluation = *line;
     const double loss = result_.evaluation->validation_loss;
     if (!std::isfinite(loss)) return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), blame());
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(*result_.evaluation));
@@ -320,13 +326,22 @@ class Training {
   }
 
   bool evaluation_due() const {
-    return validation_.has_value() && options_.evaluate_every > 0 &&
+    return validation_ != nullptr && options_.evaluate_every > 0 &&
            (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
   }
 
   absl::StatusOr<RunResult> train() {
-    observer_.stage("train", absl::StrCat(options_.steps, " steps of ",
-                                          options_.global_batch * options_.data.sequence_length, " tokens"));
+    observer_.stage("train",
+                    absl::StrCat(options_.steps, " steps of ", options_.global_batch, " sequences of ",
+                                 options_.data.packing ? "" : "up to ", options_.data.sequence_length, " tokens"));
+    FeedShape shape;
+    shape.global_batch = options_.global_batch;
+    shape.micro_batch = options_.micro_batch;
+    shape.sequence_length = options_.data.sequence_length;
+    shape.rank = communicator_.rank();
+    shape.ranks = communicator_.ranks();
+    shape.padding = padding_ = padding_id(job_.tokenizer.get());
+    feed_ = std::make_unique<StepFeed>(train_->store(), train_->order(), shape, step_ + 1, options_.steps);
     last_saved_ = first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
@@ -338,7 +353,7 @@ class Training {
       if (!report.ok()) return report.status();
       const double step_seconds = seconds_since(start);
       seconds_ += step_seconds;
-      tokens_ += options_.global_batch * options_.data.sequence_length;
+      tokens_ += inputs_;
       log(*report, loss, step_seconds);
       if (!metrics_status_.ok()) return metrics_status_;
       if (evaluation_due()) {
@@ -363,13 +378,14 @@ class Training {
   RunContext context_;
   RunObserver& observer_;
 
-  std::optional<Windows> train_;
-  std::optional<Windows> validation_;
+  std::unique_ptr<Corpus> train_;
+  std::unique_ptr<Corpus> validation_;
+  std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;
   std::optional<MetricsFile> metrics_;
   absl::Status metrics_status_;
-  std::vector<int32_t> ids_;
-  std::vector<int32_t> targets_;
+  int32_t padding_ = 0;
+  int64_t inputs_ = 0;  // of the step, over all ranks
   int64_t dense_bytes_ = 0;
 
   int64_t step_ = 0;
@@ -378,6 +394,7 @@ class Training {
   int64_t last_saved_ = 0;
   int64_t first_step_ = 0;
   double refresh_seconds_total_ = 0;
+  double waited_before_ = 0;
   SentBytes sent_before_;
   // Since the last logged step.
   int64_t interval_tokens_ = 0;
@@ -440,24 +457,55 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaC
   return shape;
 }
 
-EvaluationLine evaluate_windows(Llama& model, const Windows& data, int64_t windows, Communicator& communicator,
-                                int64_t step) {
-  const int64_t length = model.sequence();
+int32_t padding_id(const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return 0;
+  const SpecialTokens special = tokenizer->special();
+  return special.padding >= 0 ? special.padding : std::max(special.end, 0);
+}
+
+absl::StatusOr<EvaluationLine> evaluate_sequences(Llama& model, SequenceStore& data, int64_t tokens, int32_t padding,
+                                                  Communicator& communicator, int64_t step) {
   const int64_t batch = model.batch();
-  std::vector<int32_t> ids(batch * length);
-  std::vector<int32_t> targets(batch * length);
-  double loss = 0;
-  for (int64_t first = communicator.rank() * batch; first < windows; first += communicator.ranks() * batch) {
-    const int64_t count = std::min(batch, windows - first);
-    for (int64_t s = 0; s < count; ++s) data.window(first + s, ids.data() + s * length, targets.data() + s * length);
-    loss += model.forward_loss(ids.data(), targets.data(), count);
+  const BatchMaker maker(model.sequence(), padding);
+  Batch rows;
+  Sequence sequence;
+  double own_loss = 0;
+  int64_t targets = 0;
+  absl::Status status;
+  // Every rank counts all targets, and reads every ranks-th batch.
+  for (int64_t first = 0, turn = 0; status.ok() && (tokens == 0 || targets < tokens); first += batch, ++turn) {
+    absl::StatusOr<StoreProgress> progress = data.wait_for(first + batch);
+    if (!progress.ok()) {
+      status = progress.status();
+      break;
+    }
+    int64_t count = std::min(batch, progress->sequences - first);
+    if (count <= 0) break;
+    for (int64_t row = 0; status.ok() && row < count; ++row) {
+      absl::StatusOr<int64_t> counted = data.targets(first + row);
+      status.Update(counted.status());
+      if (counted.ok()) targets += *counted;
+      // The batch that reaches the limit ends with the sequence that does.
+      if (tokens > 0 && targets >= tokens) count = row + 1;
+    }
+    if (turn % communicator.ranks() != communicator.rank()) continue;
+    maker.begin(count, rows);
+    for (int64_t row = 0; status.ok() && row < count; ++row) {
+      status.Update(data.read(first + row, sequence));
+      if (status.ok()) maker.add(sequence, row, rows);
+    }
+    if (!status.ok()) break;
+    maker.end(rows);
+    own_loss += model.forward_loss(rows.ids.data(), rows.targets.data(), count);
   }
-  std::vector<double> sum{loss};
-  communicator.all_reduce_host(sum);
+  std::vector<double> sums{own_loss, status.ok() ? 0.0 : 1.0};
+  communicator.all_reduce_host(sums);
+  if (!status.ok()) return status;
+  if (sums[1] > 0) return absl::UnavailableError("another rank could not read the data of the evaluation");
   EvaluationLine line;
   line.step = step;
-  line.validation_tokens = windows * length;
-  line.validation_loss = sum[0] / static_cast<double>(line.validation_tokens);
+  line.validation_tokens = targets;
+  line.validation_loss = sums[0] / static_cast<double>(targets);
   return line;
 }
 

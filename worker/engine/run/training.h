@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "worker/engine/data/sequence_store.h"
 #include "worker/engine/data/tokenizer.h"
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/options.h"
@@ -69,8 +70,12 @@ struct RunResult {
 absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,
                                        Communicator& communicator, const RunContext& context, RunObserver& observer);
 
-// Mean loss over windows [0, windows) in order, each rank taking every ranks-th batch.
-EvaluationLine evaluate_windows(Llama& model, const class Windows& data, int64_t windows, Communicator& communicator,
-                                int64_t step);
+// Mean loss over the sequences in order until so many targets are counted (0: all), each rank taking every ranks-th
+// batch. Errors are those of the store.
+absl::StatusOr<EvaluationLine> evaluate_sequences(Llama& model, SequenceStore& data, int64_t tokens, int32_t padding,
+                                                  Communicator& communicator, int64_t step);
+
+// The id of a position that holds nothing.
+int32_t padding_id(const Tokenizer* tokenizer);
 
 }  // namespace galleon

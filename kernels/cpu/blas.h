@@ -12,7 +12,8 @@ void use_blas_threads(int threads);
 
 // `generated`: products in bf16 are those of oneDNN, where it has them for this machine.
 void fill_gemm_operations(OperationTable& table, bool generated);
-void fill_linalg_operations(OperationTable& table);
+void fill_singular_vector_operations(OperationTable& table);
+void fill_orthonormal_operations(OperationTable& table);
 
 }  // namespace galleon::cpu
 
@@ -32,5 +33,7 @@ void sgeqrf_(const int* m, const int* n, float* a, const int* lda, float* tau, f
              int* info);
 void sorgqr_(const int* m, const int* n, const int* k, float* a, const int* lda, const float* tau, float* work,
              const int* lwork, int* info);
+void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);
+void dtrtri_(const char* uplo, const char* diag, const int* n, double* a, const int* lda, int* info);
 }
 // NOLINTEND(readability-identifier-naming)

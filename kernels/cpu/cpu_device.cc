@@ -26,7 +26,8 @@ OperationTable table_with(Fill fill, bool generated_products) {
   OperationTable table{};
   fill(table);
   cpu::fill_gemm_operations(table, generated_products);
-  cpu::fill_linalg_operations(table);
+  cpu::fill_singular_vector_operations(table);
+  cpu::fill_orthonormal_operations(table);
   return table;
 }
 

@@ -12,10 +12,10 @@ namespace galleon {
 // not converge (LAPACK's info).
 bool right_singular_vectors(Device& device, const Tensor& g, const Tensor& basis);
 
-// y ← an orthonormal basis of the span of its columns, by Householder QR with the sign that makes R's diagonal
-// positive, so that a small change of y is a small change of the result. Columns that depend on earlier ones (|R_jj| ≤
-// 1e-5 · largest column norm) are replaced by seeded normal numbers, orthonormalised against the others. y: rows×r, r ≤
-// rows. Returns false, leaving y as it was, if y holds a number that is not finite.
+// y ← Q of y = Q·R with the sign that makes R's diagonal positive: an orthonormal basis of the span of its columns, so
+// that a small change of y is a small change of the result. Columns that depend on earlier ones (|R_jj| ≤ 1e-5 ·
+// largest column norm) are replaced by seeded normal numbers, orthonormalised against the others. y: rows×r, r ≤ rows.
+// Returns false, leaving y as it was, if y holds a number that is not finite.
 bool orthonormalize(Device& device, const Tensor& y, uint64_t seed);
 
 // ‖aᵀb‖²_F / r of two orthonormal columns×r bases: 1 when they span the same space. 0 on a device that does not

@@ -22,7 +22,7 @@ absl::StatusOr<v1::Job> read_job(const std::string& path) {
   return job;
 }
 
-v1::ModelShape shape_message(const LlamaConfig& c) {
+v1::ModelShape shape_message(const ModelConfig& c) {
   v1::ModelShape shape;
   shape.set_architecture("llama");
   shape.set_vocabulary(c.vocabulary);
@@ -41,8 +41,8 @@ v1::ModelShape shape_message(const LlamaConfig& c) {
   return shape;
 }
 
-LlamaConfig config_from_shape(const v1::ModelShape& shape) {
-  LlamaConfig c;
+ModelConfig config_from_shape(const v1::ModelShape& shape) {
+  ModelConfig c;
   c.vocabulary = shape.vocabulary();
   c.hidden = shape.hidden();
   c.intermediate = shape.intermediate();
@@ -58,7 +58,7 @@ LlamaConfig config_from_shape(const v1::ModelShape& shape) {
   return c;
 }
 
-absl::Status check_shape(const v1::Job& job, const LlamaConfig& found) {
+absl::Status check_shape(const v1::Job& job, const ModelConfig& found) {
   if (!job.has_shape()) return absl::OkStatus();
   const v1::ModelShape here = shape_message(found);
   std::string differences;

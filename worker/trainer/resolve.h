@@ -6,18 +6,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "galleon/v1/job.pb.h"
-#include "worker/engine/model/llama_config.h"
+#include "worker/engine/model/model_config.h"
 
 namespace galleon {
 
 // A YAML job file (by its name), or a binary Job message.
 absl::StatusOr<v1::Job> read_job(const std::string& path);
 
-v1::ModelShape shape_message(const LlamaConfig& config);
-LlamaConfig config_from_shape(const v1::ModelShape& shape);
+v1::ModelShape shape_message(const ModelConfig& config);
+ModelConfig config_from_shape(const v1::ModelShape& shape);
 
 // FAILED_PRECONDITION: the job was submitted with another shape than these files give. A job without a shape fits any.
-absl::Status check_shape(const v1::Job& job, const LlamaConfig& found);
+absl::Status check_shape(const v1::Job& job, const ModelConfig& found);
 
 // The job with its shape; everything about it that can be checked before it runs has been.
 absl::StatusOr<v1::Job> resolve(const v1::Job& job);

@@ -30,18 +30,18 @@ namespace {
 
 // A model for inference alone.
 struct LoadedModel {
-  LlamaConfig config;
+  ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Device> device;
   std::unique_ptr<Arena> arena;
   std::vector<Parameter> parameters;
-  std::unique_ptr<Llama> model;
+  std::unique_ptr<Model> model;
 };
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
                                                         int64_t batch, int64_t sequence, int threads) {
   auto loaded = std::make_unique<LoadedModel>();
-  absl::StatusOr<LlamaConfig> config = resolve_llama_config(folder, {}, 0);
+  absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
   if (!config.ok()) return config.status();
   loaded->config = *config;
   std::string source = tokenizer;
@@ -60,12 +60,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   }
   loaded->device = make_cpu_device(threads);
   loaded->arena = std::make_unique<Arena>(*loaded->device);
-  loaded->parameters = llama_parameters(*config, std::nullopt);
+  loaded->parameters = model_parameters(*config, std::nullopt);
   absl::StatusOr<DataType> type = stored_weight_type(folder);
   if (!type.ok()) return type.status();
   allocate_weights(loaded->parameters, {*type}, *loaded->arena);
-  loaded->model =
-      std::make_unique<Llama>(loaded->config, loaded->parameters, batch, sequence, Activations::kNone, *loaded->arena);
+  loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, Activations::kNone, *loaded->arena);
   if (!loaded->arena->status().ok()) return loaded->arena->status();
   if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
   return loaded;
@@ -153,7 +152,7 @@ int32_t sample(const std::vector<float>& logits, double temperature, double top_
 }  // namespace
 
 absl::Status evaluate(const EvaluateOptions& options) {
-  absl::StatusOr<LlamaConfig> config = resolve_llama_config(options.model, {}, 0);
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
   if (!config.ok()) return config.status();
   const int64_t length =
       options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->max_positions);
@@ -201,7 +200,7 @@ absl::Status evaluate(const EvaluateOptions& options) {
 }
 
 absl::Status generate(const GenerateOptions& options) {
-  absl::StatusOr<LlamaConfig> config = resolve_llama_config(options.model, {}, 0);
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
   if (!config.ok()) return config.status();
   // The window is what is asked for, or the model's longest; beyond it the oldest tokens are left behind.
   std::vector<int32_t> ids;
@@ -232,8 +231,7 @@ absl::Status generate(const GenerateOptions& options) {
   const int64_t window = (*loaded)->model->sequence();
   for (int64_t i = 0; i < options.tokens; ++i) {
     const int64_t start = std::max<int64_t>(0, static_cast<int64_t>(ids.size()) - window);
-    const std::vector<float> logits =
-        (*loaded)->model->next_logits(ids.data() + start, static_cast<int64_t>(ids.size()) - start - 1);
+    const std::vector<float> logits = (*loaded)->model->next_logits({ids.begin() + start, ids.end()});
     const int32_t next = sample(logits, options.temperature, options.top_p, random);
     if (next == tokenizer.end_token()) break;
     ids.push_back(next);

@@ -61,7 +61,7 @@ class Stopwatch {
 // The best rate of OpenBLAS over large squares and the products of the model's own layers, called as they are.
 class BlasRate {
  public:
-  BlasRate(const LlamaConfig& config, int64_t tokens, const Stopwatch& watch, Device& device)
+  BlasRate(const ModelConfig& config, int64_t tokens, const Stopwatch& watch, Device& device)
       : arena_(device), watch_(watch) {
     const int64_t widest = std::max({config.query_width(), config.intermediate, config.hidden});
     const int64_t head = std::min<int64_t>(tokens, 512);
@@ -134,8 +134,10 @@ class Contestant {
     GALLEON_CHECK(engine.ok()) << engine.status().ToString();
     engine_ = *std::move(engine);
     initialize_weights(engine_->parameters(), *device_, 42, shape.config.initializer_range);
-    ids_.resize(shape.micro_batch * shape.sequence_length);
-    targets_.resize(ids_.size());
+    batch_.sequences = shape.micro_batch;
+    batch_.length = shape.sequence_length;
+    batch_.ids.resize(tokens());
+    batch_.targets.resize(tokens());
   }
 
   int64_t tokens() const { return shape_.micro_batch * shape_.sequence_length; }
@@ -149,14 +151,14 @@ class Contestant {
   }
 
   StepTime step(int64_t number) {
-    for (size_t i = 0; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
-      targets_[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
+    for (size_t i = 0; i < batch_.ids.size(); ++i) {
+      batch_.ids[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
+      batch_.targets[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
     }
     device_->work() = WorkCounters{};
     const double start = watch_.now();
     engine_->optimizer().begin_step(number);
-    const double loss = engine_->micro_batch(0, ids_.data(), targets_.data(), 1.0F / static_cast<float>(tokens()));
+    const double loss = engine_->micro_batch(0, batch_, 1.0F / static_cast<float>(tokens()));
     const double backward_done = watch_.now();
     engine_->optimizer().end_step();
     const double end = watch_.now();
@@ -174,11 +176,11 @@ class Contestant {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Engine> engine_;
-  std::vector<int32_t> ids_, targets_;
+  Batch batch_;
   std::mt19937_64 random_{7};
 };
 
-EngineShape engine_shape(const LlamaConfig& config, const Options& options, int64_t micro_batch, bool galore) {
+EngineShape engine_shape(const ModelConfig& config, const Options& options, int64_t micro_batch, bool galore) {
   EngineShape shape;
   shape.config = config;
   shape.sequence_length = options.sequence;
@@ -204,7 +206,7 @@ struct Interval {
   std::vector<int64_t> with, without;
 };
 
-nlohmann::json measure(const LlamaConfig& config, const Options& options, int64_t micro_batch, int threads) {
+nlohmann::json measure(const ModelConfig& config, const Options& options, int64_t micro_batch, int threads) {
   const Stopwatch watch(options.clock, threads);
   Contestant adamw(engine_shape(config, options, micro_batch, false), threads, watch);
   Contestant galore(engine_shape(config, options, micro_batch, true), threads, watch);
@@ -354,7 +356,7 @@ int run(int argc, char** argv) {
   app.add_option("--json", options.json, "also write the figures to this file");
   CLI11_PARSE(app, argc, argv);
 
-  absl::StatusOr<LlamaConfig> config = llama_preset(options.preset);
+  absl::StatusOr<ModelConfig> config = model_preset(options.preset);
   if (!config.ok()) {
     std::cerr << config.status().message() << "\n";
     return 2;

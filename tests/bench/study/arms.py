@@ -1,15 +1,16 @@
 """What the convergence study compares: studies (a model and a budget), arms (an optimizer each) and claims about them."""
 
-# Keys of the job file by study. `arms`: None is all of them. `grid`: how many rates of an arm's grid are tried.
+# Keys of the job file by study. `whole`: a rank that leaves nothing out. `arms`: None is all of them. `grid`: how many rates of an arm's grid are tried.
 STUDIES = {
     "llama-9m": {
         "model": "llama-9m",
         "sequence": 128,
-        "batch": 32,
-        "micro_batch": 32,
-        "steps": 160,
+        "batch": 16,
+        "micro_batch": 16,
+        "steps": 320,
         "rank": 32,
-        "interval": 40,
+        "whole": 128,
+        "interval": 50,
         "seeds": [1, 2, 3],
         "evaluate_tokens": 65536,
         "arms": None,
@@ -21,6 +22,7 @@ STUDIES = {
         "micro_batch": 16,
         "steps": 733,
         "rank": 128,
+        "whole": 512,
         "interval": 200,
         "seeds": [1],
         "evaluate_tokens": 131072,
@@ -34,6 +36,7 @@ STUDIES = {
         "micro_batch": 8,
         "steps": 20,
         "rank": 8,
+        "whole": 64,
         "interval": 5,
         "seeds": [1, 2],
         "evaluate_tokens": 1024,
@@ -77,6 +80,8 @@ ARMS = {
     "galore-adam8bit": galore("GaLore, 8-bit Adam", rule="adam8bit"),
     "full-adafactor": arm("Full rank, Adafactor", FULL_RATES, "adafactor"),
     "galore-adafactor": galore("GaLore, Adafactor", rule="adafactor"),
+    # What of GaLore is the low rank's doing, and what the other coordinates'?
+    "galore-whole": galore("GaLore at a rank that leaves nothing out", rank="whole"),
     "lora": arm("LoRA, AdamW", GALORE_RATES, lora={}),
     "full-bf16": arm("Full rank, AdamW, bf16", FULL_RATES, precision="bf16"),
     "galore-bf16": galore("GaLore, subspace iteration, bf16", precision="bf16"),

@@ -44,6 +44,8 @@ def job_of(study, arm, rate, seed):
     optimizer = {**arm["optimizer"], "learning_rate": rate, "schedule": {"type": "cosine"}}
     if arm["galore"] is not None:
         optimizer["galore"] = {"rank": study["rank"], "refresh_interval": study["interval"], **arm["galore"]}
+        if optimizer["galore"]["rank"] == "whole":
+            optimizer["galore"]["rank"] = study["whole"]
     if arm["lora"] is not None:
         # alpha = rank: a scale of one, so that the learning rate alone is tuned.
         optimizer["lora"] = {"rank": study["rank"], "alpha": study["rank"], **arm["lora"]}
@@ -181,7 +183,7 @@ class Study:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "job.yaml").write_text(json.dumps(job, indent=1))
-        command = ["nice", "-n", "19", self.options.bin + "/galleon", "train", str(folder / "job.yaml"), "--output",
+        command = ["nice", "-n", str(self.options.nice), self.options.bin + "/galleon", "train", str(folder / "job.yaml"), "--output",
                    str(folder / "out"), "--threads", str(self.options.threads)]
         start = time.time()
         done = self.finished(command)
@@ -337,6 +339,7 @@ def main():
     run.add_argument("--vocabulary", type=int, default=2048, help="of the tokenizer")
     run.add_argument("--threads", type=int, default=1, help="of a run")
     run.add_argument("--parallel", type=int, default=max(1, (os.cpu_count() or 1)), help="arms at a time")
+    run.add_argument("--nice", type=int, default=19, help="niceness of a run")
     run.add_argument("--steps", type=int, help="instead of the study's")
     run.add_argument("--seeds", type=int, help="how many, instead of the study's")
     show.add_argument("--into", help="a document with the study's marks")

@@ -58,22 +58,24 @@ class Side {
     GALLEON_CHECK(engine.ok()) << engine.status().ToString();
     engine_ = *std::move(engine);
     initialize_weights(engine_->parameters(), *device_, 42, shape.config.initializer_range);
-    ids_.resize(tokens());
-    targets_.resize(tokens());
+    batch_.sequences = shape.micro_batch;
+    batch_.length = shape.sequence_length;
+    batch_.ids.resize(tokens());
+    batch_.targets.resize(tokens());
   }
 
   int64_t tokens() const { return shape_.micro_batch * shape_.sequence_length; }
 
   nlohmann::json step(int64_t number) {
-    for (size_t i = 0; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
-      targets_[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
+    for (size_t i = 0; i < batch_.ids.size(); ++i) {
+      batch_.ids[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
+      batch_.targets[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
     }
     device_->work() = WorkCounters{};
     const double processor_start = processor_seconds();
     const auto start = std::chrono::steady_clock::now();
     engine_->optimizer().begin_step(number);
-    const double loss = engine_->micro_batch(0, ids_.data(), targets_.data(), 1.0F / static_cast<float>(tokens()));
+    const double loss = engine_->micro_batch(0, batch_, 1.0F / static_cast<float>(tokens()));
     const auto backward_done = std::chrono::steady_clock::now();
     const StepReport report = engine_->optimizer().end_step();
     const auto end = std::chrono::steady_clock::now();
@@ -91,7 +93,7 @@ class Side {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Engine> engine_;
-  std::vector<int32_t> ids_, targets_;
+  Batch batch_;
   std::mt19937_64 random_{7};
 };
 
@@ -107,7 +109,7 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::NonNegativeNumber);
   CLI11_PARSE(app, argc, argv);
 
-  absl::StatusOr<LlamaConfig> config = llama_preset(options.preset);
+  absl::StatusOr<ModelConfig> config = model_preset(options.preset);
   if (!config.ok()) {
     std::cerr << config.status().message() << "\n";
     return 2;

@@ -3,7 +3,7 @@
 
 #include "tests/worker/engine/dense_sink.h"
 #include "tests/worker/engine/reference_support.h"
-#include "worker/engine/model/llama.h"
+#include "worker/engine/model/decoder.h"
 
 namespace galleon {
 namespace {
@@ -21,7 +21,7 @@ class LlamaReference : public testing::TestWithParam<Case> {};
 
 TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   const SafetensorsReader reference = open_fixture(GetParam().fixture);
-  absl::StatusOr<LlamaConfig> config = llama_config_from_json(reference.metadata().at("config"), "fixture", {});
+  absl::StatusOr<ModelConfig> config = model_config_from_json(reference.metadata().at("config"), "fixture", {});
   ASSERT_TRUE(config.ok()) << config.status();
   std::unique_ptr<Device> device = make_cpu_device(2);
   Arena arena(*device);
@@ -29,22 +29,19 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   GaloreOptions orientation;
   orientation.rank = 4;
   orientation.side = GetParam().transposed ? ProjectionSide::kLeft : ProjectionSide::kRight;
-  std::vector<Parameter> parameters = llama_parameters(*config, orientation);
+  std::vector<Parameter> parameters = model_parameters(*config, orientation);
   allocate_weights(parameters, {}, arena);
-  Llama model(*config, parameters, 3, 17, GetParam().kept, arena);
+  Decoder model(*config, parameters, 3, 17, GetParam().kept, arena);
   ASSERT_TRUE(arena.status().ok());
   for (const Parameter& p : parameters) set_weight(p, *device, fixture(reference, p.name).data());
 
-  const std::vector<float> ids_values = fixture(reference, "ids");
-  const std::vector<float> target_values = fixture(reference, "targets");
-  const std::vector<int32_t> ids(ids_values.begin(), ids_values.end());
-  const std::vector<int32_t> targets(target_values.begin(), target_values.end());
+  const Batch batch = batch_fixture(reference);
   const double loss = std::stod(reference.metadata().at("loss_sum"));
   const float scale = 1.0F / std::stof(reference.metadata().at("counted"));
 
-  EXPECT_NEAR(model.forward_loss(ids.data(), targets.data(), 3), loss, kTolerance * loss);
+  EXPECT_NEAR(model.forward_loss(batch), loss, kTolerance * loss);
   DenseSink sink(parameters, *device);
-  EXPECT_NEAR(model.forward_backward(ids.data(), targets.data(), scale, sink), loss, kTolerance * loss);
+  EXPECT_NEAR(model.forward_backward(batch, scale, sink, {}), loss, kTolerance * loss);
   for (const Parameter& p : parameters) {
     EXPECT_LT(relative_difference(sink.gradient(p.index, *device), fixture(reference, "gradient." + p.name)),
               kTolerance)
@@ -53,10 +50,52 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   }
 
   const std::vector<float> logits = fixture(reference, "logits");
-  const std::vector<float> third = model.next_logits(ids.data(), 2);
+  const std::vector<float> third = model.next_logits({batch.ids.begin(), batch.ids.begin() + 3});
   EXPECT_LT(
       relative_difference(third, {logits.begin() + 2 * config->vocabulary, logits.begin() + 3 * config->vocabulary}),
       kTolerance);
+}
+
+// Rows that a batch leaves out, and positions that it pads with targets that do not count, change nothing.
+TEST(DecoderBatch, AShorterBatchGivesTheGradientsOfAPaddedOne) {
+  const SafetensorsReader reference = open_fixture("llama_grouped");
+  absl::StatusOr<ModelConfig> config = model_config_from_json(reference.metadata().at("config"), "fixture", {});
+  ASSERT_TRUE(config.ok()) << config.status();
+  const Batch full = batch_fixture(reference);
+  Batch padded = full;
+  Batch cut;
+  cut.sequences = 2;
+  cut.length = 9;
+  for (int64_t s = 0; s < full.sequences; ++s) {
+    for (int64_t t = 0; t < full.length; ++t) {
+      const int64_t at = s * full.length + t;
+      if (s < 2 && t < 9) {
+        cut.ids.push_back(full.ids[at]);
+        cut.targets.push_back(full.targets[at]);
+      } else {
+        padded.targets[at] = -1;
+      }
+    }
+  }
+  std::unique_ptr<Device> device = make_cpu_device(2);
+  Arena arena(*device);
+  std::vector<Parameter> parameters = model_parameters(*config, std::nullopt);
+  allocate_weights(parameters, {}, arena);
+  for (const Activations kept : {Activations::kAll, Activations::kBlockInputs}) {
+    const std::unique_ptr<Model> model = make_model(*config, parameters, 3, 17, kept, arena);
+    ASSERT_TRUE(arena.status().ok());
+    for (const Parameter& p : parameters) set_weight(p, *device, fixture(reference, p.name).data());
+    DenseSink of_padded(parameters, *device);
+    DenseSink of_cut(parameters, *device);
+    const double loss = model->forward_backward(padded, 1.0F, of_padded, {});
+    EXPECT_NEAR(model->forward_backward(cut, 1.0F, of_cut, {}), loss, kTolerance * loss);
+    EXPECT_NEAR(model->forward_loss(cut), loss, kTolerance * loss);
+    for (const Parameter& p : parameters) {
+      EXPECT_LT(relative_difference(of_cut.gradient(p.index, *device), of_padded.gradient(p.index, *device)),
+                kTolerance)
+          << p.name;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, LlamaReference,

@@ -7,7 +7,7 @@
 #include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/corpus.h"
-#include "worker/engine/model/llama.h"
+#include "worker/engine/model/decoder.h"
 
 namespace galleon {
 namespace {
@@ -28,18 +28,15 @@ LoraOptions of_fixture(const SafetensorsReader& reference) {
 struct ReferenceModel {
   ReferenceModel(const SafetensorsReader& reference, const LoraOptions& options, Activations kept)
       : lora(options), device(make_cpu_device(2)), arena(*device) {
-    absl::StatusOr<LlamaConfig> config = llama_config_from_json(reference.metadata().at("config"), "fixture", {});
+    absl::StatusOr<ModelConfig> config = model_config_from_json(reference.metadata().at("config"), "fixture", {});
     EXPECT_TRUE(config.ok()) << config.status();
-    parameters = llama_parameters(*config, std::nullopt);
+    parameters = model_parameters(*config, std::nullopt);
     add_adapters(parameters, lora);
     allocate_weights(parameters, {}, arena);
-    model = std::make_unique<Llama>(*config, parameters, 3, 17, kept, arena, lora);
+    model = std::make_unique<Decoder>(*config, parameters, 3, 17, kept, arena, lora);
     EXPECT_TRUE(arena.status().ok());
     for (const Parameter& p : parameters) set_weight(p, *device, fixture(reference, p.name).data());
-    const std::vector<float> id_values = fixture(reference, "ids");
-    const std::vector<float> target_values = fixture(reference, "targets");
-    ids.assign(id_values.begin(), id_values.end());
-    targets.assign(target_values.begin(), target_values.end());
+    batch = batch_fixture(reference);
     trained = trained_parameters(parameters);
   }
 
@@ -47,8 +44,8 @@ struct ReferenceModel {
   std::unique_ptr<Device> device;
   Arena arena;
   std::vector<Parameter> parameters, trained;
-  std::unique_ptr<Llama> model;
-  std::vector<int32_t> ids, targets;
+  std::unique_ptr<Decoder> model;
+  Batch batch;
 };
 
 TEST(LoraReference, LossAndTheGradientsOfAllThatIsTrainedAreThoseOfPeft) {
@@ -60,10 +57,10 @@ TEST(LoraReference, LossAndTheGradientsOfAllThatIsTrainedAreThoseOfPeft) {
       LoraOptions lora = of_fixture(reference);
       lora.train_rest = train_rest;
       ReferenceModel m(reference, lora, kept);
-      EXPECT_NEAR(m.model->forward_loss(m.ids.data(), m.targets.data(), 3), loss, kTolerance * loss);
+      EXPECT_NEAR(m.model->forward_loss(m.batch), loss, kTolerance * loss);
       // A sink with no place for what is frozen: a gradient of it would be a call beyond its parameters.
       DenseSink sink(m.trained, *m.device);
-      EXPECT_NEAR(m.model->forward_backward(m.ids.data(), m.targets.data(), scale, sink), loss, kTolerance * loss);
+      EXPECT_NEAR(m.model->forward_backward(m.batch, scale, sink, {}), loss, kTolerance * loss);
       EXPECT_EQ(m.trained.size(), 2U * 7 * 2 + (train_rest ? 3 + 2 * 2 : 0));
       for (const Parameter& p : m.trained) {
         EXPECT_LT(relative_difference(sink.gradient(p.index, *m.device), fixture(reference, "gradient." + p.name)),
@@ -99,11 +96,11 @@ TEST(LoraReference, WithDropoutTheGradientIsThatOfTheLossUnderTheSameMasks) {
   const PassPlace place{5, 340};
   auto loss = [&] {
     DenseSink ignored(m.trained, *m.device);
-    return m.model->forward_backward(m.ids.data(), m.targets.data(), 1.0F, ignored, place);
+    return m.model->forward_backward(m.batch, 1.0F, ignored, place);
   };
-  const double at_point = m.model->forward_backward(m.ids.data(), m.targets.data(), 1.0F, sink, place);
+  const double at_point = m.model->forward_backward(m.batch, 1.0F, sink, place);
   EXPECT_EQ(loss(), at_point) << "the masks of a place are always the same";
-  EXPECT_NE(m.model->forward_loss(m.ids.data(), m.targets.data(), 3), at_point);
+  EXPECT_NE(m.model->forward_loss(m.batch), at_point);
   for (const Parameter& p : m.trained) {
     if (!p.of_adapter) continue;
     const std::vector<float> gradient = sink.gradient(p.index, *m.device);
@@ -180,8 +177,8 @@ TEST(Lora, TrainingBeginsWithTheModelWithoutAdapters) {
 TEST(Lora, AdaptersBeginUniformWithinOneOverTheRootOfTheWidthAndZero) {
   std::unique_ptr<Device> device = make_cpu_device(1);
   Arena arena(*device);
-  absl::StatusOr<LlamaConfig> config = llama_preset("tiny");
-  std::vector<Parameter> parameters = llama_parameters(*config, std::nullopt);
+  absl::StatusOr<ModelConfig> config = model_preset("tiny");
+  std::vector<Parameter> parameters = model_parameters(*config, std::nullopt);
   LoraOptions lora;
   lora.rank = 16;
   add_adapters(parameters, lora);
@@ -315,13 +312,13 @@ TEST(Lora, TheMergedCheckpointAloneHasTheRunsValidationLossAndFrozenMatricesNeve
   ASSERT_TRUE(run.result.ok()) << run.result.status();
   const std::string last = o.checkpoint_folder + "/step-00000012";
 
-  absl::StatusOr<LlamaConfig> config = resolve_llama_config(last, {}, 0);
+  absl::StatusOr<ModelConfig> config = resolve_model_config(last, {}, 0);
   ASSERT_TRUE(config.ok()) << config.status();
   std::unique_ptr<Device> device = make_cpu_device(1);
   Arena arena(*device);
-  std::vector<Parameter> parameters = llama_parameters(*config, std::nullopt);
+  std::vector<Parameter> parameters = model_parameters(*config, std::nullopt);
   allocate_weights(parameters, {}, arena);
-  Llama model(*config, parameters, 4, 32, Activations::kNone, arena);
+  Decoder model(*config, parameters, 4, 32, Activations::kNone, arena);
   ASSERT_TRUE(load_weights(last, parameters, *device).ok());
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer("bytes");
   CorpusRequest request{o.data, o.data.validation, "v", tokenizer->get(), 257, folder.path() + "/evaluation", "v"};

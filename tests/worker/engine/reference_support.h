@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/data/batch.h"
 
 namespace galleon {
 
@@ -23,6 +24,22 @@ inline std::vector<float> fixture(const SafetensorsReader& reader, const std::st
   const absl::Status status = reader.read(name, 0, static_cast<int64_t>(values.size()), values.data());
   EXPECT_TRUE(status.ok()) << status;
   return values;
+}
+
+inline std::vector<int32_t> integer_fixture(const SafetensorsReader& reader, const std::string& name) {
+  const std::vector<float> values = fixture(reader, name);
+  return {values.begin(), values.end()};
+}
+
+// The ids and targets of a fixture of language modelling.
+inline Batch batch_fixture(const SafetensorsReader& reader) {
+  const std::vector<int64_t>& shape = reader.entries().at("ids").shape;
+  Batch batch;
+  batch.sequences = shape[0];
+  batch.length = shape[1];
+  batch.ids = integer_fixture(reader, "ids");
+  batch.targets = integer_fixture(reader, "targets");
+  return batch;
 }
 
 // ‖a − b‖ / ‖b‖.

@@ -207,7 +207,7 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   }
   add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
   add_text_file(part, folder, "config.json",
-                llama_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
+                model_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
   for (const std::string& path : content.tokenizer_files) {
     absl::StatusOr<std::string> text = read_file(path);
     if (!text.ok()) {

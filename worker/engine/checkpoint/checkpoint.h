@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/engine/dist/communicator.h"
-#include "worker/engine/model/llama_config.h"
+#include "worker/engine/model/model_config.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/optimizer.h"
 
@@ -49,7 +49,7 @@ absl::Status verify_checkpoint(const std::string& step_folder, bool deep);
 using PublicationGate = std::function<absl::Status(int64_t step, const std::string& final_folder)>;
 
 struct CheckpointContent {
-  const LlamaConfig& config;
+  const ModelConfig& config;
   const std::vector<Parameter>& parameters;
   Device& device;
   Optimizer& optimizer;

@@ -9,6 +9,8 @@ namespace {
 
 // Steps that lie ready. One would do if steps took equally long.
 constexpr size_t kStepsAhead = 2;
+// Batches are as long as their longest row, rounded up to this.
+constexpr int64_t kLengthUnit = 8;
 constexpr absl::Duration kLookInterval = absl::Milliseconds(200);
 
 }  // namespace
@@ -40,7 +42,18 @@ void BatchMaker::add(const Sequence& sequence, int64_t row, Batch& batch) const 
 }
 
 void BatchMaker::end(Batch& batch) const {
-  if (std::all_of(batch.lengths.begin(), batch.lengths.end(), [&](int32_t l) { return l == length_; }))
+  const int64_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
+  const int64_t length = std::min(length_, (longest + kLengthUnit - 1) / kLengthUnit * kLengthUnit);
+  if (length < length_) {
+    batch.length = length;
+    for (std::vector<int32_t>* values : {&batch.ids, &batch.token_types, &batch.targets}) {
+      if (values->empty()) continue;
+      for (int64_t row = 1; row < batch.sequences; ++row)
+        std::copy_n(values->begin() + row * length_, length, values->begin() + row * length);
+      values->resize(batch.sequences * length);
+    }
+  }
+  if (std::all_of(batch.lengths.begin(), batch.lengths.end(), [&](int32_t l) { return l == batch.length; }))
     batch.lengths.clear();
 }
 

@@ -31,13 +31,13 @@ struct StepData {
   int64_t inputs = 0;   // of the global batch, padding not counted
 };
 
-// Rows of a batch from sequences; all padded to `length`.
+// Rows of a batch from sequences of at most `length` inputs, all padded to the longest of them.
 class BatchMaker {
  public:
   BatchMaker(int64_t length, int32_t padding) : length_(length), padding_(padding) {}
   void begin(int64_t rows, Batch& batch) const;
   void add(const Sequence& sequence, int64_t row, Batch& batch) const;
-  // Drops what says nothing: lengths of full rows, token types that are all 0.
+  // Cuts off columns that hold padding alone, and drops lengths where every row is full.
   void end(Batch& batch) const;
 
  private:

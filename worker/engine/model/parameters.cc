@@ -30,7 +30,7 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in) {
   return false;
 }
 
-std::vector<Parameter> llama_parameters(const LlamaConfig& c, const std::optional<GaloreOptions>& galore) {
+std::vector<Parameter> model_parameters(const ModelConfig& c, const std::optional<GaloreOptions>& galore) {
   std::vector<Parameter> all;
   auto add = [&](std::string name, ParameterGroup group, int64_t out, int64_t in, bool vector = false) {
     Parameter p;

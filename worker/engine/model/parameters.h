@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "worker/engine/model/llama_config.h"
+#include "worker/engine/model/model_config.h"
 #include "worker/engine/options.h"
 
 namespace galleon {
@@ -46,7 +46,7 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 std::vector<Parameter> trained_parameters(const std::vector<Parameter>& parameters);
 
 // All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
-std::vector<Parameter> llama_parameters(const LlamaConfig& config, const std::optional<GaloreOptions>& galore);
+std::vector<Parameter> model_parameters(const ModelConfig& config, const std::optional<GaloreOptions>& galore);
 
 // Gives every parameter its memory. What is frozen needs no master copy.
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena);

@@ -22,15 +22,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
   std::unique_ptr<Engine> engine(new Engine(shape, device));
   engine->rank_ = communicator.rank();
   engine->ranks_ = communicator.ranks();
-  engine->parameters_ = llama_parameters(shape.config, shape.optimizer.galore);
+  engine->parameters_ = model_parameters(shape.config, shape.optimizer.galore);
   if (shape.optimizer.lora.has_value()) add_adapters(engine->parameters_, *shape.optimizer.lora);
   allocate_weights(engine->parameters_, shape.weights, engine->arena_);
   engine->trained_ = trained_parameters(engine->parameters_);
   engine->optimizer_ =
       std::make_unique<Optimizer>(shape.optimizer, engine->trained_, shape.micro_batches, engine->arena_, communicator);
-  engine->model_ = std::make_unique<Llama>(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
-                                           shape.recompute ? Activations::kBlockInputs : Activations::kAll,
-                                           engine->arena_, shape.optimizer.lora);
+  engine->model_ =
+      make_model(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
+                 shape.recompute ? Activations::kBlockInputs : Activations::kAll, engine->arena_, shape.optimizer.lora);
   if (!engine->arena_.status().ok()) return engine->arena_.status();
   return engine;
 }
@@ -46,11 +46,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape,
   return engine;
 }
 
-double Engine::micro_batch(int64_t index, const int32_t* ids, const int32_t* targets, float scale) {
+double Engine::micro_batch(int64_t index, const Batch& batch, float scale) {
   optimizer_->begin_micro_batch(index);
   // Sequences of the step lie one after the other, a pass of each rank in turn.
   const int64_t pass = index * ranks_ + rank_;
-  return model_->forward_backward(ids, targets, scale, *optimizer_,
+  return model_->forward_backward(batch, scale, *optimizer_,
                                   {optimizer_->step(), pass * shape_.micro_batch * shape_.sequence_length});
 }
 
@@ -60,7 +60,10 @@ class DryRun {
   DryRun(const EngineShape& shape, absl::string_view kind, int rank, int ranks)
       : shape_(shape),
         device_(make_planning_device(kind)),
-        communicator_(make_planning_communicator(*device_, rank, ranks)) {}
+        communicator_(make_planning_communicator(*device_, rank, ranks)) {
+    batch_.sequences = shape.micro_batch;
+    batch_.length = shape.sequence_length;
+  }
 
   absl::Status prepare() {
     absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::allocate(shape_, *device_, *communicator_);
@@ -72,7 +75,7 @@ class DryRun {
         merged_weight(p, engine_->parameters(), *shape_.optimizer.lora, *device_);
     }
     hash_weights(engine_->parameters(), *device_);
-    engine_->model().forward_loss(nullptr, nullptr, shape_.micro_batch);
+    engine_->model().forward_loss(batch_);
     return absl::OkStatus();
   }
 
@@ -83,10 +86,10 @@ class DryRun {
     const int rounds = engine_->optimizer().first_basis_rounds();
     for (int round = 0; round < rounds; ++round) {
       engine_->optimizer().begin_round(round);
-      for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, nullptr, nullptr, 1.0F);
+      for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, batch_, 1.0F);
       engine_->optimizer().end_round();
     }
-    for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, nullptr, nullptr, 1.0F);
+    for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, batch_, 1.0F);
     engine_->optimizer().end_step();
     return communicator_->sent() - before;
   }
@@ -102,6 +105,7 @@ class DryRun {
 
  private:
   EngineShape shape_;
+  Batch batch_;  // sizes alone
   std::unique_ptr<Device> device_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Engine> engine_;

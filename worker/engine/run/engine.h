@@ -8,15 +8,14 @@
 
 #include "absl/status/statusor.h"
 #include "worker/engine/dist/communicator.h"
-#include "worker/engine/model/llama.h"
-#include "worker/engine/model/llama_config.h"
+#include "worker/engine/model/model.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/optimizer.h"
 
 namespace galleon {
 
 struct EngineShape {
-  LlamaConfig config;
+  ModelConfig config;
   OptimizerOptions optimizer;
   int64_t sequence_length = 0;
   int64_t micro_batch = 0;    // sequences a pass
@@ -41,11 +40,11 @@ class Engine {
   // All of the model, adapters included.
   std::vector<Parameter>& parameters() { return parameters_; }
   Optimizer& optimizer() { return *optimizer_; }
-  Llama& model() { return *model_; }
+  Model& model() { return *model_; }
 
-  // One micro-batch: adds its gradients and returns the sum of its losses. `scale`: 1 / target tokens of the global
-  // batch.
-  double micro_batch(int64_t index, const int32_t* ids, const int32_t* targets, float scale);
+  // One micro-batch: adds its gradients and returns the sum of its losses. `scale`: 1 / targets of the global batch
+  // that count.
+  double micro_batch(int64_t index, const Batch& batch, float scale);
 
  private:
   Engine(const EngineShape& shape, Device& device) : shape_(shape), device_(device), arena_(device) {}
@@ -61,7 +60,7 @@ class Engine {
   std::vector<Parameter> parameters_;
   std::vector<Parameter> trained_;  // as the optimizer knows them
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Llama> model_;
+  std::unique_ptr<Model> model_;
 };
 
 // What a dry run of one rank tells.

@@ -13,6 +13,7 @@
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
+#include "worker/engine/model/lora.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
@@ -190,8 +191,8 @@ class Training {
     auto run_passes = [&] {
       own_loss = 0;
       for (size_t pass = 0; pass < data->passes.size(); ++pass) {
-        own_loss += engine_->micro_batch(static_cast<int64_t>(pass), data->passes[pass].ids.data(),
-                                         data->passes[pass].targets.data(), static_cast<float>(1.0 / targets));
+        own_loss +=
+            engine_->micro_batch(static_cast<int64_t>(pass), data->passes[pass], static_cast<float>(1.0 / targets));
       }
     };
     const int rounds = optimizer.first_basis_rounds();
@@ -421,7 +422,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     job.tokenizer = *std::move(tokenizer);
   }
   const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
-  absl::StatusOr<LlamaConfig> config = resolve_llama_config(options.model.source, options.model.overrides, vocabulary);
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, options.model.overrides, vocabulary);
   if (!config.ok()) return config.status();
   job.config = *config;
   if (vocabulary > job.config.vocabulary) {
@@ -443,7 +444,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   return job;
 }
 
-absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks) {
+absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
   EngineShape shape;
@@ -463,7 +464,7 @@ int32_t padding_id(const Tokenizer* tokenizer) {
   return special.padding >= 0 ? special.padding : std::max(special.end, 0);
 }
 
-absl::StatusOr<EvaluationLine> evaluate_sequences(Llama& model, SequenceStore& data, int64_t tokens, int32_t padding,
+absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& data, int64_t tokens, int32_t padding,
                                                   Communicator& communicator, int64_t step) {
   const int64_t batch = model.batch();
   const BatchMaker maker(model.sequence(), padding);
@@ -496,7 +497,7 @@ absl::StatusOr<EvaluationLine> evaluate_sequences(Llama& model, SequenceStore& d
     }
     if (!status.ok()) break;
     maker.end(rows);
-    own_loss += model.forward_loss(rows.ids.data(), rows.targets.data(), count);
+    own_loss += model.forward_loss(rows);
   }
   std::vector<double> sums{own_loss, status.ok() ? 0.0 : 1.0};
   communicator.all_reduce_host(sums);

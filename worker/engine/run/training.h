@@ -19,14 +19,14 @@ namespace galleon {
 
 // The model's shape and what depends on it, known before any data is read.
 struct ResolvedJob {
-  LlamaConfig config;
+  ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;  // null for token files
 };
 // Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
 absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);
 
 // The engine's shape. Schedule lengths that come from the data are filled in by the run.
-absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const LlamaConfig& config, int64_t ranks);
+absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks);
 
 // Where checkpoints of earlier attempts may be taken from.
 struct ResumePoint {
@@ -72,7 +72,7 @@ absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& j
 
 // Mean loss over the sequences in order until so many targets are counted (0: all), each rank taking every ranks-th
 // batch. Errors are those of the store.
-absl::StatusOr<EvaluationLine> evaluate_sequences(Llama& model, SequenceStore& data, int64_t tokens, int32_t padding,
+absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& data, int64_t tokens, int32_t padding,
                                                   Communicator& communicator, int64_t step);
 
 // The id of a position that holds nothing.

@@ -1,4 +1,4 @@
-#include "worker/engine/model/llama_config.h"
+#include "worker/engine/model/model_config.h"
 
 #include <nlohmann/json.hpp>
 
@@ -107,7 +107,7 @@ bool overridden(const std::vector<std::pair<std::string, std::string>>& override
   return false;
 }
 
-Json to_json(const LlamaConfig& c) {
+Json to_json(const ModelConfig& c) {
   Json json = {{"architectures", {"LlamaForCausalLM"}},
                {"model_type", "llama"},
                {"vocab_size", c.vocabulary},
@@ -130,13 +130,13 @@ Json to_json(const LlamaConfig& c) {
   return json;
 }
 
-absl::StatusOr<LlamaConfig> from_json(Json json, absl::string_view where,
+absl::StatusOr<ModelConfig> from_json(Json json, absl::string_view where,
                                       const std::vector<std::pair<std::string, std::string>>& overrides) {
   if (absl::Status s = refuse_unknown_overrides(overrides); !s.ok()) return s;
   for (const auto& [field, text] : overrides) json[field] = Json::parse(text);
   if (absl::Status s = refuse_unsupported(json, where); !s.ok()) return s;
 
-  LlamaConfig c;
+  ModelConfig c;
   for (const char* field :
        {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"}) {
     if (!json.contains(field)) return bad(where, field, "is missing");
@@ -177,13 +177,13 @@ absl::StatusOr<LlamaConfig> from_json(Json json, absl::string_view where,
 
 }  // namespace
 
-int64_t LlamaConfig::parameters() const {
+int64_t ModelConfig::parameters() const {
   const int64_t attention = hidden * query_width() * 2 + hidden * key_value_width() * 2;
   const int64_t block = attention + 3 * hidden * intermediate + 2 * hidden;
   return vocabulary * hidden * (tied_embeddings ? 1 : 2) + layers * block + hidden;
 }
 
-double LlamaConfig::train_flops_per_token(int64_t sequence_length) const {
+double ModelConfig::train_flops_per_token(int64_t sequence_length) const {
   const double matrices = static_cast<double>(layers) * (hidden * query_width() * 2 + hidden * key_value_width() * 2 +
                                                          3 * hidden * intermediate) +
                           static_cast<double>(vocabulary) * hidden;
@@ -192,11 +192,11 @@ double LlamaConfig::train_flops_per_token(int64_t sequence_length) const {
   return 6.0 * matrices + 3.0 * attention;
 }
 
-absl::StatusOr<LlamaConfig> llama_preset(absl::string_view name) {
+absl::StatusOr<ModelConfig> model_preset(absl::string_view name) {
   std::string list;
   for (const Preset& p : kPresets) {
     if (name == p.name) {
-      LlamaConfig c;
+      ModelConfig c;
       c.hidden = p.hidden;
       c.intermediate = p.intermediate;
       c.layers = p.layers;
@@ -211,7 +211,7 @@ absl::StatusOr<LlamaConfig> llama_preset(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("model.source: there is no preset \"", name, "\"; one of ", list));
 }
 
-absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl::string_view where,
+absl::StatusOr<ModelConfig> model_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides) {
   Json parsed = Json::parse(json.begin(), json.end(), nullptr, false);
   if (parsed.is_discarded() || !parsed.is_object())
@@ -219,17 +219,17 @@ absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl:
   return from_json(std::move(parsed), where, overrides);
 }
 
-std::string llama_config_to_json(const LlamaConfig& config, absl::string_view torch_dtype) {
+std::string model_config_to_json(const ModelConfig& config, absl::string_view torch_dtype) {
   Json json = to_json(config);
   json["torch_dtype"] = std::string(torch_dtype);
   return json.dump(2) + "\n";
 }
 
-absl::StatusOr<LlamaConfig> resolve_llama_config(const std::string& source,
+absl::StatusOr<ModelConfig> resolve_model_config(const std::string& source,
                                                  const std::vector<std::pair<std::string, std::string>>& overrides,
                                                  int64_t tokenizer_vocabulary) {
   if (absl::StartsWith(source, "preset:")) {
-    absl::StatusOr<LlamaConfig> preset = llama_preset(source.substr(7));
+    absl::StatusOr<ModelConfig> preset = model_preset(source.substr(7));
     if (!preset.ok()) return preset.status();
     if (tokenizer_vocabulary > 0 && !overridden(overrides, "vocab_size")) preset->vocabulary = tokenizer_vocabulary;
     Json json = to_json(*preset);
@@ -243,7 +243,7 @@ absl::StatusOr<LlamaConfig> resolve_llama_config(const std::string& source,
   const std::string path = source + "/config.json";
   absl::StatusOr<std::string> text = read_file(path);
   if (!text.ok()) return absl::Status(text.status().code(), absl::StrCat("model.source: ", text.status().message()));
-  return llama_config_from_json(*text, path, overrides);
+  return model_config_from_json(*text, path, overrides);
 }
 
 }  // namespace galleon

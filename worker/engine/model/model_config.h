@@ -11,7 +11,7 @@
 
 namespace galleon {
 
-struct LlamaConfig {
+struct ModelConfig {
   int64_t vocabulary = 32000;
   int64_t hidden = 0;
   int64_t intermediate = 0;
@@ -37,19 +37,19 @@ struct LlamaConfig {
 
 // "llama-9m", "llama-20m", "llama-60m", "llama-130m", "llama-350m", "llama-1b", "llama-7b", "tiny". NOT_FOUND lists
 // them.
-absl::StatusOr<LlamaConfig> llama_preset(absl::string_view name);
+absl::StatusOr<ModelConfig> model_preset(absl::string_view name);
 
 // From the text of a config.json with `overrides` (field, JSON text) applied. INVALID_ARGUMENT names `where`, the field
 // and what is accepted; features that this version does not compute (biases, other activations, scaled rotary
 // positions) are refused by name.
-absl::StatusOr<LlamaConfig> llama_config_from_json(absl::string_view json, absl::string_view where,
+absl::StatusOr<ModelConfig> model_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides);
 // `torch_dtype`: the type that the weights beside it are in, "float32" or "bfloat16".
-std::string llama_config_to_json(const LlamaConfig& config, absl::string_view torch_dtype);
+std::string model_config_to_json(const ModelConfig& config, absl::string_view torch_dtype);
 
 // A preset ("preset:NAME") or a folder's config.json, with overrides. `tokenizer_vocabulary` > 0 sets a preset's
 // vocabulary unless an override does.
-absl::StatusOr<LlamaConfig> resolve_llama_config(const std::string& source,
+absl::StatusOr<ModelConfig> resolve_model_config(const std::string& source,
                                                  const std::vector<std::pair<std::string, std::string>>& overrides,
                                                  int64_t tokenizer_vocabulary);
 

@@ -1,4 +1,4 @@
-#include "worker/engine/model/llama.h"
+#include "worker/engine/model/decoder.h"
 
 #include <algorithm>
 
@@ -23,13 +23,11 @@ constexpr int kParametersOfBlock = 9;
 
 }  // namespace
 
-Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-             Activations activations, Arena& arena, const std::optional<LoraOptions>& lora)
-    : config_(config),
+Decoder::Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
+                 Activations activations, Arena& arena, const std::optional<LoraOptions>& lora)
+    : Model(config, batch, sequence),
       parameters_(parameters),
       device_(arena.device()),
-      batch_(batch),
-      sequence_(sequence),
       type_(parameters.front().weight.type),
       kept_(activations),
       lora_(lora) {
@@ -96,39 +94,40 @@ Llama::Llama(const LlamaConfig& config, std::vector<Parameter>& parameters, int6
   if (arena.status().ok()) rotary_table(device_, rotary_, static_cast<float>(config.rope_theta));
 }
 
-AttentionShape Llama::attention_shape(int64_t sequences) const {
-  return {sequences, sequence_, config_.heads, config_.key_value_heads, config_.head_dimension};
+AttentionShape Decoder::attention_shape() const {
+  return {sequences_, length_, config().heads, config().key_value_heads, config().head_dimension};
 }
 
-int Llama::head_parameter() const {
-  return config_.tied_embeddings ? 0 : final_norm_ + 1;
+int Decoder::head_parameter() const {
+  return config().tied_embeddings ? 0 : final_norm_ + 1;
 }
 
-void Llama::project(int parameter, const Tensor& x, const Tensor& y) {
+void Decoder::project(int parameter, const Tensor& x, const Tensor& y) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, x, Transpose::kNo, p.weight, p.transposed ? Transpose::kNo : Transpose::kYes, y);
   if (p.adapter >= 0) adapter_of(p).forward(device_, x, y);
 }
 
-Adapter Llama::adapter_of(const Parameter& p) const {
+Adapter Decoder::adapter_of(const Parameter& p) const {
   const Parameter& a = parameters_[p.adapter];
   Adapter adapter{a, parameters_[p.adapter + 1], static_cast<float>(lora_->scale()), {}};
   if (place_.has_value()) adapter.mask = adapter_mask(*lora_, a, place_->step, place_->first_token);
   return adapter;
 }
 
-Tensor Llama::dense_gradient(int parameter, GradientSink& sink) {
+Tensor Decoder::dense_gradient(int parameter, GradientSink& sink) {
   const int trained = parameters_[parameter].trained;
   return trained >= 0 ? sink.dense(trained) : Tensor{};
 }
 
-void Llama::finished(int parameter, GradientSink& sink) {
+void Decoder::finished(int parameter, GradientSink& sink) {
   const int trained = parameters_[parameter].trained;
   if (trained >= 0) sink.finished(trained);
 }
 
-void Llama::normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms) {
-  const auto epsilon = static_cast<float>(config_.norm_epsilon);
+void Decoder::normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y,
+                        const Tensor& inverse_rms) {
+  const auto epsilon = static_cast<float>(config().norm_epsilon);
   if (addition == nullptr) {
     rms_norm(device_, x, parameters_[weight].weight, epsilon, y, inverse_rms);
   } else {
@@ -136,8 +135,8 @@ void Llama::normalize(const Tensor& x, const Tensor* addition, int weight, const
   }
 }
 
-void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
-                             GradientSink& sink) {
+void Decoder::project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
+                               GradientSink& sink) {
   const Parameter& p = parameters_[parameter];
   matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx, 1.0F, beta);
   if (p.trained >= 0) sink.linear(p.trained, x, dy);
@@ -145,66 +144,73 @@ void Llama::project_backward(int parameter, const Tensor& x, const Tensor& dy, c
   finished(parameter, sink);
 }
 
-void Llama::forward_block(const Block& b, const Tensor* addition, const Tensor& output, int64_t sequences) {
-  const int64_t tokens = sequences * sequence_;
-  auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
-  normalize(top(b.input), addition, b.attention_norm, top(normed_), top(b.inverse_rms_attention));
-  forward_within_block(b, sequences);
-  swiglu(device_, top(b.gates), top(b.ups), top(activated_));
+void Decoder::begin_pass(const Batch& batch) {
+  check_batch(batch, device_.executes());
+  sequences_ = batch.sequences;
+  length_ = batch.length;
+}
+
+Decoder::Block Decoder::of_pass(const Block& whole) const {
+  Block b = whole;
+  for (Tensor* t : {&b.input, &b.inverse_rms_attention, &b.q, &b.k, &b.v, &b.attended, &b.middle, &b.inverse_rms_mlp,
+                    &b.gates, &b.ups}) {
+    *t = top(*t);
+  }
+  // Rows of the pass's length without gaps, in the place of those there is room for.
+  b.log_sum.rows = sequences_ * config().heads;
+  b.log_sum.columns = b.log_sum.stride = length_;
+  return b;
+}
+
+void Decoder::forward_block(const Block& whole, const Tensor* addition, const Tensor& output) {
+  const Block b = of_pass(whole);
+  normalize(b.input, addition, b.attention_norm, top(normed_), b.inverse_rms_attention);
+  forward_within_block(b);
+  swiglu(device_, b.gates, b.ups, top(activated_));
   project(b.down, top(activated_), top(output));
 }
 
-void Llama::forward_within_block(const Block& b, int64_t sequences) {
-  const int64_t tokens = sequences * sequence_;
-  auto top = [&](const Tensor& t) { return t.row_range(0, tokens); };
-  const Tensor input = top(b.input);
-  const Tensor middle = top(b.middle);
+void Decoder::forward_within_block(const Block& b) {
   const Tensor normed = top(normed_);
-  project(b.query, normed, top(b.q));
-  project(b.key, normed, top(b.k));
-  project(b.value, normed, top(b.v));
-  rotary(device_, top(b.q), rotary_, sequence_, config_.head_dimension, false);
-  rotary(device_, top(b.k), rotary_, sequence_, config_.head_dimension, false);
-  attention(device_, attention_shape(sequences), top(b.q), top(b.k), top(b.v), top(b.attended),
-            b.log_sum.row_range(0, sequences * config_.heads));
-  project(b.output, top(b.attended), middle);
+  project(b.query, normed, b.q);
+  project(b.key, normed, b.k);
+  project(b.value, normed, b.v);
+  rotary(device_, b.q, rotary_, length_, config().head_dimension, false);
+  rotary(device_, b.k, rotary_, length_, config().head_dimension, false);
+  attention(device_, attention_shape(), b.q, b.k, b.v, b.attended, b.log_sum);
+  project(b.output, b.attended, b.middle);
 
-  normalize(middle, &input, b.mlp_norm, normed, top(b.inverse_rms_mlp));
-  project(b.gate, normed, top(b.gates));
-  project(b.up, normed, top(b.ups));
+  normalize(b.middle, &b.input, b.mlp_norm, normed, b.inverse_rms_mlp);
+  project(b.gate, normed, b.gates);
+  project(b.up, normed, b.ups);
 }
 
-void Llama::forward(const int32_t* ids, int64_t sequences) {
-  const int64_t tokens = sequences * sequence_;
-  device_.upload(ids_.row_range(0, tokens), ids);
-  const Tensor first = (blocks_.empty() ? last_ : blocks_[0].input).row_range(0, tokens);
-  embedding(device_, ids_.row_range(0, tokens), parameters_[0].weight, first);
+void Decoder::forward(const int32_t* ids) {
+  device_.upload(top(ids_), ids);
+  embedding(device_, top(ids_), parameters_[0].weight, top(blocks_.empty() ? last_ : blocks_[0].input));
   Tensor middle;
   for (size_t l = 0; l < blocks_.size(); ++l) {
-    forward_block(blocks_[l], l == 0 ? nullptr : &middle, l + 1 < blocks_.size() ? blocks_[l + 1].input : last_,
-                  sequences);
-    middle = blocks_[l].middle.row_range(0, tokens);
+    forward_block(blocks_[l], l == 0 ? nullptr : &middle, l + 1 < blocks_.size() ? blocks_[l + 1].input : last_);
+    middle = top(blocks_[l].middle);
   }
-  normalize(last_.row_range(0, tokens), blocks_.empty() ? nullptr : &middle, final_norm_, normed_.row_range(0, tokens),
-            inverse_rms_last_.row_range(0, tokens));
+  normalize(top(last_), blocks_.empty() ? nullptr : &middle, final_norm_, top(normed_), top(inverse_rms_last_));
 }
 
-double Llama::head_loss(int64_t tokens) {
-  for (int64_t begin = 0; begin < tokens; begin += head_rows_) {
-    const int64_t count = std::min(head_rows_, tokens - begin);
+double Decoder::head_loss() {
+  for (int64_t begin = 0; begin < tokens(); begin += head_rows_) {
+    const int64_t count = std::min(head_rows_, tokens() - begin);
     const Tensor logits = logits_.row_range(0, count);
     project(head_parameter(), normed_.row_range(begin, count), logits);
     cross_entropy_forward(device_, logits, targets_.row_range(begin, count), losses_.row_range(begin, count));
   }
-  return sum(device_, losses_.row_range(0, tokens));
+  return sum(device_, top(losses_));
 }
 
-double Llama::head_backward(float scale, GradientSink& sink) {
+double Decoder::head_backward(float scale, GradientSink& sink) {
   const int head = head_parameter();
   const Parameter& p = parameters_[head];
-  const int64_t tokens = batch_ * sequence_;
-  for (int64_t begin = 0; begin < tokens; begin += head_rows_) {
-    const int64_t count = std::min(head_rows_, tokens - begin);
+  for (int64_t begin = 0; begin < tokens(); begin += head_rows_) {
+    const int64_t count = std::min(head_rows_, tokens() - begin);
     const Tensor logits = logits_.row_range(0, count);
     const Tensor x = normed_.row_range(begin, count);
     project(head, x, logits);
@@ -213,80 +219,89 @@ double Llama::head_backward(float scale, GradientSink& sink) {
     matmul(device_, dlogits, Transpose::kNo, p.weight, Transpose::kNo, dnormed_.row_range(begin, count));
     if (p.trained >= 0) sink.linear(p.trained, x, dlogits);
   }
-  if (!config_.tied_embeddings) finished(head, sink);
-  return sum(device_, losses_);
+  if (!config().tied_embeddings) finished(head, sink);
+  return sum(device_, top(losses_));
 }
 
-void Llama::backward_block(const Block& b, GradientSink& sink) {
-  const AttentionShape shape = attention_shape(batch_);
+void Decoder::backward_block(const Block& whole, GradientSink& sink) {
+  const Block b = of_pass(whole);
+  const Tensor normed = top(normed_);
+  const Tensor activated = top(activated_);
+  const Tensor dx = top(dx_);
+  const Tensor dnormed = top(dnormed_);
   // The last block's activations are still those of the forward.
-  if (kept_ == Activations::kBlockInputs && &b != &blocks_.back()) {
-    rms_norm_again(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, normed_);
-    forward_within_block(b, batch_);
+  if (kept_ == Activations::kBlockInputs && &whole != &blocks_.back()) {
+    rms_norm_again(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, normed);
+    forward_within_block(b);
   }
-  // MLP. The gates' and ups' gradients take the place of their values; `activated_` first holds the product again, then
+  // MLP. The gates' and ups' gradients take the place of their values; `activated` first holds the product again, then
   // its gradient lies in the workspace.
-  swiglu(device_, b.gates, b.ups, activated_);
+  swiglu(device_, b.gates, b.ups, activated);
   {
-    const Workspace scratch(device_, activated_.bytes());
-    const Tensor dactivated = scratch.tensor(activated_.rows, activated_.columns, type_);
-    project_backward(b.down, activated_, dx_, dactivated, 0.0F, sink);
+    const Workspace scratch(device_, activated.bytes());
+    const Tensor dactivated = scratch.tensor(activated.rows, activated.columns, type_);
+    project_backward(b.down, activated, dx, dactivated, 0.0F, sink);
     swiglu_backward(device_, b.gates, b.ups, dactivated, b.gates, b.ups);
   }
-  rms_norm_again(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, normed_);
-  project_backward(b.gate, normed_, b.gates, dnormed_, 0.0F, sink);
-  project_backward(b.up, normed_, b.ups, dnormed_, 1.0F, sink);
-  rms_norm_backward(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, dnormed_, dx_,
+  rms_norm_again(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, normed);
+  project_backward(b.gate, normed, b.gates, dnormed, 0.0F, sink);
+  project_backward(b.up, normed, b.ups, dnormed, 1.0F, sink);
+  rms_norm_backward(device_, b.middle, parameters_[b.mlp_norm].weight, b.inverse_rms_mlp, dnormed, dx,
                     dense_gradient(b.mlp_norm, sink));
   finished(b.mlp_norm, sink);
 
   // Attention.
-  project_backward(b.output, b.attended, dx_, dattended_, 0.0F, sink);
-  attention_backward(device_, shape, b.q, b.k, b.v, b.attended, b.log_sum, dattended_, dq_, dk_, dv_);
-  rotary(device_, dq_, rotary_, sequence_, config_.head_dimension, true);
-  rotary(device_, dk_, rotary_, sequence_, config_.head_dimension, true);
-  rms_norm_again(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, normed_);
-  project_backward(b.query, normed_, dq_, dnormed_, 0.0F, sink);
-  project_backward(b.key, normed_, dk_, dnormed_, 1.0F, sink);
-  project_backward(b.value, normed_, dv_, dnormed_, 1.0F, sink);
-  rms_norm_backward(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, dnormed_, dx_,
+  const Tensor dattended = top(dattended_);
+  const Tensor dq = top(dq_);
+  const Tensor dk = top(dk_);
+  const Tensor dv = top(dv_);
+  project_backward(b.output, b.attended, dx, dattended, 0.0F, sink);
+  attention_backward(device_, attention_shape(), b.q, b.k, b.v, b.attended, b.log_sum, dattended, dq, dk, dv);
+  rotary(device_, dq, rotary_, length_, config().head_dimension, true);
+  rotary(device_, dk, rotary_, length_, config().head_dimension, true);
+  rms_norm_again(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, normed);
+  project_backward(b.query, normed, dq, dnormed, 0.0F, sink);
+  project_backward(b.key, normed, dk, dnormed, 1.0F, sink);
+  project_backward(b.value, normed, dv, dnormed, 1.0F, sink);
+  rms_norm_backward(device_, b.input, parameters_[b.attention_norm].weight, b.inverse_rms_attention, dnormed, dx,
                     dense_gradient(b.attention_norm, sink));
   finished(b.attention_norm, sink);
 }
 
-double Llama::forward_backward(const int32_t* ids, const int32_t* targets, float scale, GradientSink& sink,
-                               const PassPlace& place) {
+double Decoder::forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) {
+  begin_pass(batch);
   place_ = place;
-  device_.upload(targets_, targets);
-  forward(ids, batch_);
+  device_.upload(top(targets_), batch.targets.data());
+  forward(batch.ids.data());
   const double loss = head_backward(scale, sink);
-  fill(device_, dx_, 0.0F);
-  rms_norm_backward(device_, last_, parameters_[final_norm_].weight, inverse_rms_last_, dnormed_, dx_,
-                    dense_gradient(final_norm_, sink));
+  fill(device_, top(dx_), 0.0F);
+  rms_norm_backward(device_, top(last_), parameters_[final_norm_].weight, top(inverse_rms_last_), top(dnormed_),
+                    top(dx_), dense_gradient(final_norm_, sink));
   finished(final_norm_, sink);
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
-  if (parameters_[0].trained >= 0) embedding_backward(device_, ids_, dx_, dense_gradient(0, sink));
+  if (parameters_[0].trained >= 0) embedding_backward(device_, top(ids_), top(dx_), dense_gradient(0, sink));
   finished(0, sink);
   place_.reset();
   return loss;
 }
 
-double Llama::forward_loss(const int32_t* ids, const int32_t* targets, int64_t sequences) {
-  GALLEON_CHECK(sequences >= 1 && sequences <= batch_) << sequences;
-  device_.upload(targets_.row_range(0, sequences * sequence_), targets);
-  forward(ids, sequences);
-  return head_loss(sequences * sequence_);
+double Decoder::forward_loss(const Batch& batch) {
+  begin_pass(batch);
+  device_.upload(top(targets_), batch.targets.data());
+  forward(batch.ids.data());
+  return head_loss();
 }
 
-std::vector<float> Llama::next_logits(const int32_t* ids, int64_t position) {
-  GALLEON_CHECK(position >= 0 && position < sequence_) << position;
-  // What follows `position` does not reach it: attention is causal.
-  std::vector<int32_t> padded(sequence_, 0);
-  std::copy_n(ids, position + 1, padded.begin());
-  forward(padded.data(), 1);
+std::vector<float> Decoder::next_logits(const std::vector<int32_t>& ids) {
+  Batch one;
+  one.sequences = 1;
+  one.length = static_cast<int64_t>(ids.size());
+  one.ids = ids;
+  begin_pass(one);
+  forward(ids.data());
   const Tensor logits = logits_.row_range(0, 1);
-  project(head_parameter(), normed_.row_range(position, 1), logits);
-  std::vector<float> values(config_.vocabulary);
+  project(head_parameter(), normed_.row_range(length_ - 1, 1), logits);
+  std::vector<float> values(config().vocabulary);
   device_.download(values.data(), logits);
   return values;
 }

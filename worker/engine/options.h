@@ -85,8 +85,12 @@ struct OptimizerOptions {
 struct DataOptions {
   std::vector<std::string> train;       // globs
   std::vector<std::string> validation;  // globs
-  std::string format = "auto";          // auto | text | jsonl | tokens
+  std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";
+  bool classify = false;  // rows with labels
+  std::string glue_task;  // empty: columns are
+  std::vector<std::string> text_columns{"sentence"};
+  std::string label_column = "label";
   int64_t sequence_length = 256;
   bool packing = true;  // documents joined by the end token; otherwise each is a sequence of its own
   bool shuffle = true;

@@ -22,6 +22,7 @@
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/files.h"
+#include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/training.h"
 
 namespace galleon {

@@ -154,7 +154,7 @@ TEST_F(CorpusTest, ALineIsNeverCut) {
   const std::string text = "short\n" + std::string(1000, 'x') + "\nshort\n\n" + std::string(70, 'y');
   PieceOptions options;
   options.piece_bytes = 64;
-  PieceReader reader({{folder_.write("l.jsonl", text), InputFormat::kJsonLines}}, 0, options);
+  PieceReader reader({{folder_.write("l.jsonl", "\xEF\xBB\xBF" + text), InputFormat::kJsonLines}}, 0, options);
   std::vector<int64_t> first_lines;
   std::string joined;
   while (true) {

@@ -8,6 +8,7 @@
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/model/decoder.h"
+#include "worker/engine/run/evaluation.h"
 
 namespace galleon {
 namespace {
@@ -321,7 +322,14 @@ TEST(Lora, TheMergedCheckpointAloneHasTheRunsValidationLossAndFrozenMatricesNeve
   Decoder model(*config, parameters, 4, 32, Activations::kNone, arena);
   ASSERT_TRUE(load_weights(last, parameters, *device).ok());
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer("bytes");
-  CorpusRequest request{o.data, o.data.validation, "v", tokenizer->get(), 257, folder.path() + "/evaluation", "v"};
+  CorpusRequest request;
+  request.options = o.data;
+  request.globs = o.data.validation;
+  request.key = "data.validation";
+  request.tokenizer = tokenizer->get();
+  request.vocabulary = 257;
+  request.folder = folder.path() + "/evaluation";
+  request.name = "validation";
   absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(request);
   ASSERT_TRUE(corpus.ok()) << corpus.status();
   std::unique_ptr<Communicator> alone = make_single_communicator(*device);

@@ -71,6 +71,29 @@ std::string Corpus::base() const {
   return absl::StrCat(request_.folder, "/", request_.name, "-", fingerprint_);
 }
 
+absl::Status Corpus::choose_encoder(CacheBuild& build) const {
+  const DataOptions& options = request_.options;
+  if (options.classify) {
+    absl::StatusOr<std::unique_ptr<InputEncoder>> encoder =
+        make_classify_encoder(options, request_.labels, *request_.tokenizer);
+    if (!encoder.ok()) return encoder.status();
+    build.encoder = *std::move(encoder);
+    build.shape.classifies = true;
+    build.pieces.tsv_header = tsv_layout(options)->header;
+  } else if (options.packing) {
+    build.encoder = make_packed_encoder(options, request_.tokenizer, request_.vocabulary);
+  } else {
+    if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.packing: false needs a tokenizer");
+    build.encoder = make_document_encoder(options, *request_.tokenizer);
+    build.pieces.first_piece_alone = true;
+    build.pieces.piece_bytes = std::max<size_t>(build.pieces.piece_bytes, 64 * options.sequence_length);
+  }
+  build.shape.has_sequences = build.encoder->has_sequences();
+  build.shape.has_mask = build.encoder->has_mask();
+  if (build.shape.has_mask) build.shape.width = 4;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& request) {
   std::unique_ptr<Corpus> corpus(new Corpus(request));
   if (absl::Status s = corpus->find_files(); !s.ok()) return s;
@@ -89,6 +112,12 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
        {kEncodingVersion, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
     fingerprint.add_number(number);
   fingerprint.add(options.text_field);
+  if (options.classify) {
+    fingerprint.add(options.glue_task);
+    for (const std::string& column : options.text_columns) fingerprint.add(column);
+    fingerprint.add(options.label_column);
+    for (const std::string& name : request.labels.names) fingerprint.add(name);
+  }
   corpus->fingerprint_ = fingerprint.text();
 
   if (corpus->is_mapped()) {
@@ -102,14 +131,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   build.shape.width = request.vocabulary > 65536 ? 4 : 2;
   build.shape.sequence_length = options.sequence_length;
-  if (options.packing) {
-    build.encoder = make_packed_encoder(options, request.tokenizer, request.vocabulary);
-  } else {
-    build.encoder = make_document_encoder(options, *request.tokenizer);
-    build.shape.has_sequences = true;
-    build.pieces.first_piece_alone = true;
-    build.pieces.piece_bytes = std::max<size_t>(build.pieces.piece_bytes, 64 * options.sequence_length);
-  }
+  if (absl::Status s = corpus->choose_encoder(build); !s.ok()) return s;
   if (absl::Status s = make_folders(request.folder); !s.ok()) return s;
   remove_other_caches(request.folder, request.name, corpus->fingerprint_);
   absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(std::move(build));
@@ -136,6 +158,8 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::join(const CorpusRequest& reques
 }
 
 int64_t Corpus::first_block() const {
+  // Labelled rows are few, and all of them are looked at before the first step.
+  if (request_.options.classify) return std::numeric_limits<int64_t>::max() / 4;
   // The order of token files is a promise: one permutation of all windows.
   const bool tokens = std::all_of(files_.begin(), files_.end(),
                                   [](const InputFile& file) { return file.format == InputFormat::kTokens; });

@@ -22,6 +22,7 @@ struct CorpusRequest {
   std::string key;                       // of the job file, in errors
   const Tokenizer* tokenizer = nullptr;  // null: token files alone
   int64_t vocabulary = 0;
+  LabelSet labels;     // with options.classify
   std::string folder;  // where token caches are made and looked for
   std::string name;    // of the cache in it
 };
@@ -55,6 +56,7 @@ class Corpus {
   absl::Status find_files();
   bool is_mapped() const;
   absl::Status map();
+  absl::Status choose_encoder(CacheBuild& build) const;
   std::string base() const;
   absl::Status check_some(const StoreProgress& progress) const;
   int64_t first_block() const;

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/data/input_pieces.h"
 #include "worker/engine/data/tokenizer.h"
+#include "worker/engine/data/tsv.h"
 #include "worker/engine/options.h"
 
 namespace galleon {
@@ -60,5 +61,9 @@ std::unique_ptr<InputEncoder> make_packed_encoder(const DataOptions& options, co
 // Each document a sequence of its own with the end token behind it, cut to data.sequence_length inputs and as many
 // targets. One of a single token is left out.
 std::unique_ptr<InputEncoder> make_document_encoder(const DataOptions& options, const Tokenizer& tokenizer);
+
+// Rows of TSV files for an encoder that classifies, cut to data.sequence_length.
+absl::StatusOr<std::unique_ptr<InputEncoder>> make_classify_encoder(const DataOptions& options, const LabelSet& labels,
+                                                                    const Tokenizer& tokenizer);
 
 }  // namespace galleon

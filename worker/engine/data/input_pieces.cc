@@ -81,6 +81,7 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
   if (!begun_ && file.format != InputFormat::kTokens && absl::StartsWith(buffer_, kByteOrderMark)) {
     buffer_.erase(0, kByteOrderMark.size());
     byte_ = kByteOrderMark.size();
+    if (absl::Status s = fill(options_.piece_bytes + 1); !s.ok()) return s;
   }
 
   InputPiece piece;

@@ -82,7 +82,7 @@ absl::Status MetricsFile::append(const EvaluationLine& line) {
                      {"validation_loss", line.validation_loss},
                      {"validation_tokens", line.validation_tokens},
                      {"perplexity", line.perplexity()},
-                     {"metrics", Json::object()}};
+                     {"metrics", line.metrics.empty() ? Json::object() : Json(line.metrics)}};
   return append_text(json.dump());
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -40,6 +41,7 @@ struct EvaluationLine {
   int64_t step = 0;
   double validation_loss = 0;
   int64_t validation_tokens = 0;
+  std::map<std::string, double> metrics;  // of the task
   double perplexity() const;
 };
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -14,6 +15,7 @@
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/model/lora.h"
+#include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
@@ -25,6 +27,13 @@ using SteadyClock = std::chrono::steady_clock;
 
 double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
+}
+
+// id2label of a config.json.
+std::string label_names_json(const LabelSet& labels) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (size_t i = 0; i < labels.names.size(); ++i) json[absl::StrCat(i)] = labels.names[i];
+  return json.dump();
 }
 
 // One run of one rank. The order of its members is the order in which they come to be.
@@ -77,6 +86,7 @@ class Training {
     request.key = absl::StrCat("data.", name);
     request.tokenizer = job_.tokenizer.get();
     request.vocabulary = job_.config.vocabulary;
+    request.labels = job_.labels;
     request.folder = (std::filesystem::path(context_.metrics_path).parent_path() / "data").string();
     absl::StatusOr<std::unique_ptr<Corpus>> opened = absl::UnknownError("");
     if (communicator_.rank() == 0) opened = Corpus::make(request);
@@ -283,8 +293,11 @@ class Training {
 
   absl::Status evaluate() {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
-    absl::StatusOr<EvaluationLine> line = evaluate_sequences(engine_->model(), validation_->store(),
-                                                             options_.evaluate_tokens, padding_, communicator_, step_);
+    absl::StatusOr<EvaluationLine> line =
+        options_.data.classify ? evaluate_labels(engine_->model(), *validation_, job_.labels, metrics_of_task(),
+                                                 options_.evaluate_tokens, padding_, communicator_, step_)
+                               : evaluate_sequences(engine_->model(), validation_->store(), options_.evaluate_tokens,
+                                                    padding_, communicator_, step_);
     if (!communicator_.status().ok()) return communicator_.status();
     if (!line.ok()) return line.status();
     result_.evaluation = *line;
@@ -294,6 +307,11 @@ class Training {
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
     return metrics_status_;
+  }
+
+  std::vector<std::string> metrics_of_task() const {
+    absl::StatusOr<GlueTask> task = glue_task(options_.data.glue_task);
+    return task.ok() ? task->metrics : std::vector<std::string>{};
   }
 
   absl::Status save() {
@@ -422,7 +440,16 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     job.tokenizer = *std::move(tokenizer);
   }
   const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
-  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, options.model.overrides, vocabulary);
+  std::vector<std::pair<std::string, std::string>> overrides = options.model.overrides;
+  if (options.data.classify) {
+    absl::StatusOr<LabelSet> labels = find_labels(options.data);
+    if (!labels.ok()) return labels.status();
+    job.labels = *std::move(labels);
+    // What comes out of the model is what the data tells apart, under the same names.
+    overrides.emplace_back("num_labels", absl::StrCat(job.labels.outputs()));
+    if (!job.labels.regression) overrides.emplace_back("id2label", label_names_json(job.labels));
+  }
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
   if (!config.ok()) return config.status();
   job.config = *config;
   if (vocabulary > job.config.vocabulary) {
@@ -456,58 +483,6 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
   shape.micro_batches = *passes;
   shape.recompute = options.recompute;
   return shape;
-}
-
-int32_t padding_id(const Tokenizer* tokenizer) {
-  if (tokenizer == nullptr) return 0;
-  const SpecialTokens special = tokenizer->special();
-  return special.padding >= 0 ? special.padding : std::max(special.end, 0);
-}
-
-absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& data, int64_t tokens, int32_t padding,
-                                                  Communicator& communicator, int64_t step) {
-  const int64_t batch = model.batch();
-  const BatchMaker maker(model.sequence(), padding);
-  Batch rows;
-  Sequence sequence;
-  double own_loss = 0;
-  int64_t targets = 0;
-  absl::Status status;
-  // Every rank counts all targets, and reads every ranks-th batch.
-  for (int64_t first = 0, turn = 0; status.ok() && (tokens == 0 || targets < tokens); first += batch, ++turn) {
-    absl::StatusOr<StoreProgress> progress = data.wait_for(first + batch);
-    if (!progress.ok()) {
-      status = progress.status();
-      break;
-    }
-    int64_t count = std::min(batch, progress->sequences - first);
-    if (count <= 0) break;
-    for (int64_t row = 0; status.ok() && row < count; ++row) {
-      absl::StatusOr<int64_t> counted = data.targets(first + row);
-      status.Update(counted.status());
-      if (counted.ok()) targets += *counted;
-      // The batch that reaches the limit ends with the sequence that does.
-      if (tokens > 0 && targets >= tokens) count = row + 1;
-    }
-    if (turn % communicator.ranks() != communicator.rank()) continue;
-    maker.begin(count, rows);
-    for (int64_t row = 0; status.ok() && row < count; ++row) {
-      status.Update(data.read(first + row, sequence));
-      if (status.ok()) maker.add(sequence, row, rows);
-    }
-    if (!status.ok()) break;
-    maker.end(rows);
-    own_loss += model.forward_loss(rows);
-  }
-  std::vector<double> sums{own_loss, status.ok() ? 0.0 : 1.0};
-  communicator.all_reduce_host(sums);
-  if (!status.ok()) return status;
-  if (sums[1] > 0) return absl::UnavailableError("another rank could not read the data of the evaluation");
-  EvaluationLine line;
-  line.step = step;
-  line.validation_tokens = targets;
-  line.validation_loss = sums[0] / static_cast<double>(targets);
-  return line;
 }
 
 absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,

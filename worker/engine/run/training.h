@@ -8,8 +8,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/data/sequence_store.h"
 #include "worker/engine/data/tokenizer.h"
+#include "worker/engine/data/tsv.h"
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/options.h"
 #include "worker/engine/run/engine.h"
@@ -21,6 +21,7 @@ namespace galleon {
 struct ResolvedJob {
   ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;  // null for token files
+  LabelSet labels;                       // of a classification
 };
 // Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
 absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);
@@ -69,13 +70,5 @@ struct RunResult {
 // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: would happen again. Others may be worth another attempt.
 absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,
                                        Communicator& communicator, const RunContext& context, RunObserver& observer);
-
-// Mean loss over the sequences in order until so many targets are counted (0: all), each rank taking every ranks-th
-// batch. Errors are those of the store.
-absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& data, int64_t tokens, int32_t padding,
-                                                  Communicator& communicator, int64_t step);
-
-// The id of a position that holds nothing.
-int32_t padding_id(const Tokenizer* tokenizer);
 
 }  // namespace galleon

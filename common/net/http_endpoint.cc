@@ -21,6 +21,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/net/listen_address.h"
+#include "common/net/server_tls.h"
 #include "prometheus/collectable.h"
 #include "prometheus/text_serializer.h"
 
@@ -67,11 +68,30 @@ absl::StatusOr<Bound> listen_tcp(const ListenAddress& wanted) {
 
 struct Connection {
   FileDescriptor socket;
-  absl::Duration deadline;  // on the monotonic clock
+  std::unique_ptr<TlsSession> tls;  // null: none
+  absl::Duration deadline;          // on the monotonic clock
   std::string request;
   std::string response;
   size_t written = 0;
   bool ended = false;
+
+  // What to poll the socket for.
+  short waits_for() const {
+    if (tls != nullptr && tls->waits_for() != 0) return tls->waits_for();
+    return response.empty() ? POLLIN : POLLOUT;
+  }
+  ssize_t read(char* data, size_t size) {
+    return tls != nullptr ? tls->receive(data, size) : ::recv(socket.get(), data, size, 0);
+  }
+  ssize_t write_rest() {
+    const char* data = response.data() + written;
+    const size_t size = response.size() - written;
+    return tls != nullptr ? tls->send(data, size) : ::send(socket.get(), data, size, MSG_NOSIGNAL);
+  }
+  void shut_down() {
+    if (tls != nullptr) tls->shut_down();
+    ::shutdown(socket.get(), SHUT_WR);
+  }
 };
 
 std::string response_text(absl::string_view status, absl::string_view type, absl::string_view body, bool with_body) {
@@ -86,8 +106,9 @@ constexpr absl::string_view kMetrics = "text/plain; version=0.0.4; charset=utf-8
 
 class HttpEndpoint::Server {
  public:
-  Server(HttpEndpointOptions options, Bound bound, FileDescriptor wake)
+  Server(HttpEndpointOptions options, std::unique_ptr<ServerTls> tls, Bound bound, FileDescriptor wake)
       : options_(std::move(options)),
+        tls_(std::move(tls)),
         listener_(std::move(bound.socket)),
         address_(to_string(bound.address)),
         wake_(std::move(wake)),
@@ -100,6 +121,7 @@ class HttpEndpoint::Server {
   }
 
   const std::string& address() const { return address_; }
+  std::string url() const { return absl::StrCat(tls_ != nullptr ? "https://" : "http://", address_); }
 
  private:
   void serve() {
@@ -109,7 +131,7 @@ class HttpEndpoint::Server {
       const bool room = static_cast<int>(connections_.size()) < options_.max_connections;
       polled.push_back({room ? listener_.get() : -1, POLLIN, 0});
       for (const Connection& c : connections_) {
-        polled.push_back({c.socket.get(), static_cast<short>(c.response.empty() ? POLLIN : POLLOUT), 0});
+        polled.push_back({c.socket.get(), c.waits_for(), 0});
       }
       if (::poll(polled.data(), polled.size(), connections_.empty() ? -1 : 250) < 0 && errno != EINTR) {
         log_error("the metrics endpoint stopped: ", std::strerror(errno));
@@ -137,6 +159,7 @@ class HttpEndpoint::Server {
     Connection connection;
     connection.socket = std::move(socket);
     connection.deadline = now + options_.timeout;
+    if (tls_ != nullptr && (connection.tls = tls_->accept(connection.socket.get())) == nullptr) return;
     connections_.push_back(std::move(connection));
   }
 
@@ -145,18 +168,17 @@ class HttpEndpoint::Server {
       receive(c);
     }
     while (!c.ended && c.written < c.response.size()) {
-      const ssize_t n =
-          ::send(c.socket.get(), c.response.data() + c.written, c.response.size() - c.written, MSG_NOSIGNAL);
+      const ssize_t n = c.write_rest();
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
-      if (n < 0) {
+      if (n <= 0) {
         c.ended = true;
         return;
       }
       c.written += n;
     }
     if (!c.response.empty() && c.written == c.response.size()) {
-      ::shutdown(c.socket.get(), SHUT_WR);
+      c.shut_down();
       c.ended = true;
     }
   }
@@ -164,7 +186,7 @@ class HttpEndpoint::Server {
   void receive(Connection& c) {
     char buffer[4096];
     while (true) {
-      const ssize_t n = ::recv(c.socket.get(), buffer, sizeof(buffer), 0);
+      const ssize_t n = c.read(buffer, sizeof(buffer));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
       if (n <= 0) {
@@ -216,6 +238,7 @@ class HttpEndpoint::Server {
   }
 
   const HttpEndpointOptions options_;
+  const std::unique_ptr<ServerTls> tls_;  // null: plain HTTP
   const SystemClock clock_;
   const FileDescriptor listener_;
   const std::string address_;
@@ -227,13 +250,29 @@ class HttpEndpoint::Server {
 absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::start(HttpEndpointOptions options) {
   absl::StatusOr<ListenAddress> address = parse_listen_address(options.listen);
   if (!address.ok()) return address.status();
-  if (absl::Status local = require_loopback(*address, "--metrics"); !local.ok()) return local;
+  if (options.tls.empty() && !options.plain_http && !is_loopback(*address)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--metrics ", to_string(*address), " would be open to other machines; give --tls FOLDER for HTTPS, ",
+        "--metrics-plain-http where the network itself is closed, or --metrics 127.0.0.1:", address->port));
+  }
+  std::unique_ptr<ServerTls> tls;
+  if (!options.tls.empty()) {
+    absl::StatusOr<std::unique_ptr<ServerTls>> loaded = ServerTls::load(options.tls);
+    if (!loaded.ok()) return loaded.status();
+    tls = *std::move(loaded);
+  }
   absl::StatusOr<Bound> bound = listen_tcp(*address);
   if (!bound.ok()) return bound.status();
   FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return errno_status("cannot create an event descriptor for", options.listen, errno);
-  auto server = std::make_unique<Server>(std::move(options), std::move(*bound), std::move(wake));
+  auto server = std::make_unique<Server>(std::move(options), std::move(tls), std::move(*bound), std::move(wake));
   return std::unique_ptr<HttpEndpoint>(new HttpEndpoint(std::move(server)));
+}
+
+void secure_endpoint(const std::string& tls_folder, bool plain_http, HttpEndpointOptions& options) {
+  const absl::StatusOr<ListenAddress> address = parse_listen_address(options.listen);
+  options.plain_http = plain_http;
+  options.tls = plain_http || (address.ok() && is_loopback(*address)) ? "" : tls_folder;
 }
 
 HttpEndpoint::HttpEndpoint(std::unique_ptr<Server> server) : server_(std::move(server)) {}
@@ -241,6 +280,10 @@ HttpEndpoint::~HttpEndpoint() = default;
 
 const std::string& HttpEndpoint::address() const {
   return server_->address();
+}
+
+std::string HttpEndpoint::url() const {
+  return server_->url();
 }
 
 }  // namespace galleon

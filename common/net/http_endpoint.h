@@ -17,7 +17,9 @@ class Collectable;
 namespace galleon {
 
 struct HttpEndpointOptions {
-  std::string listen;  // "HOST:PORT", loopback only, port 0 for any free one
+  std::string listen;       // "HOST:PORT", port 0 for any free one; beyond loopback only with `tls` or `plain_http`
+  std::string tls;          // folder with cert.pem and key.pem: speaks HTTPS, and asks nobody for a certificate
+  bool plain_http = false;  // without TLS beyond loopback too
   // What /metrics serves, normally a prometheus::Registry. Collected on the endpoint's thread.
   std::shared_ptr<prometheus::Collectable> metrics;
   // OK, or why not in words: the body of a 503 on /readyz. Called on the endpoint's thread; empty: always ready.
@@ -27,10 +29,14 @@ struct HttpEndpointOptions {
   absl::Duration timeout = absl::Seconds(10);  // from accepting a connection to its last byte
 };
 
+// What the flags --metrics, --tls and --metrics-plain-http of a daemon say together: HTTP on loopback, HTTPS with the
+// daemon's own certificate beyond, unless HTTP is asked for there.
+void secure_endpoint(const std::string& tls_folder, bool plain_http, HttpEndpointOptions& options);
+
 // One thread serves all connections; each carries one request. Listens from construction to destruction.
 class HttpEndpoint {
  public:
-  // FAILED_PRECONDITION: not a loopback address. UNAVAILABLE: the address is taken.
+  // FAILED_PRECONDITION: beyond loopback without TLS. UNAVAILABLE: the address is taken. Or why `tls` cannot be used.
   static absl::StatusOr<std::unique_ptr<HttpEndpoint>> start(HttpEndpointOptions options);
   ~HttpEndpoint();
   HttpEndpoint(const HttpEndpoint&) = delete;
@@ -38,6 +44,8 @@ class HttpEndpoint {
 
   // The bound "HOST:PORT".
   const std::string& address() const;
+  // With its scheme, "http" or "https".
+  std::string url() const;
 
  private:
   class Server;

@@ -66,6 +66,8 @@ int main(int argc, char** argv) {
   app.add_option("--data", options.data, "folder of the journal and the logs; made if missing")->required();
   app.add_option("--listen", options.listen, "address of the gRPC services, port 0 for any free one");
   app.add_option("--metrics", options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
+  app.add_flag("--metrics-plain-http", options.metrics_plain_http,
+               "serve them without TLS beyond loopback too, where the network itself is closed");
   app.add_option("--ready-file", ready_file, "JSON with pid, listen and metrics, written when it serves");
   app.add_option("--jobs", options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
   app.add_option("--lease", lease, "how long a silent worker keeps its jobs")

@@ -7,8 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/net/disk_space.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
+#include "common/net/server_tls.h"
 #include "common/net/tls_folder.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -52,6 +54,8 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
   }
   absl::StatusOr<TlsFolder> folder = load_tls_folder(options.tls);
   if (!folder.ok()) return folder.status();
+  // gRPC takes what is no certificate, and then cannot listen.
+  if (absl::Status usable = ServerTls::load(options.tls).status(); !usable.ok()) return usable;
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = server_credentials(*folder);
   if (!credentials.ok()) return credentials.status();
   absl::StatusOr<Access> access =
@@ -163,7 +167,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
   parts->admin = make_admin_service(context);
   HttpEndpointOptions http;
   http.listen = options.metrics;
-  http.metrics = parts->metrics->collectable();
+  secure_endpoint(options.tls, options.metrics_plain_http, http);
+  http.metrics = std::make_shared<WithDiskSpace>(parts->metrics->collectable(), data);
   http.ready = [serving = &parts->serving] {
     return *serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve");
   };

@@ -13,11 +13,12 @@
 namespace galleon::server {
 
 struct ServerOptions {
-  std::string data;     // journal, lock, logs
-  std::string listen;   // "HOST:PORT"; beyond loopback only with tls
-  std::string metrics;  // "HOST:PORT", loopback
-  std::string tls;      // folder with ca.pem, cert.pem, key.pem; empty: no TLS, and everybody may do everything
-  std::string access;   // file of principals; empty: the certificates that `galleon admin init-tls` makes
+  std::string data;                 // journal, lock, logs
+  std::string listen;               // "HOST:PORT"; beyond loopback only with tls
+  std::string metrics;              // "HOST:PORT": HTTP on loopback, beyond it HTTPS
+  bool metrics_plain_http = false;  // HTTP beyond loopback too
+  std::string tls;     // folder with ca.pem, cert.pem, key.pem; empty: no TLS, and everybody may do everything
+  std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
   double requests_per_second = 20'000;  // of each caller
   std::string jobs;                     // jobs' own folders; empty: DATA/jobs
   std::string planner;                  // galleon-trainer

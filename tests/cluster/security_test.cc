@@ -86,6 +86,7 @@ class Security : public testing::Test {
 TEST_F(Security, BeyondLoopbackAServerNeedsTls) {
   options_.tls.clear();
   options_.access.clear();
+  options_.listen = "192.0.2.1:0";  // for documentation (RFC 5737): no machine has it, so that nothing could listen there
   const absl::Status refused = server::Server::start(options_).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("galleon admin init-tls"));

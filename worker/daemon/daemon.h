@@ -24,8 +24,10 @@ struct DaemonOptions {
   std::string data;  // the daemon's own folder
   uint32_t slots = 1;
   std::vector<std::string> allow;
-  std::string metrics;     // HOST:PORT; empty: no endpoint
-  std::string ready_file;  // empty: none
+  std::string metrics;              // HOST:PORT; empty: no endpoint
+  bool metrics_plain_http = false;  // without TLS beyond loopback too
+  std::string tls;                  // folder of the certificate, which the endpoint shows too; empty: none
+  std::string ready_file;           // empty: none
   std::map<std::string, std::string> labels;
   uint64_t memory_per_slot = 0;  // 0: available memory / slots
   std::string executable;        // this program, for the supervisor

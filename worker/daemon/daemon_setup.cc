@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/ids.h"
 #include "common/base/log.h"
+#include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
 #include "worker/daemon/daemon_loop.h"
 #include "worker/daemon/input_paths.h"
@@ -43,7 +44,8 @@ absl::Status DaemonLoop::prepare() {
   if (!options_.metrics.empty()) {
     HttpEndpointOptions http;
     http.listen = options_.metrics;
-    http.metrics = metrics_;
+    secure_endpoint(options_.tls, options_.metrics_plain_http, http);
+    http.metrics = std::make_shared<WithDiskSpace>(metrics_, options_.data);
     http.ready = [this] {
       return registered_ ? absl::OkStatus()
                          : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));
@@ -114,6 +116,7 @@ v1::Worker DaemonLoop::describe_worker() const {
     device.set_memory_bytes(std::max(total, options_.memory_per_slot));
     device.set_free_memory_bytes(options_.memory_per_slot > 0 ? options_.memory_per_slot
                                                               : std::min(total, free / options_.slots));
+    metrics_->set_slot_memory(device.free_memory_bytes());
     device.set_healthy(true);
   }
   return worker;
@@ -123,7 +126,7 @@ void DaemonLoop::become_ready() {
   if (ready_written_) return;
   ready_written_ = true;
   log_info("worker ", options_.name, " is registered at ", options_.server, " with ", options_.slots, " slots",
-           endpoint_ ? absl::StrCat(", metrics at http://", endpoint_->address(), "/metrics") : "");
+           endpoint_ ? absl::StrCat(", metrics at ", endpoint_->url(), "/metrics") : "");
   if (options_.ready_file.empty()) return;
   ReadyFile ready;
   ready.pid = ::getpid();

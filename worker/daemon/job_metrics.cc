@@ -72,11 +72,12 @@ void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& 
     s.attempt = report.id().attempt();
     const v1::Job& job = assignment.job();
     s.info = {{"name", job.name()},
+              {"queue", job.scheduling().queue()},
               {"model", job.model().source()},
               {"ranks", absl::StrCat(assignment.ranks())},
               {"optimizer", v1::Optimizer::Rule_Name(job.optimizer().rule()).substr(sizeof("RULE_") - 1)},
               {"galore_rank", absl::StrCat(job.optimizer().galore().rank())}};
-    std::transform(s.info[3].second.begin(), s.info[3].second.end(), s.info[3].second.begin(),
+    std::transform(s.info[4].second.begin(), s.info[4].second.end(), s.info[4].second.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   }
   s.report = report;
@@ -90,6 +91,11 @@ void JobMetrics::set_slots(uint32_t total, uint32_t used) {
   const std::lock_guard<std::mutex> lock(mutex_);
   slots_ = total;
   slots_used_ = used;
+}
+
+void JobMetrics::set_slot_memory(uint64_t bytes) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  slot_memory_ = bytes;
 }
 
 void JobMetrics::set_lease_end(absl::Duration lease_end) {
@@ -106,6 +112,8 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
   out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "used"}}, slots_used_);
   out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "free"}},
           slots_ - std::min(slots_, slots_used_));
+  out.add("galleon_worker_slot_memory_bytes", "What each slot offers to the ranks of a job", kGauge, {},
+          static_cast<double>(slot_memory_));
   out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
           std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
   for (auto it = series_.begin(); it != series_.end();) {

@@ -22,6 +22,7 @@ class JobMetrics final : public prometheus::Collectable {
   // Rank 0 as it stands; other ranks carry the same figures and are left out.
   void update(const v1::Assignment& assignment, const v1::RankReport& report);
   void set_slots(uint32_t total, uint32_t used);
+  void set_slot_memory(uint64_t bytes);
   // When the lease ends, on the monotonic clock.
   void set_lease_end(absl::Duration lease_end);
 
@@ -43,6 +44,7 @@ class JobMetrics final : public prometheus::Collectable {
   mutable std::map<std::string, Series> series_;
   uint32_t slots_ = 0;
   uint32_t slots_used_ = 0;
+  uint64_t slot_memory_ = 0;
   absl::Duration lease_end_ = absl::ZeroDuration();
 };
 

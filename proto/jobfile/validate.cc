@@ -104,6 +104,8 @@ class Rules {
             "tsv contradicts task; it needs task: classify");
     require(data.format() != v1::Data::FORMAT_CHAT || job_.task() == v1::TASK_FINETUNE, "data.format",
             "chat contradicts task; it needs task: finetune");
+    require(!data.has_chat_template() || data.format() == v1::Data::FORMAT_CHAT, "data.chat_template",
+            "contradicts data.format; it needs format: chat");
     const v1::Columns& columns = data.columns();
     const bool default_columns =
         columns.text_size() == 1 && columns.text(0) == "sentence" && columns.label() == "label";

@@ -34,6 +34,8 @@ struct StepLine {
   SentBytes sent_total;
   int64_t dense_total_bytes = 0;
   double refresh_seconds_total = 0;
+  double step_seconds_total = 0;
+  double data_wait_seconds_total = 0;
   int64_t attempt_steps = 0;
 };
 

@@ -249,6 +249,7 @@ class Training {
   void log(const StepReport& report, double loss, double step_seconds) {
     interval_tokens_ += inputs_;
     interval_seconds_ += step_seconds;
+    step_seconds_total_ += step_seconds;
     refresh_seconds_ += report.refresh_seconds;
     overlap_sum_ += report.overlap_sum;
     overlaps_ += report.overlaps;
@@ -284,6 +285,8 @@ class Training {
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
     line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
+    line.step_seconds_total = step_seconds_total_;
+    line.data_wait_seconds_total = feed_->wait_seconds();
     interval_tokens_ = 0;
     interval_seconds_ = refresh_seconds_ = overlap_sum_ = energy_sum_ = 0;
     overlaps_ = energies_ = refreshed_ = 0;
@@ -413,6 +416,7 @@ class Training {
   int64_t last_saved_ = 0;
   int64_t first_step_ = 0;
   double refresh_seconds_total_ = 0;
+  double step_seconds_total_ = 0;
   double waited_before_ = 0;
   SentBytes sent_before_;
   // Since the last logged step.

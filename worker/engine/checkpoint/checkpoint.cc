@@ -159,8 +159,8 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
 
 // A weight in the type that it is trained in, from its values in Hugging Face layout.
 TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<float>()> values) {
-  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
-  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values = std::move(values)] {
+  if (p.shard.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.shard.type), [values = std::move(values)] {
             const std::vector<float> numbers = values();
             std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
             for (size_t i = 0; i < numbers.size(); ++i) {
@@ -171,9 +171,30 @@ TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<floa
           }};
 }
 
+// The weights of a checkpoint in the order in which they are written. Sharded ones are gathered for it by all ranks
+// together, also after the first has failed to write.
+class WeightsInTurn {
+ public:
+  WeightsInTurn(const CheckpointContent& content, std::vector<int> order)
+      : order_(std::move(order)), cursor_(content.weights) {}
+  void take(int parameter) {
+    GALLEON_CHECK(next_ < order_.size() && order_[next_] == parameter) << parameter;
+    ++next_;
+    cursor_.visit(parameter);
+  }
+  void take_rest() {
+    while (next_ < order_.size()) take(order_[next_]);
+  }
+
+ private:
+  std::vector<int> order_;
+  size_t next_ = 0;
+  WeightCursor cursor_;
+};
+
 Part write_part(const std::string& folder, const CheckpointContent& content, Communicator& communicator) {
   Part part;
-  part.weights_hash = hash_weights(content.parameters, content.device);
+  part.weights_hash = hash_weights(content.parameters, content.device, content.weights);
   std::vector<TensorToWrite> state;
   for (const StatePiece& piece : content.optimizer.state()) {
     if ((piece.replicated && communicator.rank() != 0) || piece.tensor.rows == 0) continue;
@@ -189,23 +210,42 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   }
   const std::string shard = shard_name(communicator.rank(), communicator.ranks());
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
-  if (communicator.rank() != 0 || !part.status.ok()) return part;
 
-  const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
+  std::vector<int> order = content.lora.has_value() ? adapter_parameters(content.parameters) : std::vector<int>{};
+  const size_t of_adapters = order.size();
+  for (const Parameter& p : content.parameters) {
+    if (!p.of_adapter) order.push_back(p.index);
+  }
+  WeightsInTurn turn(content, order);
+  if (communicator.rank() != 0 || !part.status.ok()) {
+    turn.take_rest();
+    return part;
+  }
+
+  const bool in_bfloat16 = content.parameters.front().shard.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
     if (p.of_adapter) continue;
-    weights.push_back(weight_to_write(p, [&content, &p] {
+    weights.push_back(weight_to_write(p, [&content, &turn, &p] {
+      turn.take(p.index);
       return p.adapter < 0 ? get_weight(p, content.device)
                            : merged_weight(p, content.parameters, *content.lora, content.device);
     }));
   }
   if (content.lora.has_value()) {
-    add_file(part, kAdaptersFile,
-             write_safetensors(absl::StrCat(folder, "/", kAdaptersFile),
-                               adapter_tensors(content.parameters, content.device), {}));
+    std::vector<TensorToWrite> tensors;
+    for (size_t i = 0; i < of_adapters; ++i) {
+      const Parameter& p = content.parameters[order[i]];
+      tensors.push_back({p.name, {p.out, p.in}, [&content, &turn, &p] {
+                           turn.take(p.index);
+                           return get_weight(p, content.device);
+                         }});
+    }
+    add_file(part, kAdaptersFile, write_safetensors(absl::StrCat(folder, "/", kAdaptersFile), tensors, {}));
   }
-  add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
+  if (part.status.ok())
+    add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
+  turn.take_rest();
   add_text_file(part, folder, "config.json",
                 model_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
   for (const std::string& path : content.tokenizer_files) {
@@ -309,11 +349,12 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
     fs::remove_all(pending, error);
     prepared = make_folders(pending + "/optimizer");
   }
-  communicator.all_gather_text("");  // nobody writes before the folder exists
+  // Nobody writes before the folder exists.
+  const bool exists = communicator.all_gather_text(prepared.ok() ? "" : "failed")[0].empty();
 
   Part part;
-  if (prepared.ok()) part = write_part(pending, content, communicator);
-  part.status.Update(prepared);
+  part.status = prepared;
+  if (exists && communicator.status().ok()) part = write_part(pending, content, communicator);
   const std::vector<std::string> texts = communicator.all_gather_text(part_to_text(part));
   absl::StatusOr<Json> files = merge_parts(texts, part.weights_hash);
 
@@ -402,7 +443,12 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
   if (header.counts.size() != trained || header.paces.size() != trained)
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
   content.optimizer.resume(header.counts, header.paces);
-  if (hash_weights(content.parameters, content.device) != header.weights_hash) {
+  return absl::OkStatus();
+}
+
+absl::Status check_loaded_weights(const std::string& step_folder, const CheckpointHeader& header,
+                                  const CheckpointContent& content) {
+  if (hash_weights(content.parameters, content.device, content.weights) != header.weights_hash) {
     return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
   }
   return absl::OkStatus();

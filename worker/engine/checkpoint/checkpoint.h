@@ -56,6 +56,7 @@ struct CheckpointContent {
   std::vector<std::string> tokenizer_files;
   // Of a run with adapters: they are merged into model.safetensors, and kept beside it for an exact resume.
   std::optional<LoraOptions> lora;
+  WeightView& weights;
 };
 
 // A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is
@@ -69,6 +70,10 @@ absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_
 // Loads weights and this rank's part of the optimizer's state, from any number of shards.
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content);
+
+// Whether the weights are now those that were saved: DATA_LOSS. A collective, so that every rank must have loaded.
+absl::Status check_loaded_weights(const std::string& step_folder, const CheckpointHeader& header,
+                                  const CheckpointContent& content);
 
 // Loads weights alone, adapters left out, from a Hugging Face folder (model.safetensors, or shards by
 // model.safetensors.index.json). Missing, extra and misshapen tensors are named with both shapes, and so is one that

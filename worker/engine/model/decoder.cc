@@ -1,6 +1,7 @@
 #include "worker/engine/model/decoder.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
@@ -187,9 +188,14 @@ void Decoder::forward_within_block(const Block& b) {
 
 void Decoder::forward(const int32_t* ids) {
   device_.upload(top(ids_), ids);
-  embedding(device_, top(ids_), parameters_[0].weight, top(blocks_.empty() ? last_ : blocks_[0].input));
+  {
+    const AcquiredWeights held(weights(), 0, blocks_.empty() ? -1 : blocks_[0].query);
+    embedding(device_, top(ids_), parameters_[0].weight, top(blocks_.empty() ? last_ : blocks_[0].input));
+  }
   Tensor middle;
   for (size_t l = 0; l < blocks_.size(); ++l) {
+    const AcquiredWeights held(weights(), blocks_[l].query,
+                               l + 1 < blocks_.size() ? blocks_[l + 1].query : head_parameter());
     forward_block(blocks_[l], l == 0 ? nullptr : &middle, l + 1 < blocks_.size() ? blocks_[l + 1].input : last_);
     middle = top(blocks_[l].middle);
   }
@@ -197,6 +203,7 @@ void Decoder::forward(const int32_t* ids) {
 }
 
 double Decoder::head_loss() {
+  const AcquiredWeights held(weights(), head_parameter());
   for (int64_t begin = 0; begin < tokens(); begin += head_rows_) {
     const int64_t count = std::min(head_rows_, tokens() - begin);
     const Tensor logits = logits_.row_range(0, count);
@@ -208,6 +215,7 @@ double Decoder::head_loss() {
 
 double Decoder::head_backward(float scale, GradientSink& sink) {
   const int head = head_parameter();
+  const AcquiredWeights held(weights(), head, blocks_.empty() ? -1 : blocks_.back().query);
   const Parameter& p = parameters_[head];
   for (int64_t begin = 0; begin < tokens(); begin += head_rows_) {
     const int64_t count = std::min(head_rows_, tokens() - begin);
@@ -278,7 +286,11 @@ double Decoder::forward_backward(const Batch& batch, float scale, GradientSink& 
   rms_norm_backward(device_, top(last_), parameters_[final_norm_].weight, top(inverse_rms_last_), top(dnormed_),
                     top(dx_), dense_gradient(final_norm_, sink));
   finished(final_norm_, sink);
-  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
+  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
+    const auto next = std::next(block);
+    const AcquiredWeights held(weights(), block->query, next != blocks_.rend() ? next->query : -1);
+    backward_block(*block, sink);
+  }
   if (parameters_[0].trained >= 0) embedding_backward(device_, top(ids_), top(dx_), dense_gradient(0, sink));
   finished(0, sink);
   place_.reset();
@@ -300,6 +312,7 @@ std::vector<float> Decoder::next_logits(const std::vector<int32_t>& ids) {
   begin_pass(one);
   forward(ids.data());
   const Tensor logits = logits_.row_range(0, 1);
+  const AcquiredWeights held(weights(), head_parameter());
   project(head_parameter(), normed_.row_range(length_ - 1, 1), logits);
   std::vector<float> values(config().vocabulary);
   device_.download(values.data(), logits);

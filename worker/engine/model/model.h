@@ -11,6 +11,7 @@
 #include "worker/engine/data/batch.h"
 #include "worker/engine/model/model_config.h"
 #include "worker/engine/model/parameters.h"
+#include "worker/engine/model/weight_view.h"
 #include "worker/engine/optim/gradient_sink.h"
 
 namespace galleon {
@@ -43,6 +44,10 @@ class Model {
   int64_t batch() const { return batch_; }
   int64_t sequence() const { return sequence_; }
 
+  // Where weights are sharded: the network asks for each block's before it computes with them. `weights` must outlive
+  // it.
+  void use_weights(WeightView& weights) { weights_ = &weights; }
+
   // One pass of training. Returns the sum of the losses: in nats over targets that count, or over sequences where they
   // are classified. Gradients, multiplied by `scale`, go to the sink.
   virtual double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) = 0;
@@ -56,11 +61,14 @@ class Model {
  protected:
   // Aborts unless the batch fits this model and, on a device that executes, its arrays fit its sizes.
   void check_batch(const Batch& batch, bool executes) const;
+  WeightView& weights() { return *weights_; }
 
  private:
   ModelConfig config_;
   int64_t batch_;
   int64_t sequence_;
+  WholeWeights whole_;
+  WeightView* weights_ = &whole_;
 };
 
 // The network of `config` over `parameters` (those of model_parameters and, with `lora`, of add_adapters), which must

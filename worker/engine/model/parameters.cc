@@ -32,8 +32,10 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in) {
 
 std::vector<Parameter> model_parameters(const ModelConfig& c, const std::optional<GaloreOptions>& galore) {
   std::vector<Parameter> all;
+  int block = -1;
   auto add = [&](std::string name, ParameterGroup group, int64_t out, int64_t in, bool vector = false) {
     Parameter p;
+    p.block = block;
     p.index = p.trained = static_cast<int>(all.size());
     p.name = std::move(name);
     p.group = group;
@@ -52,6 +54,7 @@ std::vector<Parameter> model_parameters(const ModelConfig& c, const std::optiona
   add("model.embed_tokens.weight", ParameterGroup::kEmbedding, c.vocabulary, c.hidden);
   for (int64_t l = 0; l < c.layers; ++l) {
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
+    block = static_cast<int>(l);
     add(prefix + "self_attn.q_proj.weight", ParameterGroup::kAttention, c.query_width(), c.hidden);
     add(prefix + "self_attn.k_proj.weight", ParameterGroup::kAttention, c.key_value_width(), c.hidden);
     add(prefix + "self_attn.v_proj.weight", ParameterGroup::kAttention, c.key_value_width(), c.hidden);
@@ -62,6 +65,7 @@ std::vector<Parameter> model_parameters(const ModelConfig& c, const std::optiona
     add(prefix + "input_layernorm.weight", ParameterGroup::kNorm, c.hidden, 1, true);
     add(prefix + "post_attention_layernorm.weight", ParameterGroup::kNorm, c.hidden, 1, true);
   }
+  block = -1;
   add("model.norm.weight", ParameterGroup::kNorm, c.hidden, 1, true);
   if (!c.tied_embeddings) add("lm_head.weight", ParameterGroup::kHead, c.vocabulary, c.hidden);
   return all;
@@ -69,9 +73,11 @@ std::vector<Parameter> model_parameters(const ModelConfig& c, const std::optiona
 
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena) {
   for (Parameter& p : parameters) {
-    p.weight = arena.tensor(p.name, MemoryCategory::kWeights, p.rows(), p.columns(), storage.type);
+    if (!p.sharded) p.shard_rows = p.rows();
+    p.shard = arena.tensor(p.name, MemoryCategory::kWeights, p.shard_rows, p.columns(), storage.type);
+    p.weight = p.sharded ? Tensor{nullptr, storage.type, p.rows(), p.columns(), p.columns()} : p.shard;
     if (storage.master && p.trained >= 0 && storage.type != DataType::kFloat32)
-      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.rows(), p.columns());
+      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.shard_rows, p.columns());
   }
 }
 
@@ -89,7 +95,7 @@ void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint
   for (Parameter& p : parameters) {
     if (p.of_adapter) continue;
     if (p.vector) {
-      fill(device, p.weight, 1.0F);
+      fill(device, p.shard, 1.0F);
       if (p.master.data != nullptr) fill(device, p.master, 1.0F);
       continue;
     }
@@ -106,26 +112,36 @@ void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint
         transpose(device, drawn, turned);
         drawn = turned;
       }
-      const auto place = [&](const Tensor& whole) {
-        return p.transposed ? whole.column_range(begin, count) : whole.row_range(begin, count);
-      };
-      convert(device, drawn, place(p.weight));
-      if (p.master.data != nullptr) copy(device, drawn, place(p.master));
+      // Of the piece, the stored rows that this rank holds.
+      if (p.transposed) {
+        const Tensor own = drawn.row_range(p.first_row, p.shard_rows);
+        convert(device, own, p.shard.column_range(begin, count));
+        if (p.master.data != nullptr) copy(device, own, p.master.column_range(begin, count));
+        continue;
+      }
+      const int64_t first = std::max(begin, p.first_row);
+      const int64_t last = std::min(begin + count, p.first_row + p.shard_rows);
+      if (first >= last) continue;
+      const Tensor own = drawn.row_range(first - begin, last - first);
+      convert(device, own, p.shard.row_range(first - p.first_row, last - first));
+      if (p.master.data != nullptr) copy(device, own, p.master.row_range(first - p.first_row, last - first));
     }
   }
 }
 
 namespace {
 
+// stored: the rows of `shard`.
 void upload_weight(const Parameter& p, Device& device, const float* stored) {
+  if (p.shard_rows == 0) return;
   if (p.master.data != nullptr) device.upload(p.master, stored);
-  if (p.weight.type == DataType::kFloat32) {
-    device.upload(p.weight, stored);
+  if (p.shard.type == DataType::kFloat32) {
+    device.upload(p.shard, stored);
     return;
   }
-  std::vector<BFloat16> rounded(p.weight.size());
+  std::vector<BFloat16> rounded(p.shard.size());
   for (size_t i = 0; i < rounded.size(); ++i) rounded[i] = math::to_bfloat16(stored[i]);
-  device.upload(p.weight, rounded.data());
+  device.upload(p.shard, rounded.data());
 }
 
 std::vector<float> download_weight(const Parameter& p, Device& device) {
@@ -144,17 +160,18 @@ std::vector<float> download_weight(const Parameter& p, Device& device) {
 
 void set_weight(const Parameter& p, Device& device, const float* values) {
   if (!p.transposed) {
-    upload_weight(p, device, values);
+    upload_weight(p, device, values + p.first_row * p.in);
     return;
   }
-  std::vector<float> stored(p.out * p.in);
+  std::vector<float> stored(p.shard_rows * p.out);
   for (int64_t i = 0; i < p.out; ++i) {
-    for (int64_t j = 0; j < p.in; ++j) stored[j * p.out + i] = values[i * p.in + j];
+    for (int64_t j = 0; j < p.shard_rows; ++j) stored[j * p.out + i] = values[i * p.in + p.first_row + j];
   }
   upload_weight(p, device, stored.data());
 }
 
 std::vector<float> get_weight(const Parameter& p, Device& device) {
+  GALLEON_CHECK(p.weight.data != nullptr) << p.name << " is not gathered";
   std::vector<float> stored = download_weight(p, device);
   if (!p.transposed) return stored;
   std::vector<float> values(p.out * p.in);
@@ -164,9 +181,13 @@ std::vector<float> get_weight(const Parameter& p, Device& device) {
   return values;
 }
 
-uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device) {
+uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device, WeightView& weights) {
   uint64_t hash = 0;
-  for (const Parameter& p : parameters) hash = hash * 0x9E3779B97F4A7C15ULL + hash_bytes(device, p.weight);
+  WeightCursor cursor(weights);
+  for (const Parameter& p : parameters) {
+    cursor.visit(p.index);
+    hash = hash * 0x9E3779B97F4A7C15ULL + hash_bytes(device, p.weight);
+  }
   return hash;
 }
 

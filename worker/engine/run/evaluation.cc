@@ -11,39 +11,43 @@ namespace galleon {
 
 namespace {
 
-// Goes over the sequences in order, a batch at a time, and hands every ranks-th one to `own`. `weigh` counts what the
-// limit is about; every rank counts all of it.
-absl::Status for_own_batches(Model& model, SequenceStore& data, int64_t limit, int32_t padding,
-                             const Communicator& communicator, int64_t& counted,
-                             const std::function<absl::StatusOr<int64_t>(int64_t index)>& weigh,
-                             const std::function<void(const Batch& batch, const std::vector<uint32_t>& files)>& own) {
+// Goes over the sequences in order, a round of one batch for each rank at a time, and hands the rank's own to `own`,
+// which takes the first `counted` rows of it. All ranks make as many passes, because they gather sharded weights
+// together; one whose share is empty makes a pass that does not count. `weigh` is what the limit is about; every rank
+// counts all of it.
+absl::Status for_own_batches(
+    Model& model, SequenceStore& data, int64_t limit, int32_t padding, const Communicator& communicator, int64_t& total,
+    const std::function<absl::StatusOr<int64_t>(int64_t index)>& weigh,
+    const std::function<void(const Batch& batch, const std::vector<uint32_t>& files, int64_t counted)>& own) {
   const int64_t rows = model.batch();
+  const int64_t round = rows * communicator.ranks();
   const BatchMaker maker(model.sequence(), padding);
   Batch batch;
   Sequence sequence;
   std::vector<uint32_t> files;
-  for (int64_t first = 0, turn = 0; limit == 0 || counted < limit; first += rows, ++turn) {
-    absl::StatusOr<StoreProgress> progress = data.wait_for(first + rows);
+  for (int64_t first = 0; limit == 0 || total < limit; first += round) {
+    absl::StatusOr<StoreProgress> progress = data.wait_for(first + round);
     if (!progress.ok()) return progress.status();
-    int64_t count = std::min(rows, progress->sequences - first);
+    int64_t count = std::min(round, progress->sequences - first);
     if (count <= 0) break;
     for (int64_t row = 0; row < count; ++row) {
       absl::StatusOr<int64_t> weight = weigh(first + row);
       if (!weight.ok()) return weight.status();
-      counted += *weight;
-      // The batch that reaches the limit ends with the sequence that does.
-      if (limit > 0 && counted >= limit) count = row + 1;
+      total += *weight;
+      // What reaches the limit is the last.
+      if (limit > 0 && total >= limit) count = row + 1;
     }
-    if (turn % communicator.ranks() != communicator.rank()) continue;
-    maker.begin(count, batch);
+    const int64_t begin = communicator.rank() * rows;
+    const int64_t counted = std::clamp<int64_t>(count - begin, 0, rows);
+    maker.begin(std::max<int64_t>(counted, 1), batch);
     files.clear();
-    for (int64_t row = 0; row < count; ++row) {
-      if (absl::Status s = data.read(first + row, sequence); !s.ok()) return s;
+    for (int64_t row = 0; row < batch.sequences; ++row) {
+      if (absl::Status s = data.read(first + (counted > 0 ? begin + row : 0), sequence); !s.ok()) return s;
       maker.add(sequence, row, batch);
       files.push_back(sequence.file);
     }
     maker.end(batch);
-    own(batch, files);
+    own(batch, files, counted);
   }
   return absl::OkStatus();
 }
@@ -71,7 +75,10 @@ absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& d
   int64_t targets = 0;
   const absl::Status own = for_own_batches(
       model, data, tokens, padding, communicator, targets, [&](int64_t index) { return data.targets(index); },
-      [&](const Batch& batch, const std::vector<uint32_t>&) { loss += model.forward_loss(batch); });
+      [&](const Batch& batch, const std::vector<uint32_t>&, int64_t counted) {
+        const double sum = model.forward_loss(batch);
+        if (counted > 0) loss += sum;
+      });
   if (absl::Status s = agreed(own, communicator); !s.ok()) return s;
   std::vector<double> sums{loss};
   communicator.all_reduce_host(sums);
@@ -95,9 +102,9 @@ absl::StatusOr<EvaluationLine> evaluate_labels(Model& model, Corpus& data, const
   const absl::Status own = for_own_batches(
       model, data.store(), tokens, padding, communicator, inputs,
       [&](int64_t index) { return data.store().inputs(index); },
-      [&](const Batch& batch, const std::vector<uint32_t>& files) {
+      [&](const Batch& batch, const std::vector<uint32_t>& files, int64_t counted) {
         const std::vector<float> values = model.outputs(batch);
-        for (int64_t row = 0; row < batch.sequences; ++row) {
+        for (int64_t row = 0; row < counted; ++row) {
           for (size_t i = 0; i < outputs; ++i) append(values[row * outputs + i]);
           append(batch.labels[row]);
           append(files[row]);

@@ -18,7 +18,7 @@ namespace galleon {
 int32_t padding_id(const Tokenizer* tokenizer);
 
 // Language modelling: the mean loss over the targets of the sequences in order, until `tokens` are counted (0: all).
-// Each rank takes every ranks-th batch. Errors are those of the store. A collective.
+// Ranks take batches in turn. Errors are those of the store. A collective.
 absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& data, int64_t tokens, int32_t padding,
                                                   Communicator& communicator, int64_t step);
 

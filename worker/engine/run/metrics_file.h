@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/ledger.h"
-#include "worker/engine/dist/communicator.h"
+#include "worker/engine/dist/sent_bytes.h"
 
 namespace galleon {
 
@@ -30,6 +32,9 @@ struct StepLine {
   int64_t refreshed = 0;
   int64_t skipped_refreshes = 0;
   double data_wait_seconds = 0;  // that the engine waited for data since the last logged step
+  // By rank: seconds since the last logged step in which it waited for others. They wait for the one that waits least.
+  // Empty with one rank.
+  std::vector<double> waited_seconds;
   // Since this process began.
   SentBytes sent_total;
   int64_t dense_total_bytes = 0;

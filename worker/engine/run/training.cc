@@ -137,7 +137,8 @@ class Training {
             device_,
             engine_->optimizer(),
             job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
-            options_.optimizer.lora};
+            options_.optimizer.lora,
+            engine_->weights()};
   }
 
   absl::Status start_or_resume() {
@@ -149,6 +150,7 @@ class Training {
                                              found.skipped.empty() ? "" : absl::StrCat("; ", found.skipped)));
       const absl::Status loaded = load_checkpoint(found.folder, found.header, content());
       if (absl::Status s = agree(loaded); !s.ok()) return s;
+      if (absl::Status s = check_loaded_weights(found.folder, found.header, content()); !s.ok()) return s;
       step_ = found.header.step;
       tokens_ = found.header.tokens;
       seconds_ = found.header.seconds;
@@ -216,8 +218,13 @@ class Training {
     if (rounds > 0) observer_.stage("train", "");
     run_passes();
     stop = observer_.stop_requested();
-    std::vector<double> sums{own_loss, stop.has_value() ? 1.0 : 0.0};
+    // Loss, stop, and by rank the seconds that it has waited for others.
+    std::vector<double> sums(2 + communicator_.ranks(), 0.0);
+    sums[0] = own_loss;
+    sums[1] = stop.has_value() ? 1.0 : 0.0;
+    sums[2 + communicator_.rank()] = communicator_.waited_seconds();
     communicator_.all_reduce_host(sums);
+    waited_.assign(sums.begin() + 2, sums.end());
     if (!communicator_.status().ok()) return communicator_.status();
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
@@ -232,10 +239,10 @@ class Training {
 
   // Weights that a bad loss may come from.
   std::string blame() {
-    const std::string bad = first_weight_not_finite(engine_->parameters(), device_);
+    const std::string bad = weight_not_finite(engine_->parameters(), device_, communicator_);
     if (!bad.empty()) return absl::StrCat(bad, " holds a number that is not finite");
     return absl::StrCat("all weights are finite, the largest being those of ",
-                        largest_weight(engine_->parameters(), device_));
+                        largest_weight(engine_->parameters(), device_, communicator_));
   }
 
   // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same.
@@ -273,14 +280,19 @@ class Training {
     line.dense_bytes = dense_bytes_;
     line.total_steps = options_.steps;
     line.refresh_seconds = refresh_seconds_;
-    line.data_wait_seconds = feed_->wait_seconds() - waited_before_;
-    waited_before_ = feed_->wait_seconds();
+    line.data_wait_seconds = feed_->wait_seconds() - data_waited_before_;
+    data_waited_before_ = feed_->wait_seconds();
     if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
     line.subspace_overlap = last_overlap_;
     if (energies_ > 0) last_energy_ = energy_sum_ / static_cast<double>(energies_);
     line.captured_energy = last_energy_;
     line.refreshed = refreshed_;
     line.skipped_refreshes = skipped_;
+    if (communicator_.ranks() > 1) {
+      waited_before_.resize(waited_.size(), 0.0);
+      for (size_t i = 0; i < waited_.size(); ++i) line.waited_seconds.push_back(waited_[i] - waited_before_[i]);
+      waited_before_ = waited_;
+    }
     line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -417,8 +429,10 @@ class Training {
   int64_t first_step_ = 0;
   double refresh_seconds_total_ = 0;
   double step_seconds_total_ = 0;
-  double waited_before_ = 0;
+  double data_waited_before_ = 0;
   SentBytes sent_before_;
+  std::vector<double> waited_;         // by rank, since the run began, as of the newest step
+  std::vector<double> waited_before_;  // the same at the last logged step
   // Since the last logged step.
   int64_t interval_tokens_ = 0;
   double interval_seconds_ = 0;

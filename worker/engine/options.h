@@ -88,6 +88,7 @@ struct DataOptions {
   std::vector<std::string> validation;  // globs
   std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";
+  std::string chat_template;  // preset:NAME or a path; empty: that of the tokenizer's folder
   bool classify = false;  // rows with labels
   std::string glue_task;  // empty: columns are
   std::vector<std::string> text_columns{"sentence"};

@@ -80,6 +80,12 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
     build.encoder = *std::move(encoder);
     build.shape.classifies = true;
     build.pieces.tsv_header = tsv_layout(options)->header;
+  } else if (options.format == "chat") {
+    if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.format: chat needs a tokenizer");
+    absl::StatusOr<std::unique_ptr<InputEncoder>> encoder =
+        make_chat_encoder(options, request_.chat_template, *request_.tokenizer);
+    if (!encoder.ok()) return encoder.status();
+    build.encoder = *std::move(encoder);
   } else if (options.packing) {
     build.encoder = make_packed_encoder(options, request_.tokenizer, request_.vocabulary);
   } else {
@@ -112,6 +118,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
        {kEncodingVersion, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
     fingerprint.add_number(number);
   fingerprint.add(options.text_field);
+  fingerprint.add(request.chat_template);
   if (options.classify) {
     fingerprint.add(options.glue_task);
     for (const std::string& column : options.text_columns) fingerprint.add(column);
@@ -164,7 +171,7 @@ int64_t Corpus::first_block() const {
   const bool tokens = std::all_of(files_.begin(), files_.end(),
                                   [](const InputFile& file) { return file.format == InputFormat::kTokens; });
   if (tokens) return std::numeric_limits<int64_t>::max() / 4;
-  if (!request_.options.packing) return kFirstBlockSequences;
+  if (!request_.options.packing || request_.options.format == "chat") return kFirstBlockSequences;
   return std::max<int64_t>(1, kFirstBlockTokens / request_.options.sequence_length);
 }
 

@@ -22,9 +22,10 @@ struct CorpusRequest {
   std::string key;                       // of the job file, in errors
   const Tokenizer* tokenizer = nullptr;  // null: token files alone
   int64_t vocabulary = 0;
-  LabelSet labels;     // with options.classify
-  std::string folder;  // where token caches are made and looked for
-  std::string name;    // of the cache in it
+  LabelSet labels;            // with options.classify
+  std::string chat_template;  // its text, with options.format "chat"
+  std::string folder;         // where token caches are made and looked for
+  std::string name;           // of the cache in it
 };
 
 class Corpus {

@@ -66,4 +66,9 @@ std::unique_ptr<InputEncoder> make_document_encoder(const DataOptions& options, 
 absl::StatusOr<std::unique_ptr<InputEncoder>> make_classify_encoder(const DataOptions& options, const LabelSet& labels,
                                                                     const Tokenizer& tokenizer);
 
+// Conversations, one a line of JSON, each a sequence cut to data.sequence_length, of which the answers count.
+absl::StatusOr<std::unique_ptr<InputEncoder>> make_chat_encoder(const DataOptions& options,
+                                                                const std::string& chat_template,
+                                                                const Tokenizer& tokenizer);
+
 }  // namespace galleon

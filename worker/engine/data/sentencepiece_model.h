@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -25,6 +26,8 @@ class SentencePieceModel {
   int begin_token() const;  // -1: none
   int end_token() const;
   void encode(const char* text, size_t length, std::vector<int32_t>& ids) const;  // appends
+  // Pieces that stand for no text, such as <s> and </s>, and their ids.
+  std::vector<std::pair<std::string, int32_t>> control_pieces() const;
   std::string decode(const std::vector<int32_t>& ids) const;
 
  private:

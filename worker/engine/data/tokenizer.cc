@@ -18,6 +18,7 @@ class ByteTokenizer final : public Tokenizer {
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
   }
+  std::vector<std::pair<std::string, int32_t>> marks() const override { return {{"</s>", 256}}; }
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string text;
     for (const int32_t id : ids) {
@@ -58,6 +59,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       text.remove_prefix(length);
     }
   }
+  std::vector<std::pair<std::string, int32_t>> marks() const override { return model_->control_pieces(); }
   std::string decode(const std::vector<int32_t>& ids) const override { return model_->decode(ids); }
   std::vector<std::string> files() const override { return {path_}; }
 
@@ -68,6 +70,26 @@ class SentencePieceTokenizer final : public Tokenizer {
 };
 
 }  // namespace
+
+void Tokenizer::encode_marked(absl::string_view text, std::vector<int32_t>& ids) const {
+  const std::vector<std::pair<std::string, int32_t>> all = marks();
+  while (!text.empty()) {
+    const std::pair<std::string, int32_t>* first = nullptr;
+    size_t place = text.size();
+    for (const auto& mark : all) {
+      const size_t found = text.find(mark.first);
+      const bool longer = first != nullptr && found == place && mark.first.size() > first->first.size();
+      if (found < place || longer) {
+        place = found;
+        first = &mark;
+      }
+    }
+    if (place > 0) encode(text.substr(0, place), ids);
+    if (first == nullptr) return;
+    ids.push_back(first->second);
+    text.remove_prefix(place + first->first.size());
+  }
+}
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& source) {
   if (source == "bytes") return std::make_unique<ByteTokenizer>();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/model/lora.h"
@@ -87,6 +88,7 @@ class Training {
     request.tokenizer = job_.tokenizer.get();
     request.vocabulary = job_.config.vocabulary;
     request.labels = job_.labels;
+    request.chat_template = job_.chat_template;
     request.folder = (std::filesystem::path(context_.metrics_path).parent_path() / "data").string();
     absl::StatusOr<std::unique_ptr<Corpus>> opened = absl::UnknownError("");
     if (communicator_.rank() == 0) opened = Corpus::make(request);
@@ -456,6 +458,12 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer(options.tokenizer);
     if (!tokenizer.ok()) return tokenizer.status();
     job.tokenizer = *std::move(tokenizer);
+  }
+  if (options.data.format == "chat") {
+    absl::StatusOr<std::string> text = find_chat_template(options.data.chat_template, options.tokenizer);
+    if (!text.ok()) return text.status();
+    if (absl::Status s = ChatTemplate::parse(*text, "the chat template").status(); !s.ok()) return s;
+    job.chat_template = *std::move(text);
   }
   const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
   std::vector<std::pair<std::string, std::string>> overrides = options.model.overrides;

@@ -22,6 +22,7 @@ struct ResolvedJob {
   ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;  // null for token files
   LabelSet labels;                       // of a classification
+  std::string chat_template;             // of conversations, its text
 };
 // Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
 absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);

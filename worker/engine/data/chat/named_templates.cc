@@ -70,7 +70,7 @@ constexpr char kMistral[] = R"({{- bos_token -}}
     {{- raise_exception('user and assistant must take turns, the user first') -}}
   {%- endif -%}
   {%- if message.role == 'user' -%}
-    {{- '[INST] ' ~ (system.text if loop.last) ~ message.content ~ '[/INST]' -}}
+    {{- '[INST] ' ~ (system.text if loop.first else '') ~ message.content ~ '[/INST]' -}}
   {%- else -%}
     {% generation %}{{- ' ' ~ message.content | trim ~ eos_token -}}{% endgeneration %}
   {%- endif -%}

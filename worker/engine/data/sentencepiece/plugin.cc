@@ -32,6 +32,12 @@ void decode(const GalleonSentencePiece* model, const int* ids, size_t count, voi
   take(context, text.data(), text.size());
 }
 
+void control_piece(const GalleonSentencePiece* model, int id, void (*take)(void*, const char*, size_t), void* context) {
+  if (!model->processor.IsControl(id)) return;
+  const std::string& piece = model->processor.IdToPiece(id);
+  take(context, piece.data(), piece.size());
+}
+
 constexpr GalleonSentencePieceFunctions kFunctions = {
     open_model,
     [](GalleonSentencePiece* model) { delete model; },
@@ -40,6 +46,7 @@ constexpr GalleonSentencePieceFunctions kFunctions = {
     [](const GalleonSentencePiece* model) { return model->processor.eos_id(); },
     encode,
     decode,
+    control_piece,
 };
 
 }  // namespace

@@ -1,0 +1,192 @@
+#include "worker/trainer/evaluate_command.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/base/files.h"
+#include "worker/engine/data/chat/chat_tokens.h"
+#include "worker/engine/data/corpus.h"
+#include "worker/engine/run/evaluation.h"
+#include "worker/trainer/loaded_model.h"
+
+namespace galleon {
+
+namespace {
+
+// A folder that is gone with its owner.
+class TemporaryFolder {
+ public:
+  ~TemporaryFolder() {
+    std::error_code error;
+    if (!path_.empty()) std::filesystem::remove_all(path_, error);
+  }
+  absl::Status make() {
+    std::error_code error;
+    std::string pattern = (std::filesystem::temp_directory_path(error) / "galleon-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) return errno_status("cannot create", pattern, errno);
+    path_ = pattern;
+    return absl::OkStatus();
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Entropy in nats of the single targets of an evaluation, the first `tokens` of the store: what a model without
+// context can reach on them.
+absl::StatusOr<double> unigram_entropy(SequenceStore& store, int64_t tokens, int64_t vocabulary) {
+  std::vector<int64_t> counts(vocabulary, 0);
+  int64_t total = 0;
+  Sequence sequence;
+  for (int64_t i = 0; total < tokens; ++i) {
+    if (absl::Status s = store.read(i, sequence); !s.ok()) return s;
+    for (const int32_t id : sequence.targets) {
+      if (id < 0) continue;
+      ++counts[id];
+      ++total;
+    }
+  }
+  double entropy = 0;
+  for (const int64_t count : counts) {
+    if (count == 0) continue;
+    const double p = static_cast<double>(count) / static_cast<double>(total);
+    entropy -= p * std::log(p);
+  }
+  return entropy;
+}
+
+// The labels that a model's outputs stand for, and that the data may have. A model that names those of a task in
+// another order keeps its own.
+absl::StatusOr<LabelSet> labels_of(const EvaluateOptions& options, const ModelConfig& config) {
+  LabelSet labels;
+  labels.regression = config.regression();
+  labels.names = config.label_names;
+  for (int64_t i = 0; !labels.regression && config.label_names.empty() && i < config.labels; ++i)
+    labels.names.push_back(absl::StrCat(i));
+  if (options.glue_task.empty()) return labels;
+  absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
+  if (!task.ok()) return absl::InvalidArgumentError(absl::StrCat("--glue-task: ", task.status().message()));
+  if (task->labels.outputs() != config.labels) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " has ", config.labels,
+                                                   config.labels == 1 ? " output" : " outputs", ", and ",
+                                                   options.glue_task, " needs ", task->labels.outputs()));
+  }
+  const std::set<std::string> own(labels.names.begin(), labels.names.end());
+  const std::set<std::string> asked(task->labels.names.begin(), task->labels.names.end());
+  return own == asked ? labels : task->labels;
+}
+
+void print(const EvaluationLine& line, std::optional<double> entropy, bool json) {
+  if (json) {
+    nlohmann::ordered_json out = {{"loss", line.validation_loss}};
+    if (entropy.has_value()) out["perplexity"] = line.perplexity();
+    out["tokens"] = line.validation_tokens;
+    if (entropy.has_value()) out["unigram_entropy"] = *entropy;
+    out["metrics"] = line.metrics.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json(line.metrics);
+    std::cout << out.dump() << "\n";
+    return;
+  }
+  if (entropy.has_value()) {
+    std::cout << absl::StrFormat(
+        "loss             %.4f nats per token\nperplexity       %.2f\ntokens           %d\nunigram entropy  %.4f "
+        "nats\n",
+        line.validation_loss, line.perplexity(), line.validation_tokens, *entropy);
+    return;
+  }
+  std::cout << absl::StrFormat("%-24s %.4f\n%-24s %d\n", "loss", line.validation_loss, "tokens",
+                               line.validation_tokens);
+  for (const auto& [name, value] : line.metrics) std::cout << absl::StrFormat("%-24s %.4f\n", name, value);
+}
+
+// What stands between the options and the model: a sentence for what does not go together.
+absl::Status check(const EvaluateOptions& options, const ModelConfig& config, int64_t length) {
+  if (length < 1 || length > config.longest_sequence()) {
+    return absl::InvalidArgumentError(absl::StrCat("--sequence-length ", length, " is not accepted; from 1 to ",
+                                                   config.longest_sequence(), ", which the model's positions allow"));
+  }
+  if (!config.encoder() && (!options.glue_task.empty() || options.format == "tsv")) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
+                                                   ", which has no labels to be right about"));
+  }
+  if (config.encoder() && options.format != "auto" && options.format != "tsv") {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
+                                                   " that classifies, and --format ", options.format,
+                                                   " has no labels; tsv has"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status evaluate(const EvaluateOptions& options) {
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
+  if (!config.ok()) return config.status();
+  const int64_t length =
+      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->longest_sequence());
+  if (absl::Status s = check(options, *config, length); !s.ok()) return s;
+  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
+      load_model(options.model, options.tokenizer, options.batch, length, options.threads);
+  if (!loaded.ok()) return loaded.status();
+  TemporaryFolder folder;
+  if (absl::Status s = folder.make(); !s.ok()) return s;
+  CorpusRequest request;
+  request.options.format = options.format;
+  request.options.text_field = options.text_field;
+  request.options.packing = options.packing;
+  request.options.sequence_length = length;
+  request.globs = options.data;
+  request.key = "--data";
+  request.tokenizer = (*loaded)->tokenizer.get();
+  request.vocabulary = (*loaded)->config.vocabulary;
+  request.folder = folder.path();
+  request.name = "data";
+  if (config->encoder()) {
+    absl::StatusOr<LabelSet> labels = labels_of(options, *config);
+    if (!labels.ok()) return labels.status();
+    request.labels = *std::move(labels);
+    request.options.classify = true;
+    request.options.format = "tsv";
+    request.options.glue_task = options.glue_task;
+    request.options.text_columns = options.text_columns;
+    request.options.label_column = options.label_column;
+  }
+  if (options.format == "chat") {
+    absl::StatusOr<std::string> text = find_chat_template(options.chat_template, (*loaded)->tokenizer_source);
+    if (!text.ok()) return text.status();
+    request.chat_template = *std::move(text);
+  }
+  absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(request);
+  if (!corpus.ok()) return corpus.status();
+  if (absl::StatusOr<StoreProgress> some = (*corpus)->wait_for_start(); !some.ok()) return some.status();
+  std::unique_ptr<Communicator> alone = make_single_communicator(*(*loaded)->device);
+  const int32_t padding = padding_id((*loaded)->tokenizer.get());
+  absl::StatusOr<EvaluationLine> line = absl::UnknownError("");
+  std::optional<double> entropy;
+  if (config->encoder()) {
+    absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
+    line = evaluate_labels(*(*loaded)->model, **corpus, request.labels,
+                           task.ok() ? task->metrics : std::vector<std::string>{}, options.tokens, padding, *alone, 0);
+  } else {
+    line = evaluate_sequences(*(*loaded)->model, (*corpus)->store(), options.tokens, padding, *alone, 0);
+    if (line.ok()) {
+      absl::StatusOr<double> counted = unigram_entropy((*corpus)->store(), line->validation_tokens, request.vocabulary);
+      if (!counted.ok()) return counted.status();
+      entropy = *counted;
+    }
+  }
+  if (!line.ok()) return line.status();
+  for (const std::string& note : (*corpus)->store().notes()) std::cerr << note << "\n";
+  print(*line, entropy, options.json);
+  return absl::OkStatus();
+}
+
+}  // namespace galleon

@@ -73,19 +73,16 @@ void SentencePieceModel::encode(const char* text, size_t length, std::vector<int
       &ids);
 }
 
-std::vector<std::pair<std::string, int32_t>> SentencePieceModel::control_pieces() const {
-  std::vector<std::pair<std::string, int32_t>> pieces;
-  for (int id = 0; id < size(); ++id) {
-    std::string text;
-    functions_.control_piece(
-        model_, id,
-        [](void* context, const char* found, size_t length) {
-          static_cast<std::string*>(context)->assign(found, length);
-        },
-        &text);
-    if (!text.empty()) pieces.emplace_back(std::move(text), id);
-  }
-  return pieces;
+SentencePieceModel::Piece SentencePieceModel::piece(int32_t id) const {
+  Piece piece;
+  functions_.piece(
+      model_, id,
+      [](void* context, const char* text, size_t length, bool control) {
+        *static_cast<Piece*>(context) = {std::string(text, length), control};
+      },
+      &piece);
+  piece.score = functions_.score(model_, id);
+  return piece;
 }
 
 std::string SentencePieceModel::decode(const std::vector<int32_t>& ids) const {

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,8 +25,12 @@ class SentencePieceModel {
   int begin_token() const;  // -1: none
   int end_token() const;
   void encode(const char* text, size_t length, std::vector<int32_t>& ids) const;  // appends
-  // Pieces that stand for no text, such as <s> and </s>, and their ids.
-  std::vector<std::pair<std::string, int32_t>> control_pieces() const;
+  struct Piece {
+    std::string text;      // spaces as U+2581
+    bool control = false;  // it stands for no text (<s>, </s>)
+    float score = 0;       // of a byte-pair model its place in the order of merges, negative
+  };
+  Piece piece(int32_t id) const;
   std::string decode(const std::vector<int32_t>& ids) const;
 
  private:

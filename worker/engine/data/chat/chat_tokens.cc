@@ -106,7 +106,7 @@ absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode(const Json& messages,
     joined = joined && absl::StartsWith(whole->text, text);
     sequences.push_back(tokens_of(text, {{begin, end}}));
   }
-  if (!joined || sequences.size() == 1) return sequences;
+  if (!joined || sequences.size() <= 1) return sequences;
   return std::vector<ChatTokens>{tokens_of(whole->text, answers)};
 }
 

@@ -32,10 +32,9 @@ void decode(const GalleonSentencePiece* model, const int* ids, size_t count, voi
   take(context, text.data(), text.size());
 }
 
-void control_piece(const GalleonSentencePiece* model, int id, void (*take)(void*, const char*, size_t), void* context) {
-  if (!model->processor.IsControl(id)) return;
-  const std::string& piece = model->processor.IdToPiece(id);
-  take(context, piece.data(), piece.size());
+void piece(const GalleonSentencePiece* model, int id, void (*take)(void*, const char*, size_t, bool), void* context) {
+  const std::string& text = model->processor.IdToPiece(id);
+  take(context, text.data(), text.size(), model->processor.IsControl(id));
 }
 
 constexpr GalleonSentencePieceFunctions kFunctions = {
@@ -46,7 +45,8 @@ constexpr GalleonSentencePieceFunctions kFunctions = {
     [](const GalleonSentencePiece* model) { return model->processor.eos_id(); },
     encode,
     decode,
-    control_piece,
+    [](const GalleonSentencePiece* model, int id) { return model->processor.GetScore(id); },
+    piece,
 };
 
 }  // namespace

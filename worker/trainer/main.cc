@@ -61,7 +61,9 @@ int plan(const Arguments& arguments) {
   if (!job.ok()) return fail(job.status());
   const RunOptions options = options_from_job(*job, ".");
   const auto ranks = static_cast<int>(job->parallel().ranks());
-  absl::StatusOr<EngineShape> shape = engine_shape(options, config_from_shape(job->shape()), ranks);
+  absl::StatusOr<ModelConfig> config = config_from_shape(job->shape());
+  if (!config.ok()) return fail(config.status());
+  absl::StatusOr<EngineShape> shape = engine_shape(options, *config, ranks);
   if (!shape.ok()) return fail(shape.status());
   absl::StatusOr<v1::MemoryPlan> message =
       plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes");

@@ -42,6 +42,10 @@ int32_t sample(const std::vector<float>& logits, double temperature, double top_
 absl::Status generate(const GenerateOptions& options) {
   absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
   if (!config.ok()) return config.status();
+  if (config->encoder()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config->architecture),
+                                                   " that classifies; text comes from a language model"));
+  }
   // The window is what is asked for, or the model's longest; beyond it the oldest tokens are left behind.
   std::vector<int32_t> ids;
   absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =

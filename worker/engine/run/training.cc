@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
@@ -164,8 +165,15 @@ class Training {
       observer_.stage("initialise", options_.model.pretrained ? absl::StrCat("weights of ", options_.model.source)
                                                               : "random weights");
       if (options_.model.pretrained) {
-        if (absl::Status s = agree(load_weights(options_.model.source, engine_->parameters(), device_)); !s.ok())
-          return s;
+        // The classifier of an encoder may be new: what the folder does not have begins at random.
+        std::vector<std::string> fresh;
+        const bool encoder = job_.config.encoder();
+        if (encoder)
+          initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
+        const absl::Status loaded =
+            load_weights(options_.model.source, engine_->parameters(), device_, encoder ? &fresh : nullptr);
+        if (absl::Status s = agree(loaded); !s.ok()) return s;
+        if (!fresh.empty()) observer_.stage("initialise", absl::StrCat("random ", absl::StrJoin(fresh, ", ")));
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
       }
@@ -489,10 +497,10 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   const int64_t positions = options.data.sequence_length;
   if (absl::StartsWith(options.model.source, "preset:"))
     job.config.max_positions = std::max(job.config.max_positions, positions);
-  if (positions > job.config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat("data.sequence_length ", positions,
-                                                   " is longer than the model's max_position_embeddings ",
-                                                   job.config.max_positions));
+  if (positions > job.config.longest_sequence()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data.sequence_length ", positions,
+                     " is longer than the model's positions allow: ", job.config.longest_sequence()));
   }
   return job;
 }
@@ -508,6 +516,7 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
   shape.micro_batch = options.micro_batch;
   shape.micro_batches = *passes;
   shape.recompute = options.recompute;
+  shape.dropout_seed = options.model.seed;
   return shape;
 }
 

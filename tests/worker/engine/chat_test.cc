@@ -258,7 +258,7 @@ TEST_F(ChatCorpus, OfGsm8kTheAnswersAloneAreCounted) {
       open_tokenizer(GALLEON_SOURCE_DIR "/deploy/examples/janeausten/tokenizer.model");
   if (absl::IsUnavailable(opened.status())) GTEST_SKIP() << opened.status().message();
   tokenizer_ = *std::move(opened);
-  CorpusRequest r = request(data, 512);
+  CorpusRequest r = request(data, 2048);
   r.vocabulary = tokenizer_->vocabulary();
   absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(r);
   ASSERT_TRUE(corpus.ok()) << corpus.status();
@@ -274,7 +274,7 @@ TEST_F(ChatCorpus, OfGsm8kTheAnswersAloneAreCounted) {
     std::vector<int32_t> whole;
     tokenizer_->encode_marked("Question: " + json["question"].get<std::string>() + "\nAnswer:" + answer + "</s>",
                               whole);
-    if (whole.size() > 513) break;  // from here on the numbers of lines and sequences may differ
+    if (whole.size() > 2049) break;  // from here on the numbers of lines and sequences may differ
     ASSERT_TRUE((*corpus)->store().read(at, s).ok());
     ASSERT_EQ(s.ids, std::vector<int32_t>(whole.begin(), whole.end() - 1)) << line;
     std::vector<int32_t> counted;

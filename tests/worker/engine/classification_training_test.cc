@@ -80,7 +80,7 @@ TEST(Classification, RanksAndPassesGiveTheLossesAndMetricsOfOne) {
     SCOPED_TRACE(zero);
     RunOptions shared = o;
     shared.micro_batch = 4;
-    shared.zero = static_cast<int>(zero);
+    shared.optimizer.zero = static_cast<int>(zero);
     shared.checkpoint_folder = absl::StrCat(folder.path(), "/checkpoints-", zero);
     const std::vector<RankOutcome> two = run_ranks(shared, 2, absl::StrCat(folder.path(), "/two-", zero));
     ASSERT_TRUE(two[0].result.ok()) << two[0].result.status();

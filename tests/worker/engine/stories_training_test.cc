@@ -36,7 +36,7 @@ class Stories : public testing::Test {
     o.steps = 40;
     o.warmup_steps = 2;
     o.evaluate_every = 1;
-    o.evaluate_tokens = 4096;
+    o.evaluate_tokens = 1024;
     return o;
   }
   TestFolder folder_;
@@ -75,7 +75,7 @@ TEST_F(Stories, QuestionsAndAnswersOfGsm8kLowerTheLossOfAnswers) {
   o.data.format = "chat";
   o.data.chat_template = "preset:plain";
   o.data.sequence_length = 512;
-  o.evaluate_tokens = 2048;
+  o.evaluate_tokens = 1024;
   o.steps = 30;
   const RankOutcome run = run_ranks(o, 1, folder_.path() + "/run")[0];
   ASSERT_TRUE(run.result.ok()) << run.result.status();
@@ -83,7 +83,7 @@ TEST_F(Stories, QuestionsAndAnswersOfGsm8kLowerTheLossOfAnswers) {
   const double after = run.observer.evaluations.back().validation_loss;
   EXPECT_LT(after, before - 0.2);
   // Tokens of questions are read and do not count.
-  EXPECT_LT(run.observer.evaluations.back().validation_tokens, 4096);
+  EXPECT_LT(run.observer.evaluations.back().validation_tokens, 2048);
   RecordProperty("before", absl::StrCat(before));
   RecordProperty("after", absl::StrCat(after));
 }

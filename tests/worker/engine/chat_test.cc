@@ -75,7 +75,7 @@ TEST(ChatTemplate, WhatIsNotUnderstoodIsRefusedWithItsLine) {
   };
   EXPECT_THAT(error("\n{{ 'a' | sparkle }}"), HasSubstr("t.jinja, line 2: the filter sparkle is not known"));
   EXPECT_THAT(error("{{ nothing.here }}"), HasSubstr("nothing is not defined"));
-  EXPECT_THAT(error("{{ strftime_now('%d') }}"), HasSubstr("the function strftime_now is not known"));
+  EXPECT_THAT(error("{{ strftime_now('%d') }}"), HasSubstr("strftime_now asks for today's date"));
   EXPECT_THAT(error("{{ raise_exception('roles') }}"), HasSubstr("the template refuses the conversation: roles"));
   EXPECT_THAT(error("{{ 1 + 'a' }}"), HasSubstr("+ cannot be used between a number and a string"));
   EXPECT_THAT(error("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), HasSubstr("calls itself too often"));

@@ -486,6 +486,12 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
   if (!config.ok()) return config.status();
   job.config = *config;
+  if (options.data.classify != config->encoder()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.source: ", options.model.source, " is a ", architecture_name(config->architecture),
+                     options.data.classify ? ", which has no head for task: classify; a BERT or a RoBERTa has"
+                                           : ", which needs task: classify"));
+  }
   if (vocabulary > job.config.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
                                                    " pieces, and the model's vocab_size is ", job.config.vocabulary));

@@ -115,7 +115,11 @@ int run(int argc, char** argv) {
   app.add_option("--output", arguments.output, "the folder of a local run, or the file of --resolve");
   app.add_option("--rank", arguments.local.rank, "of a local run")->check(CLI::NonNegativeNumber);
   app.add_option("--ranks", arguments.local.ranks, "of a local run")->check(CLI::PositiveNumber);
-  app.add_option("--rendezvous", arguments.local.rendezvous, "a folder where the ranks of a local run meet");
+  app.add_option("--rendezvous", arguments.local.rendezvous,
+                 "a folder or HOST:PORT where the ranks of a local run meet");
+  app.add_option("--secret-file", arguments.local.secret_file, "what the ranks that meet at HOST:PORT know");
+  app.add_option("--interface", arguments.local.interface, "interface or address for what ranks say to each other");
+  app.add_option("--meet-within", arguments.local.meet_within, "seconds")->check(CLI::PositiveNumber);
   app.add_option("--events-fd", arguments.local.events_fd, "where events go");
   app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
 

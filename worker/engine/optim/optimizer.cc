@@ -59,6 +59,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
     slot.moments = allocate_moments(options, matrix, arena);
   }
   allocate_accumulators(arena);
+  allocate_flight(arena);
   allocate_dense(arena);
 }
 
@@ -129,6 +130,21 @@ void Optimizer::allocate_accumulators(Arena& arena) {
   // A bundle is a small part of all gradients also where these are small: memory is what staging is for.
   bundle_bytes_ = std::max(largest, std::min(kBundleBytes, sum / kLeastBundles));
   staging_ = arena.tensor("staged gradients", MemoryCategory::kGradients, bundle_bytes_, 1, DataType::kUint8);
+}
+
+// What a reduction needs while it is under way: room for the largest matrix, which travels alone, and for any bundle.
+void Optimizer::allocate_flight(Arena& arena) {
+  int64_t bytes = 0;
+  int64_t bundled = 0;
+  for (Slot& slot : slots_) {
+    if (slot.staged || slot.replicated) continue;
+    Slot* const alone[] = {&slot};
+    const int64_t needed = communicator_.reduction_bytes(sharded_gradients(alone), options_.wire_type);
+    bytes = std::max(bytes, needed);
+    bundled += needed;
+  }
+  bytes = std::max(bytes, std::min(bundled, 2 * kBundleBytes));
+  flight_memory_ = arena.tensor("reduction under way", MemoryCategory::kGradients, bytes, 1, DataType::kUint8);
 }
 
 // Gives a staged gradient its place; a full stage is emptied before.
@@ -241,6 +257,7 @@ void Optimizer::begin_step(int64_t step) {
 
 void Optimizer::begin_micro_batch(int64_t index) {
   flush();
+  land();
   micro_batch_ = index;
 }
 
@@ -321,9 +338,12 @@ void Optimizer::finished(int parameter) {
     if (slot.dense_held >= 0) dense_lent_to_[slot.dense_held] = -1;
     slot.dense_held = -1;
   }
-  if (!options_.per_layer && options_.zero < 2) return;
+  if (!options_.per_layer && options_.zero < 2 && communicator_.ranks() == 1) return;
+  const int64_t bytes = staged_bytes_of(slot);
+  // A staged one has been made room for.
+  if (!slot.staged && pending_bytes_ + bytes > bundle_bytes_) flush();
   pending_.push_back(&slot);
-  pending_bytes_ += staged_bytes_of(slot);
+  pending_bytes_ += bytes;
   if (pending_bytes_ >= bundle_bytes_) flush();
 }
 

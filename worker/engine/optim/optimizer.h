@@ -1,9 +1,9 @@
 // Any moment rule at full rank or under GaLore, sharded over ranks, as one path: gradients arrive as factors and are
 // accumulated in the subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an
 // update by the rule on the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in
-// when that happens; with ZeRO 2 gradients are reduced after each micro-batch, with ZeRO 3 a rank updates its own rows
-// of the weights and nothing is gathered. A matrix with two projected sides is small, and every rank holds all of it.
-// What is small travels in bundles.
+// when that happens. A reduction travels while the backward computes the next gradients. With ZeRO 2 gradients are
+// reduced after each micro-batch, with ZeRO 3 a rank updates its own rows of the weights and nothing is gathered. A
+// matrix with two projected sides is small, and every rank holds all of it. What is small travels in bundles.
 #pragma once
 
 #include <cstdint>
@@ -88,6 +88,7 @@ class Optimizer final : public GradientSink {
   bool staged(const Slot& slot) const;
   bool keeps_own_rows(const Slot& slot) const;
   void allocate_accumulators(Arena& arena);
+  void allocate_flight(Arena& arena);
   void allocate_dense(Arena& arena);
   static int64_t staged_bytes_of(const Slot& slot);
   void stage(Slot& slot);
@@ -101,9 +102,13 @@ class Optimizer final : public GradientSink {
   // update.cc
   // Cut where the next would make a bundle too large for one exchange.
   static std::vector<std::vector<Slot*>> bundles(absl::Span<Slot* const> slots);
-  // Reduces the gradients that wait for it, and updates their weights if it is time.
+  // Begins or makes the reduction of the gradients that wait for it, and updates their weights if it is time.
   void flush();
+  // Completes the reduction that is under way.
+  void land();
+  static std::vector<ShardedRows> sharded_gradients(absl::Span<Slot* const> slots);
   void reduce(absl::Span<Slot* const> slots);
+  void take_reduced(absl::Span<Slot* const> slots);
   // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
   void count_squares(const Slot& slot, double squares);
   void update(absl::Span<Slot* const> slots, double gradient_scale);
@@ -144,6 +149,8 @@ class Optimizer final : public GradientSink {
   int64_t staging_used_ = 0;
   std::vector<Slot*> pending_;  // finished, not reduced yet
   int64_t pending_bytes_ = 0;
+  std::vector<Slot*> in_flight_;  // whose reduction is under way
+  Tensor flight_memory_;
   Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
   std::vector<Tensor> dense_held_;  // dense gradients that are accumulated over micro-batches, lent to due matrices
   std::vector<int> dense_lent_to_;

@@ -15,6 +15,7 @@
 #include "worker/engine/model/lora.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
+#include "worker/engine/run/shared_folder.h"
 
 namespace galleon {
 
@@ -45,7 +46,9 @@ class Training {
         observer_(observer) {}
 
   absl::StatusOr<RunResult> run() {
-    if (absl::Status s = load_data(); !s.ok()) return s;
+    if (absl::Status s = check_shared_folder(options_.checkpoint_folder, communicator_); !s.ok()) return s;
+    if (absl::Status s = agree(load_data()); !s.ok()) return s;
+    if (absl::Status s = compare_data(); !s.ok()) return s;
     if (absl::Status s = derive_lengths(); !s.ok()) return s;
     if (absl::Status s = allocate(); !s.ok()) return s;
     if (absl::Status s = start_or_resume(); !s.ok()) return s;
@@ -60,8 +63,9 @@ class Training {
     absl::StatusOr<std::vector<int32_t>> tokens =
         load_tokens(options_.data, options_.data.train, "data.train", job_.tokenizer.get(), job_.config.vocabulary);
     if (!tokens.ok()) return tokens.status();
-    absl::StrAppend(&options_.mathematics, "data.train tokens: ", tokens->size(), " with hash ",
-                    absl::Hex(hash_tokens(*tokens)), "\n");
+    data_hash_ = hash_tokens(*tokens);
+    absl::StrAppend(&options_.mathematics, "data.train tokens: ", tokens->size(), " with hash ", absl::Hex(data_hash_),
+                    "\n");
     absl::StatusOr<Windows> train = Windows::create(*std::move(tokens), options_.data.sequence_length,
                                                     options_.data.shuffle, options_.data.seed, "data.train");
     if (!train.ok()) return train.status();
@@ -74,6 +78,19 @@ class Training {
         Windows::create(*std::move(tokens), options_.data.sequence_length, false, 0, "data.validation");
     if (!validation.ok()) return validation.status();
     validation_ = *std::move(validation);
+    return absl::OkStatus();
+  }
+
+  // Each rank reads the files itself, perhaps on another machine.
+  absl::Status compare_data() {
+    const std::string own = absl::StrCat(train_->count(), " windows, ", absl::Hex(data_hash_));
+    const std::vector<std::string> all = communicator_.all_gather_text(own);
+    if (!communicator_.status().ok()) return communicator_.status();
+    for (size_t rank = 1; rank < all.size(); ++rank) {
+      if (communicator_.ranks() == 1 || all[rank] == all[0]) continue;
+      return absl::FailedPreconditionError(absl::StrCat("data.train is not the same on all ranks: rank 0 reads ",
+                                                        all[0], ", rank ", rank, " reads ", all[rank]));
+    }
     return absl::OkStatus();
   }
 
@@ -275,6 +292,7 @@ class Training {
       for (size_t i = 0; i < waited_.size(); ++i) line.waited_seconds.push_back(waited_[i] - waited_before_[i]);
       waited_before_ = waited_;
     }
+    line.waited_total = waited_;
     line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -384,6 +402,7 @@ class Training {
   absl::Status metrics_status_;
   Batch batch_;
   int64_t dense_bytes_ = 0;
+  uint64_t data_hash_ = 0;
 
   int64_t step_ = 0;
   int64_t tokens_ = 0;

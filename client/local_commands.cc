@@ -17,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -39,6 +40,68 @@ volatile std::sig_atomic_t interrupted = 0;
 
 int usable_cores() {
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+uint64_t sent_bytes(const v1::WireBytes& wire) {
+  return wire.reduce_scatter() + wire.all_gather() + wire.all_reduce() + wire.reduce() + wire.broadcast();
+}
+
+std::string human(uint64_t bytes) {
+  return human_bytes(static_cast<double>(bytes));
+}
+
+// Bytes that each rank sends, by operation, refreshes included.
+std::string wire_table(const v1::MemoryPlan& plan) {
+  std::vector<std::string> header{"sent in a step"};
+  const int shown = plan.ranks_size();
+  for (int rank = 0; rank < shown; ++rank) header.push_back(absl::StrCat("rank ", rank));
+  std::vector<std::vector<std::string>> rows;
+  auto row = [&](const char* name, auto bytes_of) {
+    std::vector<std::string> cells{name};
+    for (int rank = 0; rank < shown; ++rank) cells.push_back(human(bytes_of(plan.ranks(rank))));
+    rows.push_back(std::move(cells));
+  };
+  row("reduce_scatter", [](const v1::RankPlan& r) { return r.wire_mean().reduce_scatter(); });
+  row("all_gather", [](const v1::RankPlan& r) { return r.wire_mean().all_gather(); });
+  row("all_reduce", [](const v1::RankPlan& r) { return r.wire_mean().all_reduce(); });
+  row("reduce", [](const v1::RankPlan& r) { return r.wire_mean().reduce(); });
+  row("broadcast", [](const v1::RankPlan& r) { return r.wire_mean().broadcast(); });
+  row("mean, refreshes included", [](const v1::RankPlan& r) { return sent_bytes(r.wire_mean()); });
+  row("without a refresh", [](const v1::RankPlan& r) { return sent_bytes(r.wire_step()); });
+  return table(header, rows);
+}
+
+// Largest rank of this job beside other ways to do it.
+std::string ways_table(const v1::MemoryPlan& plan) {
+  std::vector<std::vector<std::string>> rows;
+  auto row = [&](const std::string& name, const v1::MemoryByCategory& m, uint64_t peak, uint64_t sent) {
+    rows.push_back({name, human(m.weights()), human(m.gradients()), human(m.optimizer_states() + m.subspaces()),
+                    human(peak), human(sent)});
+  };
+  const v1::RankPlan& own =
+      *std::max_element(plan.ranks().begin(), plan.ranks().end(),
+                        [](const auto& a, const auto& b) { return a.peak_bytes() < b.peak_bytes(); });
+  row("this job", own.memory(), own.peak_bytes(), sent_bytes(plan.wire_step()));
+  for (const v1::OtherWay& way : plan.other_ways())
+    row(way.name(), way.memory(), way.peak_bytes(), sent_bytes(way.wire_step()));
+  return table({"a rank, by", "weights", "gradients", "states", "total", "sent in a step"}, rows);
+}
+
+// What it needs and what there is; where that is too little, what would help.
+std::string fit_lines(const v1::MemoryPlan& plan) {
+  std::string text = absl::StrCat("required         ", human(plan.required_bytes()), " by the largest rank\n");
+  if (plan.available_bytes() == 0) return text;
+  const bool fits = plan.required_bytes() <= plan.available_bytes();
+  absl::StrAppend(&text, "available        ", human(plan.available_bytes()), " (resources.memory_per_rank): it ",
+                  fits ? "fits" : "does not fit", "\n");
+  if (fits) return text;
+  if (plan.fitting_changes().empty())
+    return absl::StrCat(text, "                 no change of the job's keys is enough\n");
+  for (const v1::FittingChange& change : plan.fitting_changes()) {
+    absl::StrAppend(&text, "                 it would with ", absl::StrJoin(change.keys(), ", "), ": ",
+                    human(change.bytes()), "\n");
+  }
+  return text;
 }
 
 std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
@@ -66,13 +129,8 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())),
                   " with its subspaces, against ", human_bytes(full),
                   " at full rank: ", absl::StrFormat("%.1f %% saved\n", 100.0 * plan.saved_ratio()));
-  const v1::WireBytes& mean = plan.wire_mean();
-  const double sent =
-      static_cast<double>(mean.reduce_scatter() + mean.all_gather() + mean.all_reduce() + mean.broadcast());
-  if (plan.ranks_size() > 1) {
-    absl::StrAppend(&text, "sent by a rank   ", human_bytes(sent), " a step, refreshes included, against ",
-                    human_bytes(static_cast<double>(plan.wire_dense_bytes())), " of dense gradients\n");
-  }
+  if (plan.ranks_size() > 1) absl::StrAppend(&text, "\n", wire_table(plan), "\n");
+  absl::StrAppend(&text, ways_table(plan), "\n", fit_lines(plan));
   absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));
   return text;
 }

@@ -62,7 +62,7 @@ int plan(const Arguments& arguments) {
   absl::StatusOr<EngineShape> shape = engine_shape(options, config_from_shape(job->shape()), ranks);
   if (!shape.ok()) return fail(shape.status());
   absl::StatusOr<v1::MemoryPlan> message =
-      plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes");
+      plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes", options.memory_limit);
   if (!message.ok()) return fail(message.status());
   if (arguments.format == "binary") {
     std::cout << message->SerializeAsString();

@@ -49,9 +49,7 @@ std::vector<Change> changes(int ranks) {
             shape.recompute = true;
             return "training.recompute: block";
           },
-          zero(3),
-          halved,
-          quartered,
+          zero(3), halved, quartered,
           [](EngineShape& shape) -> std::optional<std::string> {
             if (shape.optimizer.per_layer || shape.optimizer.clip_norm > 0) return std::nullopt;
             shape.optimizer.per_layer = true;
@@ -71,14 +69,16 @@ std::vector<Change> changes(int ranks) {
             return "optimizer.rule: adam8bit";
           },
           [](EngineShape& shape) -> std::optional<std::string> {
-            if (shape.optimizer.accumulate_type == DataType::kBFloat16) return std::nullopt;
-            shape.optimizer.accumulate_type = DataType::kBFloat16;
-            return "training.accumulate_type: bf16";
-          },
-          [](EngineShape& shape) -> std::optional<std::string> {
             if (shape.weights.type == DataType::kBFloat16) return std::nullopt;
             shape.weights = {DataType::kBFloat16, false};
             return "training.precision: bf16";
+          },
+          // Sums of products of bf16 factors alone.
+          [](EngineShape& shape) -> std::optional<std::string> {
+            if (shape.weights.type != DataType::kBFloat16 || shape.optimizer.accumulate_type == DataType::kBFloat16)
+              return std::nullopt;
+            shape.optimizer.accumulate_type = DataType::kBFloat16;
+            return "training.accumulate_type: bf16";
           }};
 }
 

@@ -5,7 +5,8 @@
 
 The link (link_emulator) carries 100 Mbit/s each way with 20 ms one way. Needs root, `ip` and /dev/net/tun; ends with 77 without.
 The step time is the median over steps 2 to N; the first, which finds the first bases, is reported apart. --short: a tiny model at
-1,000 Mbit/s with 1 ms, and no claim about times; what the interface carried is compared with what ranks counted all the same.
+1,000 Mbit/s with 1 ms, and no claim about times; what the interface carried is compared with what ranks counted all the same, and a link that
+is cut in the middle of a run has to be noticed.
 """
 
 import argparse
@@ -14,14 +15,18 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 SKIP = 77
 # The counted bytes leave out message headings, losses, hashes and the meeting; resent packets count for the interface.
 PAYLOAD_TOLERANCE = 0.02
+# A machine that does not answer is given up after eight seconds; then the ranks say so and end.
+CUT_LIMIT = 12
 
 
 def allowed():
@@ -59,6 +64,16 @@ class Link:
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
+def start(programs, folder, link):
+    ranks = []
+    for rank, name in enumerate(link.names):
+        command = ["ip", "netns", "exec", name, programs / "galleon", "train", folder / "job.yaml", "--output", folder / "run", "--here",
+                   str(rank), "--meet", folder / "meeting", "--interface", "link0", "--threads", "1"]
+        with open(folder / f"{rank}.log", "w") as log:
+            ranks.append(subprocess.Popen(command, stdout=log, stderr=log))
+    return ranks
+
+
 def train(programs, folder, job, megabits, milliseconds, limit):
     """Runs `job` (its text) on two ranks with a link between them; returns metrics lines and what the link carried."""
     folder.mkdir()
@@ -66,11 +81,7 @@ def train(programs, folder, job, megabits, milliseconds, limit):
     link = Link(programs, megabits, milliseconds)
     ranks = []
     try:
-        for rank, name in enumerate(link.names):
-            command = ["ip", "netns", "exec", name, programs / "galleon", "train", folder / "job.yaml", "--output", folder / "run", "--here",
-                       str(rank), "--meet", folder / "meeting", "--interface", "link0", "--threads", "1"]
-            with open(folder / f"{rank}.log", "w") as log:
-                ranks.append(subprocess.Popen(command, stdout=log, stderr=log))
+        ranks = start(programs, folder, link)
         for rank, process in enumerate(ranks):
             if process.wait(timeout=limit) != 0:
                 raise RuntimeError(f"rank {rank}: {(folder / f'{rank}.log').read_text()}")
@@ -111,6 +122,39 @@ def measure(programs, folder, name, short, **model):
             "payload_over_counted": payload / counted, "counted_bytes_last_step": lines[-1]["communication_bytes"]}
 
 
+def cut(programs, folder):
+    """The link stops carrying in the middle of a run: both ranks end in time, and say why."""
+    job = job_text("cut", folder / "corpus.txt", model="tiny", vocabulary=4096, rank=8, sequence=64, steps=100000)
+    metrics = folder / "cut" / "run" / "metrics.jsonl"
+
+    def stop_link(link):
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < 20:
+            time.sleep(0.05)
+        link.emulator.send_signal(signal.SIGSTOP)
+        return time.monotonic()
+
+    (folder / "cut").mkdir()
+    (folder / "cut" / "job.yaml").write_text(job)
+    link = Link(programs, 100, 5)
+    ranks = start(programs, folder / "cut", link)
+    try:
+        since = stop_link(link)
+        ends = []
+        for process in ranks:
+            process.wait(timeout=60)
+            ends.append(time.monotonic() - since)
+        said = [(folder / "cut" / f"{rank}.log").read_text() for rank in range(2)]
+    finally:
+        for process in ranks:
+            process.kill()
+        link.emulator.kill()
+        link.emulator.wait()
+        link.remove()
+    print(f"a cut link: both ranks ended within {max(ends):.1f} s")
+    bad = [] if max(ends) <= CUT_LIMIT else [f"after a cut it took {max(ends):.1f} s until both ranks had ended"]
+    return bad + [f"a rank does not say what happened: {text}" for text in said if "cannot be reached any more" not in text]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("programs", type=pathlib.Path)
@@ -130,6 +174,8 @@ def main():
         (folder / "corpus.txt").write_text("the grey ship sails north over slow water. " * 400)
         shape = {"model": "tiny" if arguments.short else "llama-60m", "sequence": 256, "steps": arguments.steps}
         cases = [(4096, 8, 0)] if arguments.short else [(4096, 64, 2.0), (32000, 64, 1.3)]
+        if arguments.short:
+            bad += cut(programs, folder)
         for vocabulary, rank, aim in cases:
             pair = [measure(programs, folder, f"{kind}-{vocabulary}", arguments.short, vocabulary=vocabulary, rank=r, **shape)
                     for kind, r in (("galore", rank), ("dense", 0))]

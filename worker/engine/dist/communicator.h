@@ -1,6 +1,6 @@
 // What ranks say to each other. Every collective is a few exchanges of messages between pairs, in an order that shapes
 // alone decide, so that sums are the same each time; a transport moves the messages of one exchange all at once
-// (sockets here; with NCCL a group of sends and receives). Errors are sticky: after one, every operation returns at
+// (sockets; with NCCL a group of sends and receives). Errors are sticky: after one, every operation returns at
 // once without effect, and status() tells the first; the run looks at it before any effect of a step. What arrives on
 // the way to a sum lies in the device's workspace.
 #pragma once
@@ -88,9 +88,9 @@ class Communicator {
   void broadcast(absl::Span<const Rooted> bundle, Content content);
   void broadcast(const Tensor& x, int root, Content content) { broadcast({{x, root}}, content); }
   // Sums of a few host numbers, in rank order. Not counted.
-  void all_reduce_host(std::vector<double>& values);
+  virtual void all_reduce_host(std::vector<double>& values);
   // Every rank's text, in rank order. Texts are of any length. Not counted.
-  std::vector<std::string> all_gather_text(const std::string& text);
+  virtual std::vector<std::string> all_gather_text(const std::string& text);
 
  protected:
   struct Outgoing {
@@ -112,6 +112,9 @@ class Communicator {
     return 0;
   }
   virtual absl::Status finish_exchanges(int64_t /*ticket*/) { return absl::OkStatus(); }
+  // The first error of what a transport does beside exchanges; and a new beginning.
+  void fail(const absl::Status& status) { status_.Update(status); }
+  void clear_status() { status_ = absl::OkStatus(); }
   // Whether data really moves; a planning communicator only counts.
   virtual bool executes() const { return true; }
 

@@ -22,6 +22,21 @@ struct Execution {
   cpu::ProductCache* products = nullptr;  // of the device; only products in bf16 on a CPU use it
 };
 
+// Which keys a query of attention sees, and which of their probabilities are dropped.
+struct AttentionSight {
+  bool causal = true;
+  int64_t window = 0;                // keys that a query sees, its own included; 0: all
+  const int32_t* lengths = nullptr;  // of each sequence: keys and queries beyond it count for nothing; null: all count
+  // Probability (sequence s, head h, query i, key j) is word first + ((s·heads + h)·span + i)·span + j of the random
+  // stream; a word below the threshold drops it. 0: nothing is dropped.
+  uint32_t threshold = 0;
+  float scale = 1;  // on what is kept
+  uint64_t seed = 0;
+  uint64_t stream = 0;
+  int64_t first = 0;
+  int64_t span = 0;
+};
+
 // Operations over fp32 or bf16 numbers. Arithmetic is in fp32 either way; a result is rounded once, when it is stored.
 template <typename T>
 struct FloatOperations {
@@ -43,11 +58,32 @@ struct FloatOperations {
                             void* scratch);
   int64_t (*rms_norm_backward_workspace)(int64_t rows, int64_t n);
 
+  // layer norm; delta, dweight and dbias may be null; statistics: a mean and an inverse root for each row
+  void (*layer_norm)(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
+                     const T* weight, const T* bias, float epsilon, T* y, int64_t ldy, float* statistics);
+  void (*layer_norm_again)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
+                           const T* bias, const float* statistics, T* y, int64_t ldy);
+  void (*layer_norm_backward)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
+                              const float* statistics, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
+                              float* dbias, void* scratch);
+  int64_t (*layer_norm_backward_workspace)(int64_t rows, int64_t n);
+
+  // bias
+  void (*add_bias)(const Execution& on, int64_t rows, int64_t n, const T* bias, T* y, int64_t ldy);
+  void (*bias_backward)(const Execution& on, int64_t rows, int64_t n, const T* dy, int64_t ldy, float* dbias);
+
   // activation
   void (*swiglu)(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu,
                  T* out, int64_t ldo);
   void (*swiglu_backward)(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up,
                           int64_t ldu, const T* dout, int64_t lddo, T* dgate, int64_t lddg, T* dup, int64_t lddu);
+  void (*gelu)(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, T* y,
+               int64_t ldy);
+  void (*gelu_backward)(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx,
+                        const T* dy, int64_t lddy, T* dx, int64_t lddx);
+  void (*hyperbolic_tangent)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy);
+  void (*hyperbolic_tangent_backward)(const Execution& on, int64_t rows, int64_t n, const T* y, int64_t ldy,
+                                      const T* dy, int64_t lddy, T* dx, int64_t lddx);
   void (*add)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy);
   void (*fill)(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, float value);
   void (*transpose)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy);
@@ -61,12 +97,13 @@ struct FloatOperations {
   void (*rotary)(const Execution& on, int64_t tokens, int64_t sequence, int64_t heads, int64_t dimension, T* x,
                  int64_t ldx, const float* table, int64_t ldt, bool backward);
   void (*attention)(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
-                    int64_t dimension, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v, int64_t ldv,
-                    T* out, int64_t ldo, float* log_sum);
+                    int64_t dimension, const AttentionSight& sight, const T* q, int64_t ldq, const T* k, int64_t ldk,
+                    const T* v, int64_t ldv, T* out, int64_t ldo, float* log_sum);
   void (*attention_backward)(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
-                             int64_t dimension, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v,
-                             int64_t ldv, const T* out, int64_t ldo, const float* log_sum, const T* dout, int64_t lddo,
-                             T* dq, int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv, void* scratch);
+                             int64_t dimension, const AttentionSight& sight, const T* q, int64_t ldq, const T* k,
+                             int64_t ldk, const T* v, int64_t ldv, const T* out, int64_t ldo, const float* log_sum,
+                             const T* dout, int64_t lddo, T* dq, int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv,
+                             void* scratch);
   int64_t (*attention_backward_workspace)(int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
                                           int64_t dimension);
 
@@ -96,12 +133,15 @@ struct OperationTable {
 
   void (*copy_bytes)(const Execution& on, int64_t rows, int64_t row_bytes, const char* x, int64_t stride_x, char* y,
                      int64_t stride_y);
-  void (*rotary_table)(const Execution& on, int64_t sequence, int64_t dimension, float theta, float* table,
-                       int64_t ldt);
+  // frequencies: dimension/2 numbers on the host
+  void (*rotary_table)(const Execution& on, int64_t sequence, int64_t dimension, const double* frequencies,
+                       double factor, float* table, int64_t ldt);
   // The first index of an id outside [low, high), or -1.
   int64_t (*first_outside)(const Execution& on, int64_t count, const int32_t* ids, int64_t low, int64_t high);
   void (*cross_entropy_forward)(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
                                 const int32_t* targets, float* losses);
+  void (*squared_error)(const Execution& on, int64_t rows, const float* outputs, int64_t ldo, const float* labels,
+                        float scale, float* losses, float* gradient, int64_t ldg);
 
   // optimizer
   void (*adam_update)(const Execution& on, int64_t size, float beta1, float beta2, float epsilon, float gradient_scale,

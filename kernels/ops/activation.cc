@@ -36,6 +36,60 @@ void swiglu_backward(Device& device, const Tensor& gate, const Tensor& up, const
   });
 }
 
+void gelu(Device& device, const Tensor& x, bool tanh_form, const Tensor& y) {
+  check_shape("gelu: x", x, x.rows, x.columns, x.type);
+  check_shape("gelu: y", y, x.rows, x.columns, x.type);
+  count_work(device, 25.0 * static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  const Extent extent = elementwise_extent(x, y);
+  by_float_type("gelu: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.gelu(device.execution(), extent.rows, extent.columns, tanh_form, x.as<T>(), x.stride, y.as<T>(),
+                   y.stride);
+  });
+}
+
+void gelu_backward(Device& device, const Tensor& x, bool tanh_form, const Tensor& dy, const Tensor& dx) {
+  check_shape("gelu_backward: x", x, x.rows, x.columns, x.type);
+  check_shape("gelu_backward: dy", dy, x.rows, x.columns, x.type);
+  check_shape("gelu_backward: dx", dx, x.rows, x.columns, x.type);
+  count_work(device, 28.0 * static_cast<double>(x.size()), 3.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  const Extent extent = elementwise_extent(x, dy, dx);
+  by_float_type("gelu_backward: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.gelu_backward(device.execution(), extent.rows, extent.columns, tanh_form, x.as<T>(), x.stride, dy.as<T>(),
+                            dy.stride, dx.as<T>(), dx.stride);
+  });
+}
+
+void hyperbolic_tangent(Device& device, const Tensor& x, const Tensor& y) {
+  check_shape("hyperbolic_tangent: x", x, x.rows, x.columns, x.type);
+  check_shape("hyperbolic_tangent: y", y, x.rows, x.columns, x.type);
+  count_work(device, 20.0 * static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
+  if (!device.executes() || x.size() == 0) return;
+  const Extent extent = elementwise_extent(x, y);
+  by_float_type("hyperbolic_tangent: x", device, x.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.hyperbolic_tangent(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, y.as<T>(),
+                                 y.stride);
+  });
+}
+
+void hyperbolic_tangent_backward(Device& device, const Tensor& y, const Tensor& dy, const Tensor& dx) {
+  check_shape("hyperbolic_tangent_backward: y", y, y.rows, y.columns, y.type);
+  check_shape("hyperbolic_tangent_backward: dy", dy, y.rows, y.columns, y.type);
+  check_shape("hyperbolic_tangent_backward: dx", dx, y.rows, y.columns, y.type);
+  count_work(device, 3.0 * static_cast<double>(y.size()), 3.0 * static_cast<double>(y.bytes()));
+  if (!device.executes() || y.size() == 0) return;
+  const Extent extent = elementwise_extent(y, dy, dx);
+  by_float_type("hyperbolic_tangent_backward: y", device, y.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.hyperbolic_tangent_backward(device.execution(), extent.rows, extent.columns, y.as<T>(), y.stride,
+                                          dy.as<T>(), dy.stride, dx.as<T>(), dx.stride);
+  });
+}
+
 void add(Device& device, const Tensor& x, const Tensor& y) {
   check_shape("add: x", x, x.rows, x.columns, x.type);
   check_shape("add: y", y, x.rows, x.columns, x.type);

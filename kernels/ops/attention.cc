@@ -1,5 +1,7 @@
 #include "kernels/ops/attention.h"
 
+#include <algorithm>
+
 #include "kernels/ops/operands.h"
 
 namespace galleon {
@@ -7,26 +9,59 @@ namespace {
 
 void check_attention(const AttentionShape& s) {
   GALLEON_CHECK(s.batch >= 0 && s.sequence >= 0 && s.heads > 0 && s.key_value_heads > 0 &&
-                s.heads % s.key_value_heads == 0 && s.head_dimension > 0 && s.head_dimension % 2 == 0 &&
-                s.head_dimension <= 256)
+                s.heads % s.key_value_heads == 0 && s.head_dimension > 0 && s.head_dimension <= 256 && s.window >= 0 &&
+                (s.window == 0 || s.causal))
       << "attention over " << s.batch << " sequences of " << s.sequence << " with " << s.heads << " heads, "
-      << s.key_value_heads << " key-value heads of dimension " << s.head_dimension;
+      << s.key_value_heads << " key-value heads of dimension " << s.head_dimension << ", window " << s.window;
 }
 
 // Pairs of a query and a key that it sees, over all heads.
 double pairs(const AttentionShape& s) {
+  const auto rows = static_cast<double>(s.batch * s.heads);
   const auto sequence = static_cast<double>(s.sequence);
-  return static_cast<double>(s.batch * s.heads) * sequence * (sequence + 1.0) / 2.0;
+  if (!s.causal) return rows * sequence * sequence;
+  // Queries before the window is full, and those after.
+  const double full = s.window > 0 ? std::min(static_cast<double>(s.window), sequence) : sequence;
+  return rows * (full * (full + 1.0) / 2.0 + (sequence - full) * full);
+}
+
+AttentionSight sight_of(Device& device, const AttentionShape& s, const AttentionMask& mask) {
+  AttentionSight sight;
+  sight.causal = s.causal;
+  sight.window = s.window;
+  if (mask.lengths.rows > 0) {
+    check_vector("attention: lengths", mask.lengths, s.batch, DataType::kInt32);
+    sight.lengths = mask.lengths.i32();
+    if (device.executes()) {
+      const int64_t bad =
+          device.operations().first_outside(device.execution(), s.batch, sight.lengths, 1, s.sequence + 1);
+      GALLEON_CHECK(bad < 0) << "attention: sequence " << bad << " of " << s.sequence << " positions has a length of "
+                             << sight.lengths[bad];
+    }
+  }
+  if (mask.dropout.probability > 0) {
+    GALLEON_CHECK(mask.dropout.probability < 1 && mask.span >= s.sequence)
+        << "attention: probability " << mask.dropout.probability << ", span " << mask.span << " for " << s.sequence;
+    sight.threshold = static_cast<uint32_t>(mask.dropout.probability * 0x1p32);
+    sight.scale = static_cast<float>(1.0 / (1.0 - mask.dropout.probability));
+    sight.seed = mask.dropout.seed;
+    sight.stream = mask.dropout.stream;
+    sight.first = mask.dropout.first;
+    sight.span = mask.span;
+  }
+  return sight;
 }
 
 }  // namespace
 
-void rotary_table(Device& device, const Tensor& table, float theta) {
+void rotary_table(Device& device, const Tensor& table, const std::vector<double>& frequencies, double factor) {
   check_shape("rotary_table: table", table, table.rows, table.columns);
-  GALLEON_CHECK(table.columns % 2 == 0 && theta > 0) << "rotary_table: " << shape_string(table) << ", theta " << theta;
+  GALLEON_CHECK(table.columns == 2 * static_cast<int64_t>(frequencies.size()))
+      << "rotary_table: " << shape_string(table) << " for " << frequencies.size() << " frequencies";
   count_work(device, 0.0, static_cast<double>(table.bytes()));
   if (!device.executes() || table.size() == 0) return;
-  device.operations().rotary_table(device.execution(), table.rows, table.columns, theta, table.f32(), table.stride);
+  device.operations().rotary_table(device.execution(), table.rows, table.columns, frequencies.data(), factor,
+                                   table.f32(), table.stride);
 }
 
 void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequence, int64_t head_dimension,
@@ -46,8 +81,9 @@ void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequen
 }
 
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
-               const Tensor& out, const Tensor& log_sum) {
+               const Tensor& out, const Tensor& log_sum, const AttentionMask& mask) {
   check_attention(shape);
+  const AttentionSight sight = sight_of(device, shape, mask);
   const int64_t wide = shape.heads * shape.head_dimension;
   const int64_t narrow = shape.key_value_heads * shape.head_dimension;
   check_shape("attention: q", q, shape.tokens(), wide, q.type);
@@ -62,15 +98,16 @@ void attention(Device& device, const AttentionShape& shape, const Tensor& q, con
   by_float_type("attention: q", device, q.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
     functions.attention(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                        shape.head_dimension, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(), v.stride,
+                        shape.head_dimension, sight, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(), v.stride,
                         out.as<T>(), out.stride, log_sum.f32());
   });
 }
 
 void attention_backward(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                         const Tensor& out, const Tensor& log_sum, const Tensor& dout, const Tensor& dq,
-                        const Tensor& dk, const Tensor& dv) {
+                        const Tensor& dk, const Tensor& dv, const AttentionMask& mask) {
   check_attention(shape);
+  const AttentionSight sight = sight_of(device, shape, mask);
   const int64_t wide = shape.heads * shape.head_dimension;
   const int64_t narrow = shape.key_value_heads * shape.head_dimension;
   check_shape("attention_backward: q", q, shape.tokens(), wide, q.type);
@@ -92,9 +129,9 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
                static_cast<double>(4 * q.bytes() + 4 * k.bytes() + log_sum.bytes()));
     if (!device.executes() || q.size() == 0) return;
     functions.attention_backward(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                                 shape.head_dimension, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(), v.stride,
-                                 out.as<T>(), out.stride, log_sum.f32(), dout.as<T>(), dout.stride, dq.as<T>(),
-                                 dq.stride, dk.as<T>(), dk.stride, dv.as<T>(), dv.stride, scratch.data());
+                                 shape.head_dimension, sight, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(),
+                                 v.stride, out.as<T>(), out.stride, log_sum.f32(), dout.as<T>(), dout.stride,
+                                 dq.as<T>(), dq.stride, dk.as<T>(), dk.stride, dv.as<T>(), dv.stride, scratch.data());
   });
 }
 

@@ -1,7 +1,10 @@
-// Rotary positions and causal attention with grouped queries, in blocks with an online softmax: no T×T memory.
+// Rotary positions and attention with grouped queries, in blocks with an online softmax: no T×T memory.
 #pragma once
 
+#include <vector>
+
 #include "kernels/device.h"
+#include "kernels/ops/dropout.h"
 
 namespace galleon {
 
@@ -10,25 +13,40 @@ struct AttentionShape {
   int64_t sequence = 0;
   int64_t heads = 0;
   int64_t key_value_heads = 0;  // divides heads
-  int64_t head_dimension = 0;   // even, at most 256
+  int64_t head_dimension = 0;   // at most 256
+  bool causal = true;           // a query sees no key after it
+  int64_t window = 0;           // > 0, with causal: and none that lies `window` or more before it
   int64_t tokens() const { return batch * sequence; }
 };
 
-// Rotates pairs (i, i + D/2) of every head in place by position·theta^(-2i/D), position = token index within its
-// sequence (the half-split layout of Hugging Face's Llama). x: tokens × (heads·D). table: sequence × D, cosines then
-// sines, from rotary_table. `backward` rotates by the negative angle.
-void rotary_table(Device& device, const Tensor& table, float theta);
+// What of a batch attention leaves out.
+struct AttentionMask {
+  // batch int32 numbers, 1 to sequence: keys beyond a sequence's length are not seen, and its rows of results and
+  // gradients beyond it are 0. Empty (no rows): all are full.
+  Tensor lengths;
+  // Of probabilities, after the softmax. Probability (sequence s, head h, query i, key j) is element
+  // ((s·heads + h)·span + i)·span + j, counted from `dropout.first`, so that neither padding nor blocks matter.
+  DropoutMask dropout;
+  int64_t span = 0;  // at least the sequence, where something is dropped
+};
+
+// Rotates pairs (i, i + D/2) of every head in place by position·frequencies[i], position = token index within its
+// sequence (the half-split layout of Hugging Face's Llama), and multiplies them by `factor`. x: tokens × (heads·D).
+// table: positions × D, cosines then sines, from rotary_table; frequencies: D/2 of them. `backward` rotates by the
+// negative angle.
+void rotary_table(Device& device, const Tensor& table, const std::vector<double>& frequencies, double factor = 1);
 void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequence, int64_t head_dimension,
             bool backward);
 
-// out ← softmax(q·kᵀ/sqrt(D), causal)·v for each sequence and head. q, out: tokens × (heads·D); k, v: tokens ×
-// (key_value_heads·D); log_sum: batch·heads × sequence, the logarithm of each row's sum, for the backward.
+// out ← drop(softmax(q·kᵀ/sqrt(D)))·v over the keys that each query sees, for each sequence and head. q, out: tokens ×
+// (heads·D); k, v: tokens × (key_value_heads·D); log_sum: batch·heads × sequence, the logarithm of each row's sum, for
+// the backward.
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
-               const Tensor& out, const Tensor& log_sum);
+               const Tensor& out, const Tensor& log_sum, const AttentionMask& mask = {});
 
 // dq, dk, dv ← gradients (overwritten), recomputing the probabilities block by block.
 void attention_backward(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                         const Tensor& out, const Tensor& log_sum, const Tensor& dout, const Tensor& dq,
-                        const Tensor& dk, const Tensor& dv);
+                        const Tensor& dk, const Tensor& dv, const AttentionMask& mask = {});
 
 }  // namespace galleon

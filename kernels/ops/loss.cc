@@ -51,4 +51,17 @@ void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& t
                                             logits.stride, targets.i32(), losses.f32());
 }
 
+void squared_error(Device& device, const Tensor& outputs, const Tensor& labels, float scale, const Tensor& losses,
+                   const Tensor& gradient) {
+  check_shape("squared_error: outputs", outputs, outputs.rows, 1);
+  check_vector("squared_error: labels", labels, outputs.rows);
+  check_vector("squared_error: losses", losses, outputs.rows);
+  const bool wanted = gradient.rows > 0;
+  if (wanted) check_shape("squared_error: gradient", gradient, outputs.rows, 1);
+  count_work(device, 4.0 * static_cast<double>(outputs.size()), 4.0 * static_cast<double>(outputs.bytes()));
+  if (!device.executes() || outputs.size() == 0) return;
+  device.operations().squared_error(device.execution(), outputs.rows, outputs.f32(), outputs.stride, labels.f32(),
+                                    scale, losses.f32(), wanted ? gradient.f32() : nullptr, gradient.stride);
+}
+
 }  // namespace galleon

@@ -1,4 +1,4 @@
-// Cross-entropy over a vocabulary.
+// Losses: cross-entropy over a vocabulary or over classes, and the squared error of a regression.
 #pragma once
 
 #include "kernels/device.h"
@@ -17,5 +17,10 @@ Tensor gradient_over(const Tensor& logits, DataType type);
 
 // The losses alone; logits are only read.
 void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& losses);
+
+// losses[s] ← (outputs[s] − labels[s])²; gradient[s] ← 2·(outputs[s] − labels[s])·scale, left out where `gradient` is
+// empty (no rows). outputs, labels, losses, gradient: sequences×1, fp32; gradient may be outputs.
+void squared_error(Device& device, const Tensor& outputs, const Tensor& labels, float scale, const Tensor& losses,
+                   const Tensor& gradient);
 
 }  // namespace galleon

@@ -104,6 +104,77 @@ TEST_P(ActivationTest, OperandsOfOtherShapesAreNamed) {
   EXPECT_DEATH(swiglu(*device_, a, b, a), "swiglu: up is 3x5 fp32 with stride 5, expected 3x4 fp32");
 }
 
+double gelu_exactly(double x, bool tanh_form) {
+  if (tanh_form) return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+}
+
+TEST_P(ActivationTest, GeluMatchesDoublePrecisionAndItsBackwardDifferences) {
+  for (const auto& [rows, n] : kShapes) {
+    for (const bool tanh_form : {false, true}) {
+      const Values x = normal_values(rows * n, 1, 2.0);
+      const Values dy = normal_values(rows * n, 2);
+      const Tensor tx = tensor(x, rows, n, true);
+      const Tensor y = empty(rows, n);
+      const Tensor dx = empty(rows, n, true);
+      gelu(*device_, tx, tanh_form, y);
+      auto outputs = [&](const Values& p) {
+        Values out(p.size());
+        for (size_t i = 0; i < p.size(); ++i) out[i] = gelu_exactly(p[i], tanh_form);
+        return out;
+      };
+      // The exponential, the polynomial of the tail (5e-7 of Φ) and a handful of roundings.
+      EXPECT_LE(relative_error(values_of(y), outputs(x)), 1e-6) << tanh_form;
+      gelu_backward(*device_, tx, tanh_form, tensor(dy, rows, n), dx);
+      // Where the slope crosses 0 its two terms cancel, to a hundredth in the case of one number.
+
+      expect_gradient(
+          "x", x, values_of(dx), [&](const Values& p) { return dot(dy, outputs(p)); }, 8e-6);
+      gelu(*device_, tx, tanh_form, tx);
+      EXPECT_EQ(values_of(tx), values_of(y)) << "in place";
+    }
+  }
+}
+
+TEST_P(ActivationTest, GeluAndItsSlopeAreRightAtTheEndsOfTheRange) {
+  const Values x = {-1e30, -200, -30, -14, -6, -1e-30, 0, 1e-30, 1e-3, 6, 14, 30, 200, 1e30};
+  const auto n = static_cast<int64_t>(x.size());
+  for (const bool tanh_form : {false, true}) {
+    const Tensor y = empty(1, n);
+    const Tensor slope = empty(1, n);
+    gelu(*device_, tensor(x, 1, n), tanh_form, y);
+    gelu_backward(*device_, tensor(x, 1, n), tanh_form, tensor(Values(x.size(), 1.0), 1, n), slope);
+    for (int64_t i = 0; i < n; ++i) {
+      const double at = static_cast<double>(static_cast<float>(x[i]));
+      // Far on the left the true value is below 1e-7 of anything it is added to.
+      EXPECT_NEAR(number(y, 0, i), gelu_exactly(at, tanh_form), 1e-6 * std::abs(gelu_exactly(at, tanh_form)) + 1e-8)
+          << at;
+      const double far = at > 0 ? 1.0 : 0.0;
+      if (std::abs(at) > 12 || std::abs(at) < 1e-10) {
+        EXPECT_NEAR(number(slope, 0, i), std::abs(at) > 12 ? far : 0.5, 1e-6) << at;
+      }
+    }
+  }
+}
+
+TEST_P(ActivationTest, TheHyperbolicTangentMatchesDoublePrecisionEverywhere) {
+  Values x = {-1e30, -100, 1e-30, 1e-3, 0.2499, 0.2501, 9, 1e30};
+  for (const double v : normal_values(2000, 1, 1.0)) x.push_back(v);
+  const auto n = static_cast<int64_t>(x.size());
+  const Values dy = normal_values(n, 2);
+  const Tensor y = empty(1, n);
+  hyperbolic_tangent(*device_, tensor(x, 1, n), y);
+  for (int64_t i = 0; i < n; ++i) {
+    const double expected = std::tanh(static_cast<double>(static_cast<float>(x[i])));
+    EXPECT_NEAR(number(y, 0, i), expected, 8 * kRounding * std::abs(expected)) << x[i];
+  }
+  hyperbolic_tangent_backward(*device_, y, tensor(dy, 1, n), y);
+  for (int64_t i = 0; i < n; ++i) {
+    const double t = std::tanh(x[i]);
+    EXPECT_NEAR(number(y, 0, i), dy[i] * (1 - t * t), 16 * kRounding * std::abs(dy[i])) << x[i];
+  }
+}
+
 GALLEON_ON_EVERY_BACKEND(ActivationTest);
 
 }  // namespace

@@ -11,8 +11,20 @@ const AttentionShape kShapes[] = {{1, 1, 1, 1, 2},   {2, 5, 2, 2, 8},    {1, 63,
                                   {2, 65, 4, 2, 16}, {1, 129, 2, 1, 64}, {1, 200, 3, 1, 32}, {1, 200, 2, 2, 128},
                                   {3, 7, 6, 3, 4},   {1, 300, 1, 1, 8}};
 
-// softmax(q·kᵀ/sqrt(D), causal)·v in double, and the logarithms of the rows' sums.
-Values reference(const AttentionShape& s, const Values& q, const Values& k, const Values& v, Values* logs = nullptr) {
+// What attention leaves out, for the reference: lengths of sequences, and factors on probabilities by (sequence, head,
+// query, key), without gaps.
+struct Left {
+  std::vector<int32_t> lengths;
+  Values factors;
+};
+
+bool sees(const AttentionShape& s, int64_t i, int64_t j) {
+  return (!s.causal || j <= i) && (s.window == 0 || i - j < s.window);
+}
+
+// drop(softmax(q·kᵀ/sqrt(D)))·v in double, and the logarithms of the rows' sums.
+Values reference(const AttentionShape& s, const Values& q, const Values& k, const Values& v, Values* logs = nullptr,
+                 const Left& left = {}) {
   const int64_t wide = s.heads * s.head_dimension;
   const int64_t narrow = s.key_value_heads * s.head_dimension;
   Values out(static_cast<size_t>(s.tokens() * wide));
@@ -20,9 +32,16 @@ Values reference(const AttentionShape& s, const Values& q, const Values& k, cons
     const int64_t start = unit / s.heads * s.sequence;
     const int64_t h = unit % s.heads;
     const int64_t g = h / (s.heads / s.key_value_heads);
+    const int64_t length = left.lengths.empty() ? s.sequence : left.lengths[unit / s.heads];
     for (int64_t i = 0; i < s.sequence; ++i) {
-      Values scores(static_cast<size_t>(i + 1));
-      for (int64_t j = 0; j <= i; ++j) {
+      if (i >= length) {
+        if (logs != nullptr) logs->push_back(0);
+        continue;
+      }
+      Values scores(static_cast<size_t>(length), -std::numeric_limits<double>::infinity());
+      for (int64_t j = 0; j < length; ++j) {
+        if (!sees(s, i, j)) continue;
+        scores[j] = 0;
         for (int64_t d = 0; d < s.head_dimension; ++d) {
           scores[j] +=
               q[(start + i) * wide + h * s.head_dimension + d] * k[(start + j) * narrow + g * s.head_dimension + d];
@@ -33,7 +52,8 @@ Values reference(const AttentionShape& s, const Values& q, const Values& k, cons
       double sum = 0;
       for (double& score : scores) sum += score = std::exp(score - largest);
       if (logs != nullptr) logs->push_back(largest + std::log(sum));
-      for (int64_t j = 0; j <= i; ++j) {
+      for (int64_t j = 0; j < length; ++j) {
+        if (!left.factors.empty()) scores[j] *= left.factors[(unit * s.sequence + i) * s.sequence + j];
         for (int64_t d = 0; d < s.head_dimension; ++d) {
           out[(start + i) * wide + h * s.head_dimension + d] +=
               scores[j] / sum * v[(start + j) * narrow + g * s.head_dimension + d];
@@ -145,7 +165,7 @@ TEST_P(AttentionTest, RotaryMatchesTheRotationAndItsBackwardUndoesIt) {
     const int64_t heads = 3;
     const int64_t tokens = 2 * sequence;
     const Tensor table = empty(64, dimension);
-    rotary_table(*device_, table, 10000.0F);
+    rotary_table(*device_, table, rotary_frequencies(table.columns));
     const Values x = normal_values(tokens * heads * dimension, 1);
     const Tensor t = tensor(x, tokens, heads * dimension, true);
     rotary(*device_, t, table, sequence, dimension, false);
@@ -166,6 +186,141 @@ TEST_P(AttentionTest, RotaryMatchesTheRotationAndItsBackwardUndoesIt) {
     rotary(*device_, t, table, sequence, dimension, true);
     EXPECT_LE(relative_error(values_of(t), x), 8 * kRounding) << dimension;
   }
+}
+
+AttentionShape with_sight(AttentionShape s, bool causal, int64_t window) {
+  s.causal = causal;
+  s.window = window;
+  return s;
+}
+
+// Shapes that cut blocks of 64 in every way: windows within a block, of whole blocks, across them; no window.
+const AttentionShape kSights[] = {
+    with_sight({2, 5, 2, 2, 8}, false, 0),     with_sight({1, 64, 1, 1, 32}, false, 0),
+    with_sight({2, 150, 4, 2, 16}, false, 0),  with_sight({1, 129, 3, 3, 5}, false, 0),
+    with_sight({1, 9, 2, 1, 8}, true, 1),      with_sight({2, 70, 2, 1, 16}, true, 7),
+    with_sight({1, 200, 2, 2, 8}, true, 64),   with_sight({1, 260, 1, 1, 8}, true, 65),
+    with_sight({1, 300, 4, 2, 16}, true, 128), with_sight({1, 130, 2, 2, 8}, true, 1000),
+};
+
+// A length for every sequence, the last one full.
+std::vector<int32_t> ragged_lengths(const AttentionShape& s) {
+  std::vector<int32_t> lengths(static_cast<size_t>(s.batch), static_cast<int32_t>(s.sequence));
+  if (s.batch > 1) lengths[0] = static_cast<int32_t>(1 + s.sequence / 3);
+  return lengths;
+}
+
+TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
+  for (const AttentionShape& s : kSights) {
+    for (const bool padded : {false, true}) {
+      const int64_t wide = s.heads * s.head_dimension;
+      const int64_t narrow = s.key_value_heads * s.head_dimension;
+      Left left;
+      AttentionMask mask;
+      if (padded) {
+        left.lengths = ragged_lengths(s);
+        mask.lengths = integers(left.lengths);
+      }
+      const Values q = normal_values(s.tokens() * wide, 1, 2.0);
+      const Values k = normal_values(s.tokens() * narrow, 2);
+      const Values v = normal_values(s.tokens() * narrow, 3);
+      const Tensor out = empty(s.tokens(), wide, true);
+      const Tensor logs = empty(s.batch * s.heads, s.sequence);
+      attention(*device_, s, tensor(q, s.tokens(), wide, true), tensor(k, s.tokens(), narrow, true),
+                tensor(v, s.tokens(), narrow), out, logs, mask);
+      Values expected_logs;
+      const Values expected = reference(s, q, k, v, &expected_logs, left);
+      const double bound = sum_bound(s.sequence + s.head_dimension);
+      EXPECT_LE(relative_error(values_of(out), expected), bound) << s.sequence << " window " << s.window;
+      EXPECT_LE(relative_error(values_of(logs), expected_logs), bound) << s.sequence << " window " << s.window;
+    }
+  }
+}
+
+TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
+  for (const AttentionShape& s : kSights) {
+    for (const double probability : {0.0, 0.3}) {
+      const int64_t wide = s.heads * s.head_dimension;
+      const int64_t narrow = s.key_value_heads * s.head_dimension;
+      const int64_t span = s.sequence + 3;
+      AttentionMask mask;
+      Left left;
+      left.lengths = ragged_lengths(s);
+      mask.lengths = integers(left.lengths);
+      if (probability > 0) {
+        // The factors are those that dropout itself would apply to a tensor of ones.
+        mask.dropout = {7, 11, 1001, probability};
+        mask.span = span;
+        const int64_t rows = s.batch * s.heads * span;
+        const Tensor ones = tensor(Values(static_cast<size_t>(rows * span), 1.0), rows, span);
+        dropout(*device_, ones, mask.dropout, ones);
+        for (int64_t unit = 0; unit < s.batch * s.heads; ++unit) {
+          for (int64_t i = 0; i < s.sequence; ++i) {
+            for (int64_t j = 0; j < s.sequence; ++j) left.factors.push_back(number(ones, unit * span + i, j));
+          }
+        }
+      }
+      const Values q = normal_values(s.tokens() * wide, 1);
+      const Values k = normal_values(s.tokens() * narrow, 2);
+      const Values v = normal_values(s.tokens() * narrow, 3);
+      const Values dout = normal_values(s.tokens() * wide, 4);
+      const Tensor tq = tensor(q, s.tokens(), wide, true);
+      const Tensor tk = tensor(k, s.tokens(), narrow);
+      const Tensor tv = tensor(v, s.tokens(), narrow, true);
+      const Tensor out = empty(s.tokens(), wide);
+      const Tensor logs = empty(s.batch * s.heads, s.sequence);
+      attention(*device_, s, tq, tk, tv, out, logs, mask);
+      const double bound = sum_bound(s.sequence + s.head_dimension);
+      EXPECT_LE(relative_error(values_of(out), reference(s, q, k, v, nullptr, left)), 2 * bound) << s.sequence;
+      const Tensor dq = empty(s.tokens(), wide, true);
+      const Tensor dk = empty(s.tokens(), narrow, true);
+      const Tensor dv = empty(s.tokens(), narrow, true);
+      attention_backward(*device_, s, tq, tk, tv, out, logs, tensor(dout, s.tokens(), wide, true), dq, dk, dv, mask);
+      const double tolerance = 8 * bound;
+      if (s.window != 1) {  // a single key takes all of the probability
+        expect_gradient(
+            "q", q, values_of(dq), [&](const Values& p) { return dot(dout, reference(s, p, k, v, nullptr, left)); },
+            tolerance);
+        expect_gradient(
+            "k", k, values_of(dk), [&](const Values& p) { return dot(dout, reference(s, q, p, v, nullptr, left)); },
+            tolerance);
+      }
+      expect_gradient(
+          "v", v, values_of(dv), [&](const Values& p) { return dot(dout, reference(s, q, k, p, nullptr, left)); },
+          tolerance);
+    }
+  }
+}
+
+TEST_P(AttentionTest, AWindowAsLongAsTheSequenceChangesNoBit) {
+  const AttentionShape full{1, 200, 2, 1, 32};
+  const Tensor q = tensor(normal_values(200 * 64, 1), 200, 64);
+  const Tensor k = tensor(normal_values(200 * 32, 2), 200, 32);
+  std::vector<Values> results;
+  for (const int64_t window : {0, 200}) {
+    const Tensor out = empty(200, 64);
+    const Tensor logs = empty(2, 200);
+    attention(*device_, with_sight(full, true, window), q, k, k, out, logs);
+    results.push_back(values_of(out));
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
+
+TEST_P(AttentionTest, WhatLiesBeyondALengthReachesNothing) {
+  const AttentionShape s = with_sight({1, 100, 2, 2, 8}, false, 0);
+  Values x = normal_values(100 * 16, 1);
+  AttentionMask mask;
+  mask.lengths = integers({70});
+  std::vector<Values> results;
+  for (int run = 0; run < 2; ++run) {
+    const Tensor t = tensor(x, 100, 16);
+    const Tensor out = empty(100, 16);
+    attention(*device_, s, t, t, t, out, empty(2, 100), mask);
+    results.push_back(values_of(out));
+    for (size_t i = 70 * 16; i < x.size(); ++i) x[i] = 1e3;
+  }
+  EXPECT_EQ(results[0], results[1]);
+  for (size_t i = 70 * 16; i < x.size(); ++i) EXPECT_EQ(results[0][i], 0.0);
 }
 
 GALLEON_ON_EVERY_BACKEND(AttentionTest);

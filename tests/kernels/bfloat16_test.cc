@@ -161,7 +161,7 @@ TEST_P(BFloat16Test, AttentionAndItsGradientsWithGroupedHeads) {
     const int64_t tokens = shape.tokens();
     const auto run = [&](DataType type, const Tensor* forward) {
       const Tensor table = empty(shape.sequence, shape.head_dimension);
-      rotary_table(*device_, table, 10000.0F);
+      rotary_table(*device_, table, rotary_frequencies(table.columns));
       const Tensor turned = drawn(tokens, wide, 9, type);
       rotary(*device_, turned, table, shape.sequence, shape.head_dimension, false);
       const Tensor q = drawn(tokens, wide, 1, type);

@@ -145,7 +145,7 @@ void call_everything(Device& device, Arena& arena) {
   fill(device, x, 1.0F);
   copy(device, x, y);
   transpose(device, x, tensor(64, 140));
-  rotary_table(device, table, 10000.0F);
+  rotary_table(device, table, rotary_frequencies(table.columns));
   rotary(device, x, table, 70, 16, false);
   attention(device, shape, x, narrow, narrow, y, logs);
   attention_backward(device, shape, x, narrow, narrow, y, logs, y, tensor(140, 64), tensor(140, 32), tensor(140, 32));

@@ -97,6 +97,18 @@ TEST_P(LossTest, ATargetOutsideTheVocabularyIsNamed) {
                "target 3 of token 1 is outside a vocabulary of 3");
 }
 
+TEST_P(LossTest, SquaredErrorAndItsGradientAreTheFormula) {
+  const Values outputs = {1.5, -2.0, 0.25, 5.0};
+  const Values labels = {1.0, 3.0, 0.25, 4.5};
+  const Tensor t = tensor(outputs, 4, 1, true);
+  const Tensor losses = empty(4, 1);
+  squared_error(*device_, t, tensor(labels, 4, 1), 0.5F, losses, Tensor{});
+  EXPECT_EQ(values_of(losses), Values({0.25, 25.0, 0.0, 0.25}));
+  EXPECT_EQ(values_of(t), outputs);
+  squared_error(*device_, t, tensor(labels, 4, 1), 0.5F, losses, t);
+  EXPECT_EQ(values_of(t), Values({0.5, -5.0, 0.0, 0.5})) << "the gradient may take the outputs' place";
+}
+
 GALLEON_ON_EVERY_BACKEND(LossTest);
 
 }  // namespace

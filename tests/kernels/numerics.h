@@ -169,6 +169,14 @@ inline void expect_gradient(const char* what, const Values& point, const Values&
   }
 }
 
+// 10000^(−2i/D), as most models have them.
+inline std::vector<double> rotary_frequencies(int64_t dimension) {
+  std::vector<double> frequencies;
+  for (int64_t i = 0; i < dimension / 2; ++i)
+    frequencies.push_back(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dimension)));
+  return frequencies;
+}
+
 inline double dot(const Values& a, const Values& b) {
   double sum = 0;
   for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];

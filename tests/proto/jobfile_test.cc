@@ -57,6 +57,7 @@ data:
   packing: true
   shuffle: true
   seed: 42
+  chat_template: null
 optimizer:
   rule: adamw
   learning_rate: 0.001
@@ -147,6 +148,7 @@ data:
   packing: true
   shuffle: false
   seed: 18446744073709551615
+  chat_template: null
 optimizer:
   rule: adamw
   learning_rate: 1e-2

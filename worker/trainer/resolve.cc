@@ -22,26 +22,9 @@ absl::StatusOr<v1::Job> read_job(const std::string& path) {
   return job;
 }
 
-v1::ModelShape shape_message(const ModelConfig& c) {
-  v1::ModelShape shape;
-  shape.set_architecture("llama");
-  shape.set_vocabulary(c.vocabulary);
-  shape.set_hidden(c.hidden);
-  shape.set_intermediate(c.intermediate);
-  shape.set_layers(c.layers);
-  shape.set_heads(c.heads);
-  shape.set_key_value_heads(c.key_value_heads);
-  shape.set_head_dimension(c.head_dimension);
-  shape.set_max_positions(c.max_positions);
-  shape.set_norm_epsilon(c.norm_epsilon);
-  shape.set_rope_theta(c.rope_theta);
-  shape.set_tied_embeddings(c.tied_embeddings);
-  shape.set_initializer_range(c.initializer_range);
-  shape.set_parameters(c.parameters());
-  return shape;
-}
+namespace {
 
-ModelConfig config_from_shape(const v1::ModelShape& shape) {
+ModelConfig plain_llama(const v1::ModelShape& shape) {
   ModelConfig c;
   c.vocabulary = shape.vocabulary();
   c.hidden = shape.hidden();
@@ -56,6 +39,36 @@ ModelConfig config_from_shape(const v1::ModelShape& shape) {
   c.tied_embeddings = shape.tied_embeddings();
   c.initializer_range = shape.initializer_range();
   return c;
+}
+
+}  // namespace
+
+v1::ModelShape shape_message(const ModelConfig& c) {
+  v1::ModelShape shape;
+  shape.set_architecture(std::string(architecture_name(c.architecture)));
+  shape.set_vocabulary(c.vocabulary);
+  shape.set_hidden(c.hidden);
+  shape.set_intermediate(c.intermediate);
+  shape.set_layers(c.layers);
+  shape.set_heads(c.heads);
+  shape.set_key_value_heads(c.key_value_heads);
+  shape.set_head_dimension(c.head_dimension);
+  shape.set_max_positions(c.max_positions);
+  shape.set_norm_epsilon(c.norm_epsilon);
+  shape.set_rope_theta(c.rope_theta);
+  shape.set_tied_embeddings(c.tied_embeddings);
+  shape.set_initializer_range(c.initializer_range);
+  shape.set_parameters(c.parameters());
+  // Special tokens are the tokenizer's matter.
+  ModelConfig bare = c;
+  if (!c.encoder()) bare.bos_token = bare.eos_token = bare.pad_token = -1;
+  if (bare != plain_llama(shape)) shape.set_config(model_config_to_json(bare, "float32"));
+  return shape;
+}
+
+absl::StatusOr<ModelConfig> config_from_shape(const v1::ModelShape& shape) {
+  if (shape.config().empty()) return plain_llama(shape);
+  return model_config_from_json(shape.config(), "the model's shape", {});
 }
 
 absl::Status check_shape(const v1::Job& job, const ModelConfig& found) {

@@ -14,7 +14,8 @@ namespace galleon {
 absl::StatusOr<v1::Job> read_job(const std::string& path);
 
 v1::ModelShape shape_message(const ModelConfig& config);
-ModelConfig config_from_shape(const v1::ModelShape& shape);
+// INVALID_ARGUMENT: the shape holds a config that cannot be read.
+absl::StatusOr<ModelConfig> config_from_shape(const v1::ModelShape& shape);
 
 // FAILED_PRECONDITION: the job was submitted with another shape than these files give. A job without a shape fits any.
 absl::Status check_shape(const v1::Job& job, const ModelConfig& found);

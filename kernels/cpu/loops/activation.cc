@@ -1,6 +1,6 @@
 // Elementwise loops over rows with strides, cut into pieces that threads share.
 #include "kernels/cpu/loops/loops.h"
-#include "kernels/math/swiglu.h"
+#include "kernels/math/gelu.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -50,6 +50,64 @@ void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const T* gate
       math::swiglu_backward(math::load(g[i]), math::load(u[i]), math::load(d[i]), a, b);
       math::store(dg[i], a);
       math::store(du[i], b);
+    }
+  });
+}
+
+template <typename T>
+void gelu(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, T* y, int64_t ldy) {
+  for_pieces(on, rows, n, 500, [=](int64_t row, int64_t begin, int64_t count) {
+    const T* a = x + row * ldx + begin;
+    T* b = y + row * ldy + begin;
+    if (tanh_form) {
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) math::store(b[i], math::gelu_tanh(math::load(a[i])));
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) math::store(b[i], math::gelu(math::load(a[i])));
+    }
+  });
+}
+
+template <typename T>
+void gelu_backward(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, const T* dy,
+                   int64_t lddy, T* dx, int64_t lddx) {
+  for_pieces(on, rows, n, 600, [=](int64_t row, int64_t begin, int64_t count) {
+    const T* a = x + row * ldx + begin;
+    const T* d = dy + row * lddy + begin;
+    T* out = dx + row * lddx + begin;
+    if (tanh_form) {
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i)
+        math::store(out[i], math::load(d[i]) * math::gelu_tanh_slope(math::load(a[i])));
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) math::store(out[i], math::load(d[i]) * math::gelu_slope(math::load(a[i])));
+    }
+  });
+}
+
+template <typename T>
+void hyperbolic_tangent(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
+  for_pieces(on, rows, n, 400, [=](int64_t row, int64_t begin, int64_t count) {
+    const T* a = x + row * ldx + begin;
+    T* b = y + row * ldy + begin;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) math::store(b[i], math::hyperbolic_tangent(math::load(a[i])));
+  });
+}
+
+template <typename T>
+void hyperbolic_tangent_backward(const Execution& on, int64_t rows, int64_t n, const T* y, int64_t ldy, const T* dy,
+                                 int64_t lddy, T* dx, int64_t lddx) {
+  for_pieces(on, rows, n, 150, [=](int64_t row, int64_t begin, int64_t count) {
+    const T* b = y + row * ldy + begin;
+    const T* d = dy + row * lddy + begin;
+    T* out = dx + row * lddx + begin;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) {
+      const float value = math::load(b[i]);
+      math::store(out[i], math::load(d[i]) * (1.0F - value * value));
     }
   });
 }
@@ -117,6 +175,10 @@ template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.swiglu = swiglu<T>;
   table.swiglu_backward = swiglu_backward<T>;
+  table.gelu = gelu<T>;
+  table.gelu_backward = gelu_backward<T>;
+  table.hyperbolic_tangent = hyperbolic_tangent<T>;
+  table.hyperbolic_tangent_backward = hyperbolic_tangent_backward<T>;
   table.add = add<T>;
   table.fill = fill<T>;
   table.transpose = transpose<T>;

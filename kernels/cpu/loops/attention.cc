@@ -1,9 +1,10 @@
-// Causal attention in blocks of queries and keys with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). A
+// Attention in blocks of queries and keys with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). A
 // (sequence, head) is the unit that threads share; its blocks' products run on the thread that owns it.
 #include <cblas.h>
 
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/exponential.h"
+#include "kernels/math/random.h"
 #include "kernels/math/rotary.h"
 
 namespace galleon::cpu::GALLEON_ISA {
@@ -62,16 +63,47 @@ GALLEON_FORMULA int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
-void rotary_table(const Execution& on, int64_t sequence, int64_t dimension, float theta, float* table, int64_t ldt) {
+// The first block of keys that some query of the block at i0 sees.
+GALLEON_FORMULA int64_t first_block(const AttentionSight& sight, int64_t i0) {
+  if (sight.window == 0 || i0 < sight.window) return 0;
+  return (i0 - sight.window + 1) / kBlock * kBlock;
+}
+
+constexpr int64_t kCounters = kBlock / 4 + 1;  // of random words, four each, that a row of a block may touch
+
+// What the probabilities of one query are multiplied by: 0 where they are dropped. `element`: number of the first.
+GALLEON_FORMULA void dropout_factors(const AttentionSight& sight, int64_t element, int64_t keys, float* factors) {
+  const int64_t counter = element / 4;
+  uint32_t words[4 * kCounters];
+#pragma omp simd
+  for (int64_t c = 0; c < kCounters; ++c) {
+    const math::Philox p = math::philox(sight.seed, static_cast<uint64_t>(counter + c), sight.stream);
+    words[4 * c] = p.word[0];
+    words[4 * c + 1] = p.word[1];
+    words[4 * c + 2] = p.word[2];
+    words[4 * c + 3] = p.word[3];
+  }
+  const uint32_t* own = words + element % 4;
+#pragma omp simd
+  for (int64_t c = 0; c < keys; ++c) factors[c] = own[c] < sight.threshold ? 0.0F : sight.scale;
+}
+
+template <typename T>
+GALLEON_FORMULA void clear_rows(int64_t rows, int64_t columns, T* x, int64_t ldx) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) math::store(x[r * ldx + c], 0.0F);
+  }
+}
+
+void rotary_table(const Execution& on, int64_t sequence, int64_t dimension, const double* frequencies, double factor,
+                  float* table, int64_t ldt) {
   const int64_t half = dimension / 2;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (sequence * half > 1024)
   for (int64_t position = 0; position < sequence; ++position) {
     for (int64_t i = 0; i < half; ++i) {
-      const double frequency =
-          __builtin_pow(static_cast<double>(theta), -2.0 * static_cast<double>(i) / static_cast<double>(dimension));
-      const double angle = static_cast<double>(position) * frequency;
-      table[position * ldt + i] = static_cast<float>(__builtin_cos(angle));
-      table[position * ldt + half + i] = static_cast<float>(__builtin_sin(angle));
+      const double angle = static_cast<double>(position) * frequencies[i];
+      table[position * ldt + i] = static_cast<float>(factor * __builtin_cos(angle));
+      table[position * ldt + half + i] = static_cast<float>(factor * __builtin_sin(angle));
     }
   }
 }
@@ -102,8 +134,8 @@ void rotary(const Execution& on, int64_t tokens, int64_t sequence, int64_t heads
 
 template <typename T>
 void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads, int64_t dimension,
-               const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v, int64_t ldv, T* out, int64_t ldo,
-               float* log_sum) {
+               const AttentionSight& sight, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v, int64_t ldv,
+               T* out, int64_t ldo, float* log_sum) {
   const int64_t group = heads / kv_heads;
   const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
   const bool parallel = worth_threads(batch * heads * sequence * sequence * dimension, 50);
@@ -117,14 +149,17 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
     const T* v_head = v + start * ldv + head / group * dimension;
     T* o_head = out + start * ldo + head * dimension;
     float* logs = log_sum + unit * sequence;
+    const int64_t length = sight.lengths != nullptr ? sight.lengths[unit / heads] : sequence;
     alignas(64) float scores[kBlock * kBlock];
     alignas(64) float q_buffer[kTile];
     alignas(64) float k_buffer[kTile];  // keys, then values
     alignas(64) float o_buffer[kTile];
     float largest[kBlock];
     float total[kBlock];
-    for (int64_t i0 = 0; i0 < sequence; i0 += kBlock) {
-      const int64_t queries = smaller(kBlock, sequence - i0);
+    for (int64_t i0 = 0; i0 < length; i0 += kBlock) {
+      const int64_t queries = smaller(kBlock, length - i0);
+      const int64_t first = first_block(sight, i0);
+      const int64_t end = sight.causal ? i0 + queries : length;
       const Tile qi = tile(q_head + i0 * ldq, ldq, queries, dimension, q_buffer);
       const Sum sums = sum_for(o_head + i0 * ldo, ldo, dimension, o_buffer);
       float* o = sums.data;
@@ -132,21 +167,26 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
         largest[r] = -__builtin_inff();
         total[r] = 0.0F;
       }
-      for (int64_t j0 = 0; j0 < i0 + queries; j0 += kBlock) {
-        const int64_t keys = smaller(kBlock, i0 + queries - j0);
+      for (int64_t j0 = first; j0 < end; j0 += kBlock) {
+        const int64_t keys = smaller(kBlock, end - j0);
         const Tile kj = tile(k_head + j0 * ldk, ldk, keys, dimension, k_buffer);
         product(false, true, queries, keys, dimension, scale, qi.data, qi.stride, kj.data, kj.stride, 0.0F, scores,
                 kBlock);
         for (int64_t r = 0; r < queries; ++r) {
-          const int64_t visible = smaller(keys, i0 + r - j0 + 1);
+          // Of this block the query sees the keys from `hidden` to `visible`.
+          const int64_t visible = sight.causal ? smaller(keys, i0 + r - j0 + 1) : keys;
+          const int64_t outside = sight.window > 0 ? i0 + r - sight.window + 1 - j0 : 0;
+          const int64_t hidden = outside > 0 ? smaller(outside, keys) : 0;
           float* s = scores + r * kBlock;
+          for (int64_t c = 0; c < hidden; ++c) s[c] = 0.0F;
+          if (hidden == keys) continue;
           float highest = largest[r];
 #pragma omp simd reduction(max : highest)
-          for (int64_t c = 0; c < visible; ++c) highest = s[c] > highest ? s[c] : highest;
+          for (int64_t c = hidden; c < visible; ++c) highest = s[c] > highest ? s[c] : highest;
           const float shrink = math::exponential_of_negative(largest[r] - highest);
           float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
-          for (int64_t c = 0; c < visible; ++c) {
+          for (int64_t c = hidden; c < visible; ++c) {
             const float e = math::exponential_of_negative(s[c] - highest);
             s[c] = e;
             sum += e;
@@ -154,14 +194,20 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
           for (int64_t c = visible; c < keys; ++c) s[c] = 0.0F;
           total[r] = total[r] * shrink + sum;
           largest[r] = highest;
-          if (j0 > 0 && shrink != 1.0F) {
+          if (sight.threshold != 0) {
+            float factors[kBlock];
+            dropout_factors(sight, sight.first + (unit * sight.span + i0 + r) * sight.span + j0, keys, factors);
+#pragma omp simd
+            for (int64_t c = 0; c < keys; ++c) s[c] *= factors[c];
+          }
+          if (j0 > first && shrink != 1.0F) {
 #pragma omp simd
             for (int64_t d = 0; d < dimension; ++d) o[r * sums.stride + d] *= shrink;
           }
         }
         const Tile vj = tile(v_head + j0 * ldv, ldv, keys, dimension, k_buffer);
-        product(false, false, queries, dimension, keys, 1.0F, scores, kBlock, vj.data, vj.stride, j0 > 0 ? 1.0F : 0.0F,
-                o, sums.stride);
+        product(false, false, queries, dimension, keys, 1.0F, scores, kBlock, vj.data, vj.stride,
+                j0 > first ? 1.0F : 0.0F, o, sums.stride);
       }
       for (int64_t r = 0; r < queries; ++r) {
         const float inverse = 1.0F / total[r];
@@ -171,6 +217,8 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
       }
       store_sum(sums, queries, dimension, o_head + i0 * ldo, ldo);
     }
+    clear_rows(sequence - length, dimension, o_head + length * ldo, ldo);
+    for (int64_t i = length; i < sequence; ++i) logs[i] = 0.0F;
   }
 }
 
@@ -181,13 +229,15 @@ int64_t attention_backward_workspace(int64_t batch, int64_t sequence, int64_t he
   return batch * heads * sequence * numbers * static_cast<int64_t>(sizeof(float));
 }
 
-// With P = exp(S − log_sum) and D = Σ dout·out by rows: dV = Pᵀ·dout, dS = P∘(dout·Vᵀ − D)·scale, dQ = dS·K, dK =
-// dSᵀ·Q. One thread owns a key-value head of a sequence with all its query heads, so every sum has one order.
+// With P = exp(S − log_sum), M what dropout multiplies it by and D = Σ dout·out by rows: dV = (P∘M)ᵀ·dout, dS =
+// P∘(M∘(dout·Vᵀ) − D)·scale, dQ = dS·K, dK = dSᵀ·Q. One thread owns a key-value head of a sequence with all its query
+// heads, so every sum has one order.
 template <typename T>
 void attention_backward(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
-                        int64_t dimension, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v, int64_t ldv,
-                        const T* out, int64_t ldo, const float* log_sum, const T* dout, int64_t lddo, T* dq,
-                        int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv, void* scratch) {
+                        int64_t dimension, const AttentionSight& sight, const T* q, int64_t ldq, const T* k,
+                        int64_t ldk, const T* v, int64_t ldv, const T* out, int64_t ldo, const float* log_sum,
+                        const T* dout, int64_t lddo, T* dq, int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv,
+                        void* scratch) {
   const int64_t group = heads / kv_heads;
   const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
   float* row_dots = static_cast<float*>(scratch);
@@ -199,6 +249,8 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
     const int64_t start = unit / kv_heads * sequence;
     const int64_t sequence_index = unit / kv_heads;
     const int64_t kv_head = unit % kv_heads;
+    const int64_t length = sight.lengths != nullptr ? sight.lengths[sequence_index] : sequence;
+    const int64_t last_block = (length - 1) / kBlock * kBlock;
     alignas(64) float probabilities[kBlock * kBlock];
     alignas(64) float gradients[kBlock * kBlock];
     alignas(64) float k_buffer[kTile];
@@ -207,9 +259,10 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
     alignas(64) float do_buffer[kTile];
     alignas(64) float dk_buffer[kTile];
     alignas(64) float dv_buffer[kTile];
+    alignas(64) float kept[kBlock * kBlock];  // what dropout multiplies by, a key to a row
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
       float* dots = row_dots + (sequence_index * heads + h) * sequence;
-      for (int64_t t = 0; t < sequence; ++t) {
+      for (int64_t t = 0; t < length; ++t) {
         const T* a = dout + (start + t) * lddo + h * dimension;
         const T* b = out + (start + t) * ldo + h * dimension;
         float dot = 0.0F;
@@ -218,8 +271,9 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
         dots[t] = dot;
       }
     }
-    for (int64_t j0 = 0; j0 < sequence; j0 += kBlock) {
-      const int64_t keys = smaller(kBlock, sequence - j0);
+    for (int64_t j0 = 0; j0 < length; j0 += kBlock) {
+      const int64_t keys = smaller(kBlock, length - j0);
+      const int64_t first_queries = sight.causal ? j0 : 0;
       const Tile kj = tile(k + (start + j0) * ldk + kv_head * dimension, ldk, keys, dimension, k_buffer);
       const Tile vj = tile(v + (start + j0) * ldv + kv_head * dimension, ldv, keys, dimension, v_buffer);
       T* dk_end = dk + (start + j0) * lddk + kv_head * dimension;
@@ -229,8 +283,8 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
       for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
         const float* dots = row_dots + (sequence_index * heads + h) * sequence;
         const float* logs = log_sum + (sequence_index * heads + h) * sequence;
-        for (int64_t i0 = j0; i0 < sequence; i0 += kBlock) {
-          const int64_t queries = smaller(kBlock, sequence - i0);
+        for (int64_t i0 = first_queries; i0 < length && first_block(sight, i0) <= j0; i0 += kBlock) {
+          const int64_t queries = smaller(kBlock, length - i0);
           const Tile qi = tile(q + (start + i0) * ldq + h * dimension, ldq, queries, dimension, q_buffer);
           const Tile doi = tile(dout + (start + i0) * lddo + h * dimension, lddo, queries, dimension, do_buffer);
           const Sum dqi = sum_for(dq + (start + i0) * lddq + h * dimension, lddq, dimension,
@@ -240,37 +294,68 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
                   probabilities, kBlock);
           product(false, true, keys, queries, dimension, 1.0F, vj.data, vj.stride, doi.data, doi.stride, 0.0F,
                   gradients, kBlock);
+          if (sight.threshold != 0) {
+            const int64_t row = (sequence_index * heads + h) * sight.span + i0;
+            for (int64_t r = 0; r < queries; ++r) {
+              float factors[kBlock];
+              dropout_factors(sight, sight.first + (row + r) * sight.span + j0, keys, factors);
+              for (int64_t c = 0; c < keys; ++c) kept[c * kBlock + r] = factors[c];
+            }
+          }
           for (int64_t c = 0; c < keys; ++c) {
             float* p = probabilities + c * kBlock;
             float* g = gradients + c * kBlock;
-            const int64_t hidden = smaller(queries, j0 + c > i0 ? j0 + c - i0 : 0);  // queries before this key
+            // Queries before this key, and those whose window it has left, do not see it.
+            const int64_t hidden = sight.causal ? smaller(queries, j0 + c > i0 ? j0 + c - i0 : 0) : 0;
+            const int64_t beyond = sight.window > 0 ? j0 + c + sight.window - i0 : queries;
+            const int64_t visible = smaller(queries, beyond > hidden ? beyond : hidden);
             for (int64_t r = 0; r < hidden; ++r) {
+              p[r] = 0.0F;
+              g[r] = 0.0F;
+            }
+            for (int64_t r = visible; r < queries; ++r) {
               p[r] = 0.0F;
               g[r] = 0.0F;
             }
             const float* log = logs + i0;
             const float* dot = dots + i0;
+            if (sight.threshold != 0) {
+              const float* m = kept + c * kBlock;
 #pragma omp simd
-            for (int64_t r = hidden; r < queries; ++r) {
+              for (int64_t r = hidden; r < visible; ++r) {
+                const float e = math::exponential_of_negative(p[r] - log[r]);
+                p[r] = e * m[r];
+                g[r] = e * (g[r] * m[r] - dot[r]) * scale;
+              }
+              continue;
+            }
+#pragma omp simd
+            for (int64_t r = hidden; r < visible; ++r) {
               const float e = math::exponential_of_negative(p[r] - log[r]);
               p[r] = e;
               g[r] = e * (g[r] - dot[r]) * scale;
             }
           }
-          const float again = h == kv_head * group && i0 == j0 ? 0.0F : 1.0F;
+          const float again = h == kv_head * group && i0 == first_queries ? 0.0F : 1.0F;
           product(false, false, keys, dimension, queries, 1.0F, probabilities, kBlock, doi.data, doi.stride, again,
                   dvj.data, dvj.stride);
           product(false, false, keys, dimension, queries, 1.0F, gradients, kBlock, qi.data, qi.stride, again, dkj.data,
                   dkj.stride);
           product(true, false, queries, dimension, keys, 1.0F, gradients, kBlock, kj.data, kj.stride,
-                  j0 == 0 ? 0.0F : 1.0F, dqi.data, dqi.stride);
+                  j0 == first_block(sight, i0) ? 0.0F : 1.0F, dqi.data, dqi.stride);
           // Queries of this block see no later keys.
-          if (i0 == j0) store_sum(dqi, queries, dimension, dq + (start + i0) * lddq + h * dimension, lddq);
+          if (j0 == (sight.causal ? i0 : last_block))
+            store_sum(dqi, queries, dimension, dq + (start + i0) * lddq + h * dimension, lddq);
         }
       }
       store_sum(dkj, keys, dimension, dk_end, lddk);
       store_sum(dvj, keys, dimension, dv_end, lddv);
     }
+    const int64_t padding = sequence - length;
+    const int64_t end = start + length;
+    clear_rows(padding, dimension, dk + end * lddk + kv_head * dimension, lddk);
+    clear_rows(padding, dimension, dv + end * lddv + kv_head * dimension, lddv);
+    clear_rows(padding, dimension * group, dq + end * lddq + kv_head * group * dimension, lddq);
   }
 }
 

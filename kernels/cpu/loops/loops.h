@@ -25,6 +25,8 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
   namespace galleon::cpu::isa {                   \
   void fill_activation(OperationTable& table);    \
   void fill_norm(OperationTable& table);          \
+  void fill_layer_norm(OperationTable& table);    \
+  void fill_bias(OperationTable& table);          \
   void fill_attention(OperationTable& table);     \
   void fill_embedding(OperationTable& table);     \
   void fill_loss(OperationTable& table);          \

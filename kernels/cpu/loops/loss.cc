@@ -102,12 +102,22 @@ void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const f
   }
 }
 
+void squared_error(const Execution&, int64_t rows, const float* outputs, int64_t ldo, const float* labels, float scale,
+                   float* losses, float* gradient, int64_t ldg) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float error = outputs[row * ldo] - labels[row];
+    losses[row] = error * error;
+    if (gradient != nullptr) gradient[row * ldg] = 2.0F * error * scale;
+  }
+}
+
 }  // namespace
 
 void fill_loss(OperationTable& table) {
   table.f32.cross_entropy = cross_entropy<float>;
   table.bf16.cross_entropy = cross_entropy<BFloat16>;
   table.cross_entropy_forward = cross_entropy_forward;
+  table.squared_error = squared_error;
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

@@ -5,6 +5,8 @@ namespace galleon::cpu::GALLEON_ISA {
 void fill_operations(OperationTable& table) {
   fill_activation(table);
   fill_norm(table);
+  fill_layer_norm(table);
+  fill_bias(table);
   fill_attention(table);
   fill_embedding(table);
   fill_loss(table);

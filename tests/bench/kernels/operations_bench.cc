@@ -1,5 +1,6 @@
 // Everything that is not a large product: attention, loss, norms, activations, optimizer, bases.
 #include <utility>
+#include <vector>
 
 #include "kernels/ops/activation.h"
 #include "kernels/ops/attention.h"
@@ -57,7 +58,7 @@ void rotary_rotation(benchmark::State& state) {
   Bench bench;
   const Tensor x = bench.normal(kTokens, kHidden);
   const Tensor table = bench.normal(256, 64);
-  rotary_table(*bench.device, table, 10000.0F);
+  rotary_table(*bench.device, table, std::vector<double>(32, 0.1));
   bench.run(state, [&] { rotary(*bench.device, x, table, 256, 64, false); });
 }
 BENCHMARK(rotary_rotation)->UseRealTime()->Unit(benchmark::kMillisecond);

@@ -42,6 +42,19 @@ inline Batch batch_fixture(const SafetensorsReader& reader) {
   return batch;
 }
 
+// A padded batch of a fixture of classification.
+inline Batch labelled_batch_fixture(const SafetensorsReader& reader) {
+  const std::vector<int64_t>& shape = reader.entries().at("ids").shape;
+  Batch batch;
+  batch.sequences = shape[0];
+  batch.length = shape[1];
+  batch.ids = integer_fixture(reader, "ids");
+  batch.lengths = integer_fixture(reader, "lengths");
+  batch.token_types = integer_fixture(reader, "token_types");
+  batch.labels = fixture(reader, "labels");
+  return batch;
+}
+
 // ‖a − b‖ / ‖b‖.
 inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
   EXPECT_EQ(a.size(), b.size());

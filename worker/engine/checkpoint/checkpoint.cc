@@ -487,7 +487,40 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
 
 }  // namespace
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device) {
+namespace {
+
+// The names under which a tensor may lie in a folder: its own, that of an export of the body alone, and those of BERT's
+// first exports, whose layer norms have a gamma and a beta.
+std::vector<std::string> names_of(const std::string& name) {
+  std::vector<std::string> names{name};
+  for (const char* body : {"bert.", "roberta.", "model."}) {
+    if (absl::StartsWith(name, body)) names.push_back(name.substr(std::strlen(body)));
+  }
+  for (const auto& [now, then] : {std::pair("LayerNorm.weight", "gamma"), std::pair("LayerNorm.bias", "beta")}) {
+    if (!absl::EndsWith(name, now)) continue;
+    for (size_t i = 0, own = names.size(); i < own; ++i)
+      names.push_back(names[i].substr(0, names[i].rfind('.') + 1) + then);
+  }
+  return names;
+}
+
+// Whether a tensor that the model does not have may lie beside those that it has: buffers and a copy of a tied head in
+// older exports, and the heads of an encoder for other tasks.
+bool may_be_left(absl::string_view name, bool has_head, bool encoder) {
+  if (absl::EndsWith(name, "rotary_emb.inv_freq")) return true;
+  if (!encoder) return !has_head && name == "lm_head.weight";
+  if (absl::EndsWith(name, "embeddings.position_ids")) return true;
+  for (const char* body : {"bert.", "roberta."}) {
+    if (absl::StartsWith(name, body)) name.remove_prefix(std::strlen(body));
+  }
+  return !absl::StartsWith(name, "embeddings.") && !absl::StartsWith(name, "encoder.") &&
+         !absl::StartsWith(name, "classifier");
+}
+
+}  // namespace
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
+                          std::vector<std::string>* fresh) {
   absl::StatusOr<std::vector<SafetensorsReader>> opened = open_weights(folder);
   if (!opened.ok()) return opened.status();
   const std::vector<SafetensorsReader>& files = *opened;
@@ -495,37 +528,58 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
   for (size_t i = 0; i < files.size(); ++i) {
     for (const auto& [tensor, entry] : files[i].entries()) file_of[tensor] = i;
   }
+  const auto find = [&](const std::string& name) {
+    for (const std::string& candidate : names_of(name)) {
+      const auto it = file_of.find(candidate);
+      if (it != file_of.end()) return it;
+    }
+    return file_of.end();
+  };
   bool has_head = false;
+  bool encoder = false;
   for (const Parameter& p : parameters) {
     if (p.of_adapter) continue;
     has_head |= p.group == ParameterGroup::kHead;
-    const auto it = file_of.find(p.name);
-    if (it == file_of.end())
+    encoder |= p.group == ParameterGroup::kClassifier;
+    const auto it = find(p.name);
+    if (it == file_of.end()) {
+      // A layer is new as a whole: its weight comes before its bias.
+      const bool weight_is_new = fresh != nullptr && !fresh->empty() && p.vector &&
+                                 fresh->back() == absl::StrCat(p.name.substr(0, p.name.rfind('.')), ".weight");
+      const bool may_be_new =
+          fresh != nullptr && p.group == ParameterGroup::kClassifier &&
+          (p.vector ? weight_is_new
+                    : find(absl::StrCat(p.name.substr(0, p.name.rfind('.')), ".bias")) == file_of.end());
+      if (may_be_new) {
+        fresh->push_back(p.name);
+        continue;
+      }
       return absl::InvalidArgumentError(
           absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(shape_of(p), "x"), ")"));
-    const TensorEntry& entry = files[it->second].entries().at(p.name);
+    }
+    const std::string& name = it->first;
+    const SafetensorsReader& file = files[it->second];
+    const TensorEntry& entry = file.entries().at(name);
     if (entry.shape != shape_of(p)) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", p.name, " has shape ",
-                                                     absl::StrJoin(entry.shape, "x"), "; the model needs ",
-                                                     absl::StrJoin(shape_of(p), "x")));
+      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", name, " has shape ", absl::StrJoin(entry.shape, "x"),
+                                                     "; the model needs ", absl::StrJoin(shape_of(p), "x")));
     }
     std::vector<float> values(entry.count());
-    if (absl::Status s = files[it->second].read(p.name, 0, entry.count(), values.data()); !s.ok()) return s;
+    if (absl::Status s = file.read(name, 0, entry.count(), values.data()); !s.ok()) return s;
     const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     if (bad != values.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(files[it->second].path(), ": ", p.name,
-                                                     " holds a number that is not finite (", *bad, " at element ",
-                                                     bad - values.begin(), ")"));
+      return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", name, " holds a number that is not finite (",
+                                                     *bad, " at element ", bad - values.begin(), ")"));
     }
     set_weight(p, device, values.data());
     file_of.erase(it);
   }
-  // Older exports carry buffers and a copy of a tied head.
   for (const auto& [name, file] : file_of) {
-    const bool harmless = absl::EndsWith(name, "rotary_emb.inv_freq") || (!has_head && name == "lm_head.weight");
-    if (!harmless)
-      return absl::InvalidArgumentError(
-          absl::StrCat(files[file].path(), " holds a tensor that this model does not have: ", name));
+    if (!may_be_left(name, has_head, encoder)) {
+      return absl::InvalidArgumentError(absl::StrCat(files[file].path(),
+                                                     " holds a tensor that this model does not have: ", name, " (",
+                                                     absl::StrJoin(files[file].entries().at(name).shape, "x"), ")"));
+    }
   }
   return absl::OkStatus();
 }

@@ -9,7 +9,7 @@
 
 #include "kernels/device.h"
 #include "kernels/ops/attention.h"
-#include "worker/engine/model/lora.h"
+#include "worker/engine/model/layers.h"
 #include "worker/engine/model/model.h"
 
 namespace galleon {
@@ -26,9 +26,14 @@ class Decoder final : public Model {
 
  private:
   struct Block {
-    int query, key, value, output, gate, up, down, attention_norm, mlp_norm;  // parameter indices
-    Tensor input;  // tokens×hidden: the residual stream before the block
+    Linear query, key, value, output, gate, up, down;
+    int query_norm, key_norm;  // of every head; -1: none
+    int attention_norm, mlp_norm;
+    int64_t window;  // of attention; 0: none
+    Tensor input;    // tokens×hidden: the residual stream before the block
     Tensor inverse_rms_attention;
+    Tensor raw_q, raw_k;  // before their norms; empty without
+    Tensor inverse_rms_q, inverse_rms_k;
     Tensor q, k, v;   // after rotation
     Tensor attended;  // tokens×query width
     Tensor log_sum;
@@ -51,33 +56,27 @@ class Decoder final : public Model {
   void backward_block(const Block& block, GradientSink& sink);
   double head_loss();
   double head_backward(float scale, GradientSink& sink);
-  // y ← x·Wᵀ, and what the adapter of W adds.
-  void project(int parameter, const Tensor& x, const Tensor& y);
-  // dx ← dy·W + beta·dx (and what the adapter of W adds), then the factors to the sink.
-  void project_backward(int parameter, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
-                        GradientSink& sink);
-  // Where the gradient of a norm or an embedding goes; empty if it is frozen.
-  Tensor dense_gradient(int parameter, GradientSink& sink);
-  void finished(int parameter, GradientSink& sink);
-  Adapter adapter_of(const Parameter& p) const;
+  // dy ← gradient with respect to what a norm of the heads was given.
+  void head_norm_backward(int norm, const Tensor& raw, const Tensor& inverse_rms, const Tensor& dy, GradientSink& sink);
   // Of the pass: its rows of a tensor for all tokens, its tokens, its attention.
   Tensor top(const Tensor& t) const { return t.row_range(0, tokens()); }
   int64_t tokens() const { return sequences_ * length_; }
-  AttentionShape attention_shape() const;
-  int head_parameter() const;
+  // Rows of heads: a tensor of queries or keys as one row for each token and head.
+  Tensor by_heads(const Tensor& t) const;
+  AttentionShape attention_shape(const Block& block) const;
 
-  std::vector<Parameter>& parameters_;
+  Layers layers_;
   Device& device_;
   DataType type_;  // of weights and activations
   Activations kept_;
-  std::optional<LoraOptions> lora_;
-  int64_t sequences_ = 0;           // of the pass
-  int64_t length_ = 0;              // of its sequences
-  std::optional<PassPlace> place_;  // during a pass of training; without it nothing is dropped
-  int64_t head_rows_;               // tokens whose logits exist at a time
+  int64_t sequences_ = 0;  // of the pass
+  int64_t length_ = 0;     // of its sequences
+  int64_t head_rows_;      // tokens whose logits exist at a time
   int final_norm_ = 0;
+  int head_ = 0;  // the embedding, where they are tied
   std::vector<Block> blocks_;
   Tensor rotary_;
+  int64_t rotary_length_ = 0;  // that the frequencies in it are for
   Tensor ids_, targets_, losses_;
   Tensor last_;  // the residual stream after the last block
   Tensor inverse_rms_last_;

@@ -39,7 +39,8 @@ void add_adapters(std::vector<Parameter>& parameters, const LoraOptions& lora) {
   const size_t of_model = parameters.size();
   for (size_t i = 0; i < of_model; ++i) {
     const bool target = is_target(parameters[i], lora);
-    if (target || !lora.train_rest) parameters[i].trained = -1;
+    const bool rest = lora.train_rest || parameters[i].group == ParameterGroup::kClassifier;
+    if (target || !rest) parameters[i].trained = -1;
     if (!target) continue;
     const Parameter base = parameters[i];
     GALLEON_CHECK(base.rank == 0 && absl::EndsWith(base.name, ".weight")) << base.name;

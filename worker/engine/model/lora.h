@@ -12,7 +12,8 @@
 namespace galleon {
 
 // Appends an A and a B for each target (NAME.lora_A.weight, NAME.lora_B.weight beside NAME.weight), freezes the targets
-// and, unless the rest is trained, everything else but adapters.
+// and, unless the rest is trained, everything else but adapters and the
+// classifier of an encoder, which is new in fine-tuning.
 void add_adapters(std::vector<Parameter>& parameters, const LoraOptions& lora);
 
 // A: uniform in ±1/√in, which is what peft's default `kaiming_uniform_(a=√5)` comes to (He 2015, eq. 10 with that

@@ -28,6 +28,7 @@ enum class Activations {
 struct PassPlace {
   int64_t step = 0;
   int64_t first_token = 0;  // of the step's tokens, each sequence counted in full length
+  uint64_t seed = 42;       // of the model's own dropout
 };
 
 // A network with room for batches of at most `batch()` sequences of `sequence()` positions. It owns its activations;

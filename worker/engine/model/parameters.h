@@ -13,7 +13,8 @@
 
 namespace galleon {
 
-enum class ParameterGroup { kEmbedding, kHead, kNorm, kAttention, kMlp };
+// kHead is a decoder's over its vocabulary; kClassifier is all that an encoder has behind its last block.
+enum class ParameterGroup { kEmbedding, kHead, kNorm, kBias, kAttention, kMlp, kClassifier };
 
 struct Parameter {
   int index = 0;
@@ -22,6 +23,7 @@ struct Parameter {
   int64_t out = 0;          // rows of the Hugging Face layout; the length of a vector
   int64_t in = 0;           // its columns; 1 for a vector
   bool vector = false;      // saved with one dimension
+  float initial = 1;        // of a vector's numbers: 1 for the weight of a norm, 0 for a bias
   bool transposed = false;  // stored in×out
   int64_t rank = 0;         // of the projection; 0: full rank
   bool two_sided = false;   // both sides are projected: the compact matrix is rank×rank
@@ -54,14 +56,14 @@ bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 // What is trained of them, in their order and numbered anew: what an optimizer knows. Views of the same memory.
 std::vector<Parameter> trained_parameters(const std::vector<Parameter>& parameters);
 
-// All parameters of a Llama in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
+// All parameters of a network in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
 std::vector<Parameter> model_parameters(const ModelConfig& config, const std::optional<GaloreOptions>& galore);
 
 // Gives every parameter its memory, a sharded one that of its own rows. What is frozen needs no master copy.
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena);
 
-// Normal(0, deviation) for matrices and 1 for norm weights, adapters left out; drawn in Hugging Face layout and order,
-// so that orientation changes nothing.
+// Normal(0, deviation) for matrices, 1 for the weights of norms and 0 for biases, adapters left out; drawn in Hugging
+// Face layout and order, so that orientation changes nothing.
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
 
 // Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight. A bf16 weight takes the nearest

@@ -53,8 +53,9 @@ double Engine::micro_batch(int64_t index, const Batch& batch, float scale) {
   optimizer_->begin_micro_batch(index);
   // Sequences of the step lie one after the other, a pass of each rank in turn.
   const int64_t pass = index * ranks_ + rank_;
-  return model_->forward_backward(batch, scale, *optimizer_,
-                                  {optimizer_->step(), pass * shape_.micro_batch * shape_.sequence_length});
+  return model_->forward_backward(
+      batch, scale, *optimizer_,
+      {optimizer_->step(), pass * shape_.micro_batch * shape_.sequence_length, shape_.dropout_seed});
 }
 
 // Steps of an engine whose device only counts.

@@ -22,6 +22,7 @@ struct EngineShape {
   int64_t micro_batches = 0;  // passes of one rank in a step
   bool recompute = false;     // keep block inputs alone, and compute the rest of a block again in the backward
   WeightStorage weights;
+  uint64_t dropout_seed = 42;  // of the model's own dropout
 };
 
 // Passes of one rank: global_batch / (micro_batch · ranks). INVALID_ARGUMENT if that is not a whole number.

@@ -27,7 +27,7 @@ bool sees(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-absl::Status check_shared_folder(const std::string& folder, Communicator& communicator) {
+absl::Status check_shared_folder(const std::string& folder, const std::string& what, Communicator& communicator) {
   if (communicator.ranks() == 1) return absl::OkStatus();
   const bool first = communicator.rank() == 0;
   // Rank 0 tells the name of a file and what is in it, or why there is none.
@@ -42,8 +42,7 @@ absl::Status check_shared_folder(const std::string& folder, Communicator& commun
       communicator.all_gather_text(first ? (written.ok() ? word : absl::StrCat("!", written.message())) : "")[0];
   if (!communicator.status().ok()) return communicator.status();
   if (!told.empty() && told[0] == '!') {
-    return absl::FailedPreconditionError(
-        absl::StrCat("rank 0 cannot write to the checkpoint directory: ", told.substr(1)));
+    return absl::FailedPreconditionError(absl::StrCat("rank 0 cannot write to ", what, ": ", told.substr(1)));
   }
   const std::string path = absl::StrCat(folder, "/.shared-", told.substr(0, 8));
   const std::vector<std::string> seen = communicator.all_gather_text(sees(path, told) ? "" : folder);

@@ -1,0 +1,99 @@
+// BERT and RoBERTa with a head over whole sequences: classification, or a regression where there is one label. Layer
+// norms follow the residual sums; a sequence's first token stands for it. Outputs of norms and of GELU are computed
+// again in the backward; dropout's masks are numbered by place, so that the backward, ranks and recomputation see the
+// same.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "kernels/ops/attention.h"
+#include "worker/engine/model/layers.h"
+#include "worker/engine/model/model.h"
+
+namespace galleon {
+
+class Encoder final : public Model {
+ public:
+  // Allocates activations for `batch` sequences of `sequence` tokens.
+  Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
+          Activations activations, Arena& arena, const std::optional<LoraOptions>& lora = std::nullopt);
+
+  double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) override;
+  double forward_loss(const Batch& batch) override;
+  std::vector<float> outputs(const Batch& batch) override;
+  // What leaves the last block: a row of config().hidden numbers for each position of the batch.
+  std::vector<float> hidden_states(const Batch& batch);
+
+ private:
+  struct Norm {
+    int weight = -1;
+    int bias = -1;
+  };
+  struct Block {
+    int64_t number = 0;
+    Linear query, key, value, output, up, down;
+    Norm attention_norm, mlp_norm;
+    Tensor input;  // tokens×hidden
+    Tensor q, k, v;
+    Tensor attended;
+    Tensor log_sum;
+    Tensor attention_sum;  // what the first norm reads: input + dropped output of attention
+    Tensor attention_statistics;
+    Tensor wide;     // tokens×intermediate, before GELU
+    Tensor mlp_sum;  // what the second norm reads
+    Tensor mlp_statistics;
+  };
+  // Where dropout takes place, in the order of a pass; a block's places follow one another.
+  enum class Drop { kEmbeddings, kClassifier, kClassifierDense, kProbabilities, kAttention, kMlp };
+
+  void begin_pass(const Batch& batch);
+  Block of_pass(const Block& block) const;
+  void forward();
+  void forward_embeddings();
+  // From the block's input to what its second norm reads.
+  void forward_within_block(const Block& block);
+  void backward_block(const Block& block, GradientSink& sink);
+  void backward_embeddings(GradientSink& sink);
+  // From the last block to outputs_.
+  void forward_head();
+  // The sum of the losses; with a scale the gradient of the outputs takes their place.
+  double head_loss(const Batch& batch, std::optional<float> scale);
+  void backward_head(GradientSink& sink);
+  // x ← drop(x) in a pass of training.
+  void drop(Drop place, int64_t block, const Tensor& x, double probability) const;
+  DropoutMask mask_of(Drop place, int64_t block, double probability) const;
+  AttentionMask attention_mask(int64_t block) const;
+  AttentionShape attention_shape() const;
+  void norm_backward(const Norm& norm, const Tensor& x, const Tensor& statistics, const Tensor& dy, GradientSink& sink);
+  // The rows of a tensor for all tokens that belong to this pass; the first row of each sequence of those.
+  Tensor top(const Tensor& t) const { return t.row_range(0, tokens()); }
+  Tensor first_tokens(const Tensor& t) const;
+  int64_t tokens() const { return sequences_ * length_; }
+
+  Layers layers_;
+  Device& device_;
+  DataType type_;  // of weights and activations
+  Activations kept_;
+  int64_t sequences_ = 0;  // of the pass
+  int64_t length_ = 0;     // of its sequences
+  bool has_lengths_ = false;
+  int words_ = 0, positions_ = 1, types_ = 2;  // parameter indices
+  Norm embedding_norm_;
+  Linear dense_;  // BERT's pooler, the first layer of RoBERTa's head
+  Linear classifier_;
+  std::vector<Block> blocks_;
+  Tensor ids_, position_ids_, type_ids_, lengths_, targets_, labels_, losses_;
+  Tensor embedding_sum_, embedding_statistics_;
+  Tensor last_;     // what leaves the last block
+  Tensor scratch_;  // tokens×hidden: output of the first norm of a block, and sums on their way
+  Tensor activated_;
+  Tensor first_;    // sequences×hidden: first tokens, dropped where RoBERTa does so
+  Tensor pooled_;   // after the hyperbolic tangent
+  Tensor dropped_;  // and after dropout
+  Tensor outputs_;
+  Tensor dx_;  // the gradient on its way through the blocks
+  Tensor dscratch_, dq_, dk_, dv_, dpooled_;
+};
+
+}  // namespace galleon

@@ -1,0 +1,44 @@
+#include "worker/trainer/loaded_model.h"
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "worker/engine/checkpoint/checkpoint.h"
+
+namespace galleon {
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
+                                                        int64_t batch, int64_t sequence, int threads) {
+  auto loaded = std::make_unique<LoadedModel>();
+  absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
+  if (!config.ok()) return config.status();
+  loaded->config = *config;
+  std::string& source = loaded->tokenizer_source;
+  source = tokenizer.empty() ? folder : tokenizer;
+  absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_tokenizer(source);
+  if (tokenizer.empty() && absl::IsNotFound(opened.status())) {
+    // A checkpoint of a model on bytes has no files of a tokenizer.
+    if (config->vocabulary != 257)
+      return absl::InvalidArgumentError(absl::StrCat(folder, " has no tokenizer; name one with --tokenizer"));
+    source = "bytes";
+    opened = open_tokenizer(source);
+  }
+  if (!opened.ok()) return opened.status();
+  loaded->tokenizer = *std::move(opened);
+  if (loaded->tokenizer->vocabulary() > config->vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat(source, " has ", loaded->tokenizer->vocabulary(),
+                                                   " pieces, and the model's vocab_size is ", config->vocabulary));
+  }
+  loaded->device = make_cpu_device(threads);
+  loaded->arena = std::make_unique<Arena>(*loaded->device);
+  loaded->parameters = model_parameters(*config, std::nullopt);
+  absl::StatusOr<DataType> type = stored_weight_type(folder);
+  if (!type.ok()) return type.status();
+  allocate_weights(loaded->parameters, {*type}, *loaded->arena);
+  loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, Activations::kNone, *loaded->arena);
+  if (!loaded->arena->status().ok()) return loaded->arena->status();
+  if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
+  return loaded;
+}
+
+}  // namespace galleon

@@ -1,0 +1,30 @@
+// A model folder put to use without training.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/data/tokenizer.h"
+#include "worker/engine/model/model.h"
+
+namespace galleon {
+
+// A model for inference alone.
+struct LoadedModel {
+  ModelConfig config;
+  std::string tokenizer_source;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Arena> arena;
+  std::vector<Parameter> parameters;
+  std::unique_ptr<Model> model;
+};
+
+// `folder`: a checkpoint or a Hugging Face folder; `tokenizer`: empty for the folder's own. The model has room for
+// `batch` sequences of `sequence` tokens. INVALID_ARGUMENT, NOT_FOUND: what does not fit or is not there.
+absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
+                                                        int64_t batch, int64_t sequence, int threads);
+
+}  // namespace galleon

@@ -99,6 +99,9 @@ class Optimizer final : public GradientSink {
   Tensor dense_memory(Slot& slot);
   void accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta);
 
+  // The gradient is complete: it waits for its reduction.
+  void enqueue(Slot& slot);
+
   // update.cc
   // Cut where the next would make a bundle too large for one exchange.
   static std::vector<std::vector<Slot*>> bundles(absl::Span<Slot* const> slots);
@@ -129,10 +132,17 @@ class Optimizer final : public GradientSink {
   void finish_ranges(absl::Span<Slot* const> slots);
   void finish_bases(absl::Span<Slot* const> slots);
   void draw_random_basis(Slot& slot);
-  // Refreshes from this rank's part of the dense gradient and leaves its part of R in the accumulator.
-  void project(Slot& slot, const Tensor& g);
+  // Whether this step's basis of the slot is an exact one.
+  bool refreshes_exactly(const Slot& slot) const;
+  // Exact bases are searched by all ranks at the same time: so many matrices as there are ranks are collected, the sum
+  // of each on a rank of its own.
+  void collect_exact(Slot& slot, const Tensor& g);
+  void refresh_collected();
+  // Refreshes from this rank's part of the dense gradient, or with an exact basis from its sum, of which the owner has
+  // `found` that basis, and leaves this rank's part of R in the accumulator.
+  void project(Slot& slot, const Tensor& g, const Tensor& found);
   // False: the gradient held a number that is not finite.
-  bool refresh(Slot& slot, const Tensor& g, bool exact);
+  bool refresh(Slot& slot, const Tensor& g, const Tensor& found);
   void take_basis(Slot& slot, const Tensor& basis, const Tensor& rows);
   void pace_next(Slot& slot, double overlap);
   void measure(Slot& slot, const Tensor& g, bool summed);
@@ -152,6 +162,8 @@ class Optimizer final : public GradientSink {
   std::vector<Slot*> in_flight_;  // whose reduction is under way
   Tensor flight_memory_;
   Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
+  Tensor collected_dense_;          // the sum of one, whose exact basis this rank searches
+  std::vector<Slot*> collected_;    // that wait for their exact bases, by owner
   std::vector<Tensor> dense_held_;  // dense gradients that are accumulated over micro-batches, lent to due matrices
   std::vector<int> dense_lent_to_;
   int64_t step_ = 0;

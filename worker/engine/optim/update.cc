@@ -236,6 +236,7 @@ void Optimizer::apply(const Slot& slot, const Tensor& update, double size, doubl
 }
 
 StepReport Optimizer::end_step() {
+  refresh_collected();
   flush();
   land();
   std::vector<Slot*> all;

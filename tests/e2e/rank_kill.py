@@ -4,7 +4,7 @@
     rank_kill.py FOLDER_OF_PROGRAMS [--kills N] [--seed S]
 
 Three ranks, started by two `galleon train` that know each other by a folder alone. After each kill both must end within 10 seconds, no
-trainer may be left, and the next start must find a sound checkpoint. The losses of the whole run are those of an undisturbed one.
+trainer may be left (who waits for a rank that was killed before it came is told after 8), and the next start must find a sound checkpoint. The losses of the whole run are those of an undisturbed one.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Run:
             with open(log, "w") as file:
                 self.parts.append(subprocess.Popen(
                     [programs / "galleon", "train", job, "--output", output, "--here", here, "--meet", self.meeting, "--interface", "lo",
-                     "--meet-within", "30", "--threads", "1"], stdout=file, stderr=file))
+                     "--meet-within", "8", "--threads", "1"], stdout=file, stderr=file))
 
     def trainers(self):
         """Process ids by rank, of this very run."""

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "worker/engine/run/training.h"
 #include "worker/trainer/memory_messages.h"
@@ -112,12 +114,14 @@ TEST(Plan, WhatDoesNotFitIsToldWithChangesThatTheSamePlanThenConfirms) {
       EXPECT_EQ(change.bytes(), after->required_bytes());
     }
   }
-  // A quarter: no single key is enough, several together are; and nothing makes it fit into nothing.
-  const absl::StatusOr<v1::MemoryPlan> quarter = plan_message(shape, "cpu", 2, 0, false, needed * 2 / 5);
-  ASSERT_TRUE(quarter.ok());
-  ASSERT_EQ(quarter->fitting_changes_size(), 1);
-  EXPECT_GT(quarter->fitting_changes(0).keys_size(), 1);
-  EXPECT_LE(quarter->fitting_changes(0).bytes(), quarter->available_bytes());
+  // A byte less than the best single key needs: several together are enough; and nothing makes it fit into nothing.
+  uint64_t least = tight->required_bytes();
+  for (const v1::FittingChange& change : tight->fitting_changes()) least = std::min(least, change.bytes());
+  const absl::StatusOr<v1::MemoryPlan> less = plan_message(shape, "cpu", 2, 0, false, static_cast<int64_t>(least) - 1);
+  ASSERT_TRUE(less.ok());
+  ASSERT_EQ(less->fitting_changes_size(), 1);
+  EXPECT_GT(less->fitting_changes(0).keys_size(), 1);
+  EXPECT_LE(less->fitting_changes(0).bytes(), less->available_bytes());
   EXPECT_TRUE(plan_message(shape, "cpu", 2, 0, false, 1 << 20)->fitting_changes().empty());
 }
 

@@ -28,6 +28,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+constexpr absl::Duration kConnectTimeout = absl::Seconds(8);
 // How long an exchange may stand still once some rank is gone.
 constexpr absl::Duration kGrace = absl::Seconds(5);
 
@@ -296,7 +297,6 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
                                                                        Rendezvous& rendezvous,
                                                                        const RankIdentity& identity,
                                                                        const SocketOptions& options) {
-  const absl::Time deadline = absl::Now() + options.meeting_timeout;
   absl::StatusOr<Listener> listener = listen_on(options.interface);
   if (!listener.ok()) return listener.status();
   const std::string own = encode_offer({identity, listener->address, random_hex(16)});
@@ -310,7 +310,9 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
     offers.push_back(*std::move(offer));
   }
   if (absl::Status s = check_identities(offers); !s.ok()) return s;
-  absl::StatusOr<std::vector<FileDescriptor>> peers = connect_ranks(*listener, rank, offers, deadline);
+  // All were there a moment ago: who does not connect now has ended since.
+  absl::StatusOr<std::vector<FileDescriptor>> peers =
+      connect_ranks(*listener, rank, offers, absl::Now() + kConnectTimeout);
   if (!peers.ok()) return peers.status();
   return std::make_unique<SocketCommunicator>(device, rank, ranks, *std::move(peers), options.hang_timeout);
 }

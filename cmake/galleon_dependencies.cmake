@@ -28,7 +28,6 @@ target_include_directories(galleon_openblas SYSTEM INTERFACE ${GALLEON_OPENBLAS_
 target_link_libraries(galleon_openblas INTERFACE ${GALLEON_OPENBLAS} -Wl,-rpath,${GALLEON_OPENBLAS_DIR})
 
 find_package(dnnl CONFIG REQUIRED)  # oneDNN, on OpenMP as well
-find_library(GALLEON_GLOO gloo REQUIRED)
 
 if(GALLEON_SERVICE)
   find_package(gRPC CONFIG REQUIRED)

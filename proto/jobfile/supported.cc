@@ -35,7 +35,7 @@ const std::vector<Supported>& supported_values() {
       {"training.master_weights", {"none", "fp32"}},
       {"training.accumulate_type", {"fp32", "bf16"}},
       {"training.recompute", {"none", "block"}},
-      {"parallel.zero", {"1"}},
+      {"parallel.zero", {"1", "2", "3"}},
       {"parallel.wire_type", {"auto", "fp32", "bf16"}},
       {"resources.device", {"auto", "cpu"}},
   };

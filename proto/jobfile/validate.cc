@@ -255,6 +255,8 @@ class Rules {
     require_number(p.ranks() >= 1 && p.ranks() <= kMaxRanks, "parallel.ranks", p.ranks(),
                    absl::StrCat("from 1 to ", kMaxRanks));
     require_number(p.zero() >= 1 && p.zero() <= 3, "parallel.zero", p.zero(), "1, 2 or 3");
+    require(!p.has_hang_timeout() || p.hang_timeout() >= 1, "parallel.hang_timeout",
+            "0 is not accepted; a duration such as 10m");
     if (job_.resources().has_memory_per_rank()) {
       require(job_.resources().memory_per_rank() > 0, "resources.memory_per_rank",
               "0 is not accepted; a limit such as 24GiB, or null");

@@ -92,6 +92,7 @@ parallel:
   ranks: 1
   zero: 1
   wire_type: auto
+  hang_timeout: 600
 resources:
   device: auto
   memory_per_rank: null
@@ -173,7 +174,7 @@ training:
   log_every: 1
   evaluate_every: 0
   evaluate_tokens: 4096
-parallel: {ranks: 2, zero: 1, wire_type: fp32}
+parallel: {ranks: 2, zero: 3, wire_type: fp32, hang_timeout: 5m}
 resources: {device: cpu, memory_per_rank: 1.5GiB}
 checkpoint: {directory: here, every: 10, keep: 1, resume: never}
 scheduling: {queue: default, priority: -5, preemptible: false, max_retries: 0, time_limit: 12h, after: [a1], labels: {rack: r1, gpus: 8}}
@@ -379,7 +380,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "training.micro_batch (they are 1, 512 and 16); projected"},
         BadLine{"Zero", "parallel: {zero: 4}",
                 "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3\n"
-                "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1"},
+                "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1, 2, 3"},
+        BadLine{"HangTimeout", "parallel: {hang_timeout: 0}",
+                "job.yaml:7: parallel.hang_timeout: 0 is not accepted; a duration such as 10m"},
         BadLine{"SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
                 "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to adamw or adam8bit"},
         BadLine{"FirstMomentOfSgd", "optimizer: {rule: sgd, beta1: 0.9}",
@@ -448,7 +451,8 @@ TEST(JobFile, StepsAndEpochsExcludeEachOther) {
 
 TEST(JobFile, TheTokenizerGoesWithTextAndNotWithTokens) {
   EXPECT_EQ(parse_bad(with("tokenizer: tokenizer.model\n", "")),
-            "job.yaml: tokenizer: is required unless data.format is tokens: a SentencePiece .model, a tokenizer.json, a folder, or bytes");
+            "job.yaml: tokenizer: is required unless data.format is tokens: a SentencePiece .model, a tokenizer.json, "
+            "a folder, or bytes");
   EXPECT_EQ(
       parse_bad(with("{train: [c4/*.json.gz]}", "{train: [a.bin], format: tokens}")),
       "job.yaml:4: tokenizer: contradicts data.format: tokens, whose files are tokenized already; leave tokenizer out");

@@ -74,9 +74,10 @@ struct OptimizerOptions {
   double clip_norm = 0;     // 0: off
   bool clip_dense = false;  // the norm of the dense gradient instead of the projected one
   bool per_layer = false;
+  int zero = 1;  // what is sharded over ranks. 1: moments; 2: gradients too; 3: weights too
   DataType accumulate_type = DataType::kFloat32;  // of sums of gradients over micro-batches
   DataType wire_type = DataType::kFloat32;        // of gradients and updates between ranks
-  uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
+  uint64_t rounding_seed = 42;                    // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
   std::optional<LoraOptions> lora;  // not together with galore
@@ -122,6 +123,7 @@ struct RunOptions {
   int64_t checkpoint_keep = 3;
   std::string resume = "auto";
   int64_t memory_limit = 0;
+  int64_t hang_timeout = 600;  // seconds
   // Canonical text of everything that the computation depends on, one "key: value" a line. A checkpoint keeps it, and a
   // run that resumes must have the same.
   std::string mathematics;

@@ -60,6 +60,7 @@ v1::StepMetrics to_message(const StepLine& line) {
   message.set_subspace_overlap(line.subspace_overlap);
   message.set_captured_energy(line.captured_energy);
   message.set_refreshed(line.refreshed);
+  message.mutable_waited_seconds()->Add(line.waited_seconds.begin(), line.waited_seconds.end());
   message.set_skipped_refreshes(line.skipped_refreshes);
   return message;
 }

@@ -9,9 +9,9 @@ namespace {
 
 // Beside the ledger a process holds its libraries, stacks, and the packing buffers of the BLAS, of which each thread
 // touches only what its matrices need. Peak resident bytes beyond the ledger's peak, as measured with OpenBLAS 0.3.21
-// on two cores of an AMD EPYC with AVX-512: tiny 16 MiB; llama-20m 21 with one thread, 22 with two, 24 with four, 28 with
-// sixteen; llama-60m 31 with two; llama-130m 35 with one. How many threads a rank will have is the worker's matter and
-// not known to a plan, so one figure stands for all; where it is too small it is so by 1 % of the model.
+// on two cores of an AMD EPYC with AVX-512: tiny 16 MiB; llama-20m 21 with one thread, 22 with two, 24 with four, 28
+// with sixteen; llama-60m 31 with two; llama-130m 35 with one. How many threads a rank will have is the worker's matter
+// and not known to a plan, so one figure stands for all; where it is too small it is so by 1 % of the model.
 constexpr int64_t kProcessBaseBytes = 28LL << 20;
 // The corpus is a 32-bit id for each token. A byte tokenizer has a token for each byte (measured: 4.0 bytes for each of
 // input), a token file one for two bytes, SentencePiece one for 3 to 4 bytes of English (measured: about 1; there is
@@ -37,10 +37,18 @@ double saved_ratio(double states, double subspaces, double full) {
 }  // namespace
 
 void set_wire_bytes(const SentBytes& sent, v1::WireBytes& message) {
-  message.set_reduce_scatter(sent.reduce_scatter);
-  message.set_all_gather(sent.all_gather);
-  message.set_all_reduce(sent.all_reduce);
-  message.set_broadcast(sent.broadcast);
+  message.set_reduce_scatter(sent.of(Collective::kReduceScatter));
+  message.set_all_gather(sent.of(Collective::kAllGather));
+  message.set_all_reduce(sent.of(Collective::kAllReduce));
+  message.set_reduce(sent.of(Collective::kReduce));
+  message.set_broadcast(sent.of(Collective::kBroadcast));
+  message.set_projected_gradient(sent.of(Content::kProjectedGradient));
+  message.set_update(sent.of(Content::kUpdate));
+  message.set_dense_gradient(sent.of(Content::kDenseGradient));
+  message.set_projected_dense(sent.of(Content::kProjectedDense));
+  message.set_weight(sent.of(Content::kWeight));
+  message.set_statistic(sent.of(Content::kStatistic));
+  message.set_subspace(sent.of(Content::kSubspace));
 }
 
 void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCategory& message) {
@@ -75,10 +83,11 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
     full += *share;
     if (rank != 0) continue;
     set_wire_bytes(estimate->sent_step, *plan.mutable_wire_step());
-    plan.mutable_wire_mean()->set_reduce_scatter(std::llround(estimate->sent_mean[0]));
-    plan.mutable_wire_mean()->set_all_gather(std::llround(estimate->sent_mean[1]));
-    plan.mutable_wire_mean()->set_all_reduce(std::llround(estimate->sent_mean[2]));
-    plan.mutable_wire_mean()->set_broadcast(std::llround(estimate->sent_mean[3]));
+    SentBytes mean = estimate->sent_interval;
+    for (auto& of_collective : mean.bytes) {
+      for (int64_t& bytes : of_collective) bytes = (bytes + estimate->interval / 2) / estimate->interval;
+    }
+    set_wire_bytes(mean, *plan.mutable_wire_mean());
   }
   const int64_t parameters = shape.config.parameters();
   plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * bytes_of(shape.optimizer.wire_type) / ranks);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "worker/engine/dist/socket_communicator.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
 #include "worker/trainer/control_socket.h"
@@ -96,8 +97,12 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
     communicator = make_single_communicator(*device);
   } else {
     observer.stage("rendezvous", absl::StrCat("waiting for ", ground.ranks, " ranks"));
-    absl::StatusOr<std::unique_ptr<Communicator>> connected =
-        make_gloo_communicator(*device, ground.rank, ground.ranks, *rendezvous, GlooOptions{});
+    SocketOptions sockets;
+    sockets.hang_timeout = absl::Seconds(options.hang_timeout);
+    // Also what need not agree for the same result must agree between ranks that work together: how a batch is cut,
+    // what is sharded, where checkpoints are.
+    absl::StatusOr<std::unique_ptr<Communicator>> connected = make_socket_communicator(
+        *device, ground.rank, ground.ranks, *rendezvous, {GALLEON_VERSION, job_lines(complete)}, sockets);
     if (!connected.ok()) return connected.status();
     communicator = *std::move(connected);
   }

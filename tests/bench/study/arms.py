@@ -1,6 +1,7 @@
 """What the convergence study compares: studies (a model and a budget), arms (an optimizer each) and claims about them."""
 
-# Keys of the job file by study. `whole`: a rank that leaves nothing out. `arms`: None is all of them. `grid`: how many rates of an arm's grid are tried.
+# Keys of the job file by study. `whole`: a rank that leaves nothing out. `arms`: None is all of them.
+# `tuning_steps`: a rate is chosen by the first seed's runs of so many steps, where runs of all steps would take days. `checkpoint_every`: an ended run goes on from there.
 STUDIES = {
     "llama-9m": {
         "model": "llama-9m",
@@ -21,6 +22,8 @@ STUDIES = {
         "batch": 16,
         "micro_batch": 16,
         "steps": 733,
+        "tuning_steps": 80,
+        "checkpoint_every": 40,
         "rank": 128,
         "whole": 512,
         "interval": 200,
@@ -28,7 +31,7 @@ STUDIES = {
         "evaluate_tokens": 131072,
         "arms": ["full-bf16", "galore-bf16"],
     },
-    # For the test of this program.
+    # For the tests of this program.
     "tiny": {
         "model": "tiny",
         "sequence": 32,
@@ -39,6 +42,21 @@ STUDIES = {
         "whole": 64,
         "interval": 5,
         "seeds": [1, 2],
+        "evaluate_tokens": 1024,
+        "arms": None,
+    },
+    "tiny-tuned-briefly": {
+        "model": "tiny",
+        "sequence": 32,
+        "batch": 8,
+        "micro_batch": 8,
+        "steps": 20,
+        "tuning_steps": 4,
+        "checkpoint_every": 2,
+        "rank": 8,
+        "whole": 64,
+        "interval": 5,
+        "seeds": [1],
         "evaluate_tokens": 1024,
         "arms": None,
     },

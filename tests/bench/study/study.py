@@ -5,7 +5,7 @@
     tests/bench/study/study.py table [--study llama-9m] [--results FILE] [--into docs/convergence.md]
 
 A first seed goes over an arm's grid of rates; the grid is extended while its best rate lies at an end. The other seeds
-then run at the best rate. Every finished run is a line of the results file, and a run that has a line is not run again:
+then run at the best rate. A study of a large model chooses the rate by short runs (`tuning_steps`). Every finished run is a line of the results file, and a run that has a line is not run again:
 a study that was ended goes on where it was. The table is made from these lines alone. An arm that this version of
 Galleon does not have is skipped with the trainer's own words.
 
@@ -39,7 +39,7 @@ MOST_EXTENSIONS = 3
 UNAVAILABLE = "not available in this version"
 
 
-def job_of(study, arm, rate, seed):
+def job_of(study, arm, rate, seed, steps):
     """The job file of one run as a dictionary; `data` holds no paths yet."""
     optimizer = {**arm["optimizer"], "learning_rate": rate, "schedule": {"type": "cosine"}}
     if arm["galore"] is not None:
@@ -56,15 +56,15 @@ def job_of(study, arm, rate, seed):
         "data": {"format": "tokens", "sequence_length": study["sequence"], "seed": seed},
         "optimizer": optimizer,
         "training": {
-            "steps": study["steps"],
+            "steps": steps,
             "global_batch": study["batch"],
             "micro_batch": study["micro_batch"],
             "precision": arm["precision"],
             "log_every": 50,
-            "evaluate_every": study["steps"],
+            "evaluate_every": steps,
             "evaluate_tokens": study["evaluate_tokens"],
         },
-        "checkpoint": {"every": study["steps"], "keep": 1},
+        "checkpoint": {"every": study.get("checkpoint_every", steps), "keep": 1},
     }
 
 
@@ -139,9 +139,11 @@ class Study:
 
     def tune_and_repeat(self, name):
         first = self.study["seeds"][0]
+        steps = self.study["steps"]
+        tuning_steps = self.study.get("tuning_steps", steps)
         losses = {}
         for rate in ARMS[name]["rates"]:
-            losses[rate] = self.one(name, rate, first)
+            losses[rate] = self.one(name, rate, first, tuning_steps)
             if name in self.unavailable:
                 return
         for _ in range(MOST_EXTENSIONS):
@@ -149,10 +151,10 @@ class Study:
             if best not in (min(losses), max(losses)) or math.isinf(losses[best]):
                 break
             rate = best / 2 if best == min(losses) else best * 2
-            losses[rate] = self.one(name, rate, first)
+            losses[rate] = self.one(name, rate, first, tuning_steps)
         best = min(losses, key=losses.get)
-        for seed in self.study["seeds"][1:]:
-            self.one(name, best, seed)
+        for seed in self.study["seeds"]:
+            self.one(name, best, seed, steps)
 
     def finished(self, command):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -171,17 +173,16 @@ class Study:
             process.terminate()
         os._exit(143)
 
-    def one(self, name, rate, seed):
+    def one(self, name, rate, seed, steps):
         """The validation loss of a run, from its line where it has one; infinite if it diverged."""
-        job = job_of(self.study, ARMS[name], rate, seed)
+        job = job_of(self.study, ARMS[name], rate, seed, steps)
         key = hashlib.sha256(json.dumps([job, self.corpus.key, self.corpus.vocabulary], sort_keys=True).encode()).hexdigest()[:16]
         if key in self.done:
             return loss_of(self.done[key])
         job["model"]["overrides"] = {"vocab_size": self.corpus.vocabulary}
         job["data"].update({split: [path] for split, path in self.corpus.files.items()})
         folder = self.work / key
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # one that is there already is of a run that was ended: it goes on from its checkpoint
         (folder / "job.yaml").write_text(json.dumps(job, indent=1))
         command = ["nice", "-n", str(self.options.nice), self.options.bin + "/galleon", "train", str(folder / "job.yaml"), "--output",
                    str(folder / "out"), "--threads", str(self.options.threads)]
@@ -203,7 +204,7 @@ class Study:
             raise RuntimeError(f"rate {rate:g}, seed {seed}, exit status {done.returncode}: {said}")
         line |= {"wall_seconds": round(seconds, 1), "threads": self.options.threads, "parallel": self.options.parallel,
                  "machine": machine(), "date": datetime.date.today().isoformat(), "corpus": self.corpus.key,
-                 "vocabulary": self.corpus.vocabulary, "job": job_of(self.study, ARMS[name], rate, seed)}
+                 "vocabulary": self.corpus.vocabulary, "job": job_of(self.study, ARMS[name], rate, seed, steps)}
         with self.lock:
             self.results.parent.mkdir(parents=True, exist_ok=True)
             with self.results.open("a") as file:
@@ -267,12 +268,17 @@ def summaries(lines, study):
         own = [line for line in lines if line["arm"] == name and line["study"] == study]
         if not own:
             continue
-        newest = {k: v for k, v in own[-1]["job"]["training"].items()}
-        own = [line for line in own if line["job"]["training"] == newest and line["corpus"] == own[-1]["corpus"]]
-        seeds = sorted({line["seed"] for line in own})
-        tuned = {line["learning_rate"]: loss_of(line) for line in own if line["seed"] == seeds[0]}
+        newest = own[-1]["job"]["training"]
+        own = [line for line in own if line["corpus"] == own[-1]["corpus"]]
+        whole = [line for line in own if line["job"]["training"] == newest]
+        brief = STUDIES[study].get("tuning_steps", newest["steps"])
+        if newest["steps"] == brief and "tuning_steps" in STUDIES[study]:
+            continue  # no run of all steps yet
+        first = min(line["seed"] for line in whole)
+        tuned = {line["learning_rate"]: loss_of(line) for line in own
+                 if line["seed"] == first and line["job"]["training"] == {**newest, "steps": brief, "evaluate_every": brief}}
         best = min(tuned, key=tuned.get)
-        at_best = [line for line in own if line["learning_rate"] == best]
+        at_best = [line for line in whole if line["learning_rate"] == best]
         if any(math.isinf(loss_of(line)) for line in at_best):
             continue
         mean, error = mean_and_error([loss_of(line) for line in at_best])
@@ -305,9 +311,11 @@ def table(lines, study):
             out.append(f"| {a['title']} within {limit:g} % of {b['title']} | {difference:+.2f} % | "
                        f"{'yes' if difference <= limit else 'no'} |")
     own = [line for line in lines if line["study"] == study]
+    brief = STUDIES[study].get("tuning_steps")
+    tuned_by = f" in runs of {brief} steps" if brief else ""
     out += ["", f"{study}, vocabulary {own[-1]['vocabulary']:,}, {len(own)} runs, {own[-1]['machine']}, "
             f"{own[0]['date']} to {own[-1]['date']}. Mean ± standard error over the seeds, at the rate that was best for "
-            "the first seed. Made by `tests/bench/study/study.py table`."]
+            f"the first seed{tuned_by}. Made by `tests/bench/study/study.py table`."]
     return "\n".join(out) + "\n"
 
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -58,6 +59,34 @@ class StudyTest(unittest.TestCase):
         self.assertEqual((repeated["key"], repeated["validation_loss"]), (last["key"], last["validation_loss"]))
         self.assertEqual(self.run_study("--arms", "full-adamw", "galore-subspace").stdout, "")
 
+    def test_a_large_study_chooses_its_rate_by_short_runs_and_a_killed_run_goes_on_from_its_checkpoint(self):
+        chosen = ["--study", "tiny-tuned-briefly", "--arms", "full-adamw"]
+        done = self.run_study(*chosen)
+        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        lines = study.read_lines(self.results)
+        short = {l["learning_rate"]: l["validation_loss"] for l in lines if l["job"]["training"]["steps"] == 4}
+        long = [l for l in lines if l["job"]["training"]["steps"] == 20]
+        self.assertEqual([l["learning_rate"] for l in long], [min(short, key=short.get)])
+        self.assertIn(f"{long[0]['validation_loss']:.4f}", study.table(lines, "tiny-tuned-briefly"))
+        # The long run again, killed after a checkpoint: the rest is the same, bit for bit.
+        self.results.write_text("".join(json.dumps(l) + "\n" for l in lines if l not in long))
+        folder = self.root / "work" / "tiny-tuned-briefly" / long[0]["key"]
+        folder.mkdir()
+        job = {**long[0]["job"]}
+        job["model"] = {**job["model"], "overrides": {"vocab_size": 257}}
+        tokens = self.root / "work" / "tiny-tuned-briefly"
+        job["data"] = {**job["data"], "train": [str(tokens / "train.tokens")], "validation": [str(tokens / "validation.tokens")]}
+        (folder / "job.yaml").write_text(json.dumps(job))
+        with subprocess.Popen([PROGRAMS + "/galleon", "train", str(folder / "job.yaml"), "--output", str(folder / "out"),
+                               "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as train:
+            while train.poll() is None and not (folder / "out" / "checkpoints" / "step-00000002").exists():
+                time.sleep(0.001)
+            train.kill()
+        again = self.run_study(*chosen)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertEqual(study.read_lines(self.results)[-1]["validation_loss"], long[0]["validation_loss"])
+        self.assertFalse(folder.exists())
+
     def test_text_that_is_not_there_is_a_skip_by_name(self):
         done = self.run_study("--data", str(self.root / "none"))
         self.assertEqual(done.returncode, study.SKIPPED)
@@ -68,7 +97,7 @@ def line(arm, rate, seed, loss):
     return {"key": f"{arm}{rate}{seed}", "study": "tiny", "arm": arm, "learning_rate": rate, "seed": seed,
             "outcome": "finished" if loss else "diverged", "validation_loss": loss, "tokens": 1000, "train_seconds": 2.0,
             "memory": {"optimizer_states": 2**20, "subspaces": 2**19}, "machine": "m", "date": "d", "corpus": "c",
-            "vocabulary": 257, "job": {"training": {"steps": 1}}}
+            "vocabulary": 257, "job": {"training": {"steps": 1, "evaluate_every": 1}}}
 
 
 class TableTest(unittest.TestCase):

@@ -126,7 +126,7 @@ Outcome train(const EngineShape& shape, int steps) {
     optimizer.end_step();
     outcome.losses.push_back(loss / count);
   }
-  outcome.weights = hash_weights((*engine)->parameters(), *device);
+  outcome.weights = hash_weights((*engine)->parameters(), *device, (*engine)->weights());
   for (int i = 0; i < kMemoryCategories; ++i)
     outcome.by_category[i] = device->ledger().bytes(static_cast<MemoryCategory>(i));
   outcome.peak = device->ledger().peak();

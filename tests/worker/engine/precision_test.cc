@@ -96,8 +96,8 @@ TEST_P(Precision, BFloat16OnTheWireHalvesTheBytes) {
   ASSERT_TRUE(narrow[0].result.ok()) << narrow[0].result.status();
   const SentBytes a = wide[0].observer.lines.back().sent;
   const SentBytes b = narrow[0].observer.lines.back().sent;
-  EXPECT_EQ(2 * b.reduce_scatter, a.reduce_scatter);
-  EXPECT_EQ(2 * b.all_gather, a.all_gather);
+  EXPECT_EQ(2 * b.of(Collective::kReduceScatter), a.of(Collective::kReduceScatter));
+  EXPECT_EQ(2 * b.of(Collective::kAllGather), a.of(Collective::kAllGather));
   // Gradients and updates are rounded to 8 bits, which hardly shows after two updates.
   EXPECT_NEAR(narrow[0].observer.lines.back().loss, wide[0].observer.lines.back().loss, 0.02);
 }

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "worker/engine/dist/socket_communicator.h"
 #include "worker/engine/run/training.h"
 
 namespace galleon {
@@ -136,7 +137,7 @@ inline std::vector<RankOutcome> run_ranks(
     absl::StatusOr<std::unique_ptr<Communicator>> communicator = make_single_communicator(*device);
     if (ranks > 1) {
       std::unique_ptr<Rendezvous> rendezvous = make_folder_rendezvous(meeting);
-      communicator = make_gloo_communicator(*device, rank, ranks, *rendezvous, GlooOptions{});
+      communicator = make_socket_communicator(*device, rank, ranks, *rendezvous, {"test", options.mathematics}, {});
     }
     if (!communicator.ok()) {
       outcome.result = communicator.status();

@@ -385,8 +385,8 @@ TEST(Plan, BytesSentInAStepWithoutARefreshAreThePlans) {
   for (int rank = 0; rank < 2; ++rank) {
     absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 2), "cpu", rank, 2, false);
     const SentBytes& sent = run[rank].observer.lines.back().sent;
-    EXPECT_EQ(plan->sent_step.reduce_scatter, sent.reduce_scatter);
-    EXPECT_EQ(plan->sent_step.all_gather, sent.all_gather);
+    EXPECT_EQ(plan->sent_step.of(Collective::kReduceScatter), sent.of(Collective::kReduceScatter));
+    EXPECT_EQ(plan->sent_step.of(Collective::kAllGather), sent.of(Collective::kAllGather));
     EXPECT_EQ(plan->sent_step.total(), sent.total());
   }
 }

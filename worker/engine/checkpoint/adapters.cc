@@ -12,12 +12,12 @@ bool belongs(const Parameter& p) {
 
 }  // namespace
 
-std::vector<TensorToWrite> adapter_tensors(const std::vector<Parameter>& parameters, Device& device) {
-  std::vector<TensorToWrite> tensors;
+std::vector<int> adapter_parameters(const std::vector<Parameter>& parameters) {
+  std::vector<int> indices;
   for (const Parameter& p : parameters) {
-    if (belongs(p)) tensors.push_back({p.name, {p.out, p.in}, [&p, &device] { return get_weight(p, device); }});
+    if (belongs(p)) indices.push_back(p.index);
   }
-  return tensors;
+  return indices;
 }
 
 absl::Status load_adapters(const std::string& step_folder, const std::vector<Parameter>& parameters, Device& device) {

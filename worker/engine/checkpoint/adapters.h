@@ -14,8 +14,8 @@ namespace galleon {
 // Within a checkpoint's folder.
 inline constexpr const char* kAdaptersFile = "optimizer/adapters.safetensors";
 
-// Frozen matrices that have an adapter, under their own names, and the adapters. Empty if there are none.
-std::vector<TensorToWrite> adapter_tensors(const std::vector<Parameter>& parameters, Device& device);
+// Frozen matrices that have an adapter, and the adapters, by their indices. Empty if there are none.
+std::vector<int> adapter_parameters(const std::vector<Parameter>& parameters);
 
 // The same from a checkpoint's folder, over what load_weights took from its merged matrices. DATA_LOSS names what is
 // missing or misshapen.

@@ -159,8 +159,8 @@ void add_text_file(Part& part, const std::string& folder, const std::string& nam
 
 // A weight in the type that it is trained in, from its values in Hugging Face layout.
 TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<float>()> values) {
-  if (p.weight.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
-  return {p.name, shape_of(p), {}, stored_type(p.weight.type), [values = std::move(values)] {
+  if (p.shard.type == DataType::kFloat32) return {p.name, shape_of(p), std::move(values), "F32", {}};
+  return {p.name, shape_of(p), {}, stored_type(p.shard.type), [values = std::move(values)] {
             const std::vector<float> numbers = values();
             std::string bytes(numbers.size() * sizeof(BFloat16), '\0');
             for (size_t i = 0; i < numbers.size(); ++i) {
@@ -171,9 +171,30 @@ TensorToWrite weight_to_write(const Parameter& p, std::function<std::vector<floa
           }};
 }
 
+// The weights of a checkpoint in the order in which they are written. Sharded ones are gathered for it by all ranks
+// together, also after the first has failed to write.
+class WeightsInTurn {
+ public:
+  WeightsInTurn(const CheckpointContent& content, std::vector<int> order)
+      : order_(std::move(order)), cursor_(content.weights) {}
+  void take(int parameter) {
+    GALLEON_CHECK(next_ < order_.size() && order_[next_] == parameter) << parameter;
+    ++next_;
+    cursor_.visit(parameter);
+  }
+  void take_rest() {
+    while (next_ < order_.size()) take(order_[next_]);
+  }
+
+ private:
+  std::vector<int> order_;
+  size_t next_ = 0;
+  WeightCursor cursor_;
+};
+
 Part write_part(const std::string& folder, const CheckpointContent& content, Communicator& communicator) {
   Part part;
-  part.weights_hash = hash_weights(content.parameters, content.device);
+  part.weights_hash = hash_weights(content.parameters, content.device, content.weights);
   std::vector<TensorToWrite> state;
   for (const StatePiece& piece : content.optimizer.state()) {
     if ((piece.replicated && communicator.rank() != 0) || piece.tensor.rows == 0) continue;
@@ -189,23 +210,42 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   }
   const std::string shard = shard_name(communicator.rank(), communicator.ranks());
   add_file(part, shard, write_safetensors(absl::StrCat(folder, "/", shard), state, {}));
-  if (communicator.rank() != 0 || !part.status.ok()) return part;
 
-  const bool in_bfloat16 = content.parameters.front().weight.type == DataType::kBFloat16;
+  std::vector<int> order = content.lora.has_value() ? adapter_parameters(content.parameters) : std::vector<int>{};
+  const size_t of_adapters = order.size();
+  for (const Parameter& p : content.parameters) {
+    if (!p.of_adapter) order.push_back(p.index);
+  }
+  WeightsInTurn turn(content, order);
+  if (communicator.rank() != 0 || !part.status.ok()) {
+    turn.take_rest();
+    return part;
+  }
+
+  const bool in_bfloat16 = content.parameters.front().shard.type == DataType::kBFloat16;
   std::vector<TensorToWrite> weights;
   for (const Parameter& p : content.parameters) {
     if (p.of_adapter) continue;
-    weights.push_back(weight_to_write(p, [&content, &p] {
+    weights.push_back(weight_to_write(p, [&content, &turn, &p] {
+      turn.take(p.index);
       return p.adapter < 0 ? get_weight(p, content.device)
                            : merged_weight(p, content.parameters, *content.lora, content.device);
     }));
   }
   if (content.lora.has_value()) {
-    add_file(part, kAdaptersFile,
-             write_safetensors(absl::StrCat(folder, "/", kAdaptersFile),
-                               adapter_tensors(content.parameters, content.device), {}));
+    std::vector<TensorToWrite> tensors;
+    for (size_t i = 0; i < of_adapters; ++i) {
+      const Parameter& p = content.parameters[order[i]];
+      tensors.push_back({p.name, {p.out, p.in}, [&content, &turn, &p] {
+                           turn.take(p.index);
+                           return get_weight(p, content.device);
+                         }});
+    }
+    add_file(part, kAdaptersFile, write_safetensors(absl::StrCat(folder, "/", kAdaptersFile), tensors, {}));
   }
-  add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
+  if (part.status.ok())
+    add_file(part, "model.safetensors", write_safetensors(folder + "/model.safetensors", weights, {{"format", "pt"}}));
+  turn.take_rest();
   add_text_file(part, folder, "config.json",
                 model_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
   for (const std::string& path : content.tokenizer_files) {
@@ -309,11 +349,12 @@ absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& 
     fs::remove_all(pending, error);
     prepared = make_folders(pending + "/optimizer");
   }
-  communicator.all_gather_text("");  // nobody writes before the folder exists
+  // Nobody writes before the folder exists.
+  const bool exists = communicator.all_gather_text(prepared.ok() ? "" : "failed")[0].empty();
 
   Part part;
-  if (prepared.ok()) part = write_part(pending, content, communicator);
-  part.status.Update(prepared);
+  part.status = prepared;
+  if (exists && communicator.status().ok()) part = write_part(pending, content, communicator);
   const std::vector<std::string> texts = communicator.all_gather_text(part_to_text(part));
   absl::StatusOr<Json> files = merge_parts(texts, part.weights_hash);
 
@@ -402,7 +443,12 @@ absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHea
   if (header.counts.size() != trained || header.paces.size() != trained)
     return absl::DataLossError(absl::StrCat(step_folder, " counts other parameters than this model has"));
   content.optimizer.resume(header.counts, header.paces);
-  if (hash_weights(content.parameters, content.device) != header.weights_hash) {
+  return absl::OkStatus();
+}
+
+absl::Status check_loaded_weights(const std::string& step_folder, const CheckpointHeader& header,
+                                  const CheckpointContent& content) {
+  if (hash_weights(content.parameters, content.device, content.weights) != header.weights_hash) {
     return absl::DataLossError(absl::StrCat(step_folder, ": the weights are not those that were saved"));
   }
   return absl::OkStatus();
@@ -430,6 +476,14 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
     std::sort(names.begin(), names.end());
     names.erase(std::unique(names.begin(), names.end()), names.end());
   }
+  if (names.size() == 1 && !fs::exists(absl::StrCat(folder, "/", names[0]), error)) {
+    for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+      if (fs::exists(absl::StrCat(folder, "/", other), error)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(folder, " has its weights in ", other, "; model.safetensors can be read"));
+      }
+    }
+  }
   std::vector<SafetensorsReader> files;
   for (const std::string& name : names) {
     absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
@@ -438,10 +492,6 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   }
   return files;
 }
-
-}  // namespace
-
-namespace {
 
 // The names under which a tensor may lie in a folder: its own, that of an export of the body alone, and those of BERT's
 // first exports, whose layer norms have a gamma and a beta.
@@ -471,16 +521,20 @@ bool may_be_left(absl::string_view name, bool has_head, bool encoder) {
          !absl::StartsWith(name, "classifier");
 }
 
-}  // namespace
+// Where each parameter's tensor lies.
+struct FoundTensor {
+  const Parameter* parameter;
+  const SafetensorsReader* file;
+  std::string name;
+};
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
-                          std::vector<std::string>* fresh) {
-  absl::StatusOr<std::vector<SafetensorsReader>> opened = open_weights(folder);
-  if (!opened.ok()) return opened.status();
-  const std::vector<SafetensorsReader>& files = *opened;
-  std::map<std::string, size_t> file_of;
-  for (size_t i = 0; i < files.size(); ++i) {
-    for (const auto& [tensor, entry] : files[i].entries()) file_of[tensor] = i;
+absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
+                                                      const std::vector<SafetensorsReader>& files,
+                                                      const std::vector<Parameter>& parameters,
+                                                      std::vector<std::string>* fresh) {
+  std::map<std::string, const SafetensorsReader*> file_of;
+  for (const SafetensorsReader& file : files) {
+    for (const auto& [tensor, entry] : file.entries()) file_of[tensor] = &file;
   }
   const auto find = [&](const std::string& name) {
     for (const std::string& candidate : names_of(name)) {
@@ -489,6 +543,7 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     }
     return file_of.end();
   };
+  std::vector<FoundTensor> found;
   bool has_head = false;
   bool encoder = false;
   for (const Parameter& p : parameters) {
@@ -498,42 +553,63 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     const auto it = find(p.name);
     if (it == file_of.end()) {
       // A layer is new as a whole: its weight comes before its bias.
-      const bool weight_is_new = fresh != nullptr && !fresh->empty() && p.vector &&
-                                 fresh->back() == absl::StrCat(p.name.substr(0, p.name.rfind('.')), ".weight");
-      const bool may_be_new =
-          fresh != nullptr && p.group == ParameterGroup::kClassifier &&
-          (p.vector ? weight_is_new
-                    : find(absl::StrCat(p.name.substr(0, p.name.rfind('.')), ".bias")) == file_of.end());
-      if (may_be_new) {
+      const std::string layer = p.name.substr(0, p.name.rfind('.'));
+      const bool weight_is_new = fresh != nullptr && !fresh->empty() && fresh->back() == absl::StrCat(layer, ".weight");
+      const bool whole = p.vector ? weight_is_new : find(absl::StrCat(layer, ".bias")) == file_of.end();
+      if (fresh != nullptr && p.group == ParameterGroup::kClassifier && whole) {
         fresh->push_back(p.name);
         continue;
       }
       return absl::InvalidArgumentError(
           absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(shape_of(p), "x"), ")"));
     }
-    const std::string& name = it->first;
-    const SafetensorsReader& file = files[it->second];
-    const TensorEntry& entry = file.entries().at(name);
+    const TensorEntry& entry = it->second->entries().at(it->first);
     if (entry.shape != shape_of(p)) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", name, " has shape ", absl::StrJoin(entry.shape, "x"),
-                                                     "; the model needs ", absl::StrJoin(shape_of(p), "x")));
+      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", it->first, " has shape ",
+                                                     absl::StrJoin(entry.shape, "x"), "; the model needs ",
+                                                     absl::StrJoin(shape_of(p), "x")));
     }
-    std::vector<float> values(entry.count());
-    if (absl::Status s = file.read(name, 0, entry.count(), values.data()); !s.ok()) return s;
-    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-    if (bad != values.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", name, " holds a number that is not finite (",
-                                                     *bad, " at element ", bad - values.begin(), ")"));
+    if (entry.type != "F32" && entry.type != "F16" && entry.type != "BF16") {
+      return absl::InvalidArgumentError(absl::StrCat(it->second->path(), ": ", it->first, " has type ", entry.type,
+                                                     "; F32, F16 or BF16 can be read"));
     }
-    set_weight(p, device, values.data());
+    found.push_back({&p, it->second, it->first});
     file_of.erase(it);
   }
   for (const auto& [name, file] : file_of) {
     if (!may_be_left(name, has_head, encoder)) {
-      return absl::InvalidArgumentError(absl::StrCat(files[file].path(),
+      return absl::InvalidArgumentError(absl::StrCat(file->path(),
                                                      " holds a tensor that this model does not have: ", name, " (",
-                                                     absl::StrJoin(files[file].entries().at(name).shape, "x"), ")"));
+                                                     absl::StrJoin(file->entries().at(name).shape, "x"), ")"));
     }
+  }
+  return found;
+}
+
+}  // namespace
+
+absl::Status check_weights(const std::string& folder, const std::vector<Parameter>& parameters,
+                           std::vector<std::string>* fresh) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  return find_tensors(folder, *files, parameters, fresh).status();
+}
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
+                          std::vector<std::string>* fresh) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  absl::StatusOr<std::vector<FoundTensor>> tensors = find_tensors(folder, *files, parameters, fresh);
+  if (!tensors.ok()) return tensors.status();
+  for (const auto& [parameter, file, name] : *tensors) {
+    std::vector<float> values(file->entries().at(name).count());
+    if (absl::Status s = file->read(name, 0, static_cast<int64_t>(values.size()), values.data()); !s.ok()) return s;
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad != values.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(file->path(), ": ", name, " holds a number that is not finite (",
+                                                     *bad, " at element ", bad - values.begin(), ")"));
+    }
+    set_weight(*parameter, device, values.data());
   }
   return absl::OkStatus();
 }

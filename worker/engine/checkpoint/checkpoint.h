@@ -56,6 +56,7 @@ struct CheckpointContent {
   std::vector<std::string> tokenizer_files;
   // Of a run with adapters: they are merged into model.safetensors, and kept beside it for an exact resume.
   std::optional<LoraOptions> lora;
+  WeightView& weights;
 };
 
 // A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is
@@ -70,12 +71,20 @@ absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content);
 
+// Whether the weights are now those that were saved: DATA_LOSS. A collective, so that every rank must have loaded.
+absl::Status check_loaded_weights(const std::string& step_folder, const CheckpointHeader& header,
+                                  const CheckpointContent& content);
+
 // Loads weights alone, adapters left out, from a Hugging Face folder (model.safetensors, or shards by
 // model.safetensors.index.json). Missing, extra and misshapen tensors are named with both shapes, and so is one that
 // holds NaN or Inf. The heads that an encoder was pretrained with are passed over. Where `fresh` is given, layers of a
 // classifier may be missing: they keep the weights that they have, and their names are appended.
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
                           std::vector<std::string>* fresh = nullptr);
+
+// Whether load_weights would find what it needs, from the files' headers alone: the parameters need no memory.
+absl::Status check_weights(const std::string& folder, const std::vector<Parameter>& parameters,
+                           std::vector<std::string>* fresh = nullptr);
 
 // bf16 if all weights of a Hugging Face folder are, otherwise fp32: what to compute in where nobody says.
 absl::StatusOr<DataType> stored_weight_type(const std::string& folder);

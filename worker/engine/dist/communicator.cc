@@ -2,9 +2,33 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
 
 namespace galleon {
+
+namespace {
+
+constexpr int64_t kAlignment = 64;
+int64_t aligned(int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Pieces one after the other in a workspace.
+class Pieces {
+ public:
+  explicit Pieces(const Workspace& memory) : data_(static_cast<char*>(memory.data())) {}
+  Tensor next(int64_t rows, int64_t columns, DataType type) {
+    const Tensor piece{data_, type, rows, columns, columns};
+    data_ += aligned(piece.bytes());
+    return piece;
+  }
+
+ private:
+  char* data_;
+};
+
+}  // namespace
 
 RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit) {
   const int64_t units = (rows + unit - 1) / unit;
@@ -15,115 +39,202 @@ RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit) {
   return {std::min(begin * unit, rows), std::min(end * unit, rows) - std::min(begin * unit, rows)};
 }
 
-void Communicator::move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from,
-                        int64_t& counter) {
-  if (!status_.ok()) return;
-  if (to >= 0) counter += send_bytes;
-  if (!executes()) return;
-  if (send_bytes == 0) to = -1;
-  if (receive_bytes == 0) from = -1;
-  if (to < 0 && from < 0) return;
-  status_ = exchange(send, send_bytes, to, receive, receive_bytes, from);
+bool Communicator::admit(const Tensor& x, Collective operation, Content content) {
+  if (!status_.ok()) return false;
+  GALLEON_CHECK(x.contiguous()) << shape_string(x);
+  const char* begin = static_cast<const char*>(x.data);
+  const char* end = begin + x.bytes();
+  const bool dense = std::any_of(guarded_.begin(), guarded_.end(), [&](const Tensor& memory) {
+    const char* from = static_cast<const char*>(memory.data);
+    return begin < from + memory.bytes() && from < end;
+  });
+  const bool hidden = dense && content != Content::kProjectedDense;
+  if (hidden || never_[static_cast<int>(content)]) {
+    status_ = absl::InternalError(absl::StrCat(
+        "rank ", rank_, " was about to send ",
+        hidden ? "the dense gradient of a projected matrix as " : "what must never leave it, ", content_name(content),
+        " of ", shape_string(x), ", by ", collective_name(operation), " in step ", step_));
+    return false;
+  }
+  return true;
 }
 
-void Communicator::reduce_scatter_rows(const Tensor& x, int64_t unit, DataType wire) {
-  if (ranks_ == 1 || !status_.ok()) return;
-  GALLEON_CHECK(x.contiguous());
-  const RowRange own = rows_of_rank(x.rows, rank_, ranks_, unit);
-  const Tensor sum = x.row_range(own.begin, own.count);
-  const int64_t largest = rows_of_rank(x.rows, 0, ranks_, unit).count * x.columns;
-  const bool converts = x.type != wire;
-  const Workspace leaving(device_, converts ? largest * bytes_of(wire) : 0);
-  const Workspace arrived(device_, largest * bytes_of(wire));
-  const Workspace added(device_, converts ? largest * bytes_of(x.type) : 0);
-  // Every piece goes straight to its owner, who adds what arrives in the order of distance: a number is rounded to the
-  // wire's type once, whatever the number of ranks.
+bool Communicator::admit(absl::Span<const ShardedRows> bundle, Collective operation) {
+  return std::all_of(bundle.begin(), bundle.end(),
+                     [&](const ShardedRows& rows) { return admit(rows.x, operation, rows.content); });
+}
+
+void Communicator::send(Messages& messages, int to, const Tensor& x, Collective operation, Content content) {
+  if (x.bytes() == 0) return;
+  sent_.of(operation, content) += x.bytes();
+  if (executes()) messages.out.push_back({to, x.data, x.bytes()});
+}
+
+void Communicator::receive(Messages& messages, int from, const Tensor& x) {
+  if (x.bytes() > 0) messages.in.push_back({from, x.data, x.bytes()});
+}
+
+void Communicator::take(const absl::Status& status, const char* operation) {
+  if (status.ok() || !status_.ok()) return;
+  status_ = absl::Status(status.code(), absl::StrCat("rank ", rank_, " of ", ranks_, " in ", operation, " of step ",
+                                                     step_, ": ", status.message()));
+}
+
+void Communicator::move(const Messages& messages, const char* operation, bool in_background) {
+  if (!status_.ok() || !executes() || (messages.out.empty() && messages.in.empty())) return;
+  take(in_background ? begin_exchange(messages.out, messages.in) : exchange(messages.out, messages.in), operation);
+}
+
+void Communicator::reduce_scatter_rows(absl::Span<const ShardedRows> bundle, DataType wire) {
+  scatter(bundle, wire, Collective::kReduceScatter);
+}
+
+// Every piece goes straight to its owner, who adds what arrives in the order of distance: a number is rounded to the
+// wire's type once, whatever the number of ranks. A small bundle takes one exchange; of a large one the pieces come
+// from one distance after the other, so that what has arrived and is not added yet stays small.
+void Communicator::scatter(absl::Span<const ShardedRows> bundle, DataType wire, Collective operation) {
+  if (ranks_ == 1 || !admit(bundle, operation)) return;
+  int64_t leaving_bytes = 0;
+  int64_t arriving_bytes = 0;
+  int64_t widened_bytes = 0;
+  for (const ShardedRows& rows : bundle) {
+    const Tensor& x = rows.x;
+    const int64_t largest = rows_of_rank(x.rows, 0, ranks_, rows.unit).count * x.columns;
+    arriving_bytes += aligned(largest * bytes_of(wire));
+    if (x.type == wire) continue;
+    leaving_bytes += aligned(largest * bytes_of(wire));
+    widened_bytes = std::max(widened_bytes, largest * bytes_of(x.type));
+  }
+  const int together = arriving_bytes * (ranks_ - 1) <= kBundleBytes ? ranks_ - 1 : 1;
+  const Workspace leaving(device_, together * leaving_bytes);
+  const Workspace arrived(device_, together * arriving_bytes);
+  const Workspace added(device_, widened_bytes);
+  for (int first = 1; first < ranks_; first += together) {
+    Messages messages;
+    std::vector<Tensor> parts;
+    Pieces leave(leaving);
+    Pieces arrive(arrived);
+    for (int distance = first; distance < first + together; ++distance) {
+      const int to = (rank_ + distance) % ranks_;
+      const int from = (rank_ + ranks_ - distance) % ranks_;
+      for (const ShardedRows& rows : bundle) {
+        const Tensor& x = rows.x;
+        const RowRange theirs = rows_of_rank(x.rows, to, ranks_, rows.unit);
+        Tensor piece = x.row_range(theirs.begin, theirs.count);
+        if (x.type != wire) {
+          const Tensor rounded = leave.next(theirs.count, x.columns, wire);
+          convert(device_, piece, rounded);
+          piece = rounded;
+        }
+        send(messages, to, piece, operation, rows.content);
+        parts.push_back(arrive.next(rows_of_rank(x.rows, rank_, ranks_, rows.unit).count, x.columns, wire));
+        receive(messages, from, parts.back());
+      }
+    }
+    move(messages, collective_name(operation).data());
+    if (!status_.ok()) return;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const ShardedRows& rows = bundle[i % bundle.size()];
+      const RowRange own = rows_of_rank(rows.x.rows, rank_, ranks_, rows.unit);
+      const Tensor sum = rows.x.row_range(own.begin, own.count);
+      if (own.count == 0) continue;
+      if (rows.x.type == wire) {
+        add(device_, parts[i], sum);
+        continue;
+      }
+      const Tensor widened = added.tensor(own.count, rows.x.columns, rows.x.type);
+      convert(device_, parts[i], widened);
+      add(device_, widened, sum);
+    }
+  }
+}
+
+Communicator::Messages Communicator::gather(absl::Span<const ShardedRows> bundle, Collective operation) {
+  Messages messages;
   for (int distance = 1; distance < ranks_; ++distance) {
     const int to = (rank_ + distance) % ranks_;
     const int from = (rank_ + ranks_ - distance) % ranks_;
-    const RowRange out = rows_of_rank(x.rows, to, ranks_, unit);
-    Tensor piece = x.row_range(out.begin, out.count);
-    if (converts) {
-      const Tensor rounded = leaving.tensor(out.count, x.columns, wire);
-      convert(device_, piece, rounded);
-      piece = rounded;
-    }
-    const Tensor part = arrived.tensor(own.count, x.columns, wire);
-    move(piece.data, piece.bytes(), to, part.data, part.bytes(), from, sent_.reduce_scatter);
-    if (!status_.ok()) return;
-    if (converts) {
-      const Tensor widened = added.tensor(own.count, x.columns, x.type);
-      convert(device_, part, widened);
-      add(device_, widened, sum);
-    } else {
-      add(device_, part, sum);
+    for (const ShardedRows& rows : bundle) {
+      const RowRange own = rows_of_rank(rows.x.rows, rank_, ranks_, rows.unit);
+      const RowRange theirs = rows_of_rank(rows.x.rows, from, ranks_, rows.unit);
+      send(messages, to, rows.x.row_range(own.begin, own.count), operation, rows.content);
+      receive(messages, from, rows.x.row_range(theirs.begin, theirs.count));
     }
   }
+  return messages;
 }
 
-void Communicator::all_gather_rows(const Tensor& x, int64_t unit) {
-  if (ranks_ == 1 || !status_.ok()) return;
-  GALLEON_CHECK(x.contiguous());
-  const int next = (rank_ + 1) % ranks_;
-  const int previous = (rank_ + ranks_ - 1) % ranks_;
-  for (int round = 0; round < ranks_ - 1; ++round) {
-    const RowRange out = rows_of_rank(x.rows, (rank_ + ranks_ - round) % ranks_, ranks_, unit);
-    const RowRange in = rows_of_rank(x.rows, (rank_ + 2 * ranks_ - round - 1) % ranks_, ranks_, unit);
-    const Tensor leaving = x.row_range(out.begin, out.count);
-    const Tensor arriving = x.row_range(in.begin, in.count);
-    move(leaving.data, leaving.bytes(), next, arriving.data, arriving.bytes(), previous, sent_.all_gather);
-  }
+void Communicator::all_gather_rows(absl::Span<const ShardedRows> bundle) {
+  if (ranks_ == 1 || !admit(bundle, Collective::kAllGather)) return;
+  move(gather(bundle, Collective::kAllGather), "all_gather");
 }
 
-void Communicator::all_reduce(const Tensor& x) {
-  const SentBytes before = sent_;
-  const Tensor flat = x.reshape(x.size(), 1);
-  reduce_scatter_rows(flat);
-  all_gather_rows(flat);
-  const int64_t bytes = (sent_ - before).total();
-  sent_ = before;
-  sent_.all_reduce += bytes;
+void Communicator::begin_all_gather_rows(absl::Span<const ShardedRows> bundle) {
+  if (ranks_ == 1 || !admit(bundle, Collective::kAllGather)) return;
+  move(gather(bundle, Collective::kAllGather), "all_gather", true);
 }
 
-void Communicator::reduce(const Tensor& x, int root) {
+void Communicator::finish_gathers() {
+  if (ranks_ > 1 && executes()) take(finish_exchanges(), "all_gather");
+}
+
+void Communicator::all_reduce(absl::Span<const Tensor> bundle, Content content) {
   if (ranks_ == 1) return;
-  GALLEON_CHECK(x.contiguous());
+  std::vector<ShardedRows> flat;
+  flat.reserve(bundle.size());
+  for (const Tensor& x : bundle) flat.push_back({x.reshape(x.size(), 1), 1, content});
+  // No conversion: the wire has each tensor's own type.
+  const DataType type = bundle.empty() ? DataType::kFloat32 : bundle.front().type;
+  scatter(flat, type, Collective::kAllReduce);
+  if (status_.ok()) move(gather(flat, Collective::kAllReduce), "all_reduce");
+}
+
+void Communicator::reduce(const Tensor& x, int root, Content content) {
+  if (ranks_ == 1 || !admit(x, Collective::kReduce, content)) return;
   if (rank_ != root) {
-    move(x.data, x.bytes(), root, nullptr, 0, -1, sent_.all_reduce);
+    Messages messages;
+    send(messages, root, x, Collective::kReduce, content);
+    move(messages, "reduce");
     return;
   }
-  const Workspace arrived(device_, x.bytes());
-  for (int other = 0; other < ranks_; ++other) {
-    if (other == root || !status_.ok()) continue;
-    move(nullptr, 0, -1, arrived.data(), x.bytes(), other, sent_.all_reduce);
-    if (!status_.ok()) return;
-    add(device_, arrived.tensor(x.rows, x.columns), x);
+  const Workspace memory(device_, x.bytes());
+  const Tensor arrived = memory.tensor(x.rows, x.columns, x.type);
+  for (int other = 0; other < ranks_ && status_.ok(); ++other) {
+    if (other == root) continue;
+    Messages messages;
+    receive(messages, other, arrived);
+    move(messages, "reduce");
+    if (status_.ok()) add(device_, arrived, x);
   }
 }
 
-void Communicator::broadcast(const Tensor& x, int root) {
+void Communicator::broadcast(absl::Span<const Rooted> bundle, Content content) {
   if (ranks_ == 1) return;
-  GALLEON_CHECK(x.contiguous());
-  // Along the ring from the root, so that no rank sends more than once.
-  const int next = (rank_ + 1) % ranks_;
-  const int previous = (rank_ + ranks_ - 1) % ranks_;
-  if (rank_ != root) move(nullptr, 0, -1, x.data, x.bytes(), previous, sent_.broadcast);
-  if (next != root) move(x.data, x.bytes(), next, nullptr, 0, -1, sent_.broadcast);
+  Messages messages;
+  for (const Rooted& rooted : bundle) {
+    if (!admit(rooted.x, Collective::kBroadcast, content)) return;
+    if (rooted.root != rank_) {
+      receive(messages, rooted.root, rooted.x);
+      continue;
+    }
+    for (int distance = 1; distance < ranks_; ++distance)
+      send(messages, (rank_ + distance) % ranks_, rooted.x, Collective::kBroadcast, content);
+  }
+  move(messages, "broadcast");
 }
 
 void Communicator::all_reduce_host(std::vector<double>& values) {
-  if (ranks_ == 1 || !executes()) return;
+  if (ranks_ == 1 || !executes() || values.empty()) return;
   const auto bytes = static_cast<int64_t>(values.size() * sizeof(double));
-  int64_t uncounted = 0;
-  const int next = (rank_ + 1) % ranks_;
-  const int previous = (rank_ + ranks_ - 1) % ranks_;
   std::vector<std::vector<double>> of_rank(ranks_, std::vector<double>(values.size()));
   of_rank[rank_] = values;
-  for (int round = 0; round < ranks_ - 1; ++round) {
-    const int out = (rank_ + ranks_ - round) % ranks_;
-    const int in = (rank_ + 2 * ranks_ - round - 1) % ranks_;
-    move(of_rank[out].data(), bytes, next, of_rank[in].data(), bytes, previous, uncounted);
+  Messages messages;
+  for (int distance = 1; distance < ranks_; ++distance) {
+    const int from = (rank_ + ranks_ - distance) % ranks_;
+    messages.out.push_back({(rank_ + distance) % ranks_, of_rank[rank_].data(), bytes});
+    messages.in.push_back({from, of_rank[from].data(), bytes});
   }
+  move(messages, "sum of host numbers");
   std::fill(values.begin(), values.end(), 0.0);
   for (const std::vector<double>& part : of_rank) {
     for (size_t i = 0; i < values.size(); ++i) values[i] += part[i];
@@ -137,16 +248,17 @@ std::vector<std::string> Communicator::all_gather_text(const std::string& text) 
   std::vector<double> sizes(ranks_, 0.0);
   sizes[rank_] = static_cast<double>(text.size());
   all_reduce_host(sizes);
-  int64_t uncounted = 0;
-  const int next = (rank_ + 1) % ranks_;
-  const int previous = (rank_ + ranks_ - 1) % ranks_;
-  for (int round = 0; round < ranks_ - 1 && status_.ok(); ++round) {
-    const int out = (rank_ + ranks_ - round) % ranks_;
-    const int in = (rank_ + 2 * ranks_ - round - 1) % ranks_;
-    all[in].resize(static_cast<size_t>(sizes[in]));
-    move(all[out].data(), static_cast<int64_t>(all[out].size()), next, all[in].data(),
-         static_cast<int64_t>(all[in].size()), previous, uncounted);
+  if (!status_.ok()) return all;
+  Messages messages;
+  for (int distance = 1; distance < ranks_; ++distance) {
+    const int from = (rank_ + ranks_ - distance) % ranks_;
+    all[from].resize(static_cast<size_t>(sizes[from]));
+    if (!text.empty()) {
+      messages.out.push_back({(rank_ + distance) % ranks_, all[rank_].data(), static_cast<int64_t>(text.size())});
+    }
+    if (!all[from].empty()) messages.in.push_back({from, all[from].data(), static_cast<int64_t>(all[from].size())});
   }
+  move(messages, "gathering of texts");
   return all;
 }
 
@@ -157,7 +269,7 @@ class SingleCommunicator final : public Communicator {
   explicit SingleCommunicator(Device& device) : Communicator(device, 0, 1) {}
 
  protected:
-  absl::Status exchange(const void*, int64_t, int, void*, int64_t, int) override { return absl::OkStatus(); }
+  absl::Status exchange(absl::Span<const Outgoing>, absl::Span<const Incoming>) override { return absl::OkStatus(); }
 };
 
 class PlanningCommunicator final : public Communicator {
@@ -165,7 +277,7 @@ class PlanningCommunicator final : public Communicator {
   using Communicator::Communicator;
 
  protected:
-  absl::Status exchange(const void*, int64_t, int, void*, int64_t, int) override { return absl::OkStatus(); }
+  absl::Status exchange(absl::Span<const Outgoing>, absl::Span<const Incoming>) override { return absl::OkStatus(); }
   bool executes() const override { return false; }
 };
 

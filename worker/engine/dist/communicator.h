@@ -1,19 +1,19 @@
-// What ranks say to each other. Errors are sticky: after one, every operation returns at once without effect, and
-// status() tells the first; the run looks at it before any effect of a step. Bytes sent are counted by operation; what
-// arrives on the way to a sum lies in the device's workspace.
+// What ranks say to each other. Every collective is a few exchanges of messages between pairs, in an order that shapes
+// alone decide, so that sums are the same each time; a transport moves the messages of one exchange all at once
+// (sockets here; with NCCL a group of sends and receives). Errors are sticky: after one, every operation returns at
+// once without effect, and status() tells the first; the run looks at it before any effect of a step. What arrives on
+// the way to a sum lies in the device's workspace.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "kernels/device.h"
+#include "worker/engine/dist/sent_bytes.h"
 
 namespace galleon {
 
@@ -26,17 +26,21 @@ struct RowRange {
 // numbers of units differ by one at most; later ranks may get none.
 RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit = 1);
 
-struct SentBytes {
-  int64_t reduce_scatter = 0;
-  int64_t all_gather = 0;
-  int64_t all_reduce = 0;
-  int64_t broadcast = 0;
-  int64_t total() const { return reduce_scatter + all_gather + all_reduce + broadcast; }
-  SentBytes operator-(const SentBytes& other) const {
-    return {reduce_scatter - other.reduce_scatter, all_gather - other.all_gather, all_reduce - other.all_reduce,
-            broadcast - other.broadcast};
-  }
+// A tensor that is cut by rows over ranks.
+struct ShardedRows {
+  Tensor x;
+  int64_t unit = 1;  // of rows_of_rank
+  Content content = Content::kStatistic;
 };
+
+// A tensor that one rank has for all.
+struct Rooted {
+  Tensor x;
+  int root = 0;
+};
+
+// What is small travels together: a bundle of tensors up to this size goes in one exchange.
+inline constexpr int64_t kBundleBytes = int64_t{4} << 20;
 
 class Communicator {
  public:
@@ -47,68 +51,90 @@ class Communicator {
   const absl::Status& status() const { return status_; }
   // Bytes that this rank sent since it began.
   const SentBytes& sent() const { return sent_; }
+  // For the messages of errors.
+  void set_step(int64_t step) { step_ = step; }
+  int64_t step() const { return step_; }
+  // Seconds that this rank has spent waiting for others: least on the rank that the others wait for.
+  virtual double waited_seconds() const { return 0; }
 
-  // Tensors are contiguous, fp32 or bf16, and of one shape on all ranks. Sums are formed in one order, the same each
-  // time. After reduce_scatter_rows this rank's rows (rows_of_rank with `unit`) hold the sum over ranks; its other rows
-  // are undefined. What travels is of type `wire`; additions are in x's.
-  void reduce_scatter_rows(const Tensor& x, int64_t unit = 1, DataType wire = DataType::kFloat32);
+  // Memory that holds dense gradients of projected matrices. Nothing is sent from it unless it is declared as that, and
+  // with `never` not even then: INTERNAL.
+  void guard(const Tensor& memory) { guarded_.push_back(memory); }
+  void never(Content content) { never_[static_cast<int>(content)] = true; }
+
+  // Tensors are contiguous, fp32 or bf16, and of the same shapes on all ranks. A bundle is one exchange. After
+  // reduce_scatter_rows this rank's rows (rows_of_rank with `unit`) hold the sum over ranks; its other rows are
+  // undefined. What travels is of type `wire`; additions are in x's.
+  void reduce_scatter_rows(absl::Span<const ShardedRows> bundle, DataType wire = DataType::kFloat32);
   // This rank's rows are copied to all ranks.
-  void all_gather_rows(const Tensor& x, int64_t unit = 1);
+  void all_gather_rows(absl::Span<const ShardedRows> bundle);
+  // The same, from its beginning to its end in the background where the transport can; until finish_gathers() the
+  // tensors must not be touched. Other collectives may come between.
+  void begin_all_gather_rows(absl::Span<const ShardedRows> bundle);
+  void finish_gathers();
   // x ← the sum over ranks, bit for bit the same on all of them.
-  void all_reduce(const Tensor& x);
+  void all_reduce(absl::Span<const Tensor> bundle, Content content);
+  void all_reduce(const Tensor& x, Content content) { all_reduce(absl::MakeConstSpan(&x, 1), content); }
   // x of `root` ← the sum over ranks, in rank order; other ranks keep theirs.
-  void reduce(const Tensor& x, int root);
-  // x ← that of `root`.
-  void broadcast(const Tensor& x, int root);
-  // Sums of a few host numbers, in rank order.
+  void reduce(const Tensor& x, int root, Content content);
+  // Each x ← that of its root.
+  void broadcast(absl::Span<const Rooted> bundle, Content content);
+  void broadcast(const Tensor& x, int root, Content content) { broadcast({{x, root}}, content); }
+  // Sums of a few host numbers, in rank order. Not counted.
   void all_reduce_host(std::vector<double>& values);
-  // Every rank's text, in rank order. Texts are of any length.
+  // Every rank's text, in rank order. Texts are of any length. Not counted.
   std::vector<std::string> all_gather_text(const std::string& text);
 
  protected:
-  // One message to `to` while one arrives from `from` (either may be -1: none). Sizes are known to both sides.
-  virtual absl::Status exchange(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes,
-                                int from) = 0;
+  struct Outgoing {
+    int to;
+    const void* data;
+    int64_t bytes;
+  };
+  struct Incoming {
+    int from;
+    void* data;
+    int64_t bytes;
+  };
+  // Moves all messages, those of one pair in their order. Both sides know every size; none is 0.
+  virtual absl::Status exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) = 0;
+  // An exchange that may go on in the background until the next exchange or finish_exchanges().
+  virtual absl::Status begin_exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) {
+    return exchange(out, in);
+  }
+  virtual absl::Status finish_exchanges() { return absl::OkStatus(); }
   // Whether data really moves; a planning communicator only counts.
   virtual bool executes() const { return true; }
 
  private:
-  void move(const void* send, int64_t send_bytes, int to, void* receive, int64_t receive_bytes, int from,
-            int64_t& counter);
+  struct Messages {
+    std::vector<Outgoing> out;
+    std::vector<Incoming> in;
+  };
+  void send(Messages& messages, int to, const Tensor& x, Collective operation, Content content);
+  static void receive(Messages& messages, int from, const Tensor& x);
+  void move(const Messages& messages, const char* operation, bool in_background = false);
+  // Whether this may be sent; sets the status if not.
+  bool admit(const Tensor& x, Collective operation, Content content);
+  bool admit(absl::Span<const ShardedRows> bundle, Collective operation);
+  void take(const absl::Status& status, const char* operation);
+
+  void scatter(absl::Span<const ShardedRows> bundle, DataType wire, Collective operation);
+  Messages gather(absl::Span<const ShardedRows> bundle, Collective operation);
 
   Device& device_;
   int rank_;
   int ranks_;
+  int64_t step_ = 0;
   absl::Status status_;
   SentBytes sent_;
+  std::vector<Tensor> guarded_;
+  bool never_[kContents] = {};
 };
 
 // One rank alone: nothing moves.
 std::unique_ptr<Communicator> make_single_communicator(Device& device);
 // Counts what rank `rank` of `ranks` would send.
 std::unique_ptr<Communicator> make_planning_communicator(Device& device, int rank, int ranks);
-
-// How ranks learn each other's addresses: each offers one payload, and gets all of them in rank order.
-class Rendezvous {
- public:
-  virtual ~Rendezvous() = default;
-  virtual absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload,
-                                                            absl::Duration timeout) = 0;
-};
-
-// Through files of a folder that all ranks share and that is new for this run.
-std::unique_ptr<Rendezvous> make_folder_rendezvous(std::string folder);
-
-struct GlooOptions {
-  // Address or name that this rank listens on; the others must reach it.
-  std::string hostname = "127.0.0.1";
-  absl::Duration connect_timeout = absl::Seconds(60);
-  // A message that takes longer fails the run: a peer died or hangs.
-  absl::Duration message_timeout = absl::Seconds(120);
-};
-// UNAVAILABLE: ranks did not meet in time, with how many came.
-absl::StatusOr<std::unique_ptr<Communicator>> make_gloo_communicator(Device& device, int rank, int ranks,
-                                                                     Rendezvous& rendezvous,
-                                                                     const GlooOptions& options);
 
 }  // namespace galleon

@@ -1,6 +1,8 @@
 #include "worker/engine/model/encoder.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
@@ -177,12 +179,13 @@ AttentionMask Encoder::attention_mask(int64_t block) const {
 
 void Encoder::forward_embeddings() {
   const Tensor sum = top(embedding_sum_);
-  embedding(device_, top(ids_), layers_.weight(words_), sum);
   const Tensor part = top(scratch_);
-  embedding(device_, top(type_ids_), layers_.weight(types_), part);
-  add(device_, part, sum);
-  embedding(device_, top(position_ids_), layers_.weight(positions_), part);
-  add(device_, part, sum);
+  for (const auto& [table, ids] :
+       {std::pair(words_, ids_), std::pair(types_, type_ids_), std::pair(positions_, position_ids_)}) {
+    const AcquiredWeights held(weights(), table);
+    embedding(device_, top(ids), layers_.weight(table), table == words_ ? sum : part);
+    if (table != words_) add(device_, part, sum);
+  }
   const Tensor output = top(blocks_[0].input);
   layer_norm(device_, sum, layers_.weight(embedding_norm_.weight), layers_.weight(embedding_norm_.bias),
              static_cast<float>(config().norm_epsilon), output, top(embedding_statistics_));
@@ -211,6 +214,8 @@ void Encoder::forward() {
   forward_embeddings();
   for (size_t l = 0; l < blocks_.size(); ++l) {
     const Block b = of_pass(blocks_[l]);
+    const AcquiredWeights held(weights(), b.query.weight,
+                               l + 1 < blocks_.size() ? blocks_[l + 1].query.weight : dense_.weight);
     forward_within_block(b);
     add_layer_norm(device_, b.mlp_sum, top(scratch_), layers_.weight(b.mlp_norm.weight),
                    layers_.weight(b.mlp_norm.bias), static_cast<float>(config().norm_epsilon),
@@ -225,10 +230,14 @@ void Encoder::forward_head() {
   copy(device_, first_tokens(top(last_)), first);
   if (config().architecture == Architecture::kRoberta)
     drop(Drop::kClassifierDense, 0, first, config().classifier_dropout);
-  layers_.forward(dense_, first, pooled);
+  {
+    const AcquiredWeights held(weights(), dense_.weight);
+    layers_.forward(dense_, first, pooled);
+  }
   hyperbolic_tangent(device_, pooled, pooled);
   copy(device_, pooled, dropped);
   drop(Drop::kClassifier, 0, dropped, config().classifier_dropout);
+  const AcquiredWeights held(weights(), classifier_.weight);
   layers_.forward(classifier_, dropped, outputs_.row_range(0, sequences_));
 }
 
@@ -267,6 +276,7 @@ void Encoder::backward_head(GradientSink& sink) {
     const Workspace scratch(device_, outputs.size() * bytes_of(type_));
     const Tensor doutputs = scratch.tensor(outputs.rows, outputs.columns, type_);
     convert(device_, outputs, doutputs);
+    const AcquiredWeights held(weights(), classifier_.weight);
     layers_.backward(classifier_, dropped, doutputs, dpooled, 0.0F, sink);
   }
   drop(Drop::kClassifier, 0, dpooled, config().classifier_dropout);
@@ -276,7 +286,10 @@ void Encoder::backward_head(GradientSink& sink) {
   fill(device_, dx, 0.0F);
   const Workspace scratch(device_, first.bytes());
   const Tensor dfirst = scratch.tensor(first.rows, first.columns, type_);
-  layers_.backward(dense_, first, dpooled, dfirst, 0.0F, sink);
+  {
+    const AcquiredWeights held(weights(), dense_.weight, blocks_.back().query.weight);
+    layers_.backward(dense_, first, dpooled, dfirst, 0.0F, sink);
+  }
   if (config().architecture == Architecture::kRoberta)
     drop(Drop::kClassifierDense, 0, dfirst, config().classifier_dropout);
   copy(device_, dfirst, first_tokens(dx));
@@ -350,7 +363,11 @@ double Encoder::forward_backward(const Batch& batch, float scale, GradientSink& 
   forward_head();
   const double loss = head_loss(batch, scale);
   backward_head(sink);
-  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) backward_block(*block, sink);
+  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
+    const auto next = std::next(block);
+    const AcquiredWeights held(weights(), block->query.weight, next != blocks_.rend() ? next->query.weight : -1);
+    backward_block(*block, sink);
+  }
   backward_embeddings(sink);
   layers_.end_training();
   return loss;

@@ -51,6 +51,7 @@ void add_adapters(std::vector<Parameter>& parameters, const LoraOptions& lora) {
       p.index = static_cast<int>(parameters.size());
       p.name = absl::StrCat(prefix, second ? "lora_B.weight" : "lora_A.weight");
       p.group = base.group;
+      p.block = base.block;
       p.out = second ? base.out : lora.rank;
       p.in = second ? lora.rank : base.in;
       p.of_adapter = true;
@@ -78,8 +79,8 @@ void initialize_adapters(const std::vector<Parameter>& parameters, Device& devic
       values[i] = static_cast<float>(bound * (2.0 * part - 1.0));
     }
     set_weight(a, device, values.data());
-    fill(device, b.weight, 0.0F);
-    if (b.master.data != nullptr) fill(device, b.master, 0.0F);
+    if (b.shard_rows > 0) fill(device, b.shard, 0.0F);
+    if (b.master.data != nullptr && b.shard_rows > 0) fill(device, b.master, 0.0F);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "worker/engine/data/batch.h"
 #include "worker/engine/model/model_config.h"
 #include "worker/engine/model/parameters.h"
+#include "worker/engine/model/weight_view.h"
 #include "worker/engine/optim/gradient_sink.h"
 
 namespace galleon {
@@ -18,6 +19,7 @@ namespace galleon {
 // What a model holds between its forward and its backward.
 enum class Activations {
   kNone,         // there is no backward
+  kText,         // nor here, and the keys and values of one growing text stay: see extend_text
   kAll,          // those of every block
   kBlockInputs,  // each block's input and what is small beside it; the rest lives once and is computed again, to the
                  // same bits
@@ -44,6 +46,10 @@ class Model {
   int64_t batch() const { return batch_; }
   int64_t sequence() const { return sequence_; }
 
+  // Where weights are sharded: the network asks for each block's before it computes with them. `weights` must outlive
+  // it.
+  void use_weights(WeightView& weights) { weights_ = &weights; }
+
   // One pass of training. Returns the sum of the losses: in nats over targets that count, or over sequences where they
   // are classified. Gradients, multiplied by `scale`, go to the sink.
   virtual double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) = 0;
@@ -51,17 +57,25 @@ class Model {
   virtual double forward_loss(const Batch& batch) = 0;
   // Language models: logits (vocabulary numbers) that follow a sequence of 1 to sequence() tokens.
   virtual std::vector<float> next_logits(const std::vector<int32_t>& ids);
+  // Of a language model with Activations::kText: appends to its text, which is empty at first, and returns what
+  // next_logits would of all of it, up to rounding. A further token costs one position, not the text again. The text
+  // may grow to sequence() tokens; any other pass forgets it.
+  virtual std::vector<float> extend_text(const std::vector<int32_t>& ids);
+  virtual void clear_text();
   // Classification: a row of numbers for each sequence: the logits of its labels, or the value of a regression.
   virtual std::vector<float> outputs(const Batch& batch);
 
  protected:
   // Aborts unless the batch fits this model and, on a device that executes, its arrays fit its sizes.
   void check_batch(const Batch& batch, bool executes) const;
+  WeightView& weights() { return *weights_; }
 
  private:
   ModelConfig config_;
   int64_t batch_;
   int64_t sequence_;
+  WholeWeights whole_;
+  WeightView* weights_ = &whole_;
 };
 
 // The network of `config` over `parameters` (those of model_parameters and, with `lora`, of add_adapters), which must

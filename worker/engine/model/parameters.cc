@@ -62,12 +62,15 @@ class Parameters {
     vector(name + ".weight", ParameterGroup::kNorm, size, 1.0F);
     vector(name + ".bias", ParameterGroup::kBias, size, 0.0F);
   }
+  // What is added from here on is used together; -1: each alone.
+  void begin_block(int64_t block) { block_ = static_cast<int>(block); }
   std::vector<Parameter> take() { return std::move(all_); }
 
  private:
   Parameter& add(std::string name, ParameterGroup group, int64_t out, int64_t in) {
     Parameter p;
     p.index = p.trained = static_cast<int>(all_.size());
+    p.block = block_;
     p.name = std::move(name);
     p.group = group;
     p.out = out;
@@ -78,12 +81,14 @@ class Parameters {
 
   const std::optional<GaloreOptions>& galore_;
   std::vector<Parameter> all_;
+  int block_ = -1;
 };
 
 void add_decoder(const ModelConfig& c, Parameters& all) {
   all.matrix("model.embed_tokens.weight", ParameterGroup::kEmbedding, c.vocabulary, c.hidden);
   for (int64_t l = 0; l < c.layers; ++l) {
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
+    all.begin_block(l);
     const std::string attention = prefix + "self_attn.";
     all.linear(attention + "q_proj", ParameterGroup::kAttention, c.query_width(), c.hidden, c.query_key_value_bias);
     all.linear(attention + "k_proj", ParameterGroup::kAttention, c.key_value_width(), c.hidden, c.query_key_value_bias);
@@ -99,6 +104,7 @@ void add_decoder(const ModelConfig& c, Parameters& all) {
     all.rms_norm(prefix + "input_layernorm", c.hidden);
     all.rms_norm(prefix + "post_attention_layernorm", c.hidden);
   }
+  all.begin_block(-1);
   all.rms_norm("model.norm", c.hidden);
   if (!c.tied_embeddings) all.matrix("lm_head.weight", ParameterGroup::kHead, c.vocabulary, c.hidden);
 }
@@ -112,6 +118,7 @@ void add_encoder(const ModelConfig& c, Parameters& all) {
   all.layer_norm(embeddings + "LayerNorm", c.hidden);
   for (int64_t l = 0; l < c.layers; ++l) {
     const std::string prefix = absl::StrCat(body, "encoder.layer.", l, ".");
+    all.begin_block(l);
     for (const char* name : {"query", "key", "value"}) {
       all.linear(absl::StrCat(prefix, "attention.self.", name), ParameterGroup::kAttention, c.hidden, c.hidden, true);
     }
@@ -121,6 +128,7 @@ void add_encoder(const ModelConfig& c, Parameters& all) {
     all.linear(prefix + "output.dense", ParameterGroup::kMlp, c.hidden, c.intermediate, true);
     all.layer_norm(prefix + "output.LayerNorm", c.hidden);
   }
+  all.begin_block(-1);
   const bool roberta = c.architecture == Architecture::kRoberta;
   all.linear(roberta ? "classifier.dense" : body + "pooler.dense", ParameterGroup::kClassifier, c.hidden, c.hidden,
              true);
@@ -141,9 +149,11 @@ std::vector<Parameter> model_parameters(const ModelConfig& config, const std::op
 
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena) {
   for (Parameter& p : parameters) {
-    p.weight = arena.tensor(p.name, MemoryCategory::kWeights, p.rows(), p.columns(), storage.type);
+    if (!p.sharded) p.shard_rows = p.rows();
+    p.shard = arena.tensor(p.name, MemoryCategory::kWeights, p.shard_rows, p.columns(), storage.type);
+    p.weight = p.sharded ? Tensor{nullptr, storage.type, p.rows(), p.columns(), p.columns()} : p.shard;
     if (storage.master && p.trained >= 0 && storage.type != DataType::kFloat32)
-      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.rows(), p.columns());
+      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.shard_rows, p.columns());
   }
 }
 
@@ -161,7 +171,7 @@ void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint
   for (Parameter& p : parameters) {
     if (p.of_adapter) continue;
     if (p.vector) {
-      fill(device, p.weight, p.initial);
+      fill(device, p.shard, p.initial);
       if (p.master.data != nullptr) fill(device, p.master, p.initial);
       continue;
     }
@@ -178,26 +188,36 @@ void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint
         transpose(device, drawn, turned);
         drawn = turned;
       }
-      const auto place = [&](const Tensor& whole) {
-        return p.transposed ? whole.column_range(begin, count) : whole.row_range(begin, count);
-      };
-      convert(device, drawn, place(p.weight));
-      if (p.master.data != nullptr) copy(device, drawn, place(p.master));
+      // Of the piece, the stored rows that this rank holds.
+      if (p.transposed) {
+        const Tensor own = drawn.row_range(p.first_row, p.shard_rows);
+        convert(device, own, p.shard.column_range(begin, count));
+        if (p.master.data != nullptr) copy(device, own, p.master.column_range(begin, count));
+        continue;
+      }
+      const int64_t first = std::max(begin, p.first_row);
+      const int64_t last = std::min(begin + count, p.first_row + p.shard_rows);
+      if (first >= last) continue;
+      const Tensor own = drawn.row_range(first - begin, last - first);
+      convert(device, own, p.shard.row_range(first - p.first_row, last - first));
+      if (p.master.data != nullptr) copy(device, own, p.master.row_range(first - p.first_row, last - first));
     }
   }
 }
 
 namespace {
 
+// stored: the rows of `shard`.
 void upload_weight(const Parameter& p, Device& device, const float* stored) {
+  if (p.shard_rows == 0) return;
   if (p.master.data != nullptr) device.upload(p.master, stored);
-  if (p.weight.type == DataType::kFloat32) {
-    device.upload(p.weight, stored);
+  if (p.shard.type == DataType::kFloat32) {
+    device.upload(p.shard, stored);
     return;
   }
-  std::vector<BFloat16> rounded(p.weight.size());
+  std::vector<BFloat16> rounded(p.shard.size());
   for (size_t i = 0; i < rounded.size(); ++i) rounded[i] = math::to_bfloat16(stored[i]);
-  device.upload(p.weight, rounded.data());
+  device.upload(p.shard, rounded.data());
 }
 
 std::vector<float> download_weight(const Parameter& p, Device& device) {
@@ -216,17 +236,18 @@ std::vector<float> download_weight(const Parameter& p, Device& device) {
 
 void set_weight(const Parameter& p, Device& device, const float* values) {
   if (!p.transposed) {
-    upload_weight(p, device, values);
+    upload_weight(p, device, values + p.first_row * p.in);
     return;
   }
-  std::vector<float> stored(p.out * p.in);
+  std::vector<float> stored(p.shard_rows * p.out);
   for (int64_t i = 0; i < p.out; ++i) {
-    for (int64_t j = 0; j < p.in; ++j) stored[j * p.out + i] = values[i * p.in + j];
+    for (int64_t j = 0; j < p.shard_rows; ++j) stored[j * p.out + i] = values[i * p.in + p.first_row + j];
   }
   upload_weight(p, device, stored.data());
 }
 
 std::vector<float> get_weight(const Parameter& p, Device& device) {
+  GALLEON_CHECK(p.weight.data != nullptr) << p.name << " is not gathered";
   std::vector<float> stored = download_weight(p, device);
   if (!p.transposed) return stored;
   std::vector<float> values(p.out * p.in);
@@ -236,9 +257,13 @@ std::vector<float> get_weight(const Parameter& p, Device& device) {
   return values;
 }
 
-uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device) {
+uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device, WeightView& weights) {
   uint64_t hash = 0;
-  for (const Parameter& p : parameters) hash = hash * 0x9E3779B97F4A7C15ULL + hash_bytes(device, p.weight);
+  WeightCursor cursor(weights);
+  for (const Parameter& p : parameters) {
+    cursor.visit(p.index);
+    hash = hash * 0x9E3779B97F4A7C15ULL + hash_bytes(device, p.weight);
+  }
   return hash;
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernels/device.h"
 #include "worker/engine/model/model_config.h"
+#include "worker/engine/model/weight_view.h"
 #include "worker/engine/options.h"
 
 namespace galleon {
@@ -29,8 +30,16 @@ struct Parameter {
   int trained = 0;          // place among what is trained; -1: frozen
   int adapter = -1;         // index of this matrix's A, which B follows; -1: none
   bool of_adapter = false;  // an A or a B: not part of model.safetensors
-  Tensor weight;            // rows×columns as stored, fp32 or bf16
-  Tensor master;            // the fp32 copy that is updated in place of a bf16 weight; empty if there is none
+  int block = -1;           // of the model, whose weights are used together; -1: used alone
+  // rows×columns as stored, fp32 or bf16. Without data while a sharded weight is not gathered.
+  Tensor weight;
+  // Of a sharded weight this rank holds and updates rows [first_row, first_row + shard_rows) alone.
+  bool sharded = false;
+  int64_t first_row = 0;
+  int64_t shard_rows = 0;
+  int64_t shard_unit = 1;  // ranks are cut at multiples of so many rows
+  Tensor shard;            // what this rank updates: these rows, or all of `weight`
+  Tensor master;           // its fp32 copy that is updated in place of bf16 numbers; empty if there is none
 
   int64_t rows() const { return transposed ? in : out; }
   int64_t columns() const { return transposed ? out : in; }
@@ -50,7 +59,7 @@ std::vector<Parameter> trained_parameters(const std::vector<Parameter>& paramete
 // All parameters of a network in the order of Hugging Face's modules, with `galore` deciding ranks and orientation.
 std::vector<Parameter> model_parameters(const ModelConfig& config, const std::optional<GaloreOptions>& galore);
 
-// Gives every parameter its memory. What is frozen needs no master copy.
+// Gives every parameter its memory, a sharded one that of its own rows. What is frozen needs no master copy.
 void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& storage, Arena& arena);
 
 // Normal(0, deviation) for matrices, 1 for the weights of norms and 0 for biases, adapters left out; drawn in Hugging
@@ -58,11 +67,12 @@ void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& s
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
 
 // Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight. A bf16 weight takes the nearest
-// number, its master copy the number itself.
+// number, its master copy the number itself. Of a sharded weight own rows are set, and all of it is read while it is
+// gathered.
 void set_weight(const Parameter& parameter, Device& device, const float* values);
 std::vector<float> get_weight(const Parameter& parameter, Device& device);
 
-// One hash over all weights as stored; equal on all ranks while they hold the same replica.
-uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device);
+// One hash over all weights as stored, sharded ones gathered; equal on all ranks while they hold the same replica.
+uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device, WeightView& weights);
 
 }  // namespace galleon

@@ -1,15 +1,11 @@
 #include "worker/engine/optim/optimizer.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
-#include "kernels/ops/weight_update.h"
 #include "worker/engine/optim/in_type.h"
 #include "worker/engine/optim/schedule.h"
 #include "worker/engine/optim/slot.h"
@@ -17,6 +13,9 @@
 namespace galleon {
 
 namespace {
+
+// Bundles that a step's staged gradients take at least.
+constexpr int64_t kLeastBundles = 8;
 
 // The two factors of a gradient in stored orientation: G = aᵀ·b (rows×columns).
 struct Factors {
@@ -54,11 +53,24 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
       slot.basis = Basis(p.name + ".basis", p.columns(), p.rank, galore.basis_type, arena);
       if (p.two_sided) slot.row_basis = Basis(p.name + ".row_basis", p.rows(), p.rank, galore.basis_type, arena);
     }
+    GALLEON_CHECK(!p.sharded || slot.replicated || (p.first_row == slot.own.begin && p.shard_rows == slot.own.count))
+        << p.name << ": weights and moments are cut at different rows";
     const CompactMatrix matrix{p.name, p.compact_rows(), p.compact_columns(), p.vector, slot.own, slot.replicated};
     slot.moments = allocate_moments(options, matrix, arena);
   }
   allocate_accumulators(arena);
   allocate_dense(arena);
+}
+
+void cut_weights(const OptimizerOptions& options, int rank, int ranks, std::vector<Parameter>& parameters) {
+  for (Parameter& p : parameters) {
+    p.sharded = options.zero >= 3 && ranks > 1 && !p.vector;
+    if (!p.sharded) continue;
+    p.shard_unit = p.two_sided ? 1 : shard_unit(options, p.compact_rows(), p.compact_columns());
+    const RowRange own = rows_of_rank(p.rows(), rank, ranks, p.shard_unit);
+    p.first_row = own.begin;
+    p.shard_rows = own.count;
+  }
 }
 
 Optimizer::~Optimizer() = default;
@@ -71,31 +83,77 @@ DataType Optimizer::accumulator_type(const Slot& slot) const {
   return products ? options_.accumulate_type : DataType::kFloat32;
 }
 
+// Gradients that live until they are reduced and no longer lie one after the other in one piece of memory, which is
+// emptied by each bundle: with one micro-batch and per-layer update all of them; when accumulators are sharded, those
+// of a micro-batch. Norms are too small to matter, and an embedding that is the head as well is used at both ends of a
+// pass.
+bool Optimizer::staged(const Slot& slot) const {
+  const Parameter& p = *slot.parameter;
+  if (p.vector) return false;
+  const bool has_head = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& other) {
+    return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
+  });
+  if (p.group == ParameterGroup::kEmbedding && !has_head) return false;
+  return one_pass_per_layer() || (options_.zero >= 2 && !slot.replicated);
+}
+
+// Whether the sum over ranks is kept apart, own rows alone.
+bool Optimizer::keeps_own_rows(const Slot& slot) const {
+  if (options_.zero < 2 || slot.replicated) return false;
+  return staged(slot) ? !one_pass_per_layer() : micro_batches_ > 1;
+}
+
 void Optimizer::allocate_accumulators(Arena& arena) {
-  // With one micro-batch and per-layer update nothing outlives its layer's backward: one accumulator serves all but the
-  // embedding, whose tied matrix is used at both ends.
-  const bool share = options_.per_layer && micro_batches_ == 1;
-  int64_t shared_size = 0;
+  int64_t largest = 0;
+  int64_t sum = 0;
   for (Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
-    slot.owns_accumulator = !share || p.group == ParameterGroup::kEmbedding;
     const DataType type = accumulator_type(slot);
-    if (slot.owns_accumulator) {
+    slot.accumulator = Tensor{nullptr, type, p.compact_rows(), p.compact_columns(), p.compact_columns()};
+    slot.staged = staged(slot);
+    if (slot.staged) {
+      largest = std::max(largest, staged_bytes_of(slot));
+      sum += staged_bytes_of(slot);
+    } else {
       slot.accumulator =
           arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.compact_rows(), p.compact_columns(), type);
-    } else {
-      shared_size = std::max(shared_size, p.compact_rows() * p.compact_columns() * bytes_of(type));
+    }
+    if (keeps_own_rows(slot)) {
+      slot.kept = arena.tensor(p.name + (slot.staged ? ".gradient" : ".gradient.own"), MemoryCategory::kGradients,
+                               slot.own.count, p.compact_columns(), type);
+      slot.keeps = true;
     }
   }
-  if (shared_size == 0) return;
-  const Tensor shared = arena.tensor("shared gradient", MemoryCategory::kGradients, shared_size, 1, DataType::kUint8);
-  for (Slot& slot : slots_) {
-    const Parameter& p = *slot.parameter;
-    if (!slot.owns_accumulator) {
-      slot.accumulator =
-          Tensor{shared.data, accumulator_type(slot), p.compact_rows(), p.compact_columns(), p.compact_columns()};
-    }
+  bundle_bytes_ = kBundleBytes;
+  if (sum == 0) return;
+  // A bundle is a small part of all gradients also where these are small: memory is what staging is for.
+  bundle_bytes_ = std::max(largest, std::min(kBundleBytes, sum / kLeastBundles));
+  staging_ = arena.tensor("staged gradients", MemoryCategory::kGradients, bundle_bytes_, 1, DataType::kUint8);
+}
+
+// Gives a staged gradient its place; a full stage is emptied before.
+void Optimizer::stage(Slot& slot) {
+  if (slot.accumulator.data != nullptr) return;
+  const int64_t bytes = staged_bytes_of(slot);
+  if (staging_used_ + bytes > staging_.bytes()) flush();
+  place(slot);
+}
+
+bool Optimizer::place(Slot& slot) {
+  const int64_t bytes = staged_bytes_of(slot);
+  if (staging_used_ + bytes > staging_.bytes()) return false;
+  slot.accumulator.data = static_cast<char*>(staging_.data) + staging_used_;
+  staging_used_ += bytes;
+  return true;
+}
+
+void Optimizer::clear_stage(absl::Span<Slot* const> slots) {
+  for (Slot* slot : slots) {
+    if (!slot->staged || slot->accumulator.data == nullptr) continue;
+    staging_used_ -= staged_bytes_of(*slot);
+    slot->accumulator.data = nullptr;
   }
+  GALLEON_CHECK(staging_used_ == 0) << "a gradient is staged that is not finished";
 }
 
 void Optimizer::allocate_dense(Arena& arena) {
@@ -105,10 +163,13 @@ void Optimizer::allocate_dense(Arena& arena) {
     if (slot.projected()) size = std::max(size, slot.parameter->rows() * slot.parameter->columns());
   }
   dense_scratch_ = arena.tensor("dense gradient", MemoryCategory::kGradients, size, 1);
+  communicator_.guard(dense_scratch_);
+  const GaloreOptions& galore = *options_.galore;
+  if (galore.refresh != RefreshMethod::kExact && !galore.exact_first_basis)
+    communicator_.never(Content::kProjectedDense);
   if (micro_batches_ == 1 || !refreshes_from_gradients()) return;
   // Dense gradients that are accumulated over several micro-batches: as many as matrices are ever due in one step. The
   // first step counts unless rounds find its bases.
-  const GaloreOptions& galore = *options_.galore;
   const bool first_in_rounds = galore.refresh == RefreshMethod::kSubspace && !galore.exact_first_basis;
   int held = 0;
   for (int64_t step = first_in_rounds ? 2 : 1; step <= galore.refresh_interval + 1; ++step) {
@@ -118,6 +179,7 @@ void Optimizer::allocate_dense(Arena& arena) {
   }
   for (int i = 0; i < held; ++i) {
     dense_held_.push_back(arena.tensor(absl::StrCat("dense gradient ", i), MemoryCategory::kGradients, size, 1));
+    communicator_.guard(dense_held_.back());
   }
   dense_lent_to_.assign(held, -1);
 }
@@ -160,6 +222,7 @@ Tensor Optimizer::dense_memory(Slot& slot) {
 
 void Optimizer::begin_step(int64_t step) {
   step_ = step;
+  communicator_.set_step(step);
   squares_ = 0;
   not_finite_ = -1;
   report_ = StepReport{};
@@ -167,6 +230,8 @@ void Optimizer::begin_step(int64_t step) {
   for (Slot& slot : slots_) {
     slot.found_now = false;
     slot.filled = false;
+    slot.reduced = false;
+    slot.kept_filled = false;
     slot.skipped = false;
     slot.measured = false;
     if (!slot.projected() || refreshes_from_gradients()) continue;
@@ -175,6 +240,7 @@ void Optimizer::begin_step(int64_t step) {
 }
 
 void Optimizer::begin_micro_batch(int64_t index) {
+  flush();
   micro_batch_ = index;
 }
 
@@ -189,6 +255,7 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
   const float beta = slot.filled ? 1.0F : 0.0F;
   slot.filled = true;
   if (!slot.projected()) {
+    stage(slot);
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, slot.accumulator, 1.0F, beta);
     return;
   }
@@ -201,6 +268,7 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
     count_squares(slot, sum_of_squares(device_, g));
   }
+  stage(slot);
   accumulate(slot, a, b, beta);
 }
 
@@ -229,6 +297,7 @@ void Optimizer::accumulate(const Slot& slot, const Tensor& a, const Tensor& b, f
 Tensor Optimizer::dense(int parameter) {
   Slot& slot = slots_[parameter];
   GALLEON_CHECK(!slot.projected()) << slot.parameter->name << " is projected";
+  stage(slot);
   if (!slot.filled) fill(device_, slot.accumulator, 0.0F);
   slot.filled = true;
   return slot.accumulator;
@@ -236,167 +305,26 @@ Tensor Optimizer::dense(int parameter) {
 
 void Optimizer::finished(int parameter) {
   Slot& slot = slots_[parameter];
-  if (round_ >= 0 || micro_batch_ + 1 < micro_batches_) return;
+  if (round_ >= 0) {
+    // What is no product was added up for nothing.
+    Slot* const nothing[] = {&slot};
+    clear_stage(nothing);
+    return;
+  }
+  const bool last = last_pass();
+  const bool dense = needs_dense(slot);
+  if (!last && (!slot.keeps || dense)) return;
   GALLEON_CHECK(slot.filled) << slot.parameter->name << " got no gradient in step " << step_;
-  if (needs_dense(slot)) {
+  if (dense) {
+    stage(slot);
     project(slot, dense_memory(slot));
     if (slot.dense_held >= 0) dense_lent_to_[slot.dense_held] = -1;
     slot.dense_held = -1;
   }
-  if (options_.per_layer) {
-    reduce(slot);
-    update_one(slot);
-  }
-}
-
-void Optimizer::count_squares(const Slot& slot, double squares) {
-  squares_ += squares;
-  if (!std::isfinite(squares)) not_finite_ = std::max(not_finite_, slot.parameter->index);
-}
-
-void Optimizer::reduce(Slot& slot) {
-  if (slot.replicated) {
-    communicator_.all_reduce(slot.accumulator);
-  } else {
-    communicator_.reduce_scatter_rows(slot.accumulator, slot.shard_unit, options_.wire_type);
-  }
-  // What every rank holds is counted once.
-  if (slot.own.count == 0 || (slot.replicated && communicator_.rank() != 0)) return;
-  if (options_.clip_dense && !slot.measured) return;
-  const double squares = sum_of_squares(device_, slot.own_rows());
-  if (slot.measured) slot.captured = squares;
-  if (!options_.clip_dense) count_squares(slot, squares);
-}
-
-void Optimizer::update_one(Slot& slot) {
-  const int64_t count = slot.moments->sum_count();
-  const Workspace memory(device_, count * bytes_of(DataType::kFloat32));
-  const Tensor sums = memory.tensor(1, count);
-  if (count > 0 && !slot.skipped) {
-    const InType r(device_, slot.own_rows(), DataType::kFloat32);
-    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, 1.0}, r.tensor(), sums);
-    if (!slot.replicated) communicator_.all_reduce(sums);
-  }
-  update(slot, 1.0, sums);
-}
-
-void Optimizer::update_all(double gradient_scale) {
-  // One bundle of partial sums for all matrices; those of replicated ones, which are whole already, lie behind it.
-  int64_t bundle = 0;
-  int64_t whole = 0;
-  for (const Slot& slot : slots_) (slot.replicated ? whole : bundle) += slot.moments->sum_count();
-  const Workspace memory(device_, (bundle + whole) * bytes_of(DataType::kFloat32));
-  const Tensor all = memory.tensor(1, bundle + whole);
-  std::vector<Tensor> sums(slots_.size());
-  int64_t next = 0;
-  int64_t next_whole = bundle;
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    Slot& slot = slots_[i];
-    int64_t& at = slot.replicated ? next_whole : next;
-    sums[i] = all.column_range(at, slot.moments->sum_count());
-    at += slot.moments->sum_count();
-    if (slot.skipped) fill(device_, sums[i], 0.0F);
-    if (slot.skipped) continue;
-    if (sums[i].size() == 0) continue;
-    const InType r(device_, slot.own_rows(), DataType::kFloat32);
-    slot.moments->sum(device_, {slot.count + 1, report_.learning_rate, gradient_scale}, r.tensor(), sums[i]);
-  }
-  if (bundle > 0) communicator_.all_reduce(all.column_range(0, bundle));
-  for (size_t i = 0; i < slots_.size(); ++i) update(slots_[i], gradient_scale, sums[i]);
-}
-
-void Optimizer::update(Slot& slot, double gradient_scale, const Tensor& sums) {
-  if (slot.skipped || !communicator_.status().ok()) return;
-  const RuleStep step{++slot.count, report_.learning_rate, gradient_scale};
-  // Updates travel in the wire's type, and their owner too applies what the others receive.
-  const bool travels = !slot.replicated && communicator_.ranks() > 1;
-  const Tensor& r = slot.accumulator;
-  const DataType type = travels ? options_.wire_type : r.type;
-  const Workspace update_memory(device_, type != r.type ? r.size() * bytes_of(type) : 0);
-  const Tensor all = type != r.type ? update_memory.tensor(r.rows, r.columns, type) : r;
-  {
-    const InType own(device_, slot.own_rows(), DataType::kFloat32);
-    slot.moments->update(device_, step, own.tensor(), sums);
-    const Tensor place = all.row_range(slot.own.begin, slot.own.count);
-    if (place.data != own.tensor().data) convert(device_, own.tensor(), place);
-  }
-  if (travels) communicator_.all_gather_rows(all, slot.shard_unit);
-  if (!communicator_.status().ok()) return;
-  const WeightStep weight = slot.moments->weight_step(step);
-  const double keep = 1.0 - step.learning_rate * options_.weight_decay;
-  const double size = weight.size * (slot.projected() ? options_.galore->scale : 1.0);
-  apply(slot, all, weight.decay_first ? size / keep : size, keep);
-}
-
-// Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
-uint64_t Optimizer::rounding_seed(int parameter) const {
-  return (options_.rounding_seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_)) * 0xD1342543DE82EF95ULL +
-         static_cast<uint64_t>(parameter);
-}
-
-void Optimizer::apply(const Slot& slot, const Tensor& update, double size, double keep) {
-  const Parameter& p = *slot.parameter;
-  const WeightUpdate how{
-      .step = static_cast<float>(size), .keep = static_cast<float>(keep), .noise = rounding_seed(p.index)};
-  if (!slot.projected()) {
-    apply_dense(device_, p.weight, p.master, update, how);
-    return;
-  }
-  const DataType type = p.weight.type;
-  const BasisNumbers basis(device_, slot.basis, type);
-  const InType compact(device_, update, type);
-  if (!p.two_sided) {
-    apply_projected(device_, p.weight, p.master, compact.tensor(), basis.tensor(), how);
-    return;
-  }
-  const BasisNumbers rows(device_, slot.row_basis, type);
-  const Workspace memory(device_, p.rows() * p.rank * bytes_of(type));
-  const Tensor back = memory.tensor(p.rows(), p.rank, type);
-  matmul(device_, rows.tensor(), Transpose::kNo, compact.tensor(), Transpose::kNo, back);
-  apply_projected(device_, p.weight, p.master, back, basis.tensor(), how);
-}
-
-StepReport Optimizer::end_step() {
-  if (!options_.per_layer) {
-    for (Slot& slot : slots_) reduce(slot);
-  }
-  // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
-  if (options_.clip_dense) {
-    for (Slot& slot : slots_) {
-      if (!slot.projected()) count_squares(slot, sum_of_squares(device_, slot.accumulator));
-    }
-  }
-  std::vector<double> sums{squares_};
-  for (const Slot& slot : slots_) {
-    if (slot.measured) sums.insert(sums.end(), {slot.captured, slot.energy});
-  }
-  communicator_.all_reduce_host(sums);
-  report_.grad_norm = std::sqrt(sums[0]);
-  if (!std::isfinite(report_.grad_norm)) {
-    int nearest = -1;
-    for (const std::string& told : communicator_.all_gather_text(absl::StrCat(not_finite_))) {
-      int index = -1;
-      if (absl::SimpleAtoi(told, &index)) nearest = std::max(nearest, index);
-    }
-    report_.not_finite = nearest >= 0 ? parameters_[nearest].name : "some parameter";
-    return report_;
-  }
-  size_t at = 1;
-  for (const Slot& slot : slots_) {
-    if (!slot.measured) continue;
-    const double captured = sums[at];
-    const double all = sums[at + 1] + (slot.energy_beyond ? captured : 0.0);
-    at += 2;
-    if (!(all > 0)) continue;
-    report_.energy_sum += captured / all;
-    ++report_.energies;
-  }
-  if (!options_.per_layer) {
-    const bool clip = options_.clip_norm > 0 && report_.grad_norm > options_.clip_norm;
-    // The small number keeps the field's usual formula (torch.nn.utils.clip_grad_norm_).
-    update_all(clip ? options_.clip_norm / (report_.grad_norm + 1e-6) : 1.0);
-  }
-  return report_;
+  if (!options_.per_layer && options_.zero < 2) return;
+  pending_.push_back(&slot);
+  pending_bytes_ += staged_bytes_of(slot);
+  if (pending_bytes_ >= bundle_bytes_) flush();
 }
 
 std::vector<StatePiece> Optimizer::state() {
@@ -404,7 +332,7 @@ std::vector<StatePiece> Optimizer::state() {
   for (Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
     slot.moments->add_state(pieces);
-    if (p.master.data != nullptr) pieces.push_back({p.name + ".master", p.master, 0, p.rows(), true});
+    if (p.master.data != nullptr) pieces.push_back({p.name + ".master", p.master, p.first_row, p.rows(), !p.sharded});
     if (!slot.projected()) continue;
     slot.basis.add_state(pieces);
     if (p.two_sided) slot.row_basis.add_state(pieces);

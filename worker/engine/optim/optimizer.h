@@ -1,7 +1,9 @@
 // Any moment rule at full rank or under GaLore, sharded over ranks, as one path: gradients arrive as factors and are
 // accumulated in the subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an
 // update by the rule on the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in
-// when that happens. A matrix with two projected sides is small, and every rank holds all of it.
+// when that happens; with ZeRO 2 gradients are reduced after each micro-batch, with ZeRO 3 a rank updates its own rows
+// of the weights and nothing is gathered. A matrix with two projected sides is small, and every rank holds all of it.
+// What is small travels in bundles.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/gradient_sink.h"
@@ -33,6 +36,10 @@ struct StepReport {
   // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
   std::string not_finite;
 };
+
+// Decides which rows of each weight a rank holds: all, unless weights are sharded; then a matrix is cut where its
+// moments are, and a vector, which is small, is whole. Before allocate_weights.
+void cut_weights(const OptimizerOptions& options, int rank, int ranks, std::vector<Parameter>& parameters);
 
 class Optimizer final : public GradientSink {
  public:
@@ -75,20 +82,34 @@ class Optimizer final : public GradientSink {
  private:
   struct Slot;
 
+  bool last_pass() const { return micro_batch_ + 1 == micro_batches_; }
+  bool one_pass_per_layer() const { return options_.per_layer && micro_batches_ == 1; }
   DataType accumulator_type(const Slot& slot) const;
+  bool staged(const Slot& slot) const;
+  bool keeps_own_rows(const Slot& slot) const;
   void allocate_accumulators(Arena& arena);
   void allocate_dense(Arena& arena);
+  static int64_t staged_bytes_of(const Slot& slot);
+  void stage(Slot& slot);
+  bool place(Slot& slot);  // false: the stage is full
+  void clear_stage(absl::Span<Slot* const> slots);
   bool refreshes_from_gradients() const;
   bool needs_dense(const Slot& slot) const;
   Tensor dense_memory(Slot& slot);
   void accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta);
-  void reduce(Slot& slot);
+
+  // update.cc
+  // Cut where the next would make a bundle too large for one exchange.
+  static std::vector<std::vector<Slot*>> bundles(absl::Span<Slot* const> slots);
+  // Reduces the gradients that wait for it, and updates their weights if it is time.
+  void flush();
+  void reduce(absl::Span<Slot* const> slots);
   // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
   void count_squares(const Slot& slot, double squares);
-  // sums: this slot's partial sums over all rows.
-  void update(Slot& slot, double gradient_scale, const Tensor& sums);
-  void update_all(double gradient_scale);
-  void update_one(Slot& slot);
+  void update(absl::Span<Slot* const> slots, double gradient_scale);
+  void update_bundle(absl::Span<Slot* const> slots, double gradient_scale);
+  // Whether other ranks need this rank's rows of the update.
+  bool travels(const Slot& slot) const;
   void apply(const Slot& slot, const Tensor& update, double size, double keep);
   uint64_t rounding_seed(int parameter) const;
 
@@ -96,7 +117,12 @@ class Optimizer final : public GradientSink {
   bool finds_basis_in_rounds(const Slot& slot) const;
   uint64_t refresh_seed(const Slot& slot) const;
   int owner_of(const Slot& slot) const;
+  uint64_t round_seed(const Slot& slot) const;
+  bool shards_range(const Slot& slot) const;
   void linear_in_round(Slot& slot, const Tensor& a, const Tensor& b);
+  void gather_range(const Slot& slot, const Tensor& whole);
+  void finish_ranges(absl::Span<Slot* const> slots);
+  void finish_bases(absl::Span<Slot* const> slots);
   void draw_random_basis(Slot& slot);
   // Refreshes from this rank's part of the dense gradient and leaves its part of R in the accumulator.
   void project(Slot& slot, const Tensor& g);
@@ -113,6 +139,11 @@ class Optimizer final : public GradientSink {
   int64_t micro_batches_;
   int projected_count_ = 0;
   std::vector<Slot> slots_;
+  int64_t bundle_bytes_ = 0;  // of gradients that wait for their reduction
+  Tensor staging_;            // see staged()
+  int64_t staging_used_ = 0;
+  std::vector<Slot*> pending_;  // finished, not reduced yet
+  int64_t pending_bytes_ = 0;
   Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
   std::vector<Tensor> dense_held_;  // dense gradients that are accumulated over micro-batches, lent to due matrices
   std::vector<int> dense_lent_to_;

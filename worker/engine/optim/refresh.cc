@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "kernels/ops/activation.h"
+#include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
 #include "worker/engine/optim/in_type.h"
@@ -46,6 +47,11 @@ int Optimizer::first_basis_rounds() const {
   return needed ? 2 * kFirstIterations : 0;
 }
 
+// Whether each rank keeps own rows of G·P alone during the search.
+bool Optimizer::shards_range(const Slot& slot) const {
+  return slot.keeps && !slot.parameter->two_sided;
+}
+
 void Optimizer::begin_round(int round) {
   round_ = round;
   for (Slot& slot : slots_) slot.filled = false;
@@ -53,9 +59,11 @@ void Optimizer::begin_round(int round) {
   // The sums need fp32 memory. A basis that is kept in fp32 is that memory, and so is an fp32 accumulator for the range
   // of a matrix with one projected side; for others it is lent until the last round.
   auto lent = [](const Basis& basis) { return basis.plain() ? 0 : (basis.rows() * basis.rank() + 15) / 16 * 16; };
-  auto lent_range = [](const Slot& slot) {
-    const bool in_place = slot.parameter->two_sided || slot.accumulator.type == DataType::kFloat32;
-    return in_place ? 0 : (slot.accumulator.size() + 15) / 16 * 16;
+  auto sum_memory = [this](const Slot& slot) { return shards_range(slot) ? slot.kept : slot.accumulator; };
+  auto lent_range = [&](const Slot& slot) {
+    const Tensor sum = sum_memory(slot);
+    const bool in_place = slot.parameter->two_sided || (sum.type == DataType::kFloat32 && sum.data != nullptr);
+    return in_place ? 0 : (sum.size() + 15) / 16 * 16;
   };
   int64_t numbers = 0;
   for (const Slot& slot : slots_) {
@@ -73,10 +81,10 @@ void Optimizer::begin_round(int round) {
   for (Slot& slot : slots_) {
     if (!finds_basis_in_rounds(slot)) continue;
     slot.round_basis = numbers_of(slot.basis);
-    slot.round_rows = slot.parameter->two_sided ? numbers_of(slot.row_basis) : slot.accumulator;
+    const Tensor sum = sum_memory(slot);
+    slot.round_rows = slot.parameter->two_sided ? numbers_of(slot.row_basis) : sum;
     if (lent_range(slot) > 0) {
-      slot.round_rows =
-          all.row_range(at, slot.accumulator.size()).reshape(slot.accumulator.rows, slot.accumulator.columns);
+      slot.round_rows = all.row_range(at, sum.size()).reshape(sum.rows, sum.columns);
       at += lent_range(slot);
     }
     start_basis(device_, slot.round_basis, refresh_seed(slot));
@@ -87,38 +95,88 @@ void Optimizer::begin_round(int round) {
 void Optimizer::linear_in_round(Slot& slot, const Tensor& a, const Tensor& b) {
   if (!finds_basis_in_rounds(slot)) return;
   const bool range = round_ % 2 == 0;
+  const bool cut = shards_range(slot);
+  const Parameter& p = *slot.parameter;
+  const Workspace whole_memory(device_, cut ? p.rows() * p.rank * kFloat : 0);
+  const Tensor whole = cut ? whole_memory.tensor(p.rows(), p.rank) : slot.round_rows;
+  if (cut && !range) gather_range(slot, whole);
   const Tensor& first = range ? b : a;
   const Tensor& second = range ? a : b;
-  const Workspace memory(device_, first.rows * slot.parameter->rank * bytes_of(first.type));
-  const Tensor projected = memory.tensor(first.rows, slot.parameter->rank, first.type);
+  const Workspace memory(device_, first.rows * p.rank * bytes_of(first.type));
+  const Tensor projected = memory.tensor(first.rows, p.rank, first.type);
   {
-    const InType known(device_, range ? slot.round_basis : slot.round_rows, first.type);
+    const InType known(device_, range ? slot.round_basis : whole, first.type);
     matmul(device_, first, Transpose::kNo, known.tensor(), Transpose::kNo, projected);
   }
-  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? slot.round_rows : slot.round_basis, 1.0F,
-         slot.filled ? 1.0F : 0.0F);
+  const bool adds = slot.filled && !(cut && range);
+  matmul(device_, second, Transpose::kYes, projected, Transpose::kNo, range ? whole : slot.round_basis, 1.0F,
+         adds ? 1.0F : 0.0F);
+  if (cut && range) {
+    communicator_.reduce_scatter_rows({{whole, slot.shard_unit, Content::kSubspace}});
+    const Tensor own = whole.row_range(slot.own.begin, slot.own.count);
+    if (own.rows > 0 && slot.filled) add(device_, own, slot.round_rows);
+    if (own.rows > 0 && !slot.filled) copy(device_, own, slot.round_rows);
+  }
   slot.filled = true;
+}
+
+// whole ← all rows of a range of which each rank keeps some.
+void Optimizer::gather_range(const Slot& slot, const Tensor& whole) {
+  if (slot.own.count > 0) copy(device_, slot.round_rows, whole.row_range(slot.own.begin, slot.own.count));
+  communicator_.all_gather_rows({{whole, slot.shard_unit, Content::kSubspace}});
+}
+
+void Optimizer::finish_ranges(absl::Span<Slot* const> slots) {
+  std::vector<Tensor> sums;
+  for (const Slot* slot : slots) {
+    if (!shards_range(*slot)) sums.push_back(slot->round_rows);
+  }
+  communicator_.all_reduce(sums, Content::kSubspace);
+  for (Slot* slot : slots) {
+    const bool cut = shards_range(*slot);
+    const Parameter& p = *slot->parameter;
+    const Workspace memory(device_, cut ? p.rows() * p.rank * kFloat : 0);
+    const Tensor whole = cut ? memory.tensor(p.rows(), p.rank) : slot->round_rows;
+    if (cut) gather_range(*slot, whole);
+    slot->round_finite = orthonormalize(device_, whole, round_seed(*slot));
+    if (!slot->round_finite) start_basis(device_, whole, round_seed(*slot));
+    if (cut && slot->own.count > 0) copy(device_, whole.row_range(slot->own.begin, slot->own.count), slot->round_rows);
+  }
+}
+
+void Optimizer::finish_bases(absl::Span<Slot* const> slots) {
+  std::vector<Candidate> candidates;
+  for (Slot* slot : slots)
+    candidates.push_back({slot->round_basis, owner_of(*slot), round_seed(*slot), &slot->round_finite});
+  finish_basis(device_, communicator_, candidates);
+}
+
+uint64_t Optimizer::round_seed(const Slot& slot) const {
+  return refresh_seed(slot) + 2 * (round_ / 2) + 2;
 }
 
 void Optimizer::end_round() {
   const SteadyClock::time_point start = SteadyClock::now();
   const bool last = round_ + 1 == 2 * kFirstIterations;
+  std::vector<Slot*> slots;
   for (Slot& slot : slots_) {
     slot.filled = false;
-    if (!finds_basis_in_rounds(slot)) continue;
-    const uint64_t seed = refresh_seed(slot) + 2 * (round_ / 2) + 2;
-    const bool finite = round_ % 2 == 0 ? finish_range(device_, communicator_, slot.round_rows, seed)
-                                        : finish_basis(device_, communicator_, slot.round_basis, owner_of(slot), seed);
-    if (!finite) {
-      start_basis(device_, slot.round_basis, seed);
-      start_basis(device_, slot.round_rows, seed);
-    }
+    if (finds_basis_in_rounds(slot)) slots.push_back(&slot);
+  }
+  for (const std::vector<Slot*>& together : bundles(slots))
+    round_ % 2 == 0 ? finish_ranges(together) : finish_bases(together);
+  for (Slot* slot : slots) {
+    if (!slot->round_finite) start_basis(device_, slot->round_basis, round_seed(*slot));
     if (!last) continue;
-    slot.basis.store(device_, slot.round_basis);
-    if (slot.parameter->two_sided) slot.row_basis.store(device_, slot.round_rows);
-    slot.has_basis = true;
-    slot.found_now = true;
-    ++(finite ? report_.refreshed : report_.skipped_refreshes);
+    slot->basis.store(device_, slot->round_basis);
+    if (slot->parameter->two_sided) {
+      // Without a last range there is still something orthonormal to go on with.
+      if (!slot->round_finite) start_basis(device_, slot->round_rows, round_seed(*slot));
+      slot->row_basis.store(device_, slot->round_rows);
+    }
+    slot->has_basis = true;
+    slot->found_now = true;
+    ++(slot->round_finite ? report_.refreshed : report_.skipped_refreshes);
   }
   if (last) round_memory_.reset();
   report_.refresh_seconds += seconds_since(start);
@@ -134,10 +192,10 @@ void Optimizer::draw_random_basis(Slot& slot) {
   const Tensor rows = p.two_sided ? rows_memory.tensor(p.rows(), p.rank) : Tensor{};
   // Every rank draws the same numbers, but may orthonormalise them otherwise in the last bit.
   start_basis(device_, basis, refresh_seed(slot));
-  communicator_.broadcast(basis, owner_of(slot));
+  communicator_.broadcast(basis, owner_of(slot), Content::kSubspace);
   if (p.two_sided) {
     start_basis(device_, rows, refresh_seed(slot) + 1);
-    communicator_.broadcast(rows, owner_of(slot));
+    communicator_.broadcast(rows, owner_of(slot), Content::kSubspace);
   }
   take_basis(slot, basis, rows);
   ++report_.refreshed;

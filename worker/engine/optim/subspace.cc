@@ -8,18 +8,20 @@
 
 namespace galleon {
 
-bool finish_range(Device& device, Communicator& communicator, const Tensor& y, uint64_t seed) {
-  communicator.all_reduce(y);
-  return orthonormalize(device, y, seed);
-}
-
-bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, int owner, uint64_t seed) {
-  communicator.all_reduce(z);
-  // The sum is the same on all ranks, so all of them come to the same verdict.
-  if (!all_finite(device, z)) return false;
-  if (communicator.rank() == owner || !device.executes()) orthonormalize(device, z, seed + 1);
-  communicator.broadcast(z, owner);
-  return true;
+void finish_basis(Device& device, Communicator& communicator, absl::Span<const Candidate> candidates) {
+  std::vector<Tensor> sums;
+  for (const Candidate& candidate : candidates) sums.push_back(candidate.z);
+  communicator.all_reduce(sums, Content::kSubspace);
+  std::vector<Rooted> found;
+  for (const Candidate& candidate : candidates) {
+    // The sum is the same on all ranks, so all of them come to the same verdict.
+    *candidate.finite = all_finite(device, candidate.z);
+    if (!*candidate.finite) continue;
+    if (communicator.rank() == candidate.owner || !device.executes())
+      orthonormalize(device, candidate.z, candidate.seed + 1);
+    found.push_back({candidate.z, candidate.owner});
+  }
+  communicator.broadcast(found, Content::kSubspace);
 }
 
 bool iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
@@ -30,9 +32,13 @@ bool iterate_subspace(Device& device, Communicator& communicator, const Tensor& 
   const Tensor y = y_memory.tensor(g.rows, r);
   const Tensor z = z_memory.tensor(g.columns, r);
   matmul(device, g, Transpose::kNo, basis, Transpose::kNo, y);
-  if (!finish_range(device, communicator, y, seed)) return false;
+  communicator.all_reduce(y, Content::kSubspace);
+  if (!orthonormalize(device, y, seed)) return false;
   matmul(device, g, Transpose::kYes, y, Transpose::kNo, z);
-  if (!finish_basis(device, communicator, z, owner, seed)) return false;
+  bool finite = true;
+  const Candidate candidate{z, owner, seed, &finite};
+  finish_basis(device, communicator, absl::MakeConstSpan(&candidate, 1));
+  if (!finite) return false;
   copy(device, z, basis);
   if (rows.data != nullptr) copy(device, y, rows);
   return true;
@@ -53,7 +59,7 @@ bool find_first_basis(Device& device, Communicator& communicator, const Tensor& 
 
 bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, const Tensor& rows,
                  int owner) {
-  communicator.reduce(g, owner);
+  communicator.reduce(g, owner, Content::kProjectedDense);
   const Workspace new_memory(device, basis.bytes());
   const Tensor found = new_memory.tensor(basis.rows, basis.columns);
   // The verdict travels with the basis: the owner alone sees the sum, and a basis of NaN says that there is none.
@@ -65,7 +71,7 @@ bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, co
     copy(device, g, destroyed);
     right_singular_vectors(device, destroyed, found);
   }
-  communicator.broadcast(found, owner);
+  communicator.broadcast(found, owner, Content::kSubspace);
   if (!all_finite(device, found)) return false;
   copy(device, found, basis);
   if (rows.data == nullptr) return true;
@@ -74,7 +80,7 @@ bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, co
     matmul(device, g, Transpose::kNo, basis, Transpose::kNo, rows);
     orthonormalize(device, rows, 1);
   }
-  communicator.broadcast(rows, owner);
+  communicator.broadcast(rows, owner, Content::kSubspace);
   return true;
 }
 
@@ -92,7 +98,7 @@ double estimate_energy(Device& device, Communicator& communicator, const Tensor&
   const Workspace image_memory(device, g.rows * kEnergyProbes * 4);
   const Tensor image = image_memory.tensor(g.rows, kEnergyProbes);
   matmul(device, g, Transpose::kNo, probes, Transpose::kNo, image);
-  communicator.all_reduce(image);
+  communicator.all_reduce(image, Content::kStatistic);
   return sum_of_squares(device, image) / static_cast<double>(kEnergyProbes);
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/engine/dist/communicator.h"
 
@@ -24,11 +25,16 @@ void start_basis(Device& device, const Tensor& basis, uint64_t seed);
 bool find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
                       const Tensor& rows, int owner, uint64_t seed);
 
-// The two halves of an iteration, for gradients that are only ever seen as factors: y holds this rank's part of G·P, z
-// of Gᵀ·Y. Afterwards they are the orthonormal bases on all ranks. False: a number was not finite, and the argument is
-// unchanged but for the sum.
-bool finish_range(Device& device, Communicator& communicator, const Tensor& y, uint64_t seed);
-bool finish_basis(Device& device, Communicator& communicator, const Tensor& z, int owner, uint64_t seed);
+// The second half of an iteration for gradients that are only ever seen as factors, of several matrices together: z
+// holds this rank's part of Gᵀ·Y, and afterwards the orthonormal basis on all ranks, unless a number of it was not
+// finite.
+struct Candidate {
+  Tensor z;
+  int owner = 0;
+  uint64_t seed = 0;
+  bool* finite = nullptr;
+};
+void finish_basis(Device& device, Communicator& communicator, absl::Span<const Candidate> candidates);
 
 // The leading right singular vectors of the summed dense gradient, which is reduced to `owner` alone, and for `rows`
 // the left ones; g of the owner becomes the sum, which is what its part of ΣG·P then comes from (the other ranks add

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "worker/engine/dist/gathered_weights.h"
 #include "worker/engine/model/lora.h"
 
 namespace galleon {
@@ -24,6 +25,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
   engine->ranks_ = communicator.ranks();
   engine->parameters_ = model_parameters(shape.config, shape.optimizer.galore);
   if (shape.optimizer.lora.has_value()) add_adapters(engine->parameters_, *shape.optimizer.lora);
+  cut_weights(shape.optimizer, engine->rank_, engine->ranks_, engine->parameters_);
   allocate_weights(engine->parameters_, shape.weights, engine->arena_);
   engine->trained_ = trained_parameters(engine->parameters_);
   engine->optimizer_ =
@@ -31,6 +33,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
   engine->model_ =
       make_model(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
                  shape.recompute ? Activations::kBlockInputs : Activations::kAll, engine->arena_, shape.optimizer.lora);
+  engine->weights_ = make_weight_view(engine->parameters_, communicator, engine->arena_);
+  engine->model_->use_weights(*engine->weights_);
   if (!engine->arena_.status().ok()) return engine->arena_.status();
   return engine;
 }
@@ -72,10 +76,13 @@ class DryRun {
     engine_ = *std::move(engine);
     initialize_weights(engine_->parameters(), *device_, 0, 1.0);
     if (shape_.optimizer.lora.has_value()) {
-      for (const Parameter& p : engine_->parameters())
+      WeightCursor cursor(engine_->weights());
+      for (const Parameter& p : engine_->parameters()) {
+        cursor.visit(p.index);
         merged_weight(p, engine_->parameters(), *shape_.optimizer.lora, *device_);
+      }
     }
-    hash_weights(engine_->parameters(), *device_);
+    hash_weights(engine_->parameters(), *device_, engine_->weights());
     engine_->model().forward_loss(batch_);
     return absl::OkStatus();
   }
@@ -129,18 +136,12 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
   run.device().work() = WorkCounters{};
   estimate.sent_step = run.step(plain);
   estimate.step_flops = run.device().work().flops;
-  SentBytes sum;
+  estimate.interval = interval;
   for (int64_t step = 2; step <= interval + 1; ++step) {
     if (!with_interval && run.quiet(step)) continue;
     const SentBytes sent = run.step(step);
-    sum.reduce_scatter += sent.reduce_scatter;
-    sum.all_gather += sent.all_gather;
-    sum.all_reduce += sent.all_reduce;
-    sum.broadcast += sent.broadcast;
+    estimate.sent_interval += sent;
   }
-  const int64_t sums[4] = {sum.reduce_scatter, sum.all_gather, sum.all_reduce, sum.broadcast};
-  for (int i = 0; i < 4; ++i) estimate.sent_mean[i] = static_cast<double>(sums[i]) / static_cast<double>(interval);
-
   estimate.workspace_bytes = run.device().workspace_peak();
   if (absl::Status s = run.device().set_workspace_budget(estimate.workspace_bytes); !s.ok()) return s;
   for (int i = 0; i < kMemoryCategories; ++i)

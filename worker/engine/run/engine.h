@@ -40,6 +40,7 @@ class Engine {
   const Ledger& ledger() const { return device_.ledger(); }
   // All of the model, adapters included.
   std::vector<Parameter>& parameters() { return parameters_; }
+  WeightView& weights() { return *weights_; }
   Optimizer& optimizer() { return *optimizer_; }
   Model& model() { return *model_; }
 
@@ -60,6 +61,7 @@ class Engine {
   Arena arena_;
   std::vector<Parameter> parameters_;
   std::vector<Parameter> trained_;  // as the optimizer knows them
+  std::unique_ptr<WeightView> weights_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Model> model_;
 };
@@ -69,9 +71,10 @@ struct RankEstimate {
   int64_t by_category[kMemoryCategories] = {};
   int64_t peak_bytes = 0;
   int64_t workspace_bytes = 0;
-  SentBytes sent_step;       // a step without a refresh, where there is one
-  double sent_mean[4] = {};  // reduce_scatter, all_gather, all_reduce, broadcast: mean over a refresh interval
-  double step_flops = 0;     // of this rank, refresh excluded
+  SentBytes sent_step;      // a step without a refresh, where there is one
+  SentBytes sent_interval;  // all steps of a refresh interval together
+  int64_t interval = 1;     // its steps
+  double step_flops = 0;    // of this rank, refresh excluded
 };
 
 // Runs the engine on a planning device. `with_interval`: also the mean over a whole refresh interval.

@@ -9,16 +9,30 @@ namespace galleon {
 
 std::string first_weight_not_finite(const std::vector<Parameter>& parameters, Device& device) {
   for (const Parameter& p : parameters) {
-    if (!all_finite(device, p.weight)) return p.name;
+    if (p.shard_rows > 0 && !all_finite(device, p.shard)) return p.name;
   }
   return "";
 }
 
-std::string largest_weight(const std::vector<Parameter>& parameters, Device& device) {
+std::string weight_not_finite(const std::vector<Parameter>& parameters, Device& device, Communicator& communicator) {
+  for (const std::string& name : communicator.all_gather_text(first_weight_not_finite(parameters, device))) {
+    if (!name.empty()) return name;
+  }
+  return "";
+}
+
+std::string largest_weight(const std::vector<Parameter>& parameters, Device& device, Communicator& communicator) {
+  std::vector<double> squares;
+  for (const Parameter& p : parameters) {
+    const bool counts = p.sharded ? p.shard_rows > 0 : communicator.rank() == 0;
+    squares.push_back(counts ? sum_of_squares(device, p.shard) : 0.0);
+  }
+  communicator.all_reduce_host(squares);
   std::string name;
   double largest = -1;
-  for (const Parameter& p : parameters) {
-    const double root = std::sqrt(sum_of_squares(device, p.weight) / static_cast<double>(p.weight.size()));
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    const double root = std::sqrt(squares[i] / static_cast<double>(p.rows() * p.columns()));
     if (root <= largest) continue;
     largest = root;
     name = p.name;

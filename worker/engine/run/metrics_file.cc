@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
@@ -53,6 +54,19 @@ absl::Status MetricsFile::append(const StepLine& line) {
     memory[std::string(name.data(), name.size())] = line.memory[i];
   }
   memory["peak"] = line.memory_peak;
+  Json communication = Json::object();
+  auto text = [](absl::string_view name) { return std::string(name.data(), name.size()); };
+  for (int i = 0; i < kCollectives; ++i) {
+    const auto collective = static_cast<Collective>(i);
+    communication[text(collective_name(collective))] = line.sent.of(collective);
+  }
+  communication["dense_equivalent"] = line.dense_bytes;
+  for (int i = 0; i < kContents; ++i) {
+    const auto content = static_cast<Content>(i);
+    communication["carries"][text(content_name(content))] = line.sent.of(content);
+  }
+  const auto least = std::min_element(line.waited_seconds.begin(), line.waited_seconds.end());
+  const int64_t slowest = line.waited_seconds.empty() ? -1 : least - line.waited_seconds.begin();
   const Json json = {{"step", line.step},
                      {"loss", line.loss},
                      {"learning_rate", line.learning_rate},
@@ -62,12 +76,9 @@ absl::Status MetricsFile::append(const StepLine& line) {
                      {"tokens_per_second", line.tokens_per_second},
                      {"memory", memory},
                      {"communication_bytes", line.sent.total()},
-                     {"communication",
-                      {{"reduce_scatter", line.sent.reduce_scatter},
-                       {"all_gather", line.sent.all_gather},
-                       {"all_reduce", line.sent.all_reduce},
-                       {"broadcast", line.sent.broadcast},
-                       {"dense_equivalent", line.dense_bytes}}},
+                     {"communication", communication},
+                     {"waited_seconds", line.waited_seconds},
+                     {"slowest_rank", slowest >= 0 ? Json(slowest) : Json()},
                      {"refresh_seconds", line.refresh_seconds},
                      {"subspace_overlap", line.subspace_overlap},
                      {"captured_energy", line.captured_energy},

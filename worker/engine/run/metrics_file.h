@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/ledger.h"
-#include "worker/engine/dist/communicator.h"
+#include "worker/engine/dist/sent_bytes.h"
 
 namespace galleon {
 
@@ -28,6 +30,9 @@ struct StepLine {
   double captured_energy = 0;
   int64_t refreshed = 0;
   int64_t skipped_refreshes = 0;
+  // By rank: seconds since the last logged step in which it waited for others. They wait for the one that waits least.
+  // Empty with one rank.
+  std::vector<double> waited_seconds;
   // Since this process began.
   SentBytes sent_total;
   int64_t dense_total_bytes = 0;

@@ -173,8 +173,9 @@ std::string format_name(v1::Data::Format format) {
   }
 }
 
-// Appends "path: value" for every set field below `message` that the computation depends on.
-void append_mathematics(const google::protobuf::Message& message, const std::string& prefix, std::string& out) {
+// Appends "path: value" for every set field below `message` that the computation depends on; with `all` also for the
+// others, paths left out.
+void append_keys(const google::protobuf::Message& message, bool all, const std::string& prefix, std::string& out) {
   static const auto* kElsewhere = new std::set<std::string>{
       "name", "training.steps", "training.epochs", "optimizer.schedule.steps", "optimizer.schedule.warmup_steps"};
   const auto* reflection = message.GetReflection();
@@ -182,7 +183,7 @@ void append_mathematics(const google::protobuf::Message& message, const std::str
     const auto* field = message.GetDescriptor()->field(i);
     const v1::KeyOptions& key = field->options().GetExtension(v1::key);
     const std::string path = prefix + field->name();
-    if (key.operational() || key.path() || kElsewhere->count(path) > 0) continue;
+    if (key.path() || (!all && (key.operational() || kElsewhere->count(path) > 0))) continue;
     if (field->is_map() || field->is_repeated()) {
       std::string values;
       std::set<std::string> sorted;
@@ -199,7 +200,7 @@ void append_mathematics(const google::protobuf::Message& message, const std::str
     }
     if (!reflection->HasField(message, field)) continue;
     if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
-      append_mathematics(reflection->GetMessage(message, field), path + ".", out);
+      append_keys(reflection->GetMessage(message, field), all, path + ".", out);
       continue;
     }
     std::string value;
@@ -212,7 +213,13 @@ void append_mathematics(const google::protobuf::Message& message, const std::str
 
 std::string mathematics_of(const v1::Job& job) {
   std::string text;
-  append_mathematics(job, "", text);
+  append_keys(job, false, "", text);
+  return text;
+}
+
+std::string job_lines(const v1::Job& job) {
+  std::string text;
+  append_keys(job, true, "", text);
   return text;
 }
 
@@ -234,6 +241,8 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.seed = job.data().seed();
   const bool bf16 = job.training().precision() == v1::PRECISION_BF16;
   o.optimizer = optimizer_options(job.optimizer(), job.model().seed(), job.task());
+  o.optimizer.zero = static_cast<int>(std::max(1U, job.parallel().zero()));
+  o.hang_timeout = static_cast<int64_t>(job.parallel().hang_timeout());
   const auto wire = job.parallel().wire_type();
   const bool bf16_wire = wire == v1::Parallel::WIRE_TYPE_BF16 || (wire != v1::Parallel::WIRE_TYPE_FP32 && bf16);
   if (bf16_wire) o.optimizer.wire_type = DataType::kBFloat16;

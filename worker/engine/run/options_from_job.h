@@ -16,4 +16,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output);
 // paths, and the resolved shape. Lengths of the run and of its schedule are kept apart by the checkpoint.
 std::string mathematics_of(const v1::Job& job);
 
+// All of the job's keys but paths, likewise: what ranks that work together must have in common.
+std::string job_lines(const v1::Job& job);
+
 }  // namespace galleon

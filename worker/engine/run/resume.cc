@@ -5,43 +5,14 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "common/base/files.h"
+#include "worker/engine/differing_lines.h"
 
 namespace galleon {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-// Lines that only one of two texts has, as "key: a against b".
-std::string differing_lines(const std::string& saved, const std::string& now) {
-  auto parse = [](const std::string& text) {
-    std::map<std::string, std::string> lines;
-    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-      const size_t colon = line.find(": ");
-      if (colon == absl::string_view::npos) continue;
-      lines[std::string(line.substr(0, colon))] = std::string(line.substr(colon + 2));
-    }
-    return lines;
-  };
-  const std::map<std::string, std::string> before = parse(saved);
-  const std::map<std::string, std::string> after = parse(now);
-  std::vector<std::string> differences;
-  for (const auto& [key, value] : before) {
-    const auto it = after.find(key);
-    if (it == after.end()) {
-      differences.push_back(absl::StrCat(key, " (", value, " in the checkpoint, unset now)"));
-    } else if (it->second != value) {
-      differences.push_back(absl::StrCat(key, " (", value, " in the checkpoint, ", it->second, " now)"));
-    }
-  }
-  for (const auto& [key, value] : after) {
-    if (!before.contains(key)) differences.push_back(absl::StrCat(key, " (unset in the checkpoint, ", value, " now)"));
-  }
-  return absl::StrJoin(differences, ", ");
-}
 
 absl::Status check_compatible(const RunOptions& options, const CheckpointHeader& header, const std::string& folder) {
   if (header.job != options.name) {
@@ -57,9 +28,10 @@ absl::Status check_compatible(const RunOptions& options, const CheckpointHeader&
                      " and optimizer.schedule.warmup_steps: ", header.warmup_steps, " to go on with it"));
   }
   if (header.mathematics != options.mathematics) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        folder, " was trained by another computation: ", differing_lines(header.mathematics, options.mathematics),
-        "; restore these or choose another directory"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, " was trained by another computation: ",
+                     differing_lines(header.mathematics, options.mathematics, "in the checkpoint", "now"),
+                     "; restore these or choose another directory"));
   }
   return absl::OkStatus();
 }

@@ -115,7 +115,8 @@ class Training {
             device_,
             engine_->optimizer(),
             job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
-            options_.optimizer.lora};
+            options_.optimizer.lora,
+            engine_->weights()};
   }
 
   absl::Status start_or_resume() {
@@ -127,6 +128,7 @@ class Training {
                                              found.skipped.empty() ? "" : absl::StrCat("; ", found.skipped)));
       const absl::Status loaded = load_checkpoint(found.folder, found.header, content());
       if (absl::Status s = agree(loaded); !s.ok()) return s;
+      if (absl::Status s = check_loaded_weights(found.folder, found.header, content()); !s.ok()) return s;
       step_ = found.header.step;
       tokens_ = found.header.tokens;
       seconds_ = found.header.seconds;
@@ -209,8 +211,13 @@ class Training {
     if (rounds > 0) observer_.stage("train", "");
     run_passes();
     stop = observer_.stop_requested();
-    std::vector<double> sums{own_loss, stop.has_value() ? 1.0 : 0.0};
+    // Loss, stop, and by rank the seconds that it has waited for others.
+    std::vector<double> sums(2 + communicator_.ranks(), 0.0);
+    sums[0] = own_loss;
+    sums[1] = stop.has_value() ? 1.0 : 0.0;
+    sums[2 + communicator_.rank()] = communicator_.waited_seconds();
     communicator_.all_reduce_host(sums);
+    waited_.assign(sums.begin() + 2, sums.end());
     if (!communicator_.status().ok()) return communicator_.status();
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
@@ -225,10 +232,10 @@ class Training {
 
   // Weights that a bad loss may come from.
   std::string blame() {
-    const std::string bad = first_weight_not_finite(engine_->parameters(), device_);
+    const std::string bad = weight_not_finite(engine_->parameters(), device_, communicator_);
     if (!bad.empty()) return absl::StrCat(bad, " holds a number that is not finite");
     return absl::StrCat("all weights are finite, the largest being those of ",
-                        largest_weight(engine_->parameters(), device_));
+                        largest_weight(engine_->parameters(), device_, communicator_));
   }
 
   // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same.
@@ -271,6 +278,11 @@ class Training {
     line.captured_energy = last_energy_;
     line.refreshed = refreshed_;
     line.skipped_refreshes = skipped_;
+    if (communicator_.ranks() > 1) {
+      waited_before_.resize(waited_.size(), 0.0);
+      for (size_t i = 0; i < waited_.size(); ++i) line.waited_seconds.push_back(waited_[i] - waited_before_[i]);
+      waited_before_ = waited_;
+    }
     line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -388,6 +400,8 @@ class Training {
   int64_t first_step_ = 0;
   double refresh_seconds_total_ = 0;
   SentBytes sent_before_;
+  std::vector<double> waited_;         // by rank, since the run began, as of the newest step
+  std::vector<double> waited_before_;  // the same at the last logged step
   // Since the last logged step.
   int64_t interval_tokens_ = 0;
   double interval_seconds_ = 0;
@@ -424,6 +438,12 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     job.config.eos_token = job.tokenizer->end_token();
     job.config.bos_token = job.tokenizer->begin_token();
   }
+  if (options.model.pretrained) {
+    std::vector<std::string> fresh;
+    const absl::Status found = check_weights(options.model.source, model_parameters(job.config, std::nullopt),
+                                             job.config.encoder() ? &fresh : nullptr);
+    if (!found.ok()) return absl::Status(found.code(), absl::StrCat("model.source: ", found.message()));
+  }
   const int64_t positions = options.data.sequence_length;
   if (absl::StartsWith(options.model.source, "preset:"))
     job.config.max_positions = std::max(job.config.max_positions, positions);
@@ -456,14 +476,18 @@ EvaluationLine evaluate_windows(Model& model, const Windows& data, int64_t windo
   Batch batch;
   batch.length = length;
   double loss = 0;
-  for (int64_t first = communicator.rank() * model.batch(); first < windows;
-       first += communicator.ranks() * model.batch()) {
-    batch.sequences = std::min(model.batch(), windows - first);
+  // All ranks make as many passes, because they gather sharded weights together; one without a window takes the last.
+  for (int64_t round = 0; round < windows; round += communicator.ranks() * model.batch()) {
+    const int64_t first = round + communicator.rank() * model.batch();
+    const int64_t counted = std::clamp<int64_t>(windows - first, 0, model.batch());
+    batch.sequences = std::max<int64_t>(counted, 1);
     batch.ids.resize(batch.sequences * length);
     batch.targets.resize(batch.ids.size());
-    for (int64_t s = 0; s < batch.sequences; ++s)
-      data.window(first + s, batch.ids.data() + s * length, batch.targets.data() + s * length);
-    loss += model.forward_loss(batch);
+    for (int64_t s = 0; s < batch.sequences; ++s) {
+      data.window(std::min(first + s, windows - 1), batch.ids.data() + s * length, batch.targets.data() + s * length);
+    }
+    const double more = model.forward_loss(batch);
+    if (counted > 0) loss += more;
   }
   std::vector<double> sum{loss};
   communicator.all_reduce_host(sum);

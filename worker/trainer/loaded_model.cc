@@ -1,0 +1,65 @@
+#include "worker/trainer/loaded_model.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "worker/engine/checkpoint/checkpoint.h"
+
+namespace galleon {
+
+namespace {
+
+constexpr int64_t kByteVocabulary = 257;
+
+bool has_tokenizer(const std::string& folder) {
+  std::error_code error;
+  for (const char* name : {"tokenizer.model", "spiece.model", "tokenizer.json", "vocab.json", "vocab.txt"}) {
+    if (std::filesystem::exists(absl::StrCat(folder, "/", name), error)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
+                                                                const ModelConfig& config) {
+  std::string source = tokenizer;
+  if (source.empty() && has_tokenizer(folder)) source = folder;
+  if (source.empty() && config.vocabulary == kByteVocabulary) source = "bytes";
+  if (source.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, " has neither tokenizer.model nor tokenizer.json; name a tokenizer with --tokenizer"));
+  }
+  absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_tokenizer(source);
+  if (!opened.ok()) return opened.status();
+  if ((*opened)->vocabulary() > config.vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat(source, " has ", (*opened)->vocabulary(),
+                                                   " pieces, and the model's vocab_size is ", config.vocabulary));
+  }
+  return opened;
+}
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
+                                                        int64_t batch, int64_t sequence, int threads,
+                                                        Activations activations) {
+  auto loaded = std::make_unique<LoadedModel>();
+  absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
+  if (!config.ok()) return config.status();
+  loaded->config = *config;
+  absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_model_tokenizer(folder, tokenizer, *config);
+  if (!opened.ok()) return opened.status();
+  loaded->tokenizer = *std::move(opened);
+  loaded->parameters = model_parameters(*config, std::nullopt);
+  if (absl::Status s = check_weights(folder, loaded->parameters); !s.ok()) return s;
+  absl::StatusOr<DataType> type = stored_weight_type(folder);
+  if (!type.ok()) return type.status();
+  loaded->device = make_cpu_device(threads);
+  loaded->arena = std::make_unique<Arena>(*loaded->device);
+  allocate_weights(loaded->parameters, {*type}, *loaded->arena);
+  loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, activations, *loaded->arena);
+  if (!loaded->arena->status().ok()) return loaded->arena->status();
+  if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
+  return loaded;
+}
+
+}  // namespace galleon

@@ -1,7 +1,9 @@
 // Drawing tokens, and texts that grow until a model's positions are used up.
 #include "worker/engine/run/generation.h"
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "tests/worker/engine/reference_support.h"
 
@@ -127,7 +129,9 @@ TEST(SampleToken, DrawsFollowTheTemperedProbabilitiesOfTheNucleus) {
     for (int t = 0; t < 4; ++t) {
       // Five standard deviations of a frequency: √(p(1 − p) / draws) ≤ 0.0036.
       EXPECT_NEAR(counts[t] / static_cast<double>(kDraws), c.expected[t], 0.018) << c.temperature << " " << c.top_p;
-      if (c.expected[t] == 0) EXPECT_EQ(counts[t], 0);
+      if (c.expected[t] == 0) {
+        EXPECT_EQ(counts[t], 0);
+      }
     }
   }
 }

@@ -83,10 +83,13 @@ TEST_F(Stories, SixtyStoriesCostTheGoldenNatsPerToken) {
   for (size_t s = 0; s < means.size(); ++s) {
     std::vector<int32_t> ids{(*tokenizer)->begin_token()};
     (*tokenizer)->encode(absl::StripAsciiWhitespace(stories[s]), ids);
-    if (s == 0) EXPECT_EQ(ids, golden_["story0_ids"].get<std::vector<int32_t>>());
+    if (s == 0) {
+      EXPECT_EQ(ids, golden_["story0_ids"].get<std::vector<int32_t>>());
+    }
+    ids.resize(std::min<size_t>(ids.size(), model_->sequence()));  // as the golden run cut them
     Batch batch;
     batch.sequences = 1;
-    batch.length = std::min<int64_t>(static_cast<int64_t>(ids.size()) - 1, model_->sequence());
+    batch.length = static_cast<int64_t>(ids.size()) - 1;
     batch.ids.assign(ids.begin(), ids.begin() + batch.length);
     batch.targets.assign(ids.begin() + 1, ids.begin() + 1 + batch.length);
     const double loss = model_->forward_loss(batch);

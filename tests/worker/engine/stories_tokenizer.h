@@ -41,9 +41,9 @@ inline std::string sentencepiece_model_of(const std::string& table) {
     at += 8 + length;
   }
   // model_type, vocab_size, byte_fallback, and the ids of unknown, begin, end and padding (none).
-  model += bytes_field(2, number_field(3, kBytePairs) + number_field(4, pieces) + number_field(35, 1) +
-                              number_field(40, 0) + number_field(41, 1) + number_field(42, 2) +
-                              number_field(43, ~uint64_t{0}));
+  model +=
+      bytes_field(2, number_field(3, kBytePairs) + number_field(4, pieces) + number_field(35, 1) + number_field(40, 0) +
+                         number_field(41, 1) + number_field(42, 2) + number_field(43, ~uint64_t{0}));
   // No normalisation but a blank before the text.
   model += bytes_field(3, bytes_field(1, "identity") + number_field(3, 1) + number_field(4, 0) + number_field(5, 1));
   return model;

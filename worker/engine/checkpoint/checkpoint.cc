@@ -18,6 +18,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
 #include "worker/engine/model/lora.h"
@@ -465,7 +466,7 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
     absl::StatusOr<std::string> text = read_file(index_path);
     if (!text.ok()) return text.status();
     const Json index = Json::parse(*text, nullptr, false);
-    if (index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object())
+    if (nested_too_deeply(*text) || index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object())
       return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
     names.clear();
     for (const auto& [tensor, file] : index["weight_map"].items()) {

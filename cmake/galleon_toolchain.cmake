@@ -21,6 +21,12 @@ elseif(GALLEON_SANITIZE STREQUAL "thread")
   add_link_options(-fsanitize=thread)
 endif()
 
+option(GALLEON_FUZZ "Build the fuzz targets for libFuzzer; needs clang" OFF)
+if(GALLEON_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
 # -Wrestrict of GCC 12 is wrong about std::string at -O3 (its bug 105651).
 add_library(galleon_warnings INTERFACE)
 target_compile_options(galleon_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual

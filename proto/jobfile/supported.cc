@@ -28,9 +28,8 @@ struct Supported {
 const std::vector<Supported>& supported_values() {
   static const std::vector<Supported> table = {
       {"task", {"pretrain", "finetune"}},
-      {"data.format", {"auto", "text", "jsonl", "tokens"}},
+      {"data.format", {"auto", "text", "jsonl", "tokens", "chat"}},
       {"data.glue_task", {}},
-      {"data.packing", {"true"}},
       {"training.precision", {"fp32", "bf16"}},
       {"training.master_weights", {"none", "fp32"}},
       {"training.accumulate_type", {"fp32", "bf16"}},

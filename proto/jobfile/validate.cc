@@ -94,6 +94,8 @@ class Rules {
     require_number(data.sequence_length() >= 1, "data.sequence_length", data.sequence_length(), "1 or more");
     require(!data.text_field().empty(), "data.text_field", "is empty; the name of a field is accepted");
 
+    require(!(tokens && data.has_packing() && !data.packing()), "data.packing",
+            "false contradicts data.format: tokens, whose files do not say where a document ends; true");
     const bool classify = job_.task() == v1::TASK_CLASSIFY;
     require(!data.has_glue_task() || classify, "data.glue_task", "contradicts task; it needs task: classify");
     require(!classify || data.format() == v1::Data::FORMAT_TSV || data.format() == v1::Data::FORMAT_AUTO, "data.format",
@@ -102,6 +104,8 @@ class Rules {
             "tsv contradicts task; it needs task: classify");
     require(data.format() != v1::Data::FORMAT_CHAT || job_.task() == v1::TASK_FINETUNE, "data.format",
             "chat contradicts task; it needs task: finetune");
+    require(!data.has_chat_template() || data.format() == v1::Data::FORMAT_CHAT, "data.chat_template",
+            "contradicts data.format; it needs format: chat");
     const v1::Columns& columns = data.columns();
     const bool default_columns =
         columns.text_size() == 1 && columns.text(0) == "sentence" && columns.label() == "label";

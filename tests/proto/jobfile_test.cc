@@ -57,6 +57,7 @@ data:
   packing: true
   shuffle: true
   seed: 42
+  chat_template: null
 optimizer:
   rule: adamw
   learning_rate: 0.001
@@ -147,6 +148,7 @@ data:
   packing: true
   shuffle: false
   seed: 18446744073709551615
+  chat_template: null
 optimizer:
   rule: adamw
   learning_rate: 1e-2
@@ -437,6 +439,8 @@ TEST(JobFile, FilesThatAreNoJobAreRefused) {
   EXPECT_EQ(parse_bad(""), "job.yaml: a job file is a mapping of keys, beginning with `name:`");
   EXPECT_EQ(parse_bad("- 1\n"), "job.yaml:1: a job file is a mapping of keys, beginning with `name:`");
   EXPECT_EQ(parse_bad("name: a\n---\nname: b\n"), "job.yaml:3: more than one YAML document; one is accepted");
+  // In which the parser finds documents without end.
+  EXPECT_NE(parse_bad(",a\nb\n").find("YAML"), std::string::npos);
   EXPECT_EQ(parse_bad("name: \xff\n"), "job.yaml:1: not UTF-8 text");
   EXPECT_EQ(parse_bad("name: [a\n").rfind("job.yaml:", 0), 0u);
 }

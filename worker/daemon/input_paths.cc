@@ -83,6 +83,8 @@ absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder
     status.Update(check_one("model.source", job.model().source(), allowed));
   if (job.has_tokenizer() && job.tokenizer() != "bytes")
     status.Update(check_one("tokenizer", job.tokenizer(), allowed));
+  if (job.data().has_chat_template() && !absl::StartsWith(job.data().chat_template(), "preset:"))
+    status.Update(check_one("data.chat_template", job.data().chat_template(), allowed));
   for (const std::string& glob : job.data().train()) status.Update(check_glob("data.train", glob, allowed));
   for (const std::string& glob : job.data().validation()) status.Update(check_glob("data.validation", glob, allowed));
   if (!status.ok()) return status;

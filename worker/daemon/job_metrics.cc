@@ -142,6 +142,10 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
               static_cast<double>(p.memory_peak()));
       out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
               p.refresh_seconds_total());
+      out.add("galleon_job_step_seconds_total", "Seconds spent in steps, refreshes and waits included", kCounter, labels,
+              p.step_seconds_total());
+      out.add("galleon_job_data_wait_seconds_total", "Seconds of steps in which rank 0 waited for data", kCounter,
+              labels, p.data_wait_seconds_total());
       out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
               p.subspace_overlap());
       out.add("galleon_job_subspace_energy_ratio", "Part of the gradient's energy that new bases keep, mean", kGauge,

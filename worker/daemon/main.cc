@@ -49,6 +49,15 @@ int run(int argc, char** argv) {
   options.executable = absl::StrCat(executable_folder(), "/galleon-worker");
   options.trainer = trainer != nullptr ? trainer : absl::StrCat(executable_folder(), "/galleon-trainer");
 
+  // Before any thread begins (gRPC's begin with the first credentials), so that all of them leave these signals to the
+  // descriptor.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+
   CLI::App app{"Runs the trainers that a Galleon scheduler assigns to this machine."};
   app.footer(kExample);
   app.set_version_flag("--version", GALLEON_VERSION);
@@ -102,13 +111,6 @@ int run(int argc, char** argv) {
   options.spool_bytes = *spool_bytes;
   options.stop_grace = absl::Seconds(grace);
 
-  // Before any thread begins, so that all of them leave these signals to the descriptor.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
   FileDescriptor stop(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   options.stop_fd = stop.get();
   init_logging("galleon-worker");

@@ -86,9 +86,15 @@ struct OptimizerOptions {
 struct DataOptions {
   std::vector<std::string> train;       // globs
   std::vector<std::string> validation;  // globs
-  std::string format = "auto";          // auto | text | jsonl | tokens
+  std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";
+  std::string chat_template;  // preset:NAME or a path; empty: that of the tokenizer's folder
+  bool classify = false;  // rows with labels
+  std::string glue_task;  // empty: columns are
+  std::vector<std::string> text_columns{"sentence"};
+  std::string label_column = "label";
   int64_t sequence_length = 256;
+  bool packing = true;  // documents joined by the end token; otherwise each is a sequence of its own
   bool shuffle = true;
   uint64_t seed = 42;
 };

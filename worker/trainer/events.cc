@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/clock.h"
@@ -35,6 +36,7 @@ v1::Evaluation to_message(const EvaluationLine& line) {
   message.set_validation_loss(line.validation_loss);
   message.set_validation_tokens(line.validation_tokens);
   message.set_perplexity(line.perplexity());
+  message.mutable_metrics()->insert(line.metrics.begin(), line.metrics.end());
   return message;
 }
 
@@ -61,6 +63,8 @@ v1::StepMetrics to_message(const StepLine& line) {
   message.set_captured_energy(line.captured_energy);
   message.set_refreshed(line.refreshed);
   message.mutable_waited_seconds()->Add(line.waited_seconds.begin(), line.waited_seconds.end());
+  message.set_step_seconds_total(line.step_seconds_total);
+  message.set_data_wait_seconds_total(line.data_wait_seconds_total);
   message.set_skipped_refreshes(line.skipped_refreshes);
   return message;
 }
@@ -97,8 +101,11 @@ void EventObserver::evaluated(const EvaluationLine& line) {
   v1::TrainerEvent event;
   *event.mutable_evaluation() = to_message(line);
   sink_.send(std::move(event));
-  log_info(absl::StrFormat("step %d  validation loss %.4f  perplexity %.2f over %d tokens", line.step,
-                           line.validation_loss, line.perplexity(), line.validation_tokens));
+  std::string metrics;
+  for (const auto& [name, value] : line.metrics) absl::StrAppend(&metrics, absl::StrFormat("  %s %.4f", name, value));
+  if (metrics.empty()) metrics = absl::StrFormat("  perplexity %.2f", line.perplexity());
+  log_info(absl::StrFormat("step %d  validation loss %.4f%s over %d tokens", line.step, line.validation_loss, metrics,
+                           line.validation_tokens));
 }
 
 void EventObserver::published(int64_t step, const std::string& folder) {

@@ -30,13 +30,13 @@ absl::Status generate(const GenerateOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config->architecture),
                                                    " that classifies; text comes from a language model"));
   }
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      open_model_tokenizer(options.model, options.tokenizer, *config);
-  if (!tokenizer.ok()) return tokenizer.status();
+  absl::StatusOr<ModelTokenizer> opened = open_model_tokenizer(options.model, options.tokenizer, *config);
+  if (!opened.ok()) return opened.status();
+  const Tokenizer& tokenizer = *opened->tokenizer;
   std::vector<int32_t> spoken;
-  (*tokenizer)->encode(options.prompt, spoken);
+  tokenizer.encode(options.prompt, spoken);
   std::vector<int32_t> ids;
-  const int32_t first = first_token(options.model, **tokenizer, !spoken.empty());
+  const int32_t first = first_token(options.model, tokenizer, !spoken.empty());
   if (first >= 0) ids.push_back(first);
   ids.insert(ids.end(), spoken.begin(), spoken.end());
   // Room for all of it, as far as the model's positions go.
@@ -51,10 +51,10 @@ absl::Status generate(const GenerateOptions& options) {
   generation.temperature = options.temperature;
   generation.top_p = options.top_p;
   generation.seed = options.seed;
-  generation.vocabulary = (*tokenizer)->vocabulary();
-  generation.stop = {(*tokenizer)->end_token()};
+  generation.vocabulary = tokenizer.vocabulary();
+  generation.stop = {tokenizer.end_token()};
   if (config->eos_token >= 0) generation.stop.push_back(static_cast<int32_t>(config->eos_token));
-  TextStream stream(**tokenizer);
+  TextStream stream(tokenizer);
   std::cout << stream.add(spoken) << std::flush;
   generate_tokens(*(*loaded)->model, ids, generation, [&](int32_t token) {
     std::cout << stream.add({token}) << std::flush;

@@ -1,6 +1,6 @@
 #include "worker/trainer/loaded_model.h"
 
-#include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "worker/engine/checkpoint/checkpoint.h"
@@ -11,32 +11,25 @@ namespace {
 
 constexpr int64_t kByteVocabulary = 257;
 
-bool has_tokenizer(const std::string& folder) {
-  std::error_code error;
-  for (const char* name : {"tokenizer.model", "spiece.model", "tokenizer.json", "vocab.json", "vocab.txt"}) {
-    if (std::filesystem::exists(absl::StrCat(folder, "/", name), error)) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
-                                                                const ModelConfig& config) {
-  std::string source = tokenizer;
-  if (source.empty() && has_tokenizer(folder)) source = folder;
-  if (source.empty() && config.vocabulary == kByteVocabulary) source = "bytes";
-  if (source.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder, " has neither tokenizer.model nor tokenizer.json; name a tokenizer with --tokenizer"));
-  }
+absl::StatusOr<ModelTokenizer> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
+                                                    const ModelConfig& config) {
+  std::string source = tokenizer.empty() ? folder : tokenizer;
   absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_tokenizer(source);
+  if (tokenizer.empty() && absl::IsNotFound(opened.status())) {
+    // A checkpoint of a model on bytes has no files of a tokenizer.
+    if (config.vocabulary != kByteVocabulary)
+      return absl::InvalidArgumentError(absl::StrCat(folder, " has no tokenizer; name one with --tokenizer"));
+    source = "bytes";
+    opened = open_tokenizer(source);
+  }
   if (!opened.ok()) return opened.status();
   if ((*opened)->vocabulary() > config.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat(source, " has ", (*opened)->vocabulary(),
                                                    " pieces, and the model's vocab_size is ", config.vocabulary));
   }
-  return opened;
+  return ModelTokenizer{source, *std::move(opened)};
 }
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
@@ -46,10 +39,12 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
   if (!config.ok()) return config.status();
   loaded->config = *config;
-  absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_model_tokenizer(folder, tokenizer, *config);
+  absl::StatusOr<ModelTokenizer> opened = open_model_tokenizer(folder, tokenizer, *config);
   if (!opened.ok()) return opened.status();
-  loaded->tokenizer = *std::move(opened);
+  loaded->tokenizer_source = std::move(opened->source);
+  loaded->tokenizer = std::move(opened->tokenizer);
   loaded->parameters = model_parameters(*config, std::nullopt);
+  // Before there is memory for any of it.
   if (absl::Status s = check_weights(folder, loaded->parameters); !s.ok()) return s;
   absl::StatusOr<DataType> type = stored_weight_type(folder);
   if (!type.ok()) return type.status();

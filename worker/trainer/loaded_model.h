@@ -1,4 +1,4 @@
-// A model for inference alone, from a checkpoint or a Hugging Face folder.
+// A model folder put to use without training.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,19 @@
 
 namespace galleon {
 
+struct ModelTokenizer {
+  std::string source;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+// `tokenizer`, or where that is empty the folder's own, or bytes where it has none and the model has their vocabulary.
+// INVALID_ARGUMENT: there is none, or it has more tokens than the model.
+absl::StatusOr<ModelTokenizer> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
+                                                    const ModelConfig& config);
+
+// A model for inference alone.
 struct LoadedModel {
   ModelConfig config;
+  std::string tokenizer_source;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Device> device;
   std::unique_ptr<Arena> arena;
@@ -21,15 +32,11 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
 };
 
-// With room for `batch` sequences of `sequence` tokens, in the type that the weights are stored in. `tokenizer`: empty
-// is the folder's own, or bytes where it has none and the model has their vocabulary. Errors name the folder, the field
-// of config.json or the tensor; a tokenizer with more tokens than the model has is refused.
+// `folder`: a checkpoint or a Hugging Face folder; `tokenizer`: empty for the folder's own. The model has room for
+// `batch` sequences of `sequence` tokens, and is of the type that its weights are stored in. INVALID_ARGUMENT,
+// NOT_FOUND: what does not fit or is not there, by the name of the field or tensor.
 absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
                                                         int64_t batch, int64_t sequence, int threads,
-                                                        Activations activations);
-
-// A folder's own tokenizer, or the one that is named, as load_model opens it. INVALID_ARGUMENT: there is none.
-absl::StatusOr<std::unique_ptr<Tokenizer>> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
-                                                                const ModelConfig& config);
+                                                        Activations activations = Activations::kNone);
 
 }  // namespace galleon

@@ -14,9 +14,11 @@
 #include "worker/engine/data/files.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
+#include "worker/trainer/evaluate_command.h"
 #include "worker/trainer/memory_messages.h"
 #include "worker/trainer/resolve.h"
 #include "worker/trainer/text_commands.h"
+#include "worker/trainer/tokenize_command.h"
 #include "worker/trainer/train_command.h"
 
 namespace galleon {
@@ -122,16 +124,22 @@ int run(int argc, char** argv) {
   app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
 
   EvaluateOptions evaluation;
-  CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and perplexity of a model folder on text");
+  CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and task metrics of a model folder on data");
   evaluate_command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
   evaluate_command->add_option("--model", evaluation.model, "a checkpoint or a Hugging Face folder")->required();
   evaluate_command->add_option("--data", evaluation.data, "globs of text")->required();
   evaluate_command->add_option("--tokenizer", evaluation.tokenizer, "instead of the folder's own");
-  evaluate_command->add_option("--format", evaluation.format, "auto | text | jsonl | tokens");
+  evaluate_command->add_option("--format", evaluation.format, "auto | text | jsonl | tokens | tsv | chat")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "tokens", "tsv", "chat"}));
   evaluate_command->add_option("--text-field", evaluation.text_field, "of a JSON line");
+  evaluate_command->add_option("--chat-template", evaluation.chat_template, "preset:NAME or a .jinja file");
+  evaluate_command->add_option("--glue-task", evaluation.glue_task, "columns and metrics of a GLUE task");
+  evaluate_command->add_option("--text-columns", evaluation.text_columns, "one column of a TSV file, or two");
+  evaluate_command->add_option("--label-column", evaluation.label_column, "of a TSV file");
+  evaluate_command->add_flag("--packing,!--no-packing", evaluation.packing, "join documents, or take each by itself");
   evaluate_command->add_option("--sequence-length", evaluation.sequence_length, "tokens of a window");
   evaluate_command->add_option("--batch", evaluation.batch, "windows at a time")->check(CLI::PositiveNumber);
-  evaluate_command->add_option("--tokens", evaluation.tokens, "at most; 0: all");
+  evaluate_command->add_option("--tokens", evaluation.tokens, "at most; 0: all")->check(CLI::NonNegativeNumber);
   evaluate_command->add_option("--threads", evaluation.threads, "CPU threads; 0: all cores");
   evaluate_command->add_flag("--json", evaluation.json, "one line of JSON");
 
@@ -153,11 +161,15 @@ int run(int argc, char** argv) {
   CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");
   tokenize_command->footer(
       "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens");
-  tokenize_command->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, or bytes")->required();
+  tokenize_command
+      ->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
+      ->required();
   tokenize_command->add_option("--input", tokenizing.input, "globs of text")->required();
   tokenize_command->add_option("--format", tokenizing.format, "auto | text | jsonl");
   tokenize_command->add_option("--text-field", tokenizing.text_field, "of a JSON line");
   tokenize_command->add_option("--output", tokenizing.output, "the token file")->required();
+  tokenize_command->add_option("--threads", tokenizing.threads, "CPU threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
 
   try {
     app.parse(argc, argv);

@@ -9,20 +9,6 @@
 
 namespace galleon {
 
-struct EvaluateOptions {
-  std::string model;              // a folder
-  std::vector<std::string> data;  // globs
-  std::string tokenizer;          // empty: the model folder's own
-  std::string format = "auto";
-  std::string text_field = "text";
-  int64_t sequence_length = 0;  // 0: 256, or the model's longest if that is shorter
-  int64_t batch = 8;
-  int64_t tokens = 0;  // 0: all
-  int threads = 0;
-  bool json = false;
-};
-absl::Status evaluate(const EvaluateOptions& options);
-
 struct GenerateOptions {
   std::string model;
   std::string prompt;
@@ -34,14 +20,5 @@ struct GenerateOptions {
   int threads = 0;
 };
 absl::Status generate(const GenerateOptions& options);
-
-struct TokenizeOptions {
-  std::string tokenizer;
-  std::vector<std::string> input;
-  std::string format = "auto";
-  std::string text_field = "text";
-  std::string output;
-};
-absl::Status tokenize(const TokenizeOptions& options);
 
 }  // namespace galleon

@@ -6,8 +6,9 @@
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/checkpoint.h"
-#include "worker/engine/data/token_source.h"
+#include "worker/engine/data/corpus.h"
 #include "worker/engine/model/decoder.h"
+#include "worker/engine/run/evaluation.h"
 
 namespace galleon {
 namespace {
@@ -321,12 +322,21 @@ TEST(Lora, TheMergedCheckpointAloneHasTheRunsValidationLossAndFrozenMatricesNeve
   Decoder model(*config, parameters, 4, 32, Activations::kNone, arena);
   ASSERT_TRUE(load_weights(last, parameters, *device).ok());
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer("bytes");
-  absl::StatusOr<std::vector<int32_t>> tokens = load_tokens(o.data, o.data.validation, "v", tokenizer->get(), 257);
-  absl::StatusOr<Windows> windows = Windows::create(*tokens, 32, false, 0, "v");
+  CorpusRequest request;
+  request.options = o.data;
+  request.globs = o.data.validation;
+  request.key = "data.validation";
+  request.tokenizer = tokenizer->get();
+  request.vocabulary = 257;
+  request.folder = folder.path() + "/evaluation";
+  request.name = "validation";
+  absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(request);
+  ASSERT_TRUE(corpus.ok()) << corpus.status();
   std::unique_ptr<Communicator> alone = make_single_communicator(*device);
-  const EvaluationLine merged = evaluate_windows(model, *windows, windows->count(), *alone, 0);
+  absl::StatusOr<EvaluationLine> merged = evaluate_sequences(model, (*corpus)->store(), 0, 0, *alone, 0);
+  ASSERT_TRUE(merged.ok()) << merged.status();
   const double own = run.observer.evaluations.back().validation_loss;
-  EXPECT_NEAR(merged.validation_loss, own, 1e-6 * own);
+  EXPECT_NEAR(merged->validation_loss, own, 1e-6 * own);
 
   absl::StatusOr<SafetensorsReader> early =
       SafetensorsReader::open(o.checkpoint_folder + "/step-00000004/" + kAdaptersFile);

@@ -442,6 +442,32 @@ TEST(Training, BadInputIsNamedBeforeAnyStep) {
               HasSubstr("not a multiple of training.micro_batch 3"));
 }
 
+// The mean over the targets of the global batch does not depend on which rank or pass a short document falls into.
+TEST(Training, WithoutPackingTheLossIsTheMeanOverRealTargetsOnAnyRanksAndPasses) {
+  TestFolder folder;
+  RunOptions o = tiny_run(folder);
+  std::string lines;
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 40; ++i) lines += absl::StrCat("{\"text\": \"", made_up_text(1 + random() % 12, i), "\"}\n");
+  o.data.train = {folder.write("train.jsonl", lines)};
+  o.data.validation = {folder.write("validation.jsonl", lines)};
+  o.data.packing = false;
+  o.steps = 6;
+  o.evaluate_every = 6;
+  const RankOutcome one = run_one(o, folder.path() + "/one");
+  ASSERT_TRUE(one.result.ok()) << one.result.status();
+  EXPECT_NEAR(one.observer.lines.front().loss, std::log(257.0), 0.05);
+  EXPECT_LT(one.observer.lines.back().tokens, 6 * 8 * 32) << "padding is not counted";
+  o.micro_batch = 2;
+  o.checkpoint_folder += "-two";
+  const std::vector<RankOutcome> two = run_ranks(o, 2, folder.path() + "/two");
+  ASSERT_TRUE(two[0].result.ok()) << two[0].result.status();
+  expect_close(two[0].observer.losses(), one.observer.losses(), kReordered);
+  EXPECT_EQ(two[0].observer.lines.back().tokens, one.observer.lines.back().tokens);
+  EXPECT_NEAR(two[0].observer.evaluations[0].validation_loss, one.observer.evaluations[0].validation_loss, 1e-5);
+  EXPECT_EQ(two[0].observer.evaluations[0].validation_tokens, one.observer.evaluations[0].validation_tokens);
+}
+
 TEST(Training, TokenFilesAreReadAsWindowsInOrderAndWrapAround) {
   TestFolder folder;
   std::string ids;

@@ -90,7 +90,7 @@ TEST_F(Generate, AFolderThatDoesNotFitIsRefusedInOneSentence) {
   EXPECT_THAT(std::string(generated(options).status.message()), HasSubstr("holds a bert that classifies"));
   options.model = write_model("no-tokenizer", R"({"model_type":"llama","vocab_size":300,"hidden_size":16,
       "intermediate_size":24,"num_hidden_layers":1,"num_attention_heads":2})");
-  EXPECT_THAT(std::string(generated(options).status.message()), HasSubstr("name a tokenizer with --tokenizer"));
+  EXPECT_THAT(std::string(generated(options).status.message()), HasSubstr("name one with --tokenizer"));
   options.tokenizer = "bytes";
   EXPECT_TRUE(generated(options).status.ok()) << "more rows than the tokenizer has tokens";
   options.model = write_model("small", R"({"model_type":"llama","vocab_size":200,"hidden_size":16,

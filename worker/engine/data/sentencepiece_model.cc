@@ -73,6 +73,18 @@ void SentencePieceModel::encode(const char* text, size_t length, std::vector<int
       &ids);
 }
 
+SentencePieceModel::Piece SentencePieceModel::piece(int32_t id) const {
+  Piece piece;
+  functions_.piece(
+      model_, id,
+      [](void* context, const char* text, size_t length, bool control) {
+        *static_cast<Piece*>(context) = {std::string(text, length), control};
+      },
+      &piece);
+  piece.score = functions_.score(model_, id);
+  return piece;
+}
+
 std::string SentencePieceModel::decode(const std::vector<int32_t>& ids) const {
   std::vector<int> known;
   std::copy_if(ids.begin(), ids.end(), std::back_inserter(known), [&](int32_t id) { return id >= 0 && id < size(); });

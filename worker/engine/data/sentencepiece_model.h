@@ -25,6 +25,12 @@ class SentencePieceModel {
   int begin_token() const;  // -1: none
   int end_token() const;
   void encode(const char* text, size_t length, std::vector<int32_t>& ids) const;  // appends
+  struct Piece {
+    std::string text;      // spaces as U+2581
+    bool control = false;  // it stands for no text (<s>, </s>)
+    float score = 0;       // of a byte-pair model its place in the order of merges, negative
+  };
+  Piece piece(int32_t id) const;
   std::string decode(const std::vector<int32_t>& ids) const;
 
  private:

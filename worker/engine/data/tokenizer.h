@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -31,6 +32,10 @@ class Tokenizer {
   int32_t begin_token() const { return special().begin; }
   // Ids of the text alone, without begin or end. Appends to `ids`.
   virtual void encode(absl::string_view text, std::vector<int32_t>& ids) const = 0;
+  // Special tokens as they are written in the text that a chat template makes, and their ids.
+  virtual std::vector<std::pair<std::string, int32_t>> marks() const = 0;
+  // The ids of such a text: marks are their tokens, what lies between them is encoded. Appends to `ids`.
+  virtual void encode_marked(absl::string_view text, std::vector<int32_t>& ids) const;
   virtual std::string decode(const std::vector<int32_t>& ids) const = 0;
   // The files that a checkpoint carries along; empty for raw bytes.
   virtual std::vector<std::string> files() const = 0;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
@@ -287,7 +286,7 @@ void Encoder::backward_head(GradientSink& sink) {
   const Workspace scratch(device_, first.bytes());
   const Tensor dfirst = scratch.tensor(first.rows, first.columns, type_);
   {
-    const AcquiredWeights held(weights(), dense_.weight, blocks_.back().query.weight);
+    const AcquiredWeights held(weights(), dense_.weight);
     layers_.backward(dense_, first, dpooled, dfirst, 0.0F, sink);
   }
   if (config().architecture == Architecture::kRoberta)

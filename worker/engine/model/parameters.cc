@@ -62,8 +62,8 @@ class Parameters {
     vector(name + ".weight", ParameterGroup::kNorm, size, 1.0F);
     vector(name + ".bias", ParameterGroup::kBias, size, 0.0F);
   }
-  // What is added from here on is used together; -1: each alone.
-  void begin_block(int64_t block) { block_ = static_cast<int>(block); }
+  // What is added from now on belongs to a block; -1: to none.
+  void in_block(int64_t block) { block_ = static_cast<int>(block); }
   std::vector<Parameter> take() { return std::move(all_); }
 
  private:
@@ -80,15 +80,15 @@ class Parameters {
   }
 
   const std::optional<GaloreOptions>& galore_;
-  std::vector<Parameter> all_;
   int block_ = -1;
+  std::vector<Parameter> all_;
 };
 
 void add_decoder(const ModelConfig& c, Parameters& all) {
   all.matrix("model.embed_tokens.weight", ParameterGroup::kEmbedding, c.vocabulary, c.hidden);
   for (int64_t l = 0; l < c.layers; ++l) {
+    all.in_block(l);
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
-    all.begin_block(l);
     const std::string attention = prefix + "self_attn.";
     all.linear(attention + "q_proj", ParameterGroup::kAttention, c.query_width(), c.hidden, c.query_key_value_bias);
     all.linear(attention + "k_proj", ParameterGroup::kAttention, c.key_value_width(), c.hidden, c.query_key_value_bias);
@@ -104,7 +104,7 @@ void add_decoder(const ModelConfig& c, Parameters& all) {
     all.rms_norm(prefix + "input_layernorm", c.hidden);
     all.rms_norm(prefix + "post_attention_layernorm", c.hidden);
   }
-  all.begin_block(-1);
+  all.in_block(-1);
   all.rms_norm("model.norm", c.hidden);
   if (!c.tied_embeddings) all.matrix("lm_head.weight", ParameterGroup::kHead, c.vocabulary, c.hidden);
 }
@@ -117,8 +117,8 @@ void add_encoder(const ModelConfig& c, Parameters& all) {
   all.matrix(embeddings + "token_type_embeddings.weight", ParameterGroup::kEmbedding, c.token_types, c.hidden);
   all.layer_norm(embeddings + "LayerNorm", c.hidden);
   for (int64_t l = 0; l < c.layers; ++l) {
+    all.in_block(l);
     const std::string prefix = absl::StrCat(body, "encoder.layer.", l, ".");
-    all.begin_block(l);
     for (const char* name : {"query", "key", "value"}) {
       all.linear(absl::StrCat(prefix, "attention.self.", name), ParameterGroup::kAttention, c.hidden, c.hidden, true);
     }
@@ -128,7 +128,7 @@ void add_encoder(const ModelConfig& c, Parameters& all) {
     all.linear(prefix + "output.dense", ParameterGroup::kMlp, c.hidden, c.intermediate, true);
     all.layer_norm(prefix + "output.LayerNorm", c.hidden);
   }
-  all.begin_block(-1);
+  all.in_block(-1);
   const bool roberta = c.architecture == Architecture::kRoberta;
   all.linear(roberta ? "classifier.dense" : body + "pooler.dense", ParameterGroup::kClassifier, c.hidden, c.hidden,
              true);

@@ -83,7 +83,8 @@ absl::Status MetricsFile::append(const StepLine& line) {
                      {"subspace_overlap", line.subspace_overlap},
                      {"captured_energy", line.captured_energy},
                      {"refreshed", line.refreshed},
-                     {"skipped_refreshes", line.skipped_refreshes}};
+                     {"skipped_refreshes", line.skipped_refreshes},
+                     {"data_wait_seconds", line.data_wait_seconds}};
   return append_text(json.dump());
 }
 
@@ -92,7 +93,7 @@ absl::Status MetricsFile::append(const EvaluationLine& line) {
                      {"validation_loss", line.validation_loss},
                      {"validation_tokens", line.validation_tokens},
                      {"perplexity", line.perplexity()},
-                     {"metrics", Json::object()}};
+                     {"metrics", line.metrics.empty() ? Json::object() : Json(line.metrics)}};
   return append_text(json.dump());
 }
 

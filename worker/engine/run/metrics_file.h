@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@ struct StepLine {
   double captured_energy = 0;
   int64_t refreshed = 0;
   int64_t skipped_refreshes = 0;
+  double data_wait_seconds = 0;  // that the engine waited for data since the last logged step
   // By rank: seconds since the last logged step in which it waited for others. They wait for the one that waits least.
   // Empty with one rank.
   std::vector<double> waited_seconds;
@@ -37,6 +39,8 @@ struct StepLine {
   SentBytes sent_total;
   int64_t dense_total_bytes = 0;
   double refresh_seconds_total = 0;
+  double step_seconds_total = 0;
+  double data_wait_seconds_total = 0;
   int64_t attempt_steps = 0;
 };
 
@@ -44,6 +48,7 @@ struct EvaluationLine {
   int64_t step = 0;
   double validation_loss = 0;
   int64_t validation_tokens = 0;
+  std::map<std::string, double> metrics;  // of the task
   double perplexity() const;
 };
 

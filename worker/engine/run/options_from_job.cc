@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace galleon {
 
@@ -168,9 +170,18 @@ std::string format_name(v1::Data::Format format) {
       return "jsonl";
     case v1::Data::FORMAT_TOKENS:
       return "tokens";
+    case v1::Data::FORMAT_TSV:
+      return "tsv";
+    case v1::Data::FORMAT_CHAT:
+      return "chat";
     default:
       return "auto";
   }
+}
+
+std::string glue_task_name(v1::Data::GlueTask task) {
+  if (task == v1::Data::GLUE_TASK_UNSPECIFIED) return "";
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::Data::GlueTask_Name(task), "GLUE_TASK_"));
 }
 
 // Appends "path: value" for every set field below `message` that the computation depends on; with `all` also for the
@@ -236,7 +247,15 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.validation.assign(job.data().validation().begin(), job.data().validation().end());
   o.data.format = format_name(job.data().format());
   o.data.text_field = job.data().text_field();
+  o.data.chat_template = job.data().chat_template();
+  o.data.classify = job.task() == v1::TASK_CLASSIFY;
+  if (o.data.classify && o.data.format == "auto") o.data.format = "tsv";
+  o.data.glue_task = glue_task_name(job.data().glue_task());
+  if (job.data().columns().text_size() > 0)
+    o.data.text_columns.assign(job.data().columns().text().begin(), job.data().columns().text().end());
+  if (job.data().columns().has_label()) o.data.label_column = job.data().columns().label();
   o.data.sequence_length = job.data().sequence_length();
+  o.data.packing = !job.data().has_packing() || job.data().packing();
   o.data.shuffle = job.data().shuffle();
   o.data.seed = job.data().seed();
   const bool bf16 = job.training().precision() == v1::PRECISION_BF16;

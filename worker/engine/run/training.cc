@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -12,8 +13,11 @@
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
-#include "worker/engine/data/token_source.h"
+#include "worker/engine/data/chat/chat_tokens.h"
+#include "worker/engine/data/corpus.h"
+#include "worker/engine/data/step_feed.h"
 #include "worker/engine/model/lora.h"
+#include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 
@@ -27,10 +31,11 @@ double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
 
-uint64_t hash_tokens(const std::vector<int32_t>& tokens) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  for (const int32_t t : tokens) hash = (hash ^ static_cast<uint32_t>(t)) * 0x100000001B3ULL;
-  return hash;
+// id2label of a config.json.
+std::string label_names_json(const LabelSet& labels) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (size_t i = 0; i < labels.names.size(); ++i) json[absl::StrCat(i)] = labels.names[i];
+  return json.dump();
 }
 
 // One run of one rank. The order of its members is the order in which they come to be.
@@ -58,31 +63,55 @@ class Training {
     observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1
                                                                  ? options_.data.train[0]
                                                                  : absl::StrCat(options_.data.train.size(), " globs")));
-    absl::StatusOr<std::vector<int32_t>> tokens =
-        load_tokens(options_.data, options_.data.train, "data.train", job_.tokenizer.get(), job_.config.vocabulary);
-    if (!tokens.ok()) return tokens.status();
-    absl::StrAppend(&options_.mathematics, "data.train tokens: ", tokens->size(), " with hash ",
-                    absl::Hex(hash_tokens(*tokens)), "\n");
-    absl::StatusOr<Windows> train = Windows::create(*std::move(tokens), options_.data.sequence_length,
-                                                    options_.data.shuffle, options_.data.seed, "data.train");
-    if (!train.ok()) return train.status();
-    train_ = *std::move(train);
-    if (options_.data.validation.empty()) return absl::OkStatus();
-    tokens = load_tokens(options_.data, options_.data.validation, "data.validation", job_.tokenizer.get(),
-                         job_.config.vocabulary);
-    if (!tokens.ok()) return tokens.status();
-    absl::StatusOr<Windows> validation =
-        Windows::create(*std::move(tokens), options_.data.sequence_length, false, 0, "data.validation");
-    if (!validation.ok()) return validation.status();
-    validation_ = *std::move(validation);
+    if (absl::Status s = open_corpus("train", options_.data.train, train_); !s.ok()) return s;
+    absl::StrAppend(&options_.mathematics, "data.train content: ", train_->fingerprint(), "\n");
+    if (!options_.data.validation.empty()) {
+      if (absl::Status s = open_corpus("validation", options_.data.validation, validation_); !s.ok()) return s;
+    }
+    absl::StatusOr<StoreProgress> start = train_->wait_for_start();
+    if (start.ok() && validation_ != nullptr) start = validation_->wait_for_start();
+    if (!start.ok()) return start.status();
+    for (Corpus* corpus : {train_.get(), validation_.get()}) {
+      if (corpus == nullptr) continue;
+      for (const std::string& note : corpus->store().notes()) observer_.stage("tokenize", note);
+    }
+    return absl::OkStatus();
+  }
+
+  // A collective: rank 0 begins to make what the others read.
+  absl::Status open_corpus(const std::string& name, const std::vector<std::string>& globs,
+                           std::unique_ptr<Corpus>& corpus) {
+    CorpusRequest request;
+    request.options = options_.data;
+    request.globs = globs;
+    request.name = name;
+    request.key = absl::StrCat("data.", name);
+    request.tokenizer = job_.tokenizer.get();
+    request.vocabulary = job_.config.vocabulary;
+    request.labels = job_.labels;
+    request.chat_template = job_.chat_template;
+    request.folder = (std::filesystem::path(context_.metrics_path).parent_path() / "data").string();
+    absl::StatusOr<std::unique_ptr<Corpus>> opened = absl::UnknownError("");
+    if (communicator_.rank() == 0) opened = Corpus::make(request);
+    const std::vector<std::string> told =
+        communicator_.all_gather_text(communicator_.rank() != 0 || !opened.ok() ? "" : (*opened)->description());
+    if (!communicator_.status().ok()) return communicator_.status();
+    if (communicator_.rank() != 0) {
+      opened = absl::UnavailableError(absl::StrCat("rank 0 could not open ", request.key));
+      if (!told[0].empty()) opened = Corpus::join(request, told[0]);
+    }
+    if (absl::Status s = agree(opened.status()); !s.ok()) return s;
+    corpus = *std::move(opened);
     return absl::OkStatus();
   }
 
   // What depends on the size of the data: steps of so many epochs, and with them the schedule.
   absl::Status derive_lengths() {
     if (options_.steps == 0) {
-      const double windows = options_.epochs * static_cast<double>(train_->count());
-      options_.steps = std::max<int64_t>(1, std::llround(windows / static_cast<double>(options_.global_batch)));
+      absl::StatusOr<StoreProgress> all = train_->wait_for_all();
+      if (!all.ok()) return all.status();
+      const double sequences = options_.epochs * static_cast<double>(all->sequences);
+      options_.steps = std::max<int64_t>(1, std::llround(sequences / static_cast<double>(options_.global_batch)));
     }
     ScheduleOptions& schedule = options_.optimizer.schedule;
     schedule.steps = options_.schedule_steps.value_or(options_.steps);
@@ -99,10 +128,6 @@ class Training {
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     observer_.allocated(*engine_);
-    batch_.sequences = shape->micro_batch;
-    batch_.length = shape->sequence_length;
-    batch_.ids.resize(batch_.sequences * batch_.length);
-    batch_.targets.resize(batch_.ids.size());
     int64_t numbers = 0;
     for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
     dense_bytes_ = 2 * (communicator_.ranks() - 1) * numbers * 4 / communicator_.ranks();
@@ -176,28 +201,20 @@ class Training {
     return absl::OkStatus();
   }
 
-  // Fills the inputs and targets of one pass and returns how many sequences of it count. Pass `index` of all passes of
-  // a step.
-  void fill_pass(int64_t step, int64_t index) {
-    const int64_t length = options_.data.sequence_length;
-    const int64_t first = (step - 1) * options_.global_batch + index * options_.micro_batch;
-    for (int64_t s = 0; s < options_.micro_batch; ++s)
-      train_->training_window(first + s, batch_.ids.data() + s * length, batch_.targets.data() + s * length);
-  }
-
   // One update. Returns the mean loss over the global batch, and whether some rank wants to stop.
   absl::StatusOr<StepReport> step(double& loss, std::optional<std::string>& stop) {
-    const int64_t passes = engine_->shape().micro_batches;
-    const double targets =
-        static_cast<double>(options_.global_batch) * static_cast<double>(options_.data.sequence_length);
+    absl::StatusOr<StepData> data = feed_->next();
+    if (!data.ok()) return data.status();
+    inputs_ = data->inputs;
+    const auto targets = static_cast<double>(data->targets);
     Optimizer& optimizer = engine_->optimizer();
     optimizer.begin_step(step_);
     double own_loss = 0;
     auto run_passes = [&] {
       own_loss = 0;
-      for (int64_t pass = 0; pass < passes; ++pass) {
-        fill_pass(step_, pass * communicator_.ranks() + communicator_.rank());
-        own_loss += engine_->micro_batch(pass, batch_, static_cast<float>(1.0 / targets));
+      for (size_t pass = 0; pass < data->passes.size(); ++pass) {
+        own_loss +=
+            engine_->micro_batch(static_cast<int64_t>(pass), data->passes[pass], static_cast<float>(1.0 / targets));
       }
     };
     const int rounds = optimizer.first_basis_rounds();
@@ -247,8 +264,9 @@ class Training {
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
-    interval_tokens_ += options_.global_batch * options_.data.sequence_length;
+    interval_tokens_ += inputs_;
     interval_seconds_ += step_seconds;
+    step_seconds_total_ += step_seconds;
     refresh_seconds_ += report.refresh_seconds;
     overlap_sum_ += report.overlap_sum;
     overlaps_ += report.overlaps;
@@ -272,6 +290,8 @@ class Training {
     line.dense_bytes = dense_bytes_;
     line.total_steps = options_.steps;
     line.refresh_seconds = refresh_seconds_;
+    line.data_wait_seconds = feed_->wait_seconds() - data_waited_before_;
+    data_waited_before_ = feed_->wait_seconds();
     if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
     line.subspace_overlap = last_overlap_;
     if (energies_ > 0) last_energy_ = energy_sum_ / static_cast<double>(energies_);
@@ -287,6 +307,8 @@ class Training {
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
     line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
+    line.step_seconds_total = step_seconds_total_;
+    line.data_wait_seconds_total = feed_->wait_seconds();
     interval_tokens_ = 0;
     interval_seconds_ = refresh_seconds_ = overlap_sum_ = energy_sum_ = 0;
     overlaps_ = energies_ = refreshed_ = 0;
@@ -296,19 +318,25 @@ class Training {
 
   absl::Status evaluate() {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
-    int64_t windows = validation_->count();
-    if (options_.evaluate_tokens > 0) {
-      windows = std::min(
-          windows, (options_.evaluate_tokens + options_.data.sequence_length - 1) / options_.data.sequence_length);
-    }
-    result_.evaluation = evaluate_windows(engine_->model(), *validation_, windows, communicator_, step_);
+    absl::StatusOr<EvaluationLine> line =
+        options_.data.classify ? evaluate_labels(engine_->model(), *validation_, job_.labels, metrics_of_task(),
+                                                 options_.evaluate_tokens, padding_, communicator_, step_)
+                               : evaluate_sequences(engine_->model(), validation_->store(), options_.evaluate_tokens,
+                                                    padding_, communicator_, step_);
     if (!communicator_.status().ok()) return communicator_.status();
+    if (!line.ok()) return line.status();
+    result_.evaluation = *line;
     const double loss = result_.evaluation->validation_loss;
     if (!std::isfinite(loss)) return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), blame());
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(*result_.evaluation));
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
     return metrics_status_;
+  }
+
+  std::vector<std::string> metrics_of_task() const {
+    absl::StatusOr<GlueTask> task = glue_task(options_.data.glue_task);
+    return task.ok() ? task->metrics : std::vector<std::string>{};
   }
 
   absl::Status save() {
@@ -342,13 +370,22 @@ class Training {
   }
 
   bool evaluation_due() const {
-    return validation_.has_value() && options_.evaluate_every > 0 &&
+    return validation_ != nullptr && options_.evaluate_every > 0 &&
            (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
   }
 
   absl::StatusOr<RunResult> train() {
-    observer_.stage("train", absl::StrCat(options_.steps, " steps of ",
-                                          options_.global_batch * options_.data.sequence_length, " tokens"));
+    observer_.stage("train",
+                    absl::StrCat(options_.steps, " steps of ", options_.global_batch, " sequences of ",
+                                 options_.data.packing ? "" : "up to ", options_.data.sequence_length, " tokens"));
+    FeedShape shape;
+    shape.global_batch = options_.global_batch;
+    shape.micro_batch = options_.micro_batch;
+    shape.sequence_length = options_.data.sequence_length;
+    shape.rank = communicator_.rank();
+    shape.ranks = communicator_.ranks();
+    shape.padding = padding_ = padding_id(job_.tokenizer.get());
+    feed_ = std::make_unique<StepFeed>(train_->store(), train_->order(), shape, step_ + 1, options_.steps);
     last_saved_ = first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
@@ -360,7 +397,7 @@ class Training {
       if (!report.ok()) return report.status();
       const double step_seconds = seconds_since(start);
       seconds_ += step_seconds;
-      tokens_ += options_.global_batch * options_.data.sequence_length;
+      tokens_ += inputs_;
       log(*report, loss, step_seconds);
       if (!metrics_status_.ok()) return metrics_status_;
       if (evaluation_due()) {
@@ -385,12 +422,14 @@ class Training {
   RunContext context_;
   RunObserver& observer_;
 
-  std::optional<Windows> train_;
-  std::optional<Windows> validation_;
+  std::unique_ptr<Corpus> train_;
+  std::unique_ptr<Corpus> validation_;
+  std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;
   std::optional<MetricsFile> metrics_;
   absl::Status metrics_status_;
-  Batch batch_;
+  int32_t padding_ = 0;
+  int64_t inputs_ = 0;  // of the step, over all ranks
   int64_t dense_bytes_ = 0;
 
   int64_t step_ = 0;
@@ -399,6 +438,8 @@ class Training {
   int64_t last_saved_ = 0;
   int64_t first_step_ = 0;
   double refresh_seconds_total_ = 0;
+  double step_seconds_total_ = 0;
+  double data_waited_before_ = 0;
   SentBytes sent_before_;
   std::vector<double> waited_;         // by rank, since the run began, as of the newest step
   std::vector<double> waited_before_;  // the same at the last logged step
@@ -426,8 +467,23 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     if (!tokenizer.ok()) return tokenizer.status();
     job.tokenizer = *std::move(tokenizer);
   }
+  if (options.data.format == "chat") {
+    absl::StatusOr<std::string> text = find_chat_template(options.data.chat_template, options.tokenizer);
+    if (!text.ok()) return text.status();
+    if (absl::Status s = ChatTemplate::parse(*text, "the chat template").status(); !s.ok()) return s;
+    job.chat_template = *std::move(text);
+  }
   const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
-  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, options.model.overrides, vocabulary);
+  std::vector<std::pair<std::string, std::string>> overrides = options.model.overrides;
+  if (options.data.classify) {
+    absl::StatusOr<LabelSet> labels = find_labels(options.data);
+    if (!labels.ok()) return labels.status();
+    job.labels = *std::move(labels);
+    // What comes out of the model is what the data tells apart, under the same names.
+    overrides.emplace_back("num_labels", absl::StrCat(job.labels.outputs()));
+    if (!job.labels.regression) overrides.emplace_back("id2label", label_names_json(job.labels));
+  }
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
   if (!config.ok()) return config.status();
   job.config = *config;
   if (vocabulary > job.config.vocabulary) {
@@ -468,34 +524,6 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
   shape.recompute = options.recompute;
   shape.dropout_seed = options.model.seed;
   return shape;
-}
-
-EvaluationLine evaluate_windows(Model& model, const Windows& data, int64_t windows, Communicator& communicator,
-                                int64_t step) {
-  const int64_t length = model.sequence();
-  Batch batch;
-  batch.length = length;
-  double loss = 0;
-  // All ranks make as many passes, because they gather sharded weights together; one without a window takes the last.
-  for (int64_t round = 0; round < windows; round += communicator.ranks() * model.batch()) {
-    const int64_t first = round + communicator.rank() * model.batch();
-    const int64_t counted = std::clamp<int64_t>(windows - first, 0, model.batch());
-    batch.sequences = std::max<int64_t>(counted, 1);
-    batch.ids.resize(batch.sequences * length);
-    batch.targets.resize(batch.ids.size());
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      data.window(std::min(first + s, windows - 1), batch.ids.data() + s * length, batch.targets.data() + s * length);
-    }
-    const double more = model.forward_loss(batch);
-    if (counted > 0) loss += more;
-  }
-  std::vector<double> sum{loss};
-  communicator.all_reduce_host(sum);
-  EvaluationLine line;
-  line.step = step;
-  line.validation_tokens = windows * length;
-  line.validation_loss = sum[0] / static_cast<double>(line.validation_tokens);
-  return line;
 }
 
 absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/engine/data/tokenizer.h"
+#include "worker/engine/data/tsv.h"
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/options.h"
 #include "worker/engine/run/engine.h"
@@ -20,6 +21,8 @@ namespace galleon {
 struct ResolvedJob {
   ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;  // null for token files
+  LabelSet labels;                       // of a classification
+  std::string chat_template;             // of conversations, its text
 };
 // Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
 absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);
@@ -68,9 +71,5 @@ struct RunResult {
 // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: would happen again. Others may be worth another attempt.
 absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,
                                        Communicator& communicator, const RunContext& context, RunObserver& observer);
-
-// Mean loss over windows [0, windows) in order, each rank taking every ranks-th batch.
-EvaluationLine evaluate_windows(Model& model, const class Windows& data, int64_t windows, Communicator& communicator,
-                                int64_t step);
 
 }  // namespace galleon

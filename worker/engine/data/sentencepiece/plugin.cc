@@ -32,6 +32,11 @@ void decode(const GalleonSentencePiece* model, const int* ids, size_t count, voi
   take(context, text.data(), text.size());
 }
 
+void piece(const GalleonSentencePiece* model, int id, void (*take)(void*, const char*, size_t, bool), void* context) {
+  const std::string& text = model->processor.IdToPiece(id);
+  take(context, text.data(), text.size(), model->processor.IsControl(id));
+}
+
 constexpr GalleonSentencePieceFunctions kFunctions = {
     open_model,
     [](GalleonSentencePiece* model) { delete model; },
@@ -40,6 +45,8 @@ constexpr GalleonSentencePieceFunctions kFunctions = {
     [](const GalleonSentencePiece* model) { return model->processor.eos_id(); },
     encode,
     decode,
+    [](const GalleonSentencePiece* model, int id) { return model->processor.GetScore(id); },
+    piece,
 };
 
 }  // namespace

@@ -21,6 +21,10 @@ struct GalleonSentencePieceFunctions {
                  void (*take)(void* context, const int* ids, size_t count), void* context);
   void (*decode)(const GalleonSentencePiece* model, const int* ids, size_t count,
                  void (*take)(void* context, const char* text, size_t length), void* context);
+  float (*score)(const GalleonSentencePiece* model, int id);
+  // Calls `take` with the piece as the model writes it; `control`: it stands for no text (<s>, </s>).
+  void (*piece)(const GalleonSentencePiece* model, int id,
+                void (*take)(void* context, const char* text, size_t length, bool control), void* context);
 };
 
 // The one symbol that the plug-in shows.

@@ -66,6 +66,14 @@ class HuggingFaceTokenizer final : public Tokenizer {
     encode_plain(whole.substr(done), ids);
   }
 
+  std::vector<std::pair<std::string, int32_t>> marks() const override {
+    std::vector<std::pair<std::string, int32_t>> all;
+    for (const AddedToken& token : parts_.added) all.emplace_back(token.content, token.id);
+    return all;
+  }
+  // Added tokens are found in every text.
+  void encode_marked(absl::string_view text, std::vector<int32_t>& ids) const override { encode(text, ids); }
+
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string text;
     for (const int32_t id : ids) {

@@ -1,0 +1,254 @@
+#include "worker/engine/data/cache_builder.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+
+namespace galleon {
+
+namespace {
+
+constexpr absl::Duration kFlushInterval = absl::Seconds(1);
+// Pieces under way for each encoding thread.
+constexpr size_t kSlotsOfThread = 4;
+
+absl::StatusOr<FileDescriptor> open_for_writing(const std::string& path) {
+  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  if (!file.valid()) return errno_status("cannot create", path, errno);
+  return file;
+}
+
+absl::Status write_at(int fd, const std::string& path, int64_t offset, absl::string_view data) {
+  while (!data.empty()) {
+    const ssize_t n = ::pwrite(fd, data.data(), data.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno_status("cannot write", path, errno);
+    offset += n;
+    data.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void run_in_background() {
+  // Linux keeps the value for each thread. A machine that refuses lets the thread run as the others do.
+  (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
+}
+
+absl::StatusOr<std::unique_ptr<CacheBuilder>> CacheBuilder::start(CacheBuild build) {
+  std::unique_ptr<CacheBuilder> builder(new CacheBuilder(std::move(build)));
+  if (absl::Status s = builder->open_files(); !s.ok()) return s;
+  if (builder->index_.complete) return builder;
+  CacheBuilder* self = builder.get();
+  builder->threads_.emplace_back([self] { self->read(); });
+  for (int i = 0; i < std::max(1, builder->build_.threads); ++i)
+    builder->threads_.emplace_back([self] { self->encode(); });
+  builder->threads_.emplace_back([self] { self->write(); });
+  return builder;
+}
+
+CacheBuilder::~CacheBuilder() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+absl::Status CacheBuilder::open_files() {
+  absl::StatusOr<CacheIndex> before = CacheIndex::read(build_.base);
+  if (before.ok() && before->shape == build_.shape && before->files_done <= static_cast<int64_t>(build_.files.size())) {
+    index_ = *std::move(before);
+    if (index_.complete) {
+      progress_->publish(index_);
+      return absl::OkStatus();
+    }
+    index_.tokens = index_.tokens_of_files;
+    index_.sequences = index_.sequences_of_files;
+  }
+  index_.shape = build_.shape;
+  index_.error.clear();
+  index_.error_code = 0;
+  absl::StatusOr<FileDescriptor> tokens = open_for_writing(build_.base + ".tokens");
+  if (!tokens.ok()) return tokens.status();
+  tokens_ = *std::move(tokens);
+  if (build_.shape.has_sequences) {
+    absl::StatusOr<FileDescriptor> records = open_for_writing(build_.base + ".sequences");
+    if (!records.ok()) return records.status();
+    records_ = *std::move(records);
+  }
+  last_flush_ = absl::Now();
+  progress_->publish(index_);
+  return index_.write(build_.base);
+}
+
+void CacheBuilder::read() {
+  run_in_background();
+  PieceReader reader(build_.files, static_cast<size_t>(index_.files_done), build_.pieces);
+  const size_t capacity = kSlotsOfThread * static_cast<size_t>(std::max(1, build_.threads));
+  while (true) {
+    absl::StatusOr<std::optional<InputPiece>> piece = reader.next();
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!piece.ok() || !piece->has_value()) {
+      read_status_ = piece.status();
+      read_all_ = true;
+      changed_.notify_all();
+      return;
+    }
+    changed_.wait(lock, [&] { return stopping_ || slots_.size() < capacity; });
+    if (stopping_) return;
+    auto slot = std::make_shared<Slot>();
+    slot->piece = **std::move(piece);
+    slots_.push_back(std::move(slot));
+    changed_.notify_all();
+  }
+}
+
+void CacheBuilder::encode() {
+  run_in_background();
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    std::shared_ptr<Slot> slot;
+    changed_.wait(lock, [&] {
+      const auto open = std::find_if(slots_.begin(), slots_.end(), [](const auto& s) { return !s->taken; });
+      if (open != slots_.end()) slot = *open;
+      return stopping_ || read_all_ || slot != nullptr;
+    });
+    if (stopping_ || slot == nullptr) return;
+    slot->taken = true;
+    lock.unlock();
+    slot->encoded = build_.encoder->encode(slot->piece, build_.files[slot->piece.file].path);
+    file_bytes_.fetch_add(slot->piece.file_bytes, std::memory_order_relaxed);
+    text_bytes_.fetch_add(static_cast<int64_t>(slot->piece.text.size()), std::memory_order_relaxed);
+    lock.lock();
+    slot->done = true;
+    changed_.notify_all();
+  }
+}
+
+void CacheBuilder::write() {
+  run_in_background();
+  while (true) {
+    std::shared_ptr<Slot> slot;
+    absl::Status read_status;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [&] {
+        return stopping_ || (slots_.empty() && read_all_) || (!slots_.empty() && slots_.front()->done);
+      });
+      if (stopping_) return;
+      if (slots_.empty()) {
+        read_status = read_status_;
+      } else {
+        slot = slots_.front();
+        slots_.pop_front();
+        changed_.notify_all();
+      }
+    }
+    if (slot == nullptr) {
+      if (read_status.ok()) read_status = flush(true);
+      if (!read_status.ok()) fail(read_status);
+      return;
+    }
+    absl::Status status = slot->encoded.status();
+    if (status.ok()) status = append(*slot);
+    if (status.ok() && slot->piece.ends_file) status = end_file(*slot);
+    if (status.ok()) status = flush(false);
+    if (!status.ok()) {
+      fail(status);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+      return;
+    }
+  }
+}
+
+absl::Status CacheBuilder::append(const Slot& slot) {
+  const EncodedPiece& made = *slot.encoded;
+  documents_of_file_ += made.documents;
+  if (made.left_out.count > 0) {
+    if (left_out_.count == 0)
+      left_out_ = made.left_out;
+    else
+      left_out_.count += made.left_out.count;
+  }
+  absl::string_view bytes(reinterpret_cast<const char*>(made.tokens.data()), made.tokens.size() * 4);
+  if (build_.shape.width == 2) {
+    packed_.resize(made.tokens.size() * 2);
+    for (size_t i = 0; i < made.tokens.size(); ++i) {
+      const auto id = static_cast<uint16_t>(made.tokens[i]);
+      std::memcpy(packed_.data() + 2 * i, &id, 2);
+    }
+    bytes = packed_;
+  }
+  if (absl::Status s = write_at(tokens_.get(), build_.base + ".tokens", index_.tokens * build_.shape.width, bytes);
+      !s.ok())
+    return s;
+  if (build_.shape.has_sequences) {
+    std::vector<SequenceRecord> records = made.sequences;
+    for (SequenceRecord& record : records) record.begin += static_cast<uint64_t>(index_.tokens);
+    constexpr auto size = static_cast<int64_t>(sizeof(SequenceRecord));
+    if (absl::Status s = write_at(records_.get(), build_.base + ".sequences", index_.sequences * size,
+                                  {reinterpret_cast<const char*>(records.data()), records.size() * sizeof(records[0])});
+        !s.ok())
+      return s;
+    index_.sequences += static_cast<int64_t>(records.size());
+  }
+  index_.tokens += static_cast<int64_t>(made.tokens.size());
+  progress_->publish(index_);
+  return absl::OkStatus();
+}
+
+absl::Status CacheBuilder::end_file(const Slot& slot) {
+  const std::string& path = build_.files[slot.piece.file].path;
+  if (documents_of_file_ == 0) {
+    index_.notes.push_back(absl::StrCat(build_.key, ": there is nothing in ", path, "; it is left out"));
+    log_warning(index_.notes.back());
+  }
+  if (left_out_.count > 0) {
+    index_.notes.push_back(absl::StrCat(build_.key, ": ", left_out_.count, left_out_.count == 1 ? " input" : " inputs",
+                                        " left out, the first at ", left_out_.first, ", which ", left_out_.reason));
+    log_warning(index_.notes.back());
+  }
+  documents_of_file_ = 0;
+  left_out_ = {};
+  index_.files_done = static_cast<int64_t>(slot.piece.file) + 1;
+  index_.tokens_of_files = index_.tokens;
+  index_.sequences_of_files = index_.sequences;
+  return absl::OkStatus();
+}
+
+// The index promises what is in the files, also after a power cut.
+absl::Status CacheBuilder::flush(bool last) {
+  if (!last && absl::Now() < last_flush_ + kFlushInterval) return absl::OkStatus();
+  index_.complete = last;
+  if (::fdatasync(tokens_.get()) != 0) return errno_status("cannot flush", build_.base + ".tokens", errno);
+  if (records_.valid() && ::fdatasync(records_.get()) != 0)
+    return errno_status("cannot flush", build_.base + ".sequences", errno);
+  if (absl::Status s = index_.write(build_.base); !s.ok()) return s;
+  last_flush_ = absl::Now();
+  progress_->publish(index_);
+  return absl::OkStatus();
+}
+
+void CacheBuilder::fail(const absl::Status& status) {
+  CacheIndex failed = index_;
+  failed.error = absl::StrCat(build_.key, ": ", status.message());
+  failed.error_code = static_cast<int>(status.code());
+  (void)failed.write(build_.base);
+  progress_->publish(failed);
+}
+
+}  // namespace galleon

@@ -1,0 +1,76 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "worker/engine/data/chat/chat_tokens.h"
+#include "worker/engine/data/chat/conversation.h"
+#include "worker/engine/data/input_encoder.h"
+#include "worker/engine/data/json_lines.h"
+
+namespace galleon {
+namespace {
+
+class ChatEncoder final : public InputEncoder {
+ public:
+  ChatEncoder(ChatFormat format, int64_t longest) : format_(std::move(format)), longest_(longest) {}
+
+  bool has_sequences() const override { return true; }
+  bool has_mask() const override { return true; }
+
+  absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
+    EncodedPiece out;
+    const absl::Status status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+      const std::string where = line_name(path, number);
+      absl::StatusOr<nlohmann::ordered_json> messages = messages_of(json, where);
+      if (!messages.ok()) return messages.status();
+      const auto tools = json.find("tools");
+      absl::StatusOr<std::vector<ChatTokens>> sequences =
+          format_.encode(*messages, tools == json.end() ? nlohmann::ordered_json() : nlohmann::ordered_json(*tools));
+      if (!sequences.ok()) return absl::InvalidArgumentError(absl::StrCat(where, ": ", sequences.status().message()));
+      ++out.documents;
+      bool kept = false;
+      for (const ChatTokens& tokens : *sequences) kept = append(tokens, piece.file, out) || kept;
+      if (!kept && out.left_out.count++ == 0) {
+        out.left_out.first = where;
+        out.left_out.reason = "has no answer within data.sequence_length";
+      }
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return status;
+    return out;
+  }
+
+ private:
+  // False: nothing in it counts.
+  bool append(const ChatTokens& tokens, size_t file, EncodedPiece& out) const {
+    const size_t length = std::min(tokens.ids.size(), static_cast<size_t>(longest_));
+    const size_t begin = out.tokens.size();
+    uint32_t targets = 0;
+    for (size_t i = 0; i < length; ++i) {
+      const bool counted = i > 0 && tokens.counted[i];
+      targets += counted ? 1 : 0;
+      out.tokens.push_back(static_cast<uint32_t>(tokens.ids[i]) | (counted ? kCountedBit : 0));
+    }
+    if (targets == 0) {
+      out.tokens.resize(begin);
+      return false;
+    }
+    const auto size = static_cast<uint32_t>(length);
+    out.sequences.push_back({begin, size, size, targets, static_cast<uint32_t>(file), 0, 0});
+    return true;
+  }
+
+  ChatFormat format_;
+  int64_t longest_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<InputEncoder>> make_chat_encoder(const DataOptions& options,
+                                                                const std::string& chat_template,
+                                                                const Tokenizer& tokenizer) {
+  absl::StatusOr<ChatTemplate> parsed = ChatTemplate::parse(chat_template, "the chat template");
+  if (!parsed.ok()) return parsed.status();
+  return std::make_unique<ChatEncoder>(ChatFormat(*std::move(parsed), tokenizer), options.sequence_length + 1);
+}
+
+}  // namespace galleon

@@ -1,0 +1,96 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "worker/engine/data/input_encoder.h"
+#include "worker/engine/data/json_lines.h"
+#include "worker/engine/data/tsv.h"
+
+namespace galleon {
+
+namespace {
+
+class ClassifyEncoder final : public InputEncoder {
+ public:
+  ClassifyEncoder(TsvLayout layout, LabelSet labels, int64_t longest, const Tokenizer& tokenizer)
+      : layout_(std::move(layout)), labels_(std::move(labels)), longest_(longest), tokenizer_(tokenizer) {}
+
+  bool has_sequences() const override { return true; }
+
+  absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
+    EncodedPiece out;
+    if (piece.text.empty()) return out;
+    absl::StatusOr<TsvColumns> columns = TsvColumns::create(layout_, piece.header, path);
+    if (!columns.ok()) return columns.status();
+    TsvRow row;
+    std::vector<std::vector<int32_t>> ids(2);
+    const absl::Status status = for_each_line(piece, [&](absl::string_view line, int64_t number) {
+      if (!columns->read(line, row)) {
+        if (!layout_.leaves_out_short_rows) return too_few_columns(path, number, line, columns->needed());
+        if (out.left_out.count++ == 0) out.left_out.first = line_name(path, number);
+        out.left_out.reason = "has too few columns";
+        return absl::OkStatus();
+      }
+      absl::StatusOr<float> label = label_value(labels_, row.label, path, number);
+      if (!label.ok()) return label.status();
+      for (size_t i = 0; i < 2; ++i) {
+        ids[i].clear();
+        if (i < row.texts.size()) tokenizer_.encode(row.texts[i], ids[i]);
+      }
+      append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, *label, piece.file, out);
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return status;
+    return out;
+  }
+
+ private:
+  // BERT: [CLS] a [SEP] b [SEP], the second text of token type 1. RoBERTa, whose first token begins every text: <s> a
+  // </s> </s> b </s>, all of one type.
+  void append(std::vector<int32_t>& first, std::vector<int32_t>* second, float label, size_t file,
+              EncodedPiece& out) const {
+    const SpecialTokens special = tokenizer_.special();
+    const bool roberta = special.classify == special.begin;
+    const int64_t marks = second == nullptr ? 2 : (roberta ? 4 : 3);
+    const int64_t room = std::max<int64_t>(0, longest_ - marks);
+    // The longer of the two gives way, token by token; of two equal ones the second.
+    auto size = static_cast<int64_t>(first.size());
+    int64_t other = second == nullptr ? 0 : static_cast<int64_t>(second->size());
+    while (size + other > room) --(size > other ? size : other);
+    const size_t begin = out.tokens.size();
+    out.tokens.push_back(static_cast<uint32_t>(special.classify));
+    out.tokens.insert(out.tokens.end(), first.begin(), first.begin() + size);
+    out.tokens.push_back(static_cast<uint32_t>(special.separator));
+    auto second_begin = static_cast<uint32_t>(out.tokens.size() - begin);
+    if (second != nullptr) {
+      if (roberta) out.tokens.push_back(static_cast<uint32_t>(special.separator));
+      out.tokens.insert(out.tokens.end(), second->begin(), second->begin() + other);
+      out.tokens.push_back(static_cast<uint32_t>(special.separator));
+    }
+    const auto length = static_cast<uint32_t>(out.tokens.size() - begin);
+    if (roberta) second_begin = length;
+    out.sequences.push_back({begin, length, second_begin, 1, static_cast<uint32_t>(file), label, 0});
+    ++out.documents;
+  }
+
+  TsvLayout layout_;
+  LabelSet labels_;
+  int64_t longest_;
+  const Tokenizer& tokenizer_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<InputEncoder>> make_classify_encoder(const DataOptions& options, const LabelSet& labels,
+                                                                    const Tokenizer& tokenizer) {
+  absl::StatusOr<TsvLayout> layout = tsv_layout(options);
+  if (!layout.ok()) return layout.status();
+  const SpecialTokens special = tokenizer.special();
+  if (special.classify < 0 || special.separator < 0) {
+    return absl::InvalidArgumentError(
+        "tokenizer: it has no tokens that begin and end a sentence ([CLS] and [SEP], or <s> and </s>), which task: "
+        "classify needs");
+  }
+  return std::make_unique<ClassifyEncoder>(*layout, labels, options.sequence_length, tokenizer);
+}
+
+}  // namespace galleon

@@ -1,0 +1,209 @@
+#include "worker/engine/data/corpus.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "worker/engine/data/files.h"
+#include "worker/engine/data/fingerprint.h"
+#include "worker/engine/data/mapped_tokens.h"
+
+namespace galleon {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Tokens, and sequences that are no windows, of the first block of the first epoch: what is tokenized before the first
+// step. A few seconds of work; corpora that are smaller are permuted as a whole.
+constexpr int64_t kFirstBlockTokens = int64_t{4} << 20;
+constexpr int64_t kFirstBlockSequences = 1 << 14;
+// Part of every cache's name: to be raised with each change of what a piece of input becomes.
+constexpr int64_t kEncodingVersion = 1;
+
+absl::Status with_key(const std::string& key, const absl::Status& status) {
+  if (status.ok() || absl::StartsWith(status.message(), key)) return status;
+  return absl::Status(status.code(), absl::StrCat(key, ": ", status.message()));
+}
+
+// Caches of this name with another fingerprint, from data that has changed since.
+void remove_other_caches(const std::string& folder, const std::string& name, const std::string& fingerprint) {
+  std::error_code error;
+  std::vector<fs::path> old;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string file = entry.path().filename().string();
+    const bool ours = absl::StartsWith(file, absl::StrCat(name, "-")) && file.size() > name.size() + 1 + 16 &&
+                      file[name.size() + 1 + 16] == '.';
+    if (ours && file.compare(name.size() + 1, 16, fingerprint) != 0) old.push_back(entry.path());
+  }
+  for (const fs::path& path : old) fs::remove(path, error);
+}
+
+}  // namespace
+
+absl::Status Corpus::find_files() {
+  absl::StatusOr<std::vector<std::string>> paths = expand_globs(request_.globs, request_.key);
+  if (!paths.ok()) return paths.status();
+  for (const std::string& path : *paths) files_.push_back({path, input_format(request_.options.format, path)});
+  return absl::OkStatus();
+}
+
+bool Corpus::is_mapped() const {
+  return std::all_of(files_.begin(), files_.end(), [](const InputFile& file) {
+    return file.format == InputFormat::kTokens && !is_compressed(file.path);
+  });
+}
+
+absl::Status Corpus::map() {
+  std::vector<std::string> paths;
+  for (const InputFile& file : files_) paths.push_back(file.path);
+  absl::StatusOr<std::unique_ptr<SequenceStore>> store =
+      map_token_files(paths, request_.vocabulary, request_.options.sequence_length);
+  if (!store.ok()) return with_key(request_.key, store.status());
+  store_ = *std::move(store);
+  return absl::OkStatus();
+}
+
+std::string Corpus::base() const {
+  return absl::StrCat(request_.folder, "/", request_.name, "-", fingerprint_);
+}
+
+absl::Status Corpus::choose_encoder(CacheBuild& build) const {
+  const DataOptions& options = request_.options;
+  if (options.classify) {
+    absl::StatusOr<std::unique_ptr<InputEncoder>> encoder =
+        make_classify_encoder(options, request_.labels, *request_.tokenizer);
+    if (!encoder.ok()) return encoder.status();
+    build.encoder = *std::move(encoder);
+    build.shape.classifies = true;
+    build.pieces.tsv_header = tsv_layout(options)->header;
+  } else if (options.format == "chat") {
+    if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.format: chat needs a tokenizer");
+    absl::StatusOr<std::unique_ptr<InputEncoder>> encoder =
+        make_chat_encoder(options, request_.chat_template, *request_.tokenizer);
+    if (!encoder.ok()) return encoder.status();
+    build.encoder = *std::move(encoder);
+  } else if (options.packing) {
+    build.encoder = make_packed_encoder(options, request_.tokenizer, request_.vocabulary);
+  } else {
+    if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.packing: false needs a tokenizer");
+    build.encoder = make_document_encoder(options, *request_.tokenizer);
+    build.pieces.first_piece_alone = true;
+    build.pieces.piece_bytes = std::max<size_t>(build.pieces.piece_bytes, 64 * options.sequence_length);
+  }
+  build.shape.has_sequences = build.encoder->has_sequences();
+  build.shape.has_mask = build.encoder->has_mask();
+  if (build.shape.has_mask) build.shape.width = 4;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& request) {
+  std::unique_ptr<Corpus> corpus(new Corpus(request));
+  if (absl::Status s = corpus->find_files(); !s.ok()) return s;
+  const DataOptions& options = request.options;
+  Fingerprint fingerprint;
+  std::vector<std::string> paths;
+  for (const InputFile& file : corpus->files_) {
+    paths.push_back(file.path);
+    fingerprint.add_number(static_cast<int64_t>(file.format));
+  }
+  if (absl::Status s = fingerprint.add_files(paths); !s.ok()) return with_key(request.key, s);
+  if (request.tokenizer != nullptr) {
+    if (absl::Status s = fingerprint.add_files(request.tokenizer->files()); !s.ok()) return s;
+  }
+  for (const int64_t number :
+       {kEncodingVersion, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
+    fingerprint.add_number(number);
+  fingerprint.add(options.text_field);
+  fingerprint.add(request.chat_template);
+  if (options.classify) {
+    fingerprint.add(options.glue_task);
+    for (const std::string& column : options.text_columns) fingerprint.add(column);
+    fingerprint.add(options.label_column);
+    for (const std::string& name : request.labels.names) fingerprint.add(name);
+  }
+  corpus->fingerprint_ = fingerprint.text();
+
+  if (corpus->is_mapped()) {
+    if (absl::Status s = corpus->map(); !s.ok()) return s;
+    return corpus;
+  }
+  CacheBuild build;
+  build.base = corpus->base();
+  build.key = request.key;
+  build.files = corpus->files_;
+  build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  build.shape.width = request.vocabulary > 65536 ? 4 : 2;
+  build.shape.sequence_length = options.sequence_length;
+  if (absl::Status s = corpus->choose_encoder(build); !s.ok()) return s;
+  if (absl::Status s = make_folders(request.folder); !s.ok()) return s;
+  remove_other_caches(request.folder, request.name, corpus->fingerprint_);
+  absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(std::move(build));
+  if (!builder.ok()) return with_key(request.key, builder.status());
+  corpus->builder_ = *std::move(builder);
+  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), corpus->builder_->progress());
+  if (!store.ok()) return with_key(request.key, store.status());
+  corpus->store_ = *std::move(store);
+  return corpus;
+}
+
+absl::StatusOr<std::unique_ptr<Corpus>> Corpus::join(const CorpusRequest& request, const std::string& description) {
+  std::unique_ptr<Corpus> corpus(new Corpus(request));
+  if (absl::Status s = corpus->find_files(); !s.ok()) return s;
+  corpus->fingerprint_ = description;
+  if (corpus->is_mapped()) {
+    if (absl::Status s = corpus->map(); !s.ok()) return s;
+    return corpus;
+  }
+  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), nullptr);
+  if (!store.ok()) return with_key(request.key, store.status());
+  corpus->store_ = *std::move(store);
+  return corpus;
+}
+
+int64_t Corpus::first_block() const {
+  // Labelled rows are few, and all of them are looked at before the first step.
+  if (request_.options.classify) return std::numeric_limits<int64_t>::max() / 4;
+  // The order of token files is a promise: one permutation of all windows.
+  const bool tokens = std::all_of(files_.begin(), files_.end(),
+                                  [](const InputFile& file) { return file.format == InputFormat::kTokens; });
+  if (tokens) return std::numeric_limits<int64_t>::max() / 4;
+  if (!request_.options.packing || request_.options.format == "chat") return kFirstBlockSequences;
+  return std::max<int64_t>(1, kFirstBlockTokens / request_.options.sequence_length);
+}
+
+EpochOrder Corpus::order() const {
+  return EpochOrder(request_.options.shuffle, request_.options.seed, first_block());
+}
+
+absl::Status Corpus::check_some(const StoreProgress& progress) const {
+  if (progress.sequences > 0) return absl::OkStatus();
+  if (progress.tokens == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(request_.key, ": there is no text in ",
+                     files_.size() == 1 ? files_.front().path : absl::StrCat(files_.size(), " files")));
+  }
+  const int64_t length = request_.options.sequence_length;
+  return absl::InvalidArgumentError(absl::StrCat(request_.key, ": ", progress.tokens,
+                                                 " tokens are too few for one sequence of data.sequence_length ",
+                                                 length, " and its last target; at least ", length + 1, " are needed"));
+}
+
+absl::StatusOr<StoreProgress> Corpus::wait_for_start() {
+  absl::StatusOr<StoreProgress> progress = store_->wait_for(first_block());
+  if (!progress.ok()) return progress.status();
+  if (absl::Status s = check_some(*progress); !s.ok()) return s;
+  return progress;
+}
+
+absl::StatusOr<StoreProgress> Corpus::wait_for_all() {
+  absl::StatusOr<StoreProgress> progress = store_->wait_for(std::numeric_limits<int64_t>::max());
+  if (!progress.ok()) return progress.status();
+  if (absl::Status s = check_some(*progress); !s.ok()) return s;
+  return progress;
+}
+
+}  // namespace galleon

@@ -1,0 +1,72 @@
+// One side of a job's data, `data.train` or `data.validation`: which files it is, what becomes of them, and where its
+// sequences are read from.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/data/cache_builder.h"
+#include "worker/engine/data/epoch_order.h"
+#include "worker/engine/data/sequence_store.h"
+#include "worker/engine/data/tokenizer.h"
+#include "worker/engine/options.h"
+
+namespace galleon {
+
+struct CorpusRequest {
+  DataOptions options;
+  std::vector<std::string> globs;
+  std::string key;                       // of the job file, in errors
+  const Tokenizer* tokenizer = nullptr;  // null: token files alone
+  int64_t vocabulary = 0;
+  LabelSet labels;            // with options.classify
+  std::string chat_template;  // its text, with options.format "chat"
+  std::string folder;         // where token caches are made and looked for
+  std::string name;           // of the cache in it
+};
+
+class Corpus {
+ public:
+  // Token files that lie unpacked are mapped; everything else becomes a token cache, which this process begins to make
+  // in the background. INVALID_ARGUMENT, NOT_FOUND: with the key.
+  static absl::StatusOr<std::unique_ptr<Corpus>> make(const CorpusRequest& request);
+  // The same corpus in another process, while the one that told `description` makes it.
+  static absl::StatusOr<std::unique_ptr<Corpus>> join(const CorpusRequest& request, const std::string& description);
+  std::string description() const { return fingerprint_; }
+
+  // Two corpora with the same one give the same sequences: content of the files and the tokenizer, and what is made of
+  // them.
+  const std::string& fingerprint() const { return fingerprint_; }
+  const std::vector<InputFile>& files() const { return files_; }
+  SequenceStore& store() { return *store_; }
+  // Of the process that makes the cache; null otherwise.
+  const CacheBuilder* builder() const { return builder_.get(); }
+  // The order of training.
+  EpochOrder order() const;
+  // Waits for the first block, so that what is wrong near the beginning is known before any step, and tells how many
+  // sequences there are by then. INVALID_ARGUMENT: not even one.
+  absl::StatusOr<StoreProgress> wait_for_start();
+  // Waits until all sequences are known.
+  absl::StatusOr<StoreProgress> wait_for_all();
+
+ private:
+  explicit Corpus(CorpusRequest request) : request_(std::move(request)) {}
+  absl::Status find_files();
+  bool is_mapped() const;
+  absl::Status map();
+  absl::Status choose_encoder(CacheBuild& build) const;
+  std::string base() const;
+  absl::Status check_some(const StoreProgress& progress) const;
+  int64_t first_block() const;
+
+  CorpusRequest request_;
+  std::vector<InputFile> files_;
+  std::string fingerprint_;
+  std::unique_ptr<CacheBuilder> builder_;
+  std::unique_ptr<SequenceStore> store_;
+};
+
+}  // namespace galleon

@@ -1,0 +1,87 @@
+#include "worker/engine/data/fingerprint.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
+
+namespace galleon {
+
+namespace {
+
+constexpr int64_t kWhole = int64_t{64} << 20;
+constexpr int64_t kSample = 1 << 16;
+
+}  // namespace
+
+// FNV-1a's step over eight bytes at a time, with the high half folded in, so that every bit comes to count.
+void Fingerprint::add(absl::string_view bytes) {
+  const auto step = [this](uint64_t value) {
+    hash_ = (hash_ ^ value) * 0x9E3779B97F4A7C15ULL;
+    hash_ ^= hash_ >> 32;
+  };
+  step(bytes.size());
+  size_t at = 0;
+  for (; at + 8 <= bytes.size(); at += 8) {
+    uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + at, 8);
+    step(value);
+  }
+  uint64_t value = 0;
+  std::memcpy(&value, bytes.data() + at, bytes.size() - at);
+  step(value);
+}
+
+void Fingerprint::add_number(int64_t number) {
+  add({reinterpret_cast<const char*>(&number), sizeof(number)});
+}
+
+absl::Status Fingerprint::add_files(const std::vector<std::string>& paths) {
+  std::vector<int64_t> sizes;
+  int64_t total = 0;
+  for (const std::string& path : paths) {
+    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat info {};
+    if (!file.valid() || ::fstat(file.get(), &info) != 0) return errno_status("cannot open", path, errno);
+    sizes.push_back(info.st_size);
+    total += info.st_size;
+  }
+  std::string buffer;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    FileDescriptor file(::open(paths[i].c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.valid()) return errno_status("cannot open", paths[i], errno);
+    add_number(sizes[i]);
+    const auto add_range = [&](int64_t begin, int64_t end) {
+      while (begin < end) {
+        buffer.resize(static_cast<size_t>(std::min<int64_t>(end - begin, 1 << 20)));
+        const ssize_t n = ::pread(file.get(), buffer.data(), buffer.size(), begin);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return errno_status("cannot read", paths[i], errno);
+        if (n == 0) break;
+        add(absl::string_view(buffer.data(), static_cast<size_t>(n)));
+        begin += n;
+      }
+      return absl::OkStatus();
+    };
+    if (total <= kWhole || sizes[i] <= 3 * kSample) {
+      if (absl::Status s = add_range(0, sizes[i]); !s.ok()) return s;
+      continue;
+    }
+    for (const int64_t begin : {int64_t{0}, sizes[i] / 2, sizes[i] - kSample}) {
+      if (absl::Status s = add_range(begin, begin + kSample); !s.ok()) return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string Fingerprint::text() const {
+  return absl::StrCat(absl::Hex(hash_, absl::kZeroPad16));
+}
+
+}  // namespace galleon

@@ -1,0 +1,73 @@
+// Input files cut into pieces that threads can encode one by one: whole lines of files that are read by lines,
+// stretches of a text document, whole ids of a token file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "worker/engine/data/input_stream.h"
+
+namespace galleon {
+
+enum class InputFormat { kText, kJsonLines, kTokens, kTsv, kChat };
+
+// The format of a file under the job file's data.format: what it says, or with "auto" what the file's name says.
+InputFormat input_format(const std::string& data_format, const std::string& path);
+
+struct InputPiece {
+  InputFormat format = InputFormat::kText;
+  size_t file = 0;         // its number among all files
+  int64_t first_line = 1;  // of `text`, in files that are read by lines
+  int64_t first_byte = 0;  // of `text`, unpacked
+  int64_t file_bytes = 0;  // of the file, as it lies on the disk, that were read for this piece
+  std::string text;
+  std::string header;  // the first line of a TSV file
+  bool begins_file = false;
+  bool ends_document = true;  // false: the document goes on with the next piece
+  bool ends_file = false;
+};
+
+struct InputFile {
+  std::string path;
+  InputFormat format = InputFormat::kText;
+};
+
+struct PieceOptions {
+  size_t piece_bytes = 1 << 18;    // about; a line is never cut
+  bool first_piece_alone = false;  // of a text document; the rest is left out
+  bool tsv_header = true;          // whether the first line of a TSV file names its columns
+};
+
+// Reads one file after the other. Text is cut behind the end of a line whose neighbours leave a tokenizer's pattern no
+// choice (…word\nWord…) where there is one, else at another line end, white space or character, always at the same
+// places. A byte-order mark is left out. Each file ends with a piece that says so, which may be empty.
+class PieceReader {
+ public:
+  PieceReader(std::vector<InputFile> files, size_t first_file, const PieceOptions& options)
+      : files_(std::move(files)), options_(options), file_(first_file) {}
+  // nullopt: all files have been read. Errors name the path.
+  absl::StatusOr<std::optional<InputPiece>> next();
+
+ private:
+  absl::Status fill(size_t wanted);
+  size_t text_cut() const;
+
+  std::vector<InputFile> files_;
+  PieceOptions options_;
+  size_t file_ = 0;
+  std::unique_ptr<InputStream> stream_;  // of files_[file_], null before it is opened
+  std::string buffer_;                   // read, and not handed out yet
+  bool ended_ = false;                   // the stream has
+  bool begun_ = false;                   // a piece of this file was handed out
+  int64_t line_ = 1;
+  int64_t byte_ = 0;
+  int64_t position_ = 0;  // in the file as it lies on the disk
+  std::string header_;
+};
+
+}  // namespace galleon

@@ -1,0 +1,30 @@
+// The bytes of an input file from its first to its last, gzip and zstd unpacked on the way, in bounded memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace galleon {
+
+class InputStream {
+ public:
+  virtual ~InputStream() = default;
+  // Fills `out` with up to `size` bytes; 0: the end. DATA_LOSS: damaged or cut short, with the path.
+  virtual absl::StatusOr<size_t> read(char* out, size_t size) = 0;
+  // Bytes that were taken from the file so far, before they were unpacked.
+  virtual int64_t position() const = 0;
+};
+
+// A file; gzip (all its members) and zstd (all its frames) are recognised by their first bytes.
+absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path);
+// Whether a file's first bytes are gzip's or zstd's.
+bool is_compressed(const std::string& path);
+// The same for bytes in memory, which must outlive the stream; `name` is for errors.
+absl::StatusOr<std::unique_ptr<InputStream>> open_input_bytes(absl::string_view bytes, const std::string& name);
+
+}  // namespace galleon

@@ -1,0 +1,148 @@
+#include "worker/trainer/evaluate_command.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/base/files.h"
+#include "worker/engine/data/chat/chat_tokens.h"
+#include "worker/engine/data/corpus.h"
+#include "worker/engine/run/evaluation.h"
+#include "worker/trainer/loaded_model.h"
+
+namespace galleon {
+
+namespace {
+
+// A folder that is gone with its owner.
+class TemporaryFolder {
+ public:
+  ~TemporaryFolder() {
+    std::error_code error;
+    if (!path_.empty()) std::filesystem::remove_all(path_, error);
+  }
+  absl::Status make() {
+    std::error_code error;
+    std::string pattern = (std::filesystem::temp_directory_path(error) / "galleon-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) return errno_status("cannot create", pattern, errno);
+    path_ = pattern;
+    return absl::OkStatus();
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Entropy in nats of the single targets of an evaluation, the first `tokens` of the store: what a model without
+// context can reach on them.
+absl::StatusOr<double> unigram_entropy(SequenceStore& store, int64_t tokens, int64_t vocabulary) {
+  std::vector<int64_t> counts(vocabulary, 0);
+  int64_t total = 0;
+  Sequence sequence;
+  for (int64_t i = 0; total < tokens; ++i) {
+    if (absl::Status s = store.read(i, sequence); !s.ok()) return s;
+    for (const int32_t id : sequence.targets) {
+      if (id < 0) continue;
+      ++counts[id];
+      ++total;
+    }
+  }
+  double entropy = 0;
+  for (const int64_t count : counts) {
+    if (count == 0) continue;
+    const double p = static_cast<double>(count) / static_cast<double>(total);
+    entropy -= p * std::log(p);
+  }
+  return entropy;
+}
+
+void print(const EvaluationLine& line, std::optional<double> entropy, bool json) {
+  if (json) {
+    nlohmann::ordered_json out = {{"loss", line.validation_loss}};
+    if (entropy.has_value()) out["perplexity"] = line.perplexity();
+    out["tokens"] = line.validation_tokens;
+    if (entropy.has_value()) out["unigram_entropy"] = *entropy;
+    out["metrics"] = line.metrics.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json(line.metrics);
+    std::cout << out.dump() << "\n";
+    return;
+  }
+  if (entropy.has_value()) {
+    std::cout << absl::StrFormat(
+        "loss             %.4f nats per token\nperplexity       %.2f\ntokens           %d\nunigram entropy  %.4f "
+        "nats\n",
+        line.validation_loss, line.perplexity(), line.validation_tokens, *entropy);
+    return;
+  }
+  std::cout << absl::StrFormat("%-24s %.4f\n%-24s %d\n", "loss", line.validation_loss, "tokens",
+                               line.validation_tokens);
+  for (const auto& [name, value] : line.metrics) std::cout << absl::StrFormat("%-24s %.4f\n", name, value);
+}
+
+// What stands between the options and the model: a sentence for what does not go together.
+absl::Status check(const EvaluateOptions& options, const ModelConfig& config, int64_t length) {
+  if (length < 1 || length > config.max_positions) {
+    return absl::InvalidArgumentError(absl::StrCat("--sequence-length ", length, " is not accepted; from 1 to ",
+                                                   config.max_positions, ", which the model's positions allow"));
+  }
+  if (!options.glue_task.empty() || options.format == "tsv")
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " has no labels to be right about"));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status evaluate(const EvaluateOptions& options) {
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
+  if (!config.ok()) return config.status();
+  const int64_t length =
+      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->max_positions);
+  if (absl::Status s = check(options, *config, length); !s.ok()) return s;
+  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
+      load_model(options.model, options.tokenizer, options.batch, length, options.threads);
+  if (!loaded.ok()) return loaded.status();
+  TemporaryFolder folder;
+  if (absl::Status s = folder.make(); !s.ok()) return s;
+  CorpusRequest request;
+  request.options.format = options.format;
+  request.options.text_field = options.text_field;
+  request.options.packing = options.packing;
+  request.options.sequence_length = length;
+  request.globs = options.data;
+  request.key = "--data";
+  request.tokenizer = (*loaded)->tokenizer.get();
+  request.vocabulary = (*loaded)->config.vocabulary;
+  request.folder = folder.path();
+  request.name = "data";
+  if (options.format == "chat") {
+    absl::StatusOr<std::string> text = find_chat_template(options.chat_template, (*loaded)->tokenizer_source);
+    if (!text.ok()) return text.status();
+    request.chat_template = *std::move(text);
+  }
+  absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(request);
+  if (!corpus.ok()) return corpus.status();
+  if (absl::StatusOr<StoreProgress> some = (*corpus)->wait_for_start(); !some.ok()) return some.status();
+  std::unique_ptr<Communicator> alone = make_single_communicator(*(*loaded)->device);
+  const int32_t padding = padding_id((*loaded)->tokenizer.get());
+  absl::StatusOr<EvaluationLine> line =
+      evaluate_sequences(*(*loaded)->model, (*corpus)->store(), options.tokens, padding, *alone, 0);
+  std::optional<double> entropy;
+  if (line.ok()) {
+    absl::StatusOr<double> counted = unigram_entropy((*corpus)->store(), line->validation_tokens, request.vocabulary);
+    if (!counted.ok()) return counted.status();
+    entropy = *counted;
+  }
+  if (!line.ok()) return line.status();
+  for (const std::string& note : (*corpus)->store().notes()) std::cerr << note << "\n";
+  print(*line, entropy, options.json);
+  return absl::OkStatus();
+}
+
+}  // namespace galleon

@@ -89,7 +89,7 @@ void DaemonLoop::tick_ranks() {
     uint64_t& shown = shown_changes_[key];
     if (shown != rank->changes()) {
       shown = rank->changes();
-      metrics_->update(rank->assignment(), rank->report());
+      metrics_->update(rank->assignment(), rank->report(), rank->process().pid);
     }
   }
   metrics_->set_slots(options_.slots, used);

@@ -8,6 +8,7 @@
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
+#include "worker/daemon/process_group.h"
 
 namespace galleon {
 
@@ -63,7 +64,7 @@ void add_memory(Families& out, const Labels& labels, const v1::MemoryByCategory&
 
 }  // namespace
 
-void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& report) {
+void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& report, pid_t group) {
   if (report.rank() != 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   Series& s = series_[absl::StrCat(report.id().job_id(), "/", report.id().attempt())];
@@ -81,6 +82,7 @@ void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& 
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   }
   s.report = report;
+  s.group = group;
   if (report.phase() == v1::RankReport::EXITED && !s.ended) {
     s.ended = true;
     s.end = clock_.monotonic();
@@ -128,6 +130,10 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
     Labels info = labels;
     info.insert(info.end(), s.info.begin(), s.info.end());
     out.add("galleon_job_info", "What the job is", kGauge, info, 1);
+    if (!s.ended && s.group > 0) {
+      out.add("galleon_job_memory_resident_bytes", "Resident memory of rank 0's processes", kGauge, labels,
+              static_cast<double>(process_group_use(s.group).resident_bytes));
+    }
     const v1::MemoryPlan& ledger = s.report.ledger();
     if (s.report.has_progress()) {
       const v1::StepMetrics& p = s.report.progress();

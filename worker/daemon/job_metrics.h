@@ -1,6 +1,8 @@
 // The worker's Prometheus series, computed at each scrape from the newest reports.
 #pragma once
 
+#include <sys/types.h>
+
 #include <map>
 #include <mutex>
 #include <string>
@@ -19,8 +21,8 @@ class JobMetrics final : public prometheus::Collectable {
  public:
   explicit JobMetrics(const Clock& clock) : clock_(clock) {}
 
-  // Rank 0 as it stands; other ranks carry the same figures and are left out.
-  void update(const v1::Assignment& assignment, const v1::RankReport& report);
+  // Rank 0 as it stands, and the group of its processes; other ranks carry the same figures and are left out.
+  void update(const v1::Assignment& assignment, const v1::RankReport& report, pid_t group);
   void set_slots(uint32_t total, uint32_t used);
   void set_slot_memory(uint64_t bytes);
   // When the lease ends, on the monotonic clock.
@@ -33,6 +35,7 @@ class JobMetrics final : public prometheus::Collectable {
     v1::RankReport report;
     std::string job_id;
     uint32_t attempt = 0;
+    pid_t group = 0;
     std::vector<std::pair<std::string, std::string>> info;
     bool ended = false;
     absl::Duration end = absl::ZeroDuration();

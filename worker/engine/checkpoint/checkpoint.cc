@@ -620,7 +620,7 @@ absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {
   if (!files.ok()) return files.status();
   for (const SafetensorsReader& file : *files) {
     for (const auto& [name, entry] : file.entries()) {
-      if (entry.type != "BF16") return DataType::kFloat32;
+      if (entry.type == "F32" || entry.type == "F16") return DataType::kFloat32;
     }
   }
   return DataType::kBFloat16;

@@ -22,6 +22,10 @@ const Histogram::BucketBoundaries kLatency = {0.0001, 0.0002, 0.0005, 0.001, 0.0
 const Histogram::BucketBoundaries kLong = {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600};
 const Histogram::BucketBoundaries kBatch = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 
+// As server/core/settle.cc names them.
+constexpr const char* kLossReasons[] = {"out_of_memory", "signal",      "worker_lost",
+                                        "forgotten",     "not_started", "stopped"};
+
 template <typename Builder>
 auto& family(Builder builder, prometheus::Registry& registry, const char* name, const char* help) {
   return builder.Name(name).Help(help).Register(registry);
@@ -68,6 +72,16 @@ struct Metrics::Series {
 
 Metrics::Metrics(absl::string_view version) : series_(std::make_unique<Series>()) {
   series_->build.Add({{"version", std::string(version)}}).Set(1);
+  // All at zero from the start: a series that begins with its first event hides that event from increase() and rate().
+  for (int outcome = v1::Attempt::SUCCEEDED; outcome < v1::Attempt::Outcome_ARRAYSIZE; ++outcome) {
+    const std::string& name = v1::Attempt::Outcome_Name(static_cast<v1::Attempt::Outcome>(outcome));
+    series_->attempts.Add({{"outcome", lower(name)}}, kLong);
+  }
+  for (const char* reason : kLossReasons) series_->lost.Add({{"reason", reason}});
+  for (int cause = v1::StopOrder::TIME_LIMIT; cause < v1::StopOrder::Cause_ARRAYSIZE; ++cause) {
+    const std::string& name = v1::StopOrder::Cause_Name(static_cast<v1::StopOrder::Cause>(cause));
+    series_->evictions.Add({{"reason", lower(name)}});
+  }
 }
 
 Metrics::~Metrics() = default;

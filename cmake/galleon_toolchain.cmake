@@ -21,10 +21,16 @@ elseif(GALLEON_SANITIZE STREQUAL "thread")
   add_link_options(-fsanitize=thread)
 endif()
 
+option(GALLEON_FUZZ "Build the fuzz targets for libFuzzer; needs clang" OFF)
+if(GALLEON_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
 # -Wrestrict of GCC 12 is wrong about std::string at -O3 (its bug 105651).
 add_library(galleon_warnings INTERFACE)
 target_compile_options(galleon_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-                       -Wno-missing-field-initializers -Wno-restrict -Werror)
+                       -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -Werror)
 
 # One library of a room: every *.cc of a folder (not below it), our warnings, includes from the project's root.
 function(galleon_library name folder)

@@ -99,6 +99,10 @@ struct FloatOperations {
   void (*attention)(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
                     int64_t dimension, const AttentionSight& sight, const T* q, int64_t ldq, const T* k, int64_t ldk,
                     const T* v, int64_t ldv, T* out, int64_t ldo, float* log_sum);
+  // of each sequence's last position, over the keys from `first` on; scratch: batch·heads·sequence fp32 numbers
+  void (*attention_of_last)(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
+                            int64_t dimension, int64_t first, const T* q, int64_t ldq, const T* k, int64_t ldk,
+                            const T* v, int64_t ldv, T* out, int64_t ldo, void* scratch);
   void (*attention_backward)(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
                              int64_t dimension, const AttentionSight& sight, const T* q, int64_t ldq, const T* k,
                              int64_t ldk, const T* v, int64_t ldv, const T* out, int64_t ldo, const float* log_sum,

@@ -103,6 +103,30 @@ void attention(Device& device, const AttentionShape& shape, const Tensor& q, con
   });
 }
 
+void attention_of_last(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const Tensor& out) {
+  check_attention(shape);
+  GALLEON_CHECK(shape.causal) << "attention_of_last: the last position sees what is before it";
+  const int64_t wide = shape.heads * shape.head_dimension;
+  const int64_t narrow = shape.key_value_heads * shape.head_dimension;
+  check_shape("attention_of_last: q", q, shape.batch, wide, q.type);
+  check_shape("attention_of_last: k", k, shape.tokens(), narrow, q.type);
+  check_shape("attention_of_last: v", v, shape.tokens(), narrow, q.type);
+  check_shape("attention_of_last: out", out, shape.batch, wide, q.type);
+  const Workspace scores(device, shape.tokens() * shape.heads * static_cast<int64_t>(sizeof(float)));
+  const int64_t seen = shape.window > 0 ? std::min(shape.window, shape.sequence) : shape.sequence;
+  const int64_t keys = shape.batch * seen;
+  count_work(device, 4.0 * static_cast<double>(keys * wide),
+             static_cast<double>(2 * keys * narrow * bytes_of(q.type) + q.bytes() + out.bytes()));
+  if (!device.executes() || k.size() == 0) return;
+  by_float_type("attention_of_last: q", device, q.type, [&](const auto& functions, auto element) {
+    using T = decltype(element);
+    functions.attention_of_last(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
+                                shape.head_dimension, shape.sequence - seen, q.as<T>(), q.stride, k.as<T>(), k.stride,
+                                v.as<T>(), v.stride, out.as<T>(), out.stride, scores.data());
+  });
+}
+
 void attention_backward(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                         const Tensor& out, const Tensor& log_sum, const Tensor& dout, const Tensor& dq,
                         const Tensor& dk, const Tensor& dv, const AttentionMask& mask) {

@@ -44,6 +44,11 @@ void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequen
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                const Tensor& out, const Tensor& log_sum, const AttentionMask& mask = {});
 
+// The same for the last position alone, as text grows: row s of q and out is the query at position shape.sequence − 1
+// of sequence s, k and v hold all positions. Causal.
+void attention_of_last(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const Tensor& out);
+
 // dq, dk, dv ← gradients (overwritten), recomputing the probabilities block by block.
 void attention_backward(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                         const Tensor& out, const Tensor& log_sum, const Tensor& dout, const Tensor& dq,

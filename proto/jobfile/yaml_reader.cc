@@ -1,9 +1,11 @@
 #include "proto/jobfile/yaml_reader.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <cmath>
 #include <set>
+#include <sstream>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -234,6 +236,47 @@ class Reader {
   int values_ = 0;
 };
 
+// Tells in which line each document has its first node.
+class Documents final : public YAML::EventHandler {
+ public:
+  const std::vector<int>& lines() const { return lines_; }
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    lines_.push_back(mark.line + 1);
+    empty_ = true;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { node(mark); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { node(mark); }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t, const std::string&) override { node(mark); }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    node(mark);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    node(mark);
+  }
+  void OnMapEnd() override {}
+
+ private:
+  void node(const YAML::Mark& mark) {
+    if (empty_) lines_.back() = mark.line + 1;
+    empty_ = false;
+  }
+  std::vector<int> lines_;
+  bool empty_ = true;
+};
+
+// The lines of the first two documents, if there are so many. The parser may find documents without end in text that is
+// no YAML, so that they must not all be asked for.
+std::vector<int> first_documents(const std::string& yaml) {
+  std::istringstream stream(yaml);
+  YAML::Parser parser(stream);
+  Documents documents;
+  while (documents.lines().size() < 2 && parser.HandleNextDocument(documents)) {
+  }
+  return documents.lines();
+}
+
 }  // namespace
 
 void read_yaml(absl::string_view yaml, Message& message, KeyLines& lines, JobIssues& issues) {
@@ -247,17 +290,17 @@ void read_yaml(absl::string_view yaml, Message& message, KeyLines& lines, JobIss
     return;
   }
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(yaml));
+    const std::vector<int> documents = first_documents(std::string(yaml));
     if (documents.size() > 1) {
-      issues.push_back(
-          {"", absl::StrCat(documents.size(), " YAML documents; one is accepted"), documents[1].Mark().line + 1});
+      issues.push_back({"", "more than one YAML document; one is accepted", documents[1]});
       return;
     }
-    if (documents.empty() || !documents[0].IsMap()) {
+    const YAML::Node root = documents.empty() ? YAML::Node() : YAML::Load(std::string(yaml));
+    if (!root.IsMap()) {
       issues.push_back({"", "a job file is a mapping of keys, beginning with `name:`", documents.empty() ? 0 : 1});
       return;
     }
-    Reader(*message.GetDescriptor(), lines, issues).read_message(documents[0], "", message, 0);
+    Reader(*message.GetDescriptor(), lines, issues).read_message(root, "", message, 0);
   } catch (const YAML::Exception& error) {
     issues.push_back({"", absl::StrCat("not YAML: ", error.msg), error.mark.line + 1});
   }

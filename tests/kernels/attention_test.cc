@@ -237,6 +237,33 @@ TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
   }
 }
 
+TEST_P(AttentionTest, TheLastPositionAloneMatchesDoublePrecision) {
+  std::vector<AttentionShape> shapes(std::begin(kShapes), std::end(kShapes));
+  for (const AttentionShape& s : kSights) {
+    if (s.causal) shapes.push_back(s);
+  }
+  for (const AttentionShape& s : shapes) {
+    const int64_t wide = s.heads * s.head_dimension;
+    const int64_t narrow = s.key_value_heads * s.head_dimension;
+    const Values q = normal_values(s.tokens() * wide, 1, 2.0);
+    const Values k = normal_values(s.tokens() * narrow, 2);
+    const Values v = normal_values(s.tokens() * narrow, 3);
+    const Values whole = reference(s, q, k, v);
+    Values last_q;
+    Values expected;
+    for (int64_t b = 0; b < s.batch; ++b) {
+      const auto at = ((b + 1) * s.sequence - 1) * wide;
+      last_q.insert(last_q.end(), q.begin() + at, q.begin() + at + wide);
+      expected.insert(expected.end(), whole.begin() + at, whole.begin() + at + wide);
+    }
+    const Tensor out = empty(s.batch, wide, true);
+    attention_of_last(*device_, s, tensor(last_q, s.batch, wide, true), tensor(k, s.tokens(), narrow, true),
+                      tensor(v, s.tokens(), narrow), out);
+    EXPECT_LE(relative_error(values_of(out), expected), sum_bound(s.sequence + s.head_dimension))
+        << s.sequence << " window " << s.window;
+  }
+}
+
 TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
   for (const AttentionShape& s : kSights) {
     for (const double probability : {0.0, 0.3}) {

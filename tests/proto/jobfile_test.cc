@@ -438,7 +438,9 @@ std::string with(const std::string& from, const std::string& to) {
 TEST(JobFile, FilesThatAreNoJobAreRefused) {
   EXPECT_EQ(parse_bad(""), "job.yaml: a job file is a mapping of keys, beginning with `name:`");
   EXPECT_EQ(parse_bad("- 1\n"), "job.yaml:1: a job file is a mapping of keys, beginning with `name:`");
-  EXPECT_EQ(parse_bad("name: a\n---\nname: b\n"), "job.yaml:3: 2 YAML documents; one is accepted");
+  EXPECT_EQ(parse_bad("name: a\n---\nname: b\n"), "job.yaml:3: more than one YAML document; one is accepted");
+  // In which the parser finds documents without end.
+  EXPECT_NE(parse_bad(",a\nb\n").find("YAML"), std::string::npos);
   EXPECT_EQ(parse_bad("name: \xff\n"), "job.yaml:1: not UTF-8 text");
   EXPECT_EQ(parse_bad("name: [a\n").rfind("job.yaml:", 0), 0u);
 }

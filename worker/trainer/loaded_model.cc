@@ -7,35 +7,51 @@
 
 namespace galleon {
 
-absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
-                                                        int64_t batch, int64_t sequence, int threads) {
-  auto loaded = std::make_unique<LoadedModel>();
-  absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
-  if (!config.ok()) return config.status();
-  loaded->config = *config;
-  std::string& source = loaded->tokenizer_source;
-  source = tokenizer.empty() ? folder : tokenizer;
+namespace {
+
+constexpr int64_t kByteVocabulary = 257;
+
+}  // namespace
+
+absl::StatusOr<ModelTokenizer> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
+                                                    const ModelConfig& config) {
+  std::string source = tokenizer.empty() ? folder : tokenizer;
   absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_tokenizer(source);
   if (tokenizer.empty() && absl::IsNotFound(opened.status())) {
     // A checkpoint of a model on bytes has no files of a tokenizer.
-    if (config->vocabulary != 257)
+    if (config.vocabulary != kByteVocabulary)
       return absl::InvalidArgumentError(absl::StrCat(folder, " has no tokenizer; name one with --tokenizer"));
     source = "bytes";
     opened = open_tokenizer(source);
   }
   if (!opened.ok()) return opened.status();
-  loaded->tokenizer = *std::move(opened);
-  if (loaded->tokenizer->vocabulary() > config->vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat(source, " has ", loaded->tokenizer->vocabulary(),
-                                                   " pieces, and the model's vocab_size is ", config->vocabulary));
+  if ((*opened)->vocabulary() > config.vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat(source, " has ", (*opened)->vocabulary(),
+                                                   " pieces, and the model's vocab_size is ", config.vocabulary));
   }
-  loaded->device = make_cpu_device(threads);
-  loaded->arena = std::make_unique<Arena>(*loaded->device);
+  return ModelTokenizer{source, *std::move(opened)};
+}
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
+                                                        int64_t batch, int64_t sequence, int threads,
+                                                        Activations activations) {
+  auto loaded = std::make_unique<LoadedModel>();
+  absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
+  if (!config.ok()) return config.status();
+  loaded->config = *config;
+  absl::StatusOr<ModelTokenizer> opened = open_model_tokenizer(folder, tokenizer, *config);
+  if (!opened.ok()) return opened.status();
+  loaded->tokenizer_source = std::move(opened->source);
+  loaded->tokenizer = std::move(opened->tokenizer);
   loaded->parameters = model_parameters(*config, std::nullopt);
+  // Before there is memory for any of it.
+  if (absl::Status s = check_weights(folder, loaded->parameters); !s.ok()) return s;
   absl::StatusOr<DataType> type = stored_weight_type(folder);
   if (!type.ok()) return type.status();
+  loaded->device = make_cpu_device(threads);
+  loaded->arena = std::make_unique<Arena>(*loaded->device);
   allocate_weights(loaded->parameters, {*type}, *loaded->arena);
-  loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, Activations::kNone, *loaded->arena);
+  loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, activations, *loaded->arena);
   if (!loaded->arena->status().ok()) return loaded->arena->status();
   if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
   return loaded;

@@ -1,6 +1,7 @@
 // A model folder put to use without training.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +11,15 @@
 #include "worker/engine/model/model.h"
 
 namespace galleon {
+
+struct ModelTokenizer {
+  std::string source;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+// `tokenizer`, or where that is empty the folder's own, or bytes where it has none and the model has their vocabulary.
+// INVALID_ARGUMENT: there is none, or it has more tokens than the model.
+absl::StatusOr<ModelTokenizer> open_model_tokenizer(const std::string& folder, const std::string& tokenizer,
+                                                    const ModelConfig& config);
 
 // A model for inference alone.
 struct LoadedModel {
@@ -23,8 +33,10 @@ struct LoadedModel {
 };
 
 // `folder`: a checkpoint or a Hugging Face folder; `tokenizer`: empty for the folder's own. The model has room for
-// `batch` sequences of `sequence` tokens. INVALID_ARGUMENT, NOT_FOUND: what does not fit or is not there.
+// `batch` sequences of `sequence` tokens, and is of the type that its weights are stored in. INVALID_ARGUMENT,
+// NOT_FOUND: what does not fit or is not there, by the name of the field or tensor.
 absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
-                                                        int64_t batch, int64_t sequence, int threads);
+                                                        int64_t batch, int64_t sequence, int threads,
+                                                        Activations activations = Activations::kNone);
 
 }  // namespace galleon

@@ -222,6 +222,51 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
   }
 }
 
+// One pass over the keys and one over the values, each read once.
+template <typename T>
+void attention_of_last(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
+                       int64_t dimension, int64_t first, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v,
+                       int64_t ldv, T* out, int64_t ldo, void* scratch) {
+  const int64_t group = heads / kv_heads;
+  const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
+  auto* all_scores = static_cast<float*>(scratch);
+  const bool parallel = worth_threads(batch * heads * (sequence - first) * dimension, 100);
+#pragma omp parallel for num_threads(on.threads) schedule(static) if (parallel)
+  for (int64_t unit = 0; unit < batch * heads; ++unit) {
+    const int64_t head = unit % heads;
+    const int64_t start = unit / heads * sequence;
+    const T* k_head = k + start * ldk + head / group * dimension;
+    const T* v_head = v + start * ldv + head / group * dimension;
+    float* scores = all_scores + unit * sequence;
+    alignas(64) float query[kMostDimension];
+    alignas(64) float sums[kMostDimension];
+    for (int64_t d = 0; d < dimension; ++d) {
+      query[d] = scale * math::load(q[unit / heads * ldq + head * dimension + d]);
+      sums[d] = 0.0F;
+    }
+    float highest = -__builtin_inff();
+    for (int64_t j = first; j < sequence; ++j) {
+      const T* key = k_head + j * ldk;
+      float dot = 0.0F;
+#pragma omp simd reduction(+ : dot)
+      for (int64_t d = 0; d < dimension; ++d) dot += query[d] * math::load(key[d]);
+      scores[j] = dot;
+      highest = dot > highest ? dot : highest;
+    }
+    float total = 0.0F;
+    for (int64_t j = first; j < sequence; ++j) {
+      const T* value = v_head + j * ldv;
+      const float e = math::exponential_of_negative(scores[j] - highest);
+      total += e;
+#pragma omp simd
+      for (int64_t d = 0; d < dimension; ++d) sums[d] += e * math::load(value[d]);
+    }
+    const float inverse = 1.0F / total;
+    T* o = out + unit / heads * ldo + head * dimension;
+    for (int64_t d = 0; d < dimension; ++d) math::store(o[d], sums[d] * inverse);
+  }
+}
+
 // A dot product for every row, and in bf16 the sums of dq, whose tiles are visited once for every block of keys.
 template <typename T>
 int64_t attention_backward_workspace(int64_t batch, int64_t sequence, int64_t heads, int64_t, int64_t dimension) {
@@ -363,6 +408,7 @@ template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.rotary = rotary<T>;
   table.attention = attention<T>;
+  table.attention_of_last = attention_of_last<T>;
   table.attention_backward = attention_backward<T>;
   table.attention_backward_workspace = attention_backward_workspace<T>;
 }

@@ -102,6 +102,30 @@ TEST_P(FamiliesReference, LogitsLossAndEveryGradientAreThoseOfTransformers) {
   }
 }
 
+TEST_P(FamiliesReference, ATextThatGrowsTokenByTokenHasTheSameLogits) {
+  if (config_.encoder() || GetParam().kept != Activations::kAll) return;
+  const Batch batch = batch_fixture(reference_);
+  const std::unique_ptr<Model> growing = make_model(config_, parameters_, 1, batch.length, Activations::kText, arena_);
+  for (const int64_t first : {int64_t{1}, int64_t{6}}) {
+    growing->clear_text();
+    for (int64_t length = first; length <= batch.length; ++length) {
+      const auto begin = batch.ids.begin() + (length == first ? 0 : length - 1);
+      const std::vector<float> next = growing->extend_text({begin, batch.ids.begin() + length});
+      const std::vector<float> whole = model_->next_logits({batch.ids.begin(), batch.ids.begin() + length});
+      // Sums in another order.
+      EXPECT_LT(relative_difference(next, whole), 1e-5) << length;
+    }
+  }
+  growing->clear_text();
+  growing->extend_text({batch.ids.begin(), batch.ids.begin() + 3});
+  const std::vector<float> many = growing->extend_text({batch.ids.begin() + 3, batch.ids.begin() + 9});
+  const std::vector<float> whole = model_->next_logits({batch.ids.begin(), batch.ids.begin() + 9});
+  EXPECT_LT(relative_difference(many, whole), 1e-5);
+  EXPECT_EQ(growing->next_logits({batch.ids.begin(), batch.ids.begin() + 9}), whole);
+  EXPECT_LT(relative_difference(growing->extend_text({batch.ids[0]}), model_->next_logits({batch.ids[0]})), 1e-6)
+      << "another pass has forgotten the text";
+}
+
 TEST_P(FamiliesReference, AClassifiersGradientsDoNotDependOnPadding) {
   if (!config_.encoder()) return;
   Batch padded = labelled_batch_fixture(reference_);

@@ -1,6 +1,12 @@
 // Model folders as others write them, and those that are not what they say.
-#include <algorithm>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include "kernels/math/bfloat16.h"
 #include "tests/worker/engine/reference_support.h"
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/checkpoint/checkpoint.h"
@@ -116,6 +122,107 @@ TEST_F(ModelFolder, MissingMisshapenAndExtraTensorsAreNamedWithTheirShapes) {
       {"bert.encoder.layer.2.output.dense.bias", {16}, [] { return std::vector<float>(16); }, "F32", {}});
   EXPECT_THAT(std::string(load().message()), HasSubstr("does not have: bert.encoder.layer.2.output.dense.bias (16)"));
 }
+
+// The bytes of numbers in a type of 16 bits.
+template <typename Convert>
+std::string in_16_bits(const std::vector<float>& values, const Convert& convert) {
+  std::string bytes(2 * values.size(), '\0');
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto number = convert(values[i]);
+    static_assert(sizeof(number) == 2);
+    std::memcpy(bytes.data() + 2 * i, &number, 2);
+  }
+  return bytes;
+}
+
+TEST_F(ModelFolder, ShardsAndTypesOf16BitsAreReadToTheBit) {
+  use("mistral");
+  std::vector<TensorToWrite> shards[2];
+  std::string map;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    TensorToWrite t = tensors_[i];
+    if (i % 3 != 0) {
+      const std::vector<float> values = t.values();
+      t.type = i % 3 == 1 ? "F16" : "BF16";
+      t.bytes = [=] {
+        return i % 3 == 1 ? in_16_bits(values, [](float v) { return static_cast<_Float16>(v); })
+                          : in_16_bits(values, [](float v) { return math::to_bfloat16(v); });
+      };
+    }
+    absl::StrAppend(&map, map.empty() ? "" : ",", "\"", t.name, "\":\"part-", i % 2, ".safetensors\"");
+    shards[i % 2].push_back(std::move(t));
+  }
+  for (int i = 0; i < 2; ++i)
+    ASSERT_TRUE(write_safetensors(absl::StrCat(folder_.path(), "/part-", i, ".safetensors"), shards[i], {}).ok());
+  folder_.write("model.safetensors.index.json", absl::StrCat("{\"weight_map\":{", map, "}}"));
+  const absl::Status loaded = load_weights(folder_.path(), parameters_, *device_);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    std::vector<float> expected = fixture(*reference_, parameters_[i].name);
+    for (float& v : expected) {
+      if (i % 3 == 1) v = static_cast<float>(static_cast<_Float16>(v));
+      if (i % 3 == 2) v = math::to_float(math::to_bfloat16(v));
+    }
+    EXPECT_EQ(get_weight(parameters_[i], *device_), expected) << parameters_[i].name;
+  }
+  std::filesystem::remove(folder_.path() + "/part-1.safetensors");
+  EXPECT_THAT(std::string(check_weights(folder_.path(), parameters_).message()), HasSubstr("part-1.safetensors"));
+}
+
+TEST_F(ModelFolder, WhatCannotBeReadIsNamedFromTheHeadersAlone) {
+  use("mistral");
+  tensor("model.norm.weight").type = "F64";
+  tensor("model.norm.weight").bytes = [] { return std::string(8 * 16, '\0'); };
+  EXPECT_THAT(std::string(load().message()), HasSubstr("model.norm.weight has type F64; F32, F16 or BF16 can be read"));
+  std::filesystem::remove(folder_.path() + "/model.safetensors");
+  EXPECT_THAT(std::string(check_weights(folder_.path(), parameters_).message()), HasSubstr("model.safetensors"));
+  folder_.write("pytorch_model.bin", "x");
+  EXPECT_THAT(std::string(check_weights(folder_.path(), parameters_).message()),
+              HasSubstr("has its weights in pytorch_model.bin; model.safetensors can be read"));
+  RunOptions options = tiny_run(folder_);
+  options.model.source = folder_.path();
+  options.model.pretrained = true;
+  folder_.write("config.json", reference_->metadata().at("config"));
+  options.tokenizer.clear();
+  options.data.sequence_length = 8;
+  EXPECT_THAT(std::string(resolve_job(options).status().message()), HasSubstr("model.source: "))
+      << "before any training";
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// Ends with 0 if all of these files are refused with little more memory than there is now.
+void refuse_within_little_memory(const std::vector<std::string>& paths) {
+  rlimit limit{};
+  std::ifstream pages("/proc/self/statm");
+  rlim_t now = 0;
+  pages >> now;
+  limit.rlim_cur = limit.rlim_max = now * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{64} << 20);
+  if (::setrlimit(RLIMIT_AS, &limit) != 0) ::_exit(2);
+  for (const std::string& path : paths) {
+    if (SafetensorsReader::open(path).status().code() != absl::StatusCode::kDataLoss) ::_exit(3);
+  }
+  ::_exit(0);
+}
+
+TEST_F(ModelFolder, AHostileHeaderIsRefusedWithoutMemoryBeyondTheFile) {
+  const auto file = [&](const std::string& name, uint64_t length, const std::string& rest) {
+    std::string bytes(8, '\0');
+    std::memcpy(bytes.data(), &length, 8);
+    return folder_.write(name, bytes + rest);
+  };
+  const auto header = [&](const std::string& name, const std::string& json) { return file(name, json.size(), json); };
+  const std::vector<std::string> paths = {
+      file("endless", ~uint64_t{0}, "{}"),
+      file("long", uint64_t{90} << 20, "{}"),
+      header("terabytes", R"({"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}})"),
+      header("overflow", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})"),
+      header("negative", R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,-4]}})"),
+      header("backwards", R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[4,0]}})"),
+      header("deep", std::string(1 << 20, '[')),
+  };
+  EXPECT_EXIT(refuse_within_little_memory(paths), testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace galleon

@@ -18,6 +18,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
 #include "worker/engine/model/lora.h"
@@ -465,7 +466,7 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
     absl::StatusOr<std::string> text = read_file(index_path);
     if (!text.ok()) return text.status();
     const Json index = Json::parse(*text, nullptr, false);
-    if (index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object())
+    if (nested_too_deeply(*text) || index.is_discarded() || !index.contains("weight_map") || !index["weight_map"].is_object())
       return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
     names.clear();
     for (const auto& [tensor, file] : index["weight_map"].items()) {
@@ -476,6 +477,14 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
     std::sort(names.begin(), names.end());
     names.erase(std::unique(names.begin(), names.end()), names.end());
   }
+  if (names.size() == 1 && !fs::exists(absl::StrCat(folder, "/", names[0]), error)) {
+    for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+      if (fs::exists(absl::StrCat(folder, "/", other), error)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(folder, " has its weights in ", other, "; model.safetensors can be read"));
+      }
+    }
+  }
   std::vector<SafetensorsReader> files;
   for (const std::string& name : names) {
     absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
@@ -484,10 +493,6 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   }
   return files;
 }
-
-}  // namespace
-
-namespace {
 
 // The names under which a tensor may lie in a folder: its own, that of an export of the body alone, and those of BERT's
 // first exports, whose layer norms have a gamma and a beta.
@@ -517,16 +522,20 @@ bool may_be_left(absl::string_view name, bool has_head, bool encoder) {
          !absl::StartsWith(name, "classifier");
 }
 
-}  // namespace
+// Where each parameter's tensor lies.
+struct FoundTensor {
+  const Parameter* parameter;
+  const SafetensorsReader* file;
+  std::string name;
+};
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
-                          std::vector<std::string>* fresh) {
-  absl::StatusOr<std::vector<SafetensorsReader>> opened = open_weights(folder);
-  if (!opened.ok()) return opened.status();
-  const std::vector<SafetensorsReader>& files = *opened;
-  std::map<std::string, size_t> file_of;
-  for (size_t i = 0; i < files.size(); ++i) {
-    for (const auto& [tensor, entry] : files[i].entries()) file_of[tensor] = i;
+absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
+                                                      const std::vector<SafetensorsReader>& files,
+                                                      const std::vector<Parameter>& parameters,
+                                                      std::vector<std::string>* fresh) {
+  std::map<std::string, const SafetensorsReader*> file_of;
+  for (const SafetensorsReader& file : files) {
+    for (const auto& [tensor, entry] : file.entries()) file_of[tensor] = &file;
   }
   const auto find = [&](const std::string& name) {
     for (const std::string& candidate : names_of(name)) {
@@ -535,6 +544,7 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     }
     return file_of.end();
   };
+  std::vector<FoundTensor> found;
   bool has_head = false;
   bool encoder = false;
   for (const Parameter& p : parameters) {
@@ -544,42 +554,63 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     const auto it = find(p.name);
     if (it == file_of.end()) {
       // A layer is new as a whole: its weight comes before its bias.
-      const bool weight_is_new = fresh != nullptr && !fresh->empty() && p.vector &&
-                                 fresh->back() == absl::StrCat(p.name.substr(0, p.name.rfind('.')), ".weight");
-      const bool may_be_new =
-          fresh != nullptr && p.group == ParameterGroup::kClassifier &&
-          (p.vector ? weight_is_new
-                    : find(absl::StrCat(p.name.substr(0, p.name.rfind('.')), ".bias")) == file_of.end());
-      if (may_be_new) {
+      const std::string layer = p.name.substr(0, p.name.rfind('.'));
+      const bool weight_is_new = fresh != nullptr && !fresh->empty() && fresh->back() == absl::StrCat(layer, ".weight");
+      const bool whole = p.vector ? weight_is_new : find(absl::StrCat(layer, ".bias")) == file_of.end();
+      if (fresh != nullptr && p.group == ParameterGroup::kClassifier && whole) {
         fresh->push_back(p.name);
         continue;
       }
       return absl::InvalidArgumentError(
           absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(shape_of(p), "x"), ")"));
     }
-    const std::string& name = it->first;
-    const SafetensorsReader& file = files[it->second];
-    const TensorEntry& entry = file.entries().at(name);
+    const TensorEntry& entry = it->second->entries().at(it->first);
     if (entry.shape != shape_of(p)) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", name, " has shape ", absl::StrJoin(entry.shape, "x"),
-                                                     "; the model needs ", absl::StrJoin(shape_of(p), "x")));
+      return absl::InvalidArgumentError(absl::StrCat(folder, ": ", it->first, " has shape ",
+                                                     absl::StrJoin(entry.shape, "x"), "; the model needs ",
+                                                     absl::StrJoin(shape_of(p), "x")));
     }
-    std::vector<float> values(entry.count());
-    if (absl::Status s = file.read(name, 0, entry.count(), values.data()); !s.ok()) return s;
-    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-    if (bad != values.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", name, " holds a number that is not finite (",
-                                                     *bad, " at element ", bad - values.begin(), ")"));
+    if (entry.type != "F32" && entry.type != "F16" && entry.type != "BF16") {
+      return absl::InvalidArgumentError(absl::StrCat(it->second->path(), ": ", it->first, " has type ", entry.type,
+                                                     "; F32, F16 or BF16 can be read"));
     }
-    set_weight(p, device, values.data());
+    found.push_back({&p, it->second, it->first});
     file_of.erase(it);
   }
   for (const auto& [name, file] : file_of) {
     if (!may_be_left(name, has_head, encoder)) {
-      return absl::InvalidArgumentError(absl::StrCat(files[file].path(),
+      return absl::InvalidArgumentError(absl::StrCat(file->path(),
                                                      " holds a tensor that this model does not have: ", name, " (",
-                                                     absl::StrJoin(files[file].entries().at(name).shape, "x"), ")"));
+                                                     absl::StrJoin(file->entries().at(name).shape, "x"), ")"));
     }
+  }
+  return found;
+}
+
+}  // namespace
+
+absl::Status check_weights(const std::string& folder, const std::vector<Parameter>& parameters,
+                           std::vector<std::string>* fresh) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  return find_tensors(folder, *files, parameters, fresh).status();
+}
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
+                          std::vector<std::string>* fresh) {
+  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
+  if (!files.ok()) return files.status();
+  absl::StatusOr<std::vector<FoundTensor>> tensors = find_tensors(folder, *files, parameters, fresh);
+  if (!tensors.ok()) return tensors.status();
+  for (const auto& [parameter, file, name] : *tensors) {
+    std::vector<float> values(file->entries().at(name).count());
+    if (absl::Status s = file->read(name, 0, static_cast<int64_t>(values.size()), values.data()); !s.ok()) return s;
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad != values.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(file->path(), ": ", name, " holds a number that is not finite (",
+                                                     *bad, " at element ", bad - values.begin(), ")"));
+    }
+    set_weight(*parameter, device, values.data());
   }
   return absl::OkStatus();
 }
@@ -589,7 +620,7 @@ absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {
   if (!files.ok()) return files.status();
   for (const SafetensorsReader& file : *files) {
     for (const auto& [name, entry] : file.entries()) {
-      if (entry.type != "BF16") return DataType::kFloat32;
+      if (entry.type == "F32" || entry.type == "F16") return DataType::kFloat32;
     }
   }
   return DataType::kBFloat16;

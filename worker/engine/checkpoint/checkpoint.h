@@ -82,6 +82,10 @@ absl::Status check_loaded_weights(const std::string& step_folder, const Checkpoi
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
                           std::vector<std::string>* fresh = nullptr);
 
+// Whether load_weights would find what it needs, from the files' headers alone: the parameters need no memory.
+absl::Status check_weights(const std::string& folder, const std::vector<Parameter>& parameters,
+                           std::vector<std::string>* fresh = nullptr);
+
 // bf16 if all weights of a Hugging Face folder are, otherwise fp32: what to compute in where nobody says.
 absl::StatusOr<DataType> stored_weight_type(const std::string& folder);
 

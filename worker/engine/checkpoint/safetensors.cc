@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/json_depth.h"
 
 namespace galleon {
 
@@ -135,6 +136,7 @@ absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& pat
   std::string header(length, '\0');
   if (absl::Status s = read_exactly(reader.file_.get(), path, 8, static_cast<int64_t>(length), header.data()); !s.ok())
     return s;
+  if (nested_too_deeply(header)) return damaged(path, "the header is nested too deeply");
   const nlohmann::json json = nlohmann::json::parse(header, nullptr, false);
   if (json.is_discarded() || !json.is_object()) return damaged(path, "the header is not JSON");
   reader.data_start_ = 8 + static_cast<int64_t>(length);

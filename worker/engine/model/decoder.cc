@@ -55,7 +55,8 @@ Decoder::Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
     Block& b = blocks_[l];
     // Without a backward nothing is kept from block to block, but the stream itself must not be overwritten while it is
     // read.
-    const bool none_kept = activations == Activations::kNone && l >= 2;
+    const bool forward_alone = activations == Activations::kNone || activations == Activations::kText;
+    const bool none_kept = forward_alone && l >= 2;
     const bool inputs_kept = activations == Activations::kBlockInputs && l >= 1;
     if (none_kept) b = blocks_[l - 2];
     if (inputs_kept) b = blocks_[0];
@@ -71,8 +72,12 @@ Decoder::Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
     b.attention_norm = order.one();
     b.mlp_norm = order.one();
     b.window = config.window_of(l);
-    if (none_kept) continue;
     const std::string prefix = absl::StrCat("block ", l, " ");
+    if (none_kept && activations == Activations::kText) {
+      b.k = activation(prefix + "k", tokens, config.key_value_width());
+      b.v = activation(prefix + "v", tokens, config.key_value_width());
+    }
+    if (none_kept) continue;
     b.input = activation(prefix + "input", tokens, hidden);
     b.inverse_rms_attention = statistic(prefix + "inverse rms 1", tokens, 1);
     if (inputs_kept) continue;
@@ -96,7 +101,7 @@ Decoder::Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
   head_ = config.tied_embeddings ? 0 : order.one();
   last_ = activation("last", tokens, hidden);
   inverse_rms_last_ = statistic("inverse rms last", tokens, 1);
-  if (activations != Activations::kNone) {
+  if (activations == Activations::kAll || activations == Activations::kBlockInputs) {
     dx_ = activation("dx", tokens, hidden);
     dnormed_ = activation("dnormed", tokens, hidden);
     dattended_ = activation("dattended", tokens, config.query_width());
@@ -124,13 +129,16 @@ void Decoder::normalize(const Tensor& x, const Tensor* addition, int weight, con
   }
 }
 
-void Decoder::begin_pass(const Batch& batch) {
+void Decoder::begin_pass(const Batch& batch, int64_t past) {
   check_batch(batch, device_.executes());
   sequences_ = batch.sequences;
   length_ = batch.length;
+  past_ = past;
+  if (past == 0) text_.clear();
   // The table is for all positions; where frequencies depend on the length of a sequence, for one length at a time.
   const RopeScaling& rope = config().rope;
-  const int64_t length = rope.type == RopeType::kDynamic ? std::max(length_, config().max_positions) : sequence();
+  const int64_t length =
+      rope.type == RopeType::kDynamic ? std::max(past_ + length_, config().max_positions) : sequence();
   if (length == rotary_length_) return;
   const RopeFrequencies frequencies =
       rope_frequencies(rope, config().rope_theta, config().head_dimension, config().max_positions, length);
@@ -140,10 +148,14 @@ void Decoder::begin_pass(const Batch& batch) {
 
 Decoder::Block Decoder::of_pass(const Block& whole) const {
   Block b = whole;
-  for (Tensor* t : {&b.input, &b.inverse_rms_attention, &b.q, &b.k, &b.v, &b.attended, &b.middle, &b.inverse_rms_mlp,
-                    &b.gates, &b.ups}) {
+  for (Tensor* t :
+       {&b.input, &b.inverse_rms_attention, &b.q, &b.attended, &b.middle, &b.inverse_rms_mlp, &b.gates, &b.ups}) {
     *t = top(*t);
   }
+  b.keys = whole.k.row_range(0, past_ + tokens());
+  b.values = whole.v.row_range(0, past_ + tokens());
+  b.k = whole.k.row_range(past_, tokens());
+  b.v = whole.v.row_range(past_, tokens());
   if (config().query_key_norm) {
     b.raw_q = top(b.raw_q);
     b.raw_k = top(b.raw_k);
@@ -174,9 +186,16 @@ void Decoder::forward_within_block(const Block& b) {
     normalize(by_heads(b.raw_q), nullptr, b.query_norm, by_heads(b.q), b.inverse_rms_q);
     normalize(by_heads(b.raw_k), nullptr, b.key_norm, by_heads(b.k), b.inverse_rms_k);
   }
-  rotary(device_, b.q, rotary_, length_, config().head_dimension, false);
-  rotary(device_, b.k, rotary_, length_, config().head_dimension, false);
-  attention(device_, attention_shape(b), b.q, b.k, b.v, b.attended, b.log_sum);
+  const Tensor positions = rotary_.row_range(past_, rotary_.rows - past_);
+  rotary(device_, b.q, positions, length_, config().head_dimension, false);
+  rotary(device_, b.k, positions, length_, config().head_dimension, false);
+  if (past_ == 0) {
+    attention(device_, attention_shape(b), b.q, b.k, b.v, b.attended, b.log_sum);
+  } else {
+    AttentionShape shape = attention_shape(b);
+    shape.sequence = past_ + 1;
+    attention_of_last(device_, shape, b.q, b.keys, b.values, b.attended);
+  }
   layers_.forward(b.output, b.attended, b.middle);
 
   normalize(b.middle, &b.input, b.mlp_norm, normed, b.inverse_rms_mlp);
@@ -315,11 +334,37 @@ double Decoder::forward_loss(const Batch& batch) {
 }
 
 std::vector<float> Decoder::next_logits(const std::vector<int32_t>& ids) {
+  return last_logits(ids, 0);
+}
+
+std::vector<float> Decoder::extend_text(const std::vector<int32_t>& ids) {
+  // A pass from the first position on forgets the text.
+  std::vector<int32_t> text = std::move(text_);
+  const size_t before = text.size();
+  const auto total = static_cast<int64_t>(before + ids.size());
+  GALLEON_CHECK(kept_ == Activations::kText && !ids.empty() && total <= sequence())
+      << "a text of " << before << " tokens cannot grow by " << ids.size() << " in a model with room for "
+      << (kept_ == Activations::kText ? sequence() : 0);
+  text.insert(text.end(), ids.begin(), ids.end());
+  // Beyond the config's positions, dynamic frequencies turn with every further token, and all keys with them.
+  const bool turning = config().rope.type == RopeType::kDynamic && total > config().max_positions;
+  std::vector<float> logits;
+  if (before == 0 || turning) {
+    logits = last_logits(text, 0);
+  } else {
+    for (size_t i = before; i < text.size(); ++i) logits = last_logits({text[i]}, static_cast<int64_t>(i));
+  }
+  text_ = std::move(text);
+  return logits;
+}
+
+// Of a pass over one sequence.
+std::vector<float> Decoder::last_logits(const std::vector<int32_t>& ids, int64_t past) {
   Batch one;
   one.sequences = 1;
   one.length = static_cast<int64_t>(ids.size());
   one.ids = ids;
-  begin_pass(one);
+  begin_pass(one, past);
   forward(ids.data());
   const Tensor logits = logits_.row_range(0, 1);
   const AcquiredWeights held(weights(), head_);

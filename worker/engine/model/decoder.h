@@ -23,6 +23,8 @@ class Decoder final : public Model {
   double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) override;
   double forward_loss(const Batch& batch) override;
   std::vector<float> next_logits(const std::vector<int32_t>& ids) override;
+  std::vector<float> extend_text(const std::vector<int32_t>& ids) override;
+  void clear_text() override { text_.clear(); }
 
  private:
   struct Block {
@@ -34,15 +36,18 @@ class Decoder final : public Model {
     Tensor inverse_rms_attention;
     Tensor raw_q, raw_k;  // before their norms; empty without
     Tensor inverse_rms_q, inverse_rms_k;
-    Tensor q, k, v;   // after rotation
-    Tensor attended;  // tokens×query width
+    Tensor q, k, v;       // after rotation
+    Tensor keys, values;  // of a pass: k and v with those of the text before it
+    Tensor attended;      // tokens×query width
     Tensor log_sum;
     Tensor middle;  // the residual stream between attention and MLP
     Tensor inverse_rms_mlp;
     Tensor gates, ups;  // tokens×intermediate
   };
 
-  void begin_pass(const Batch& batch);
+  // `past`: positions of the text before this pass, which is then one token.
+  void begin_pass(const Batch& batch, int64_t past = 0);
+  std::vector<float> last_logits(const std::vector<int32_t>& ids, int64_t past);
   // A block whose tensors are the rows of this pass.
   Block of_pass(const Block& block) const;
   void forward(const int32_t* ids);
@@ -71,7 +76,9 @@ class Decoder final : public Model {
   Activations kept_;
   int64_t sequences_ = 0;  // of the pass
   int64_t length_ = 0;     // of its sequences
-  int64_t head_rows_;      // tokens whose logits exist at a time
+  int64_t past_ = 0;       // positions before them, whose keys and values are kept
+  std::vector<int32_t> text_;
+  int64_t head_rows_;  // tokens whose logits exist at a time
   int final_norm_ = 0;
   int head_ = 0;  // the embedding, where they are tied
   std::vector<Block> blocks_;

@@ -10,6 +10,13 @@ std::vector<float> Model::next_logits(const std::vector<int32_t>&) {
   return {};
 }
 
+std::vector<float> Model::extend_text(const std::vector<int32_t>&) {
+  GALLEON_CHECK(false) << "a model that classifies has no text";
+  return {};
+}
+
+void Model::clear_text() {}
+
 std::vector<float> Model::outputs(const Batch&) {
   GALLEON_CHECK(false) << "a language model does not classify";
   return {};

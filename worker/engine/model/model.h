@@ -19,6 +19,7 @@ namespace galleon {
 // What a model holds between its forward and its backward.
 enum class Activations {
   kNone,         // there is no backward
+  kText,         // nor here, and the keys and values of one growing text stay: see extend_text
   kAll,          // those of every block
   kBlockInputs,  // each block's input and what is small beside it; the rest lives once and is computed again, to the
                  // same bits
@@ -56,6 +57,11 @@ class Model {
   virtual double forward_loss(const Batch& batch) = 0;
   // Language models: logits (vocabulary numbers) that follow a sequence of 1 to sequence() tokens.
   virtual std::vector<float> next_logits(const std::vector<int32_t>& ids);
+  // Of a language model with Activations::kText: appends to its text, which is empty at first, and returns what
+  // next_logits would of all of it, up to rounding. A further token costs one position, not the text again. The text
+  // may grow to sequence() tokens; any other pass forgets it.
+  virtual std::vector<float> extend_text(const std::vector<int32_t>& ids);
+  virtual void clear_text();
   // Classification: a row of numbers for each sequence: the logits of its labels, or the value of a regression.
   virtual std::vector<float> outputs(const Batch& batch);
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/json_depth.h"
 #include "worker/engine/model/model_config.h"
 
 namespace galleon {
@@ -397,7 +398,7 @@ absl::Status refuse_unknown_overrides(const std::vector<std::pair<std::string, s
     }
     if (!known)
       return absl::InvalidArgumentError(absl::StrCat("model.overrides.", field, " is not accepted; one of ", list));
-    if (!Json::accept(text))
+    if (nested_too_deeply(text) || !Json::accept(text))
       return absl::InvalidArgumentError(absl::StrCat("model.overrides.", field, ": ", text, " is not a JSON value"));
   }
   return absl::OkStatus();
@@ -516,6 +517,8 @@ absl::string_view architecture_name(Architecture architecture) {
 
 absl::StatusOr<ModelConfig> model_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides) {
+  if (nested_too_deeply(json))
+    return absl::InvalidArgumentError(absl::StrCat(where, " is nested more than ", kDeepestJson, " deep"));
   Json parsed = Json::parse(json.begin(), json.end(), nullptr, false);
   if (parsed.is_discarded() || !parsed.is_object())
     return absl::InvalidArgumentError(absl::StrCat(where, " is not a JSON object"));

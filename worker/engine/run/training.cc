@@ -509,6 +509,12 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     job.config.eos_token = job.tokenizer->end_token();
     job.config.bos_token = job.tokenizer->begin_token();
   }
+  if (options.model.pretrained) {
+    std::vector<std::string> fresh;
+    const absl::Status found = check_weights(options.model.source, model_parameters(job.config, std::nullopt),
+                                             job.config.encoder() ? &fresh : nullptr);
+    if (!found.ok()) return absl::Status(found.code(), absl::StrCat("model.source: ", found.message()));
+  }
   const int64_t positions = options.data.sequence_length;
   if (absl::StartsWith(options.model.source, "preset:"))
     job.config.max_positions = std::max(job.config.max_positions, positions);

@@ -1,5 +1,6 @@
 #include "worker/engine/data/tokenizers/components.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -12,6 +13,11 @@ namespace galleon {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr int64_t kLargestId = 1 << 24;
+// What a file may ask for at most: components that follow one another, and the growth of a text by replacements.
+constexpr size_t kMostComponents = 64;
+constexpr double kMostGrowth = 64;
 
 absl::Status bad(const std::string& where, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", where, ": ", what));
@@ -56,7 +62,11 @@ absl::Status add_normalizer(const Json& json, const std::string& where, Tokenize
   } else if (type == "Replace" && json.contains("pattern") && json["pattern"].contains("String")) {
     const auto from = field<std::string>(json["pattern"], "String", "");
     if (from.empty()) return bad(where, "the normalizer Replace has no pattern");
-    out.normalizers.push_back(replace_text(from, field<std::string>(json, "content", "")));
+    const auto to = field<std::string>(json, "content", "");
+    out.growth *= std::max(1.0, static_cast<double>(to.size()) / static_cast<double>(from.size()));
+    if (out.growth > kMostGrowth)
+      return bad(where, absl::StrCat("its replacements make a text ", out.growth, " times longer"));
+    out.normalizers.push_back(replace_text(from, to));
   } else if (type == "BertNormalizer") {
     BertNormalization options;
     options.clean_text = field(json, "clean_text", true);
@@ -95,11 +105,13 @@ absl::Status add_split(const Json& json, const std::string& where, TokenizerComp
   return absl::OkStatus();
 }
 
-absl::Status add_metaspace(const Json& json, TokenizerComponents& out) {
+absl::Status add_metaspace(const Json& json, const std::string& where, TokenizerComponents& out) {
+  const auto replacement = field<std::string>(json, "replacement", "\xE2\x96\x81");
+  if (replacement.empty() || replacement.size() > 4 || absl::StrContains(replacement, ' '))
+    return bad(where, "the replacement of Metaspace is not one character");
   const auto scheme =
       field<std::string>(json, "prepend_scheme", field(json, "add_prefix_space", true) ? "always" : "never");
-  out.pre_tokenizers.push_back(metaspace(field<std::string>(json, "replacement", "\xE2\x96\x81"), scheme != "never",
-                                         field(json, "split", true)));
+  out.pre_tokenizers.push_back(metaspace(replacement, scheme != "never", field(json, "split", true)));
   out.metaspace = true;
   return absl::OkStatus();
 }
@@ -113,7 +125,7 @@ absl::Status add_pre_tokenizer(const Json& json, const std::string& where, Token
     return absl::OkStatus();
   }
   if (type == "Split") return add_split(json, where, out);
-  if (type == "Metaspace") return add_metaspace(json, out);
+  if (type == "Metaspace") return add_metaspace(json, where, out);
   if (type == "ByteLevel") {
     if (field(json, "add_prefix_space", false)) out.pre_tokenizers.push_back(add_prefix_space());
     if (!field(json, "use_regex", true)) return absl::OkStatus();
@@ -155,7 +167,7 @@ absl::StatusOr<Vocabulary> read_vocabulary(const Json& json, const std::string& 
   Vocabulary vocabulary;
   vocabulary.reserve(json.size());
   for (const auto& [symbol, id] : json.items()) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > (1 << 24))
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > kLargestId)
       return bad(where, absl::StrCat("the id of \"", symbol, "\" is not a number of a token"));
     vocabulary[symbol] = id.get<int32_t>();
   }
@@ -225,6 +237,8 @@ absl::StatusOr<TokenizerComponents> components_from_json(const Json& json, const
   if (const auto cut = json.find("pre_tokenizer"); cut != json.end() && !cut->is_null()) {
     if (absl::Status s = add_pre_tokenizer(*cut, where, out); !s.ok()) return s;
   }
+  if (out.normalizers.size() + out.pre_tokenizers.size() > kMostComponents)
+    return bad(where, absl::StrCat("it has more than ", kMostComponents, " normalizers and pre-tokenizers"));
   const Json& model = json["model"];
   std::string type = type_of(model);
   if (type.empty()) type = model.contains("merges") ? "BPE" : "WordPiece";  // files of older versions do not say
@@ -242,7 +256,8 @@ absl::StatusOr<TokenizerComponents> components_from_json(const Json& json, const
     if (!token.is_object()) continue;
     AddedToken added;
     added.content = field<std::string>(token, "content", "");
-    added.id = field(token, "id", -1);
+    const auto id = field<int64_t>(token, "id", -1);
+    added.id = id <= kLargestId ? static_cast<int32_t>(id) : -1;
     added.special = field(token, "special", false);
     added.strips_left = field(token, "lstrip", false);
     added.strips_right = field(token, "rstrip", false);

@@ -30,6 +30,7 @@ struct TokenizerComponents {
   std::variant<std::monostate, BytePair, WordPiece> model;
   std::vector<AddedToken> added;
   Vocabulary vocabulary;
+  double growth = 1;       // of a text, at most, by replacements
   bool metaspace = false;  // ids become text by turning "▁" into spaces
 };
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "worker/engine/data/tokenizers/components.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
@@ -131,7 +132,7 @@ class HuggingFaceTokenizer final : public Tokenizer {
 
 Json read_json(const std::string& path) {
   absl::StatusOr<std::string> text = read_file(path);
-  return text.ok() ? Json::parse(*text, nullptr, false) : Json();
+  return text.ok() && !nested_too_deeply(*text) ? Json::parse(*text, nullptr, false) : Json();
 }
 
 // The id of a role's token, as tokenizer_config.json or special_tokens_map.json names it: a string, or an object with
@@ -189,7 +190,7 @@ absl::StatusOr<TokenizerComponents> read_components(const std::string& source, c
   if (fs::exists(json_path, error)) {
     absl::StatusOr<std::string> text = read_file(json_path);
     if (!text.ok()) return text.status();
-    const Json json = Json::parse(*text, nullptr, false);
+    const Json json = nested_too_deeply(*text) ? Json(Json::value_t::discarded) : Json::parse(*text, nullptr, false);
     if (json.is_discarded())
       return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", json_path, " is not valid JSON"));
     return components_from_json(json, json_path);
@@ -198,7 +199,8 @@ absl::StatusOr<TokenizerComponents> read_components(const std::string& source, c
     return components_from_bpe_files(folder);
   if (fs::exists(folder + "/vocab.txt", error)) {
     const Json config = read_json(folder + "/tokenizer_config.json");
-    const bool lowercase = !config.is_object() || config.value("do_lower_case", true);
+    const auto said = config.find("do_lower_case");
+    const bool lowercase = said == config.end() || !said->is_boolean() || said->get<bool>();
     return components_from_word_piece_file(folder, lowercase);
   }
   return absl::NotFoundError(absl::StrCat("tokenizer: ", source,

@@ -14,14 +14,9 @@ namespace {
 // touches only what its matrices need. Peak resident bytes beyond the ledger's peak, as measured with OpenBLAS 0.3.21
 // on two cores of an AMD EPYC with AVX-512: tiny 16 MiB; llama-20m 21 with one thread, 22 with two, 24 with four, 28
 // with sixteen; llama-60m 31 with two; llama-130m 35 with one. How many threads a rank will have is the worker's matter
-// and not known to a plan, so one figure stands for all; where it is too small it is so by 1 % of the model.
+// and not known to a plan, so one figure stands for all; where it is too small it is so by 1 % of the model. Data take
+// no part: text is tokenized piece by piece into a file, and token files are mapped, whose pages the kernel takes back.
 constexpr int64_t kProcessBaseBytes = 28LL << 20;
-// The corpus is a 32-bit id for each token. A byte tokenizer has a token for each byte (measured: 4.0 bytes for each of
-// input), a token file one for two bytes, SentencePiece one for 3 to 4 bytes of English (measured: about 1; there is
-// room for pieces half as long).
-constexpr double kIdBytesPerByteToken = 4.0;
-constexpr double kIdBytesPerInputByte = 2.0;
-
 // Moments of the same rule at full rank, one rank's share.
 absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
   EngineShape full = shape;
@@ -65,7 +60,7 @@ void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCateg
 }
 
 absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks,
-                                            int64_t input_bytes, bool byte_tokens, int64_t available) {
+                                            int64_t available) {
   v1::MemoryPlan plan;
   double states = 0;
   double subspaces = 0;
@@ -101,10 +96,7 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
   plan.set_optimizer_full_rank_bytes(full);
   plan.set_saved_ratio(saved_ratio(states, subspaces, static_cast<double>(full)));
   plan.set_step_flops(flops);
-  // The text itself is let go before the ledger grows: it counts where it is larger than all that comes after.
-  const auto text = input_bytes - static_cast<int64_t>(plan.ranks(0).peak_bytes());
-  const double ids = static_cast<double>(input_bytes) * (byte_tokens ? kIdBytesPerByteToken : kIdBytesPerInputByte);
-  plan.set_process_base_bytes(kProcessBaseBytes + std::llround(ids) + std::max<int64_t>(0, text));
+  plan.set_process_base_bytes(kProcessBaseBytes);
   plan.set_device(std::string(device_kind));
   absl::StatusOr<std::vector<v1::OtherWay>> ways = other_ways(shape, device_kind, ranks);
   if (!ways.ok()) return ways.status();

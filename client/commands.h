@@ -19,7 +19,14 @@ struct TrainArguments {
   std::string job;
   std::string output;
   int ranks = 0;    // 0: the job file's
-  int threads = 0;  // of each rank; 0: the machine's cores over the ranks
+  int threads = 0;  // of each rank; 0: the machine's cores over the ranks here
+  // Of a run on several machines: which ranks run here ("2" or "2-3"; empty: all), where they meet (a folder or
+  // HOST:PORT; empty: this machine alone), the file with the secret for HOST:PORT, and what they speak over.
+  std::string here;
+  std::string meet;
+  std::string secret_file;
+  std::string interface;
+  double meet_within = 0;  // seconds; 0: a minute, with several machines ten
 };
 int run_train(const TrainArguments& arguments);
 int run_plan(const std::string& job, OutputFormat format);

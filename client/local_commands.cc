@@ -14,8 +14,10 @@
 #include <thread>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -38,6 +40,68 @@ volatile std::sig_atomic_t interrupted = 0;
 
 int usable_cores() {
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+uint64_t sent_bytes(const v1::WireBytes& wire) {
+  return wire.reduce_scatter() + wire.all_gather() + wire.all_reduce() + wire.reduce() + wire.broadcast();
+}
+
+std::string human(uint64_t bytes) {
+  return human_bytes(static_cast<double>(bytes));
+}
+
+// Bytes that each rank sends, by operation, refreshes included.
+std::string wire_table(const v1::MemoryPlan& plan) {
+  std::vector<std::string> header{"sent in a step"};
+  const int shown = plan.ranks_size();
+  for (int rank = 0; rank < shown; ++rank) header.push_back(absl::StrCat("rank ", rank));
+  std::vector<std::vector<std::string>> rows;
+  auto row = [&](const char* name, auto bytes_of) {
+    std::vector<std::string> cells{name};
+    for (int rank = 0; rank < shown; ++rank) cells.push_back(human(bytes_of(plan.ranks(rank))));
+    rows.push_back(std::move(cells));
+  };
+  row("reduce_scatter", [](const v1::RankPlan& r) { return r.wire_mean().reduce_scatter(); });
+  row("all_gather", [](const v1::RankPlan& r) { return r.wire_mean().all_gather(); });
+  row("all_reduce", [](const v1::RankPlan& r) { return r.wire_mean().all_reduce(); });
+  row("reduce", [](const v1::RankPlan& r) { return r.wire_mean().reduce(); });
+  row("broadcast", [](const v1::RankPlan& r) { return r.wire_mean().broadcast(); });
+  row("mean, refreshes included", [](const v1::RankPlan& r) { return sent_bytes(r.wire_mean()); });
+  row("without a refresh", [](const v1::RankPlan& r) { return sent_bytes(r.wire_step()); });
+  return table(header, rows);
+}
+
+// Largest rank of this job beside other ways to do it.
+std::string ways_table(const v1::MemoryPlan& plan) {
+  std::vector<std::vector<std::string>> rows;
+  auto row = [&](const std::string& name, const v1::MemoryByCategory& m, uint64_t peak, uint64_t sent) {
+    rows.push_back({name, human(m.weights()), human(m.gradients()), human(m.optimizer_states() + m.subspaces()),
+                    human(peak), human(sent)});
+  };
+  const v1::RankPlan& own =
+      *std::max_element(plan.ranks().begin(), plan.ranks().end(),
+                        [](const auto& a, const auto& b) { return a.peak_bytes() < b.peak_bytes(); });
+  row("this job", own.memory(), own.peak_bytes(), sent_bytes(plan.wire_step()));
+  for (const v1::OtherWay& way : plan.other_ways())
+    row(way.name(), way.memory(), way.peak_bytes(), sent_bytes(way.wire_step()));
+  return table({"a rank, by", "weights", "gradients", "states", "total", "sent in a step"}, rows);
+}
+
+// What it needs and what there is; where that is too little, what would help.
+std::string fit_lines(const v1::MemoryPlan& plan) {
+  std::string text = absl::StrCat("required         ", human(plan.required_bytes()), " by the largest rank\n");
+  if (plan.available_bytes() == 0) return text;
+  const bool fits = plan.required_bytes() <= plan.available_bytes();
+  absl::StrAppend(&text, "available        ", human(plan.available_bytes()), " (resources.memory_per_rank): it ",
+                  fits ? "fits" : "does not fit", "\n");
+  if (fits) return text;
+  if (plan.fitting_changes().empty())
+    return absl::StrCat(text, "                 no change of the job's keys is enough\n");
+  for (const v1::FittingChange& change : plan.fitting_changes()) {
+    absl::StrAppend(&text, "                 it would with ", absl::StrJoin(change.keys(), ", "), ": ",
+                    human(change.bytes()), "\n");
+  }
+  return text;
 }
 
 std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
@@ -65,13 +129,8 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())),
                   " with its subspaces, against ", human_bytes(full),
                   " at full rank: ", absl::StrFormat("%.1f %% saved\n", 100.0 * plan.saved_ratio()));
-  const v1::WireBytes& mean = plan.wire_mean();
-  const double sent =
-      static_cast<double>(mean.reduce_scatter() + mean.all_gather() + mean.all_reduce() + mean.broadcast());
-  if (plan.ranks_size() > 1) {
-    absl::StrAppend(&text, "sent by a rank   ", human_bytes(sent), " a step, refreshes included, against ",
-                    human_bytes(static_cast<double>(plan.wire_dense_bytes())), " of dense gradients\n");
-  }
+  if (plan.ranks_size() > 1) absl::StrAppend(&text, "\n", wire_table(plan), "\n");
+  absl::StrAppend(&text, ways_table(plan), "\n", fit_lines(plan));
   absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));
   return text;
 }
@@ -86,9 +145,44 @@ std::string shell_word(const std::string& word) {
 
 // Continues a run; the same number of threads, so that it goes on bit for bit.
 std::string resume_command(const TrainArguments& arguments) {
-  return absl::StrCat("galleon train ", shell_word(arguments.job), " --output ", shell_word(arguments.output),
-                      arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "",
-                      arguments.threads > 0 ? absl::StrCat(" --threads ", arguments.threads) : "");
+  return absl::StrCat(
+      "galleon train ", shell_word(arguments.job), " --output ", shell_word(arguments.output),
+      arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "",
+      arguments.threads > 0 ? absl::StrCat(" --threads ", arguments.threads) : "",
+      arguments.here.empty() ? "" : absl::StrCat(" --here ", arguments.here),
+      arguments.meet.empty() ? "" : absl::StrCat(" --meet ", shell_word(arguments.meet)),
+      arguments.secret_file.empty() ? "" : absl::StrCat(" --secret-file ", shell_word(arguments.secret_file)),
+      arguments.interface.empty() ? "" : absl::StrCat(" --interface ", arguments.interface));
+}
+
+// Ranks that run on this machine.
+struct RanksHere {
+  int first = 0;
+  int count = 0;
+};
+
+absl::StatusOr<RanksHere> ranks_here(const TrainArguments& arguments, int ranks) {
+  if (arguments.here.empty()) {
+    if (!arguments.meet.empty())
+      return absl::InvalidArgumentError("--meet needs --here: which ranks run on this machine");
+    return RanksHere{0, ranks};
+  }
+  const std::vector<std::string> ends = absl::StrSplit(arguments.here, '-');
+  int first = -1;
+  int last = -1;
+  if (ends.size() > 2 || !absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) ||
+      first < 0 || last < first || last >= ranks) {
+    return absl::InvalidArgumentError(absl::StrCat("--here ", arguments.here, ": ranks from 0 to ", ranks - 1,
+                                                   " are accepted, such as 0 or 0-1; see --ranks"));
+  }
+  const bool all = first == 0 && last == ranks - 1;
+  if (!all && arguments.meet.empty())
+    return absl::InvalidArgumentError("--here needs --meet: a folder that the machines share, or HOST:PORT");
+  if (!all && arguments.interface.empty()) {
+    return absl::InvalidArgumentError(
+        "--here needs --interface: the interface or address of this machine that the others reach it at");
+  }
+  return RanksHere{first, last - first + 1};
 }
 
 struct RunningRank {
@@ -99,8 +193,8 @@ struct RunningRank {
 // The ranks of a local run and the events of the first.
 class LocalRun {
  public:
-  LocalRun(const TrainArguments& arguments, const v1::Job& job, int ranks)
-      : arguments_(arguments), job_(job), ranks_(ranks) {}
+  LocalRun(const TrainArguments& arguments, const v1::Job& job, int ranks, const RanksHere& here)
+      : arguments_(arguments), job_(job), ranks_(ranks), here_(here) {}
 
   ~LocalRun() {
     for (RunningRank& rank : running_) {
@@ -110,7 +204,7 @@ class LocalRun {
       if (!rank.exit.has_value()) (void)wait_process(rank.process.pid, absl::Seconds(10));
     }
     std::error_code error;
-    std::filesystem::remove_all(rendezvous(), error);
+    if (arguments_.meet.empty()) std::filesystem::remove_all(rendezvous(), error);
     std::filesystem::remove(job_path(), error);
   }
 
@@ -121,8 +215,9 @@ class LocalRun {
     if (::pipe2(events, O_CLOEXEC) != 0) return errno_status("cannot create a pipe for", trainer_path(), errno);
     events_ = FileDescriptor(events[0]);
     FileDescriptor write_end(events[1]);
-    const int threads = arguments_.threads > 0 ? arguments_.threads : std::max(1, usable_cores() / ranks_);
-    for (int rank = 0; rank < ranks_; ++rank) {
+    const int threads = arguments_.threads > 0 ? arguments_.threads : std::max(1, usable_cores() / here_.count);
+    for (int rank = here_.first; rank < here_.first + here_.count; ++rank) {
+      const bool tells = rank == here_.first;
       ProcessOptions options;
       options.command = {trainer_path(),
                          "--job",
@@ -138,10 +233,22 @@ class LocalRun {
                          "--threads",
                          std::to_string(threads),
                          "--events-fd",
-                         rank == 0 ? std::to_string(write_end.get()) : "-1"};
+                         tells ? std::to_string(write_end.get()) : "-1"};
+      if (!arguments_.interface.empty()) {
+        options.command.push_back("--interface");
+        options.command.push_back(arguments_.interface);
+      }
+      if (!arguments_.secret_file.empty()) {
+        options.command.push_back("--secret-file");
+        options.command.push_back(arguments_.secret_file);
+      }
+      const double patience =
+          arguments_.meet_within > 0 ? arguments_.meet_within : (arguments_.meet.empty() ? 60 : 600);
+      options.command.push_back("--meet-within");
+      options.command.push_back(absl::StrCat(patience));
       options.stderr_path = log_path(rank);
       options.stdout_path = log_path(rank);
-      options.event_fd = rank == 0 ? write_end.get() : -1;
+      options.event_fd = tells ? write_end.get() : -1;
       options.die_with_parent = true;
       absl::StatusOr<ProcessId> process = start_process(options);
       if (!process.ok()) return process.status();
@@ -186,26 +293,28 @@ class LocalRun {
   // The first failure in words, or nothing.
   std::string failure() const {
     if (finished_.outcome() == v1::Finished::FAILED) return finished_.message();
-    for (size_t rank = 0; rank < running_.size(); ++rank) {
-      const std::optional<ProcessExit>& exit = running_[rank].exit;
+    for (int rank = here_.first; rank < here_.first + static_cast<int>(running_.size()); ++rank) {
+      const std::optional<ProcessExit>& exit = running_[rank - here_.first].exit;
       if (!exit.has_value() || (exit->code == 0 && exit->signal == 0)) continue;
       // Our own signals: to a process too young to know them, or to those who waited for it.
       if (interrupted != 0 && (exit->signal == SIGTERM || exit->signal == SIGKILL)) continue;
-      absl::StatusOr<std::string> tail = read_file_tail(log_path(static_cast<int>(rank)), 2000);
+      absl::StatusOr<std::string> tail = read_file_tail(log_path(rank), 2000);
       std::string why = exit->signal != 0 ? absl::StrCat("was ended by signal ", exit->signal)
                                           : absl::StrCat("ended with code ", exit->code);
       if (tail.ok() && !tail->empty()) {
         const std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*tail, "\n"), '\n');
         absl::StrAppend(&why, "; its last line: ", lines.back());
       }
-      return absl::StrCat("rank ", rank, " ", why, " (", log_path(static_cast<int>(rank)), ")");
+      return absl::StrCat("rank ", rank, " ", why, " (", log_path(rank), ")");
     }
     return "";
   }
 
  private:
   std::string job_path() const { return absl::StrCat(arguments_.output, "/.job-", id_, ".pb"); }
-  std::string rendezvous() const { return absl::StrCat(arguments_.output, "/.rendezvous-", id_); }
+  std::string rendezvous() const {
+    return arguments_.meet.empty() ? absl::StrCat(arguments_.output, "/.rendezvous-", id_) : arguments_.meet;
+  }
   std::string log_path(int rank) const { return absl::StrCat(arguments_.output, "/rank-", rank, ".log"); }
 
   void signal_all(int signal) {
@@ -237,6 +346,7 @@ class LocalRun {
   TrainArguments arguments_;
   const v1::Job& job_;
   int ranks_;
+  RanksHere here_;
   std::string id_ = random_hex(4);
   FileDescriptor events_;
   std::vector<RunningRank> running_;
@@ -292,6 +402,8 @@ int run_train(const TrainArguments& arguments) {
   if (arguments.ranks > 0) job->mutable_parallel()->set_ranks(arguments.ranks);
   if (absl::Status s = validate_job(*job); !s.ok()) return fail(std::string(s.message()));
   const int ranks = static_cast<int>(job->parallel().ranks());
+  const absl::StatusOr<RanksHere> here = ranks_here(arguments, ranks);
+  if (!here.ok()) return fail(std::string(here.status().message()));
 
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted = interrupted + 1; };
@@ -303,7 +415,7 @@ int run_train(const TrainArguments& arguments) {
   std::error_code error;
   absolute.output = std::filesystem::absolute(arguments.output, error).lexically_normal().string();
   while (absolute.output.size() > 1 && absolute.output.back() == '/') absolute.output.pop_back();
-  LocalRun run(absolute, *job, ranks);
+  LocalRun run(absolute, *job, ranks, *here);
   if (absl::Status s = run.start(); !s.ok()) return fail(std::string(s.message()));
   {
     ProgressView view(stdout, is_terminal_output(stdout), job->name());

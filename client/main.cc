@@ -104,6 +104,16 @@ class Program {
         ->check(CLI::PositiveNumber);
     train->add_option("--threads", train_.threads, "of each process; all cores over the processes by default")
         ->check(CLI::PositiveNumber);
+    train->add_option("--here", train_.here, "ranks that run on this machine, such as 2 or 2-3; all by default");
+    train->add_option(
+        "--meet", train_.meet,
+        "where ranks of several machines meet: a folder that they share, or HOST:PORT of rank 0's machine");
+    train->add_option("--secret-file", train_.secret_file,
+                      "file whose first line all ranks that meet at HOST:PORT know");
+    train->add_option("--interface", train_.interface,
+                      "interface or address of this machine for what ranks say to each other, without TLS");
+    train->add_option("--meet-within", train_.meet_within, "seconds; by default 60, with --meet 600")
+        ->check(CLI::PositiveNumber);
     train->callback([this] { code_ = run_train(train_); });
 
     CLI::App* plan = command("plan", "memory, wire and work of a job, before it runs", "galleon plan job.yaml");

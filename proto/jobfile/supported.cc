@@ -27,9 +27,6 @@ struct Supported {
 
 const std::vector<Supported>& supported_values() {
   static const std::vector<Supported> table = {
-      {"task", {"pretrain", "finetune"}},
-      {"data.format", {"auto", "text", "jsonl", "tokens", "chat"}},
-      {"data.glue_task", {}},
       {"training.precision", {"fp32", "bf16"}},
       {"training.master_weights", {"none", "fp32"}},
       {"training.accumulate_type", {"fp32", "bf16"}},

@@ -32,7 +32,8 @@ struct DaemonOptions {
   uint64_t memory_per_slot = 0;  // 0: available memory / slots
   std::string executable;        // this program, for the supervisor
   std::string trainer;
-  uint32_t threads = 0;  // 0: cores / slots
+  uint32_t threads = 0;   // 0: cores / slots
+  std::string interface;  // for trainers; empty: the address by which this machine reaches the scheduler
   uint64_t spool_bytes = 64 << 20;
   absl::Duration stop_grace = absl::Seconds(60);  // for trainers when the daemon is told to end
   int stop_fd = -1;                               // readable when the daemon should end

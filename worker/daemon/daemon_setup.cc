@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
+#include "common/net/own_address.h"
 #include "worker/daemon/daemon_loop.h"
 #include "worker/daemon/input_paths.h"
 #include "worker/daemon/process_group.h"
@@ -40,6 +41,15 @@ absl::Status DaemonLoop::prepare() {
   rank_options_.roots = *roots;
   rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);
   rank_options_.spool_bytes = options_.spool_bytes;
+  rank_options_.interface = options_.interface;
+  if (options_.interface.empty()) {
+    const absl::StatusOr<std::string> own = own_address_towards(options_.server);
+    if (own.ok()) {
+      rank_options_.interface = *own;
+    } else {
+      log_warning("jobs of several machines cannot run here until --interface is given: ", own.status().message());
+    }
+  }
   recover_ranks();
   if (!options_.metrics.empty()) {
     HttpEndpointOptions http;

@@ -88,6 +88,7 @@ absl::Status HeldRank::launch(absl::Duration lease) {
   trainer.set_resume_step(assignment_.resume_step());
   trainer.set_resume_epoch(assignment_.resume_epoch());
   trainer.set_threads(options_.threads);
+  trainer.set_interface(options_.interface);
   trainer.set_initial_lease_milliseconds(std::max<int64_t>(1, absl::ToInt64Milliseconds(lease)));
   const std::string job_file = absl::StrCat(folder_, "/job.pb");
   const std::string assignment_file = absl::StrCat(folder_, "/assignment.pb");

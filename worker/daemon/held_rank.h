@@ -23,6 +23,7 @@ struct RankOptions {
   std::string jobs_folder;         // of the scheduler
   std::vector<std::string> roots;  // what jobs may read, symbolic links resolved
   uint32_t threads = 1;
+  std::string interface;  // that trainers speak to each other over
   uint64_t spool_bytes = 64 << 20;
   absl::Duration stop_margin = absl::Seconds(5);  // beyond the grace, before the group is killed
 };

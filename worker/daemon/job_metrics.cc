@@ -148,8 +148,8 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
               static_cast<double>(p.memory_peak()));
       out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
               p.refresh_seconds_total());
-      out.add("galleon_job_step_seconds_total", "Seconds spent in steps, refreshes and waits included", kCounter, labels,
-              p.step_seconds_total());
+      out.add("galleon_job_step_seconds_total", "Seconds spent in steps, refreshes and waits included", kCounter,
+              labels, p.step_seconds_total());
       out.add("galleon_job_data_wait_seconds_total", "Seconds of steps in which rank 0 waited for data", kCounter,
               labels, p.data_wait_seconds_total());
       out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
@@ -160,10 +160,33 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
       const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", p.communication_total().reduce_scatter()},
                                                        {"all_gather", p.communication_total().all_gather()},
                                                        {"all_reduce", p.communication_total().all_reduce()},
+                                                       {"reduce", p.communication_total().reduce()},
                                                        {"broadcast", p.communication_total().broadcast()}};
       for (const auto& [operation, bytes] : rows) {
         out.add("galleon_job_communication_bytes_total", "Bytes that rank 0 sent", kCounter,
                 with(labels, "operation", operation), static_cast<double>(bytes));
+      }
+      const std::pair<const char*, uint64_t> contents[] = {
+          {"projected_gradient", p.communication_total().projected_gradient()},
+          {"update", p.communication_total().update()},
+          {"dense_gradient", p.communication_total().dense_gradient()},
+          {"projected_dense", p.communication_total().projected_dense()},
+          {"weight", p.communication_total().weight()},
+          {"statistic", p.communication_total().statistic()},
+          {"subspace", p.communication_total().subspace()}};
+      for (const auto& [content, bytes] : contents) {
+        out.add("galleon_job_communication_content_bytes_total", "Bytes that rank 0 sent, by what they carry", kCounter,
+                with(labels, "content", content), static_cast<double>(bytes));
+      }
+      for (int rank = 0; rank < p.waited_seconds_total_size(); ++rank) {
+        out.add("galleon_job_rank_waited_seconds_total",
+                "Seconds that a rank has waited for others in this attempt; they wait for the one with the least",
+                kCounter, with(labels, "rank", absl::StrCat(rank)), p.waited_seconds_total(rank));
+      }
+      if (p.waited_seconds_size() > 1) {
+        const auto least = std::min_element(p.waited_seconds().begin(), p.waited_seconds().end());
+        out.add("galleon_job_slowest_rank", "The rank that the others waited for most since the last logged step",
+                kGauge, labels, static_cast<double>(least - p.waited_seconds().begin()));
       }
       out.add("galleon_job_communication_dense_bytes_total", "Bytes that dense gradients would have cost rank 0",
               kCounter, labels, static_cast<double>(p.communication_dense_total_bytes()));

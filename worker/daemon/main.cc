@@ -78,6 +78,9 @@ int run(int argc, char** argv) {
   app.add_option("--memory-per-slot", memory, "such as 8GiB; by default what is available, shared by the slots");
   app.add_option("--trainer", options.trainer, "galleon-trainer, by default beside this program or GALLEON_TRAINER");
   app.add_option("--threads", options.threads, "CPU threads of a trainer; by default cores / slots");
+  app.add_option("--interface", options.interface,
+                 "interface or address for what trainers say to each other, which TLS does not cover; by default the "
+                 "address by which this machine reaches the scheduler");
   app.add_option("--log-spool", spool, "log bytes of a rank that may wait for the scheduler")->capture_default_str();
   app.add_option("--stop-grace", grace, "seconds that trainers get for a last checkpoint at SIGTERM")
       ->check(CLI::NonNegativeNumber)

@@ -64,6 +64,27 @@ absl::StatusOr<double> unigram_entropy(SequenceStore& store, int64_t tokens, int
   return entropy;
 }
 
+// The labels that a model's outputs stand for, and that the data may have. A model that names those of a task in
+// another order keeps its own.
+absl::StatusOr<LabelSet> labels_of(const EvaluateOptions& options, const ModelConfig& config) {
+  LabelSet labels;
+  labels.regression = config.regression();
+  labels.names = config.label_names;
+  for (int64_t i = 0; !labels.regression && config.label_names.empty() && i < config.labels; ++i)
+    labels.names.push_back(absl::StrCat(i));
+  if (options.glue_task.empty()) return labels;
+  absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
+  if (!task.ok()) return absl::InvalidArgumentError(absl::StrCat("--glue-task: ", task.status().message()));
+  if (task->labels.outputs() != config.labels) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " has ", config.labels,
+                                                   config.labels == 1 ? " output" : " outputs", ", and ",
+                                                   options.glue_task, " needs ", task->labels.outputs()));
+  }
+  const std::set<std::string> own(labels.names.begin(), labels.names.end());
+  const std::set<std::string> asked(task->labels.names.begin(), task->labels.names.end());
+  return own == asked ? labels : task->labels;
+}
+
 void print(const EvaluationLine& line, std::optional<double> entropy, bool json) {
   if (json) {
     nlohmann::ordered_json out = {{"loss", line.validation_loss}};
@@ -88,12 +109,19 @@ void print(const EvaluationLine& line, std::optional<double> entropy, bool json)
 
 // What stands between the options and the model: a sentence for what does not go together.
 absl::Status check(const EvaluateOptions& options, const ModelConfig& config, int64_t length) {
-  if (length < 1 || length > config.max_positions) {
+  if (length < 1 || length > config.longest_sequence()) {
     return absl::InvalidArgumentError(absl::StrCat("--sequence-length ", length, " is not accepted; from 1 to ",
-                                                   config.max_positions, ", which the model's positions allow"));
+                                                   config.longest_sequence(), ", which the model's positions allow"));
   }
-  if (!options.glue_task.empty() || options.format == "tsv")
-    return absl::InvalidArgumentError(absl::StrCat(options.model, " has no labels to be right about"));
+  if (!config.encoder() && (!options.glue_task.empty() || options.format == "tsv")) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
+                                                   ", which has no labels to be right about"));
+  }
+  if (config.encoder() && options.format != "auto" && options.format != "tsv") {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
+                                                   " that classifies, and --format ", options.format,
+                                                   " has no labels; tsv has"));
+  }
   return absl::OkStatus();
 }
 
@@ -103,7 +131,7 @@ absl::Status evaluate(const EvaluateOptions& options) {
   absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
   if (!config.ok()) return config.status();
   const int64_t length =
-      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->max_positions);
+      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->longest_sequence());
   if (absl::Status s = check(options, *config, length); !s.ok()) return s;
   absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
       load_model(options.model, options.tokenizer, options.batch, length, options.threads);
@@ -121,6 +149,16 @@ absl::Status evaluate(const EvaluateOptions& options) {
   request.vocabulary = (*loaded)->config.vocabulary;
   request.folder = folder.path();
   request.name = "data";
+  if (config->encoder()) {
+    absl::StatusOr<LabelSet> labels = labels_of(options, *config);
+    if (!labels.ok()) return labels.status();
+    request.labels = *std::move(labels);
+    request.options.classify = true;
+    request.options.format = "tsv";
+    request.options.glue_task = options.glue_task;
+    request.options.text_columns = options.text_columns;
+    request.options.label_column = options.label_column;
+  }
   if (options.format == "chat") {
     absl::StatusOr<std::string> text = find_chat_template(options.chat_template, (*loaded)->tokenizer_source);
     if (!text.ok()) return text.status();
@@ -131,13 +169,19 @@ absl::Status evaluate(const EvaluateOptions& options) {
   if (absl::StatusOr<StoreProgress> some = (*corpus)->wait_for_start(); !some.ok()) return some.status();
   std::unique_ptr<Communicator> alone = make_single_communicator(*(*loaded)->device);
   const int32_t padding = padding_id((*loaded)->tokenizer.get());
-  absl::StatusOr<EvaluationLine> line =
-      evaluate_sequences(*(*loaded)->model, (*corpus)->store(), options.tokens, padding, *alone, 0);
+  absl::StatusOr<EvaluationLine> line = absl::UnknownError("");
   std::optional<double> entropy;
-  if (line.ok()) {
-    absl::StatusOr<double> counted = unigram_entropy((*corpus)->store(), line->validation_tokens, request.vocabulary);
-    if (!counted.ok()) return counted.status();
-    entropy = *counted;
+  if (config->encoder()) {
+    absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
+    line = evaluate_labels(*(*loaded)->model, **corpus, request.labels,
+                           task.ok() ? task->metrics : std::vector<std::string>{}, options.tokens, padding, *alone, 0);
+  } else {
+    line = evaluate_sequences(*(*loaded)->model, (*corpus)->store(), options.tokens, padding, *alone, 0);
+    if (line.ok()) {
+      absl::StatusOr<double> counted = unigram_entropy((*corpus)->store(), line->validation_tokens, request.vocabulary);
+      if (!counted.ok()) return counted.status();
+      entropy = *counted;
+    }
   }
   if (!line.ok()) return line.status();
   for (const std::string& note : (*corpus)->store().notes()) std::cerr << note << "\n";

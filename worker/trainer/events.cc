@@ -63,6 +63,7 @@ v1::StepMetrics to_message(const StepLine& line) {
   message.set_captured_energy(line.captured_energy);
   message.set_refreshed(line.refreshed);
   message.mutable_waited_seconds()->Add(line.waited_seconds.begin(), line.waited_seconds.end());
+  message.mutable_waited_seconds_total()->Add(line.waited_total.begin(), line.waited_total.end());
   message.set_step_seconds_total(line.step_seconds_total);
   message.set_data_wait_seconds_total(line.data_wait_seconds_total);
   message.set_skipped_refreshes(line.skipped_refreshes);

@@ -66,7 +66,7 @@ int plan(const Arguments& arguments) {
   absl::StatusOr<EngineShape> shape = engine_shape(options, *config, ranks);
   if (!shape.ok()) return fail(shape.status());
   absl::StatusOr<v1::MemoryPlan> message =
-      plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes");
+      plan_message(*shape, "cpu", ranks, input_bytes(*job), job->tokenizer() == "bytes", options.memory_limit);
   if (!message.ok()) return fail(message.status());
   if (arguments.format == "binary") {
     std::cout << message->SerializeAsString();
@@ -119,7 +119,11 @@ int run(int argc, char** argv) {
   app.add_option("--output", arguments.output, "the folder of a local run, or the file of --resolve");
   app.add_option("--rank", arguments.local.rank, "of a local run")->check(CLI::NonNegativeNumber);
   app.add_option("--ranks", arguments.local.ranks, "of a local run")->check(CLI::PositiveNumber);
-  app.add_option("--rendezvous", arguments.local.rendezvous, "a folder where the ranks of a local run meet");
+  app.add_option("--rendezvous", arguments.local.rendezvous,
+                 "a folder or HOST:PORT where the ranks of a local run meet");
+  app.add_option("--secret-file", arguments.local.secret_file, "what the ranks that meet at HOST:PORT know");
+  app.add_option("--interface", arguments.local.interface, "interface or address for what ranks say to each other");
+  app.add_option("--meet-within", arguments.local.meet_within, "seconds")->check(CLI::PositiveNumber);
   app.add_option("--events-fd", arguments.local.events_fd, "where events go");
   app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
 

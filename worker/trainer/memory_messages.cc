@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
+
+#include "worker/trainer/other_ways.h"
 
 namespace galleon {
 
@@ -24,7 +27,7 @@ absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_
   EngineShape full = shape;
   full.optimizer.galore.reset();
   full.optimizer.lora.reset();
-  absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, rank, ranks, false);
+  absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, rank, ranks);
   if (!estimate.ok()) return estimate.status();
   return estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
 }
@@ -62,33 +65,36 @@ void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCateg
 }
 
 absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks,
-                                            int64_t input_bytes, bool byte_tokens) {
+                                            int64_t input_bytes, bool byte_tokens, int64_t available) {
   v1::MemoryPlan plan;
   double states = 0;
   double subspaces = 0;
   int64_t full = 0;
   double flops = 0;
+  int64_t largest = 0;
   for (int rank = 0; rank < ranks; ++rank) {
-    absl::StatusOr<RankEstimate> estimate = dry_run(shape, device_kind, rank, ranks, rank == 0);
+    absl::StatusOr<RankEstimate> estimate = dry_run(shape, device_kind, rank, ranks);
     if (!estimate.ok()) return estimate.status();
     v1::RankPlan& message = *plan.add_ranks();
     message.set_rank(rank);
     set_categories(estimate->by_category, *message.mutable_memory());
     message.set_peak_bytes(estimate->peak_bytes);
+    largest = std::max(largest, estimate->peak_bytes);
     states += static_cast<double>(message.memory().optimizer_states());
     subspaces = static_cast<double>(message.memory().subspaces());
     flops += estimate->step_flops;
     absl::StatusOr<int64_t> share = full_rank_states(shape, device_kind, rank, ranks);
     if (!share.ok()) return share.status();
     full += *share;
-    if (rank != 0) continue;
-    set_wire_bytes(estimate->sent_step, *plan.mutable_wire_step());
+    set_wire_bytes(estimate->sent_step, *message.mutable_wire_step());
     SentBytes mean = estimate->sent_interval;
     for (auto& of_collective : mean.bytes) {
       for (int64_t& bytes : of_collective) bytes = (bytes + estimate->interval / 2) / estimate->interval;
     }
-    set_wire_bytes(mean, *plan.mutable_wire_mean());
+    set_wire_bytes(mean, *message.mutable_wire_mean());
   }
+  *plan.mutable_wire_step() = plan.ranks(0).wire_step();
+  *plan.mutable_wire_mean() = plan.ranks(0).wire_mean();
   const int64_t parameters = shape.config.parameters();
   plan.set_wire_dense_bytes(2 * (ranks - 1) * parameters * bytes_of(shape.optimizer.wire_type) / ranks);
   plan.set_parameters(parameters);
@@ -100,6 +106,18 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
   const double ids = static_cast<double>(input_bytes) * (byte_tokens ? kIdBytesPerByteToken : kIdBytesPerInputByte);
   plan.set_process_base_bytes(kProcessBaseBytes + std::llround(ids) + std::max<int64_t>(0, text));
   plan.set_device(std::string(device_kind));
+  absl::StatusOr<std::vector<v1::OtherWay>> ways = other_ways(shape, device_kind, ranks);
+  if (!ways.ok()) return ways.status();
+  plan.mutable_other_ways()->Add(ways->begin(), ways->end());
+  const auto process = static_cast<int64_t>(plan.process_base_bytes());
+  plan.set_required_bytes(largest + process);
+  plan.set_available_bytes(available);
+  if (available > 0 && largest + process > available) {
+    absl::StatusOr<std::vector<v1::FittingChange>> fits =
+        fitting_changes(shape, device_kind, ranks, process, available);
+    if (!fits.ok()) return fits.status();
+    plan.mutable_fitting_changes()->Add(fits->begin(), fits->end());
+  }
   return plan;
 }
 
@@ -120,7 +138,7 @@ absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, const Le
     if (!share.ok()) return share.status();
     full += *share;
     if (other == rank) continue;
-    absl::StatusOr<RankEstimate> estimate = dry_run(shape, "cpu", other, ranks, false);
+    absl::StatusOr<RankEstimate> estimate = dry_run(shape, "cpu", other, ranks);
     if (!estimate.ok()) return estimate.status();
     states += static_cast<double>(estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)]);
   }

@@ -14,9 +14,9 @@ void set_wire_bytes(const SentBytes& sent, v1::WireBytes& message);
 void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCategory& message);
 
 // What `ranks` ranks of that shape will hold and send, by a dry run of each. `input_bytes`: size of the data files;
-// `byte_tokens`: each of them is a token.
+// `byte_tokens`: each of them is a token; `available`: bytes that a rank may take, 0: any.
 absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks,
-                                            int64_t input_bytes, bool byte_tokens);
+                                            int64_t input_bytes, bool byte_tokens, int64_t available);
 
 // The ledger of one rank that has allocated everything, in the form of a plan, with the same job's full-rank state
 // beside it.

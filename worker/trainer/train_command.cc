@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -20,6 +21,8 @@
 namespace galleon {
 
 namespace {
+
+constexpr size_t kLeastSecret = 16;
 
 // Set by SIGTERM and SIGINT: stop with a checkpoint at the end of the step.
 volatile std::sig_atomic_t stop_signal = 0;
@@ -76,6 +79,8 @@ struct Ground {
   int rank = 0;
   int ranks = 1;
   int threads = 0;
+  std::string interface;
+  absl::Duration meeting_timeout = absl::Seconds(60);
   RunContext context;
 };
 
@@ -99,6 +104,8 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
     observer.stage("rendezvous", absl::StrCat("waiting for ", ground.ranks, " ranks"));
     SocketOptions sockets;
     sockets.hang_timeout = absl::Seconds(options.hang_timeout);
+    sockets.meeting_timeout = ground.meeting_timeout;
+    if (!ground.interface.empty()) sockets.interface = ground.interface;
     // Also what need not agree for the same result must agree between ranks that work together: how a batch is cut,
     // what is sharded, where checkpoints are.
     absl::StatusOr<std::unique_ptr<Communicator>> connected = make_socket_communicator(
@@ -126,6 +133,23 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
   return finished;
 }
 
+// A word with a colon and no slash is an address.
+absl::StatusOr<std::unique_ptr<Rendezvous>> open_rendezvous(const LocalRank& rank) {
+  const std::string& where = rank.rendezvous;
+  const bool address = absl::StrContains(where, ':') && !absl::StrContains(where, '/');
+  if (!address) return make_folder_rendezvous(where);
+  absl::StatusOr<std::string> secret = read_file(rank.secret_file);
+  if (!secret.ok())
+    return absl::InvalidArgumentError(
+        absl::StrCat("a secret is needed to meet at ", where, ": ", secret.status().message()));
+  const std::string line = secret->substr(0, secret->find('\n'));
+  if (line.size() < kLeastSecret) {
+    return absl::InvalidArgumentError(absl::StrCat(rank.secret_file, " must begin with a line of at least ",
+                                                   kLeastSecret, " characters, such as `openssl rand -hex 16` prints"));
+  }
+  return make_address_rendezvous(where, line);
+}
+
 int report_end(const v1::Finished& finished, EventSink& sink) {
   v1::TrainerEvent event;
   *event.mutable_finished() = finished;
@@ -144,13 +168,16 @@ int train_locally(const v1::Job& job, const LocalRank& rank) {
   install_stop_signals();
   PipeSink sink(rank.events_fd);
   LocalObserver observer(sink, rank.rank, rank.ranks);
-  Ground ground{job, rank.output, rank.rank, rank.ranks, rank.threads, {}};
+  Ground ground{job, rank.output, rank.rank, rank.ranks, rank.threads, rank.interface, absl::Seconds(rank.meet_within),
+                {}};
   // A local run that died between a checkpoint's last byte and its rename left a folder that no later run must take for
   // its own.
   ground.context.epoch = static_cast<uint64_t>(::getpid());
   ground.context.metrics_path = rank.output + "/metrics.jsonl";
-  std::unique_ptr<Rendezvous> rendezvous = rank.ranks > 1 ? make_folder_rendezvous(rank.rendezvous) : nullptr;
-  return report_end(finished_message(train(ground, rendezvous.get(), observer)), sink);
+  absl::StatusOr<std::unique_ptr<Rendezvous>> rendezvous = nullptr;
+  if (rank.ranks > 1) rendezvous = open_rendezvous(rank);
+  if (!rendezvous.ok()) return report_end(finished_message(rendezvous.status()), sink);
+  return report_end(finished_message(train(ground, rendezvous->get(), observer)), sink);
 }
 
 int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment) {
@@ -170,7 +197,14 @@ int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment
   const auto rank = static_cast<int>(assignment.rank());
   const auto ranks = static_cast<int>(assignment.ranks());
   ServiceObserver observer(**control, rank, ranks);
-  Ground ground{job, assignment.job_folder(), rank, ranks, static_cast<int>(assignment.threads()), {}};
+  Ground ground{job,
+                assignment.job_folder(),
+                rank,
+                ranks,
+                static_cast<int>(assignment.threads()),
+                assignment.interface(),
+                absl::Seconds(60),
+                {}};
   ground.context.epoch = assignment.id().epoch();
   ground.context.metrics_path = assignment.job_folder() + "/metrics.jsonl";
   ground.context.resume = {true, static_cast<int64_t>(assignment.resume_step()), assignment.resume_epoch()};

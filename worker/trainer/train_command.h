@@ -12,7 +12,10 @@ struct LocalRank {
   std::string output;
   int rank = 0;
   int ranks = 1;
-  std::string rendezvous;  // a folder that is new for this run
+  std::string rendezvous;   // a folder, or HOST:PORT, where rank 0 listens
+  std::string secret_file;  // with HOST:PORT, whose first line all ranks know
+  std::string interface = "127.0.0.1";
+  double meet_within = 60;  // seconds
   int events_fd = -1;
   int threads = 0;
 };

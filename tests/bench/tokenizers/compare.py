@@ -19,7 +19,9 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-LIBRARIES = ["sentencepiece", "tokenizers"]
+# Versions of SentencePiece from 0.2 on decide between equal segmentations of unigram models in another way than the one that
+# is linked here (Debian's 0.1.97).
+LIBRARIES = {"sentencepiece": "sentencepiece==0.1.99", "tokenizers": "tokenizers"}
 
 THEIRS = r'''
 import json, sys, time
@@ -68,9 +70,9 @@ def environment(folder):
             skip("no virtual environment can be made")
     wanted = [str(python), "-c", "import " + ", ".join(LIBRARIES)]
     if subprocess.run(wanted, capture_output=True).returncode != 0:
-        installed = subprocess.run([str(python), "-m", "pip", "install", "-q", *LIBRARIES], capture_output=True)
+        installed = subprocess.run([str(python), "-m", "pip", "install", "-q", *LIBRARIES.values()], capture_output=True)
         if installed.returncode != 0 or subprocess.run(wanted, capture_output=True).returncode != 0:
-            skip("the packages " + " and ".join(LIBRARIES) + " cannot be installed")
+            skip("the packages " + " and ".join(LIBRARIES.values()) + " cannot be installed")
     versions = subprocess.run([str(python), "-m", "pip", "list", "--format=json"], capture_output=True, text=True).stdout
     return python, {p["name"]: p["version"] for p in json.loads(versions) if p["name"] in LIBRARIES}
 

@@ -5,10 +5,12 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <numeric>
 #include <set>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/corpus.h"
@@ -263,6 +265,49 @@ TEST_F(CorpusTest, WithoutPackingADocumentIsASequenceCutOrPaddedAndOnlyItsOwnTar
                                      9, 9, 9, 9, 9));
   EXPECT_THAT(batch.targets, ElementsAre('b', 'c', 256, -1, -1, -1, -1, -1, '1', '2', '3', '4', '5', '6', '7', '8', 'y',
                                          256, -1, -1, -1, -1, -1, -1));
+}
+
+// Kilobytes of memory: "VmRSS", or since the mark was reset the highest, "VmHWM".
+int64_t memory_kb(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (absl::StartsWith(line, field + ":")) return std::strtoll(line.c_str() + field.size() + 1, nullptr, 10);
+  }
+  return 0;
+}
+
+TEST_F(CorpusTest, MemoryDoesNotGrowWithTheCorpus) {
+  // 96 MB in one document and as much in lines, packed. What is under way is some four pieces of 256 kB and their
+  // tokens for each thread; 48 MB leaves room for the allocator's own.
+  constexpr int64_t kText = 96 << 20;
+  std::string block;
+  for (int i = 0; block.size() < (1 << 20); ++i) block += made_up_text(12, static_cast<uint64_t>(i)) + "\n";
+  const std::string document = folder_.path() + "/document.txt";
+  const std::string lines = folder_.path() + "/lines.jsonl.gz";
+  {
+    std::ofstream text(document);
+    gzFile packed = gzopen(lines.c_str(), "wb1");
+    for (int64_t written = 0; written < kText; written += static_cast<int64_t>(block.size())) {
+      text << block;
+      for (size_t at = 0; at + 4096 < block.size(); at += 4096) {
+        const std::string line =
+            "{\"text\": \"" + absl::StrReplaceAll(block.substr(at, 4096), {{"\n", "\\n"}}) + "\"}\n";
+        gzwrite(packed, line.data(), static_cast<unsigned>(line.size()));
+      }
+    }
+    gzclose(packed);
+  }
+  std::ofstream("/proc/self/clear_refs") << "5";  // the mark falls to what is held now
+  const int64_t before = memory_kb("VmRSS");
+  CorpusRequest r = request({document, lines});
+  absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(r);
+  ASSERT_TRUE(corpus.ok()) << corpus.status();
+  absl::StatusOr<StoreProgress> all = (*corpus)->wait_for_all();
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_GT(all->tokens, 2 * kText - (4 << 20));
+  Sequence s;
+  for (int64_t i = 0; i < 1000; ++i) ASSERT_TRUE((*corpus)->store().read(permuted(i, all->sequences, 7), s).ok());
+  EXPECT_LT(memory_kb("VmHWM") - before, 48 << 10);
 }
 
 // Sequences 0…count−1, the i-th of which is of the number i alone.

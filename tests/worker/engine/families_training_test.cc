@@ -143,7 +143,7 @@ TEST_P(FamiliesTraining, ThePlanIsWhatARunHoldsAndRecomputationChangesNoBit) {
       for (const bool recompute : {false, true}) {
         const EngineShape shape = shape_of(config, way, type, recompute);
         const Outcome& outcome = outcomes[recompute ? 1 : 0] = train(shape, 4);
-        absl::StatusOr<RankEstimate> plan = dry_run(shape, "cpu", 0, 1, false);
+        absl::StatusOr<RankEstimate> plan = dry_run(shape, "cpu", 0, 1);
         ASSERT_TRUE(plan.ok()) << plan.status();
         for (int i = 0; i < kMemoryCategories; ++i)
           EXPECT_EQ(plan->by_category[i], outcome.by_category[i]) << way.name << " " << i;

@@ -223,7 +223,7 @@ TEST(Lora, OnlyAdaptersHaveGradientsAndMomentsAndThePlanSaysSo) {
         absl::StatusOr<EngineShape> shape = engine_shape(o, job->config, ranks);
         int64_t states = 0;
         for (int rank = 0; rank < ranks; ++rank) {
-          absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks, false);
+          absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks);
           ASSERT_TRUE(plan.ok());
           for (int i = 0; i < kMemoryCategories; ++i) {
             EXPECT_EQ(plan->by_category[i], run[rank].observer.lines.back().memory[i])

@@ -110,7 +110,7 @@ TEST_P(OptimizerRun, InBFloat16ItFollowsFp32AndGoesOnBitForBitAndThePlanIsTheLed
     EXPECT_EQ(rest.observer.losses(), std::vector<double>(all.begin() + 4, all.end()));
 
     const absl::StatusOr<ResolvedJob> job = resolve_job(o);
-    const absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1, false);
+    const absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1);
     ASSERT_TRUE(plan.ok()) << plan.status();
     for (int i = 0; i < kMemoryCategories; ++i) {
       EXPECT_EQ(plan->by_category[i], whole.observer.ledger[i]) << category_name(static_cast<MemoryCategory>(i));
@@ -133,7 +133,7 @@ TEST_P(OptimizerRun, ThePlanIsTheLedgerOfEveryRank) {
     const absl::StatusOr<ResolvedJob> job = resolve_job(o);
     const absl::StatusOr<EngineShape> shape = engine_shape(o, job->config, ranks);
     for (int rank = 0; rank < ranks; ++rank) {
-      const absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks, false);
+      const absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks);
       ASSERT_TRUE(plan.ok());
       for (int i = 0; i < kMemoryCategories; ++i) {
         EXPECT_EQ(plan->by_category[i], run[rank].observer.ledger[i]) << category_name(static_cast<MemoryCategory>(i));

@@ -124,7 +124,7 @@ TEST_P(Precision, AccumulatorsInBFloat16TakeHalfAndLearnTheSame) {
     EXPECT_LT(bytes_of_category(narrow[0], MemoryCategory::kGradients),
               bytes_of_category(wide, MemoryCategory::kGradients));
     absl::StatusOr<ResolvedJob> job = resolve_job(o);
-    absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1, false);
+    absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1);
     ASSERT_TRUE(plan.ok());
     for (int i = 0; i < kMemoryCategories; ++i) EXPECT_EQ(plan->by_category[i], narrow[0].observer.ledger[i]) << i;
   }
@@ -138,7 +138,7 @@ TEST_P(Precision, ThePlanIsTheLedgerAndWeightsTakeTwoBytes) {
   ASSERT_TRUE(run.result.ok()) << run.result.status();
   absl::StatusOr<ResolvedJob> job = resolve_job(o);
   ASSERT_TRUE(job.ok());
-  absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1, false);
+  absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1);
   ASSERT_TRUE(plan.ok()) << plan.status();
   for (int i = 0; i < kMemoryCategories; ++i) EXPECT_EQ(plan->by_category[i], run.observer.ledger[i]) << i;
   EXPECT_EQ(plan->peak_bytes, run.observer.ledger_peak);

@@ -64,7 +64,7 @@ TEST(Recompute, ThePlanShowsWhatItSavesAndTheRunHoldsToIt) {
     ASSERT_TRUE(run.result.ok()) << run.result.status();
     absl::StatusOr<ResolvedJob> job = resolve_job(o);
     absl::StatusOr<EngineShape> shape = engine_shape(o, job->config, 1);
-    absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", 0, 1, false);
+    absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", 0, 1);
     ASSERT_TRUE(plan.ok());
     for (int i = 0; i < kMemoryCategories; ++i) EXPECT_EQ(plan->by_category[i], run.observer.ledger[i]) << i;
     EXPECT_EQ(plan->peak_bytes, run.observer.ledger_peak);

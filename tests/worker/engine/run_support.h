@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <random>
@@ -24,7 +25,8 @@ class TestFolder {
  public:
   TestFolder() {
     const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
-    std::string name = absl::StrCat(info->test_suite_name(), "-", info->name(), "-", ::getpid());
+    static std::atomic<int> number = 0;  // a test may have several
+    std::string name = absl::StrCat(info->test_suite_name(), "-", info->name(), "-", ::getpid(), "-", number++);
     for (char& c : name) c = c == '/' ? '-' : c;
     path_ = testing::TempDir() + name;
     std::filesystem::remove_all(path_);

@@ -358,7 +358,7 @@ TEST(Plan, EveryCategoryOfTheDryRunIsTheLedgerOfTheRun) {
           absl::StatusOr<EngineShape> shape = engine_shape(o, job->config, ranks);
           ASSERT_TRUE(shape.ok());
           for (int rank = 0; rank < ranks; ++rank) {
-            absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks, false);
+            absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, ranks);
             ASSERT_TRUE(plan.ok());
             for (int i = 0; i < kMemoryCategories; ++i) {
               EXPECT_EQ(plan->by_category[i], run[rank].observer.ledger[i])
@@ -383,7 +383,7 @@ TEST(Plan, BytesSentInAStepWithoutARefreshAreThePlans) {
   ASSERT_TRUE(run[0].result.ok());
   absl::StatusOr<ResolvedJob> job = resolve_job(o);
   for (int rank = 0; rank < 2; ++rank) {
-    absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 2), "cpu", rank, 2, false);
+    absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 2), "cpu", rank, 2);
     const SentBytes& sent = run[rank].observer.lines.back().sent;
     EXPECT_EQ(plan->sent_step.of(Collective::kReduceScatter), sent.of(Collective::kReduceScatter));
     EXPECT_EQ(plan->sent_step.of(Collective::kAllGather), sent.of(Collective::kAllGather));
@@ -396,7 +396,7 @@ TEST(Plan, AHardLimitIsKeptAndNamesWhatDidNotFit) {
   RunOptions o = tiny_run(folder);
   o.steps = 2;
   absl::StatusOr<ResolvedJob> job = resolve_job(o);
-  absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1, false);
+  absl::StatusOr<RankEstimate> plan = dry_run(*engine_shape(o, job->config, 1), "cpu", 0, 1);
   o.memory_limit = plan->peak_bytes;
   const RankOutcome fits = run_one(o, folder.path() + "/fits");
   EXPECT_TRUE(fits.result.ok()) << fits.result.status();

@@ -14,10 +14,10 @@ int64_t aligned(int64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Pieces one after the other in a workspace.
+// Pieces one after the other in a piece of memory.
 class Pieces {
  public:
-  explicit Pieces(const Workspace& memory) : data_(static_cast<char*>(memory.data())) {}
+  explicit Pieces(char* memory) : data_(memory) {}
   Tensor next(int64_t rows, int64_t columns, DataType type) {
     const Tensor piece{data_, type, rows, columns, columns};
     data_ += aligned(piece.bytes());
@@ -80,9 +80,16 @@ void Communicator::take(const absl::Status& status, const char* operation) {
                                                      step_, ": ", status.message()));
 }
 
-void Communicator::move(const Messages& messages, const char* operation, bool in_background) {
+void Communicator::move(const Messages& messages, const char* operation) {
   if (!status_.ok() || !executes() || (messages.out.empty() && messages.in.empty())) return;
-  take(in_background ? begin_exchange(messages.out, messages.in) : exchange(messages.out, messages.in), operation);
+  take(exchange(messages.out, messages.in), operation);
+}
+
+int64_t Communicator::begin_move(const Messages& messages, const char* operation) {
+  if (!status_.ok() || !executes() || (messages.out.empty() && messages.in.empty())) return 0;
+  const absl::StatusOr<int64_t> ticket = begin_exchange(messages.out, messages.in);
+  take(ticket.status(), operation);
+  return ticket.value_or(0);
 }
 
 void Communicator::reduce_scatter_rows(absl::Span<const ShardedRows> bundle, DataType wire) {
@@ -92,61 +99,106 @@ void Communicator::reduce_scatter_rows(absl::Span<const ShardedRows> bundle, Dat
 // Every piece goes straight to its owner, who adds what arrives in the order of distance: a number is rounded to the
 // wire's type once, whatever the number of ranks. A small bundle takes one exchange; of a large one the pieces come
 // from one distance after the other, so that what has arrived and is not added yet stays small.
-void Communicator::scatter(absl::Span<const ShardedRows> bundle, DataType wire, Collective operation) {
-  if (ranks_ == 1 || !admit(bundle, operation)) return;
-  int64_t leaving_bytes = 0;
-  int64_t arriving_bytes = 0;
-  int64_t widened_bytes = 0;
+Communicator::Scatter Communicator::scatter_of(absl::Span<const ShardedRows> bundle, DataType wire,
+                                               Collective operation) const {
+  Scatter scatter;
+  scatter.bundle.assign(bundle.begin(), bundle.end());
+  scatter.wire = wire;
+  scatter.operation = operation;
   for (const ShardedRows& rows : bundle) {
     const Tensor& x = rows.x;
     const int64_t largest = rows_of_rank(x.rows, 0, ranks_, rows.unit).count * x.columns;
-    arriving_bytes += aligned(largest * bytes_of(wire));
+    scatter.arriving_bytes += aligned(largest * bytes_of(wire));
     if (x.type == wire) continue;
-    leaving_bytes += aligned(largest * bytes_of(wire));
-    widened_bytes = std::max(widened_bytes, largest * bytes_of(x.type));
+    scatter.leaving_bytes += aligned(largest * bytes_of(wire));
+    scatter.widened_bytes = std::max(scatter.widened_bytes, largest * bytes_of(x.type));
   }
-  const int together = arriving_bytes * (ranks_ - 1) <= kBundleBytes ? ranks_ - 1 : 1;
-  const Workspace leaving(device_, together * leaving_bytes);
-  const Workspace arrived(device_, together * arriving_bytes);
-  const Workspace added(device_, widened_bytes);
-  for (int first = 1; first < ranks_; first += together) {
-    Messages messages;
-    std::vector<Tensor> parts;
-    Pieces leave(leaving);
-    Pieces arrive(arrived);
-    for (int distance = first; distance < first + together; ++distance) {
-      const int to = (rank_ + distance) % ranks_;
-      const int from = (rank_ + ranks_ - distance) % ranks_;
-      for (const ShardedRows& rows : bundle) {
-        const Tensor& x = rows.x;
-        const RowRange theirs = rows_of_rank(x.rows, to, ranks_, rows.unit);
-        Tensor piece = x.row_range(theirs.begin, theirs.count);
-        if (x.type != wire) {
-          const Tensor rounded = leave.next(theirs.count, x.columns, wire);
-          convert(device_, piece, rounded);
-          piece = rounded;
-        }
-        send(messages, to, piece, operation, rows.content);
-        parts.push_back(arrive.next(rows_of_rank(x.rows, rank_, ranks_, rows.unit).count, x.columns, wire));
-        receive(messages, from, parts.back());
+  scatter.together = scatter.arriving_bytes * (ranks_ - 1) <= kBundleBytes ? std::max(1, ranks_ - 1) : 1;
+  return scatter;
+}
+
+int64_t Communicator::reduction_bytes(absl::Span<const ShardedRows> bundle, DataType wire) const {
+  if (ranks_ == 1) return 0;
+  const Scatter scatter = scatter_of(bundle, wire, Collective::kReduceScatter);
+  return scatter.together * (scatter.leaving_bytes + scatter.arriving_bytes);
+}
+
+// The messages to and from the distances that are next; what is rounded for the wire and what arrives lie in `memory`.
+Communicator::Messages Communicator::stage_of(Scatter& scatter, char* memory) {
+  Messages messages;
+  Pieces leave(memory);
+  Pieces arrive(memory + scatter.together * scatter.leaving_bytes);
+  scatter.parts.clear();
+  for (int distance = scatter.first; distance < scatter.first + scatter.together; ++distance) {
+    const int to = (rank_ + distance) % ranks_;
+    const int from = (rank_ + ranks_ - distance) % ranks_;
+    for (const ShardedRows& rows : scatter.bundle) {
+      const Tensor& x = rows.x;
+      const RowRange theirs = rows_of_rank(x.rows, to, ranks_, rows.unit);
+      Tensor piece = x.row_range(theirs.begin, theirs.count);
+      if (x.type != scatter.wire) {
+        const Tensor rounded = leave.next(theirs.count, x.columns, scatter.wire);
+        convert(device_, piece, rounded);
+        piece = rounded;
       }
+      send(messages, to, piece, scatter.operation, rows.content);
+      scatter.parts.push_back(
+          arrive.next(rows_of_rank(x.rows, rank_, ranks_, rows.unit).count, x.columns, scatter.wire));
+      receive(messages, from, scatter.parts.back());
     }
-    move(messages, collective_name(operation).data());
+  }
+  return messages;
+}
+
+void Communicator::add_parts(const Scatter& scatter) {
+  const Workspace added(device_, scatter.widened_bytes);
+  for (size_t i = 0; i < scatter.parts.size(); ++i) {
+    const ShardedRows& rows = scatter.bundle[i % scatter.bundle.size()];
+    const RowRange own = rows_of_rank(rows.x.rows, rank_, ranks_, rows.unit);
+    const Tensor sum = rows.x.row_range(own.begin, own.count);
+    if (own.count == 0) continue;
+    if (rows.x.type == scatter.wire) {
+      add(device_, scatter.parts[i], sum);
+      continue;
+    }
+    const Tensor widened = added.tensor(own.count, rows.x.columns, rows.x.type);
+    convert(device_, scatter.parts[i], widened);
+    add(device_, widened, sum);
+  }
+}
+
+void Communicator::scatter(absl::Span<const ShardedRows> bundle, DataType wire, Collective operation) {
+  if (ranks_ == 1 || !admit(bundle, operation)) return;
+  Scatter scatter = scatter_of(bundle, wire, operation);
+  const Workspace memory(device_, scatter.together * (scatter.leaving_bytes + scatter.arriving_bytes));
+  for (scatter.first = 1; scatter.first < ranks_; scatter.first += scatter.together) {
+    move(stage_of(scatter, static_cast<char*>(memory.data())), collective_name(operation).data());
     if (!status_.ok()) return;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const ShardedRows& rows = bundle[i % bundle.size()];
-      const RowRange own = rows_of_rank(rows.x.rows, rank_, ranks_, rows.unit);
-      const Tensor sum = rows.x.row_range(own.begin, own.count);
-      if (own.count == 0) continue;
-      if (rows.x.type == wire) {
-        add(device_, parts[i], sum);
-        continue;
-      }
-      const Tensor widened = added.tensor(own.count, rows.x.columns, rows.x.type);
-      convert(device_, parts[i], widened);
-      add(device_, widened, sum);
-    }
+    add_parts(scatter);
   }
+}
+
+void Communicator::begin_reduce_scatter_rows(absl::Span<const ShardedRows> bundle, DataType wire,
+                                             const Tensor& memory) {
+  GALLEON_CHECK(flight_.first == 0) << "a reduce-scatter is under way";
+  if (ranks_ == 1 || !admit(bundle, Collective::kReduceScatter)) return;
+  GALLEON_CHECK(reduction_bytes(bundle, wire) <= memory.bytes()) << memory.bytes();
+  flight_ = scatter_of(bundle, wire, Collective::kReduceScatter);
+  flight_memory_ = memory;
+  flight_.first = 1;
+  flight_.ticket = begin_move(stage_of(flight_, static_cast<char*>(memory.data)), "reduce_scatter");
+}
+
+void Communicator::finish_reduce_scatter() {
+  if (flight_.first == 0) return;
+  if (executes() && status_.ok()) take(finish_exchanges(flight_.ticket), "reduce_scatter");
+  while (status_.ok()) {
+    add_parts(flight_);
+    flight_.first += flight_.together;
+    if (flight_.first >= ranks_) break;
+    move(stage_of(flight_, static_cast<char*>(flight_memory_.data)), "reduce_scatter");
+  }
+  flight_ = Scatter{};
 }
 
 Communicator::Messages Communicator::gather(absl::Span<const ShardedRows> bundle, Collective operation) {
@@ -171,11 +223,12 @@ void Communicator::all_gather_rows(absl::Span<const ShardedRows> bundle) {
 
 void Communicator::begin_all_gather_rows(absl::Span<const ShardedRows> bundle) {
   if (ranks_ == 1 || !admit(bundle, Collective::kAllGather)) return;
-  move(gather(bundle, Collective::kAllGather), "all_gather", true);
+  gathering_ = std::max(gathering_, begin_move(gather(bundle, Collective::kAllGather), "all_gather"));
 }
 
 void Communicator::finish_gathers() {
-  if (ranks_ > 1 && executes()) take(finish_exchanges(), "all_gather");
+  if (ranks_ > 1 && executes() && gathering_ > 0) take(finish_exchanges(gathering_), "all_gather");
+  gathering_ = 0;
 }
 
 void Communicator::all_reduce(absl::Span<const Tensor> bundle, Content content) {

@@ -1,6 +1,6 @@
 // What ranks say to each other. Every collective is a few exchanges of messages between pairs, in an order that shapes
 // alone decide, so that sums are the same each time; a transport moves the messages of one exchange all at once
-// (sockets here; with NCCL a group of sends and receives). Errors are sticky: after one, every operation returns at
+// (sockets; with NCCL a group of sends and receives). Errors are sticky: after one, every operation returns at
 // once without effect, and status() tells the first; the run looks at it before any effect of a step. What arrives on
 // the way to a sum lies in the device's workspace.
 #pragma once
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/engine/dist/sent_bytes.h"
@@ -66,6 +67,12 @@ class Communicator {
   // reduce_scatter_rows this rank's rows (rows_of_rank with `unit`) hold the sum over ranks; its other rows are
   // undefined. What travels is of type `wire`; additions are in x's.
   void reduce_scatter_rows(absl::Span<const ShardedRows> bundle, DataType wire = DataType::kFloat32);
+  // The same, while the caller goes on with something else: begins, and is completed by finish_reduce_scatter(), until
+  // when the tensors and `memory` must not be touched. `memory` holds at least reduction_bytes() bytes. One at a time;
+  // other collectives may come between, and travel behind it.
+  void begin_reduce_scatter_rows(absl::Span<const ShardedRows> bundle, DataType wire, const Tensor& memory);
+  void finish_reduce_scatter();
+  int64_t reduction_bytes(absl::Span<const ShardedRows> bundle, DataType wire) const;
   // This rank's rows are copied to all ranks.
   void all_gather_rows(absl::Span<const ShardedRows> bundle);
   // The same, from its beginning to its end in the background where the transport can; until finish_gathers() the
@@ -81,9 +88,9 @@ class Communicator {
   void broadcast(absl::Span<const Rooted> bundle, Content content);
   void broadcast(const Tensor& x, int root, Content content) { broadcast({{x, root}}, content); }
   // Sums of a few host numbers, in rank order. Not counted.
-  void all_reduce_host(std::vector<double>& values);
+  virtual void all_reduce_host(std::vector<double>& values);
   // Every rank's text, in rank order. Texts are of any length. Not counted.
-  std::vector<std::string> all_gather_text(const std::string& text);
+  virtual std::vector<std::string> all_gather_text(const std::string& text);
 
  protected:
   struct Outgoing {
@@ -96,13 +103,18 @@ class Communicator {
     void* data;
     int64_t bytes;
   };
-  // Moves all messages, those of one pair in their order. Both sides know every size; none is 0.
+  // Moves all messages, those of one pair in their order. Both sides know every size; none is 0. Exchanges take place
+  // in the order in which they are asked for.
   virtual absl::Status exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) = 0;
-  // An exchange that may go on in the background until the next exchange or finish_exchanges().
-  virtual absl::Status begin_exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) {
-    return exchange(out, in);
+  // An exchange that may go on in the background until finish_exchanges(ticket), which waits for it and all before it.
+  virtual absl::StatusOr<int64_t> begin_exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) {
+    if (absl::Status s = exchange(out, in); !s.ok()) return s;
+    return 0;
   }
-  virtual absl::Status finish_exchanges() { return absl::OkStatus(); }
+  virtual absl::Status finish_exchanges(int64_t /*ticket*/) { return absl::OkStatus(); }
+  // The first error of what a transport does beside exchanges; and a new beginning.
+  void fail(const absl::Status& status) { status_.Update(status); }
+  void clear_status() { status_ = absl::OkStatus(); }
   // Whether data really moves; a planning communicator only counts.
   virtual bool executes() const { return true; }
 
@@ -113,12 +125,30 @@ class Communicator {
   };
   void send(Messages& messages, int to, const Tensor& x, Collective operation, Content content);
   static void receive(Messages& messages, int from, const Tensor& x);
-  void move(const Messages& messages, const char* operation, bool in_background = false);
+  void move(const Messages& messages, const char* operation);
+  // Returns the ticket, 0 if nothing moves.
+  int64_t begin_move(const Messages& messages, const char* operation);
   // Whether this may be sent; sets the status if not.
   bool admit(const Tensor& x, Collective operation, Content content);
   bool admit(absl::Span<const ShardedRows> bundle, Collective operation);
   void take(const absl::Status& status, const char* operation);
 
+  // A reduce-scatter on its way: what is sent and received of it at one time.
+  struct Scatter {
+    std::vector<ShardedRows> bundle;
+    DataType wire = DataType::kFloat32;
+    Collective operation = Collective::kReduceScatter;
+    int together = 1;  // distances at a time
+    int first = 0;     // of them; 0: nothing is on its way
+    int64_t leaving_bytes = 0;
+    int64_t arriving_bytes = 0;
+    int64_t widened_bytes = 0;
+    std::vector<Tensor> parts;
+    int64_t ticket = 0;
+  };
+  Scatter scatter_of(absl::Span<const ShardedRows> bundle, DataType wire, Collective operation) const;
+  Messages stage_of(Scatter& scatter, char* memory);
+  void add_parts(const Scatter& scatter);
   void scatter(absl::Span<const ShardedRows> bundle, DataType wire, Collective operation);
   Messages gather(absl::Span<const ShardedRows> bundle, Collective operation);
 
@@ -130,6 +160,9 @@ class Communicator {
   SentBytes sent_;
   std::vector<Tensor> guarded_;
   bool never_[kContents] = {};
+  Scatter flight_;
+  Tensor flight_memory_;
+  int64_t gathering_ = 0;  // ticket
 };
 
 // One rank alone: nothing moves.

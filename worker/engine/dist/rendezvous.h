@@ -20,8 +20,13 @@ class Rendezvous {
                                                             absl::Duration timeout) = 0;
 };
 
-// Through files of a folder that all ranks share and that is new for this run.
+// Through files of a folder that all ranks share; they are for their owner alone, because offers hold secrets. Ranks
+// agree on one list of offers, so that what an earlier run left in the folder disturbs nobody.
 std::unique_ptr<Rendezvous> make_folder_rendezvous(std::string folder);
+
+// Through an address, "HOST:PORT": rank 0 listens there, the others call again and again until it does. All have to
+// know `secret`, which is not sent, but offers are readable by whoever sees the network.
+std::unique_ptr<Rendezvous> make_address_rendezvous(std::string address, std::string secret);
 
 // What ranks must have in common.
 struct RankIdentity {

@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -26,18 +28,35 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+constexpr absl::Duration kConnectTimeout = absl::Seconds(8);
 // How long an exchange may stand still once some rank is gone.
 constexpr absl::Duration kGrace = absl::Seconds(5);
 
-// One direction of one connection during an exchange: pieces of memory, one after the other.
+// What goes before the messages of one exchange from one rank to another, so that ranks that have come apart are
+// noticed instead of taking one thing for another.
+struct Heading {
+  uint64_t number = 0;  // of exchanges of this pair in this direction
+  int64_t bytes = 0;
+  int64_t step = 0;
+  bool operator==(const Heading&) const = default;
+};
+
+// One direction of one connection during an exchange: its heading, and pieces of memory, one after the other.
 class Stream {
  public:
   void add(void* data, int64_t bytes) {
+    if (pieces_.empty()) pieces_.push_back({&heading_, sizeof(heading_)});
     pieces_.push_back({data, static_cast<size_t>(bytes)});
-    left_ += bytes;
+    message_bytes_ += bytes;
+    left_ = message_bytes_ + static_cast<int64_t>(sizeof(heading_));
   }
+  bool empty() const { return pieces_.empty(); }
   bool done() const { return left_ == 0; }
-  int64_t left() const { return left_; }
+  // Of messages, without the heading.
+  int64_t left() const { return std::min(left_, message_bytes_); }
+  int64_t message_bytes() const { return message_bytes_; }
+  bool has_heading() const { return !pieces_.empty() && first_ > 0; }
+  Heading& heading() { return heading_; }
 
   enum class Result { kMoved, kBlocked, kEnded };
   // Moves what the socket takes or has. kEnded: the connection is gone, `error` says why (0: closed by the peer).
@@ -76,8 +95,10 @@ class Stream {
     }
   }
 
+  Heading heading_;
   std::vector<iovec> pieces_;
   size_t first_ = 0;
+  int64_t message_bytes_ = 0;
   int64_t left_ = 0;
 };
 
@@ -85,13 +106,21 @@ class SocketCommunicator final : public Communicator {
  public:
   SocketCommunicator(Device& device, int rank, int ranks, std::vector<FileDescriptor> peers,
                      absl::Duration hang_timeout)
-      : Communicator(device, rank, ranks), peers_(std::move(peers)), hang_timeout_(hang_timeout) {}
+      : Communicator(device, rank, ranks),
+        peers_(std::move(peers)),
+        sent_exchanges_(ranks),
+        received_exchanges_(ranks),
+        hang_timeout_(hang_timeout) {}
 
   ~SocketCommunicator() override {
     if (!thread_.joinable()) return;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       ends_ = true;
+    }
+    // Who waits in the background for a rank that hangs has to be woken.
+    for (const FileDescriptor& peer : peers_) {
+      if (peer.valid()) ::shutdown(peer.get(), SHUT_RDWR);
     }
     changed_.notify_all();
     thread_.join();
@@ -101,53 +130,72 @@ class SocketCommunicator final : public Communicator {
 
  protected:
   absl::Status exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) override {
-    if (absl::Status s = finish_exchanges(); !s.ok()) return s;
-    return move(out, in, waited_);
+    if (!thread_.joinable() || idle()) return move({{out.begin(), out.end()}, {in.begin(), in.end()}, step()}, waited_);
+    const absl::StatusOr<int64_t> ticket = begin_exchange(out, in);
+    return ticket.ok() ? finish_exchanges(*ticket) : ticket.status();
   }
 
-  absl::Status begin_exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) override {
-    if (absl::Status s = finish_exchanges(); !s.ok()) return s;
+  absl::StatusOr<int64_t> begin_exchange(absl::Span<const Outgoing> out, absl::Span<const Incoming> in) override {
     if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      background_out_.assign(out.begin(), out.end());
-      background_in_.assign(in.begin(), in.end());
-      under_way_ = true;
-    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!background_status_.ok()) return background_status_;
+    queue_.push_back({{out.begin(), out.end()}, {in.begin(), in.end()}, step()});
     changed_.notify_all();
-    return absl::OkStatus();
+    return ++asked_;
   }
 
-  absl::Status finish_exchanges() override {
-    if (!thread_.joinable()) return absl::OkStatus();
+  absl::Status finish_exchanges(int64_t ticket) override {
     const SteadyClock::time_point start = SteadyClock::now();
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return !under_way_; });
+    changed_.wait(lock, [&] { return made_ >= ticket; });
     waited_ += std::chrono::duration<double>(SteadyClock::now() - start).count();
     return background_status_;
   }
 
  private:
+  struct Exchange {
+    std::vector<Outgoing> out;
+    std::vector<Incoming> in;
+    int64_t step = 0;
+  };
+
+  bool idle() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return made_ == asked_;
+  }
+
+  // Makes what is asked for in the background, one after the other; nothing more after an error.
   void work() {
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
-      changed_.wait(lock, [this] { return under_way_ || ends_; });
-      if (!under_way_) return;
-      lock.unlock();
-      double ignored = 0;
-      const absl::Status status = move(background_out_, background_in_, ignored);
-      lock.lock();
-      background_status_.Update(status);
-      under_way_ = false;
+      changed_.wait(lock, [this] { return !queue_.empty() || ends_; });
+      if (ends_) return;
+      const Exchange next = std::move(queue_.front());
+      queue_.pop_front();
+      if (background_status_.ok()) {
+        lock.unlock();
+        double ignored = 0;
+        const absl::Status status = move(next, ignored);
+        lock.lock();
+        background_status_.Update(status);
+      }
+      ++made_;
       changed_.notify_all();
     }
   }
 
-  absl::Status move(absl::Span<const Outgoing> out, absl::Span<const Incoming> in, double& waited) {
+  absl::Status move(const Exchange& exchange, double& waited) {
     std::vector<Stream> sends(peers_.size());
     std::vector<Stream> receives(peers_.size());
-    for (const Outgoing& message : out) sends[message.to].add(const_cast<void*>(message.data), message.bytes);
-    for (const Incoming& message : in) receives[message.from].add(message.data, message.bytes);
+    for (const Outgoing& message : exchange.out) sends[message.to].add(const_cast<void*>(message.data), message.bytes);
+    for (const Incoming& message : exchange.in) receives[message.from].add(message.data, message.bytes);
+    std::vector<Heading> expected(peers_.size());
+    for (size_t peer = 0; peer < peers_.size(); ++peer) {
+      if (!sends[peer].empty())
+        sends[peer].heading() = {++sent_exchanges_[peer], sends[peer].message_bytes(), exchange.step};
+      if (!receives[peer].empty())
+        expected[peer] = {++received_exchanges_[peer], receives[peer].message_bytes(), exchange.step};
+    }
     absl::Time last_move = absl::Now();
     std::vector<pollfd> watched;
     while (true) {
@@ -159,6 +207,8 @@ class SocketCommunicator final : public Communicator {
           if (stream.done()) continue;
           int error = 0;
           const Stream::Result result = stream.advance(peers_[peer].get(), is_send, error);
+          if (!is_send && stream.has_heading() && stream.heading() != expected[peer])
+            return apart(peer, stream.heading(), expected[peer]);
           if (result == Stream::Result::kEnded) return ended(peer, error);
           moved |= result == Stream::Result::kMoved;
           done &= stream.done();
@@ -182,9 +232,15 @@ class SocketCommunicator final : public Communicator {
       const absl::Duration left = last_move + (gone_.empty() ? hang_timeout_ : kGrace) - absl::Now();
       if (left <= absl::ZeroDuration()) return gone_.empty() ? hangs(sends, receives) : ended(gone_.front(), 0);
       const SteadyClock::time_point start = SteadyClock::now();
-      ::poll(watched.data(), watched.size(),
-             static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 1, 60'000)));
+      const int ready = ::poll(watched.data(), watched.size(),
+                               static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 1, 1000)));
       waited += std::chrono::duration<double>(SteadyClock::now() - start).count();
+      if (ready <= 0) {
+        for (size_t peer = 0; peer < peers_.size(); ++peer) {
+          if (peers_[peer].valid() && network_is_cut(peers_[peer].get())) return ended(peer, ETIMEDOUT);
+        }
+        continue;
+      }
       for (size_t peer = 0; peer < peers_.size(); ++peer) {
         const bool idle = watched[peer].events == POLLRDHUP;
         if (!idle || (watched[peer].revents & (POLLRDHUP | POLLHUP | POLLERR)) == 0) continue;
@@ -192,6 +248,12 @@ class SocketCommunicator final : public Communicator {
         gone_.push_back(peer);
       }
     }
+  }
+
+  static absl::Status apart(size_t peer, const Heading& got, const Heading& due) {
+    return absl::InternalError(absl::StrCat("ranks have come apart: rank ", peer, " sent message ", got.number, " of ",
+                                            got.bytes, " bytes in step ", got.step, ", due was message ", due.number,
+                                            " of ", due.bytes, " bytes in step ", due.step));
   }
 
   absl::Status ended(size_t peer, int error) const {
@@ -212,18 +274,19 @@ class SocketCommunicator final : public Communicator {
         "it hangs: nothing has moved for ", absl::FormatDuration(hang_timeout_), "; ", absl::StrJoin(waits, ", ")));
   }
 
-  std::vector<FileDescriptor> peers_;  // by rank; none of our own
-  std::vector<size_t> gone_;           // ranks that have ended while nothing was to come from them
+  std::vector<FileDescriptor> peers_;                          // by rank; none of our own
+  std::vector<uint64_t> sent_exchanges_, received_exchanges_;  // by rank
+  std::vector<size_t> gone_;  // ranks that have ended while nothing was to come from them
   absl::Duration hang_timeout_;
   double waited_ = 0;
 
-  // One exchange in the background, and the thread that makes it.
+  // Exchanges in the background, and the thread that makes them.
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Outgoing> background_out_;
-  std::vector<Incoming> background_in_;
-  bool under_way_ = false;
+  std::deque<Exchange> queue_;
+  int64_t asked_ = 0;
+  int64_t made_ = 0;
   bool ends_ = false;
   absl::Status background_status_;
 };
@@ -234,8 +297,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
                                                                        Rendezvous& rendezvous,
                                                                        const RankIdentity& identity,
                                                                        const SocketOptions& options) {
-  const absl::Time deadline = absl::Now() + options.meeting_timeout;
-  absl::StatusOr<Listener> listener = listen_on(options.host);
+  absl::StatusOr<Listener> listener = listen_on(options.interface);
   if (!listener.ok()) return listener.status();
   const std::string own = encode_offer({identity, listener->address, random_hex(16)});
   absl::StatusOr<std::vector<std::string>> payloads = rendezvous.exchange(rank, ranks, own, options.meeting_timeout);
@@ -248,7 +310,9 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
     offers.push_back(*std::move(offer));
   }
   if (absl::Status s = check_identities(offers); !s.ok()) return s;
-  absl::StatusOr<std::vector<FileDescriptor>> peers = connect_ranks(*listener, rank, offers, deadline);
+  // All were there a moment ago: who does not connect now has ended since.
+  absl::StatusOr<std::vector<FileDescriptor>> peers =
+      connect_ranks(*listener, rank, offers, absl::Now() + kConnectTimeout);
   if (!peers.ok()) return peers.status();
   return std::make_unique<SocketCommunicator>(device, rank, ranks, *std::move(peers), options.hang_timeout);
 }

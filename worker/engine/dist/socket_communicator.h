@@ -12,11 +12,11 @@
 namespace galleon {
 
 struct SocketOptions {
-  // Address or name of this machine that this rank listens on and offers to the others.
-  std::string host = "127.0.0.1";
+  // Interface, address or name of this machine that this rank listens on, is reached at by the others, and calls from.
+  std::string interface = "127.0.0.1";
   absl::Duration meeting_timeout = absl::Seconds(60);
   // An exchange in which nothing moves for so long fails the run: some rank hangs. A rank that has ended is noticed at
-  // once, and a host that cannot be reached any more after a minute, whatever this is.
+  // once, and a host that cannot be reached any more within ten seconds, whatever this is.
   absl::Duration hang_timeout = absl::Minutes(10);
 };
 

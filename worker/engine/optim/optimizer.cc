@@ -59,6 +59,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
     slot.moments = allocate_moments(options, matrix, arena);
   }
   allocate_accumulators(arena);
+  allocate_flight(arena);
   allocate_dense(arena);
 }
 
@@ -131,6 +132,21 @@ void Optimizer::allocate_accumulators(Arena& arena) {
   staging_ = arena.tensor("staged gradients", MemoryCategory::kGradients, bundle_bytes_, 1, DataType::kUint8);
 }
 
+// What a reduction needs while it is under way: room for the largest matrix, which travels alone, and for any bundle.
+void Optimizer::allocate_flight(Arena& arena) {
+  int64_t bytes = 0;
+  int64_t bundled = 0;
+  for (Slot& slot : slots_) {
+    if (slot.staged || slot.replicated) continue;
+    Slot* const alone[] = {&slot};
+    const int64_t needed = communicator_.reduction_bytes(sharded_gradients(alone), options_.wire_type);
+    bytes = std::max(bytes, needed);
+    bundled += needed;
+  }
+  bytes = std::max(bytes, std::min(bundled, 2 * kBundleBytes));
+  flight_memory_ = arena.tensor("reduction under way", MemoryCategory::kGradients, bytes, 1, DataType::kUint8);
+}
+
 // Gives a staged gradient its place; a full stage is emptied before.
 void Optimizer::stage(Slot& slot) {
   if (slot.accumulator.data != nullptr) return;
@@ -165,8 +181,12 @@ void Optimizer::allocate_dense(Arena& arena) {
   dense_scratch_ = arena.tensor("dense gradient", MemoryCategory::kGradients, size, 1);
   communicator_.guard(dense_scratch_);
   const GaloreOptions& galore = *options_.galore;
-  if (galore.refresh != RefreshMethod::kExact && !galore.exact_first_basis)
+  if (galore.refresh != RefreshMethod::kExact && !galore.exact_first_basis) {
     communicator_.never(Content::kProjectedDense);
+  } else if (communicator_.ranks() > 1) {
+    collected_dense_ = arena.tensor("collected dense gradient", MemoryCategory::kGradients, size, 1);
+    communicator_.guard(collected_dense_);
+  }
   if (micro_batches_ == 1 || !refreshes_from_gradients()) return;
   // Dense gradients that are accumulated over several micro-batches: as many as matrices are ever due in one step. The
   // first step counts unless rounds find its bases.
@@ -234,6 +254,7 @@ void Optimizer::begin_step(int64_t step) {
     slot.kept_filled = false;
     slot.skipped = false;
     slot.measured = false;
+    slot.exact_owner = -1;
     if (!slot.projected() || refreshes_from_gradients()) continue;
     if (!slot.has_basis || due(slot.parameter->index, step)) draw_random_basis(slot);
   }
@@ -241,6 +262,7 @@ void Optimizer::begin_step(int64_t step) {
 
 void Optimizer::begin_micro_batch(int64_t index) {
   flush();
+  land();
   micro_batch_ = index;
 }
 
@@ -316,14 +338,31 @@ void Optimizer::finished(int parameter) {
   if (!last && (!slot.keeps || dense)) return;
   GALLEON_CHECK(slot.filled) << slot.parameter->name << " got no gradient in step " << step_;
   if (dense) {
-    stage(slot);
-    project(slot, dense_memory(slot));
+    const Tensor g = dense_memory(slot);
+    const bool collected = refreshes_exactly(slot) && communicator_.ranks() > 1;
+    if (collected) {
+      collect_exact(slot, g);
+    } else {
+      stage(slot);
+      project(slot, g, Tensor{});
+    }
     if (slot.dense_held >= 0) dense_lent_to_[slot.dense_held] = -1;
     slot.dense_held = -1;
+    if (collected) {
+      if (static_cast<int>(collected_.size()) == communicator_.ranks()) refresh_collected();
+      return;
+    }
   }
-  if (!options_.per_layer && options_.zero < 2) return;
+  enqueue(slot);
+}
+
+void Optimizer::enqueue(Slot& slot) {
+  if (!options_.per_layer && options_.zero < 2 && communicator_.ranks() == 1) return;
+  const int64_t bytes = staged_bytes_of(slot);
+  // A staged one has been made room for.
+  if (!slot.staged && pending_bytes_ + bytes > bundle_bytes_) flush();
   pending_.push_back(&slot);
-  pending_bytes_ += staged_bytes_of(slot);
+  pending_bytes_ += bytes;
   if (pending_bytes_ >= bundle_bytes_) flush();
 }
 

@@ -1,9 +1,9 @@
 // Any moment rule at full rank or under GaLore, sharded over ranks, as one path: gradients arrive as factors and are
 // accumulated in the subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an
 // update by the rule on the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in
-// when that happens; with ZeRO 2 gradients are reduced after each micro-batch, with ZeRO 3 a rank updates its own rows
-// of the weights and nothing is gathered. A matrix with two projected sides is small, and every rank holds all of it.
-// What is small travels in bundles.
+// when that happens. A reduction travels while the backward computes the next gradients. With ZeRO 2 gradients are
+// reduced after each micro-batch, with ZeRO 3 a rank updates its own rows of the weights and nothing is gathered. A
+// matrix with two projected sides is small, and every rank holds all of it. What is small travels in bundles.
 #pragma once
 
 #include <cstdint>
@@ -88,6 +88,7 @@ class Optimizer final : public GradientSink {
   bool staged(const Slot& slot) const;
   bool keeps_own_rows(const Slot& slot) const;
   void allocate_accumulators(Arena& arena);
+  void allocate_flight(Arena& arena);
   void allocate_dense(Arena& arena);
   static int64_t staged_bytes_of(const Slot& slot);
   void stage(Slot& slot);
@@ -98,12 +99,19 @@ class Optimizer final : public GradientSink {
   Tensor dense_memory(Slot& slot);
   void accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta);
 
+  // The gradient is complete: it waits for its reduction.
+  void enqueue(Slot& slot);
+
   // update.cc
   // Cut where the next would make a bundle too large for one exchange.
   static std::vector<std::vector<Slot*>> bundles(absl::Span<Slot* const> slots);
-  // Reduces the gradients that wait for it, and updates their weights if it is time.
+  // Begins or makes the reduction of the gradients that wait for it, and updates their weights if it is time.
   void flush();
+  // Completes the reduction that is under way.
+  void land();
+  static std::vector<ShardedRows> sharded_gradients(absl::Span<Slot* const> slots);
   void reduce(absl::Span<Slot* const> slots);
+  void take_reduced(absl::Span<Slot* const> slots);
   // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
   void count_squares(const Slot& slot, double squares);
   void update(absl::Span<Slot* const> slots, double gradient_scale);
@@ -124,10 +132,17 @@ class Optimizer final : public GradientSink {
   void finish_ranges(absl::Span<Slot* const> slots);
   void finish_bases(absl::Span<Slot* const> slots);
   void draw_random_basis(Slot& slot);
-  // Refreshes from this rank's part of the dense gradient and leaves its part of R in the accumulator.
-  void project(Slot& slot, const Tensor& g);
+  // Whether this step's basis of the slot is an exact one.
+  bool refreshes_exactly(const Slot& slot) const;
+  // Exact bases are searched by all ranks at the same time: so many matrices as there are ranks are collected, the sum
+  // of each on a rank of its own.
+  void collect_exact(Slot& slot, const Tensor& g);
+  void refresh_collected();
+  // Refreshes from this rank's part of the dense gradient, or with an exact basis from its sum, of which the owner has
+  // `found` that basis, and leaves this rank's part of R in the accumulator.
+  void project(Slot& slot, const Tensor& g, const Tensor& found);
   // False: the gradient held a number that is not finite.
-  bool refresh(Slot& slot, const Tensor& g, bool exact);
+  bool refresh(Slot& slot, const Tensor& g, const Tensor& found);
   void take_basis(Slot& slot, const Tensor& basis, const Tensor& rows);
   void pace_next(Slot& slot, double overlap);
   void measure(Slot& slot, const Tensor& g, bool summed);
@@ -144,7 +159,11 @@ class Optimizer final : public GradientSink {
   int64_t staging_used_ = 0;
   std::vector<Slot*> pending_;  // finished, not reduced yet
   int64_t pending_bytes_ = 0;
+  std::vector<Slot*> in_flight_;  // whose reduction is under way
+  Tensor flight_memory_;
   Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
+  Tensor collected_dense_;          // the sum of one, whose exact basis this rank searches
+  std::vector<Slot*> collected_;    // that wait for their exact bases, by owner
   std::vector<Tensor> dense_held_;  // dense gradients that are accumulated over micro-batches, lent to due matrices
   std::vector<int> dense_lent_to_;
   int64_t step_ = 0;

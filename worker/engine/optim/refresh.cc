@@ -2,6 +2,7 @@
 // moments.
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linalg.h"
@@ -33,7 +34,7 @@ uint64_t Optimizer::refresh_seed(const Slot& slot) const {
 }
 
 int Optimizer::owner_of(const Slot& slot) const {
-  return slot.projected_index % communicator_.ranks();
+  return slot.exact_owner >= 0 ? slot.exact_owner : slot.projected_index % communicator_.ranks();
 }
 
 bool Optimizer::finds_basis_in_rounds(const Slot& slot) const {
@@ -202,7 +203,7 @@ void Optimizer::draw_random_basis(Slot& slot) {
   report_.refresh_seconds += seconds_since(start);
 }
 
-bool Optimizer::refresh(Slot& slot, const Tensor& g, bool exact) {
+bool Optimizer::refresh(Slot& slot, const Tensor& g, const Tensor& found) {
   const SteadyClock::time_point start = SteadyClock::now();
   const Parameter& p = *slot.parameter;
   const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
@@ -217,14 +218,14 @@ bool Optimizer::refresh(Slot& slot, const Tensor& g, bool exact) {
     start_basis(device_, basis, seed);
     if (p.two_sided) start_basis(device_, rows, seed + 1);
   }
-  const bool found = exact            ? exact_basis(device_, communicator_, g, basis, rows, owner)
-                     : slot.has_basis ? iterate_subspace(device_, communicator_, g, basis, rows, owner, seed)
-                                      : find_first_basis(device_, communicator_, g, basis, rows, owner, seed);
+  const bool good = refreshes_exactly(slot) ? share_exact_basis(device_, communicator_, g, found, basis, rows, owner)
+                    : slot.has_basis        ? iterate_subspace(device_, communicator_, g, basis, rows, owner, seed)
+                                            : find_first_basis(device_, communicator_, g, basis, rows, owner, seed);
   // Where there is nothing to go on with, whatever the search began with serves until the next one.
-  if (found || !slot.has_basis) take_basis(slot, basis, rows);
-  ++(found ? report_.refreshed : report_.skipped_refreshes);
+  if (good || !slot.has_basis) take_basis(slot, basis, rows);
+  ++(good ? report_.refreshed : report_.skipped_refreshes);
   report_.refresh_seconds += seconds_since(start);
-  return found;
+  return good;
 }
 
 // Stores new bases and turns, forgets or keeps the moments, whose coordinates were those of the old ones.
@@ -266,11 +267,55 @@ void Optimizer::pace_next(Slot& slot, double overlap) {
   slot.pace.refreshed(step_, told[0], *galore.lazy_threshold, galore.refresh_interval);
 }
 
-void Optimizer::project(Slot& slot, const Tensor& g) {
+bool Optimizer::refreshes_exactly(const Slot& slot) const {
+  return options_.galore->refresh == RefreshMethod::kExact || (!slot.has_basis && options_.galore->exact_first_basis);
+}
+
+void Optimizer::collect_exact(Slot& slot, const Tensor& g) {
+  const SteadyClock::time_point start = SteadyClock::now();
+  slot.exact_owner = static_cast<int>(collected_.size());
+  communicator_.reduce(g, slot.exact_owner, Content::kProjectedDense);
+  if (communicator_.rank() == slot.exact_owner) {
+    collected_dense_ = {collected_dense_.data, g.type, g.rows, g.columns, g.columns};
+    copy(device_, g, collected_dense_);
+  }
+  collected_.push_back(&slot);
+  report_.refresh_seconds += seconds_since(start);
+}
+
+void Optimizer::refresh_collected() {
+  if (collected_.empty()) return;
+  const SteadyClock::time_point start = SteadyClock::now();
+  const std::vector<Slot*> slots = std::exchange(collected_, {});
+  const auto rank = static_cast<size_t>(communicator_.rank());
+  const Parameter* own = rank < slots.size() ? slots[rank]->parameter : nullptr;
+  const Workspace memory(device_, own != nullptr ? own->columns() * own->rank * kFloat : 0);
+  Tensor found;
+  if (own != nullptr) {
+    found = memory.tensor(own->columns(), own->rank);
+    find_exact_basis(device_, collected_dense_, found);
+  }
+  report_.refresh_seconds += seconds_since(start);
+  for (size_t owner = 0; owner < slots.size(); ++owner) {
+    stage(*slots[owner]);
+    project(*slots[owner], owner == rank ? collected_dense_ : Tensor{}, found);
+    enqueue(*slots[owner]);
+  }
+}
+
+void Optimizer::project(Slot& slot, const Tensor& g, const Tensor& found) {
   const Parameter& p = *slot.parameter;
-  const bool exact =
-      options_.galore->refresh == RefreshMethod::kExact || (!slot.has_basis && options_.galore->exact_first_basis);
-  if (!refresh(slot, g, exact)) {
+  const bool exact = refreshes_exactly(slot);
+  const bool alone = exact && communicator_.ranks() == 1;
+  const Workspace alone_memory(device_, alone ? p.columns() * p.rank * kFloat : 0);
+  Tensor basis_found = found;
+  if (alone) {
+    const SteadyClock::time_point start = SteadyClock::now();
+    basis_found = alone_memory.tensor(p.columns(), p.rank);
+    find_exact_basis(device_, g, basis_found);
+    report_.refresh_seconds += seconds_since(start);
+  }
+  if (!refresh(slot, g, basis_found)) {
     // One bad gradient moves nothing: not the basis, not the moments, not the weight.
     fill(device_, slot.accumulator, 0.0F);
     slot.skipped = true;

@@ -47,6 +47,7 @@ struct Optimizer::Slot {
   bool energy_beyond = false;
   double captured = 0;  // this rank's part of what the basis keeps
   int dense_held = -1;
+  int exact_owner = -1;  // who searches this step's exact basis
   // In the search for first bases: fp32 numbers of `basis`, and of G·P's range (own rows, if accumulators are sharded).
   Tensor round_basis, round_rows;
   bool round_finite = true;

@@ -57,26 +57,28 @@ bool find_first_basis(Device& device, Communicator& communicator, const Tensor& 
   return true;
 }
 
-bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, const Tensor& rows,
-                 int owner) {
-  communicator.reduce(g, owner, Content::kProjectedDense);
-  const Workspace new_memory(device, basis.bytes());
-  const Tensor found = new_memory.tensor(basis.rows, basis.columns);
+void find_exact_basis(Device& device, const Tensor& g, const Tensor& found) {
   // The verdict travels with the basis: the owner alone sees the sum, and a basis of NaN says that there is none.
   fill(device, found, __builtin_nanf(""));
-  const bool computes = communicator.rank() == owner || !device.executes();
-  if (computes) {
-    const Workspace scratch(device, g.bytes());
-    const Tensor destroyed = scratch.tensor(g.rows, g.columns);
-    copy(device, g, destroyed);
-    right_singular_vectors(device, destroyed, found);
-  }
-  communicator.broadcast(found, owner, Content::kSubspace);
-  if (!all_finite(device, found)) return false;
-  copy(device, found, basis);
+  const Workspace scratch(device, g.bytes());
+  const Tensor destroyed = scratch.tensor(g.rows, g.columns);
+  copy(device, g, destroyed);
+  right_singular_vectors(device, destroyed, found);
+}
+
+bool share_exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& found,
+                       const Tensor& basis, const Tensor& rows, int owner) {
+  // A basis that serves until now is kept where there is no new one.
+  const Workspace new_memory(device, basis.bytes());
+  const Tensor arrived = new_memory.tensor(basis.rows, basis.columns);
+  const bool own = communicator.rank() == owner;
+  if (own) copy(device, found, arrived);
+  communicator.broadcast(arrived, owner, Content::kSubspace);
+  if (!all_finite(device, arrived)) return false;
+  copy(device, arrived, basis);
   if (rows.data == nullptr) return true;
   // G·V = U·Σ, whose columns are orthogonal already.
-  if (computes) {
+  if (own) {
     matmul(device, g, Transpose::kNo, basis, Transpose::kNo, rows);
     orthonormalize(device, rows, 1);
   }

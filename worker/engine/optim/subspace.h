@@ -36,11 +36,13 @@ struct Candidate {
 };
 void finish_basis(Device& device, Communicator& communicator, absl::Span<const Candidate> candidates);
 
-// The leading right singular vectors of the summed dense gradient, which is reduced to `owner` alone, and for `rows`
-// the left ones; g of the owner becomes the sum, which is what its part of ΣG·P then comes from (the other ranks add
-// nothing). False as above.
-bool exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, const Tensor& rows,
-                 int owner);
+// An exact basis in two parts, so that ranks can each search one at the same time. First, by the owner alone: the
+// leading right singular vectors of `g`, the summed dense gradient, into `found`; NaN if there are none.
+void find_exact_basis(Device& device, const Tensor& g, const Tensor& found);
+// Then, a collective: `found` of the owner (nothing on others) becomes `basis` of all, and for `rows` the left singular
+// vectors, which the owner takes from `g`, theirs. False as above.
+bool share_exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& found,
+                       const Tensor& basis, const Tensor& rows, int owner);
 
 // ‖ΣG − ΣG·P·Pᵀ‖², what P does not keep, or ‖ΣG‖² without a basis (empty): the mean over kEnergyProbes seeded normal
 // vectors z of ‖ΣG·z‖² (Hutchinson 1990), because ΣG itself is nowhere whole. Its relative deviation is about

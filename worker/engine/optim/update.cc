@@ -51,13 +51,32 @@ bool Optimizer::travels(const Slot& slot) const {
   return !slot.replicated && communicator_.ranks() > 1 && !slot.parameter->sharded;
 }
 
+// Gradients that stay where they are until the end of the step travel while the backward goes on; staged ones make room
+// for the next, and are waited for.
 void Optimizer::flush() {
   if (pending_.empty()) return;
   const std::vector<Slot*> slots = std::exchange(pending_, {});
   pending_bytes_ = 0;
+  land();
+  std::vector<ShardedRows> cut = sharded_gradients(slots);
+  const bool stay = std::none_of(slots.begin(), slots.end(), [](const Slot* slot) { return slot->staged; });
+  if (stay && !cut.empty() && communicator_.ranks() > 1 &&
+      communicator_.reduction_bytes(cut, options_.wire_type) <= flight_memory_.bytes()) {
+    communicator_.begin_reduce_scatter_rows(cut, options_.wire_type, flight_memory_);
+    in_flight_ = slots;
+    return;
+  }
   reduce(slots);
   if (options_.per_layer && last_pass()) update(slots, 1.0);
   clear_stage(slots);
+}
+
+void Optimizer::land() {
+  if (in_flight_.empty()) return;
+  const std::vector<Slot*> slots = std::exchange(in_flight_, {});
+  communicator_.finish_reduce_scatter();
+  take_reduced(slots);
+  if (options_.per_layer && last_pass()) update(slots, 1.0);
 }
 
 void Optimizer::count_squares(const Slot& slot, double squares) {
@@ -65,17 +84,26 @@ void Optimizer::count_squares(const Slot& slot, double squares) {
   if (!std::isfinite(squares)) not_finite_ = std::max(not_finite_, slot.parameter->index);
 }
 
-void Optimizer::reduce(absl::Span<Slot* const> slots) {
+std::vector<ShardedRows> Optimizer::sharded_gradients(absl::Span<Slot* const> slots) {
   std::vector<ShardedRows> cut;
+  for (const Slot* slot : slots) {
+    if (!slot->replicated) cut.push_back({slot->accumulator, slot->shard_unit, gradient_content(slot->projected())});
+  }
+  return cut;
+}
+
+void Optimizer::reduce(absl::Span<Slot* const> slots) {
+  const std::vector<ShardedRows> cut = sharded_gradients(slots);
+  if (!cut.empty()) communicator_.reduce_scatter_rows(cut, options_.wire_type);
+  take_reduced(slots);
+}
+
+// After the reduce-scatter: what every rank holds whole is reduced too, and own rows go where they are kept.
+void Optimizer::take_reduced(absl::Span<Slot* const> slots) {
   std::vector<Tensor> whole;
   for (const Slot* slot : slots) {
-    if (slot->replicated) {
-      whole.push_back(slot->accumulator);
-    } else {
-      cut.push_back({slot->accumulator, slot->shard_unit, gradient_content(slot->projected())});
-    }
+    if (slot->replicated) whole.push_back(slot->accumulator);
   }
-  if (!cut.empty()) communicator_.reduce_scatter_rows(cut, options_.wire_type);
   if (!whole.empty()) communicator_.all_reduce(whole, Content::kProjectedGradient);
   for (Slot* slot : slots) {
     if (slot->keeps) {
@@ -208,7 +236,9 @@ void Optimizer::apply(const Slot& slot, const Tensor& update, double size, doubl
 }
 
 StepReport Optimizer::end_step() {
+  refresh_collected();
   flush();
+  land();
   std::vector<Slot*> all;
   for (Slot& slot : slots_) all.push_back(&slot);
   std::vector<Slot*> left;

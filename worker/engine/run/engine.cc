@@ -41,8 +41,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape, Device& device,
                                                        Communicator& communicator) {
-  absl::StatusOr<RankEstimate> estimate =
-      dry_run(shape, device.kind(), communicator.rank(), communicator.ranks(), false);
+  absl::StatusOr<RankEstimate> estimate = dry_run(shape, device.kind(), communicator.rank(), communicator.ranks());
   if (!estimate.ok()) return estimate.status();
   absl::StatusOr<std::unique_ptr<Engine>> engine = allocate(shape, device, communicator);
   if (!engine.ok()) return engine.status();
@@ -119,8 +118,7 @@ class DryRun {
   std::unique_ptr<Engine> engine_;
 };
 
-absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
-                                     bool with_interval) {
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
   DryRun run(shape, device_kind, rank, ranks);
   if (absl::Status s = run.prepare(); !s.ok()) return s;
   RankEstimate estimate;
@@ -138,9 +136,8 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
   estimate.step_flops = run.device().work().flops;
   estimate.interval = interval;
   for (int64_t step = 2; step <= interval + 1; ++step) {
-    if (!with_interval && run.quiet(step)) continue;
-    const SentBytes sent = run.step(step);
-    estimate.sent_interval += sent;
+    // Steps without a refresh are alike.
+    estimate.sent_interval += run.quiet(step) ? estimate.sent_step : run.step(step);
   }
   estimate.workspace_bytes = run.device().workspace_peak();
   if (absl::Status s = run.device().set_workspace_budget(estimate.workspace_bytes); !s.ok()) return s;

@@ -77,8 +77,7 @@ struct RankEstimate {
   double step_flops = 0;    // of this rank, refresh excluded
 };
 
-// Runs the engine on a planning device. `with_interval`: also the mean over a whole refresh interval.
-absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
-                                     bool with_interval);
+// Runs the engine on a planning device.
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks);
 
 }  // namespace galleon

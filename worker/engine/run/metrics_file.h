@@ -36,6 +36,7 @@ struct StepLine {
   // Empty with one rank.
   std::vector<double> waited_seconds;
   // Since this process began.
+  std::vector<double> waited_total;  // as waited_seconds
   SentBytes sent_total;
   int64_t dense_total_bytes = 0;
   double refresh_seconds_total = 0;

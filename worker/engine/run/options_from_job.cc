@@ -261,7 +261,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   const bool bf16 = job.training().precision() == v1::PRECISION_BF16;
   o.optimizer = optimizer_options(job.optimizer(), job.model().seed(), job.task());
   o.optimizer.zero = static_cast<int>(std::max(1U, job.parallel().zero()));
-  o.hang_timeout = static_cast<int64_t>(job.parallel().hang_timeout());
+  if (job.parallel().hang_timeout() > 0) o.hang_timeout = static_cast<int64_t>(job.parallel().hang_timeout());
   const auto wire = job.parallel().wire_type();
   const bool bf16_wire = wire == v1::Parallel::WIRE_TYPE_BF16 || (wire != v1::Parallel::WIRE_TYPE_FP32 && bf16);
   if (bf16_wire) o.optimizer.wire_type = DataType::kBFloat16;

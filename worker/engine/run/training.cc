@@ -20,6 +20,7 @@
 #include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
+#include "worker/engine/run/shared_folder.h"
 
 namespace galleon {
 
@@ -51,7 +52,14 @@ class Training {
         observer_(observer) {}
 
   absl::StatusOr<RunResult> run() {
-    if (absl::Status s = load_data(); !s.ok()) return s;
+    if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);
+        !s.ok()) {
+      return s;
+    }
+    // Tokens are made by rank 0 and read by all.
+    const std::string output = std::filesystem::path(context_.metrics_path).parent_path().string();
+    if (absl::Status s = check_shared_folder(output, "the output folder", communicator_); !s.ok()) return s;
+    if (absl::Status s = agree(load_data()); !s.ok()) return s;
     if (absl::Status s = derive_lengths(); !s.ok()) return s;
     if (absl::Status s = allocate(); !s.ok()) return s;
     if (absl::Status s = start_or_resume(); !s.ok()) return s;
@@ -303,6 +311,7 @@ class Training {
       for (size_t i = 0; i < waited_.size(); ++i) line.waited_seconds.push_back(waited_[i] - waited_before_[i]);
       waited_before_ = waited_;
     }
+    line.waited_total = waited_;
     line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -486,6 +495,12 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
   if (!config.ok()) return config.status();
   job.config = *config;
+  if (options.data.classify != config->encoder()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.source: ", options.model.source, " is a ", architecture_name(config->architecture),
+                     options.data.classify ? ", which has no head for task: classify; a BERT or a RoBERTa has"
+                                           : ", which needs task: classify"));
+  }
   if (vocabulary > job.config.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
                                                    " pieces, and the model's vocab_size is ", job.config.vocabulary));

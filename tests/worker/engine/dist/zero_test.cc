@@ -161,7 +161,7 @@ TEST_P(Zero, ComputesWhatOneRankDoesInTheMemoryAndWithTheBytesOfItsPlan) {
   for (int rank = 0; rank < c.ranks; ++rank) {
     const RecordingObserver& seen = many[rank].observer;
     EXPECT_EQ(seen.losses(), losses) << "rank " << rank;
-    const absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, c.ranks, true);
+    const absl::StatusOr<RankEstimate> plan = dry_run(*shape, "cpu", rank, c.ranks);
     ASSERT_TRUE(plan.ok()) << plan.status();
     for (int i = 0; i < kMemoryCategories; ++i) {
       EXPECT_EQ(plan->by_category[i], seen.ledger[i]) << category_name(static_cast<MemoryCategory>(i));
@@ -316,7 +316,7 @@ TEST(Zero, EachRankHoldsItsShareOfMomentsAccumulatorsAndWeights) {
   auto held = [&](int rank, int ranks, int zero) {
     RunOptions cut = o;
     cut.optimizer.zero = zero;
-    return *dry_run(*engine_shape(cut, job->config, ranks), "cpu", rank, ranks, false);
+    return *dry_run(*engine_shape(cut, job->config, ranks), "cpu", rank, ranks);
   };
   auto bytes = [](const RankEstimate& e, MemoryCategory c) {
     return static_cast<double>(e.by_category[static_cast<int>(c)]);

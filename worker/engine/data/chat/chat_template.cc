@@ -322,7 +322,11 @@ class Renderer {
       return map;
     }
     if (callee.name == "range") return range(node, given);
-    fail(node, absl::StrCat("the function ", callee.name, " is not known"));
+    const bool asks_date = callee.name == "strftime_now";
+    fail(node, asks_date
+                   ? "strftime_now asks for today's date, and data has to give the same tokens every day; a copy of "
+                     "the template with a date in it does (data.chat_template)"
+                   : absl::StrCat("the function ", callee.name, " is not known"));
     return undefined_value();
   }
 

@@ -1,0 +1,48 @@
+# `cmake --install` and the Debian package (`cpack --config build/CPackConfig.cmake`): programs, the SentencePiece plug-in, units with a sample
+# configuration, completion, manual pages, examples.
+include(GNUInstallDirs)
+
+set(programs galleon galleon-trainer galleon-scheduler galleon-worker)
+install(TARGETS ${programs} RUNTIME DESTINATION bin)
+# Where the trainer looks for it: beside itself, or in ../lib/galleon.
+install(TARGETS galleon_sentencepiece LIBRARY DESTINATION lib/galleon)
+
+set(generated ${CMAKE_BINARY_DIR}/package)
+file(MAKE_DIRECTORY ${generated})
+foreach(program ${programs})
+  add_custom_command(OUTPUT ${generated}/${program}.1
+                     COMMAND ${CMAKE_SOURCE_DIR}/deploy/package/man.py $<TARGET_FILE:${program}> ${program} ${PROJECT_VERSION} > ${generated}/${program}.1
+                     DEPENDS ${program} ${CMAKE_SOURCE_DIR}/deploy/package/man.py VERBATIM)
+  list(APPEND pages ${generated}/${program}.1)
+endforeach()
+foreach(shell bash zsh)
+  add_custom_command(OUTPUT ${generated}/completion.${shell} COMMAND galleon completion ${shell} > ${generated}/completion.${shell} DEPENDS galleon VERBATIM)
+  list(APPEND completions ${generated}/completion.${shell})
+endforeach()
+add_custom_target(package_files ALL DEPENDS ${pages} ${completions})
+install(FILES ${pages} DESTINATION share/man/man1)
+install(FILES ${generated}/completion.bash DESTINATION share/bash-completion/completions RENAME galleon)
+install(FILES ${generated}/completion.zsh DESTINATION share/zsh/vendor-completions RENAME _galleon)
+install(FILES deploy/systemd/galleon-scheduler.service deploy/systemd/galleon-worker.service DESTINATION lib/systemd/system)
+install(FILES deploy/systemd/scheduler.conf deploy/systemd/worker.conf DESTINATION /etc/galleon)
+install(DIRECTORY deploy/examples DESTINATION share/doc/galleon)
+install(FILES helm/galleon/rules/alerts.yaml DESTINATION share/doc/galleon/prometheus)
+install(DIRECTORY helm/galleon/dashboards DESTINATION share/doc/galleon FILES_MATCHING PATTERN "*.json")
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME galleon)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_CONTACT "Galleon's founders <founders@galleon.invalid>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY ${PROJECT_DESCRIPTION})
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+# SentencePiece is loaded at run time; adduser makes the services' user.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS adduser)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+file(WRITE ${generated}/conffiles "/etc/galleon/scheduler.conf\n/etc/galleon/worker.conf\n")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/deploy/package/postinst ${CMAKE_SOURCE_DIR}/deploy/package/prerm
+    ${generated}/conffiles)
+include(CPack)

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""The GLUE study: a pretrained encoder fine-tuned in full and by GaLore of rank 4 and 8, five seeds each.
+
+    tests/bench/glue/glue.py run --model FOLDER [--data ../shared/data/glue] [--tasks mrpc,cola,rte,stsb,sst2]
+                                 [--seeds 5] [--results FILE] [--epochs N] [--steps N] [--threads 0]
+    tests/bench/glue/glue.py table [--results FILE] [--into docs/glue.md]
+
+`--model` is a BERT or RoBERTa in Hugging Face layout with its tokenizer (tests/models.sh fetches MiniLM). Every finished run
+is a line of the results file, and a run that has a line is not made again: a study that was ended goes on where it was.
+The table is made from these lines alone. Without the model or the data it ends with 77. Standard library only.
+"""
+import argparse
+import datetime
+import json
+import math
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SKIPPED = 77
+
+# Epochs, batch, the folder's name, the metric of the table. Rates and scales follow the recipe of the GaLore paper; the
+# encoder is smaller than its RoBERTa-base and takes higher rates, the same in all arms.
+TASKS = {"mrpc": (5, 16, "MRPC", "f1"), "cola": (5, 32, "CoLA", "matthews_correlation"), "rte": (5, 16, "RTE", "accuracy"),
+         "stsb": (5, 16, "STS-B", "pearson"), "sst2": (1, 32, "SST-2", "accuracy")}
+ARMS = {"full": {"learning_rate": 5e-5},
+        "galore-4": {"learning_rate": 5e-5, "galore": {"rank": 4, "scale": 4.0, "refresh_interval": 500}},
+        "galore-8": {"learning_rate": 5e-5, "galore": {"rank": 8, "scale": 2.0, "refresh_interval": 500}}}
+NAMES = {"full": "full", "galore-4": "GaLore, rank 4", "galore-8": "GaLore, rank 8"}
+
+running = None
+
+
+def end(signum, frame):
+    if running is not None:
+        running.terminate()
+        running.wait()
+    sys.exit(128 + signum)
+
+
+def read(path):
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def job(options, task, arm, seed):
+    epochs, batch, folder, _ = TASKS[task]
+    data = options.data.resolve() / folder
+    optimizer = {**ARMS[arm], "schedule": {"type": "linear", "warmup_steps": None}}
+    length = {"steps": options.steps} if options.steps else {"epochs": options.epochs or epochs}
+    return {"name": "glue", "task": "classify", "model": {"source": str(options.model.resolve()), "seed": seed},
+            "tokenizer": str(options.model.resolve()),
+            "data": {"train": [str(data / "train.tsv")], "validation": [str(data / "dev.tsv")], "glue_task": task,
+                     "sequence_length": 128, "seed": seed},
+            "optimizer": optimizer,
+            "training": {**length, "global_batch": batch, "micro_batch": batch, "evaluate_every": 1000000, "log_every": 20},
+            "checkpoint": {"every": 1000000, "resume": "never"}}
+
+
+def key(run):
+    return run["task"], run["arm"], run["seed"], run["epochs"], run["steps"]
+
+
+def run(options):
+    global running
+    if not (options.model / "config.json").exists() or not options.data.exists():
+        print(f"skipped: no model in {options.model} or no data in {options.data}")
+        sys.exit(SKIPPED)
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    done = {key(line) for line in read(options.results)}
+    for seed in range(options.seeds):
+        for task in options.tasks.split(","):
+            for arm in ARMS:
+                what = {"task": task, "arm": arm, "seed": seed, "epochs": options.epochs or TASKS[task][0], "steps": options.steps}
+                if key(what) in done:
+                    continue
+                with tempfile.TemporaryDirectory() as folder:
+                    path = pathlib.Path(folder) / "job.yaml"
+                    path.write_text(json.dumps(job(options, task, arm, seed)))
+                    log = pathlib.Path(folder) / "log"
+                    with open(log, "w") as out:
+                        running = subprocess.Popen([options.bin / "galleon-trainer", "--job", path, "--output", folder + "/run",
+                                                    "--threads", str(options.threads)], stdout=out, stderr=out)
+                        code = running.wait()
+                        running = None
+                    if code != 0:
+                        sys.exit(f"{task} {arm} seed {seed} failed: {log.read_text()[-2000:]}")
+                    lines = read(pathlib.Path(folder) / "run/metrics.jsonl")
+                steps = [line for line in lines if "loss" in line]
+                evaluation = [line for line in lines if "validation_loss" in line][-1]
+                memory = steps[-1]["memory"]
+                result = {**what, "metrics": evaluation["metrics"], "validation_loss": evaluation["validation_loss"],
+                          "optimizer_bytes": memory["optimizer_states"] + memory["subspaces"],
+                          "seconds": round(steps[-1]["seconds"], 1), "updates": steps[-1]["step"],
+                          "date": datetime.date.today().isoformat()}
+                options.results.parent.mkdir(parents=True, exist_ok=True)
+                with open(options.results, "a") as out:
+                    out.write(json.dumps(result) + "\n")
+                print(f"{task} {arm} seed {seed}: {evaluation['metrics']} in {result['seconds']} s", flush=True)
+
+
+def verdict(full, other):
+    """Whether two means differ by at most one point or two standard errors of their difference."""
+    difference = statistics.mean(other) - statistics.mean(full)
+    if len(full) < 2 or len(other) < 2:
+        return f"{difference:+.2f}", "one seed"
+    error = math.sqrt(statistics.variance(full) / len(full) + statistics.variance(other) / len(other))
+    return f"{difference:+.2f}", "yes" if abs(difference) <= max(1.0, 2 * error) else "no"
+
+
+def table(options):
+    runs = [r for r in read(options.results) if not r["steps"]]
+    out = ["# Fine-tuning on GLUE\n",
+           "A pretrained encoder fine-tuned in full and by GaLore, mean and standard deviation over seeds of the dev set's metric in",
+           "points. \"Within\" says whether the difference to full fine-tuning is at most one point or two standard errors. Optimizer",
+           "bytes are those of moments and bases as the ledger counted them. Made by `tests/bench/glue/glue.py table`.\n"]
+    out += ["| task, metric | arm | seeds | mean | deviation | difference | within | optimizer bytes | of full |", "|---|---|---|---|---|---|---|---|---|"]
+    for task, (_, _, _, metric) in TASKS.items():
+        points = {arm: [100 * r["metrics"][metric] for r in runs if r["task"] == task and r["arm"] == arm] for arm in ARMS}
+        bytes_of = {arm: next((r["optimizer_bytes"] for r in runs if r["task"] == task and r["arm"] == arm), 0) for arm in ARMS}
+        for arm in ARMS:
+            if not points[arm]:
+                continue
+            deviation = f"{statistics.stdev(points[arm]):.2f}" if len(points[arm]) > 1 else ""
+            difference, within = verdict(points["full"], points[arm]) if arm != "full" and points["full"] else ("", "")
+            part = f"{bytes_of[arm] / bytes_of['full']:.2f}" if bytes_of["full"] else ""
+            out.append(f"| {task}, {metric} | {NAMES[arm]} | {len(points[arm])} | {statistics.mean(points[arm]):.2f} | {deviation} | "
+                       f"{difference} | {within} | {bytes_of[arm]:,} | {part} |")
+    text = "\n".join(out) + "\n"
+    print(text)
+    if options.into:
+        options.into.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "table"])
+    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "build/tools/minilm")
+    parser.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared/data/glue")
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--steps", type=int, help="instead of epochs, to try the script; such runs are in no table")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "tests/bench/results/glue.jsonl")
+    parser.add_argument("--into", type=pathlib.Path)
+    options = parser.parse_args()
+    for task in options.tasks.split(","):
+        if task not in TASKS:
+            parser.error(f"no task {task}; there are {', '.join(TASKS)}")
+    run(options) if options.command == "run" else table(options)
+
+
+main()

@@ -1,4 +1,5 @@
 // Any bytes as a packed file: however they are read, in bounded memory, the same text or the same error comes out.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -6,7 +7,7 @@
 
 namespace {
 
-constexpr size_t kMost = 1 << 22;  // bytes that are unpacked
+constexpr size_t kMost = 1 << 16;  // bytes that are unpacked
 
 struct Outcome {
   std::string text;

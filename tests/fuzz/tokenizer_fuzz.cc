@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -13,13 +14,21 @@
 namespace {
 
 // In memory, for the life of the process.
+class Folder {
+ public:
+  Folder() {
+    if (::mkdtemp(path_.data()) == nullptr) std::abort();
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = "/dev/shm/galleon-fuzz-XXXXXX";
+};
+
 const std::string& folder() {
-  static const std::string* path = [] {
-    auto* made = new std::string("/dev/shm/galleon-fuzz-XXXXXX");
-    if (::mkdtemp(made->data()) == nullptr) std::abort();
-    return made;
-  }();
-  return *path;
+  static const Folder made;
+  return made.path();
 }
 
 void write(const char* name, const std::string& text) {

@@ -39,8 +39,8 @@ set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-# SentencePiece is loaded at run time; adduser makes the services' user.
-set(CPACK_DEBIAN_PACKAGE_DEPENDS adduser)
+# The BLAS whose threads are ours (`libopenblas0` may be any other); adduser makes the services' user.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "adduser, libopenblas0-openmp")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 file(WRITE ${generated}/conffiles "/etc/galleon/scheduler.conf\n/etc/galleon/worker.conf\n")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/deploy/package/postinst ${CMAKE_SOURCE_DIR}/deploy/package/prerm

@@ -13,8 +13,8 @@ import sys
 
 def help_of(command):
     text = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
-    # The program's own path is where it was built.
-    return text.replace(command[0], os.path.basename(command[0]))
+    # The program's own path, and that of others beside it, is where they were built.
+    return text.replace(command[0], os.path.basename(command[0])).replace(os.path.dirname(os.path.abspath(command[0])), "/usr/bin")
 
 
 def quoted(text):

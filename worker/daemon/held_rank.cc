@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "worker/daemon/input_paths.h"
 #include "worker/daemon/process_group.h"
@@ -225,9 +226,21 @@ void HeldRank::stop(const std::string& reason, absl::Duration grace, absl::Durat
   link_.send(command);
 }
 
+bool HeldRank::ended_before() const {
+  // Without a trainer there is its supervisor alone, which is about to write down how it ended.
+  for (int i = 0; i < 100; ++i) {
+    if (read_exit_file(folder_).has_value()) return true;
+    if (process_.pid <= 0 || process_group_use(process_.pid).processes != 1) return false;
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  return false;
+}
+
 void HeldRank::kill(const std::string& reason) {
   if (exited()) return;
   if (!killed_) {
+    // What ended by itself a moment ago is not our doing: the end is seen with its own code or signal.
+    if (ended_before()) return;
     log_warning(describe(assignment_), " ", reason);
     append_to_log(reason);
     killed_ = true;
@@ -375,6 +388,8 @@ bool HeldRank::see_end() {
   ProcessExit exit;
   if (const std::optional<ProcessExit> written = read_exit_file(folder_)) {
     exit = *written;
+    // Our signal would have ended the supervisor too, before it could write.
+    report_.set_signalled_by_daemon(false);
   } else {
     exit.signal = SIGKILL;
   }

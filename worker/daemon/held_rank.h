@@ -81,6 +81,8 @@ class HeldRank {
   bool log_done() const { return log_done_; }
 
  private:
+  // Whether the trainer had ended by itself; waits half a second for its supervisor to say so.
+  bool ended_before() const;
   HeldRank(std::string folder, const RankOptions& options, LogPosition position);
 
   std::string log_path() const;

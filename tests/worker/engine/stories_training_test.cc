@@ -17,7 +17,7 @@ std::string of_book(const std::string& name, size_t bytes) {
   return text.str().substr(2000, bytes);
 }
 
-class Stories : public testing::Test {
+class StoriesTraining : public testing::Test {
  protected:
   void SetUp() override {
     if (!std::filesystem::exists(kStories)) GTEST_SKIP() << "no ../shared/data/models/stories260K beside the project";
@@ -43,7 +43,7 @@ class Stories : public testing::Test {
   std::string tokenizer_;
 };
 
-TEST_F(Stories, FineTuningOnNewTextLowersItsLoss) {
+TEST_F(StoriesTraining, FineTuningOnNewTextLowersItsLoss) {
   RunOptions o = fine_tuning();
   o.data.train = {folder_.write("train.txt", of_book("train/persuasion.txt", 200000))};
   o.data.validation = {folder_.write("validation.txt", of_book("validation/northangerabbey.txt", 30000))};
@@ -58,7 +58,7 @@ TEST_F(Stories, FineTuningOnNewTextLowersItsLoss) {
   RecordProperty("after", absl::StrCat(after));
 }
 
-TEST_F(Stories, QuestionsAndAnswersOfGsm8kLowerTheLossOfAnswers) {
+TEST_F(StoriesTraining, QuestionsAndAnswersOfGsm8kLowerTheLossOfAnswers) {
   const std::string data = GALLEON_SOURCE_DIR "/../shared/data/gsm8k/train.jsonl";
   if (!std::filesystem::exists(data)) GTEST_SKIP() << "no ../shared/data/gsm8k beside the project";
   std::ifstream file(data);

@@ -39,6 +39,21 @@ int fail(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kNotFound ? 2 : 1;
 }
 
+// Bytes of the files that are tokenized first, as far as they can be seen from here.
+int64_t text_bytes(const v1::Job& job) {
+  if (job.data().format() == v1::Data::FORMAT_TOKENS) return 0;
+  int64_t bytes = 0;
+  absl::StatusOr<std::vector<std::string>> files =
+      expand_globs({job.data().train().begin(), job.data().train().end()}, "");
+  if (!files.ok()) return 0;
+  for (const std::string& file : *files) {
+    std::error_code error;
+    const auto size = std::filesystem::file_size(file, error);
+    if (!error) bytes += static_cast<int64_t>(size);
+  }
+  return bytes;
+}
+
 int plan(const Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
@@ -50,7 +65,7 @@ int plan(const Arguments& arguments) {
   if (!config.ok()) return fail(config.status());
   absl::StatusOr<EngineShape> shape = engine_shape(options, *config, ranks);
   if (!shape.ok()) return fail(shape.status());
-  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, "cpu", ranks, options.memory_limit);
+  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, "cpu", ranks, text_bytes(*job), options.memory_limit);
   if (!message.ok()) return fail(message.status());
   if (arguments.format == "binary") {
     std::cout << message->SerializeAsString();

@@ -16,7 +16,7 @@ void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCateg
 // What `ranks` ranks of that shape will hold and send, by a dry run of each. `available`: bytes that a rank may take,
 // 0: any.
 absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks,
-                                            int64_t available);
+                                            int64_t text_bytes, int64_t available);
 
 // The ledger of one rank that has allocated everything, in the form of a plan, with the same job's full-rank state
 // beside it.

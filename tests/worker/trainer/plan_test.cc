@@ -28,7 +28,7 @@ uint64_t sent(const v1::WireBytes& wire) {
 }
 
 TEST(Plan, BytesByOperationAreThoseByWhatTheyCarryForEveryRank) {
-  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape_of(4096, 4), "cpu", 4, 0);
+  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape_of(4096, 4), "cpu", 4, 0, 0);
   ASSERT_TRUE(plan.ok()) << plan.status();
   ASSERT_EQ(plan->ranks_size(), 4);
   for (const v1::RankPlan& rank : plan->ranks()) {
@@ -57,7 +57,7 @@ TEST(Plan, BytesOfAStepAreThoseOfTheFormula) {
   // Compact numbers: of square matrices 512 rows, of MLP matrices 1376; embedding and head whole.
   const int64_t projected = layers * (4 * hidden * rank + 3 * intermediate * rank);
   const int64_t full = 2 * 4096 * hidden + (2 * layers + 1) * hidden;
-  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape, "cpu", ranks, 0);
+  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape, "cpu", ranks, 0, 0);
   ASSERT_TRUE(plan.ok()) << plan.status();
   const v1::WireBytes& wire = plan->wire_step();
   const uint64_t share = 4ULL * (ranks - 1) / ranks;  // 4 bytes times the part that is other ranks', times 4 / 4
@@ -69,7 +69,7 @@ TEST(Plan, BytesOfAStepAreThoseOfTheFormula) {
 }
 
 TEST(Plan, ComparesWithDenseDataParallelismAndEveryStageOfZeroWithAdamW) {
-  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape_of(4096, 4), "cpu", 4, 0);
+  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape_of(4096, 4), "cpu", 4, 0, 0);
   ASSERT_TRUE(plan.ok());
   ASSERT_EQ(plan->other_ways_size(), 4);
   const v1::OtherWay& dense = plan->other_ways(0);
@@ -91,11 +91,11 @@ TEST(Plan, ComparesWithDenseDataParallelismAndEveryStageOfZeroWithAdamW) {
 
 TEST(Plan, WhatDoesNotFitIsToldWithChangesThatTheSamePlanThenConfirms) {
   const EngineShape shape = shape_of(4096, 2);
-  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape, "cpu", 2, 0);
+  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape, "cpu", 2, 0, 0);
   ASSERT_TRUE(plan.ok());
   EXPECT_TRUE(plan->fitting_changes().empty());
   const auto needed = static_cast<int64_t>(plan->required_bytes());
-  const absl::StatusOr<v1::MemoryPlan> tight = plan_message(shape, "cpu", 2, needed - 1);
+  const absl::StatusOr<v1::MemoryPlan> tight = plan_message(shape, "cpu", 2, 0, needed - 1);
   ASSERT_TRUE(tight.ok());
   EXPECT_EQ(tight->available_bytes() + 1, tight->required_bytes());
   ASSERT_GT(tight->fitting_changes_size(), 1);
@@ -108,7 +108,7 @@ TEST(Plan, WhatDoesNotFitIsToldWithChangesThatTheSamePlanThenConfirms) {
   EXPECT_TRUE(recompute);
   EngineShape changed = shape;
   changed.recompute = true;
-  const absl::StatusOr<v1::MemoryPlan> after = plan_message(changed, "cpu", 2, 0);
+  const absl::StatusOr<v1::MemoryPlan> after = plan_message(changed, "cpu", 2, 0, 0);
   for (const v1::FittingChange& change : tight->fitting_changes()) {
     if (change.keys(0) == "training.recompute: block") {
       EXPECT_EQ(change.bytes(), after->required_bytes());
@@ -117,12 +117,12 @@ TEST(Plan, WhatDoesNotFitIsToldWithChangesThatTheSamePlanThenConfirms) {
   // A byte less than the best single key needs: several together are enough; and nothing makes it fit into nothing.
   uint64_t least = tight->required_bytes();
   for (const v1::FittingChange& change : tight->fitting_changes()) least = std::min(least, change.bytes());
-  const absl::StatusOr<v1::MemoryPlan> less = plan_message(shape, "cpu", 2, static_cast<int64_t>(least) - 1);
+  const absl::StatusOr<v1::MemoryPlan> less = plan_message(shape, "cpu", 2, 0, static_cast<int64_t>(least) - 1);
   ASSERT_TRUE(less.ok());
   ASSERT_EQ(less->fitting_changes_size(), 1);
   EXPECT_GT(less->fitting_changes(0).keys_size(), 1);
   EXPECT_LE(less->fitting_changes(0).bytes(), less->available_bytes());
-  EXPECT_TRUE(plan_message(shape, "cpu", 2, 1 << 20)->fitting_changes().empty());
+  EXPECT_TRUE(plan_message(shape, "cpu", 2, 0, 1 << 20)->fitting_changes().empty());
 }
 
 }  // namespace

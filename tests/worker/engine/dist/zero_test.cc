@@ -3,6 +3,7 @@
 #include <set>
 #include <tuple>
 
+#include "absl/strings/match.h"
 #include "tests/worker/engine/dist/with_ranks.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 
@@ -336,6 +337,47 @@ TEST(Zero, EachRankHoldsItsShareOfMomentsAccumulatorsAndWeights) {
       // refreshes; the same under both stages but for the stage.
       EXPECT_LT(bytes(second, MemoryCategory::kGradients), bytes(first, MemoryCategory::kGradients));
       EXPECT_LT(bytes(third, MemoryCategory::kWeights), bytes(first, MemoryCategory::kWeights));
+    }
+  }
+}
+
+TEST(Zero, AccumulatorsBetweenMicroBatchesAreARanksShareFromStageTwoOn) {
+  TestFolder folder;
+  RunOptions o = tiny_run(folder);
+  o.tokenizer = "";
+  o.model.source = "preset:llama-60m";
+  o.model.overrides = {{"vocab_size", "4096"}};
+  o.data.sequence_length = 64;
+  o.global_batch = 16;
+  o.micro_batch = 1;
+  o.optimizer.galore->rank = 64;
+  const absl::StatusOr<ResolvedJob> job = resolve_job(o);
+  ASSERT_TRUE(job.ok()) << job.status();
+  // What is kept of each parameter's gradient from one micro-batch to the next, by the ledger's names.
+  auto kept = [&](int rank, int ranks, int zero) {
+    RunOptions cut = o;
+    cut.optimizer.zero = zero;
+    const std::unique_ptr<Device> device = make_cpu_device(1);
+    const std::unique_ptr<Communicator> communicator = make_planning_communicator(*device, rank, ranks);
+    const absl::StatusOr<std::unique_ptr<Engine>> engine =
+        Engine::create(*engine_shape(cut, job->config, ranks), *device, *communicator);
+    GALLEON_CHECK(engine.ok()) << engine.status().ToString();
+    std::map<std::string, int64_t> own;
+    std::map<std::string, int64_t> whole;
+    for (const Ledger::Entry& entry : device->ledger().entries()) {
+      if (absl::EndsWith(entry.name, ".gradient.own")) own[entry.name.substr(0, entry.name.size() - 4)] = entry.bytes;
+      if (absl::EndsWith(entry.name, ".gradient")) whole[entry.name] = entry.bytes;
+    }
+    double bytes = 0;
+    for (const auto& [name, all] : whole) bytes += static_cast<double>(own.contains(name) ? own[name] : all);
+    return bytes;
+  };
+  const double alone = kept(0, 1, 1);
+  EXPECT_GT(alone, 20e6);
+  for (const int ranks : {2, 4}) {
+    for (int rank = 0; rank < ranks; ++rank) {
+      EXPECT_EQ(kept(rank, ranks, 1), alone);
+      for (const int zero : {2, 3}) EXPECT_NEAR(kept(rank, ranks, zero), alone / ranks, 0.03 * alone / ranks) << zero;
     }
   }
 }

@@ -1,4 +1,5 @@
 // Whole runs sharded in every way against one rank alone: losses, memory, bytes, and what never leaves a rank.
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <tuple>
@@ -91,6 +92,27 @@ std::vector<Case> pairwise() {
   return cases;
 }
 
+// All of ranks, stages, rules, times of update, and both searches of bases.
+std::vector<Case> every_combination() {
+  std::vector<Case> cases;
+  for (const int ranks : {1, 2, 3, 4}) {
+    for (const int zero : {1, 2, 3}) {
+      for (const MomentRule rule : {MomentRule::kAdamW, MomentRule::kAdam8bit, MomentRule::kAdafactor}) {
+        for (const bool per_layer : {false, true}) {
+          for (const Refresh refresh : {Refresh::kExact, Refresh::kSubspace})
+            cases.push_back({ranks, zero, rule, per_layer, refresh, 2, ProjectionSide::kStd});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+// Minutes, so that it is asked for by name (CTest's configuration "long").
+std::vector<Case> chosen() {
+  return std::getenv("GALLEON_EVERY_COMBINATION") != nullptr ? every_combination() : pairwise();
+}
+
 // Refreshes fall on steps 1 and 5, or are spread over the steps between; a run is one interval longer than its first
 // step.
 constexpr int64_t kInterval = 4;
@@ -133,7 +155,7 @@ TEST_P(Zero, ComputesWhatOneRankDoesInTheMemoryAndWithTheBytesOfItsPlan) {
   alone.per_layer = false;
   alone.passes = 1;
   std::vector<std::vector<double>> one_rank;
-  for (const int passes : {1, 2, 3}) {
+  for (const int passes : {1, 2, 3, 4, 6}) {
     alone.passes = passes;
     RunOptions reordered = options_of(alone, folder);
     const RankOutcome one = run_one(reordered, absl::StrCat(folder.path(), "/one", passes));
@@ -185,7 +207,7 @@ TEST_P(Zero, ComputesWhatOneRankDoesInTheMemoryAndWithTheBytesOfItsPlan) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Pairwise, Zero, testing::ValuesIn(pairwise()),
+INSTANTIATE_TEST_SUITE_P(Pairwise, Zero, testing::ValuesIn(chosen()),
                          [](const auto& test) { return name_of(test.param); });
 
 // A block of 8-bit moments is larger than any matrix: one rank has all of its rows, the others none.

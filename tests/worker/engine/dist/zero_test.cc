@@ -324,8 +324,8 @@ TEST(Zero, AdaptersAreShardedToo) {
   }
 }
 
-TEST(Zero, EachRankHoldsItsShareOfMomentsAccumulatorsAndWeights) {
-  TestFolder folder;
+// llama-60m's blocks with a small vocabulary, sixteen micro-batches a step.
+RunOptions sixty_million(const TestFolder& folder) {
   RunOptions o = tiny_run(folder);
   o.tokenizer = "";
   o.model.source = "preset:llama-60m";
@@ -334,6 +334,12 @@ TEST(Zero, EachRankHoldsItsShareOfMomentsAccumulatorsAndWeights) {
   o.global_batch = 16;
   o.micro_batch = 1;
   o.optimizer.galore->rank = 64;
+  return o;
+}
+
+TEST(Zero, EachRankHoldsItsShareOfMomentsAccumulatorsAndWeights) {
+  TestFolder folder;
+  const RunOptions o = sixty_million(folder);
   const absl::StatusOr<ResolvedJob> job = resolve_job(o);
   ASSERT_TRUE(job.ok()) << job.status();
   auto held = [&](int rank, int ranks, int zero) {
@@ -365,14 +371,7 @@ TEST(Zero, EachRankHoldsItsShareOfMomentsAccumulatorsAndWeights) {
 
 TEST(Zero, AccumulatorsBetweenMicroBatchesAreARanksShareFromStageTwoOn) {
   TestFolder folder;
-  RunOptions o = tiny_run(folder);
-  o.tokenizer = "";
-  o.model.source = "preset:llama-60m";
-  o.model.overrides = {{"vocab_size", "4096"}};
-  o.data.sequence_length = 64;
-  o.global_batch = 16;
-  o.micro_batch = 1;
-  o.optimizer.galore->rank = 64;
+  const RunOptions o = sixty_million(folder);
   const absl::StatusOr<ResolvedJob> job = resolve_job(o);
   ASSERT_TRUE(job.ok()) << job.status();
   // What is kept of each parameter's gradient from one micro-batch to the next, by the ledger's names.

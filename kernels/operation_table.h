@@ -15,11 +15,15 @@ namespace galleon {
 namespace cpu {
 class ProductCache;
 }
+namespace cuda {
+struct Context;
+}
 
 // Where an operation runs.
 struct Execution {
   int threads = 1;
   cpu::ProductCache* products = nullptr;  // of the device; only products in bf16 on a CPU use it
+  cuda::Context* cuda = nullptr;          // of a CUDA device: its stream and the handles of libraries
 };
 
 // Which keys a query of attention sees, and which of their probabilities are dropped.

@@ -1,0 +1,71 @@
+// Rows in pieces of 16 bytes where addresses, strides and lengths allow, else number by number.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "kernels/cuda/simt.h"
+
+namespace galleon::cuda {
+
+// `count` numbers that one thread moves at once: 1, or as many as 16 bytes hold.
+template <typename T, int count>
+struct Piece {
+  T value[count];
+};
+template <int count, typename T>
+__device__ __forceinline__ Piece<T, count> load_piece(const T* at) {
+  Piece<T, count> piece;
+  if constexpr (count == 1) {
+    piece.value[0] = *at;
+  } else {
+    static_assert(count % Pack<T>::kCount == 0);
+#pragma unroll
+    for (int i = 0; i < count; i += Pack<T>::kCount) {
+      const Pack<T> pack = load_pack(at + i);
+#pragma unroll
+      for (int j = 0; j < Pack<T>::kCount; ++j) piece.value[i + j] = pack.value[j];
+    }
+  }
+  return piece;
+}
+template <typename T, int count>
+__device__ __forceinline__ void store_piece(T* at, const Piece<T, count>& piece) {
+  if constexpr (count == 1) {
+    *at = piece.value[0];
+  } else {
+    static_assert(count % Pack<T>::kCount == 0);
+#pragma unroll
+    for (int i = 0; i < count; i += Pack<T>::kCount) {
+      Pack<T> pack;
+#pragma unroll
+      for (int j = 0; j < Pack<T>::kCount; ++j) pack.value[j] = piece.value[i + j];
+      store_pack(at + i, pack);
+    }
+  }
+}
+
+// An operand of an operation on rows of n numbers; a stride of 0 stands for a single row.
+template <typename T>
+struct RowsAt {
+  const T* data;
+  int64_t stride;
+};
+
+// Calls `call.template operator()<count>()` with the numbers of 16 bytes where every row of every operand begins at a
+// multiple of 16 bytes and n is a multiple of them, else with 1.
+template <typename T, typename Call>
+void by_pieces(int64_t n, std::initializer_list<RowsAt<T>> operands, Call call) {
+  constexpr int kCount = Pack<T>::kCount;
+  bool wide = n % kCount == 0;
+  for (const RowsAt<T>& operand : operands) {
+    wide = wide && reinterpret_cast<uintptr_t>(operand.data) % 16 == 0 && operand.stride % kCount == 0;
+  }
+  if (wide) {
+    call.template operator()<kCount>();
+  } else {
+    call.template operator()<1>();
+  }
+}
+
+}  // namespace galleon::cuda

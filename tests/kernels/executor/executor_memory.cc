@@ -1,0 +1,96 @@
+#include "executor_memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/check.h"
+#include "executor_context.h"
+
+namespace galleon::executor {
+namespace {
+
+constexpr int64_t kReserved = int64_t{4} << 30;
+constexpr int64_t kPage = 4096;
+constexpr int64_t kAlignment = 512;
+
+int64_t rounded(int64_t bytes, int64_t to) {
+  return (bytes + to - 1) / to * to;
+}
+
+}  // namespace
+
+GuardedMemory::GuardedMemory()
+    : base_(static_cast<char*>(
+          mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
+  GALLEON_CHECK(base_ != MAP_FAILED) << "no addresses for an executor device";
+}
+
+GuardedMemory::~GuardedMemory() {
+  munmap(base_, kReserved);
+}
+
+void* GuardedMemory::allocate(int64_t bytes) {
+  void* data = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    int64_t offset = 0;
+    for (const auto& [begin, size] : taken_) {
+      if (begin - offset >= bytes) break;
+      offset = rounded(begin + size, kAlignment);
+    }
+    if (offset + bytes > kReserved) return nullptr;
+    taken_[offset] = std::max<int64_t>(bytes, 1);
+    const int64_t end = rounded(offset + std::max<int64_t>(bytes, 1), kPage);
+    if (end > used_) {
+      used_ = end;
+      protect();
+    }
+    data = base_ + offset;
+  }
+  open();
+  std::memset(data, 0, static_cast<size_t>(bytes));
+  close();
+  return data;
+}
+
+void GuardedMemory::free(void* data) {
+  const std::lock_guard lock(mutex_);
+  GALLEON_CHECK(taken_.erase(static_cast<char*>(data) - base_) == 1) << "freed what was not allocated";
+}
+
+void GuardedMemory::open() {
+  const std::lock_guard lock(mutex_);
+  if (++openings_ == 1) protect();
+}
+
+void GuardedMemory::close() {
+  const std::lock_guard lock(mutex_);
+  if (--openings_ == 0) protect();
+}
+
+void GuardedMemory::protect() {
+  if (used_ == 0) return;
+  GALLEON_CHECK(mprotect(base_, static_cast<size_t>(used_), openings_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE) == 0)
+      << "mprotect failed";
+}
+
+OpenMemory::OpenMemory(cuda::Context* context) : memory_(context != nullptr ? &context->memory : nullptr) {
+  if (memory_ != nullptr) memory_->open();
+}
+OpenMemory::~OpenMemory() {
+  if (memory_ != nullptr) memory_->close();
+}
+
+void copy(cuda::Context* context, void* to, const void* from, size_t bytes) {
+  const OpenMemory open(context);
+  std::memcpy(to, from, bytes);
+}
+
+void* result_memory(cuda::Context* context) {
+  static thread_local void* without_context[8];
+  return context != nullptr ? context->result : without_context;
+}
+
+}  // namespace galleon::executor

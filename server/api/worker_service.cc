@@ -207,8 +207,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 
-  // After each commit: whoever has something new to be told, or has waited long enough, is answered. What it costs grows
-  // with those, not with all that wait.
+  // After each commit: whoever has something new to be told, or has waited long enough, is answered. What it costs
+  // grows with those, not with all that wait.
   void answer_waiting(Scheduler& scheduler, Now now) {
     for (const std::string& id : scheduler.take_changed_workers()) {
       const auto it = waiting_.find(id);

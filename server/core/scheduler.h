@@ -231,7 +231,7 @@ class Scheduler {
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
   uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
-  bool dirty_ = true;                                      // a pass of the policy may find something new
+  bool dirty_ = true;          // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
   bool pass_ran_ = false;

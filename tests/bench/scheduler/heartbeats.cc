@@ -1,5 +1,5 @@
-// Daemons that renew their leases: each has a connection of its own, and asks again as soon as it is answered, as a real
-// one does.
+// Daemons that renew their leases: each has a connection of its own, and asks again as soon as it is answered, as a
+// real one does.
 #include <signal.h>
 #include <unistd.h>
 
@@ -47,8 +47,8 @@ class Scheduler {
   Scheduler(const std::string& executable, const std::string& folder) {
     const std::string ready = folder + "/ready.json";
     ProcessOptions options;
-    options.command = {executable, "--data",    folder + "/data", "--listen",     "127.0.0.1:0",
-                       "--metrics", "127.0.0.1:0", "--tls", folder + "/tls/server", "--ready-file", ready};
+    options.command = {executable,    "--data", folder + "/data",       "--listen",     "127.0.0.1:0", "--metrics",
+                       "127.0.0.1:0", "--tls",  folder + "/tls/server", "--ready-file", ready};
     options.stdout_path = options.stderr_path = folder + "/scheduler.log";
     absl::StatusOr<ProcessId> started = start_process(options);
     if (!started.ok()) give_up(std::string(started.status().message()));

@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   std::string only;
   int jobs = 100'000;
   int workers = 5'000;
-  std::string scheduler = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "galleon-scheduler").string();
+  std::string scheduler =
+      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "galleon-scheduler").string();
   app.add_option("--json", json, "write the figures to this file");
   app.add_option("--seconds", seconds, "of each load")->capture_default_str();
   app.add_option("--jobs", jobs, "for the recovery, and queued before the last submits")->capture_default_str();

@@ -12,7 +12,6 @@ two-rank job for each case, always held to the losses of an undisturbed run, bit
 Needs root and `ip`; ends with 77 without.
 """
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -20,69 +19,12 @@ import sys
 import tempfile
 import time
 
+from network import Network, refusal
+
 SKIP = 77
 LEASE = 6.0
 STEPS = 300
 ADDRESSES = {"scheduler": "10.72.0.1", "north": "10.72.0.2", "south": "10.72.0.3", "east": "10.72.0.4"}
-
-
-def allowed():
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return "it needs root and ip"
-    name = f"galleon-try-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if made.returncode != 0:
-        return f"no network namespace can be made: {made.stderr.strip()}"
-    bridge = subprocess.run(["ip", "-n", name, "link", "add", "hub", "type", "bridge"], capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "del", name], check=False)
-    return None if bridge.returncode == 0 else f"no bridge can be made: {bridge.stderr.strip()}"
-
-
-class Network:
-    """A bridge in one namespace, and a namespace on it for each machine."""
-
-    def __init__(self):
-        self.hub = f"galleon-{os.getpid()}-hub"
-        self.names = {machine: f"galleon-{os.getpid()}-{machine}" for machine in ADDRESSES}
-
-    def __enter__(self):
-        def ip(*arguments):
-            subprocess.run(["ip", *arguments], check=True)
-
-        ip("netns", "add", self.hub)
-        ip("-n", self.hub, "link", "add", "hub", "type", "bridge")
-        ip("-n", self.hub, "link", "set", "hub", "up")
-        for machine, name in self.names.items():
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", machine, "netns", self.hub)
-            ip("-n", self.hub, "link", "set", machine, "master", "hub", "up")
-            ip("-n", name, "address", "add", ADDRESSES[machine] + "/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-        return self
-
-    def __exit__(self, *_):
-        for name in [*self.names.values(), self.hub]:
-            subprocess.run(["ip", "netns", "del", name], check=False)
-
-    def cut(self, machine):
-        # At the hub: the machine itself sees a link that is up and carries nothing.
-        subprocess.run(["ip", "-n", self.hub, "link", "set", machine, "nomaster"], check=True)
-
-    def heal(self, machine):
-        subprocess.run(["ip", "-n", self.hub, "link", "set", machine, "master", "hub"], check=True)
-
-    def trainers(self, machine):
-        pids = subprocess.run(["ip", "netns", "pids", self.names[machine]], capture_output=True, text=True, check=True)
-        found = []
-        for pid in pids.stdout.split():
-            try:
-                command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if command and command[0].endswith(b"galleon-trainer"):
-                found.append(int(pid))
-        return found
 
 
 class Service:
@@ -196,7 +138,7 @@ def main():
     if len(sys.argv) != 2:
         print(__doc__)
         return 2
-    reason = allowed()
+    reason = refusal()
     if reason is not None:
         print(f"left out: {reason}")
         return SKIP
@@ -213,7 +155,7 @@ def main():
         expected = losses(undisturbed / "metrics.jsonl")
         assert len(expected) == STEPS
 
-        with Network() as network, Service(programs, folder, network) as service:
+        with Network(ADDRESSES) as network, Service(programs, folder, network) as service:
             def submit(name):
                 job = json.loads(service.galleon("submit", job_file(folder, name), "-o", "json"))["job_id"]
                 service.await_step(job, 45)

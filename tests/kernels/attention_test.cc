@@ -66,7 +66,7 @@ Values reference(const AttentionShape& s, const Values& q, const Values& k, cons
 
 TEST_P(AttentionTest, ForwardMatchesDoublePrecision) {
   for (const AttentionShape& s : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
       const Values q = normal_values(s.tokens() * wide, 1, 2.0);

@@ -3,7 +3,15 @@
 namespace galleon::cuda {
 
 void fill_kernels(OperationTable& table) {
+  fill_activation(table);
+  fill_adafactor(table);
   fill_bias(table);
+  fill_layer_norm(table);
+  fill_norm(table);
+  fill_optimizer(table);
+  fill_quantize(table);
+  fill_transpose(table);
+  fill_weight_update(table);
 }
 
 }  // namespace galleon::cuda

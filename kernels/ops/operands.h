@@ -27,6 +27,13 @@ inline void check_contiguous(const char* what, const Tensor& t) {
                                 << ", expected no gaps";
 }
 
+// Number i of a vector of the device's, for a message.
+inline int32_t integer_at(Device& device, const Tensor& t, int64_t i) {
+  int32_t number = 0;
+  device.download(&number, Tensor{t.i32() + i, DataType::kInt32, 1, 1, 1});
+  return number;
+}
+
 inline void count_work(Device& device, double flops, double bytes) {
   device.work().flops += flops;
   device.work().bytes += bytes;

@@ -25,7 +25,7 @@ struct AttentionExtent {
   float scale;  // of scores
   AttentionSight sight;
 
-  int64_t kv_heads() const { return heads / group; }
+  GALLEON_FORMULA int64_t kv_heads() const { return heads / group; }
 };
 
 template <typename T>

@@ -7,8 +7,8 @@ namespace {
 
 void check_ids(Device& device, const char* name, const Tensor& ids, int64_t vocabulary) {
   const int64_t bad = device.operations().first_outside(device.execution(), ids.size(), ids.i32(), 0, vocabulary);
-  GALLEON_CHECK(bad < 0) << name << ": id " << integer_at(device, ids, bad) << " of token " << bad << " is outside a vocabulary of "
-                         << vocabulary;
+  GALLEON_CHECK(bad < 0) << name << ": id " << integer_at(device, ids, bad) << " of token " << bad
+                         << " is outside a vocabulary of " << vocabulary;
 }
 
 }  // namespace

@@ -52,11 +52,13 @@ TEST_P(DropoutTest, TheKeptShareIsThatOfTheProbabilityAndStreamsAreIndependent) 
   for (const double probability : {0.0, 0.05, 0.5, 0.9}) {
     dropout(*device_, ones, {3, 1, 0, probability}, a);
     dropout(*device_, ones, {3, 2, 0, probability}, b);
+    const Values first = values_of(a);
+    const Values second = values_of(b);
     double kept = 0;
     double both = 0;
     for (int64_t i = 0; i < kCount; ++i) {
-      kept += a.f32()[i] != 0 ? 1 : 0;
-      both += a.f32()[i] != 0 && b.f32()[i] != 0 ? 1 : 0;
+      kept += first[i] != 0 ? 1 : 0;
+      both += first[i] != 0 && second[i] != 0 ? 1 : 0;
     }
     const double share = 1 - probability;
     // Five standard deviations of a binomial count.

@@ -107,7 +107,7 @@ TEST_P(LayerNormTest, BackwardGivesTheGradientsOfDifferencesAndAddsThoseOfWeight
   }
 }
 
-GALLEON_ON_EVERY_BACKEND(LayerNormTest);
+GALLEON_ON_CPU_BACKENDS(LayerNormTest);
 
 }  // namespace
 }  // namespace galleon

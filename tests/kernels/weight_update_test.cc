@@ -140,7 +140,7 @@ TEST_P(WeightUpdateTest, ADenseUpdateMayBeBFloat16) {
   }
 }
 
-GALLEON_ON_EVERY_BACKEND(WeightUpdateTest);
+GALLEON_ON_CPU_BACKENDS(WeightUpdateTest);
 
 }  // namespace
 }  // namespace galleon

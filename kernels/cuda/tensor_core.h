@@ -1,10 +1,10 @@
 // What CUDA C++ has no name for: products of small matrices on tensor cores, the loads that give their operands, copies
-// into shared memory that run beside the arithmetic (PTX ISA, for sm_80 and later). In the executor they are emulated by
-// the layouts which that document gives.
+// into shared memory that run beside the arithmetic (PTX ISA, for sm_80 and later). In the executor they are emulated
+// by the layouts which that document gives.
 //
 // Lane l of a warp holds, of row l / 4 and of row l / 4 + 8, numbers 2·(l % 4) and the one after it:
-//   a of 16×16 numbers: [0] columns 0…7 of the upper 8 rows, [1] of the lower, [2] columns 8…15 of the upper, [3] of the lower
-//   d of 16×8 fp32 numbers: [0], [1] of the upper row, [2], [3] of the lower
+//   a of 16×16 numbers: [0] columns 0…7 of the upper 8 rows, [1] of the lower, [2] columns 8…15 of the upper, [3] of
+//   the lower d of 16×8 fp32 numbers: [0], [1] of the upper row, [2], [3] of the lower
 // and of b, 16×8 numbers: of column l / 4, rows 2·(l % 4) and the one after it in b0, the same of rows 8…15 in b1.
 #pragma once
 
@@ -25,7 +25,8 @@ __device__ __forceinline__ SharedAddress shared_address(const void* at) {
 // d ← d + a·b, a and b in bf16.
 __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -46,8 +47,8 @@ __device__ __forceinline__ void load_matrix_x4_transposed(uint32_t (&r)[4], Shar
 // Begins to copy 16 bytes, aligned on both sides, past the first-level cache; zeros where not `valid`, and then nothing
 // is read.
 __device__ __forceinline__ void copy_async(SharedAddress to, const void* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to),
-               "l"(__cvta_generic_to_global(from)), "r"(valid ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+               "r"(valid ? 16 : 0)
                : "memory");
 }
 // Ends a group of this thread's copies.

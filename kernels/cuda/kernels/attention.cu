@@ -18,12 +18,8 @@ template <typename T>
 void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads, int64_t dimension,
                const AttentionSight& sight, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v, int64_t ldv,
                T* out, int64_t ldo, float* log_sum) {
-  const AttentionForward<T> operands{extent_of(batch, sequence, heads, kv_heads, dimension, sight),
-                                     {q, ldq},
-                                     {k, ldk},
-                                     {v, ldv},
-                                     {out, ldo},
-                                     log_sum};
+  const AttentionForward<T> operands{
+      extent_of(batch, sequence, heads, kv_heads, dimension, sight), {q, ldq}, {k, ldk}, {v, ldv}, {out, ldo}, log_sum};
   if constexpr (std::is_same_v<T, BFloat16>) {
     if (on_tensor_cores(operands)) return attention_forward_on_tensor_cores(on, operands);
   }
@@ -52,7 +48,8 @@ __global__ void row_dots_kernel(AttentionBackward<T> a) {
       for (int j = 0; j < count; ++j) sum += math::load(b.value[j]) * math::load(c.value[j]);
     }
     sum = warp_sum(sum);
-    if (lane == 0) a.row_dots[(sequence_index * e.heads + head) * e.sequence + token - sequence_index * e.sequence] = sum;
+    if (lane == 0)
+      a.row_dots[(sequence_index * e.heads + head) * e.sequence + token - sequence_index * e.sequence] = sum;
   }
 }
 
@@ -74,7 +71,8 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
                                       log_sum,
                                       static_cast<float*>(scratch)};
   by_pieces<T>(dimension, {{out, ldo}, {dout, lddo}}, [&]<int count>() {
-    launch<row_dots_kernel<T, count>>(on, blocks_for(batch * sequence * heads, kThreads / kWarp), kThreads, 0, operands);
+    launch<row_dots_kernel<T, count>>(on, blocks_for(batch * sequence * heads, kThreads / kWarp), kThreads, 0,
+                                      operands);
   });
   if constexpr (std::is_same_v<T, BFloat16>) {
     if (on_tensor_cores(operands)) return attention_backward_on_tensor_cores(on, operands);

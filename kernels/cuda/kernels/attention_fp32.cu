@@ -407,8 +407,7 @@ dim3 blocks_of(int64_t units, int64_t sequence, int64_t rows) {
 template <typename T>
 void attention_forward_in_fp32(const Execution& on, const AttentionForward<T>& a) {
   const AttentionExtent& e = a.extent;
-  const bool wide =
-      rows_aligned(a.q, e.dimension) && rows_aligned(a.k, e.dimension) && rows_aligned(a.v, e.dimension);
+  const bool wide = rows_aligned(a.q, e.dimension) && rows_aligned(a.k, e.dimension) && rows_aligned(a.v, e.dimension);
   by_dimension(e.dimension, [&]<int kD>() {
     using Tiles = ForwardTiles<kD>;
     launch<forward_kernel<T, kD>>(on, blocks_of(e.batch * e.heads, e.sequence, Tiles::kQueries), kThreads,

@@ -59,8 +59,9 @@ __device__ __forceinline__ void copy_tile(SharedAddress to, const BFloat16* from
   }
 }
 
-// s ← rows of a · rows of bᵀ, 16·kM by 8·kN, over kD numbers. Addresses are those of the thread.
-template <int kD, int kM, int kN>
+// s ← rows of a · rows of bᵀ, 16·kM by 8·kN, over kD numbers. Addresses are those of the thread. kUnrolled: 16 numbers
+// each, so many at once: where accumulators leave few registers, loads must not run far ahead.
+template <int kD, int kUnrolled, int kM, int kN>
 __device__ __forceinline__ void multiply_rows(SharedAddress a, SharedAddress b, float (&s)[kM][kN][4]) {
   static_assert(kN % 2 == 0);
 #pragma unroll
@@ -71,7 +72,7 @@ __device__ __forceinline__ void multiply_rows(SharedAddress a, SharedAddress b, 
       for (int i = 0; i < 4; ++i) s[m][n][i] = 0.0F;
     }
   }
-#pragma unroll
+#pragma unroll kUnrolled
   for (int d = 0; d < kD; d += 16) {
     uint32_t left[kM][4];
 #pragma unroll
@@ -106,7 +107,8 @@ __device__ __forceinline__ void round_to_left(const float (&s)[kM][kN][4], uint3
 
 // o ← o + p · the 16·kK rows of b.
 template <int kD, int kM, int kK>
-__device__ __forceinline__ void add_product(const uint32_t (&p)[kM][kK][4], SharedAddress b, float (&o)[kM][kD / 8][4]) {
+__device__ __forceinline__ void add_product(const uint32_t (&p)[kM][kK][4], SharedAddress b,
+                                            float (&o)[kM][kD / 8][4]) {
 #pragma unroll
   for (int k = 0; k < kK; ++k) {
 #pragma unroll

@@ -11,8 +11,8 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kMostDimension = 256;
 constexpr int kMostOfLane = kMostDimension / kWarp;
 
-// A block to a head of a sequence. Every warp takes every kWarps-th key, its lanes side by side over the head's numbers;
-// what the warps have summed is added in their order.
+// A block to a head of a sequence. Every warp takes every kWarps-th key, its lanes side by side over the head's
+// numbers; what the warps have summed is added in their order.
 template <typename T>
 __global__ void attention_of_last_kernel(int64_t sequence, int64_t heads, int64_t group, int64_t dimension,
                                          int64_t first, float scale, const T* __restrict__ q, int64_t ldq,

@@ -1,16 +1,17 @@
-// The backward of attention in bf16 on tensor cores, from probabilities that are computed again. One kernel holds tiles of
-// keys and passes over the queries, one holds queries and passes over the keys: two products of seven are done twice, but
-// every sum has one order and nothing is added atomically. A warp owns rows of scores or of their transposes, which as
-// registers are left operands of the next products. With P = exp(S − log_sum), M what dropout multiplies it by and
-// D = Σ dout·out by rows: dV = (P∘M)ᵀ·dout, dS = P∘(M∘(dout·Vᵀ) − D), dQ = dS·K·scale, dK = dSᵀ·Q·scale.
+// The backward of attention in bf16 on tensor cores, from probabilities that are computed again. One kernel holds tiles
+// of keys and passes over the queries, one holds queries and passes over the keys: two products of seven are done
+// twice, but every sum has one order and nothing is added atomically. A warp owns rows of scores or of their
+// transposes, which as registers are left operands of the next products. With P = exp(S − log_sum), M what dropout
+// multiplies it by and D = Σ dout·out by rows: dV = (P∘M)ᵀ·dout, dS = P∘(M∘(dout·Vᵀ) − D), dQ = dS·K·scale, dK =
+// dSᵀ·Q·scale.
 #include "kernels/cuda/kernels/attention_fragments.h"
 #include "kernels/cuda/launch.h"
 
 namespace galleon::cuda {
 namespace {
 
-// What a block of either kernel holds is one of two tiles; of what it passes over there are two, the first of them in two
-// buffers: while one is used, the next arrives.
+// What a block of either kernel holds is one of two tiles; of what it passes over there are two, the first of them in
+// two buffers: while one is used, the next arrives.
 template <int kHeld, int kPassed, int kD>
 struct Shared {
   static constexpr int kHeldBytes = kHeld * kRowBytes<kD>;
@@ -22,8 +23,13 @@ struct Shared {
 };
 
 constexpr int kKeysHeld = kTensorWarps * 16;  // 16 to a warp: dk and dv of them fill half of its registers
+// Random words take registers too.
+template <bool dropped>
+constexpr int kQueriesPassed = dropped ? 32 : 64;
 template <int kD, bool dropped>
-constexpr int kQueriesPassed = kD > 64 || dropped ? 32 : 64;
+constexpr int kUnrolled = dropped   ? 2
+                          : kD > 96 ? 4
+                                    : kD / 16;
 
 // dk and dv of a tile of keys, over the queries of all heads of its group in order.
 template <int kD, int kQueries, bool dropped>
@@ -39,64 +45,67 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
   auto* numbers = reinterpret_cast<float*>(memory + Space::kNumbers);
 
   const AttentionExtent& e = a.extent;
-  const TileOfHead at = tile_of_block(e, e.kv_heads(), (e.sequence + kKeysHeld - 1) / kKeysHeld, !e.sight.causal);
+  const TileOfHead at = tile_of_block(e, e.kv_heads(), (e.sequence + kKeysHeld - 1) / kKeysHeld, false);
   const int j0 = static_cast<int>(at.tile) * kKeysHeld;
   const int own_j0 = j0 + warp_of_thread() * 16;
   const int64_t column = at.head * kD;
   const Sight32 sight = sight32(e.sight, at.length);
   const Range queries = j0 < at.length ? queries_seeing(e.sight, at.length, j0, kKeysHeld, kQueries) : Range{0, 0};
   const int begin = static_cast<int>(queries.begin);
-  const int of_head = static_cast<int>((queries.end - queries.begin + kQueries - 1) / kQueries);
-  const int tiles = of_head * static_cast<int>(e.group);
+  const int end = static_cast<int>(queries.end);
+  // Of the first head of the group; head h of it, and query i, are so many numbers further on.
+  const int64_t first_head = at.head * e.group;
+  const BFloat16* q = a.q.data + at.start * a.q.stride + first_head * kD;
+  const BFloat16* dout = a.dout.data + at.start * a.dout.stride + first_head * kD;
+  const int64_t first_row = (at.sequence_index * e.heads + first_head) * e.sequence;
 
-  // Tile n of the queries: of the heads of the group one after the other.
-  const auto copy_queries = [&](int n, SharedAddress to, const TokenRows<const BFloat16>& x) {
-    const int head_of_group = n / of_head;
-    const int64_t i0 = begin + (n - head_of_group * of_head) * kQueries;
-    copy_tile<kQueries, kD>(to, x.data + (at.start + i0) * x.stride + (at.head * e.group + head_of_group) * kD, x.stride,
-                            at.length - i0);
-  };
-  const auto copy_numbers = [&](int n, float* to) {
-    const int head_of_group = n / of_head;
-    const int64_t i = begin + (n - head_of_group * of_head) * kQueries + static_cast<int64_t>(threadIdx.x);
+  const auto copy_numbers = [&](int head, int i0, float* to) {
     if (threadIdx.x >= kQueries) return;
-    const int64_t row = (at.sequence_index * e.heads + at.head * e.group + head_of_group) * e.sequence + i;
-    to[threadIdx.x] = i < at.length ? a.log_sum[row] * kLog2OfE : 0.0F;
-    to[kQueries + threadIdx.x] = i < at.length ? a.row_dots[row] : 0.0F;
+    const int i = i0 + static_cast<int>(threadIdx.x);
+    const int64_t row = first_row + head * e.sequence + i;
+    to[threadIdx.x] = i < sight.length ? a.log_sum[row] * kLog2OfE : 0.0F;
+    to[kQueries + threadIdx.x] = i < sight.length ? a.row_dots[row] : 0.0F;
   };
 
   float dk[1][kD / 8][4] = {};
   float dv[1][kD / 8][4] = {};
-  if (tiles > 0) {
+  int head = 0;
+  int i0 = begin;
+  bool more = begin < end;
+  if (more) {
     const int64_t token = at.start + j0;
-    copy_tile<kKeysHeld, kD>(k_copy, a.k.data + token * a.k.stride + column, a.k.stride, at.length - j0);
-    copy_tile<kKeysHeld, kD>(v_copy, a.v.data + token * a.v.stride + column, a.v.stride, at.length - j0);
-    copy_queries(0, q_copy, a.q);
-    copy_numbers(0, numbers);
+    copy_tile<kKeysHeld, kD>(k_copy, a.k.data + token * a.k.stride + column, a.k.stride, sight.length - j0);
+    copy_tile<kKeysHeld, kD>(v_copy, a.v.data + token * a.v.stride + column, a.v.stride, sight.length - j0);
+    copy_tile<kQueries, kD>(q_copy, q + i0 * a.q.stride, a.q.stride, sight.length - i0);
+    copy_numbers(0, i0, numbers);
     copy_async_commit();
-    copy_queries(0, do_copy, a.dout);
+    copy_tile<kQueries, kD>(do_copy, dout + i0 * a.dout.stride, a.dout.stride, sight.length - i0);
     copy_async_commit();
   }
-  for (int n = 0; n < tiles; ++n) {
-    const int buffer = n % 2;
+  int buffer = 0;
+  while (more) {
     const SharedAddress q_tile = q_copy + buffer * Space::kPassedBytes;
     const float* logs = numbers + buffer * 2 * kQueries;
     const float* dots = logs + kQueries;
-    const int head_of_group = n / of_head;
-    const int i0 = begin + (n - head_of_group * of_head) * kQueries;
+    buffer = 1 - buffer;
+    const bool last_of_head = i0 + kQueries >= end;
+    const int next_i0 = last_of_head ? begin : i0 + kQueries;
+    const int next_head = last_of_head ? head + 1 : head;
+    more = next_head < e.group;
     copy_async_wait<1>();
-    __syncthreads();  // queries n are there, and queries n − 1 are read
-    if (n + 1 < tiles) {
-      copy_queries(n + 1, q_copy + (1 - buffer) * Space::kPassedBytes, a.q);
-      copy_numbers(n + 1, numbers + (1 - buffer) * 2 * kQueries);
+    __syncthreads();  // these queries are there, and the last ones are read
+    if (more) {
+      copy_tile<kQueries, kD>(q_copy + buffer * Space::kPassedBytes, q + next_i0 * a.q.stride + next_head * kD,
+                              a.q.stride, sight.length - next_i0);
+      copy_numbers(next_head, next_i0, numbers + buffer * 2 * kQueries);
     }
     copy_async_commit();
     float s[1][kN][4];
-    multiply_rows<kD>(k_copy + own_bytes + left_offset<kD>(), q_tile + right_offset<kD>(), s);
+    multiply_rows<kD, kUnrolled<kD, dropped>>(k_copy + own_bytes + left_offset<kD>(), q_tile + right_offset<kD>(), s);
     copy_async_wait<1>();
     __syncthreads();  // dout is there
     float g[1][kN][4];
-    multiply_rows<kD>(v_copy + own_bytes + left_offset<kD>(), do_copy + right_offset<kD>(), g);
+    multiply_rows<kD, kUnrolled<kD, dropped>>(v_copy + own_bytes + left_offset<kD>(), do_copy + right_offset<kD>(), g);
     const bool masked = !sight.all_see(i0, kQueries, own_j0, 16);
     const float scale = e.scale * kLog2OfE;
 #pragma unroll
@@ -109,7 +118,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
         if (masked && !sight.sees(i0 + query, j)) p = 0.0F;
         float factor = 1.0F;
         if constexpr (dropped) {
-          const int64_t unit = at.sequence_index * e.heads + at.head * e.group + head_of_group;
+          const int64_t unit = at.sequence_index * e.heads + first_head + head;
           factor = dropout_factor(e.sight, first_word(e.sight, unit, i0 + query) + j);
         }
         s[0][t][x] = p * factor;
@@ -121,9 +130,14 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
     add_product<kD>(left, do_copy + left_offset<kD>(), dv);
     round_to_left(g, left);
     __syncthreads();  // dout is read
-    if (n + 1 < tiles) copy_queries(n + 1, do_copy, a.dout);
+    if (more) {
+      copy_tile<kQueries, kD>(do_copy, dout + next_i0 * a.dout.stride + next_head * kD, a.dout.stride,
+                              sight.length - next_i0);
+    }
     copy_async_commit();
     add_product<kD>(left, q_tile + left_offset<kD>(), dk);
+    head = next_head;
+    i0 = next_i0;
   }
   copy_async_wait<0>();
   const int64_t token = at.start + own_j0;
@@ -197,11 +211,11 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
     }
     copy_async_commit();
     float s[kM][kN][4];
-    multiply_rows<kD>(q_copy + own_bytes + left_offset<kD>(), k_tile + right_offset<kD>(), s);
+    multiply_rows<kD, kUnrolled<kD, dropped>>(q_copy + own_bytes + left_offset<kD>(), k_tile + right_offset<kD>(), s);
     copy_async_wait<1>();
     __syncthreads();  // the values are there
     float g[kM][kN][4];
-    multiply_rows<kD>(do_copy + own_bytes + left_offset<kD>(), v_copy + right_offset<kD>(), g);
+    multiply_rows<kD, kUnrolled<kD, dropped>>(do_copy + own_bytes + left_offset<kD>(), v_copy + right_offset<kD>(), g);
     __syncthreads();  // and read
     if (next < end) copy_tile<kKeysPassed, kD>(v_copy, v + next * a.v.stride, a.v.stride, end - next);
     copy_async_commit();
@@ -239,7 +253,7 @@ void attention_backward_on_tensor_cores(const Execution& on, const AttentionBack
   const AttentionExtent& e = a.extent;
   by_tensor_dimension(e.dimension, [&]<int kD>() {
     const auto run = [&]<bool dropped>() {
-      constexpr int kQueries = kQueriesPassed<kD, dropped>;
+      constexpr int kQueries = kQueriesPassed<dropped>;
       launch<tensor_keys_kernel<kD, kQueries, dropped>>(
           on, dim3(static_cast<unsigned>(e.batch * e.kv_heads() * ((e.sequence + kKeysHeld - 1) / kKeysHeld))),
           kTensorThreads, Shared<kKeysHeld, kQueries, kD>::kBytes, a);

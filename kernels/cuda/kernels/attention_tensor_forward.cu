@@ -11,8 +11,10 @@ constexpr int kM = 2;  // times 16 queries of a warp
 constexpr int kQueries = kTensorWarps * 16 * kM;
 
 // Keys of a tile: their scores must fit the registers that 32 rows of the output leave.
+template <bool dropped>
+constexpr int kKeysOf = dropped ? 32 : 64;
 template <int kD, bool dropped>
-constexpr int kKeysOf = kD > 96 || (dropped && kD > 64) ? 32 : 64;
+constexpr int kUnrolled = kD > 96 || dropped ? 2 : kD / 16;
 
 template <int kD, int kKeys>
 constexpr size_t kShared = (kQueries + 2 * kKeys) * kRowBytes<kD>;
@@ -37,8 +39,11 @@ __device__ __forceinline__ void drop(const AttentionSight& sight, int64_t unit, 
       const int64_t row = first_word(sight, unit, i0 + 16 * m + 8 * half + fragment_row()) + j0 + fragment_column();
 #pragma unroll
       for (int n = 0; n < kN; ++n) {
-        p[m][n][2 * half] *= dropout_factor(sight, row + 8 * n);
-        p[m][n][2 * half + 1] *= dropout_factor(sight, row + 8 * n + 1);
+        float first;
+        float second;
+        dropout_factors(sight, row + 8 * n, first, second);
+        p[m][n][2 * half] *= first;
+        p[m][n][2 * half + 1] *= second;
       }
     }
   }
@@ -90,7 +95,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
     copy_tile<kKeys, kD>(v_copy, v + j0 * a.v.stride, a.v.stride, end - j0);
     copy_async_commit();
     float s[kM][kN][4];
-    multiply_rows<kD>(q_left, k_right, s);
+    multiply_rows<kD, kUnrolled<kD, dropped>>(q_left, k_right, s);
     if (!sight.all_see(own_i0, 16 * kM, j0, kKeys)) {
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
@@ -185,7 +190,7 @@ void attention_forward_on_tensor_cores(const Execution& on, const AttentionForwa
   const dim3 blocks(static_cast<unsigned>(e.batch * e.heads * ((e.sequence + kQueries - 1) / kQueries)));
   by_tensor_dimension(e.dimension, [&]<int kD>() {
     const auto run = [&]<bool dropped>() {
-      constexpr int kKeys = kKeysOf<kD, dropped>;
+      constexpr int kKeys = kKeysOf<dropped>;
       launch<tensor_forward_kernel<kD, kKeys, dropped>>(on, blocks, kTensorThreads, kShared<kD, kKeys>, a);
     };
     if (e.sight.threshold != 0) {

@@ -1,4 +1,5 @@
-// What the kernels of attention share: their operands, which tiles of keys and queries meet, and what is masked in them.
+// What the kernels of attention share: their operands, which tiles of keys and queries meet, and what is masked in
+// them.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +63,8 @@ __device__ __forceinline__ TileOfHead tile_of_block(const AttentionExtent& e, in
   const int64_t tile = blockIdx.x / units;
   const int64_t sequence_index = unit / heads;
   return {sequence_index, unit - sequence_index * heads, sequence_index * e.sequence,
-          e.sight.lengths != nullptr ? e.sight.lengths[sequence_index] : e.sequence, last_first ? tiles - 1 - tile : tile};
+          e.sight.lengths != nullptr ? e.sight.lengths[sequence_index] : e.sequence,
+          last_first ? tiles - 1 - tile : tile};
 }
 
 // The keys that some query of [i0, i0 + queries) sees, from a multiple of `tile` on.
@@ -96,13 +98,28 @@ __device__ __forceinline__ bool all_see(const AttentionSight& sight, int64_t len
 __device__ __forceinline__ int64_t first_word(const AttentionSight& sight, int64_t unit, int64_t i) {
   return sight.first + (unit * sight.span + i) * sight.span;
 }
-// What a probability is multiplied by: 0 where it is dropped.
-__device__ __forceinline__ float dropout_factor(const AttentionSight& sight, int64_t number) {
-  const math::Philox words = math::philox(sight.seed, static_cast<uint64_t>(number / 4), sight.stream);
-  const int64_t within = number % 4;
+__device__ __forceinline__ math::Philox dropout_words(const AttentionSight& sight, int64_t number) {
+  return math::philox(sight.seed, static_cast<uint64_t>(number / 4), sight.stream);
+}
+// Word `number` of the stream, from those of its counter, as what a probability is multiplied by: 0 where it is
+// dropped.
+__device__ __forceinline__ float factor_of_word(const AttentionSight& sight, const math::Philox& words,
+                                                int64_t number) {
+  const int within = static_cast<int>(number % 4);
   const uint32_t low = within == 0 ? words.word[0] : words.word[1];
   const uint32_t high = within == 2 ? words.word[2] : words.word[3];
   return (within < 2 ? low : high) < sight.threshold ? 0.0F : sight.scale;
+}
+__device__ __forceinline__ float dropout_factor(const AttentionSight& sight, int64_t number) {
+  return factor_of_word(sight, dropout_words(sight, number), number);
+}
+// Of word `number` and the one after it.
+__device__ __forceinline__ void dropout_factors(const AttentionSight& sight, int64_t number, float& first,
+                                                float& second) {
+  math::Philox words = dropout_words(sight, number);
+  first = factor_of_word(sight, words, number);
+  if (number % 4 == 3) words = dropout_words(sight, number + 1);
+  second = factor_of_word(sight, words, number + 1);
 }
 
 // What exponents of a row are relative to; anything where nothing was seen yet.

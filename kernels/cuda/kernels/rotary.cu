@@ -31,8 +31,8 @@ __global__ void rotary_table_kernel(int64_t sequence, int64_t half, Frequencies 
 void rotary_table(const Execution& on, int64_t sequence, int64_t dimension, const double* frequencies, double factor,
                   float* table, int64_t ldt) {
   const int64_t half = dimension / 2;
-  GALLEON_CHECK(half <= kMostFrequencies) << "rotary positions of " << dimension << " dimensions; a GPU takes "
-                                          << 2 * kMostFrequencies;
+  GALLEON_CHECK(half <= kMostFrequencies)
+      << "rotary positions of " << dimension << " dimensions; a GPU takes " << 2 * kMostFrequencies;
   Frequencies passed{};
   std::copy_n(frequencies, half, passed.of_pair);
   launch<rotary_table_kernel>(on, blocks_for(sequence * half, kThreads), kThreads, 0, sequence, half, passed, factor,

@@ -1,5 +1,5 @@
-// kernels/cuda/tensor_core.h for the executor: the same functions by the layouts that the PTX ISA documents. Copies reach
-// shared memory no earlier than their thread waits for them, so that a wait that was forgotten shows.
+// kernels/cuda/tensor_core.h for the executor: the same functions by the layouts that the PTX ISA documents. Copies
+// reach shared memory no earlier than their thread waits for them, so that a wait that was forgotten shows.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ void copy_async_wait() {
 }
 
 inline uint32_t bfloat16_pair(float first, float second) {
-  return static_cast<uint32_t>(math::to_bfloat16(first).bits) | static_cast<uint32_t>(math::to_bfloat16(second).bits) << 16;
+  return static_cast<uint32_t>(math::to_bfloat16(first).bits) | static_cast<uint32_t>(math::to_bfloat16(second).bits)
+                                                                    << 16;
 }
 inline float exp2_approximate(float x) {
   return x < -126.0F ? 0.0F : exp2f(x);

@@ -27,9 +27,7 @@ constexpr int kKeysHeld = kTensorWarps * 16;  // 16 to a warp: dk and dv of them
 template <bool dropped>
 constexpr int kQueriesPassed = dropped ? 32 : 64;
 template <int kD, bool dropped>
-constexpr int kUnrolled = dropped   ? 2
-                          : kD > 96 ? 4
-                                    : kD / 16;
+constexpr int kUnrolled = dropped || kD == 96 ? 2 : 4;
 
 // dk and dv of a tile of keys, over the queries of all heads of its group in order.
 template <int kD, int kQueries, bool dropped>

@@ -295,7 +295,7 @@ TEST_P(BFloat16ModelTest, NumbersThatAreNotFiniteAreFound) {
 }
 
 GALLEON_ON_EVERY_BACKEND(BFloat16Test);
-GALLEON_ON_CPU_BACKENDS(BFloat16ModelTest);
+GALLEON_ON_EVERY_BACKEND(BFloat16ModelTest);
 
 }  // namespace
 }  // namespace galleon

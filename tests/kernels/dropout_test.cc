@@ -67,7 +67,7 @@ TEST_P(DropoutTest, TheKeptShareIsThatOfTheProbabilityAndStreamsAreIndependent) 
   }
 }
 
-GALLEON_ON_CPU_BACKENDS(DropoutTest);
+GALLEON_ON_EVERY_BACKEND(DropoutTest);
 
 }  // namespace
 }  // namespace galleon

@@ -38,7 +38,7 @@ TEST_P(EmbeddingTest, AnIdOutsideTheVocabularyIsNamed) {
                "id -1 of token 1 is outside a vocabulary of 3");
 }
 
-GALLEON_ON_CPU_BACKENDS(EmbeddingTest);
+GALLEON_ON_EVERY_BACKEND(EmbeddingTest);
 
 }  // namespace
 }  // namespace galleon

@@ -110,7 +110,7 @@ TEST_P(LossTest, SquaredErrorAndItsGradientAreTheFormula) {
   EXPECT_EQ(values_of(t), Values({0.5, -5.0, 0.0, 0.5})) << "the gradient may take the outputs' place";
 }
 
-GALLEON_ON_CPU_BACKENDS(LossTest);
+GALLEON_ON_EVERY_BACKEND(LossTest);
 
 }  // namespace
 }  // namespace galleon

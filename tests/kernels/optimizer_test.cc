@@ -102,7 +102,7 @@ TEST_P(OptimizerTest, HashSeesEveryBitTheOrderAndTheLength) {
   EXPECT_NE(hash_bytes(*device_, tensor(Values(16), 16, 1)), hash_bytes(*device_, tensor(Values(17), 17, 1)));
 }
 
-GALLEON_ON_CPU_BACKENDS(OptimizerTest);
+GALLEON_ON_EVERY_BACKEND(OptimizerTest);
 
 }  // namespace
 }  // namespace galleon

@@ -91,7 +91,7 @@ TEST_P(RandomTest, AnyCutIntoPiecesGivesTheSameBitsOnEveryInstructionSet) {
   EXPECT_NE(values_of(other), expected) << "another seed";
 }
 
-GALLEON_ON_CPU_BACKENDS(RandomTest);
+GALLEON_ON_EVERY_BACKEND(RandomTest);
 
 }  // namespace
 }  // namespace galleon

@@ -119,7 +119,8 @@ struct FloatOperations {
   void (*embedding)(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* table,
                     int64_t ldt, T* x, int64_t ldx);
   void (*embedding_backward)(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* dx,
-                             int64_t lddx, float* dtable, int64_t ldt);
+                             int64_t lddx, float* dtable, int64_t ldt, void* scratch);
+  int64_t (*embedding_backward_workspace)(int64_t tokens);
 
   // loss; the gradient may lie over the logits, row over row
   void (*cross_entropy)(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl,

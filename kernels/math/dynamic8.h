@@ -69,18 +69,20 @@ GALLEON_FORMULA int nearest_centre(float x) {
 // The nearest code to x in [−1, 1] (of a tie, either), but a negative number never becomes 0, so that it keeps its
 // sign.
 GALLEON_FORMULA int dynamic8_signed(float x) {
-  constexpr const Dynamic8& map = kDynamic8<true>;
+  constexpr float top = kDynamic8<true>.top;
+  constexpr float bottom = kDynamic8<true>.bottom;
   const float magnitude = x < 0.0F ? -x : x;
   const int centre = nearest_centre<true>(magnitude);
-  const int up = magnitude > map.top ? 255 : magnitude > map.bottom ? kDynamicZero + 1 + centre : kDynamicZero;
+  const int up = magnitude > top ? 255 : magnitude > bottom ? kDynamicZero + 1 + centre : kDynamicZero;
   return x < 0.0F ? kDynamicZero - 1 - centre : up;
 }
 
 // The nearest code to x in [0, 1].
 GALLEON_FORMULA int dynamic8_unsigned(float x) {
-  constexpr const Dynamic8& map = kDynamic8<false>;
+  constexpr float top = kDynamic8<false>.top;
+  constexpr float bottom = kDynamic8<false>.bottom;
   const int centre = nearest_centre<false>(x);
-  return x > map.top ? 255 : x > map.bottom ? 1 + centre : 0;
+  return x > top ? 255 : x > bottom ? 1 + centre : 0;
 }
 
 }  // namespace galleon::math

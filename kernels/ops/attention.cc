@@ -36,7 +36,7 @@ AttentionSight sight_of(Device& device, const AttentionShape& s, const Attention
       const int64_t bad =
           device.operations().first_outside(device.execution(), s.batch, sight.lengths, 1, s.sequence + 1);
       GALLEON_CHECK(bad < 0) << "attention: sequence " << bad << " of " << s.sequence << " positions has a length of "
-                             << sight.lengths[bad];
+                             << integer_at(device, mask.lengths, bad);
     }
   }
   if (mask.dropout.probability > 0) {

@@ -7,8 +7,8 @@ namespace {
 
 void check_ids(Device& device, const char* name, const Tensor& ids, int64_t vocabulary) {
   const int64_t bad = device.operations().first_outside(device.execution(), ids.size(), ids.i32(), 0, vocabulary);
-  GALLEON_CHECK(bad < 0) << name << ": id " << ids.i32()[bad] << " of token " << bad << " is outside a vocabulary of "
-                         << vocabulary;
+  GALLEON_CHECK(bad < 0) << name << ": id " << integer_at(device, ids, bad) << " of token " << bad
+                         << " is outside a vocabulary of " << vocabulary;
 }
 
 }  // namespace
@@ -31,12 +31,13 @@ void embedding_backward(Device& device, const Tensor& ids, const Tensor& dx, con
   check_vector("embedding_backward: ids", ids, dx.rows, DataType::kInt32);
   check_shape("embedding_backward: dtable", dtable, dtable.rows, dtable.columns);
   check_shape("embedding_backward: dx", dx, dx.rows, dtable.columns, dx.type);
-  count_work(device, static_cast<double>(dx.size()), static_cast<double>(3 * dx.bytes() + ids.bytes()));
-  if (!device.executes() || dx.size() == 0) return;
-  check_ids(device, "embedding_backward", ids, dtable.rows);
   by_float_type("embedding_backward: dx", device, dx.type, [&](const auto& functions, auto element) {
+    const Workspace scratch(device, functions.embedding_backward_workspace(dx.rows));
+    count_work(device, static_cast<double>(dx.size()), static_cast<double>(3 * dx.bytes() + ids.bytes()));
+    if (!device.executes() || dx.size() == 0) return;
+    check_ids(device, "embedding_backward", ids, dtable.rows);
     functions.embedding_backward(device.execution(), dx.rows, dx.columns, ids.i32(), dx.as<decltype(element)>(),
-                                 dx.stride, dtable.f32(), dtable.stride);
+                                 dx.stride, dtable.f32(), dtable.stride, scratch.data());
   });
 }
 

@@ -16,7 +16,7 @@ void check_loss(const char* name, const Tensor& logits, const Tensor& targets, c
 void check_targets(Device& device, const char* name, const Tensor& logits, const Tensor& targets) {
   const int64_t bad = device.operations().first_outside(device.execution(), targets.size(), targets.i32(),
                                                         std::numeric_limits<int32_t>::min(), logits.columns);
-  GALLEON_CHECK(bad < 0) << name << ": target " << targets.i32()[bad] << " of token " << bad
+  GALLEON_CHECK(bad < 0) << name << ": target " << integer_at(device, targets, bad) << " of token " << bad
                          << " is outside a vocabulary of " << logits.columns;
 }
 

@@ -20,7 +20,7 @@ Values reference(const Values& gate, const Values& up) {
 
 TEST_P(ActivationTest, SwigluMatchesDoublePrecision) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values gate = normal_values(rows * n, 1, 4.0);
       const Values up = normal_values(rows * n, 2);
       const Tensor out = empty(rows, n, gaps);
@@ -67,7 +67,7 @@ TEST_P(ActivationTest, SwigluBackwardMatchesDifferencesAndMayOverwriteItsInputs)
 
 TEST_P(ActivationTest, AddFillCopyAndTransposeAreExact) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values x = normal_values(rows * n, 1);
       const Values y = normal_values(rows * n, 2);
       const Tensor tx = tensor(x, rows, n, gaps);
@@ -95,7 +95,20 @@ TEST_P(ActivationTest, CopyTakesIntegers) {
   const Tensor a = integers({1, -2, 3});
   const Tensor b = integers({0, 0, 0});
   copy(*device_, a, b);
-  EXPECT_EQ(std::vector<int32_t>(b.i32(), b.i32() + 3), (std::vector<int32_t>{1, -2, 3}));
+  EXPECT_EQ(values_of(b), Values({1, -2, 3}));
+}
+
+TEST_P(ActivationTest, CopyTakesBytes) {
+  for (const int64_t n : {1, 5, 16, 63, 4096}) {
+    const Tensor a = operands_.zeros(3, n, DataType::kUint8);
+    std::vector<char> bytes(static_cast<size_t>(3 * n));
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7);
+    device_->upload(a, bytes.data());
+    const Tensor b = operands_.zeros(3, n + 1, DataType::kUint8);
+    copy(*device_, a, b.column_range(1, n));
+    EXPECT_EQ(bytes_of_tensor(b.column_range(1, n)), bytes);
+    EXPECT_EQ(values_of(b.column_range(0, 1)), Values(3));
+  }
 }
 
 TEST_P(ActivationTest, OperandsOfOtherShapesAreNamed) {
@@ -127,7 +140,6 @@ TEST_P(ActivationTest, GeluMatchesDoublePrecisionAndItsBackwardDifferences) {
       EXPECT_LE(relative_error(values_of(y), outputs(x)), 1e-6) << tanh_form;
       gelu_backward(*device_, tx, tanh_form, tensor(dy, rows, n), dx);
       // Where the slope crosses 0 its two terms cancel, to a hundredth in the case of one number.
-
       expect_gradient(
           "x", x, values_of(dx), [&](const Values& p) { return dot(dy, outputs(p)); }, 8e-6);
       gelu(*device_, tx, tanh_form, tx);
@@ -144,14 +156,15 @@ TEST_P(ActivationTest, GeluAndItsSlopeAreRightAtTheEndsOfTheRange) {
     const Tensor slope = empty(1, n);
     gelu(*device_, tensor(x, 1, n), tanh_form, y);
     gelu_backward(*device_, tensor(x, 1, n), tanh_form, tensor(Values(x.size(), 1.0), 1, n), slope);
+    const Values values = values_of(y);
+    const Values slopes = values_of(slope);
     for (int64_t i = 0; i < n; ++i) {
       const double at = static_cast<double>(static_cast<float>(x[i]));
       // Far on the left the true value is below 1e-7 of anything it is added to.
-      EXPECT_NEAR(number(y, 0, i), gelu_exactly(at, tanh_form), 1e-6 * std::abs(gelu_exactly(at, tanh_form)) + 1e-8)
-          << at;
+      EXPECT_NEAR(values[i], gelu_exactly(at, tanh_form), 1e-6 * std::abs(gelu_exactly(at, tanh_form)) + 1e-8) << at;
       const double far = at > 0 ? 1.0 : 0.0;
       if (std::abs(at) > 12 || std::abs(at) < 1e-10) {
-        EXPECT_NEAR(number(slope, 0, i), std::abs(at) > 12 ? far : 0.5, 1e-6) << at;
+        EXPECT_NEAR(slopes[i], std::abs(at) > 12 ? far : 0.5, 1e-6) << at;
       }
     }
   }
@@ -164,14 +177,16 @@ TEST_P(ActivationTest, TheHyperbolicTangentMatchesDoublePrecisionEverywhere) {
   const Values dy = normal_values(n, 2);
   const Tensor y = empty(1, n);
   hyperbolic_tangent(*device_, tensor(x, 1, n), y);
+  const Values values = values_of(y);
   for (int64_t i = 0; i < n; ++i) {
     const double expected = std::tanh(static_cast<double>(static_cast<float>(x[i])));
-    EXPECT_NEAR(number(y, 0, i), expected, 8 * kRounding * std::abs(expected)) << x[i];
+    EXPECT_NEAR(values[i], expected, 8 * kRounding * std::abs(expected)) << x[i];
   }
   hyperbolic_tangent_backward(*device_, y, tensor(dy, 1, n), y);
+  const Values slopes = values_of(y);
   for (int64_t i = 0; i < n; ++i) {
     const double t = std::tanh(x[i]);
-    EXPECT_NEAR(number(y, 0, i), dy[i] * (1 - t * t), 16 * kRounding * std::abs(dy[i])) << x[i];
+    EXPECT_NEAR(slopes[i], dy[i] * (1 - t * t), 16 * kRounding * std::abs(dy[i])) << x[i];
   }
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/ops/attention.h"
 
+#include "tests/kernels/attention_reference.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -11,62 +12,9 @@ const AttentionShape kShapes[] = {{1, 1, 1, 1, 2},   {2, 5, 2, 2, 8},    {1, 63,
                                   {2, 65, 4, 2, 16}, {1, 129, 2, 1, 64}, {1, 200, 3, 1, 32}, {1, 200, 2, 2, 128},
                                   {3, 7, 6, 3, 4},   {1, 300, 1, 1, 8}};
 
-// What attention leaves out, for the reference: lengths of sequences, and factors on probabilities by (sequence, head,
-// query, key), without gaps.
-struct Left {
-  std::vector<int32_t> lengths;
-  Values factors;
-};
-
-bool sees(const AttentionShape& s, int64_t i, int64_t j) {
-  return (!s.causal || j <= i) && (s.window == 0 || i - j < s.window);
-}
-
-// drop(softmax(q·kᵀ/sqrt(D)))·v in double, and the logarithms of the rows' sums.
-Values reference(const AttentionShape& s, const Values& q, const Values& k, const Values& v, Values* logs = nullptr,
-                 const Left& left = {}) {
-  const int64_t wide = s.heads * s.head_dimension;
-  const int64_t narrow = s.key_value_heads * s.head_dimension;
-  Values out(static_cast<size_t>(s.tokens() * wide));
-  for (int64_t unit = 0; unit < s.batch * s.heads; ++unit) {
-    const int64_t start = unit / s.heads * s.sequence;
-    const int64_t h = unit % s.heads;
-    const int64_t g = h / (s.heads / s.key_value_heads);
-    const int64_t length = left.lengths.empty() ? s.sequence : left.lengths[unit / s.heads];
-    for (int64_t i = 0; i < s.sequence; ++i) {
-      if (i >= length) {
-        if (logs != nullptr) logs->push_back(0);
-        continue;
-      }
-      Values scores(static_cast<size_t>(length), -std::numeric_limits<double>::infinity());
-      for (int64_t j = 0; j < length; ++j) {
-        if (!sees(s, i, j)) continue;
-        scores[j] = 0;
-        for (int64_t d = 0; d < s.head_dimension; ++d) {
-          scores[j] +=
-              q[(start + i) * wide + h * s.head_dimension + d] * k[(start + j) * narrow + g * s.head_dimension + d];
-        }
-        scores[j] /= std::sqrt(static_cast<double>(s.head_dimension));
-      }
-      const double largest = *std::max_element(scores.begin(), scores.end());
-      double sum = 0;
-      for (double& score : scores) sum += score = std::exp(score - largest);
-      if (logs != nullptr) logs->push_back(largest + std::log(sum));
-      for (int64_t j = 0; j < length; ++j) {
-        if (!left.factors.empty()) scores[j] *= left.factors[(unit * s.sequence + i) * s.sequence + j];
-        for (int64_t d = 0; d < s.head_dimension; ++d) {
-          out[(start + i) * wide + h * s.head_dimension + d] +=
-              scores[j] / sum * v[(start + j) * narrow + g * s.head_dimension + d];
-        }
-      }
-    }
-  }
-  return out;
-}
-
 TEST_P(AttentionTest, ForwardMatchesDoublePrecision) {
   for (const AttentionShape& s : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
       const Values q = normal_values(s.tokens() * wide, 1, 2.0);
@@ -188,12 +136,6 @@ TEST_P(AttentionTest, RotaryMatchesTheRotationAndItsBackwardUndoesIt) {
   }
 }
 
-AttentionShape with_sight(AttentionShape s, bool causal, int64_t window) {
-  s.causal = causal;
-  s.window = window;
-  return s;
-}
-
 // Shapes that cut blocks of 64 in every way: windows within a block, of whole blocks, across them; no window.
 const AttentionShape kSights[] = {
     with_sight({2, 5, 2, 2, 8}, false, 0),     with_sight({1, 64, 1, 1, 32}, false, 0),
@@ -202,13 +144,6 @@ const AttentionShape kSights[] = {
     with_sight({1, 200, 2, 2, 8}, true, 64),   with_sight({1, 260, 1, 1, 8}, true, 65),
     with_sight({1, 300, 4, 2, 16}, true, 128), with_sight({1, 130, 2, 2, 8}, true, 1000),
 };
-
-// A length for every sequence, the last one full.
-std::vector<int32_t> ragged_lengths(const AttentionShape& s) {
-  std::vector<int32_t> lengths(static_cast<size_t>(s.batch), static_cast<int32_t>(s.sequence));
-  if (s.batch > 1) lengths[0] = static_cast<int32_t>(1 + s.sequence / 3);
-  return lengths;
-}
 
 TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
   for (const AttentionShape& s : kSights) {
@@ -281,9 +216,10 @@ TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
         const int64_t rows = s.batch * s.heads * span;
         const Tensor ones = tensor(Values(static_cast<size_t>(rows * span), 1.0), rows, span);
         dropout(*device_, ones, mask.dropout, ones);
+        const Values factors = values_of(ones);
         for (int64_t unit = 0; unit < s.batch * s.heads; ++unit) {
           for (int64_t i = 0; i < s.sequence; ++i) {
-            for (int64_t j = 0; j < s.sequence; ++j) left.factors.push_back(number(ones, unit * span + i, j));
+            for (int64_t j = 0; j < s.sequence; ++j) left.factors.push_back(factors[(unit * span + i) * span + j]);
           }
         }
       }

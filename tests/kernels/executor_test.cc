@@ -1,4 +1,5 @@
-// The executor runs blocks of threads as CUDA defines them, and refuses what a GPU would answer with undefined behaviour.
+// The executor runs blocks of threads as CUDA defines them, and refuses what a GPU would answer with undefined
+// behaviour.
 #include <gtest/gtest.h>
 
 #include <numeric>

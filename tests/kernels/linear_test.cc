@@ -17,7 +17,7 @@ TEST_P(LinearTest, ProductsOfAllOrientationsAndShapesMatchDoublePrecision) {
   for (const auto& [m, n, k] : shapes) {
     for (const bool flip_a : {false, true}) {
       for (const bool flip_b : {false, true}) {
-        for (const bool gaps : {false, true}) {
+        for (const Gaps gaps : kEveryGaps) {
           const Values a = normal_values(m * k, 1);
           const Values b = normal_values(k * n, 2);
           const Values c = normal_values(m * n, 3);
@@ -56,7 +56,7 @@ TEST_P(LinearTest, TheSameProductTwiceHasTheSameBits) {
   const Tensor second = empty(300, 40);
   matmul(*device_, a, Transpose::kYes, b, Transpose::kNo, first);
   matmul(*device_, a, Transpose::kYes, b, Transpose::kNo, second);
-  EXPECT_EQ(std::memcmp(first.data, second.data, static_cast<size_t>(first.bytes())), 0);
+  EXPECT_EQ(bytes_of_tensor(first), bytes_of_tensor(second));
 }
 
 TEST_P(LinearTest, CountsFlopsAndBytes) {
@@ -81,13 +81,11 @@ TEST(LinearThreads, DevicesOfDifferentThreadCountsAlternate) {
   const std::unique_ptr<Device> two = make_cpu_device(2);
   std::vector<Values> results;
   for (Device* device : {one.get(), two.get(), one.get(), two.get()}) {
-    Arena arena(*device);
-    const Tensor a = arena.tensor("a", MemoryCategory::kActivations, 400, 300);
-    const Tensor c = arena.tensor("c", MemoryCategory::kActivations, 400, 400);
-    const Values values = normal_values(a.size(), 5);
-    std::copy(values.begin(), values.end(), a.f32());
+    DeviceOperands operands(*device);
+    const Tensor a = operands.tensor(normal_values(400 * 300, 5), 400, 300);
+    const Tensor c = operands.empty(400, 400);
     matmul(*device, a, Transpose::kNo, a, Transpose::kYes, c);
-    results.push_back(values_of(c));
+    results.push_back(operands.values_of(c));
   }
   EXPECT_EQ(results[0], results[2]);
   EXPECT_EQ(results[1], results[3]);

@@ -9,9 +9,10 @@ namespace {
 
 class MomentRulesTest : public KernelTest {
  protected:
-  CodedMoment coded(int64_t size, int64_t block) {
-    return {arena_.tensor("codes", MemoryCategory::kOptimizerStates, size, 1, DataType::kUint8),
-            arena_.tensor("scales", MemoryCategory::kOptimizerStates, (size + block - 1) / block, 1)};
+  CodedMoment coded(int64_t size, int64_t block) { return coded(operands_, size, block); }
+  static CodedMoment coded(DeviceOperands& operands, int64_t size, int64_t block) {
+    return {operands.zeros(size, 1, DataType::kUint8),
+            operands.zeros((size + block - 1) / block, 1, DataType::kFloat32)};
   }
 };
 
@@ -46,9 +47,10 @@ TEST_P(MomentRulesTest, EveryNumberGetsTheNearestCode) {
       x[0] = 1.0;  // so that the scale is 1
       const CodedMoment moment = coded(size, size);
       encode_moment(*device_, is_signed, size, tensor(x, size, 1), moment);
-      EXPECT_EQ(moment.scales.f32()[0], 1.0F);
+      EXPECT_EQ(values_of(moment.scales)[0], 1.0);
+      const Values codes = values_of(moment.codes);
       for (int64_t i = 0; i < size; ++i) {
-        const int code = moment.codes.u8()[i];
+        const int code = static_cast<int>(codes[i]);
         const double error = std::abs(value_of(is_signed, code) - x[i]);
         double nearest = 1;
         for (int other = 0; other < 256; ++other)
@@ -75,14 +77,16 @@ TEST_P(MomentRulesTest, BlocksHaveTheirOwnScalesAndZerosStayZeros) {
         encode_moment(*device_, is_signed, block, tensor(input, size, 1), moment);
         const Tensor decoded = empty(size, 1);
         decode_moment(*device_, is_signed, block, moment, decoded);
+        const Values scales = values_of(moment.scales);
+        const Values back = values_of(decoded);
         for (int64_t begin = 0; begin < size; begin += block) {
           double largest = 0;
           for (int64_t i = begin; i < std::min(begin + block, size); ++i)
             largest = std::max(largest, std::abs(input[i]));
-          EXPECT_EQ(static_cast<double>(moment.scales.f32()[begin / block]), largest);
+          EXPECT_EQ(scales[begin / block], largest);
           // Codes of the highest decade are 0.9/64 apart; below it they are never farther.
           for (int64_t i = begin; i < std::min(begin + block, size); ++i)
-            EXPECT_LE(std::abs(static_cast<double>(decoded.f32()[i]) - input[i]), 0.0071 * largest) << i;
+            EXPECT_LE(std::abs(back[i] - input[i]), 0.0071 * largest) << i;
         }
       }
     }
@@ -127,15 +131,44 @@ TEST_P(MomentRulesTest, EightBitAdamUpdatesFromDecodedMomentsAndCodesTheNewOnes)
   }
 }
 
-TEST_P(MomentRulesTest, EightBitCodesAreTheSameOnEveryInstructionSetAndForEveryCut) {
+TEST_P(MomentRulesTest, CodesOfMomentsAreTheSameOnEveryDevice) {
   const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
-  const int64_t block = 256;
-  const int64_t size = 64 * block + 17;
-  const CodedMoment m[2] = {coded(size, block), coded(size, block)};
-  const CodedMoment v[2] = {coded(size, block), coded(size, block)};
+  DeviceOperands there(*baseline);
+  for (const int64_t block : {1, 7, 30, 64, 256, 2048, 4096}) {
+    for (const int64_t size : {block - 1, 5 * block + 3}) {
+      if (size == 0) continue;
+      for (const bool is_signed : {false, true}) {
+        Values x = normal_values(size, 11);
+        for (double& value : x) value = is_signed ? value : std::abs(value);
+        const CodedMoment own = coded(size, block);
+        const CodedMoment other = coded(there, size, block);
+        encode_moment(*device_, is_signed, block, tensor(x, size, 1), own);
+        encode_moment(*baseline, is_signed, block, there.tensor(x, size, 1), other);
+        EXPECT_EQ(values_of(own.codes), there.values_of(other.codes)) << block << " " << size;
+        EXPECT_EQ(values_of(own.scales), there.values_of(other.scales));
+        const Tensor decoded = empty(size, 1);
+        const Tensor also_decoded = there.empty(size, 1);
+        decode_moment(*device_, is_signed, block, own, decoded);
+        decode_moment(*baseline, is_signed, block, other, also_decoded);
+        EXPECT_EQ(values_of(decoded), there.values_of(also_decoded));
+      }
+    }
+  }
+}
+
+class CodedUpdateTest : public MomentRulesTest {
+ protected:
+  void expect_same_codes(int64_t block, int64_t size);
+};
+
+void CodedUpdateTest::expect_same_codes(int64_t block, int64_t size) {
+  const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
+  DeviceOperands there(*baseline);
+  const CodedMoment m[2] = {coded(there, size, block), coded(size, block)};
+  const CodedMoment v[2] = {coded(there, size, block), coded(size, block)};
   for (uint64_t step = 0; step < 3; ++step) {
     const Values gradient = normal_values(size, step);
-    const Tensor whole = tensor(gradient, size, 1);
+    const Tensor whole = there.tensor(gradient, size, 1);
     const Tensor cut = tensor(gradient, size, 1);
     adam8bit_update(*baseline, AdamRule(), block, whole, m[0], v[0]);
     for (int64_t begin = 0; begin < size; begin += 24 * block) {
@@ -146,11 +179,39 @@ TEST_P(MomentRulesTest, EightBitCodesAreTheSameOnEveryInstructionSetAndForEveryC
       };
       adam8bit_update(*device_, AdamRule(), block, cut.row_range(begin, count), part(m[1]), part(v[1]));
     }
-    EXPECT_EQ(values_of(whole), values_of(cut));
+    EXPECT_EQ(there.values_of(whole), values_of(cut));
   }
   for (const auto& pair : {std::pair(m[0], m[1]), std::pair(v[0], v[1])}) {
-    EXPECT_EQ(std::memcmp(pair.first.codes.data, pair.second.codes.data, size), 0);
-    EXPECT_EQ(values_of(pair.first.scales), values_of(pair.second.scales));
+    EXPECT_EQ(there.values_of(pair.first.codes), values_of(pair.second.codes));
+    EXPECT_EQ(there.values_of(pair.first.scales), values_of(pair.second.scales));
+  }
+}
+
+TEST_P(CodedUpdateTest, EightBitCodesAreTheSameOnEveryDeviceAndForEveryCut) {
+  expect_same_codes(256, 64 * 256 + 17);
+  for (const int64_t block : {5, 32, 100, 512, 4096}) expect_same_codes(block, 30 * block + 3);
+}
+
+TEST_P(MomentRulesTest, UpdatesInFp32HaveTheSameBitsOnEveryDevice) {
+  const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
+  DeviceOperands on_baseline(*baseline);
+  for (const int64_t size : {1, 7, 1024, 20001}) {
+    const auto run = [&](Device& device, DeviceOperands& operands) {
+      const Tensor r = operands.tensor(normal_values(size, 1), size, 1);
+      const Tensor m = operands.tensor(normal_values(size, 2), size, 1);
+      Values squares = normal_values(size, 3);
+      for (double& value : squares) value = std::abs(value);
+      const Tensor v = operands.tensor(squares, size, 1);
+      adam_update(device, AdamRule{0.9F, 0.999F, 1e-6F, 0.3F}, r, m, v);
+      Values results = operands.values_of(r);
+      momentum_update(device, 0.9F, 0.7F, r, m);
+      for (const Tensor& t : {r, m, v}) {
+        const Values more = operands.values_of(t);
+        results.insert(results.end(), more.begin(), more.end());
+      }
+      return results;
+    };
+    EXPECT_EQ(run(*device_, operands_), run(*baseline, on_baseline)) << size;
   }
 }
 
@@ -170,9 +231,13 @@ TEST_P(MomentRulesTest, MomentumScaleAndSquareMatchDoublePrecision) {
     const Values x = normal_values(size, 5);
     const Tensor y = empty(size, 1);
     square(*device_, tensor(x, size, 1), y);
-    for (int64_t i = 0; i < size; ++i) EXPECT_FLOAT_EQ(y.f32()[i], static_cast<float>(x[i] * x[i]));
+    const Values squares = values_of(y);
     scale(*device_, 0.3F, tensor(x, size, 1), y);
-    for (int64_t i = 0; i < size; ++i) EXPECT_FLOAT_EQ(y.f32()[i], static_cast<float>(x[i] * 0.3));
+    const Values scaled = values_of(y);
+    for (int64_t i = 0; i < size; ++i) {
+      EXPECT_EQ(squares[i], static_cast<float>(x[i]) * static_cast<float>(x[i]));
+      EXPECT_EQ(scaled[i], 0.3F * static_cast<float>(x[i]));
+    }
   }
 }
 
@@ -198,7 +263,7 @@ TEST_P(MomentRulesTest, AdafactorOfShardsIsThatOfTheWholeMatrix) {
           const Values gradient = normal_values(rows * n, static_cast<uint64_t>(step), 0.01);
           const Tensor r = tensor(gradient, rows, n);
           const int64_t count = adafactor_sum_count(n);
-          const Tensor total = tensor(Values(static_cast<size_t>(count)), 1, count);
+          std::vector<float> total(static_cast<size_t>(count));
           auto own = [&](const Tensor& t, int64_t s) {
             const int64_t begin = s * rows / shards;
             return t.row_range(begin, (s + 1) * rows / shards - begin);
@@ -206,10 +271,12 @@ TEST_P(MomentRulesTest, AdafactorOfShardsIsThatOfTheWholeMatrix) {
           for (int64_t s = 0; s < shards; ++s) {
             const Tensor sums = empty(1, count);
             adafactor_sums(*device_, rule, own(r, s), own(row_factors, s), sums);
-            for (int64_t i = 0; i < count; ++i) total.f32()[i] += sums.f32()[i];
+            const Values own_sums = values_of(sums);
+            for (int64_t i = 0; i < count; ++i) total[i] += static_cast<float>(own_sums[i]);
           }
+          const Tensor all_sums = tensor(Values(total.begin(), total.end()), 1, count);
           for (int64_t s = 0; s < shards; ++s) {
-            adafactor_update(*device_, rule, own(r, s), own(row_factors, s), column_factors[s], total, rows,
+            adafactor_update(*device_, rule, own(r, s), own(row_factors, s), column_factors[s], all_sums, rows,
                              beta1 > 0 ? own(m, s) : Tensor{});
           }
           const auto beta2 = static_cast<double>(rule.beta2);
@@ -283,7 +350,7 @@ TEST_P(MomentRulesTest, AdafactorOfAVectorIsNotFactored) {
   }
 }
 
-TEST_P(MomentRulesTest, BasesInBlocksOfCodesAreWithinHalfAStepAndTheSameOnEveryInstructionSet) {
+TEST_P(MomentRulesTest, BasesInBlocksOfCodesAreWithinHalfAStepAndTheSameOnEveryDevice) {
   const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
   for (const int bits : {8, 4}) {
     const int most = bits == 8 ? 127 : 7;
@@ -291,31 +358,30 @@ TEST_P(MomentRulesTest, BasesInBlocksOfCodesAreWithinHalfAStepAndTheSameOnEveryI
     for (const int64_t size : {int64_t{1}, int64_t{15}, block - 1, 7 * block + 3, int64_t{20001}}) {
       Values x = normal_values(size, 9, 0.05);
       for (int64_t i = block; i < std::min(2 * block, size); ++i) x[i] = 0;
-      const Tensor given = tensor(x, size, 1);
-      auto encoded = [&](Device& device) {
-        const CodedMoment coded{
-            arena_.tensor("codes", MemoryCategory::kSubspaces, basis_code_bytes(bits, size), 1, DataType::kUint8),
-            arena_.tensor("scales", MemoryCategory::kSubspaces, basis_blocks(bits, size), 1)};
-        encode_basis(device, bits, given, coded.codes, coded.scales);
+      const auto encoded = [&](Device& device, DeviceOperands& operands) {
+        const CodedMoment coded{operands.zeros(basis_code_bytes(bits, size), 1, DataType::kUint8),
+                                operands.zeros(basis_blocks(bits, size), 1, DataType::kFloat32)};
+        encode_basis(device, bits, operands.tensor(x, size, 1), coded.codes, coded.scales);
         return coded;
       };
-      const CodedMoment here = encoded(*device_);
-      const CodedMoment there = encoded(*baseline);
-      EXPECT_EQ(std::memcmp(here.codes.data, there.codes.data, here.codes.bytes()), 0);
+      DeviceOperands on_baseline(*baseline);
+      const CodedMoment here = encoded(*device_, operands_);
+      const CodedMoment there = encoded(*baseline, on_baseline);
+      EXPECT_EQ(values_of(here.codes), on_baseline.values_of(there.codes));
       const Tensor decoded = empty(size, 1);
-      const Tensor decoded_there = empty(size, 1);
+      const Tensor decoded_there = on_baseline.empty(size, 1);
       decode_basis(*device_, bits, here.codes, here.scales, decoded);
       decode_basis(*baseline, bits, there.codes, there.scales, decoded_there);
-      EXPECT_EQ(values_of(decoded), values_of(decoded_there));
-      for (int64_t i = 0; i < size; ++i) {
-        const double largest = static_cast<double>(here.scales.f32()[i / block]);
-        EXPECT_LE(std::abs(static_cast<double>(decoded.f32()[i]) - x[i]), 0.5001 * largest / most) << i;
-      }
+      const Values back = values_of(decoded);
+      const Values scales = values_of(here.scales);
+      EXPECT_EQ(back, on_baseline.values_of(decoded_there));
+      for (int64_t i = 0; i < size; ++i) EXPECT_LE(std::abs(back[i] - x[i]), 0.5001 * scales[i / block] / most) << i;
     }
   }
 }
 
 GALLEON_ON_EVERY_BACKEND(MomentRulesTest);
+GALLEON_ON_EVERY_BACKEND(CodedUpdateTest);
 
 }  // namespace
 }  // namespace galleon

@@ -7,7 +7,8 @@ namespace {
 
 using NormTest = KernelTest;
 constexpr float kEpsilon = 1e-5F;
-constexpr int64_t kShapes[][2] = {{1, 1}, {1, 8}, {3, 5}, {7, 63}, {65, 64}, {200, 129}, {1100, 33}};
+constexpr int64_t kShapes[][2] = {{1, 1},     {1, 8},     {3, 5},    {7, 63},  {65, 64},
+                                  {200, 129}, {1100, 33}, {6, 1000}, {3, 9001}};
 
 Values reference(const Values& x, const Values& weight, int64_t rows, int64_t n, Values* inverse = nullptr) {
   Values y(x.size());
@@ -23,7 +24,7 @@ Values reference(const Values& x, const Values& weight, int64_t rows, int64_t n,
 
 TEST_P(NormTest, ForwardMatchesDoublePrecisionAndTheRecomputedOutputHasTheSameBits) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values x = normal_values(rows * n, 1, 3.0);
       const Values w = normal_values(n, 2);
       const Tensor tx = tensor(x, rows, n, gaps);
@@ -97,22 +98,16 @@ TEST(NormThreads, BackwardHasTheSameBitsOnOneThreadAndOnTwo) {
   std::vector<std::vector<Values>> results;
   for (const int threads : {1, 2}) {
     const std::unique_ptr<Device> device = make_cpu_device(threads);
-    Arena arena(*device);
+    DeviceOperands operands(*device);
     const int64_t rows = 1500;
     const int64_t n = 96;
-    std::vector<Tensor> t;
-    for (int i = 0; i < 3; ++i) t.push_back(arena.tensor("t", MemoryCategory::kActivations, rows, n));
-    const Tensor w = arena.tensor("w", MemoryCategory::kWeights, n, 1);
-    const Tensor dw = arena.tensor("dw", MemoryCategory::kWeights, n, 1);
-    const Tensor inverse = arena.tensor("s", MemoryCategory::kActivations, rows, 1);
-    for (size_t i = 0; i < 2; ++i) {
-      const Values values = normal_values(rows * n, i);
-      std::copy(values.begin(), values.end(), t[i].f32());
-    }
-    std::fill_n(w.f32(), n, 0.5F);
-    std::fill_n(inverse.f32(), rows, 0.7F);
-    rms_norm_backward(*device, t[0], w, inverse, t[1], t[2], dw);
-    results.push_back({values_of(t[2]), values_of(dw)});
+    const Tensor x = operands.tensor(normal_values(rows * n, 0), rows, n);
+    const Tensor w = operands.tensor(Values(n, 0.5), n, 1);
+    const Tensor inverse = operands.tensor(Values(rows, 0.75), rows, 1);
+    const Tensor dx = operands.tensor(Values(rows * n), rows, n);
+    const Tensor dw = operands.tensor(Values(n), n, 1);
+    rms_norm_backward(*device, x, w, inverse, operands.tensor(normal_values(rows * n, 1), rows, n), dx, dw);
+    results.push_back({operands.values_of(dx), operands.values_of(dw)});
   }
   EXPECT_EQ(results[0], results[1]);
 }

@@ -1,5 +1,5 @@
-// What the tests of the kernels share: a fixture over every instruction set and number of threads, operands with gaps
-// between their rows, comparison with double precision, and gradients by differences of a double-precision forward.
+// What the tests of the kernels share: a fixture over every device that executes, operands with gaps between their
+// rows, comparison with double precision, and gradients by differences of a double-precision forward.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,12 +14,11 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/cpu_operations.h"
 #include "kernels/device.h"
+#include "tests/kernels/backends.h"
+#include "tests/kernels/operands.h"
 
 namespace galleon {
-
-using Values = std::vector<double>;  // row-major, without gaps
 
 // Half the distance between 1 and the next fp32 number: the relative error of one operation.
 inline constexpr double kRounding = 0x1p-24;
@@ -51,36 +50,9 @@ inline double relative_error(const Values& actual, const Values& expected) {
   return scale > 0 ? difference / scale : difference;
 }
 
-struct Backend {
-  std::string instruction_set;
-  int threads;
-};
-
-inline std::vector<Backend> all_backends() {
-  std::vector<Backend> backends;
-  for (const absl::string_view name : cpu_instruction_sets()) {
-    for (const int threads : {1, 2}) backends.push_back({std::string(name), threads});
-  }
-  return backends;
-}
-
 // Death tests run in a fresh process: a forked one would lack the threads of OpenMP.
 inline void run_death_tests_afresh() {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
-}
-
-inline double number(const Tensor& t, int64_t row, int64_t column) {
-  const int64_t at = row * t.stride + column;
-  return static_cast<double>(t.type == DataType::kBFloat16 ? math::to_float(t.bf16()[at]) : t.f32()[at]);
-}
-
-inline void set_number(const Tensor& t, int64_t row, int64_t column, double value) {
-  const int64_t at = row * t.stride + column;
-  if (t.type == DataType::kBFloat16) {
-    t.bf16()[at] = math::to_bfloat16(static_cast<float>(value));
-  } else {
-    t.f32()[at] = static_cast<float>(value);
-  }
 }
 
 // The nearest numbers that bf16 holds.
@@ -92,57 +64,27 @@ inline Values bfloat16_values(Values values) {
 
 class KernelTest : public testing::TestWithParam<Backend> {
  protected:
+  KernelTest() : device_(GetParam().make(GetParam().threads)), operands_(*device_) {}
   void SetUp() override { run_death_tests_afresh(); }
+  void TearDown() override { operands_.expect_untouched_gaps(); }
 
-  KernelTest() : device_(make_cpu_device_for(GetParam().instruction_set, GetParam().threads)), arena_(*device_) {}
-
-  void TearDown() override {
-    for (const Tensor& whole : padded_) {
-      for (int64_t r = 0; r < whole.rows; ++r) {
-        ASSERT_TRUE(std::isnan(number(whole, r, 0)) && std::isnan(number(whole, r, whole.columns - 1)))
-            << "row " << r << " wrote into a gap";
-      }
-    }
-  }
-
-  // A rows×columns tensor inside a wider one whose other numbers are NaN, and stay it, or without gaps.
-  Tensor tensor(const Values& values, int64_t rows, int64_t columns, bool gaps = false,
+  Tensor tensor(const Values& values, int64_t rows, int64_t columns, Gaps gaps = false,
                 DataType type = DataType::kFloat32) {
-    EXPECT_EQ(static_cast<int64_t>(values.size()), rows * columns);
-    Tensor t = arena_.tensor("operand", MemoryCategory::kActivations, rows, columns + (gaps ? 8 : 0), type);
-    if (gaps) {
-      for (int64_t i = 0; i < t.size(); ++i) set_number(t, 0, i, std::numeric_limits<double>::quiet_NaN());
-      padded_.push_back(t);
-      t = t.column_range(3, columns);
-    }
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < columns; ++c) set_number(t, r, c, values[r * columns + c]);
-    }
-    return t;
+    return operands_.tensor(values, rows, columns, gaps, type);
   }
-  Tensor empty(int64_t rows, int64_t columns, bool gaps = false, DataType type = DataType::kFloat32) {
-    return tensor(Values(static_cast<size_t>(rows * columns), std::numeric_limits<double>::quiet_NaN()), rows, columns,
-                  gaps, type);
+  Tensor empty(int64_t rows, int64_t columns, Gaps gaps = false, DataType type = DataType::kFloat32) {
+    return operands_.empty(rows, columns, gaps, type);
   }
-  Tensor integers(const std::vector<int32_t>& values) {
-    const Tensor t =
-        arena_.tensor("ids", MemoryCategory::kActivations, static_cast<int64_t>(values.size()), 1, DataType::kInt32);
-    std::copy(values.begin(), values.end(), t.i32());
-    return t;
+  Tensor integers(const std::vector<int32_t>& values) { return operands_.integers(values); }
+  Values values_of(const Tensor& t) { return operands_.values_of(t); }
+  std::vector<char> bytes_of_tensor(const Tensor& t) { return operands_.bytes_of_tensor(t); }
+  void set_number(const Tensor& t, int64_t row, int64_t column, double value) {
+    operands_.set_number(t, row, column, value);
   }
 
   std::unique_ptr<Device> device_;
-  Arena arena_;
-  std::vector<Tensor> padded_;
+  DeviceOperands operands_;
 };
-
-inline Values values_of(const Tensor& t) {
-  Values values;
-  for (int64_t r = 0; r < t.rows; ++r) {
-    for (int64_t c = 0; c < t.columns; ++c) values.push_back(number(t, r, c));
-  }
-  return values;
-}
 
 // Compares a gradient with central differences of `loss` (double precision, so that the differences themselves are good
 // to about 1e-8) along random directions. The error is relative to the gradient's norm.
@@ -185,7 +127,9 @@ inline double dot(const Values& a, const Values& b) {
 
 }  // namespace galleon
 
-#define GALLEON_ON_EVERY_BACKEND(suite)                                                              \
-  INSTANTIATE_TEST_SUITE_P(Cpu, suite, testing::ValuesIn(all_backends()), [](const auto& instance) { \
-    return instance.param.instruction_set + "_" + std::to_string(instance.param.threads);            \
-  })
+#define GALLEON_ON_BACKENDS(suite, backends)                           \
+  INSTANTIATE_TEST_SUITE_P(Device, suite, testing::ValuesIn(backends), \
+                           [](const auto& instance) { return instance.param.name; })
+#define GALLEON_ON_EVERY_BACKEND(suite) GALLEON_ON_BACKENDS(suite, all_backends())
+// For a family whose kernels no other device has yet.
+#define GALLEON_ON_CPU_BACKENDS(suite) GALLEON_ON_BACKENDS(suite, cpu_backends())

@@ -36,10 +36,11 @@ TEST_P(OptimizerTest, AdamFollowsTheReferenceRuleOverManySteps) {
 }
 
 TEST_P(OptimizerTest, SumsAreDoubleAndIndependentOfThreads) {
-  const std::unique_ptr<Device> one = make_cpu_device_for(GetParam().instruction_set, 1);
+  const std::unique_ptr<Device> one = GetParam().make(1);
+  DeviceOperands on_one(*one);
   const int64_t shapes[][2] = {{1, 1}, {7, 5}, {1, 100001}, {3, 40000}};
   for (const auto& [rows, n] : shapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       Values x = normal_values(rows * n, 1);
       for (double& value : x) value += 100;
       const Tensor t = tensor(x, rows, n, gaps);
@@ -52,8 +53,9 @@ TEST_P(OptimizerTest, SumsAreDoubleAndIndependentOfThreads) {
       }
       EXPECT_NEAR(sum(*device_, t), total, 1e-12 * total);
       EXPECT_NEAR(sum_of_squares(*device_, t), squares, 1e-12 * squares);
-      EXPECT_EQ(sum(*device_, t), sum(*one, t));
-      EXPECT_EQ(sum_of_squares(*device_, t), sum_of_squares(*one, t));
+      const Tensor same = on_one.tensor(x, rows, n, gaps);
+      EXPECT_EQ(sum(*device_, t), sum(*one, same));
+      EXPECT_EQ(sum_of_squares(*device_, t), sum_of_squares(*one, same));
     }
   }
 }
@@ -63,9 +65,9 @@ TEST_P(OptimizerTest, OneNumberThatIsNotFiniteIsFoundAnywhere) {
                            -std::numeric_limits<double>::infinity()}) {
     for (const int64_t at : {0, 1, 16384, 39999, 50000}) {
       const Tensor t = tensor(normal_values(50001, 1), 1, 50001);
-      t.f32()[1] = std::numeric_limits<float>::max();
+      set_number(t, 0, 1, static_cast<double>(std::numeric_limits<float>::max()));
       EXPECT_TRUE(all_finite(*device_, t));
-      t.f32()[at] = static_cast<float>(bad);
+      set_number(t, 0, at, bad);
       EXPECT_FALSE(all_finite(*device_, t)) << at;
     }
   }
@@ -73,24 +75,27 @@ TEST_P(OptimizerTest, OneNumberThatIsNotFiniteIsFoundAnywhere) {
 
 TEST_P(OptimizerTest, HashSeesEveryBitTheOrderAndTheLength) {
   const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
+  DeviceOperands on_baseline(*baseline);
   for (const int64_t size : {1, 2, 15, 16, 17, 16384, 16385, 50001}) {
-    const Tensor t = tensor(normal_values(size, 1), size, 1);
+    const Values drawn = normal_values(size, 1);
+    std::vector<float> numbers(drawn.begin(), drawn.end());
+    const Tensor t = tensor(drawn, size, 1);
     const uint64_t hash = hash_bytes(*device_, t);
-    EXPECT_EQ(hash, hash_bytes(*baseline, t)) << "on every instruction set";
+    EXPECT_EQ(hash, hash_bytes(*baseline, on_baseline.tensor(drawn, size, 1))) << "on every device";
     EXPECT_EQ(hash, hash_bytes(*device_, t.reshape(1, size)));
     for (const int64_t at : {int64_t{0}, size / 2, size - 1}) {
       for (const uint32_t bit : {0U, 13U, 31U}) {
-        uint32_t bits;
-        std::memcpy(&bits, t.f32() + at, 4);
-        const uint32_t changed = bits ^ (1U << bit);
-        std::memcpy(t.f32() + at, &changed, 4);
+        std::vector<float> changed = numbers;
+        changed[at] = math::from_bits(math::bits_of(numbers[at]) ^ (1U << bit));
+        device_->upload(t, changed.data());
         EXPECT_NE(hash_bytes(*device_, t), hash) << size << " at " << at << " bit " << bit;
-        std::memcpy(t.f32() + at, &bits, 4);
       }
     }
     if (size > 1) {
+      device_->upload(t, numbers.data());
       EXPECT_NE(hash_bytes(*device_, t.row_range(0, size - 1)), hash);
-      std::swap(t.f32()[0], t.f32()[size - 1]);
+      std::swap(numbers.front(), numbers.back());
+      device_->upload(t, numbers.data());
       EXPECT_NE(hash_bytes(*device_, t), hash) << "two numbers swapped";
     }
   }

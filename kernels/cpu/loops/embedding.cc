@@ -17,7 +17,7 @@ void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_
 // to any number is that of the tokens.
 template <typename T>
 void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* dx,
-                        int64_t lddx, float* dtable, int64_t ldt) {
+                        int64_t lddx, float* dtable, int64_t ldt, void*) {
   int64_t width = (hidden + on.threads - 1) / on.threads;
   width = (width + 15) / 16 * 16;
   const int64_t strips = (hidden + width - 1) / width;
@@ -34,6 +34,10 @@ void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, con
   }
 }
 
+int64_t embedding_backward_workspace(int64_t) {
+  return 0;
+}
+
 int64_t first_outside(const Execution&, int64_t count, const int32_t* ids, int64_t low, int64_t high) {
   bool outside = false;
 #pragma omp simd reduction(| : outside)
@@ -48,6 +52,7 @@ template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.embedding = embedding<T>;
   table.embedding_backward = embedding_backward<T>;
+  table.embedding_backward_workspace = embedding_backward_workspace;
 }
 
 }  // namespace

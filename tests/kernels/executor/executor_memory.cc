@@ -32,6 +32,7 @@ GuardedMemory::~GuardedMemory() {
 }
 
 void* GuardedMemory::allocate(int64_t bytes) {
+  bytes = std::max<int64_t>(bytes, 1);  // so that every piece has an address of its own
   void* data = nullptr;
   {
     const std::lock_guard lock(mutex_);
@@ -41,8 +42,8 @@ void* GuardedMemory::allocate(int64_t bytes) {
       offset = rounded(begin + size, kAlignment);
     }
     if (offset + bytes > kReserved) return nullptr;
-    taken_[offset] = std::max<int64_t>(bytes, 1);
-    const int64_t end = rounded(offset + std::max<int64_t>(bytes, 1), kPage);
+    taken_[offset] = bytes;
+    const int64_t end = rounded(offset + bytes, kPage);
     if (end > used_) {
       used_ = end;
       protect();

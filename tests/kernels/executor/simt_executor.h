@@ -15,7 +15,7 @@
 #define __device__
 #define __host__
 #define __constant__ static
-#define __shared__ static
+#define __shared__ static thread_local  // blocks of several host threads may run at once
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 

@@ -1,0 +1,170 @@
+// Cross-entropy, a row to a block: one pass for the maximum and the sum of exponentials together (Milakov & Gimelshein
+// 2018), and one for the gradient, which finds the row in the second-level cache.
+#include "kernels/cuda/kernels/kernels.h"
+#include "kernels/cuda/kernels/packs.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/math/exponential.h"
+
+namespace galleon::cuda {
+namespace {
+
+constexpr int kMostThreads = 512;
+constexpr int kMostWarps = kMostThreads / kWarp;
+
+// The largest of some numbers, −∞ of none, and the sum of their exponentials divided by that of the largest.
+struct SoftmaxSum {
+  float largest;
+  float sum;
+};
+
+// What exponents are relative to: anything where there is nothing but −∞.
+__device__ __forceinline__ float reference_of(float largest) {
+  return largest == -INFINITY ? 0.0F : largest;
+}
+
+__device__ __forceinline__ SoftmaxSum joined(SoftmaxSum a, SoftmaxSum b) {
+  const float largest = b.largest > a.largest ? b.largest : a.largest;
+  const float reference = reference_of(largest);
+  return {largest, a.sum * math::exponential_of_negative(a.largest - reference) +
+                       b.sum * math::exponential_of_negative(b.largest - reference)};
+}
+
+// Over the n numbers of a row; every thread of the block gets it. A number that is NaN or +∞ makes the sum NaN.
+template <int count>
+__device__ SoftmaxSum row_sum(int64_t n, const float* x) {
+  __shared__ SoftmaxSum of_warps[kMostWarps];
+  SoftmaxSum own{-INFINITY, 0.0F};
+  for (int64_t i = static_cast<int64_t>(threadIdx.x) * count; i < n; i += static_cast<int64_t>(blockDim.x) * count) {
+    const Piece<float, count> piece = load_piece<count>(x + i);
+    float largest = own.largest;
+#pragma unroll
+    for (int j = 0; j < count; ++j) largest = piece.value[j] > largest ? piece.value[j] : largest;
+    const float reference = reference_of(largest);
+    if (largest > own.largest) own.sum *= math::exponential_of_negative(own.largest - reference);
+    own.largest = largest;
+    float sum = 0.0F;
+#pragma unroll
+    for (int j = 0; j < count; ++j) sum += math::exponential_of_negative(piece.value[j] - reference);
+    own.sum += sum;
+  }
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    const SoftmaxSum other{__shfl_xor_sync(kAllLanes, own.largest, distance),
+                           __shfl_xor_sync(kAllLanes, own.sum, distance)};
+    own = joined(own, other);
+  }
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = own;
+  __syncthreads();
+  SoftmaxSum total = of_warps[0];
+  for (unsigned w = 1; w < blockDim.x / kWarp; ++w) total = joined(total, of_warps[w]);
+  return total;
+}
+
+// gradient may lie over the logits, row over row and number over number or half of it: a stretch is read by the whole
+// block before its place, which was read already, is written.
+template <typename T, int count>
+__global__ void cross_entropy_kernel(int64_t n, const float* logits, int64_t ldl, const int32_t* __restrict__ targets,
+                                     float scale, float* __restrict__ losses, T* gradient, int64_t ldg) {
+  const int64_t row = blockIdx.x;
+  const float* x = logits + row * ldl;
+  T* g = gradient + row * ldg;
+  const int32_t target = targets[row];
+  const int64_t step = static_cast<int64_t>(blockDim.x) * count;
+  if (target < 0) {
+    Piece<T, count> zeros;
+    for (int j = 0; j < count; ++j) math::store(zeros.value[j], 0.0F);
+    for (int64_t i = static_cast<int64_t>(threadIdx.x) * count; i < n; i += step) store_piece(g + i, zeros);
+    if (threadIdx.x == 0) losses[row] = 0.0F;
+    return;
+  }
+  const SoftmaxSum total = row_sum<count>(n, x);
+  if (threadIdx.x == 0) losses[row] = logf(total.sum) + (total.largest - x[target]);
+  const float factor = scale / total.sum;
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const int64_t i = begin + static_cast<int64_t>(threadIdx.x) * count;
+    Piece<float, count> piece{};
+    if (i < n) piece = load_piece<count>(x + i);
+    __syncthreads();
+    if (i < n) {
+      Piece<T, count> result;
+#pragma unroll
+      for (int j = 0; j < count; ++j) {
+        const float share = math::exponential_of_negative(piece.value[j] - total.largest) * factor;
+        math::store(result.value[j], i + j == target ? share - scale : share);
+      }
+      store_piece(g + i, result);
+    }
+  }
+}
+
+template <int count>
+__global__ void cross_entropy_forward_kernel(int64_t n, const float* __restrict__ logits, int64_t ldl,
+                                             const int32_t* __restrict__ targets, float* __restrict__ losses) {
+  const int64_t row = blockIdx.x;
+  const float* x = logits + row * ldl;
+  const int32_t target = targets[row];
+  if (target < 0) {
+    if (threadIdx.x == 0) losses[row] = 0.0F;
+    return;
+  }
+  const SoftmaxSum total = row_sum<count>(n, x);
+  if (threadIdx.x == 0) losses[row] = logf(total.sum) + (total.largest - x[target]);
+}
+
+// As many threads as have something to do.
+unsigned threads_for(int64_t n, int count) {
+  const int64_t pieces = (n + count - 1) / count;
+  return static_cast<unsigned>(std::clamp<int64_t>((pieces + kWarp - 1) / kWarp * kWarp, kWarp, kMostThreads));
+}
+
+template <typename T>
+void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
+                   float scale, float* losses, T* gradient, int64_t ldg) {
+  const auto blocks = static_cast<unsigned>(rows);
+  const bool read_aligned = reinterpret_cast<uintptr_t>(logits) % 16 == 0 && ldl % Pack<float>::kCount == 0;
+  by_pieces<T>(n, {{gradient, ldg}}, [&]<int count>() {
+    if (read_aligned) {
+      launch<cross_entropy_kernel<T, count>>(on, blocks, threads_for(n, count), 0, n, logits, ldl, targets, scale,
+                                             losses, gradient, ldg);
+    } else {
+      launch<cross_entropy_kernel<T, 1>>(on, blocks, threads_for(n, 1), 0, n, logits, ldl, targets, scale, losses,
+                                         gradient, ldg);
+    }
+  });
+}
+
+void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
+                           const int32_t* targets, float* losses) {
+  by_pieces<float>(n, {{logits, ldl}}, [&]<int count>() {
+    launch<cross_entropy_forward_kernel<count>>(on, static_cast<unsigned>(rows), threads_for(n, count), 0, n, logits,
+                                                ldl, targets, losses);
+  });
+}
+
+constexpr int kErrorThreads = 256;
+
+__global__ void squared_error_kernel(int64_t rows, const float* outputs, int64_t ldo, const float* __restrict__ labels,
+                                     float scale, float* __restrict__ losses, float* gradient, int64_t ldg) {
+  for (int64_t row = grid_thread(); row < rows; row += grid_threads()) {
+    const float error = outputs[row * ldo] - labels[row];
+    losses[row] = error * error;
+    if (gradient != nullptr) gradient[row * ldg] = 2.0F * error * scale;
+  }
+}
+
+void squared_error(const Execution& on, int64_t rows, const float* outputs, int64_t ldo, const float* labels,
+                   float scale, float* losses, float* gradient, int64_t ldg) {
+  launch<squared_error_kernel>(on, blocks_for(rows, kErrorThreads), kErrorThreads, 0, rows, outputs, ldo, labels, scale,
+                               losses, gradient, ldg);
+}
+
+}  // namespace
+
+void fill_loss(OperationTable& table) {
+  table.f32.cross_entropy = cross_entropy<float>;
+  table.bf16.cross_entropy = cross_entropy<BFloat16>;
+  table.cross_entropy_forward = cross_entropy_forward;
+  table.squared_error = squared_error;
+}
+
+}  // namespace galleon::cuda

@@ -151,7 +151,8 @@ class Training {
             engine_->optimizer(),
             job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
             options_.optimizer.lora,
-            engine_->weights()};
+            engine_->weights(),
+            job_.chat_template};
   }
 
   absl::Status start_or_resume() {

@@ -47,20 +47,33 @@ struct alignas(16) Pack {
   static constexpr int kCount = static_cast<int>(16 / sizeof(T));
   T value[kCount];
 };
+#ifdef __CUDACC__
+// By way of CUDA's own vector, so that it is one access wherever the numbers come from.
 template <typename T>
 __device__ __forceinline__ Pack<T> load_pack(const T* at) {
-#ifndef __CUDACC__
-  executor::check_aligned(at, 16);
-#endif
-  return *reinterpret_cast<const Pack<T>*>(at);
+  const uint4 words = *reinterpret_cast<const uint4*>(at);
+  Pack<T> pack;
+  memcpy(&pack, &words, sizeof(pack));
+  return pack;
 }
 template <typename T>
 __device__ __forceinline__ void store_pack(T* at, const Pack<T>& pack) {
-#ifndef __CUDACC__
+  uint4 words;
+  memcpy(&words, &pack, sizeof(pack));
+  *reinterpret_cast<uint4*>(at) = words;
+}
+#else
+template <typename T>
+Pack<T> load_pack(const T* at) {
   executor::check_aligned(at, 16);
-#endif
+  return *reinterpret_cast<const Pack<T>*>(at);
+}
+template <typename T>
+void store_pack(T* at, const Pack<T>& pack) {
+  executor::check_aligned(at, 16);
   *reinterpret_cast<Pack<T>*>(at) = pack;
 }
+#endif
 
 // Sum and maximum over the lanes of a warp, in a fixed order; every lane gets the result. All 32 lanes must call.
 __device__ __forceinline__ float warp_sum(float x) {

@@ -20,7 +20,7 @@ Values reference(const Values& gate, const Values& up) {
 
 TEST_P(ActivationTest, SwigluMatchesDoublePrecision) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values gate = normal_values(rows * n, 1, 4.0);
       const Values up = normal_values(rows * n, 2);
       const Tensor out = empty(rows, n, gaps);
@@ -67,7 +67,7 @@ TEST_P(ActivationTest, SwigluBackwardMatchesDifferencesAndMayOverwriteItsInputs)
 
 TEST_P(ActivationTest, AddFillCopyAndTransposeAreExact) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values x = normal_values(rows * n, 1);
       const Values y = normal_values(rows * n, 2);
       const Tensor tx = tensor(x, rows, n, gaps);
@@ -96,6 +96,19 @@ TEST_P(ActivationTest, CopyTakesIntegers) {
   const Tensor b = integers({0, 0, 0});
   copy(*device_, a, b);
   EXPECT_EQ(values_of(b), Values({1, -2, 3}));
+}
+
+TEST_P(ActivationTest, CopyTakesBytes) {
+  for (const int64_t n : {1, 5, 16, 63, 4096}) {
+    const Tensor a = operands_.zeros(3, n, DataType::kUint8);
+    std::vector<char> bytes(static_cast<size_t>(3 * n));
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7);
+    device_->upload(a, bytes.data());
+    const Tensor b = operands_.zeros(3, n + 1, DataType::kUint8);
+    copy(*device_, a, b.column_range(1, n));
+    EXPECT_EQ(bytes_of_tensor(b.column_range(1, n)), bytes);
+    EXPECT_EQ(values_of(b.column_range(0, 1)), Values(3));
+  }
 }
 
 TEST_P(ActivationTest, OperandsOfOtherShapesAreNamed) {
@@ -177,7 +190,7 @@ TEST_P(ActivationTest, TheHyperbolicTangentMatchesDoublePrecisionEverywhere) {
   }
 }
 
-GALLEON_ON_CPU_BACKENDS(ActivationTest);
+GALLEON_ON_EVERY_BACKEND(ActivationTest);
 
 }  // namespace
 }  // namespace galleon

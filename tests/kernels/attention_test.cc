@@ -14,7 +14,7 @@ const AttentionShape kShapes[] = {{1, 1, 1, 1, 2},   {2, 5, 2, 2, 8},    {1, 63,
 
 TEST_P(AttentionTest, ForwardMatchesDoublePrecision) {
   for (const AttentionShape& s : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
       const Values q = normal_values(s.tokens() * wide, 1, 2.0);

@@ -4,7 +4,9 @@
 
 #include "kernels/ops/activation.h"
 #include "kernels/ops/attention.h"
+#include "kernels/ops/bias.h"
 #include "kernels/ops/embedding.h"
+#include "kernels/ops/layer_norm.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
@@ -35,6 +37,8 @@ class BFloat16Test : public KernelTest {
     }
   }
 };
+
+using BFloat16ModelTest = BFloat16Test;  // what belongs to models and their losses
 
 TEST_P(BFloat16Test, ConversionIsToTheNearestEvenAndKeepsInfinitiesAndNaN) {
   const std::vector<std::pair<double, double>> cases = {{1.0, 1.0},
@@ -93,7 +97,7 @@ TEST_P(BFloat16Test, ProductsInEveryOrientationIntoBothTypes) {
 }
 
 TEST_P(BFloat16Test, NormsAndTheirGradients) {
-  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 8}, {7, 63}, {65, 128}}) {
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 8}, {7, 63}, {65, 128}, {3, 17001}}) {
     const auto run = [&](DataType type) {
       const Tensor x = drawn(rows, n, 1, type);
       const Tensor delta = drawn(rows, n, 2, type);
@@ -131,6 +135,51 @@ TEST_P(BFloat16Test, NormsAndTheirGradients) {
   }
 }
 
+TEST_P(BFloat16Test, LayerNormsAndTheirGradients) {
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 8}, {7, 63}, {65, 128}, {3, 17001}}) {
+    const auto run = [&](DataType type) {
+      const Tensor x = drawn(rows, n, 1, type);
+      const Tensor weight = tensor(bfloat16_values(normal_values(n, 2)), n, 1, false, type);
+      const Tensor bias = tensor(bfloat16_values(normal_values(n, 3)), n, 1, false, type);
+      const Tensor y = empty(rows, n, false, type);
+      const Tensor again = empty(rows, n, true, type);
+      const Tensor statistics = empty(rows, 2);
+      layer_norm(*device_, x, weight, bias, 1e-5F, y, statistics);
+      layer_norm_again(*device_, x, weight, bias, statistics, again);
+      EXPECT_EQ(values_of(y), values_of(again));
+      const Tensor dx = empty(rows, n, false, type);
+      const Tensor dweight = tensor(normal_values(n, 4), n, 1);
+      const Tensor dbias = tensor(normal_values(n, 5), n, 1);
+      layer_norm_backward(*device_, x, weight, statistics, drawn(rows, n, 6, type), dx, dweight, dbias);
+      return std::tuple(y, dx, dweight, dbias);
+    };
+    const auto [y, dx, dweight, dbias] = run(kBf16);
+    const auto [exact_y, exact_dx, exact_dweight, exact_dbias] = run(kFp32);
+    expect_rounded("y", y, exact_y);
+    expect_rounded("dx", dx, exact_dx);
+    EXPECT_LE(relative_error(values_of(dweight), values_of(exact_dweight)), sum_bound(rows));
+    EXPECT_LE(relative_error(values_of(dbias), values_of(exact_dbias)), sum_bound(rows));
+  }
+}
+
+TEST_P(BFloat16Test, BiasesAndTheirGradients) {
+  constexpr int64_t kRows = 130;
+  constexpr int64_t kColumns = 72;
+  const auto run = [&](DataType type, Gaps gaps) {
+    const Tensor y = tensor(bfloat16_values(normal_values(kRows * kColumns, 1)), kRows, kColumns, gaps, type);
+    const Tensor dbias = tensor(normal_values(kColumns, 2), kColumns, 1);
+    bias_backward(*device_, y, dbias);
+    add_bias(*device_, tensor(bfloat16_values(normal_values(kColumns, 3)), kColumns, 1, false, type), y);
+    return std::pair(y, dbias);
+  };
+  for (const Gaps gaps : kEveryGaps) {
+    const auto [y, dbias] = run(kBf16, gaps);
+    const auto [exact_y, exact_dbias] = run(kFp32, gaps);
+    expect_rounded("y", y, exact_y);
+    EXPECT_LE(relative_error(values_of(dbias), values_of(exact_dbias)), sum_bound(kRows));
+  }
+}
+
 TEST_P(BFloat16Test, ElementwiseOperations) {
   constexpr int64_t kRows = 9;
   constexpr int64_t kColumns = 77;
@@ -145,16 +194,30 @@ TEST_P(BFloat16Test, ElementwiseOperations) {
     transpose(*device_, gate, turned);
     const Tensor filled = empty(2, 3, true, type);
     fill(*device_, filled, 0.5F);
+    const Tensor copied = empty(kRows, kColumns, Gaps::aligned(), type);
+    copy(*device_, gate, copied);
+    std::vector<Tensor> curves;
+    for (const bool tanh_form : {false, true}) {
+      for (int i = 0; i < 2; ++i) curves.push_back(empty(kRows, kColumns, i == 0, type));
+      gelu(*device_, gate, tanh_form, curves[curves.size() - 2]);
+      gelu_backward(*device_, gate, tanh_form, up, curves.back());
+    }
+    for (int i = 0; i < 2; ++i) curves.push_back(empty(kRows, kColumns, i == 0, type));
+    hyperbolic_tangent(*device_, gate, curves[4]);
+    hyperbolic_tangent_backward(*device_, drawn(kRows, kColumns, 5, type), up, curves[5]);
     swiglu_backward(*device_, gate, up, drawn(kRows, kColumns, 4, type), gate, up);
-    return std::vector<Tensor>{out, sum, turned, filled, gate, up};
+    std::vector<Tensor> results{out, sum, turned, filled, gate, up, copied};
+    results.insert(results.end(), curves.begin(), curves.end());
+    return results;
   };
   const std::vector<Tensor> rounded = run(kBf16);
   const std::vector<Tensor> exact = run(kFp32);
-  const char* names[] = {"swiglu", "add", "transpose", "fill", "dgate", "dup"};
+  const char* names[] = {"swiglu", "add",   "transpose", "fill",       "dgate", "dup",  "copy",
+                         "gelu",   "dgelu", "tanh gelu", "dtanh gelu", "tanh",  "dtanh"};
   for (size_t i = 0; i < rounded.size(); ++i) expect_rounded(names[i], rounded[i], exact[i]);
 }
 
-TEST_P(BFloat16Test, AttentionAndItsGradientsWithGroupedHeads) {
+TEST_P(BFloat16ModelTest, AttentionAndItsGradientsWithGroupedHeads) {
   for (const AttentionShape shape : {AttentionShape{1, 1, 1, 1, 2}, {2, 7, 2, 1, 6}, {1, 130, 4, 2, 8}}) {
     const int64_t wide = shape.heads * shape.head_dimension;
     const int64_t narrow = shape.key_value_heads * shape.head_dimension;
@@ -185,7 +248,7 @@ TEST_P(BFloat16Test, AttentionAndItsGradientsWithGroupedHeads) {
   }
 }
 
-TEST_P(BFloat16Test, EmbeddingAndItsGradient) {
+TEST_P(BFloat16ModelTest, EmbeddingAndItsGradient) {
   const Tensor ids = integers({3, 0, 3, 1, 4});
   const auto run = [&](DataType type) {
     const Tensor x = empty(5, 33, true, type);
@@ -200,7 +263,7 @@ TEST_P(BFloat16Test, EmbeddingAndItsGradient) {
   EXPECT_EQ(values_of(dtable), values_of(exact_dtable));
 }
 
-TEST_P(BFloat16Test, TheGradientOfTheLossMayLieOverTheLogits) {
+TEST_P(BFloat16ModelTest, TheGradientOfTheLossMayLieOverTheLogits) {
   for (const int64_t vocabulary : {1, 7, 1024, 1025, 5000}) {
     constexpr int64_t kRows = 6;
     const Values values = normal_values(kRows * vocabulary, 1, 3.0);
@@ -222,7 +285,7 @@ TEST_P(BFloat16Test, TheGradientOfTheLossMayLieOverTheLogits) {
   }
 }
 
-TEST_P(BFloat16Test, NumbersThatAreNotFiniteAreFound) {
+TEST_P(BFloat16ModelTest, NumbersThatAreNotFiniteAreFound) {
   Values values = normal_values(20000, 1);
   EXPECT_TRUE(all_finite(*device_, tensor(values, 4, 5000, true, kBf16)));
   values[19999] = std::nan("");
@@ -231,7 +294,8 @@ TEST_P(BFloat16Test, NumbersThatAreNotFiniteAreFound) {
   EXPECT_FALSE(all_finite(*device_, tensor(values, 4, 5000, true, kBf16)));
 }
 
-GALLEON_ON_CPU_BACKENDS(BFloat16Test);
+GALLEON_ON_EVERY_BACKEND(BFloat16Test);
+GALLEON_ON_EVERY_BACKEND(BFloat16ModelTest);
 
 }  // namespace
 }  // namespace galleon

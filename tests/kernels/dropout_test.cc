@@ -12,7 +12,7 @@ TEST_P(DropoutTest, AnElementIsKeptByItsNumberInTheStreamAloneAndScaledUp) {
   constexpr int64_t kShapes[][2] = {{1, 1}, {3, 7}, {5, 513}, {130, 200}, {2, 20000}};
   for (const DataType type : {DataType::kFloat32, DataType::kBFloat16}) {
     for (const auto& [rows, n] : kShapes) {
-      for (const bool gaps : {false, true}) {
+      for (const Gaps gaps : kEveryGaps) {
         const DropoutMask mask{77, uint64_t{5} << 40, 1000003, 0.3};
         const Values x = bfloat16_values(normal_values(rows * n, 1));
         const Tensor y = empty(rows, n, gaps, type);

@@ -9,7 +9,7 @@ using EmbeddingTest = KernelTest;
 
 TEST_P(EmbeddingTest, RowsAreCopiedAndGradientsAddedInTheOrderOfTheTokens) {
   for (const int64_t hidden : {1, 5, 16, 63, 200}) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const int64_t vocabulary = 11;
       std::vector<int32_t> ids;
       for (int i = 0; i < 170; ++i) ids.push_back(i * i % 11);

@@ -7,7 +7,8 @@ namespace {
 
 using LayerNormTest = KernelTest;
 constexpr float kEpsilon = 1e-5F;
-constexpr int64_t kShapes[][2] = {{1, 2}, {1, 8}, {3, 5}, {7, 63}, {65, 64}, {200, 129}, {1100, 33}};
+constexpr int64_t kShapes[][2] = {{1, 2},     {1, 8},     {3, 5},    {7, 63},  {65, 64},
+                                  {200, 129}, {1100, 33}, {6, 1000}, {3, 9001}};
 
 Values reference(const Values& x, const Values& weight, const Values& bias, int64_t rows, int64_t n) {
   Values y(x.size());
@@ -24,7 +25,7 @@ Values reference(const Values& x, const Values& weight, const Values& bias, int6
 
 TEST_P(LayerNormTest, ForwardMatchesDoublePrecisionAndTheRecomputedOutputHasTheSameBits) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values x = normal_values(rows * n, 1, 3.0);
       const Values w = normal_values(n, 2);
       const Values b = normal_values(n, 3);
@@ -107,7 +108,7 @@ TEST_P(LayerNormTest, BackwardGivesTheGradientsOfDifferencesAndAddsThoseOfWeight
   }
 }
 
-GALLEON_ON_CPU_BACKENDS(LayerNormTest);
+GALLEON_ON_EVERY_BACKEND(LayerNormTest);
 
 }  // namespace
 }  // namespace galleon

@@ -191,7 +191,7 @@ TEST_P(LinalgTest, OverlapIsOneForTheSameSpanAndZeroForOrthogonalOnes) {
   EXPECT_NEAR(overlap(*device_, tensor(first, 50, 4), tensor(rest, 50, 4)), 0.0, 1e-10);
 }
 
-GALLEON_ON_CPU_BACKENDS(LinalgTest);
+GALLEON_ON_EVERY_BACKEND(LinalgTest);
 
 }  // namespace
 }  // namespace galleon

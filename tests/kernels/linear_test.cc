@@ -17,7 +17,7 @@ TEST_P(LinearTest, ProductsOfAllOrientationsAndShapesMatchDoublePrecision) {
   for (const auto& [m, n, k] : shapes) {
     for (const bool flip_a : {false, true}) {
       for (const bool flip_b : {false, true}) {
-        for (const bool gaps : {false, true}) {
+        for (const Gaps gaps : kEveryGaps) {
           const Values a = normal_values(m * k, 1);
           const Values b = normal_values(k * n, 2);
           const Values c = normal_values(m * n, 3);

@@ -33,7 +33,7 @@ Values reference(const Values& logits, const std::vector<int32_t>& targets, int6
 
 TEST_P(LossTest, LossesMatchDoublePrecisionWithAndWithoutGradient) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values logits = normal_values(rows * n, 1, 5.0);
       const std::vector<int32_t> targets = targets_for(rows, n);
       const Tensor x = tensor(logits, rows, n, gaps);

@@ -131,10 +131,38 @@ TEST_P(MomentRulesTest, EightBitAdamUpdatesFromDecodedMomentsAndCodesTheNewOnes)
   }
 }
 
-TEST_P(MomentRulesTest, EightBitCodesAreTheSameOnEveryInstructionSetAndForEveryCut) {
+TEST_P(MomentRulesTest, CodesOfMomentsAreTheSameOnEveryDevice) {
   const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
-  const int64_t block = 256;
-  const int64_t size = 64 * block + 17;
+  DeviceOperands there(*baseline);
+  for (const int64_t block : {1, 7, 30, 64, 256, 2048, 4096}) {
+    for (const int64_t size : {block - 1, 5 * block + 3}) {
+      if (size == 0) continue;
+      for (const bool is_signed : {false, true}) {
+        Values x = normal_values(size, 11);
+        for (double& value : x) value = is_signed ? value : std::abs(value);
+        const CodedMoment own = coded(size, block);
+        const CodedMoment other = coded(there, size, block);
+        encode_moment(*device_, is_signed, block, tensor(x, size, 1), own);
+        encode_moment(*baseline, is_signed, block, there.tensor(x, size, 1), other);
+        EXPECT_EQ(values_of(own.codes), there.values_of(other.codes)) << block << " " << size;
+        EXPECT_EQ(values_of(own.scales), there.values_of(other.scales));
+        const Tensor decoded = empty(size, 1);
+        const Tensor also_decoded = there.empty(size, 1);
+        decode_moment(*device_, is_signed, block, own, decoded);
+        decode_moment(*baseline, is_signed, block, other, also_decoded);
+        EXPECT_EQ(values_of(decoded), there.values_of(also_decoded));
+      }
+    }
+  }
+}
+
+class CodedUpdateTest : public MomentRulesTest {
+ protected:
+  void expect_same_codes(int64_t block, int64_t size);
+};
+
+void CodedUpdateTest::expect_same_codes(int64_t block, int64_t size) {
+  const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
   DeviceOperands there(*baseline);
   const CodedMoment m[2] = {coded(there, size, block), coded(size, block)};
   const CodedMoment v[2] = {coded(there, size, block), coded(size, block)};
@@ -156,6 +184,34 @@ TEST_P(MomentRulesTest, EightBitCodesAreTheSameOnEveryInstructionSetAndForEveryC
   for (const auto& pair : {std::pair(m[0], m[1]), std::pair(v[0], v[1])}) {
     EXPECT_EQ(there.values_of(pair.first.codes), values_of(pair.second.codes));
     EXPECT_EQ(there.values_of(pair.first.scales), values_of(pair.second.scales));
+  }
+}
+
+TEST_P(CodedUpdateTest, EightBitCodesAreTheSameOnEveryDeviceAndForEveryCut) {
+  expect_same_codes(256, 64 * 256 + 17);
+  for (const int64_t block : {5, 32, 100, 512, 4096}) expect_same_codes(block, 30 * block + 3);
+}
+
+TEST_P(MomentRulesTest, UpdatesInFp32HaveTheSameBitsOnEveryDevice) {
+  const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
+  DeviceOperands on_baseline(*baseline);
+  for (const int64_t size : {1, 7, 1024, 20001}) {
+    const auto run = [&](Device& device, DeviceOperands& operands) {
+      const Tensor r = operands.tensor(normal_values(size, 1), size, 1);
+      const Tensor m = operands.tensor(normal_values(size, 2), size, 1);
+      Values squares = normal_values(size, 3);
+      for (double& value : squares) value = std::abs(value);
+      const Tensor v = operands.tensor(squares, size, 1);
+      adam_update(device, AdamRule{0.9F, 0.999F, 1e-6F, 0.3F}, r, m, v);
+      Values results = operands.values_of(r);
+      momentum_update(device, 0.9F, 0.7F, r, m);
+      for (const Tensor& t : {r, m, v}) {
+        const Values more = operands.values_of(t);
+        results.insert(results.end(), more.begin(), more.end());
+      }
+      return results;
+    };
+    EXPECT_EQ(run(*device_, operands_), run(*baseline, on_baseline)) << size;
   }
 }
 
@@ -294,7 +350,7 @@ TEST_P(MomentRulesTest, AdafactorOfAVectorIsNotFactored) {
   }
 }
 
-TEST_P(MomentRulesTest, BasesInBlocksOfCodesAreWithinHalfAStepAndTheSameOnEveryInstructionSet) {
+TEST_P(MomentRulesTest, BasesInBlocksOfCodesAreWithinHalfAStepAndTheSameOnEveryDevice) {
   const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
   for (const int bits : {8, 4}) {
     const int most = bits == 8 ? 127 : 7;
@@ -324,7 +380,8 @@ TEST_P(MomentRulesTest, BasesInBlocksOfCodesAreWithinHalfAStepAndTheSameOnEveryI
   }
 }
 
-GALLEON_ON_CPU_BACKENDS(MomentRulesTest);
+GALLEON_ON_EVERY_BACKEND(MomentRulesTest);
+GALLEON_ON_EVERY_BACKEND(CodedUpdateTest);
 
 }  // namespace
 }  // namespace galleon

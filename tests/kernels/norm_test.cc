@@ -7,7 +7,8 @@ namespace {
 
 using NormTest = KernelTest;
 constexpr float kEpsilon = 1e-5F;
-constexpr int64_t kShapes[][2] = {{1, 1}, {1, 8}, {3, 5}, {7, 63}, {65, 64}, {200, 129}, {1100, 33}};
+constexpr int64_t kShapes[][2] = {{1, 1},     {1, 8},     {3, 5},    {7, 63},  {65, 64},
+                                  {200, 129}, {1100, 33}, {6, 1000}, {3, 9001}};
 
 Values reference(const Values& x, const Values& weight, int64_t rows, int64_t n, Values* inverse = nullptr) {
   Values y(x.size());
@@ -23,7 +24,7 @@ Values reference(const Values& x, const Values& weight, int64_t rows, int64_t n,
 
 TEST_P(NormTest, ForwardMatchesDoublePrecisionAndTheRecomputedOutputHasTheSameBits) {
   for (const auto& [rows, n] : kShapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       const Values x = normal_values(rows * n, 1, 3.0);
       const Values w = normal_values(n, 2);
       const Tensor tx = tensor(x, rows, n, gaps);
@@ -111,7 +112,7 @@ TEST(NormThreads, BackwardHasTheSameBitsOnOneThreadAndOnTwo) {
   EXPECT_EQ(results[0], results[1]);
 }
 
-GALLEON_ON_CPU_BACKENDS(NormTest);
+GALLEON_ON_EVERY_BACKEND(NormTest);
 
 }  // namespace
 }  // namespace galleon

@@ -68,11 +68,11 @@ class KernelTest : public testing::TestWithParam<Backend> {
   void SetUp() override { run_death_tests_afresh(); }
   void TearDown() override { operands_.expect_untouched_gaps(); }
 
-  Tensor tensor(const Values& values, int64_t rows, int64_t columns, bool gaps = false,
+  Tensor tensor(const Values& values, int64_t rows, int64_t columns, Gaps gaps = false,
                 DataType type = DataType::kFloat32) {
     return operands_.tensor(values, rows, columns, gaps, type);
   }
-  Tensor empty(int64_t rows, int64_t columns, bool gaps = false, DataType type = DataType::kFloat32) {
+  Tensor empty(int64_t rows, int64_t columns, Gaps gaps = false, DataType type = DataType::kFloat32) {
     return operands_.empty(rows, columns, gaps, type);
   }
   Tensor integers(const std::vector<int32_t>& values) { return operands_.integers(values); }

@@ -14,27 +14,43 @@ namespace galleon {
 
 using Values = std::vector<double>;  // row-major, without gaps
 
+// Between the rows of a tensor: none, some that leave most rows at odd addresses (true), or some that keep every row at
+// a multiple of 16 bytes.
+struct Gaps {
+  constexpr Gaps(bool odd = false) : before(odd ? 3 : 0) {}  // NOLINT: most tests say yes or no
+  static constexpr Gaps aligned() {
+    Gaps gaps;
+    gaps.before = 8;
+    return gaps;
+  }
+  int64_t width(int64_t columns) const {
+    return before == 8 ? (before + columns + 8) / 8 * 8 : columns + (before > 0 ? 8 : 0);
+  }
+  int64_t before;  // numbers before a row
+};
+inline constexpr Gaps kEveryGaps[] = {false, true, Gaps::aligned()};
+
 class DeviceOperands {
  public:
   explicit DeviceOperands(Device& device) : device_(device), arena_(device) {}
 
   // A rows×columns tensor inside a wider one whose other numbers are NaN, and stay it, or without gaps.
-  Tensor tensor(const Values& values, int64_t rows, int64_t columns, bool gaps = false,
+  Tensor tensor(const Values& values, int64_t rows, int64_t columns, Gaps gaps = false,
                 DataType type = DataType::kFloat32) {
     EXPECT_EQ(static_cast<int64_t>(values.size()), rows * columns);
-    const int64_t width = columns + (gaps ? kBefore + kBehind : 0);
+    const int64_t width = gaps.width(columns);
     const Tensor whole = arena_.tensor("operand", MemoryCategory::kActivations, rows, width, type);
     EXPECT_TRUE(arena_.status().ok()) << arena_.status();
     Values padded(static_cast<size_t>(rows * width), std::numeric_limits<double>::quiet_NaN());
-    const int64_t before = gaps ? kBefore : 0;
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < columns; ++c) padded[r * width + before + c] = values[r * columns + c];
+      for (int64_t c = 0; c < columns; ++c) padded[r * width + gaps.before + c] = values[r * columns + c];
     }
     write(whole, padded);
-    if (gaps) padded_.push_back(whole);
-    return gaps ? whole.column_range(before, columns) : whole;
+    if (gaps.before == 0) return whole;
+    padded_.push_back({whole, gaps.before, columns});
+    return whole.column_range(gaps.before, columns);
   }
-  Tensor empty(int64_t rows, int64_t columns, bool gaps = false, DataType type = DataType::kFloat32) {
+  Tensor empty(int64_t rows, int64_t columns, Gaps gaps = false, DataType type = DataType::kFloat32) {
     return tensor(Values(static_cast<size_t>(rows * columns), std::numeric_limits<double>::quiet_NaN()), rows, columns,
                   gaps, type);
   }
@@ -48,12 +64,18 @@ class DeviceOperands {
     return t;
   }
 
-  // What the tensor holds, without gaps; a row with gaps behind it is without gaps by itself.
+  // What the tensor holds, without gaps; the memory between its rows is downloaded with them.
   std::vector<char> bytes_of_tensor(const Tensor& t) {
+    if (t.size() == 0) return {};
+    const int64_t width = bytes_of(t.type);
+    const Tensor whole{t.data, t.type, 1, (t.rows - 1) * t.stride + t.columns, t.stride};
+    std::vector<char> all(static_cast<size_t>(whole.bytes()));
+    device_.download(all.data(), whole);
+    if (t.contiguous()) return all;
     std::vector<char> bytes(static_cast<size_t>(t.bytes()));
-    const int64_t piece = t.contiguous() ? t.rows : 1;
-    for (int64_t r = 0; r < t.rows && t.columns > 0; r += piece)
-      device_.download(bytes.data() + r * t.columns * bytes_of(t.type), t.row_range(r, piece));
+    for (int64_t r = 0; r < t.rows; ++r)
+      std::memcpy(bytes.data() + r * t.columns * width, all.data() + r * t.stride * width,
+                  static_cast<size_t>(t.columns * width));
     return bytes;
   }
   Values values_of(const Tensor& t) {
@@ -80,11 +102,11 @@ class DeviceOperands {
   }
 
   void expect_untouched_gaps() {
-    for (const Tensor& whole : padded_) {
+    for (const auto& [whole, before, columns] : padded_) {
       const Values values = values_of(whole);
       for (int64_t r = 0; r < whole.rows; ++r) {
         for (int64_t c = 0; c < whole.columns; ++c) {
-          if (c >= kBefore && c < whole.columns - kBehind) continue;
+          if (c >= before && c < before + columns) continue;
           ASSERT_TRUE(std::isnan(values[r * whole.columns + c])) << "row " << r << " wrote into a gap";
         }
       }
@@ -92,8 +114,11 @@ class DeviceOperands {
   }
 
  private:
-  static constexpr int64_t kBefore = 3;
-  static constexpr int64_t kBehind = 5;
+  struct Padded {
+    Tensor whole;
+    int64_t before;
+    int64_t columns;
+  };
 
   static double number_at(DataType type, const char* bytes, size_t i) {
     switch (type) {
@@ -119,7 +144,7 @@ class DeviceOperands {
 
   Device& device_;
   Arena arena_;
-  std::vector<Tensor> padded_;
+  std::vector<Padded> padded_;
 };
 
 }  // namespace galleon

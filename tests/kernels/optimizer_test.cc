@@ -40,7 +40,7 @@ TEST_P(OptimizerTest, SumsAreDoubleAndIndependentOfThreads) {
   DeviceOperands on_one(*one);
   const int64_t shapes[][2] = {{1, 1}, {7, 5}, {1, 100001}, {3, 40000}};
   for (const auto& [rows, n] : shapes) {
-    for (const bool gaps : {false, true}) {
+    for (const Gaps gaps : kEveryGaps) {
       Values x = normal_values(rows * n, 1);
       for (double& value : x) value += 100;
       const Tensor t = tensor(x, rows, n, gaps);
@@ -102,7 +102,7 @@ TEST_P(OptimizerTest, HashSeesEveryBitTheOrderAndTheLength) {
   EXPECT_NE(hash_bytes(*device_, tensor(Values(16), 16, 1)), hash_bytes(*device_, tensor(Values(17), 17, 1)));
 }
 
-GALLEON_ON_CPU_BACKENDS(OptimizerTest);
+GALLEON_ON_EVERY_BACKEND(OptimizerTest);
 
 }  // namespace
 }  // namespace galleon

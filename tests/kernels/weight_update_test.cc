@@ -11,7 +11,7 @@ TEST_P(WeightUpdateTest, DenseAndProjectedUpdatesMatchDoublePrecision) {
   const int64_t shapes[][3] = {{1, 1, 1}, {5, 9, 2}, {65, 33, 8}, {300, 129, 32}, {129, 700, 64}};
   for (const auto& [rows, columns, rank] : shapes) {
     for (const double keep : {1.0, 0.875}) {
-      for (const bool gaps : {false, true}) {
+      for (const Gaps gaps : kEveryGaps) {
         const Values w = normal_values(rows * columns, 1);
         const Values u = normal_values(rows * rank, 2);
         const Values p = normal_values(columns * rank, 3, 0.1);
@@ -72,6 +72,27 @@ TEST_P(WeightUpdateTest, RoundingDependsOnTheElementAndTheSeedAndNotOnHowTheMatr
   };
   EXPECT_EQ(rounded(1, kRows), rounded(1, 11));
   EXPECT_NE(rounded(1, kRows), rounded(2, kRows));
+}
+
+TEST_P(WeightUpdateTest, RoundingHasTheSameBitsOnEveryDevice) {
+  const std::unique_ptr<Device> baseline = make_cpu_device_for("baseline", 1);
+  DeviceOperands on_baseline(*baseline);
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 1}, {5, 13}, {37, 64}, {3, 5000}}) {
+    for (const Gaps gaps : kEveryGaps) {
+      for (const bool with_master : {false, true}) {
+        const auto run = [&](Device& device, DeviceOperands& operands) {
+          const Values start = normal_values(rows * n, 1);
+          const Tensor w = operands.tensor(start, rows, n, gaps, DataType::kBFloat16);
+          const Tensor master = with_master ? operands.tensor(start, rows, n, gaps) : Tensor{};
+          // The step is a power of two, so that a fused product has the same bits as one that is rounded first.
+          apply_dense(device, w, master, operands.tensor(normal_values(rows * n, 2), rows, n, gaps),
+                      {.step = 0x1p-9F, .keep = 0.99F, .noise = 12345, .first_row = 7});
+          return operands.values_of(w);
+        };
+        EXPECT_EQ(run(*device_, operands_), run(*baseline, on_baseline)) << rows << "x" << n;
+      }
+    }
+  }
 }
 
 TEST_P(WeightUpdateTest, SmallStepsThatNearestRoundingLosesMoveABFloat16WeightInTheMean) {
@@ -140,7 +161,7 @@ TEST_P(WeightUpdateTest, ADenseUpdateMayBeBFloat16) {
   }
 }
 
-GALLEON_ON_CPU_BACKENDS(WeightUpdateTest);
+GALLEON_ON_EVERY_BACKEND(WeightUpdateTest);
 
 }  // namespace
 }  // namespace galleon

@@ -1,32 +1,16 @@
+#include "kernels/cuda/kernels/elementwise.h"
 #include "kernels/cuda/kernels/kernels.h"
-#include "kernels/cuda/kernels/packs.h"
-#include "kernels/cuda/launch.h"
 
 namespace galleon::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-
-template <typename T, int count>
-__global__ void add_bias_kernel(int64_t rows, int64_t pieces, const T* __restrict__ bias, T* __restrict__ y,
-                                int64_t ldy) {
-  for (int64_t i = grid_thread(); i < rows * pieces; i += grid_threads()) {
-    const int64_t row = i / pieces;
-    const int64_t column = (i - row * pieces) * count;
-    T* at = y + row * ldy + column;
-    Piece<T, count> sum = load_piece<count>(at);
-    const Piece<T, count> added = load_piece<count>(bias + column);
-    for (int j = 0; j < count; ++j) math::store(sum.value[j], math::load(sum.value[j]) + math::load(added.value[j]));
-    store_piece(at, sum);
-  }
-}
+struct SumFormula {
+  __device__ float operator()(float x, float y) const { return x + y; }
+};
 
 template <typename T>
 void add_bias(const Execution& on, int64_t rows, int64_t n, const T* bias, T* y, int64_t ldy) {
-  by_pieces<T>(n, {{bias, 0}, {y, ldy}}, [&]<int count>() {
-    const int64_t pieces = n / count;
-    launch<add_bias_kernel<T, count>>(on, blocks_for(rows * pieces, kThreads), kThreads, 0, rows, pieces, bias, y, ldy);
-  });
+  map(on, rows, n, SumFormula{}, Rows<const T>{y, ldy}, Rows<const T>{bias, 0}, Rows<T>{y, ldy});
 }
 
 constexpr int kRows = 16;  // rows that a block sums side by side

@@ -45,6 +45,13 @@ __device__ __forceinline__ void store_piece(T* at, const Piece<T, count>& piece)
   }
 }
 
+// Whether every row of an operand begins at a multiple of 16 bytes.
+template <typename T>
+bool rows_aligned(int64_t rows, const T* data, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
+         (rows <= 1 || stride * static_cast<int64_t>(sizeof(T)) % 16 == 0);
+}
+
 // An operand of an operation on rows of n numbers; a stride of 0 stands for a single row.
 template <typename T>
 struct RowsAt {

@@ -124,10 +124,6 @@ void layer_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, 
   elementwise<Pack<T>::kCount>(on, rows, n, wide, body);
 }
 
-int64_t layer_norm_backward_workspace(int64_t rows, int64_t n) {
-  return 2 * most_backward_teams(rows, n) * n * static_cast<int64_t>(sizeof(float));
-}
-
 // With x̂ = (x − mean)·s, y = x̂·w + b and g = dy·w: dx = s·(g − mean(g) − x̂·mean(g·x̂)), dw = Σ_rows dy·x̂, db = Σ_rows
 // dy. A team's dw and db stay in its registers over all of its rows; `partial` (null: not wanted) gets n numbers of
 // each from each team. dx may be dy.

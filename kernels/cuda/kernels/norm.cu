@@ -101,10 +101,6 @@ void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, in
                                body);
 }
 
-int64_t rms_norm_backward_workspace(int64_t rows, int64_t n) {
-  return most_backward_teams(rows, n) * n * static_cast<int64_t>(sizeof(float));
-}
-
 // With y_i = x_i·s·w_i and s = 1/rms: dx_i = s·w_i·dy_i − x_i·s³/n·Σ_j dy_j·w_j·x_j, dw_i = Σ_rows dy_i·x_i·s. A team's
 // dw stays in its registers over all of its rows; `partial` (null: not wanted) gets n numbers from each team.
 template <typename T, int kept>

@@ -7,18 +7,8 @@
 namespace galleon::cuda {
 namespace {
 
-constexpr int64_t kMostPieces = 64;
-constexpr int64_t kLeastRows = 16;
 constexpr int kLanes = 8;            // rows that a block sums side by side
 constexpr int kVectorThreads = 512;  // of the one block that works on a vector
-
-int64_t pieces_of(int64_t rows) {
-  return std::min((rows + kLeastRows - 1) / kLeastRows, kMostPieces);
-}
-
-int64_t adafactor_sums_workspace(int64_t rows, int64_t n) {
-  return pieces_of(rows) * (2 * n + 1) * static_cast<int64_t>(sizeof(double));
-}
 
 // rows ← β₂·rows + (1−β₂)·mean over columns of (r² + ε). A team to a row.
 __global__ void __launch_bounds__(kMostTeam)
@@ -110,11 +100,11 @@ void adafactor_sums(const Execution& on, int64_t rows, int64_t n, float beta2, f
                     const float* r, float* row_factors, float* sums, void* scratch) {
   const int64_t width = 2 * n + 1;
   double* partial = static_cast<double*>(scratch);
-  const int64_t pieces = pieces_of(rows);
+  const int64_t pieces = adafactor_pieces(rows);
   if (rows > 0) {
-    const RowTeams teams = forward_teams(rows, n, Pack<float>::kCount);
-    launch<row_factors_kernel>(on, teams.grid(), teams.block(), 0, rows, n, rows_aligned(rows, r, n), beta2, epsilon,
-                               gradient_scale, r, row_factors);
+    const TeamShape teams = forward_teams(rows, n, Pack<float>::kCount);
+    launch<row_factors_kernel>(on, team_grid(teams), team_block(teams), 0, rows, n, rows_aligned(rows, r, n), beta2,
+                               epsilon, gradient_scale, r, row_factors);
     const auto across = static_cast<unsigned>((n + kWarp) / kWarp);  // n columns and one
     launch<column_sums_kernel>(on, dim3(across, static_cast<unsigned>(pieces)), dim3(kWarp, kLanes), 0, rows, n,
                                epsilon, gradient_scale, r, row_factors, partial);
@@ -127,15 +117,13 @@ struct Shared {
   float mean_factor;
   float factor;
 };
+constexpr int64_t kSharedBytes = 64;
+static_assert(sizeof(Shared) <= kSharedBytes);
 
 // 1 / max(1, root of the mean square / clip).
 __device__ __forceinline__ float clipped(double mean_square, float clip) {
   const double ratio = __builtin_sqrt(mean_square) / static_cast<double>(clip);
   return static_cast<float>(ratio > 1.0 ? 1.0 / ratio : 1.0);
-}
-
-int64_t adafactor_update_workspace(int64_t n) {
-  return static_cast<int64_t>(sizeof(Shared)) + 56 + n * static_cast<int64_t>(sizeof(float));
 }
 
 // The sum of x over a block of one row of threads, in a fixed order, in thread 0.
@@ -212,7 +200,7 @@ void adafactor_update(const Execution& on, int64_t rows, int64_t n, int64_t all_
                       float gradient_scale, float learning_rate, float clip, float* r, const float* row_factors,
                       float* column_factors, const float* sums, float* m, void* scratch) {
   auto* shared = static_cast<Shared*>(scratch);
-  auto* inverse = reinterpret_cast<float*>(static_cast<char*>(scratch) + 64);
+  auto* inverse = reinterpret_cast<float*>(static_cast<char*>(scratch) + kSharedBytes);
   launch<column_factors_kernel>(on, 1, kVectorThreads, 0, n, all_rows, beta2, gradient_scale, learning_rate, clip,
                                 column_factors, sums, inverse, shared);
   if (rows == 0) return;

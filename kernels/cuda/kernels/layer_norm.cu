@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kMostTeam)
         // The sum counts as it is stored, so that the backward computes the same output again.
 #pragma unroll
         for (int i = 0; i < kCount; ++i)
-          math::store(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
+          store_rounded(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
         store_within(a, column, n, wide, own[k]);
       }
 #pragma unroll
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(kMostTeam)
       const Piece<T, kCount> b = load_within<kCount>(bias, column, n, wide);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        math::store(own[k].value[i], normalized(math::load(own[k].value[i]), mean, inverse, math::load(w.value[i]),
-                                                math::load(b.value[i])));
+        store_rounded(own[k].value[i], normalized(math::load(own[k].value[i]), mean, inverse, math::load(w.value[i]),
+                                                  math::load(b.value[i])));
       }
       store_within(out, column, n, wide, own[k]);
     });
@@ -77,12 +77,12 @@ __global__ void __launch_bounds__(kMostTeam)
 template <typename T>
 void layer_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
                 const T* weight, const T* bias, float epsilon, T* y, int64_t ldy, float* statistics) {
-  const RowTeams teams = forward_teams(rows, n, Pack<T>::kCount);
+  const TeamShape teams = forward_teams(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && (delta == nullptr || rows_aligned(rows, delta, ldd)) &&
                     rows_aligned(1, weight, 0) && rows_aligned(1, bias, 0) && rows_aligned(rows, y, ldy);
   const auto run = [&]<int kept>() {
-    launch<layer_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, delta, ldd, weight,
-                                       bias, epsilon, y, ldy, statistics);
+    launch<layer_norm_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx, delta, ldd,
+                                       weight, bias, epsilon, y, ldy, statistics);
   };
   if (teams.kept) {
     run.template operator()<kForwardKept>();
@@ -109,8 +109,8 @@ struct Again {
     Piece<T, count> out;
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      math::store(out.value[i],
-                  normalized(math::load(a.value[i]), mean, inverse, math::load(w.value[i]), math::load(b.value[i])));
+      store_rounded(out.value[i],
+                    normalized(math::load(a.value[i]), mean, inverse, math::load(w.value[i]), math::load(b.value[i])));
     }
     y.template store<count>(row, column, out);
   }
@@ -122,10 +122,6 @@ void layer_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, 
   const Again<T> body{{x, ldx}, {weight, 0}, {bias, 0}, statistics, {y, ldy}};
   const bool wide = body.x.aligned(rows) && body.weight.aligned(1) && body.bias.aligned(1) && body.y.aligned(rows);
   elementwise<Pack<T>::kCount>(on, rows, n, wide, body);
-}
-
-int64_t layer_norm_backward_workspace(int64_t rows, int64_t n) {
-  return 2 * most_backward_teams(rows, n) * n * static_cast<int64_t>(sizeof(float));
 }
 
 // With x̂ = (x − mean)·s, y = x̂·w + b and g = dy·w: dx = s·(g − mean(g) − x̂·mean(g·x̂)), dw = Σ_rows dy·x̂, db = Σ_rows
@@ -189,8 +185,8 @@ __global__ void __launch_bounds__(kMostTeam)
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         const float normal = (math::load(input[k].value[i]) - mean) * inverse;
-        math::store(result.value[i],
-                    inverse * (math::load(gradient[k].value[i]) * math::load(w.value[i]) - level - normal * slope));
+        store_rounded(result.value[i],
+                      inverse * (math::load(gradient[k].value[i]) * math::load(w.value[i]) - level - normal * slope));
       }
       store_within(out, column, n, wide, result);
     });
@@ -212,13 +208,13 @@ template <typename T>
 void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
                          const float* statistics, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
                          float* dbias, void* scratch) {
-  const RowTeams teams = backward_teams(rows, n, Pack<T>::kCount);
+  const TeamShape teams = backward_team_shape(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && rows_aligned(1, weight, 0) && rows_aligned(rows, dy, lddy) &&
                     rows_aligned(rows, dx, lddx);
   float* partial = dweight != nullptr || dbias != nullptr ? static_cast<float*>(scratch) : nullptr;
   const auto run = [&]<int kept>() {
-    launch<layer_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, weight,
-                                                statistics, dy, lddy, dx, lddx, partial);
+    launch<layer_norm_backward_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx,
+                                                weight, statistics, dy, lddy, dx, lddx, partial);
   };
   if (teams.kept) {
     run.template operator()<kBackwardKept>();

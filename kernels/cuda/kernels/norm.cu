@@ -12,7 +12,7 @@ __device__ __forceinline__ Piece<T, Pack<T>::kCount> scaled(const Piece<T, Pack<
   Piece<T, Pack<T>::kCount> y;
 #pragma unroll
   for (int i = 0; i < Pack<T>::kCount; ++i)
-    math::store(y.value[i], math::load(x.value[i]) * inverse * math::load(weight.value[i]));
+    store_rounded(y.value[i], math::load(x.value[i]) * inverse * math::load(weight.value[i]));
   return y;
 }
 
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kMostTeam)
         // The sum counts as it is stored, so that the backward computes the same output again.
 #pragma unroll
         for (int i = 0; i < kCount; ++i)
-          math::store(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
+          store_rounded(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
         store_within(a, column, n, wide, own[k]);
       }
 #pragma unroll
@@ -59,12 +59,12 @@ __global__ void __launch_bounds__(kMostTeam)
 template <typename T>
 void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
               const T* weight, float epsilon, T* y, int64_t ldy, float* inverse_rms) {
-  const RowTeams teams = forward_teams(rows, n, Pack<T>::kCount);
+  const TeamShape teams = forward_teams(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && (delta == nullptr || rows_aligned(rows, delta, ldd)) &&
                     rows_aligned(1, weight, 0) && rows_aligned(rows, y, ldy);
   const auto run = [&]<int kept>() {
-    launch<rms_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, delta, ldd, weight,
-                                     epsilon, y, ldy, inverse_rms);
+    launch<rms_norm_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx, delta, ldd,
+                                     weight, epsilon, y, ldy, inverse_rms);
   };
   if (teams.kept) {
     run.template operator()<kForwardKept>();
@@ -88,7 +88,7 @@ struct Again {
     Piece<T, count> out;
 #pragma unroll
     for (int i = 0; i < count; ++i)
-      math::store(out.value[i], math::load(a.value[i]) * inverse * math::load(w.value[i]));
+      store_rounded(out.value[i], math::load(a.value[i]) * inverse * math::load(w.value[i]));
     y.template store<count>(row, column, out);
   }
 };
@@ -99,10 +99,6 @@ void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, in
   const Again<T> body{{x, ldx}, {weight, 0}, inverse_rms, {y, ldy}};
   elementwise<Pack<T>::kCount>(on, rows, n, body.x.aligned(rows) && body.weight.aligned(1) && body.y.aligned(rows),
                                body);
-}
-
-int64_t rms_norm_backward_workspace(int64_t rows, int64_t n) {
-  return most_backward_teams(rows, n) * n * static_cast<int64_t>(sizeof(float));
 }
 
 // With y_i = x_i·s·w_i and s = 1/rms: dx_i = s·w_i·dy_i − x_i·s³/n·Σ_j dy_j·w_j·x_j, dw_i = Σ_rows dy_i·x_i·s. A team's
@@ -157,7 +153,7 @@ __global__ void __launch_bounds__(kMostTeam)
       for (int i = 0; i < kCount; ++i) {
         const float own =
             s * math::load(w.value[i]) * math::load(gradient[k].value[i]) - math::load(input[k].value[i]) * common;
-        math::store(sum.value[i], math::load(sum.value[i]) + own);
+        store_rounded(sum.value[i], math::load(sum.value[i]) + own);
       }
       store_within(out, column, n, wide, sum);
     });
@@ -177,12 +173,12 @@ template <typename T>
 void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
                        const float* inverse_rms, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
                        void* scratch) {
-  const RowTeams teams = backward_teams(rows, n, Pack<T>::kCount);
+  const TeamShape teams = backward_team_shape(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && rows_aligned(1, weight, 0) && rows_aligned(rows, dy, lddy) &&
                     rows_aligned(rows, dx, lddx);
   float* partial = dweight != nullptr ? static_cast<float*>(scratch) : nullptr;
   const auto run = [&]<int kept>() {
-    launch<rms_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, weight,
+    launch<rms_norm_backward_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx, weight,
                                               inverse_rms, dy, lddy, dx, lddx, partial);
   };
   if (teams.kept) {

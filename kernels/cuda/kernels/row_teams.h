@@ -3,53 +3,23 @@
 // that alignment changes no bit of a result.
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/cuda/kernels/packs.h"
+#include "kernels/cuda/kernels/row_scratch_sizes.h"
 #include "kernels/cuda/launch.h"
 
 namespace galleon::cuda {
 
-constexpr int kMostTeam = 512;    // threads of a team
-constexpr int kTeamBlock = 256;   // threads of a block of several teams
-constexpr int kForwardKept = 4;   // pieces of a row that a thread of a forward keeps
-constexpr int kBackwardKept = 2;  // and of a backward, beside the sums for as many columns
+static_assert(kTeamWarp == kWarp);
 
-// Teams of `width` threads, `height` to a block, each of which takes every (blocks·height)-th row.
-struct RowTeams {
-  int width;
-  int height;
-  int64_t blocks;
-  bool kept;  // the registers of a team hold a whole row
-  int64_t teams() const { return blocks * height; }
-  dim3 grid() const { return dim3(static_cast<unsigned>(blocks)); }
-  dim3 block() const { return dim3(static_cast<unsigned>(width), static_cast<unsigned>(height)); }
-};
-// `count`: numbers of a piece; `kept`: pieces that a thread can keep.
-inline RowTeams row_teams(int64_t rows, int64_t n, int count, int kept, int64_t most_blocks) {
-  const int64_t pieces = (n + count - 1) / count;
-  const int64_t warps = (pieces + kept * kWarp - 1) / (kept * kWarp);
-  RowTeams teams{};
-  teams.kept = pieces <= int64_t{kMostTeam} * kept;
-  teams.width = static_cast<int>(std::min<int64_t>(warps * kWarp, kMostTeam));
-  teams.height = teams.width == kWarp ? kTeamBlock / kWarp : 1;
-  teams.blocks = std::clamp<int64_t>((rows + teams.height - 1) / teams.height, 1, most_blocks);
-  return teams;
+inline dim3 team_grid(const TeamShape& teams) {
+  return dim3(static_cast<unsigned>(teams.blocks));
 }
-
+inline dim3 team_block(const TeamShape& teams) {
+  return dim3(static_cast<unsigned>(teams.width), static_cast<unsigned>(teams.height));
+}
 // Of a forward: as many blocks as keep a GPU busy.
-inline RowTeams forward_teams(int64_t rows, int64_t n, int count) {
-  return row_teams(rows, n, count, kForwardKept, 132 * 16);
-}
-// Of a backward whose teams each leave a row of partial sums: few enough that these stay small beside the operands.
-inline RowTeams backward_teams(int64_t rows, int64_t n, int count) {
-  const RowTeams alone = row_teams(rows, n, count, kBackwardKept, 1);
-  return row_teams(rows, n, count, kBackwardKept, alone.height > 1 ? 132 * 2 : 132 * 4);
-}
-// Whatever the type of the numbers.
-inline int64_t most_backward_teams(int64_t rows, int64_t n) {
-  return std::max(backward_teams(rows, n, Pack<float>::kCount).teams(),
-                  backward_teams(rows, n, Pack<BFloat16>::kCount).teams());
+inline TeamShape forward_teams(int64_t rows, int64_t n, int count) {
+  return team_shape(rows, n, count, kForwardKept, 132 * 16);
 }
 
 // The first row of this thread's team and the distance to its next one.

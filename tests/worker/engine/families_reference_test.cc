@@ -1,6 +1,7 @@
 // Every family against Hugging Face transformers in double precision (tests/fixtures/make_families.py).
 #include "tests/worker/engine/dense_sink.h"
 #include "tests/worker/engine/reference_support.h"
+#include "tests/worker/engine/test_device.h"
 #include "worker/engine/model/encoder.h"
 
 namespace galleon {
@@ -20,7 +21,7 @@ class FamiliesReference : public testing::TestWithParam<Case> {
  protected:
   FamiliesReference()
       : reference_(open_fixture(std::string("family_") + GetParam().family)),
-        device_(make_cpu_device(2)),
+        device_(make_test_device(2)),
         arena_(*device_) {
     absl::StatusOr<ModelConfig> config = model_config_from_json(reference_.metadata().at("config"), "fixture", {});
     GALLEON_CHECK(config.ok()) << config.status().ToString();

@@ -6,7 +6,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc
   libprotobuf-dev prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev
   libopenblas-openmp-dev libdnnl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev)
-test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2)
+test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap)
 
 wanted=("${build[@]}")
 if [[ "${1:-build}" == test ]]; then wanted+=("${test[@]}"); fi

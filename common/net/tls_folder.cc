@@ -3,12 +3,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "grpcpp/security/tls_certificate_provider.h"
+#include "grpcpp/security/tls_credentials_options.h"
 
 namespace galleon {
 
@@ -42,6 +45,24 @@ class TokenPlugin final : public grpc::MetadataCredentialsPlugin {
   const std::string value_;
 };
 
+std::shared_ptr<grpc::ChannelCredentials> with_token(const std::shared_ptr<grpc::ChannelCredentials>& channel,
+                                                     const std::string& token) {
+  if (token.empty()) return channel;
+  return grpc::CompositeChannelCredentials(channel,
+                                           grpc::MetadataCredentialsFromPlugin(std::make_unique<TokenPlugin>(token)));
+}
+
+// gRPC keeps these names for the interface that reads files again; the plain one takes them once.
+namespace tls_api = grpc::experimental;
+
+std::shared_ptr<tls_api::CertificateProviderInterface> watch(const std::string& folder, bool own,
+                                                             absl::Duration interval) {
+  const auto seconds = static_cast<unsigned>(std::max<int64_t>(1, absl::ToInt64Seconds(interval)));
+  if (!own) return std::make_shared<tls_api::FileWatcherCertificateProvider>(folder + "/ca.pem", seconds);
+  return std::make_shared<tls_api::FileWatcherCertificateProvider>(folder + "/key.pem", folder + "/cert.pem",
+                                                                   folder + "/ca.pem", seconds);
+}
+
 }  // namespace
 
 absl::StatusOr<TlsFolder> load_tls_folder(const std::string& folder) {
@@ -65,20 +86,31 @@ absl::StatusOr<TlsFolder> load_tls_folder(const std::string& folder) {
   return tls;
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const TlsFolder& tls) {
-  if (tls.certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
-  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_root_certs = tls.authority;
-  options.pem_key_cert_pairs.push_back({tls.key, tls.certificate});
-  return grpc::SslServerCredentials(options);
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const std::string& folder,
+                                                                            absl::Duration interval) {
+  absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
+  if (!tls.ok()) return tls.status();
+  if (tls->certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
+  tls_api::TlsServerCredentialsOptions options(watch(folder, true, interval));
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  return tls_api::TlsServerCredentials(options);
 }
 
 std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsFolder& tls) {
-  const std::shared_ptr<grpc::ChannelCredentials> channel =
-      grpc::SslCredentials({tls.authority, tls.key, tls.certificate});
-  if (tls.token.empty()) return channel;
-  return grpc::CompositeChannelCredentials(
-      channel, grpc::MetadataCredentialsFromPlugin(std::make_unique<TokenPlugin>(tls.token)));
+  return with_token(grpc::SslCredentials({tls.authority, tls.key, tls.certificate}), tls.token);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> watched_channel_credentials(const std::string& folder,
+                                                                                      absl::Duration interval) {
+  absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
+  if (!tls.ok()) return tls.status();
+  tls_api::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(watch(folder, !tls->certificate.empty(), interval));
+  options.watch_root_certs();
+  if (!tls->certificate.empty()) options.watch_identity_key_cert_pairs();
+  return with_token(tls_api::TlsCredentials(options), tls->token);
 }
 
 }  // namespace galleon

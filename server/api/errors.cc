@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "galleon/v1/error.pb.h"
 
@@ -28,11 +29,29 @@ absl::string_view field_of(absl::string_view message) {
   return path ? field : "";
 }
 
+// A status travels in headers, and clients refuse more than 8 KiB of them: the message is there with every byte that is
+// not ASCII in three, and once or twice more in the details, in base64. What a caller sent is often part of the
+// sentence.
+constexpr size_t kLongestMessage = 1'200;
+
+bool inside_character(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+}
+
+std::string shortened(absl::string_view message) {
+  if (message.size() <= kLongestMessage) return std::string(message);
+  size_t head = kLongestMessage * 3 / 4;
+  size_t tail = message.size() - kLongestMessage / 4;
+  while (head > 0 && inside_character(message[head])) --head;
+  while (tail < message.size() && inside_character(message[tail])) ++tail;
+  return absl::StrCat(message.substr(0, head), " [", tail - head, " bytes left out] ", message.substr(tail));
+}
+
 }  // namespace
 
 grpc::Status to_grpc(const absl::Status& status, absl::string_view reason) {
   if (status.ok()) return grpc::Status::OK;
-  const std::string message(status.message().data(), status.message().size());
+  const std::string message = shortened(status.message());
   v1::RpcStatus details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);

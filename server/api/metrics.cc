@@ -140,14 +140,16 @@ void Metrics::gauges(const Scheduler& scheduler) {
   double leased = 0;
   double unavailable = 0;
   for (const auto& [id, worker] : scheduler.state().workers()) {
-    const v1::Worker seen = scheduler.describe(worker);
-    ++workers[lower(v1::Worker::State_Name(seen.state()))];
-    if (seen.state() == v1::Worker::GONE) continue;
+    const v1::Worker::State state = scheduler.state_now(worker);
+    ++workers[lower(v1::Worker::State_Name(state))];
+    const auto live = scheduler.fleet().workers.find(id);
+    if (state == v1::Worker::GONE || live == scheduler.fleet().workers.end()) continue;
     const std::map<uint32_t, SlotUse>& used = scheduler.state().leased_slots(id);
-    for (int slot = 0; slot < seen.devices_size(); ++slot) {
+    const std::vector<v1::DeviceInfo>& devices = live->second.devices;
+    for (size_t slot = 0; slot < devices.size(); ++slot) {
       if (used.contains(static_cast<uint32_t>(slot))) {
         ++leased;
-      } else if (seen.state() == v1::Worker::READY && seen.devices(slot).healthy()) {
+      } else if (state == v1::Worker::READY && devices[slot].healthy()) {
         ++free;
       } else {
         ++unavailable;

@@ -52,11 +52,9 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
     return absl::FailedPreconditionError(
         absl::StrCat(std::string(status.message()), "; or give --tls FOLDER, which galleon admin init-tls makes"));
   }
-  absl::StatusOr<TlsFolder> folder = load_tls_folder(options.tls);
-  if (!folder.ok()) return folder.status();
   // gRPC takes what is no certificate, and then cannot listen.
   if (absl::Status usable = ServerTls::load(options.tls).status(); !usable.ok()) return usable;
-  absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = server_credentials(*folder);
+  absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = server_credentials(options.tls);
   if (!credentials.ok()) return credentials.status();
   absl::StatusOr<Access> access =
       options.access.empty() ? Access::parse(kDefaultAccess, "access") : Access::load(options.access);

@@ -1,6 +1,8 @@
 // What daemons call, and the list of workers for users.
 #include <algorithm>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "galleon/v1/workers.grpc.pb.h"
@@ -44,7 +46,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       *response->mutable_worker() =
           turn.scheduler.describe(*turn.scheduler.state().worker(request->worker().worker_id()));
       response->set_lease_milliseconds(static_cast<uint64_t>(turn.scheduler.options().lease_ms));
-      response->set_sync_milliseconds(static_cast<uint64_t>(turn.scheduler.options().sync_ms));
+      response->set_sync_milliseconds(static_cast<uint64_t>(turn.scheduler.sync_interval_ms()));
       response->set_jobs_folder(context_.jobs_folder);
       response->set_session(turn.scheduler.session(request->worker().worker_id()));
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
@@ -63,11 +65,15 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
         it->second.call.finish(
             absl::CancelledError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
+        due_.erase({it->second.until_ms, it->first});
         waiting_.erase(it);
       }
-      const int64_t wait = turn.scheduler.granted_wait_ms(*request);
+      // What the daemon has not seen yet, it is told at once.
+      const bool news = turn.scheduler.assignments_revision(request->worker_id()) != request->seen_revision();
+      const int64_t until = news ? 0 : turn.now.mono_ms + turn.scheduler.granted_wait_ms(*request);
       waiting_.emplace(request->worker_id(),
-                       Waiting{call, response, request->sequence(), request->seen_revision(), turn.now.mono_ms + wait});
+                       Waiting{call, response, request->sequence(), request->seen_revision(), until});
+      due_.emplace(until, request->worker_id());
     });
     return call.reactor();
   }
@@ -201,26 +207,33 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 
-  // After each commit: whoever has something new to be told, or has waited long enough, is answered.
+  // After each commit: whoever has something new to be told, or has waited long enough, is answered. What it costs
+  // grows with those, not with all that wait.
   void answer_waiting(Scheduler& scheduler, Now now) {
-    for (auto it = waiting_.begin(); it != waiting_.end();) {
-      const Waiting& waiting = it->second;
-      if (stopping_) {
-        waiting.call.finish(absl::UnavailableError("the scheduler shuts down; call again soon"));
-        it = waiting_.erase(it);
-      } else if (scheduler.assignments_revision(it->first) != waiting.seen_revision ||
-                 now.mono_ms >= waiting.until_ms) {
-        *waiting.response = scheduler.assignments(now, it->first, waiting.sequence);
-        waiting.call.finish(absl::OkStatus());
-        it = waiting_.erase(it);
-      } else {
-        ++it;
-      }
+    for (const std::string& id : scheduler.take_changed_workers()) {
+      const auto it = waiting_.find(id);
+      if (it != waiting_.end() && scheduler.assignments_revision(id) != it->second.seen_revision)
+        answer(scheduler, now, it);
     }
+    while (!due_.empty() && (stopping_ || now.mono_ms >= due_.begin()->first))
+      answer(scheduler, now, waiting_.find(due_.begin()->second));
+  }
+
+  void answer(Scheduler& scheduler, Now now, std::map<std::string, Waiting>::iterator it) {
+    const Waiting& waiting = it->second;
+    if (stopping_) {
+      waiting.call.finish(absl::UnavailableError("the scheduler shuts down; call again soon"));
+    } else {
+      *waiting.response = scheduler.assignments(now, it->first, waiting.sequence);
+      waiting.call.finish(absl::OkStatus());
+    }
+    due_.erase({waiting.until_ms, it->first});
+    waiting_.erase(it);
   }
 
   const ServiceContext context_;
   std::map<std::string, Waiting> waiting_;
+  std::set<std::pair<int64_t, std::string>> due_;  // of each that waits: until when, its worker
   bool stopping_ = false;
   TaskThread log_writer_;
 };

@@ -77,8 +77,16 @@ v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
   return record;
 }
 
+v1::Worker::State Scheduler::state_now(const v1::Worker& worker) const {
+  const auto it = fleet_.workers.find(worker.worker_id());
+  if (it == fleet_.workers.end()) return worker.state();
+  if (it->second.unreachable) return v1::Worker::UNREACHABLE;
+  return it->second.leaving ? v1::Worker::DRAINING : worker.state();
+}
+
 v1::Worker Scheduler::describe(const v1::Worker& worker) const {
   v1::Worker seen = worker;
+  seen.set_state(state_now(worker));
   seen.set_etag(absl::StrCat(worker.revision()));
   const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(worker.worker_id());
   seen.set_slots_used(static_cast<uint32_t>(leased.size()));
@@ -92,10 +100,8 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
   seen.clear_devices();
   for (const v1::DeviceInfo& device : live.devices) *seen.add_devices() = device;
   if (live.unreachable) {
-    seen.set_state(v1::Worker::UNREACHABLE);
     seen.set_message("has missed its last calls; its ranks count as lost when its lease ends");
   } else if (live.leaving) {
-    seen.set_state(v1::Worker::DRAINING);
     seen.set_message("shuts down");
   } else if (!live.synced) {
     seen.set_message("has not said yet what it holds");

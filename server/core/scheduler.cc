@@ -80,7 +80,7 @@ void Scheduler::recovered(Now now) {
     known.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
     known.expected_ms = now.mono_ms + options_.sync_ms;
     known.last_seen_wall_ms = worker.last_seen_time_ms();
-    known.revision = ++last_revision_;
+    assignments_changed(id, known);
     known.devices.assign(worker.devices().begin(), worker.devices().end());
   }
   for (const uint64_t number : state_.active()) {
@@ -93,8 +93,13 @@ void Scheduler::recovered(Now now) {
 void Scheduler::touch(const v1::AttemptState& attempt) {
   for (const v1::RankState& rank : attempt.ranks()) {
     if (const auto it = fleet_.workers.find(rank.worker_id()); it != fleet_.workers.end())
-      it->second.revision = ++last_revision_;
+      assignments_changed(it->first, it->second);
   }
+}
+
+void Scheduler::assignments_changed(const std::string& worker_id, WorkerLive& worker) {
+  worker.revision = ++last_revision_;
+  changed_workers_.push_back(worker_id);
 }
 
 AttemptLive& Scheduler::live(Now now, const v1::JobState& job, const v1::AttemptState& attempt) {

@@ -91,6 +91,8 @@ class Scheduler {
   };
   Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
   v1::Worker describe(const v1::Worker& worker) const;
+  // The state that describe() gives, without the rest.
+  v1::Worker::State state_now(const v1::Worker& worker) const;
   // Configured queues in their order, then those that only jobs from before name.
   std::vector<v1::Queue> describe_queues() const;
 
@@ -106,6 +108,11 @@ class Scheduler {
   uint64_t session(const std::string& worker_id) const;
   // Changes whenever assignments() would say something new.
   uint64_t assignments_revision(const std::string& worker_id) const;
+  // The workers for which it has changed since the last call, in that order, some perhaps more than once.
+  std::vector<std::string> take_changed_workers() { return std::exchange(changed_workers_, {}); }
+  // How often a worker speaks at least. It grows with their number, so that a large fleet costs no more than a small
+  // one; a lease outlasts at least five of them.
+  int64_t sync_interval_ms() const;
   absl::Status publish_checkpoint(Now now, const v1::PublishCheckpointRequest& request);
   // OK if that rank of that attempt is or was on that worker.
   absl::Status check_log_source(const v1::AppendLogsRequest& request) const;
@@ -132,6 +139,7 @@ class Scheduler {
   void emit(Now now, v1::JournalEvent event);
   void forget_waiting(const std::string& job_id);
   void touch(const v1::AttemptState& attempt);
+  void assignments_changed(const std::string& worker_id, WorkerLive& worker);
   // What is emitted while it lives was asked for by `actor`.
   struct Acting {
     Acting(Scheduler& by, absl::string_view actor) : scheduler(by) { by.actor_ = std::string(actor); }
@@ -222,7 +230,8 @@ class Scheduler {
   mutable std::optional<SlotBoard> board_;                 // as it was in the last pass
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
   uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
-  bool dirty_ = true;                                      // a pass of the policy may find something new
+  std::vector<std::string> changed_workers_;
+  bool dirty_ = true;          // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
   bool pass_ran_ = false;

@@ -13,6 +13,8 @@ namespace {
 
 constexpr int kMaxSlots = 1024;
 constexpr int64_t kLongestWaitMs = 30'000;
+// Workers are told to speak so seldom that all of them together renew their leases this often. News never waits for it.
+constexpr int64_t kSyncsPerSecond = 1'000;
 
 absl::Status check_worker(const v1::Worker& worker) {
   const std::string& id = worker.worker_id();
@@ -114,7 +116,7 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
   live.last_seen_wall_ms = now.wall_ms;
   live.session = ++last_revision_;
   live.last_sequence = 0;
-  live.revision = ++last_revision_;
+  assignments_changed(worker.worker_id(), live);
   live.synced = false;
   live.unreachable = false;
   live.leaving = false;
@@ -126,6 +128,11 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
     this->live(now, job, *live_attempt(job)).ranks[use.rank].listed_sequence = 0;
   }
   return absl::OkStatus();
+}
+
+int64_t Scheduler::sync_interval_ms() const {
+  const int64_t spread = static_cast<int64_t>(fleet_.workers.size()) * 1000 / kSyncsPerSecond;
+  return std::max(options_.sync_ms, std::min(spread, options_.lease_ms / 6));
 }
 
 int64_t Scheduler::granted_wait_ms(const v1::SyncWorkerRequest& request) const {
@@ -279,6 +286,7 @@ uint64_t Scheduler::assignments_revision(const std::string& worker_id) const {
 v1::SyncWorkerResponse Scheduler::assignments(Now now, const std::string& worker_id, uint64_t sequence) {
   v1::SyncWorkerResponse response;
   response.set_lease_milliseconds(static_cast<uint64_t>(options_.lease_ms));
+  response.set_sync_milliseconds(static_cast<uint64_t>(sync_interval_ms()));
   const auto it = fleet_.workers.find(worker_id);
   if (it == fleet_.workers.end()) return response;
   response.set_revision(it->second.revision);

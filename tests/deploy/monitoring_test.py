@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Dashboards and alerts against a real service: a scheduler, two workers, jobs, and a Prometheus that has the alert rules.
 
-    monitoring_test.py FOLDER_OF_PROGRAMS [--keep FILE]      --keep: ranges of every panel's query, for make_pictures.py
+    monitoring_test.py FOLDER_OF_PROGRAMS [--keep FILE]      --keep: ranges of every panel's query, for helm/galleon/dashboards/make_pictures.py
 
 Targets carry the labels that Prometheus' operator gives to the chart's monitors. Alerts fire by their causes; their windows
 of minutes are shortened, their thresholds are not. What a test cannot cause here is left to promtool (alerts_test.yaml) and
@@ -221,13 +221,21 @@ class MonitoringTest(unittest.TestCase):
         self.begin(2, 1 << 30)
         ended = self.service.submit(self.job("short", steps=5))
         self.service.galleon("wait", ended, "--timeout", "60")
-        self.service.submit(self.job("novels", ranks=2))
+        if KEEP:  # what a picture is worth looking at for
+            more = {"model": {"source": "preset:llama-9m", "overrides": {"vocab_size": 2048}}}
+            galore = {"learning_rate": 0.01, "galore": {"rank": 32, "refresh_interval": 20}}
+            self.service.submit(self.job("full-rank", **more, optimizer={"learning_rate": 0.002}))
+            self.service.submit(self.job("novels", ranks=2, **more, optimizer=galore))
+        else:
+            self.service.submit(self.job("novels", ranks=2))
         queries = []
+        kept = []
         for path in sorted((CHART / "dashboards").glob("*.json")):
             board = json.loads(path.read_text())
             for panel in board["panels"]:
                 for target in panel["targets"]:
                     queries.append((f"{path.stem}: {panel['title']}", chosen_all(target["expr"])))
+                    kept.append({"dashboard": path.stem, "panel": panel["title"], "legend": target["legendFormat"], "query": queries[-1][1]})
             for variable in board["templating"]["list"]:
                 if variable["type"] != "query":
                     continue
@@ -245,15 +253,13 @@ class MonitoringTest(unittest.TestCase):
         self.assertEqual(empty, {})
         # A series of a job carries the job's name in the legend, and its worker's own labels are not lost.
         named = next(expression for title, expression in queries if title == "training: Training loss")
-        self.assertEqual(self.prometheus.query(named)[0]["metric"]["name"], "novels")
+        self.assertIn("novels", [one["metric"]["name"] for one in self.prometheus.query(named)])
         if KEEP:
-            time.sleep(30)
-            self.keep(queries)
-
-    def keep(self, queries):
-        now = time.time()
-        kept = {title: self.prometheus.get("query_range", query=expression, start=now - 60, end=now, step=1)["result"] for title, expression in queries}
-        pathlib.Path(KEEP).write_text(json.dumps(kept, indent=1))
+            time.sleep(120)
+            now = time.time()
+            for one in kept:
+                one["result"] = self.prometheus.get("query_range", query=one["query"], start=now - 150, end=now, step=1)["result"]
+            pathlib.Path(KEEP).write_text(json.dumps(kept))
 
     def test_alerts_fire_by_their_causes(self):
         self.begin(4, 256 << 20)

@@ -197,6 +197,7 @@ void DaemonLoop::finish_sync(absl::Duration sent, const absl::StatusOr<v1::SyncW
     scheduler_lost_ = false;
     backoff_ = absl::ZeroDuration();
     lease_end_ = sent + absl::Milliseconds(response->lease_milliseconds());
+    if (response->sync_milliseconds() > 0) sync_milliseconds_ = response->sync_milliseconds();
     // A scheduler that answers at once, whatever it was asked, must not be asked without pause.
     next_call_ = response->revision() == revision_ ? clock_.monotonic() + absl::Milliseconds(5) : absl::ZeroDuration();
     revision_ = response->revision();

@@ -92,9 +92,9 @@ int run(int argc, char** argv) {
   }
   if (options.server.empty()) return fail("--server HOST:PORT is needed, or GALLEON_SERVER", 2);
   if (!tls_folder.empty()) {
-    const absl::StatusOr<TlsFolder> tls = load_tls_folder(tls_folder);
+    const absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> tls = watched_channel_credentials(tls_folder);
     if (!tls.ok()) return fail(absl::StrCat("--tls: ", std::string(tls.status().message())), 1);
-    options.credentials = channel_credentials(*tls);
+    options.credentials = *tls;
     options.tls = tls_folder;
   }
   for (const std::string& label : labels) {

@@ -109,6 +109,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
         }
       }
     }
+    float shrink[kM][2];
+    bool shrinks = false;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -118,7 +120,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
         for (int n = 0; n < kN; ++n) highest = fmaxf(highest, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
         highest = quad_max(highest);
         const float reference = row_reference(highest) * scale;
-        const float shrink = exp2_approximate(largest[m][half] * scale - reference);
+        shrink[m][half] = exp2_approximate(largest[m][half] * scale - reference);
         largest[m][half] = highest;
         float sum = 0.0F;
 #pragma unroll
@@ -130,17 +132,24 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
           }
         }
         // A thread's share alone: lanes are added up at the end, as all of them shrink alike.
-        total[m][half] = total[m][half] * shrink + sum;
-#pragma unroll
-        for (int n = 0; n < kD / 8; ++n) {
-          o[m][n][2 * half] *= shrink;
-          o[m][n][2 * half + 1] *= shrink;
-        }
+        total[m][half] = total[m][half] * shrink[m][half] + sum;
+        shrinks = shrinks || shrink[m][half] != 1.0F;
       }
     }
     if constexpr (dropped) drop(e.sight, unit, own_i0, j0, s);
     uint32_t p[kM][kN / 2][4];
     round_to_left(s, p);
+    // Once the largest scores of its rows are found, nothing of a warp shrinks any more.
+    if (__any_sync(kAllLanes, shrinks ? 1 : 0)) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int n = 0; n < kD / 8; ++n) {
+#pragma unroll
+          for (int x = 0; x < 4; ++x) o[m][n][x] *= shrink[m][x / 2];
+        }
+      }
+    }
     copy_async_wait<0>();
     __syncthreads();  // the values are there, and the keys are read
     if (j0 + kKeys < end) copy_tile<kKeys, kD>(k_copy, k + (j0 + kKeys) * a.k.stride, a.k.stride, end - j0 - kKeys);

@@ -87,8 +87,8 @@ inline void __syncthreads() {
   executor::block_barrier();
 }
 inline void __syncwarp(unsigned mask = 0xffffffffU) {
-  unsigned char all[32][16];
-  executor::exchange(mask, all, 0, all);
+  unsigned char nothing[1][16] = {};
+  executor::exchange(mask, nothing, 0, nothing);
 }
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int lane) {

@@ -1,5 +1,6 @@
 // Leases, epochs, fencing, and restarts of the scheduler.
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "tests/server/core/world.h"
 
 namespace galleon::server {
@@ -53,6 +54,17 @@ TEST(Workers, MalformedRegistrationsAreRefusedByField) {
   v1::Worker worker = worker_named("a", 2);
   worker.mutable_devices()->RemoveLast();
   EXPECT_TRUE(absl::StrContains(w.scheduler->register_worker(w.now, worker).message(), "1 devices for 2 slots"));
+}
+
+TEST(Workers, TheLargerTheFleetTheSeldomerAWorkerSpeaksButNeverSoThatItsLeaseIsInDanger) {
+  World w;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  EXPECT_EQ(w.scheduler->sync_interval_ms(), w.scheduler->options().sync_ms);
+  for (int i = 0; i < 2'000; ++i) ASSERT_TRUE(w.join(worker_named(absl::StrCat("w", i), 1)).ok());
+  EXPECT_EQ(w.scheduler->sync_interval_ms(), 2'001);
+  EXPECT_EQ(w.scheduler->assignments(w.now, "a", 1).sync_milliseconds(), 2'001U);
+  for (int i = 2'000; i < 8'000; ++i) ASSERT_TRUE(w.join(worker_named(absl::StrCat("w", i), 1)).ok());
+  EXPECT_EQ(w.scheduler->sync_interval_ms(), w.scheduler->options().lease_ms / 6);
 }
 
 TEST(Workers, ASilentWorkerIsFirstUnreachableAndItsJobRunsOn) {

@@ -116,6 +116,20 @@ TEST_F(Migration, ARestoredBackupTakesThePlaceOfADamagedFileAndItsEpochsAreNever
   EXPECT_FALSE(std::filesystem::exists(data() + "/restoring"));
 }
 
+TEST_F(Migration, ABackupOfVersionOneIsRestoredAndBroughtToThisVersion) {
+  const std::string backup = absl::StrCat(GALLEON_SOURCE_DIR, "/tests/fixtures/scheduler-schema-1.db");
+  const std::string before = *read_file(backup);
+  const absl::StatusOr<Restored> restored = restore_backup(backup, data());
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->jobs, 5U);
+  State state;
+  ASSERT_NE(open(state), nullptr);
+  EXPECT_EQ(state.job("gang-3")->record().state(), J::RUNNING);
+  EXPECT_EQ(state.queue().size(), 2U);
+  EXPECT_GE(state.last_epoch(), 1'000'000U);
+  EXPECT_EQ(*read_file(backup), before);
+}
+
 TEST_F(Migration, WhatIsNotAWholeBackupIsRefusedAndNothingIsChanged) {
   {
     State state;

@@ -100,7 +100,11 @@ class ChecksummedFile {
     }
     return absl::OkStatus();
   }
-  absl::StatusOr<WrittenFile> finish() {
+  absl::StatusOr<WrittenFile> finish(FileDescriptor* unflushed) {
+    if (unflushed != nullptr) {
+      *unflushed = std::move(file_);
+      return written_;
+    }
     if (::fsync(file_.get()) != 0) return errno_status("cannot flush", path_, errno);
     return written_;
   }
@@ -117,6 +121,20 @@ int64_t TensorEntry::count() const {
   int64_t n = 1;
   for (const int64_t d : shape) n *= d;
   return n;
+}
+
+std::string safetensors_type(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return "F32";
+    case DataType::kBFloat16:
+      return "BF16";
+    case DataType::kInt32:
+      return "I32";
+    case DataType::kUint8:
+      return "U8";
+  }
+  return "";
 }
 
 absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& path) {
@@ -186,7 +204,8 @@ absl::Status SafetensorsReader::read(const std::string& name, int64_t first, int
 }
 
 absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
-                                              const std::map<std::string, std::string>& metadata) {
+                                              const std::map<std::string, std::string>& metadata,
+                                              FileDescriptor* unflushed) {
   Json header = Json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t offset = 0;
@@ -215,7 +234,7 @@ absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std
     const std::vector<float> values = tensor.values();
     if (absl::Status s = file.write(values.data(), static_cast<int64_t>(values.size()) * 4); !s.ok()) return s;
   }
-  return file.finish();
+  return file.finish(unflushed);
 }
 
 absl::StatusOr<WrittenFile> checksum_file(const std::string& path) {

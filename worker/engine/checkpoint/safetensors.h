@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/files.h"
+#include "kernels/tensor.h"
 
 namespace galleon {
 
@@ -22,6 +23,9 @@ struct TensorEntry {
   int64_t end = 0;
   int64_t count() const;
 };
+
+// The name that a safetensors file has for a type.
+std::string safetensors_type(DataType type);
 
 class SafetensorsReader {
  public:
@@ -59,9 +63,11 @@ struct WrittenFile {
   uint32_t crc32 = 0;
 };
 
-// Writes and flushes a file to the disk. RESOURCE_EXHAUSTED: the disk is full, with the path.
+// Writes a file and flushes it to the disk; with `unflushed` the flush is left to whoever takes the descriptor.
+// RESOURCE_EXHAUSTED: the disk is full, with the path.
 absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
-                                              const std::map<std::string, std::string>& metadata);
+                                              const std::map<std::string, std::string>& metadata,
+                                              FileDescriptor* unflushed = nullptr);
 
 // Size and checksum of a file as it lies on the disk.
 absl::StatusOr<WrittenFile> checksum_file(const std::string& path);

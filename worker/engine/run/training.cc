@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/checkpoint/checkpoint_writer.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
@@ -49,7 +50,8 @@ class Training {
         device_(device),
         communicator_(communicator),
         context_(context),
-        observer_(observer) {}
+        observer_(observer),
+        writer_(options_.checkpoint_folder, communicator) {}
 
   absl::StatusOr<RunResult> run() {
     if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);
@@ -236,13 +238,16 @@ class Training {
     if (rounds > 0) observer_.stage("train", "");
     run_passes();
     stop = observer_.stop_requested();
-    // Loss, stop, and by rank the seconds that it has waited for others.
-    std::vector<double> sums(2 + communicator_.ranks(), 0.0);
+    // Loss, stop, ranks whose part of a checkpoint is on the disk, and by rank the seconds that it has waited for
+    // others.
+    std::vector<double> sums(3 + communicator_.ranks(), 0.0);
     sums[0] = own_loss;
     sums[1] = stop.has_value() ? 1.0 : 0.0;
-    sums[2 + communicator_.rank()] = communicator_.waited_seconds();
+    sums[2] = writer_.flushed() ? 1.0 : 0.0;
+    sums[3 + communicator_.rank()] = communicator_.waited_seconds();
     communicator_.all_reduce_host(sums);
-    waited_.assign(sums.begin() + 2, sums.end());
+    all_flushed_ = static_cast<int>(sums[2]) == communicator_.ranks();
+    waited_.assign(sums.begin() + 3, sums.end());
     if (!communicator_.status().ok()) return communicator_.status();
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
@@ -362,20 +367,28 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
-    const absl::Status saved = save_checkpoint(
-        options_.checkpoint_folder, header, content(), communicator_,
-        [this](int64_t step, const std::string& folder) { return observer_.approve_checkpoint(step, folder); });
-    if (!saved.ok()) {
-      return absl::Status(saved.code(),
-                          absl::StrCat("the checkpoint of step ", step_, " could not be saved: ", saved.message(),
-                                       last_saved_ > 0 ? absl::StrCat("; step ", last_saved_, " is kept") : ""));
-    }
-    last_saved_ = step_;
-    if (communicator_.rank() == 0)
-      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch);
-    observer_.published(step_, absl::StrCat(options_.checkpoint_folder, "/", step_folder_name(step_)));
+    if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
     observer_.stage("train", "");
     return absl::OkStatus();
+  }
+
+  // The checkpoint that is under way comes to be.
+  absl::Status publish() {
+    const int64_t step = writer_.step();
+    const absl::Status published = writer_.publish(
+        [this](int64_t number, const std::string& folder) { return observer_.approve_checkpoint(number, folder); });
+    if (!published.ok()) return not_saved(step, published);
+    last_saved_ = step;
+    if (communicator_.rank() == 0)
+      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch);
+    observer_.published(step, absl::StrCat(options_.checkpoint_folder, "/", step_folder_name(step)));
+    return absl::OkStatus();
+  }
+
+  absl::Status not_saved(int64_t step, const absl::Status& why) const {
+    return absl::Status(why.code(),
+                        absl::StrCat("the checkpoint of step ", step, " could not be saved: ", why.message(),
+                                     last_saved_ > 0 ? absl::StrCat("; step ", last_saved_, " is kept") : ""));
   }
 
   bool evaluation_due() const {
@@ -413,8 +426,15 @@ class Training {
         if (absl::Status s = evaluate(); !s.ok()) return s;
       }
       const bool due = options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0;
-      if (due || stop.has_value() || step_ == options_.steps) {
+      const bool last = stop.has_value() || step_ == options_.steps;
+      if (writer_.under_way() && (all_flushed_ || due || last)) {
+        if (absl::Status s = publish(); !s.ok()) return s;
+      }
+      if (due || last) {
         if (absl::Status s = save(); !s.ok()) return s;
+      }
+      if (last) {
+        if (absl::Status s = publish(); !s.ok()) return s;
       }
     }
     result_.stopped = step_ < options_.steps;
@@ -430,6 +450,8 @@ class Training {
   Communicator& communicator_;
   RunContext context_;
   RunObserver& observer_;
+  CheckpointWriter writer_;
+  bool all_flushed_ = false;  // as of the newest step, of the checkpoint that is under way
 
   std::unique_ptr<Corpus> train_;
   std::unique_ptr<Corpus> validation_;

@@ -1,0 +1,129 @@
+// Certificates that are renewed while a program runs: connections made afterwards use the new ones.
+#include "common/net/tls_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/files.h"
+#include "common/base/ids.h"
+#include "common/net/certificates.h"
+#include "grpcpp/generic/async_generic_service.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+
+namespace galleon {
+namespace {
+
+class TlsFolderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-tls-", random_hex(8))).string();
+    for (const char* name : {"/old", "/new"}) ASSERT_TRUE(init_tls(folder_ + name, {"localhost"}, absl::Hours(1)).ok());
+    std::filesystem::copy(folder_ + "/old", folder_ + "/now", std::filesystem::copy_options::recursive);
+    const auto credentials = server_credentials(folder_ + "/now/server", absl::Seconds(1));
+    ASSERT_TRUE(credentials.ok()) << credentials.status();
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("localhost:0", *credentials, &port_);
+    builder.RegisterCallbackGenericService(&service_);
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+  }
+  void TearDown() override {
+    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
+    std::filesystem::remove_all(folder_);
+  }
+
+  void renew(const std::string& who) {
+    for (const char* file : {"ca.pem", "cert.pem", "key.pem"}) {
+      std::filesystem::rename(absl::StrCat(folder_, "/new/", who, "/", file),
+                              absl::StrCat(folder_, "/now/", who, "/", file));
+    }
+  }
+
+  // Whether a call reaches the server, which has no method and says so.
+  static bool reaches(const std::shared_ptr<grpc::Channel>& channel) {
+    grpc::GenericStub stub(channel);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(3));
+    grpc::CompletionQueue queue;
+    const grpc::Slice nothing;
+    const auto call = stub.PrepareUnaryCall(&context, "/none/None", grpc::ByteBuffer(&nothing, 1), &queue);
+    call->StartCall();
+    grpc::ByteBuffer answer;
+    grpc::Status status;
+    call->Finish(&answer, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    return status.error_code() == grpc::UNIMPLEMENTED;
+  }
+  std::shared_ptr<grpc::Channel> connect(const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
+    grpc::ChannelArguments own;  // else gRPC would use a connection that is there
+    own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(absl::StrCat("localhost:", port_), credentials, own);
+  }
+  bool reaches_as(const std::string& client) const {
+    return reaches(connect(channel_credentials(*load_tls_folder(folder_ + client))));
+  }
+  bool soon(const std::function<bool()>& condition) const {
+    for (int i = 0; i < 40; ++i) {
+      if (condition()) return true;
+      absl::SleepFor(absl::Milliseconds(250));
+    }
+    return false;
+  }
+
+  std::string folder_;
+  int port_ = 0;
+  grpc::CallbackGenericService service_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+TEST_F(TlsFolderTest, ARenewedServerServesNewConnectionsWithItsNewCertificateAndKeepsTheOldOnes) {
+  const auto before = connect(channel_credentials(*load_tls_folder(folder_ + "/old/worker")));
+  EXPECT_TRUE(reaches(before));
+  EXPECT_FALSE(reaches_as("/new/worker"));
+  std::filesystem::copy(folder_ + "/new/worker", folder_ + "/ours", std::filesystem::copy_options::recursive);
+  renew("server");
+  EXPECT_TRUE(soon([this] { return reaches_as("/ours"); }));
+  EXPECT_FALSE(reaches_as("/old/worker"));
+  EXPECT_TRUE(reaches(before));
+}
+
+TEST_F(TlsFolderTest, ARenewedClientShowsItsNewCertificateWhenItConnectsAgain) {
+  const auto credentials = watched_channel_credentials(folder_ + "/now/worker", absl::Seconds(1));
+  ASSERT_TRUE(credentials.ok()) << credentials.status();
+  EXPECT_TRUE(reaches(connect(*credentials)));
+  renew("server");
+  EXPECT_TRUE(soon([&] { return !reaches(connect(*credentials)); }));
+  renew("worker");
+  EXPECT_TRUE(soon([&] { return reaches(connect(*credentials)); }));
+}
+
+TEST_F(TlsFolderTest, ARenewalThatIsHalfWrittenKeepsConnectionsAndIsTakenWhenItIsWhole) {
+  const auto before = connect(channel_credentials(*load_tls_folder(folder_ + "/old/worker")));
+  EXPECT_TRUE(reaches(before));
+  std::filesystem::rename(folder_ + "/new/server/cert.pem", folder_ + "/now/server/cert.pem");
+  EXPECT_TRUE(soon([this] { return !reaches_as("/old/worker"); }));
+  EXPECT_TRUE(reaches(before));
+  for (const char* file : {"/key.pem", "/ca.pem"})
+    std::filesystem::rename(folder_ + "/new/server" + file, folder_ + "/now/server" + file);
+  EXPECT_TRUE(soon([this] { return reaches_as("/new/worker"); }));
+}
+
+TEST_F(TlsFolderTest, WithoutACertificateThereIsNoServer) {
+  ASSERT_TRUE(make_folders(folder_ + "/bare").ok());
+  EXPECT_EQ(server_credentials(folder_ + "/bare").status().code(), absl::StatusCode::kNotFound);
+  std::filesystem::copy_file(folder_ + "/old/server/ca.pem", folder_ + "/bare/ca.pem");
+  ASSERT_TRUE(write_file_atomically(folder_ + "/bare/token", "secret").ok());
+  std::filesystem::permissions(folder_ + "/bare/token", std::filesystem::perms::owner_read);
+  EXPECT_EQ(server_credentials(folder_ + "/bare").status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace galleon

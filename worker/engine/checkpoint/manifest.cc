@@ -1,0 +1,176 @@
+#include "worker/engine/checkpoint/manifest.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/base/files.h"
+#include "worker/engine/checkpoint/safetensors.h"
+
+namespace galleon {
+
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr int kFormatVersion = 1;
+constexpr const char* kManifest = "manifest.json";
+
+// [interval, not before, streak] by parameter.
+Json paces_to_json(const std::vector<RefreshPace>& paces) {
+  Json json = Json::array();
+  for (const RefreshPace& pace : paces) json.push_back({pace.interval, pace.not_before, pace.streak});
+  return json;
+}
+
+std::vector<RefreshPace> paces_from_json(const Json& json) {
+  std::vector<RefreshPace> paces;
+  for (const Json& pace : json) {
+    paces.push_back({pace.at(0).get<int64_t>(), pace.at(1).get<int64_t>(), pace.at(2).get<int64_t>()});
+  }
+  return paces;
+}
+
+Json to_json(const CheckpointHeader& h) {
+  return {{"format_version", kFormatVersion},
+          {"job", h.job},
+          {"mathematics", h.mathematics},
+          {"step", h.step},
+          {"schedule_steps", h.schedule_steps},
+          {"warmup_steps", h.warmup_steps},
+          {"tokens", h.tokens},
+          {"seconds", h.seconds},
+          {"ranks", h.ranks},
+          {"epoch", h.epoch},
+          {"weights_hash", h.weights_hash},
+          {"counts", h.counts},
+          {"refresh_paces", paces_to_json(h.paces)}};
+}
+
+absl::StatusOr<Json> read_manifest(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", kManifest);
+  absl::StatusOr<std::string> text = read_file(path);
+  if (!text.ok()) return text.status();
+  Json json = Json::parse(*text, nullptr, false);
+  if (json.is_discarded() || !json.is_object() || !json.contains("files") || !json.contains("step")) {
+    return absl::DataLossError(absl::StrCat(path, " is damaged"));
+  }
+  const int version = json.value("format_version", 0);
+  if (version != kFormatVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " has format version ", version, "; this program reads version ", kFormatVersion));
+  }
+  return json;
+}
+
+absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::string& folder) {
+  CheckpointHeader h;
+  try {
+    h.job = json.at("job").get<std::string>();
+    h.mathematics = json.at("mathematics").get<std::string>();
+    h.step = json.at("step").get<int64_t>();
+    h.schedule_steps = json.at("schedule_steps").get<int64_t>();
+    h.warmup_steps = json.at("warmup_steps").get<int64_t>();
+    h.tokens = json.at("tokens").get<int64_t>();
+    h.seconds = json.at("seconds").get<double>();
+    h.ranks = json.at("ranks").get<int64_t>();
+    h.epoch = json.at("epoch").get<uint64_t>();
+    h.weights_hash = json.at("weights_hash").get<uint64_t>();
+    h.counts = json.at("counts").get<std::vector<int64_t>>();
+    // Checkpoints from before lazy refresh have none.
+    h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
+                                             : std::vector<RefreshPace>(h.counts.size());
+  } catch (const Json::exception&) {
+    return absl::DataLossError(absl::StrCat(folder, "/", kManifest, " is damaged"));
+  }
+  return h;
+}
+
+}  // namespace
+
+std::string step_folder_name(int64_t step) {
+  return absl::StrFormat("step-%08d", step);
+}
+
+std::string pending_folder_name(int64_t step, uint64_t epoch) {
+  return absl::StrFormat(".step-%08d.epoch-%d", step, epoch);
+}
+
+std::string shard_name(int rank, int64_t ranks) {
+  return absl::StrFormat("optimizer/shard-%05d-of-%05d.safetensors", rank, ranks);
+}
+
+std::vector<int64_t> list_checkpoints(const std::string& folder) {
+  std::vector<int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    int64_t step = 0;
+    if (!absl::StartsWith(name, "step-") || !absl::SimpleAtoi(name.substr(5), &step)) continue;
+    if (read_manifest(entry.path().string()).ok()) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_folder) {
+  absl::StatusOr<Json> json = read_manifest(step_folder);
+  if (!json.ok()) return json.status();
+  return header_from_json(*json, step_folder);
+}
+
+absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
+  absl::StatusOr<Json> json = read_manifest(step_folder);
+  if (!json.ok()) return json.status();
+  for (const auto& [name, expected] : (*json)["files"].items()) {
+    const std::string path = absl::StrCat(step_folder, "/", name);
+    std::error_code error;
+    const auto size = static_cast<int64_t>(fs::file_size(path, error));
+    if (error) return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is missing"));
+    if (size != expected.value("bytes", int64_t{-1})) {
+      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " has ", size, " bytes instead of ",
+                                              expected.value("bytes", int64_t{-1})));
+    }
+    if (!deep) continue;
+    absl::StatusOr<WrittenFile> found = checksum_file(path);
+    if (!found.ok()) return found.status();
+    if (found->crc32 != expected.value("crc32", uint32_t{0}))
+      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is damaged: its checksum differs"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status write_manifest(const std::string& step_folder, const CheckpointHeader& header, const Json& files) {
+  Json manifest = to_json(header);
+  manifest["files"] = files;
+  return write_file_durably(absl::StrCat(step_folder, "/", kManifest), manifest.dump(1));
+}
+
+void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {
+  std::error_code error;
+  std::vector<int64_t> steps = list_checkpoints(folder);
+  while (static_cast<int64_t>(steps.size()) > std::max<int64_t>(keep, 1)) {
+    const std::string path = absl::StrCat(folder, "/", step_folder_name(steps.front()));
+    // Without its manifest it does not exist, whatever happens during the rest.
+    fs::remove(absl::StrCat(path, "/", kManifest), error);
+    fs::remove_all(path, error);
+    steps.erase(steps.begin());
+  }
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const size_t mark = name.find(".epoch-");
+    uint64_t of_epoch = 0;
+    if (absl::StartsWith(name, ".step-") && mark != std::string::npos &&
+        absl::SimpleAtoi(name.substr(mark + 7), &of_epoch) && of_epoch < epoch) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path, error);
+}
+
+}  // namespace galleon

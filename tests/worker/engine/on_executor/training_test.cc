@@ -89,93 +89,102 @@ TEST(EncoderOnExecutor, AClassificationHasTheLossesAndMetricsOfTheCpu) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OnExecutor,
-                         testing::Values(Arm{"AdamW", kReordered, [](RunOptions&) {}},
-                                         Arm{"AdamWFullRankPerLayer", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.galore.reset();
-                                               o.optimizer.per_layer = true;
-                                             }},
-                                         Arm{"AdamWExactClipped", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.galore->refresh = RefreshMethod::kExact;
-                                               o.optimizer.clip_norm = 0.5;
-                                               o.optimizer.weight_decay = 0.1;
-                                             }},
-                                         Arm{"AdamWTwoSidedRotated", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.galore->side = ProjectionSide::kFull;
-                                               o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
-                                             }},
-                                         Arm{"PerLayerOnePassRecomputed", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.per_layer = true;
-                                               o.micro_batch = 4;
-                                               o.recompute = true;
-                                             }},
-                                         Arm{"Adam8bit", kCoded,
-                                             [](RunOptions& o) {
-                                               o.optimizer.rule = MomentRule::kAdam8bit;
-                                               o.optimizer.epsilon = 1e-8;
-                                               o.optimizer.galore->rank =
-                                                   24;  // compact matrices are then large enough for 8 bits
-                                             }},
-                                         Arm{"Adam8bitRotatedInt8BasesPerLayer", kCoded,
-                                             [](RunOptions& o) {
-                                               o.optimizer.rule = MomentRule::kAdam8bit;
-                                               o.optimizer.epsilon = 1e-8;
-                                               o.optimizer.galore->rank = 24;
-                                               o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
-                                               o.optimizer.galore->basis_type = BasisType::kInt8;
-                                               o.optimizer.per_layer = true;
-                                               o.micro_batch = 4;
-                                             }},
-                                         Arm{"Adafactor", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.rule = MomentRule::kAdafactor;
-                                               o.optimizer.beta1 = 0;
-                                               o.optimizer.epsilon = 1e-30;
-                                               o.optimizer.weight_decay = 0.1;
-                                             }},
-                                         Arm{"AdafactorFullRankFirstMoment", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.rule = MomentRule::kAdafactor;
-                                               o.optimizer.epsilon = 1e-30;
-                                               o.optimizer.galore.reset();
-                                             }},
-                                         Arm{"SgdInt4Bases", kCoded,
-                                             [](RunOptions& o) {
-                                               o.optimizer.rule = MomentRule::kSgd;
-                                               o.optimizer.learning_rate = 0.1;
-                                               o.optimizer.galore->basis_type = BasisType::kInt4;
-                                             }},
-                                         Arm{"LoraWithDropout", kReordered,
-                                             [](RunOptions& o) {
-                                               o.optimizer.galore.reset();
-                                               o.optimizer.lora = LoraOptions{};
-                                               o.optimizer.lora->rank = 4;
-                                               o.optimizer.lora->dropout = 0.1;
-                                             }},
-                                         Arm{"BFloat16", kRounded,
-                                             [](RunOptions& o) {
-                                               o.weights = {DataType::kBFloat16, false};
-                                             }},
-                                         Arm{"BFloat16MasterBFloat16BasesRecomputed", kRounded,
-                                             [](RunOptions& o) {
-                                               o.weights = {DataType::kBFloat16, true};
-                                               o.optimizer.galore->basis_type = BasisType::kBf16;
-                                               o.recompute = true;
-                                             }},
-                                         Arm{"Adam8bitBFloat16PerLayerOnePass", kRounded,
-                                             [](RunOptions& o) {
-                                               o.weights = {DataType::kBFloat16, false};
-                                               o.optimizer.rule = MomentRule::kAdam8bit;
-                                               o.optimizer.epsilon = 1e-8;
-                                               o.optimizer.galore->rank = 24;
-                                               o.optimizer.per_layer = true;
-                                               o.micro_batch = 4;
-                                             }}),
-                         [](const auto& test) { return test.param.name; });
+std::vector<Arm> arms() {
+  return {
+      {"AdamW", kReordered, [](RunOptions&) {}},
+      {"AdamWFullRankPerLayer", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.galore.reset();
+         o.optimizer.per_layer = true;
+       }},
+      {"AdamWExactClipped", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.galore->refresh = RefreshMethod::kExact;
+         o.optimizer.clip_norm = 0.5;
+         o.optimizer.weight_decay = 0.1;
+       }},
+      {"AdamWTwoSidedRotated", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.galore->side = ProjectionSide::kFull;
+         o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
+       }},
+      {"PerLayerOnePassRecomputed", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.per_layer = true;
+         o.micro_batch = 4;
+         o.recompute = true;
+       }},
+      {"Adam8bit", kCoded,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kAdam8bit;
+         o.optimizer.epsilon = 1e-8;
+         o.optimizer.galore->rank = 24;  // compact matrices are then large enough for 8 bits
+       }},
+      {"Adam8bitRotatedInt8BasesPerLayer", kCoded,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kAdam8bit;
+         o.optimizer.epsilon = 1e-8;
+         o.optimizer.galore->rank = 24;
+         o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
+         o.optimizer.galore->basis_type = BasisType::kInt8;
+         o.optimizer.per_layer = true;
+         o.micro_batch = 4;
+       }},
+      {"Adafactor", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kAdafactor;
+         o.optimizer.beta1 = 0;
+         o.optimizer.epsilon = 1e-30;
+         o.optimizer.weight_decay = 0.1;
+       }},
+      {"AdafactorFullRankFirstMoment", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kAdafactor;
+         o.optimizer.epsilon = 1e-30;
+         o.optimizer.galore.reset();
+       }},
+      {"SgdInt4Bases", kCoded,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kSgd;
+         o.optimizer.learning_rate = 0.1;
+         o.optimizer.galore->basis_type = BasisType::kInt4;
+       }},
+      {"LoraWithDropout", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.galore.reset();
+         o.optimizer.lora = LoraOptions{};
+         o.optimizer.lora->rank = 4;
+         o.optimizer.lora->dropout = 0.1;
+       }},
+      {"BFloat16", kRounded,
+       [](RunOptions& o) {
+         o.weights = {DataType::kBFloat16, false};
+       }},
+      {"BFloat16TensorCores", kRounded,
+       [](RunOptions& o) {
+         o.weights = {DataType::kBFloat16, false};
+         o.model.overrides = {{"num_attention_heads", "1"}, {"num_key_value_heads", "1"}};
+       }},
+      {"BFloat16MasterBFloat16BasesRecomputed", kRounded,
+       [](RunOptions& o) {
+         o.weights = {DataType::kBFloat16, true};
+         o.optimizer.galore->basis_type = BasisType::kBf16;
+         o.recompute = true;
+       }},
+      {"Adam8bitBFloat16PerLayerOnePass", kRounded,
+       [](RunOptions& o) {
+         o.weights = {DataType::kBFloat16, false};
+         o.optimizer.rule = MomentRule::kAdam8bit;
+         o.optimizer.epsilon = 1e-8;
+         o.optimizer.galore->rank = 24;
+         o.optimizer.per_layer = true;
+         o.micro_batch = 4;
+       }},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OnExecutor, testing::ValuesIn(arms()),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
 }  // namespace galleon

@@ -44,6 +44,7 @@ TEST_P(OnExecutor, ARunHasTheLossesOfTheCpuAndGoesOnBitForBit) {
   o.global_batch = 4;
   o.micro_batch = 2;
   o.evaluate_every = 5;
+  o.evaluate_tokens = 128;
   o.optimizer.galore->refresh_interval = 2;
   GetParam().change(o);
   o.checkpoint_folder = folder.path() + "/on-cpu";

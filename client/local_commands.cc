@@ -232,6 +232,10 @@ class LocalRun {
                          rendezvous(),
                          "--threads",
                          std::to_string(threads),
+                         "--local-rank",
+                         std::to_string(rank - here_.first),
+                         "--local-ranks",
+                         std::to_string(here_.count),
                          "--events-fd",
                          tells ? std::to_string(write_end.get()) : "-1"};
       if (!arguments_.interface.empty()) {

@@ -92,7 +92,15 @@ def api(_):
 
 def job_file(binaries):
     return ("# Job file\n\nYAML; relative paths count from the file's folder. What `galleon job-file` prints.\n\n"
-            + subprocess.run([binaries / "galleon", "job-file"], capture_output=True, text=True, check=True).stdout)
+            + subprocess.run([binaries / "galleon", "job-file"], capture_output=True, text=True, check=True).stdout
+            + "\n## `model.overrides`\n\nFields of a Hugging Face `config.json`, with its meaning and its defaults, for example "
+            + "`overrides: {num_hidden_layers: 6, rope_scaling: {rope_type: linear, factor: 2}}`. Accepted:\n\n"
+            + ", ".join(f"`{name}`" for name in override_fields()) + ".\n")
+
+
+def override_fields():
+    text = (ROOT / "worker/engine/model/model_config_json.cc").read_text()
+    return re.findall(STRING, re.search(r"kKnown\[\] = \{(.*?)\};", text, re.DOTALL).group(1))
 
 
 def main():

@@ -51,9 +51,11 @@ absl::StatusOr<Buffer> Device::allocate(absl::string_view name, MemoryCategory c
   void* data = allocate_memory(rounded);
   if (data == nullptr) {
     ledger_.release(name, category, rounded);
-    return absl::ResourceExhaustedError(absl::StrCat("the machine has no memory left for ", rounded, " bytes of ", name,
-                                                     " (", category_name(category), "); ", ledger_.total(),
-                                                     " bytes are in use. Use a larger machine or a smaller job."));
+    return absl::ResourceExhaustedError(absl::StrCat(memory_text(), " has no memory left for ", rounded, " bytes of ",
+                                                     name, " (", category_name(category), "); ", ledger_.total(),
+                                                     " bytes are in use", ledger_.largest_text(),
+                                                     ". Use a larger one or make the job smaller; `galleon plan` shows "
+                                                     "with which keys it would fit."));
   }
   return Buffer(this, std::string(name), category, rounded, data);
 }
@@ -69,8 +71,39 @@ absl::Status Device::set_workspace_budget(int64_t bytes) {
 }
 
 void Device::release_workspace() {
+  for (const Piece& piece : idle_) free_memory(piece.data, piece.bytes);
+  idle_.clear();
   workspace_ = Buffer();
   workspace_fixed_ = false;
+}
+
+// `bytes` becomes the size of what is given. A kept piece may be up to four times as large as what is asked for.
+void* Device::take_scratch(int64_t& bytes) {
+  auto best = idle_.end();
+  for (auto piece = idle_.begin(); piece != idle_.end(); ++piece) {
+    if (piece->bytes < bytes || piece->bytes / 4 > bytes) continue;
+    if (best == idle_.end() || piece->bytes < best->bytes) best = piece;
+  }
+  if (best != idle_.end()) {
+    const Piece taken = *best;
+    idle_.erase(best);
+    bytes = taken.bytes;
+    return taken.data;
+  }
+  void* data = allocate_memory(bytes);
+  if (data == nullptr && !idle_.empty()) {
+    release_workspace();
+    data = allocate_memory(bytes);
+  }
+  return data;
+}
+
+void Device::give_scratch(void* data, int64_t bytes) {
+  if (keeps_scratch()) {
+    idle_.push_back({data, bytes});
+  } else {
+    free_memory(data, bytes);
+  }
 }
 
 Workspace::Workspace(Device& device, int64_t bytes) : device_(device), bytes_(round_up(bytes)), data_(nullptr) {
@@ -81,8 +114,9 @@ Workspace::Workspace(Device& device, int64_t bytes) : device_(device), bytes_(ro
     data_ = static_cast<char*>(device_.workspace_.data()) + device_.workspace_used_;
   } else if (bytes_ > 0) {
     capacity_ = bytes_;
-    data_ = device_.allocate_memory(capacity_);
-    GALLEON_CHECK(data_ != nullptr) << "the machine has no memory left for " << bytes_ << " bytes of workspace";
+    data_ = device_.take_scratch(capacity_);
+    GALLEON_CHECK(data_ != nullptr) << device_.memory_text() << " has no memory left for " << bytes_
+                                    << " bytes of workspace";
   }
   device_.workspace_used_ += bytes_;
   device_.workspace_peak_ = std::max(device_.workspace_peak_, device_.workspace_used_);
@@ -90,7 +124,7 @@ Workspace::Workspace(Device& device, int64_t bytes) : device_(device), bytes_(ro
 
 Workspace::~Workspace() {
   device_.workspace_used_ -= bytes_;
-  if (capacity_ > 0) device_.free_memory(data_, capacity_);
+  if (capacity_ > 0) device_.give_scratch(data_, capacity_);
 }
 
 Tensor Workspace::tensor(int64_t rows, int64_t columns, DataType type) const {

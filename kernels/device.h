@@ -51,7 +51,7 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  virtual absl::string_view kind() const = 0;  // "cpu", "planning"
+  virtual absl::string_view kind() const = 0;  // "cpu", "cuda", "planning"
   // Whether operations do anything. A device that does not execute hands out addresses that must not be read.
   virtual bool executes() const = 0;
   // Never null; a planning device has the table of the device that it plans for, to ask it for workspace sizes.
@@ -80,6 +80,10 @@ class Device {
  protected:
   virtual void* allocate_memory(int64_t bytes) = 0;  // nullptr: no memory left
   virtual void free_memory(void* data, int64_t bytes) = 0;
+  // Whether scratch memory without a budget is kept for the next operation, because allocating is slow.
+  virtual bool keeps_scratch() const { return false; }
+  // Whose memory is used up, for a sentence: "the machine", or a card with its figures.
+  virtual std::string memory_text() const { return "the machine"; }
   // Every destructor of a device calls this, while the memory can still be given back.
   void release_workspace();
 
@@ -88,6 +92,14 @@ class Device {
   friend class Workspace;
   Ledger ledger_;
   WorkCounters work_;
+  struct Piece {
+    void* data;
+    int64_t bytes;
+  };
+  void* take_scratch(int64_t& bytes);
+  void give_scratch(void* data, int64_t bytes);
+
+  std::vector<Piece> idle_;  // of scratch memory that is kept
   Buffer workspace_;
   bool workspace_fixed_ = false;
   int64_t workspace_used_ = 0;
@@ -131,7 +143,7 @@ class Arena {
 
 // `threads`: size of the thread pool shared with the BLAS; 0: all cores that the process may use.
 std::unique_ptr<Device> make_cpu_device(int threads);
-// Counts what a device of that kind would hold. `kind`: "cpu".
+// Counts what a device of that kind would hold, on any machine. `kind`: "cpu" or "cuda".
 std::unique_ptr<Device> make_planning_device(absl::string_view kind);
 
 }  // namespace galleon

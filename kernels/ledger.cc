@@ -28,17 +28,10 @@ absl::string_view category_name(MemoryCategory category) {
 absl::Status Ledger::reserve(absl::string_view name, MemoryCategory category, int64_t bytes) {
   GALLEON_CHECK(bytes >= 0) << std::string(name) << " asks for " << bytes << " bytes";
   if (limit_ > 0 && bytes > limit_ - total()) {
-    std::string held;
-    const std::vector<Entry> largest = entries();
-    for (size_t i = 0; i < std::min<size_t>(largest.size(), 5); ++i) {
-      absl::StrAppend(&held, i == 0 ? "" : ", ", largest[i].name, " (", category_name(largest[i].category), ") ",
-                      largest[i].bytes);
-    }
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no room for ", bytes, " bytes of ", name, " (", category_name(category), "): the limit is ",
-                     limit_, " bytes, ", total(), " are in use, ", std::max<int64_t>(limit_ - total(), 0),
-                     " would have fitted", held.empty() ? "" : "; largest: ", held, ". Raise the limit to at least ",
-                     total() + bytes, " bytes or make the job smaller."));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "no room for ", bytes, " bytes of ", name, " (", category_name(category), "): the limit is ", limit_,
+        " bytes, ", total(), " are in use, ", std::max<int64_t>(limit_ - total(), 0), " would have fitted",
+        largest_text(), ". Raise the limit to at least ", total() + bytes, " bytes or make the job smaller."));
   }
   by_category_[static_cast<int>(category)] += bytes;
   peak_ = std::max(peak_, total());
@@ -72,6 +65,16 @@ std::vector<Ledger::Entry> Ledger::entries() const {
   std::vector<Entry> sorted = entries_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Entry& a, const Entry& b) { return a.bytes > b.bytes; });
   return sorted;
+}
+
+std::string Ledger::largest_text() const {
+  const std::vector<Entry> largest = entries();
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(largest.size(), 5); ++i) {
+    absl::StrAppend(&text, i == 0 ? "; largest: " : ", ", largest[i].name, " (", category_name(largest[i].category),
+                    ") ", largest[i].bytes);
+  }
+  return text;
 }
 
 }  // namespace galleon

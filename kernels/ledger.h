@@ -38,6 +38,8 @@ class Ledger {
   int64_t peak() const { return peak_; }
   // Largest first.
   std::vector<Entry> entries() const;
+  // "; largest: embedding (weights) 600, …" of at most five entries; empty where nothing is held.
+  std::string largest_text() const;
 
  private:
   std::array<int64_t, kMemoryCategories> by_category_{};

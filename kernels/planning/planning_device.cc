@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_operations.h"
+#include "kernels/cuda/planning_table.h"
 #include "kernels/device.h"
 #include "kernels/operation_table.h"
 
@@ -38,8 +39,13 @@ class PlanningDevice final : public Device {
 }  // namespace
 
 std::unique_ptr<Device> make_planning_device(absl::string_view kind) {
-  GALLEON_CHECK(kind == "cpu") << "no device of kind " << std::string(kind) << " can be planned for";
-  return std::make_unique<PlanningDevice>(cpu_operations());
+  static const OperationTable cuda_sizes = [] {
+    OperationTable table{};
+    cuda::fill_workspaces(table);
+    return table;
+  }();
+  GALLEON_CHECK(kind == "cpu" || kind == "cuda") << "no device of kind " << std::string(kind) << " can be planned for";
+  return std::make_unique<PlanningDevice>(kind == "cuda" ? cuda_sizes : cpu_operations());
 }
 
 }  // namespace galleon

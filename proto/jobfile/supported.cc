@@ -33,7 +33,6 @@ const std::vector<Supported>& supported_values() {
       {"training.recompute", {"none", "block"}},
       {"parallel.zero", {"1", "2", "3"}},
       {"parallel.wire_type", {"auto", "fp32", "bf16"}},
-      {"resources.device", {"auto", "cpu"}},
   };
   return table;
 }

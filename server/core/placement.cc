@@ -1,6 +1,7 @@
 #include "server/core/placement.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 #include "absl/types/span.h"
@@ -106,9 +107,7 @@ Cells assign(const SlotBoard& board, const std::vector<const Group*>& workers, c
   return chosen;
 }
 
-}  // namespace
-
-Cells choose_cells(const SlotBoard& board, const Cells& usable, const Demand& demand) {
+Cells choose_near(const SlotBoard& board, const Cells& usable, const Demand& demand) {
   const std::vector<uint64_t> needs = demand.descending();
   if (!board.hold(usable, needs)) return {};
   const Groups divided = by_worker(board, usable);
@@ -137,6 +136,22 @@ Cells choose_cells(const SlotBoard& board, const Cells& usable, const Demand& de
   }
   members.resize(count);
   return assign(board, members, demand);
+}
+
+}  // namespace
+
+Cells choose_cells(const SlotBoard& board, const Cells& usable, const Demand& demand) {
+  const auto is_cuda = [&board](uint32_t cell) { return board.cells()[cell].cuda; };
+  const auto gpus = std::count_if(usable.begin(), usable.end(), is_cuda);
+  if (gpus == 0 || gpus == static_cast<int64_t>(usable.size())) return choose_near(board, usable, demand);
+  // Ranks of one job are of one kind, GPUs where they suffice.
+  Cells some;
+  std::copy_if(usable.begin(), usable.end(), std::back_inserter(some), is_cuda);
+  Cells chosen = choose_near(board, some, demand);
+  if (!chosen.empty()) return chosen;
+  some.clear();
+  std::copy_if(usable.begin(), usable.end(), std::back_inserter(some), [&](uint32_t cell) { return !is_cuda(cell); });
+  return choose_near(board, some, demand);
 }
 
 }  // namespace galleon::server

@@ -44,7 +44,7 @@ bool harmless(const v1::AttemptState& attempt, const v1::RankExit& exit) {
 // comes before failures that the trainers report; a failure that would happen again comes before everything.
 int weight(const v1::AttemptState& attempt, const v1::RankExit& exit) {
   if (exit.kind() == Kind::FAILED) return exit.permanent() ? 5 : 2;
-  if (exit.kind() == Kind::SIGNALLED) return 4;
+  if (exit.kind() == Kind::SIGNALLED || exit.kind() == Kind::DEVICE_FAILED) return 4;
   if (exit.kind() == Kind::WORKER_LOST || exit.kind() == Kind::FORGOTTEN) return 3;
   if (exit.kind() == Kind::SUCCEEDED) return 0;
   return harmless(attempt, exit) ? 0 : 1;
@@ -58,6 +58,8 @@ const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exi
   switch (exit.kind()) {
     case Kind::SIGNALLED:
       return exit.out_of_memory() ? "out_of_memory" : "signal";
+    case Kind::DEVICE_FAILED:
+      return "device_failed";
     case Kind::WORKER_LOST:
       return "worker_lost";
     case Kind::FORGOTTEN:

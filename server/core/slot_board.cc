@@ -50,6 +50,7 @@ SlotBoard::SlotBoard(std::vector<WorkerSlots> workers) {
       cell.worker = w;
       cell.index = slot.index;
       cell.bytes = slot.free_bytes;
+      cell.cuda = slot.cuda;
       cell.healthy = slot.healthy;
       cell.free = slot.free;
     }

@@ -55,6 +55,7 @@ class SlotBoard {
     uint32_t worker = 0;
     uint32_t index = 0;
     uint64_t bytes = 0;
+    bool cuda = false;
     bool healthy = true;
     bool free = true;
     uint64_t holder = 0;          // number of the job that it is held for; 0: nobody

@@ -48,6 +48,10 @@ v1::RankExit exit_of(const v1::RankReport& report) {
   exit.set_exit_signal(report.exit_signal());
   exit.set_out_of_memory(report.out_of_memory());
   exit.set_message(report.finished().message());
+  if (report.device_failed()) {
+    exit.set_kind(v1::RankExit::DEVICE_FAILED);
+    return exit;
+  }
   switch (report.finished().outcome()) {
     case v1::Finished::SUCCEEDED:
       exit.set_kind(v1::RankExit::SUCCEEDED);

@@ -59,6 +59,18 @@ class Examples : public GalleonProgram {
     ASSERT_EQ(result.exit.code, 0) << result.err;
     std::filesystem::rename(last_checkpoint(folder_ + "/base"), folder_ + "/model");
   }
+  // Shards of C4 as they are published, and a tokenizer beside them.
+  void write_shards() {
+    std::string line = "{\"text\": \"";
+    for (int i = 0; i < 300; ++i) line += i % 3 == 0 ? "The sea was calm. " : "Ships went on their way. ";
+    line += "\", \"timestamp\": \"2019-04-25T12:57:54Z\", \"url\": \"http://localhost/\"}\n";
+    for (const char* name : {"c4-train.00000-of-00002", "c4-train.00001-of-00002", "c4-validation.00000-of-00001"}) {
+      gzFile file = gzopen((folder_ + "/" + name + ".json.gz").c_str(), "wb");
+      for (int i = 0; i < 8; ++i) gzwrite(file, line.data(), static_cast<unsigned>(line.size()));
+      gzclose(file);
+    }
+    std::filesystem::copy(kTokenizer, folder_ + "/tokenizer.model");
+  }
   void make_encoder(int labels) {
     std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
     for (char c = 'a'; c <= 'z'; ++c) vocabulary += std::string(1, c) + "\n";
@@ -148,15 +160,7 @@ TEST_F(Examples, QuestionsAndAnswers) {
 }
 
 TEST_F(Examples, C4Shards) {
-  std::string line = "{\"text\": \"";
-  for (int i = 0; i < 300; ++i) line += i % 3 == 0 ? "The sea was calm. " : "Ships went on their way. ";
-  line += "\", \"timestamp\": \"2019-04-25T12:57:54Z\", \"url\": \"http://localhost/\"}\n";
-  for (const char* name : {"c4-train.00000-of-00002", "c4-train.00001-of-00002", "c4-validation.00000-of-00001"}) {
-    gzFile file = gzopen((folder_ + "/" + name + ".json.gz").c_str(), "wb");
-    for (int i = 0; i < 8; ++i) gzwrite(file, line.data(), static_cast<unsigned>(line.size()));
-    gzclose(file);
-  }
-  std::filesystem::copy(kTokenizer, folder_ + "/tokenizer.model");
+  write_shards();
   const std::string output = folder_ + "/run";
   const CommandResult result = galleon({"train",
                                         example("c4/llama-60m.yaml", {{"preset:llama-60m", "preset:tiny"},
@@ -168,6 +172,28 @@ TEST_F(Examples, C4Shards) {
   ASSERT_EQ(result.exit.code, 0) << result.err;
   EXPECT_EQ(losses(output).size(), 2U);
   EXPECT_EQ(evaluations(output).size(), 1U) << "the last step has one";
+}
+
+TEST_F(Examples, SevenBillionParametersFitOneCardOf24GB) {
+  write_shards();
+  const std::pair<std::string, std::string> vocabulary{"{source: \"preset:llama-7b\"}",
+                                                       "{source: \"preset:llama-7b\", overrides: {vocab_size: 32000}}"};
+  CommandResult result = galleon({"plan", example("llama-7b-24gb.yaml", {vocabulary}), "-o", "json"});
+  ASSERT_EQ(result.exit.code, 0) << result.err;
+  nlohmann::json plan = nlohmann::json::parse(result.out, nullptr, false);
+  const auto number = [](const nlohmann::json& value) { return std::stoull(value.get<std::string>()); };
+  EXPECT_EQ(plan["device"], "cuda") << "planned for a GPU on any machine";
+  EXPECT_LE(number(plan["ranks"][0]["peak_bytes"]), 22'000'000'000U) << "the example's comment says 21.9 GB";
+  EXPECT_LE(number(plan["required_bytes"]), number(plan["available_bytes"]));
+  EXPECT_LT(number(plan["ranks"][0]["memory"]["gradients"]), 800'000'000U)
+      << "one dense gradient at a time, the largest that of the embedding";
+
+  // What accumulation would need is more than the limit, and the plan says so.
+  result = galleon(
+      {"plan", example("llama-7b-24gb.yaml", {vocabulary, {"global_batch: 16", "global_batch: 32"}}), "-o", "json"});
+  ASSERT_EQ(result.exit.code, 0) << result.err;
+  plan = nlohmann::json::parse(result.out, nullptr, false);
+  EXPECT_GT(number(plan["required_bytes"]), number(plan["available_bytes"]));
 }
 
 }  // namespace

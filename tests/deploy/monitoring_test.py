@@ -254,6 +254,10 @@ class MonitoringTest(unittest.TestCase):
         # A series of a job carries the job's name in the legend, and its worker's own labels are not lost.
         named = next(expression for title, expression in queries if title == "training: Training loss")
         self.assertIn("novels", [one["metric"]["name"] for one in self.prometheus.query(named)])
+        # Which rank the others wait for, by rank.
+        waited = self.prometheus.query('galleon_job_rank_waited_seconds_total')
+        self.assertEqual(sorted({one["metric"]["rank"] for one in waited}), ["0", "1"])
+        self.assertTrue(self.prometheus.query("galleon_job_slowest_rank"))
         if KEEP:
             time.sleep(120)
             now = time.time()

@@ -109,7 +109,8 @@ TEST(TensorCore, LoadsGiveEachLaneItsPairOfEveryMatrix) {
 }
 
 // Two groups of copies; what has arrived after each wait.
-__global__ void copy_kernel(const uint32_t* from, uint32_t* to) {
+__global__ void copy_kernel(const uint32_t* from, uint32_t* all_to) {
+  uint32_t* to = all_to + blockIdx.x * 192;
   auto* memory = dynamic_shared<uint32_t>();
   const unsigned thread = threadIdx.x;
   copy_async(shared_address(memory + thread * 4), from + thread * 4, true);
@@ -126,12 +127,13 @@ __global__ void copy_kernel(const uint32_t* from, uint32_t* to) {
 TEST(TensorCore, CopiesArriveWhenTheirGroupIsWaitedForAndZerosWhereNothingIsRead) {
   alignas(16) uint32_t from[256];
   for (uint32_t i = 0; i < 256; ++i) from[i] = i;
-  std::vector<uint32_t> to(64 * 3);
-  launch<copy_kernel>(kNowhere, 1, 64, 2048, from, to.data());
+  std::vector<uint32_t> to(2 * 64 * 3);
+  launch<copy_kernel>(kNowhere, 2, 64, 2048, from, to.data());
   for (uint32_t thread = 0; thread < 64; ++thread) {
     EXPECT_EQ(to[thread * 3], thread * 4 + 3);
     EXPECT_EQ(to[thread * 3 + 1], 0xffffffffU) << "the executor lets a copy arrive as late as it may";
     EXPECT_EQ(to[thread * 3 + 2], 0U);
+    EXPECT_EQ(to[192 + thread * 3 + 1], 0U) << "or as early, in blocks of odd number";
   }
 }
 

@@ -415,8 +415,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"IteratedExact", "optimizer: {galore: {rank: 4, refresh: exact, first_basis: iterated}}",
                 "job.yaml:7: optimizer.galore.first_basis: iterated contradicts optimizer.galore.refresh: exact; "
                 "exact, or refresh: subspace"},
-        BadLine{"NotYetCuda", "resources: {device: cuda}",
-                "job.yaml:7: resources.device: cuda is not available in this version; available: auto, cpu"},
         BadLine{"LoraDropout", "optimizer: {lora: {rank: 4, dropout: 1.0}}",
                 "job.yaml:7: optimizer.lora.dropout: 1 is not accepted; from 0 to below 1"},
         BadLine{"Both", "optimizer: {lora: {rank: 4}, galore: {rank: 4}}",
@@ -492,10 +490,11 @@ TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {
   v1::Job job = parse_good(kMinimal);
   EXPECT_TRUE(validate_job(job).ok());
   job.mutable_training()->set_micro_batch(0);
-  job.mutable_resources()->set_device(v1::Resources::DEVICE_CUDA);
+  job.mutable_parallel()->set_zero(7);
   EXPECT_EQ(validate_job(job).message(),
             "training.micro_batch: 0 is not accepted; 1 or more\n"
-            "resources.device: cuda is not available in this version; available: auto, cpu");
+            "parallel.zero: 7 is not accepted; 1, 2 or 3\n"
+            "parallel.zero: 7 is not available in this version; available: 1, 2, 3");
   EXPECT_EQ(validate_job(v1::Job()).code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -23,6 +23,7 @@ struct DaemonOptions {
   std::string name;
   std::string data;  // the daemon's own folder
   uint32_t slots = 1;
+  std::string device = "cpu";  // what slots are: "auto", "cpu" or "cuda"
   std::vector<std::string> allow;
   std::string metrics;              // HOST:PORT; empty: no endpoint
   bool metrics_plain_http = false;  // without TLS beyond loopback too

@@ -36,6 +36,7 @@ absl::Status DaemonLoop::run() {
     check_lease();
     inbox_.run_all();
     tick_ranks();
+    watch_devices();
     if (leaving_ && left()) break;
     talk_to_scheduler();
     publish_checkpoints();
@@ -177,6 +178,16 @@ void DaemonLoop::start_sync() {
   request.set_wait_milliseconds(urgent_ || sync_cancelled_ ? 0 : sync_milliseconds_);
   request.set_seen_revision(revision_);
   request.set_leaving(leaving_);
+  if (devices_.gpu_slots() > 0) {
+    // Of the processors' shares only what was registered counts; see describe_devices.
+    std::vector<v1::DeviceInfo> devices = told_devices_;
+    for (uint32_t slot = 0; slot < devices_.gpu_slots(); ++slot) {
+      devices[slot] = devices_.describe(slot);
+      devices[slot].set_index(slot);
+    }
+    for (const v1::DeviceInfo& device : devices) *request.add_devices() = device;
+    told_devices_ = std::move(devices);
+  }
   sent_changes_ = all_changes();
   urgent_ = false;
   sync_cancelled_ = false;

@@ -15,6 +15,7 @@
 #include "worker/daemon/job_metrics.h"
 #include "worker/daemon/rpc_lane.h"
 #include "worker/daemon/scheduler_client.h"
+#include "worker/daemon/slot_devices.h"
 
 namespace galleon {
 
@@ -28,7 +29,11 @@ class DaemonLoop {
   absl::Status lock_data_folder();
   absl::Status load_incarnation();
   void recover_ranks();
-  v1::Worker describe_worker() const;
+  absl::Status find_devices();
+  v1::Worker describe_worker();
+  std::vector<v1::DeviceInfo> describe_devices() const;
+  // Asks the driver again, and takes note of devices that failed under their ranks.
+  void watch_devices();
 
   void wait_for_events();
   void check_lease();
@@ -55,6 +60,9 @@ class DaemonLoop {
   std::string incarnation_;
   RankOptions rank_options_;
   std::map<std::string, std::unique_ptr<HeldRank>> ranks_;
+  SlotDevices devices_;
+  std::vector<v1::DeviceInfo> told_devices_;  // as the scheduler knows them
+  absl::Duration next_look_ = absl::ZeroDuration();
   std::shared_ptr<JobMetrics> metrics_;
   std::unique_ptr<HttpEndpoint> endpoint_;
   Inbox inbox_;

@@ -50,6 +50,7 @@ absl::Status DaemonLoop::prepare() {
       log_warning("jobs of several machines cannot run here until --interface is given: ", own.status().message());
     }
   }
+  if (absl::Status s = find_devices(); !s.ok()) return s;
   recover_ranks();
   if (!options_.metrics.empty()) {
     HttpEndpointOptions http;
@@ -101,7 +102,45 @@ void DaemonLoop::recover_ranks() {
   }
 }
 
-v1::Worker DaemonLoop::describe_worker() const {
+absl::Status DaemonLoop::find_devices() {
+  rank_options_.devices.resize(options_.slots);
+  if (options_.device == "cpu") return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<Gpus>> gpus = open_nvml();
+  if (!gpus.ok()) {
+    if (options_.device == "cuda") return gpus.status();
+    log_info("slots are shares of the processors: ", gpus.status().message());
+    return absl::OkStatus();
+  }
+  absl::StatusOr<SlotDevices> devices = SlotDevices::make(options_.device, options_.slots, *std::move(gpus));
+  if (!devices.ok()) return devices.status();
+  devices_ = *std::move(devices);
+  for (uint32_t slot = 0; slot < devices_.gpu_slots(); ++slot) {
+    const v1::DeviceInfo device = devices_.describe(slot);
+    rank_options_.devices[slot] = {"cuda", device.uuid()};
+    log_info("slot ", slot, " is ", device.name(), " (", device.uuid(), ")",
+             device.healthy() ? "" : absl::StrCat(", which is not healthy: ", device.fault()));
+  }
+  return absl::OkStatus();
+}
+
+void DaemonLoop::watch_devices() {
+  if (devices_.gpu_slots() == 0) return;
+  std::set<uint32_t> used;
+  for (const auto& [key, rank] : ranks_) {
+    if (!rank->exited()) used.insert(rank->assignment().slot());
+    if (rank->exited() && rank->report().device_failed())
+      devices_.fail(rank->assignment().slot(), rank->report().finished().message());
+  }
+  const absl::Duration now = clock_.monotonic();
+  if (now >= next_look_) {
+    constexpr absl::Duration kBetweenLooks = absl::Seconds(5);
+    next_look_ = now + kBetweenLooks;
+    devices_.refresh(used);
+    metrics_->set_gpus(devices_.states());
+  }
+}
+
+v1::Worker DaemonLoop::describe_worker() {
   v1::Worker worker;
   worker.set_worker_id(options_.name);
   worker.set_version(GALLEON_VERSION);
@@ -111,6 +150,15 @@ v1::Worker DaemonLoop::describe_worker() const {
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);
   worker.set_host(host);
+  next_look_ = absl::ZeroDuration();
+  watch_devices();
+  told_devices_ = describe_devices();
+  for (const v1::DeviceInfo& device : told_devices_) *worker.add_devices() = device;
+  return worker;
+}
+
+std::vector<v1::DeviceInfo> DaemonLoop::describe_devices() const {
+  std::vector<v1::DeviceInfo> devices;
   // What our own trainers hold now is theirs to give back: slots are offered at their whole size.
   uint64_t free = available_memory_bytes();
   for (const auto& [key, rank] : ranks_) {
@@ -119,7 +167,12 @@ v1::Worker DaemonLoop::describe_worker() const {
   const uint64_t total = total_memory_bytes() / options_.slots;
   const std::string name = processor_name();
   for (uint32_t slot = 0; slot < options_.slots; ++slot) {
-    v1::DeviceInfo& device = *worker.add_devices();
+    v1::DeviceInfo& device = devices.emplace_back();
+    if (devices_.is_gpu(slot)) {
+      device = devices_.describe(slot);
+      device.set_index(slot);
+      continue;
+    }
     device.set_index(slot);
     device.set_kind("cpu");
     device.set_name(name);
@@ -129,7 +182,7 @@ v1::Worker DaemonLoop::describe_worker() const {
     metrics_->set_slot_memory(device.free_memory_bytes());
     device.set_healthy(true);
   }
-  return worker;
+  return devices;
 }
 
 void DaemonLoop::become_ready() {

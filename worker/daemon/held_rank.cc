@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/base/device_failure.h"
 #include "common/base/log.h"
 #include "worker/daemon/input_paths.h"
 #include "worker/daemon/process_group.h"
@@ -90,6 +92,10 @@ absl::Status HeldRank::launch(absl::Duration lease) {
   trainer.set_resume_epoch(assignment_.resume_epoch());
   trainer.set_threads(options_.threads);
   trainer.set_interface(options_.interface);
+  if (assignment_.slot() < options_.devices.size()) {
+    trainer.set_device(options_.devices[assignment_.slot()].kind);
+    trainer.set_device_uuid(options_.devices[assignment_.slot()].uuid);
+  }
   trainer.set_initial_lease_milliseconds(std::max<int64_t>(1, absl::ToInt64Milliseconds(lease)));
   const std::string job_file = absl::StrCat(folder_, "/job.pb");
   const std::string assignment_file = absl::StrCat(folder_, "/assignment.pb");
@@ -410,12 +416,27 @@ bool HeldRank::see_end() {
         lines->begin(), lines->end(), [](unsigned char c) { return c >= 0x80 || c == 0; }, '?');
     report_.set_last_lines(*std::move(lines));
   }
+  if (exit.signal == 0 && exit.code == kDeviceFailureExitCode) note_device_failure();
   report_.set_log_bytes(log_.written());
   ++changes_;
   save();
   log_info(describe(assignment_), " has exited, ",
            exit.signal != 0 ? absl::StrCat("signal ", exit.signal) : absl::StrCat("code ", exit.code));
   return true;
+}
+
+// The trainer's last line says what happened to its device.
+void HeldRank::note_device_failure() {
+  report_.set_device_failed(true);
+  std::string what = "its device failed";
+  for (const absl::string_view line : absl::StrSplit(report_.last_lines(), '\n')) {
+    if (absl::StartsWith(line, kDeviceFailurePrefix)) what = std::string(line);
+  }
+  // Whatever it said before is about the fault, not about the job.
+  v1::Finished& finished = *report_.mutable_finished();
+  finished.Clear();
+  finished.set_outcome(v1::Finished::FAILED);
+  finished.set_message(what);
 }
 
 std::optional<HeldRank::LogPiece> HeldRank::next_log() {

@@ -17,13 +17,20 @@
 
 namespace galleon {
 
+// What the slot of a rank is.
+struct RankDevice {
+  std::string kind = "cpu";  // or "cuda"
+  std::string uuid;          // of a GPU
+};
+
 struct RankOptions {
   std::string executable;          // this daemon, for the supervisor
   std::string trainer;             // galleon-trainer
   std::string jobs_folder;         // of the scheduler
   std::vector<std::string> roots;  // what jobs may read, symbolic links resolved
   uint32_t threads = 1;
-  std::string interface;  // that trainers speak to each other over
+  std::vector<RankDevice> devices;  // by slot
+  std::string interface;            // that trainers speak to each other over
   uint64_t spool_bytes = 64 << 20;
   absl::Duration stop_margin = absl::Seconds(5);  // beyond the grace, before the group is killed
 };
@@ -94,6 +101,7 @@ class HeldRank {
   void greet(absl::Duration now);
   void acknowledge();
   bool see_end();
+  void note_device_failure();
   void save();
 
   std::string folder_;

@@ -100,6 +100,11 @@ void JobMetrics::set_slot_memory(uint64_t bytes) {
   slot_memory_ = bytes;
 }
 
+void JobMetrics::set_gpus(const std::vector<GpuState>& gpus) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  gpus_ = gpus;
+}
+
 void JobMetrics::set_lease_end(absl::Duration lease_end) {
   const std::lock_guard<std::mutex> lock(mutex_);
   lease_end_ = lease_end;
@@ -118,6 +123,26 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
           static_cast<double>(slot_memory_));
   out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
           std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
+  for (size_t slot = 0; slot < gpus_.size(); ++slot) {
+    const GpuState& gpu = gpus_[slot];
+    const Labels labels = {{"slot", absl::StrCat(slot)}, {"uuid", gpu.uuid}};
+    out.add("galleon_worker_gpu_info", "The GPU of a slot; other exporters know it by its UUID", kGauge,
+            with(labels, "name", gpu.name), 1);
+    out.add("galleon_worker_gpu_healthy", "1: takes ranks; 0: its driver reports a fault", kGauge, labels,
+            gpu.fault.empty() ? 1 : 0);
+    out.add("galleon_worker_gpu_memory_bytes", "Memory of the GPU", kGauge, with(labels, "state", "used"),
+            static_cast<double>(gpu.memory_bytes - std::min(gpu.memory_bytes, gpu.free_bytes)));
+    out.add("galleon_worker_gpu_memory_bytes", "Memory of the GPU", kGauge, with(labels, "state", "free"),
+            static_cast<double>(gpu.free_bytes));
+    if (gpu.temperature_celsius >= 0) {
+      out.add("galleon_worker_gpu_temperature_celsius", "Temperature of the GPU", kGauge, labels,
+              gpu.temperature_celsius);
+    }
+    if (gpu.utilisation >= 0) {
+      out.add("galleon_worker_gpu_utilisation_ratio", "Part of the last moments in which a kernel ran", kGauge, labels,
+              gpu.utilisation);
+    }
+  }
   for (auto it = series_.begin(); it != series_.end();) {
     Series& s = it->second;
     if (s.ended && (s.scrapes_after_end >= kScrapesAfterEnd || now - s.end > kKeepAfterEnd)) {

@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "galleon/v1/workers.pb.h"
 #include "prometheus/collectable.h"
+#include "worker/daemon/gpus.h"
 
 namespace galleon {
 
@@ -25,6 +26,8 @@ class JobMetrics final : public prometheus::Collectable {
   void update(const v1::Assignment& assignment, const v1::RankReport& report, pid_t group);
   void set_slots(uint32_t total, uint32_t used);
   void set_slot_memory(uint64_t bytes);
+  // By slot.
+  void set_gpus(const std::vector<GpuState>& gpus);
   // When the lease ends, on the monotonic clock.
   void set_lease_end(absl::Duration lease_end);
 
@@ -48,6 +51,7 @@ class JobMetrics final : public prometheus::Collectable {
   uint32_t slots_ = 0;
   uint32_t slots_used_ = 0;
   uint64_t slot_memory_ = 0;
+  std::vector<GpuState> gpus_;
   absl::Duration lease_end_ = absl::ZeroDuration();
 };
 

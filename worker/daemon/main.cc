@@ -68,6 +68,13 @@ int run(int argc, char** argv) {
   app.add_option("--slots", options.slots, "ranks that may run here at one time")
       ->check(CLI::Range(1, 1024))
       ->required();
+#ifdef GALLEON_CUDA
+  options.device = "auto";
+#endif
+  app.add_option("--device", options.device,
+                 "what a slot is: cuda, one GPU; cpu, a share of the processors; auto, GPUs as far as there are some")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--allow", options.allow, "folder that jobs may read models, tokenizers and data from; repeatable");
   app.add_option("--metrics", options.metrics, "HOST:PORT for /metrics, /livez and /readyz; port 0 is any free one");
   app.add_flag("--metrics-plain-http", options.metrics_plain_http,

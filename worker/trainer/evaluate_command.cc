@@ -134,7 +134,8 @@ absl::Status evaluate(const EvaluateOptions& options) {
       options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->longest_sequence());
   if (absl::Status s = check(options, *config, length); !s.ok()) return s;
   absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
-      load_model(options.model, options.tokenizer, options.batch, length, options.threads);
+      load_model(options.model, options.tokenizer, options.batch, length,
+                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads});
   if (!loaded.ok()) return loaded.status();
   TemporaryFolder folder;
   if (absl::Status s = folder.make(); !s.ok()) return s;

@@ -24,6 +24,7 @@ struct EvaluateOptions {
   int64_t batch = 8;
   int64_t tokens = 0;  // 0: all
   int threads = 0;
+  std::string device = "auto";  // auto | cpu | cuda
   bool json = false;
 };
 

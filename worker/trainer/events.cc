@@ -84,7 +84,8 @@ void EventObserver::stage(const std::string& name, const std::string& detail) {
 
 void EventObserver::allocated(const Engine& engine) {
   v1::TrainerEvent event;
-  absl::StatusOr<v1::MemoryPlan> plan = ledger_message(engine.shape(), engine.ledger(), rank_, ranks_);
+  absl::StatusOr<v1::MemoryPlan> plan =
+      ledger_message(engine.shape(), engine.device().kind(), engine.ledger(), rank_, ranks_);
   if (!plan.ok()) return;
   *event.mutable_ledger() = *std::move(plan);
   sink_.send(std::move(event));

@@ -42,8 +42,8 @@ absl::Status generate(const GenerateOptions& options) {
   // Room for all of it, as far as the model's positions go.
   const auto wanted = static_cast<int64_t>(ids.size()) + options.tokens;
   absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
-      load_model(options.model, options.tokenizer, 1, std::min(wanted, config->longest_sequence()), options.threads,
-                 Activations::kText);
+      load_model(options.model, options.tokenizer, 1, std::min(wanted, config->longest_sequence()),
+                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads}, Activations::kText);
   if (!loaded.ok()) return loaded.status();
 
   GenerationOptions generation;

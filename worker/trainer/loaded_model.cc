@@ -33,7 +33,7 @@ absl::StatusOr<ModelTokenizer> open_model_tokenizer(const std::string& folder, c
 }
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
-                                                        int64_t batch, int64_t sequence, int threads,
+                                                        int64_t batch, int64_t sequence, const DeviceRequest& request,
                                                         Activations activations) {
   auto loaded = std::make_unique<LoadedModel>();
   absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
@@ -48,7 +48,9 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   if (absl::Status s = check_weights(folder, loaded->parameters); !s.ok()) return s;
   absl::StatusOr<DataType> type = stored_weight_type(folder);
   if (!type.ok()) return type.status();
-  loaded->device = make_cpu_device(threads);
+  absl::StatusOr<std::unique_ptr<Device>> device = open_device(request);
+  if (!device.ok()) return device.status();
+  loaded->device = *std::move(device);
   loaded->arena = std::make_unique<Arena>(*loaded->device);
   allocate_weights(loaded->parameters, {*type}, *loaded->arena);
   loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, activations, *loaded->arena);

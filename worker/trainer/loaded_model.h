@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/data/tokenizer.h"
 #include "worker/engine/model/model.h"
+#include "worker/trainer/device_choice.h"
 
 namespace galleon {
 
@@ -36,7 +37,7 @@ struct LoadedModel {
 // `batch` sequences of `sequence` tokens, and is of the type that its weights are stored in. INVALID_ARGUMENT,
 // NOT_FOUND: what does not fit or is not there, by the name of the field or tensor.
 absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folder, const std::string& tokenizer,
-                                                        int64_t batch, int64_t sequence, int threads,
+                                                        int64_t batch, int64_t sequence, const DeviceRequest& request,
                                                         Activations activations = Activations::kNone);
 
 }  // namespace galleon

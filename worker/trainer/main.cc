@@ -14,6 +14,7 @@
 #include "worker/engine/data/files.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
+#include "worker/trainer/device_choice.h"
 #include "worker/trainer/evaluate_command.h"
 #include "worker/trainer/memory_messages.h"
 #include "worker/trainer/resolve.h"
@@ -65,7 +66,11 @@ int plan(const Arguments& arguments) {
   if (!config.ok()) return fail(config.status());
   absl::StatusOr<EngineShape> shape = engine_shape(options, *config, ranks);
   if (!shape.ok()) return fail(shape.status());
-  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, "cpu", ranks, text_bytes(*job), options.memory_limit);
+  // A plan for GPUs needs none here.
+  DeviceRequest request;
+  if (job->resources().has_device()) request.wanted = job->resources().device();
+  const std::string kind = device_kind(request);
+  absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, kind, ranks, text_bytes(*job), options.memory_limit);
   if (!message.ok()) return fail(message.status());
   if (arguments.format == "binary") {
     std::cout << message->SerializeAsString();
@@ -120,12 +125,15 @@ int run(int argc, char** argv) {
   app.add_option("--ranks", arguments.local.ranks, "of a local run")->check(CLI::PositiveNumber);
   app.add_option("--rendezvous", arguments.local.rendezvous,
                  "a folder or HOST:PORT where the ranks of a local run meet");
+  app.add_option("--local-rank", arguments.local.local_rank, "among the ranks here, the number of its GPU");
+  app.add_option("--local-ranks", arguments.local.local_ranks, "ranks of the run on this machine");
   app.add_option("--secret-file", arguments.local.secret_file, "what the ranks that meet at HOST:PORT know");
   app.add_option("--interface", arguments.local.interface, "interface or address for what ranks say to each other");
   app.add_option("--meet-within", arguments.local.meet_within, "seconds")->check(CLI::PositiveNumber);
   app.add_option("--events-fd", arguments.local.events_fd, "where events go");
   app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
 
+  const auto devices = CLI::IsMember({"auto", "cpu", "cuda"});
   EvaluateOptions evaluation;
   CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and task metrics of a model folder on data");
   evaluate_command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
@@ -144,6 +152,7 @@ int run(int argc, char** argv) {
   evaluate_command->add_option("--batch", evaluation.batch, "windows at a time")->check(CLI::PositiveNumber);
   evaluate_command->add_option("--tokens", evaluation.tokens, "at most; 0: all")->check(CLI::NonNegativeNumber);
   evaluate_command->add_option("--threads", evaluation.threads, "CPU threads; 0: all cores");
+  evaluate_command->add_option("--device", evaluation.device, "auto | cpu | cuda")->check(devices);
   evaluate_command->add_flag("--json", evaluation.json, "one line of JSON");
 
   GenerateOptions generation;
@@ -159,6 +168,7 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(0.0, 1.0));
   generate_command->add_option("--seed", generation.seed, "of the draws");
   generate_command->add_option("--threads", generation.threads, "CPU threads; 0: all cores");
+  generate_command->add_option("--device", generation.device, "auto | cpu | cuda")->check(devices);
 
   TokenizeOptions tokenizing;
   CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");

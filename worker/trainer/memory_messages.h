@@ -18,8 +18,9 @@ void set_categories(const int64_t (&bytes)[kMemoryCategories], v1::MemoryByCateg
 absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::string_view device_kind, int ranks,
                                             int64_t text_bytes, int64_t available);
 
-// The ledger of one rank that has allocated everything, in the form of a plan, with the same job's full-rank state
-// beside it.
-absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, const Ledger& ledger, int rank, int ranks);
+// The ledger of one rank that has allocated everything on a device of that kind, in the form of a plan, with the same
+// job's full-rank state beside it.
+absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, absl::string_view device_kind,
+                                              const Ledger& ledger, int rank, int ranks);
 
 }  // namespace galleon

@@ -18,6 +18,7 @@ struct GenerateOptions {
   double top_p = 0.95;
   uint64_t seed = 42;
   int threads = 0;
+  std::string device = "auto";  // auto | cpu | cuda
 };
 absl::Status generate(const GenerateOptions& options);
 

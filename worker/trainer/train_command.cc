@@ -9,12 +9,16 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/device_failure.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "kernels/cuda/devices.h"
+#include "worker/engine/dist/nccl_communicator.h"
 #include "worker/engine/dist/socket_communicator.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
 #include "worker/trainer/control_socket.h"
+#include "worker/trainer/device_choice.h"
 #include "worker/trainer/events.h"
 #include "worker/trainer/resolve.h"
 
@@ -78,11 +82,20 @@ struct Ground {
   std::string output;
   int rank = 0;
   int ranks = 1;
-  int threads = 0;
+  DeviceRequest device;
   std::string interface;
   absl::Duration meeting_timeout = absl::Seconds(60);
+  // A slot of a worker is that device and no other: if it cannot be opened, the device has failed and not the job.
+  bool device_is_given = false;
   RunContext context;
 };
+
+absl::StatusOr<std::unique_ptr<Device>> open_device_of(const Ground& ground) {
+  absl::StatusOr<std::unique_ptr<Device>> device = open_device(ground.device);
+  const bool lacking = absl::IsUnavailable(device.status()) || absl::IsUnimplemented(device.status());
+  if (ground.device_is_given && lacking) end_with_device_failure(device.status().message());
+  return device;
+}
 
 absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, RunObserver& observer) {
   RunOptions options = options_from_job(ground.job, ground.output);
@@ -95,8 +108,14 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
   *complete.mutable_shape() = shape_message(resolved->config);
   options.mathematics = mathematics_of(complete);
 
-  std::unique_ptr<Device> device = make_cpu_device(ground.threads);
+  absl::StatusOr<std::unique_ptr<Device>> opened = open_device_of(ground);
+  if (!opened.ok()) return opened.status();
+  const std::unique_ptr<Device> device = *std::move(opened);
   device->ledger().set_limit(options.memory_limit);
+  const bool on_gpu = device->kind() == "cuda";
+  // Ranks on different kinds of devices do not compute the same thing.
+  complete.mutable_resources()->set_device(on_gpu ? v1::Resources::DEVICE_CUDA : v1::Resources::DEVICE_CPU);
+  std::unique_ptr<NcclApi> nccl;
   std::unique_ptr<Communicator> communicator;
   if (ground.ranks == 1) {
     communicator = make_single_communicator(*device);
@@ -112,8 +131,23 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
         *device, ground.rank, ground.ranks, *rendezvous, {GALLEON_VERSION, job_lines(complete)}, sockets);
     if (!connected.ok()) return connected.status();
     communicator = *std::move(connected);
+    if (on_gpu) {
+      absl::StatusOr<std::unique_ptr<NcclApi>> found = make_nccl_api(compute_stream(*device));
+      if (!found.ok()) return found.status();
+      nccl = *std::move(found);
+      NcclOptions over_nccl;
+      over_nccl.hang_timeout = sockets.hang_timeout;
+      absl::StatusOr<std::unique_ptr<NcclCommunicator>> gpus =
+          make_nccl_communicator(*device, std::move(communicator), *nccl, over_nccl);
+      if (!gpus.ok()) return gpus.status();
+      communicator = *std::move(gpus);
+    }
   }
   return run_training(options, *resolved, *device, *communicator, ground.context, observer);
+}
+
+v1::Resources::Device wanted_device(const v1::Job& job) {
+  return job.resources().has_device() ? job.resources().device() : v1::Resources::DEVICE_AUTO;
 }
 
 v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
@@ -168,8 +202,15 @@ int train_locally(const v1::Job& job, const LocalRank& rank) {
   install_stop_signals();
   PipeSink sink(rank.events_fd);
   LocalObserver observer(sink, rank.rank, rank.ranks);
-  Ground ground{job, rank.output, rank.rank, rank.ranks, rank.threads, rank.interface, absl::Seconds(rank.meet_within),
-                {}};
+  Ground ground;
+  ground.job = job;
+  ground.output = rank.output;
+  ground.rank = rank.rank;
+  ground.ranks = rank.ranks;
+  ground.device = {wanted_device(job), rank.local_rank >= 0 ? rank.local_rank : rank.rank,
+                   rank.local_ranks > 0 ? rank.local_ranks : rank.ranks, rank.threads};
+  ground.interface = rank.interface;
+  ground.meeting_timeout = absl::Seconds(rank.meet_within);
   // A local run that died between a checkpoint's last byte and its rename left a folder that no later run must take for
   // its own.
   ground.context.epoch = static_cast<uint64_t>(::getpid());
@@ -197,14 +238,19 @@ int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment
   const auto rank = static_cast<int>(assignment.rank());
   const auto ranks = static_cast<int>(assignment.ranks());
   ServiceObserver observer(**control, rank, ranks);
-  Ground ground{job,
-                assignment.job_folder(),
-                rank,
-                ranks,
-                static_cast<int>(assignment.threads()),
-                assignment.interface(),
-                absl::Seconds(60),
-                {}};
+  Ground ground;
+  ground.job = job;
+  ground.output = assignment.job_folder();
+  ground.rank = rank;
+  ground.ranks = ranks;
+  ground.device = {wanted_device(job), 0, 1, static_cast<int>(assignment.threads())};
+  if (!assignment.device().empty()) {
+    ground.device.wanted = device_of_word(assignment.device());
+    ground.device_is_given = true;
+    // Before CUDA looks at it for the first time: this process sees its slot's GPU alone, as number 0.
+    if (assignment.device() == "cuda") ::setenv("CUDA_VISIBLE_DEVICES", assignment.device_uuid().c_str(), 1);
+  }
+  ground.interface = assignment.interface();
   ground.context.epoch = assignment.id().epoch();
   ground.context.metrics_path = assignment.job_folder() + "/metrics.jsonl";
   ground.context.resume = {true, static_cast<int64_t>(assignment.resume_step()), assignment.resume_epoch()};

@@ -18,6 +18,8 @@ struct LocalRank {
   double meet_within = 60;  // seconds
   int events_fd = -1;
   int threads = 0;
+  int local_rank = -1;  // among the ranks on this machine; −1: `rank`
+  int local_ranks = 0;  // their number; 0: `ranks`
 };
 
 // Both return the exit code: 0 done or stopped, 1 failed, 2 failed and would again.

@@ -102,9 +102,9 @@ void adafactor_sums(const Execution& on, int64_t rows, int64_t n, float beta2, f
   double* partial = static_cast<double*>(scratch);
   const int64_t pieces = adafactor_pieces(rows);
   if (rows > 0) {
-    const TeamShape teams = forward_teams(rows, n, Pack<float>::kCount);
-    launch<row_factors_kernel>(on, team_grid(teams), team_block(teams), 0, rows, n, rows_aligned(rows, r, n), beta2,
-                               epsilon, gradient_scale, r, row_factors);
+    const RowTeams teams = forward_teams(rows, n, Pack<float>::kCount);
+    launch<row_factors_kernel>(on, teams.grid(), teams.block(), 0, rows, n, rows_aligned(rows, r, n), beta2, epsilon,
+                               gradient_scale, r, row_factors);
     const auto across = static_cast<unsigned>((n + kWarp) / kWarp);  // n columns and one
     launch<column_sums_kernel>(on, dim3(across, static_cast<unsigned>(pieces)), dim3(kWarp, kLanes), 0, rows, n,
                                epsilon, gradient_scale, r, row_factors, partial);
@@ -117,8 +117,6 @@ struct Shared {
   float mean_factor;
   float factor;
 };
-constexpr int64_t kSharedBytes = 64;
-static_assert(sizeof(Shared) <= kSharedBytes);
 
 // 1 / max(1, root of the mean square / clip).
 __device__ __forceinline__ float clipped(double mean_square, float clip) {
@@ -200,7 +198,7 @@ void adafactor_update(const Execution& on, int64_t rows, int64_t n, int64_t all_
                       float gradient_scale, float learning_rate, float clip, float* r, const float* row_factors,
                       float* column_factors, const float* sums, float* m, void* scratch) {
   auto* shared = static_cast<Shared*>(scratch);
-  auto* inverse = reinterpret_cast<float*>(static_cast<char*>(scratch) + kSharedBytes);
+  auto* inverse = reinterpret_cast<float*>(static_cast<char*>(scratch) + 64);
   launch<column_factors_kernel>(on, 1, kVectorThreads, 0, n, all_rows, beta2, gradient_scale, learning_rate, clip,
                                 column_factors, sums, inverse, shared);
   if (rows == 0) return;

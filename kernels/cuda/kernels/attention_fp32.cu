@@ -153,7 +153,7 @@ struct ForwardTiles {
 };
 
 template <typename T, int kD>
-__global__ void __launch_bounds__(kThreads) forward_kernel(AttentionForward<T> a, bool wide) {
+__global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T> a, bool wide) {
   using Tiles = ForwardTiles<kD>;
   constexpr int kQ = Tiles::kQueries;
   constexpr int kK = Tiles::kKeys;
@@ -258,7 +258,7 @@ __device__ __forceinline__ void backward_of_score(const AttentionExtent& e, int6
 
 // dk and dv of a tile of keys, over the queries of all heads of its group in order.
 template <typename T, int kD>
-__global__ void __launch_bounds__(kThreads) backward_keys_kernel(AttentionBackward<T> a, bool wide) {
+__global__ void __launch_bounds__(kThreads, 2) backward_keys_kernel(AttentionBackward<T> a, bool wide) {
   using Tiles = BackwardTiles<kD>;
   constexpr int kB = Tiles::kRows;
   constexpr int kR = kB / kDown;
@@ -328,7 +328,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(AttentionBackwa
 
 // dq of a tile of queries, over the keys in order.
 template <typename T, int kD>
-__global__ void __launch_bounds__(kThreads) backward_queries_kernel(AttentionBackward<T> a, bool wide) {
+__global__ void __launch_bounds__(kThreads, 2) backward_queries_kernel(AttentionBackward<T> a, bool wide) {
   using Tiles = BackwardTiles<kD>;
   constexpr int kB = Tiles::kRows;
   constexpr int kR = kB / kDown;

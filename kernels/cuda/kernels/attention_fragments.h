@@ -175,6 +175,24 @@ __device__ __forceinline__ Sight32 sight32(const AttentionSight& sight, int64_t 
   return {static_cast<int>(length), narrow ? static_cast<int>(sight.window) : INT32_MAX, sight.causal};
 }
 
+// −∞ for the scores of keys that a query does not see. i0, j0: the query and the key of the thread's first number; a
+// result's rows are queries, or, transposed, keys.
+template <bool transposed, int kM, int kN>
+__device__ __forceinline__ void hide(const Sight32& sight, int i0, int j0, float (&s)[kM][kN][4]) {
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+#pragma unroll
+    for (int n = 0; n < kN; ++n) {
+#pragma unroll
+      for (int x = 0; x < 4; ++x) {
+        const int row = 16 * m + 8 * (x / 2);
+        const int column = 8 * n + x % 2;
+        if (!sight.sees(i0 + (transposed ? column : row), j0 + (transposed ? row : column))) s[m][n][x] = -INFINITY;
+      }
+    }
+  }
+}
+
 // Calls `call.template operator()<kD>()` for one of the dimensions that on_tensor_cores accepts.
 template <typename Call>
 void by_tensor_dimension(int64_t dimension, Call call) {

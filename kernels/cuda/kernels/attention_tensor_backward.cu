@@ -104,19 +104,20 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
     __syncthreads();  // dout is there
     float g[1][kN][4];
     multiply_rows<kD, kUnrolled<kD, dropped>>(v_copy + own_bytes + left_offset<kD>(), do_copy + right_offset<kD>(), g);
-    const bool masked = !sight.all_see(i0, kQueries, own_j0, 16);
+    if (!sight.all_see(i0, kQueries, own_j0, 16)) {
+      hide<true>(sight, i0 + fragment_column(), own_j0 + fragment_row(), s);
+    }
     const float scale = e.scale * kLog2OfE;
 #pragma unroll
     for (int t = 0; t < kN; ++t) {
 #pragma unroll
       for (int x = 0; x < 4; ++x) {
         const int query = 8 * t + fragment_column() + x % 2;
-        const int j = own_j0 + fragment_row() + 8 * (x / 2);
-        float p = exp2_approximate(s[0][t][x] * scale - logs[query]);
-        if (masked && !sight.sees(i0 + query, j)) p = 0.0F;
+        const float p = exp2_approximate(s[0][t][x] * scale - logs[query]);
         float factor = 1.0F;
         if constexpr (dropped) {
           const int64_t unit = at.sequence_index * e.heads + first_head + head;
+          const int j = own_j0 + fragment_row() + 8 * (x / 2);
           factor = dropout_factor(e.sight, first_word(e.sight, unit, i0 + query) + j);
         }
         s[0][t][x] = p * factor;
@@ -217,7 +218,9 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
     __syncthreads();  // and read
     if (next < end) copy_tile<kKeysPassed, kD>(v_copy, v + next * a.v.stride, a.v.stride, end - next);
     copy_async_commit();
-    const bool masked = !sight.all_see(own_i0, 16 * kM, j0, kKeysPassed);
+    if (!sight.all_see(own_i0, 16 * kM, j0, kKeysPassed)) {
+      hide<false>(sight, own_i0 + fragment_row(), j0 + fragment_column(), s);
+    }
     const float scale = e.scale * kLog2OfE;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
@@ -225,12 +228,13 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
       for (int t = 0; t < kN; ++t) {
 #pragma unroll
         for (int x = 0; x < 4; ++x) {
-          const int i = own_i0 + 16 * m + 8 * (x / 2) + fragment_row();
-          const int j = j0 + 8 * t + fragment_column() + x % 2;
-          float p = exp2_approximate(s[m][t][x] * scale - log_sum[m][x / 2]);
-          if (masked && !sight.sees(i, j)) p = 0.0F;
+          const float p = exp2_approximate(s[m][t][x] * scale - log_sum[m][x / 2]);
           float gradient = g[m][t][x];
-          if constexpr (dropped) gradient *= dropout_factor(e.sight, first_word(e.sight, unit, i) + j);
+          if constexpr (dropped) {
+            const int i = own_i0 + 16 * m + 8 * (x / 2) + fragment_row();
+            const int j = j0 + 8 * t + fragment_column() + x % 2;
+            gradient *= dropout_factor(e.sight, first_word(e.sight, unit, i) + j);
+          }
           g[m][t][x] = p * (gradient - row_dot[m][x / 2]);
         }
       }

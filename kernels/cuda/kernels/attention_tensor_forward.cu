@@ -97,17 +97,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
     float s[kM][kN][4];
     multiply_rows<kD, kUnrolled<kD, dropped>>(q_left, k_right, s);
     if (!sight.all_see(own_i0, 16 * kM, j0, kKeys)) {
-#pragma unroll
-      for (int m = 0; m < kM; ++m) {
-#pragma unroll
-        for (int n = 0; n < kN; ++n) {
-#pragma unroll
-          for (int x = 0; x < 4; ++x) {
-            const int i = own_i0 + 16 * m + fragment_row() + 8 * (x / 2);
-            if (!sight.sees(i, j0 + 8 * n + fragment_column() + x % 2)) s[m][n][x] = -INFINITY;
-          }
-        }
-      }
+      hide<false>(sight, own_i0 + fragment_row(), j0 + fragment_column(), s);
     }
     float shrink[kM][2];
     bool shrinks = false;

@@ -77,12 +77,12 @@ __global__ void __launch_bounds__(kMostTeam)
 template <typename T>
 void layer_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
                 const T* weight, const T* bias, float epsilon, T* y, int64_t ldy, float* statistics) {
-  const TeamShape teams = forward_teams(rows, n, Pack<T>::kCount);
+  const RowTeams teams = forward_teams(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && (delta == nullptr || rows_aligned(rows, delta, ldd)) &&
                     rows_aligned(1, weight, 0) && rows_aligned(1, bias, 0) && rows_aligned(rows, y, ldy);
   const auto run = [&]<int kept>() {
-    launch<layer_norm_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx, delta, ldd,
-                                       weight, bias, epsilon, y, ldy, statistics);
+    launch<layer_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, delta, ldd, weight,
+                                       bias, epsilon, y, ldy, statistics);
   };
   if (teams.kept) {
     run.template operator()<kForwardKept>();
@@ -208,13 +208,13 @@ template <typename T>
 void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
                          const float* statistics, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
                          float* dbias, void* scratch) {
-  const TeamShape teams = backward_team_shape(rows, n, Pack<T>::kCount);
+  const RowTeams teams = backward_teams(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && rows_aligned(1, weight, 0) && rows_aligned(rows, dy, lddy) &&
                     rows_aligned(rows, dx, lddx);
   float* partial = dweight != nullptr || dbias != nullptr ? static_cast<float*>(scratch) : nullptr;
   const auto run = [&]<int kept>() {
-    launch<layer_norm_backward_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx,
-                                                weight, statistics, dy, lddy, dx, lddx, partial);
+    launch<layer_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, weight,
+                                                statistics, dy, lddy, dx, lddx, partial);
   };
   if (teams.kept) {
     run.template operator()<kBackwardKept>();

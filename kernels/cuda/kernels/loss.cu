@@ -60,9 +60,11 @@ __device__ SoftmaxSum row_sum(int64_t n, const float* x) {
   return total;
 }
 
-// gradient may lie over the logits, row over row and number over number or half of it: a stretch is read by the whole
-// block before its place, which was read already, is written.
-template <typename T, int count>
+// `count` numbers of the gradient to a piece; logits are summed by `read` of them, whatever the gradient's type, so
+// that losses have the same bits with any gradient and without one. gradient may lie over the logits, row over row and
+// number over number or half of it: a stretch is read by the whole block before its place, which was read already, is
+// written.
+template <typename T, int read, int count>
 __global__ void cross_entropy_kernel(int64_t n, const float* logits, int64_t ldl, const int32_t* __restrict__ targets,
                                      float scale, float* __restrict__ losses, T* gradient, int64_t ldg) {
   const int64_t row = blockIdx.x;
@@ -77,7 +79,7 @@ __global__ void cross_entropy_kernel(int64_t n, const float* logits, int64_t ldl
     if (threadIdx.x == 0) losses[row] = 0.0F;
     return;
   }
-  const SoftmaxSum total = row_sum<count>(n, x);
+  const SoftmaxSum total = row_sum<read>(n, x);
   if (threadIdx.x == 0) losses[row] = logf(total.sum) + (total.largest - x[target]);
   const float factor = scale / total.sum;
   for (int64_t begin = 0; begin < n; begin += step) {
@@ -120,16 +122,18 @@ unsigned threads_for(int64_t n, int count) {
 template <typename T>
 void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
                    float scale, float* losses, T* gradient, int64_t ldg) {
-  const auto blocks = static_cast<unsigned>(rows);
-  const bool read_aligned = reinterpret_cast<uintptr_t>(logits) % 16 == 0 && ldl % Pack<float>::kCount == 0;
-  by_pieces<T>(n, {{gradient, ldg}}, [&]<int count>() {
-    if (read_aligned) {
-      launch<cross_entropy_kernel<T, count>>(on, blocks, threads_for(n, count), 0, n, logits, ldl, targets, scale,
-                                             losses, gradient, ldg);
-    } else {
-      launch<cross_entropy_kernel<T, 1>>(on, blocks, threads_for(n, 1), 0, n, logits, ldl, targets, scale, losses,
-                                         gradient, ldg);
-    }
+  const auto run = [&]<int read, int count>() {
+    launch<cross_entropy_kernel<T, read, count>>(on, static_cast<unsigned>(rows), threads_for(n, read), 0, n, logits,
+                                                 ldl, targets, scale, losses, gradient, ldg);
+  };
+  by_pieces<float>(n, {{logits, ldl}}, [&]<int read>() {
+    by_pieces<T>(n, {{gradient, ldg}}, [&]<int count>() {
+      if constexpr (read > 1) {
+        run.template operator()<read, count>();
+      } else {
+        run.template operator()<1, 1>();
+      }
+    });
   });
 }
 

@@ -59,12 +59,12 @@ __global__ void __launch_bounds__(kMostTeam)
 template <typename T>
 void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
               const T* weight, float epsilon, T* y, int64_t ldy, float* inverse_rms) {
-  const TeamShape teams = forward_teams(rows, n, Pack<T>::kCount);
+  const RowTeams teams = forward_teams(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && (delta == nullptr || rows_aligned(rows, delta, ldd)) &&
                     rows_aligned(1, weight, 0) && rows_aligned(rows, y, ldy);
   const auto run = [&]<int kept>() {
-    launch<rms_norm_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx, delta, ldd,
-                                     weight, epsilon, y, ldy, inverse_rms);
+    launch<rms_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, delta, ldd, weight,
+                                     epsilon, y, ldy, inverse_rms);
   };
   if (teams.kept) {
     run.template operator()<kForwardKept>();
@@ -173,12 +173,12 @@ template <typename T>
 void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
                        const float* inverse_rms, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
                        void* scratch) {
-  const TeamShape teams = backward_team_shape(rows, n, Pack<T>::kCount);
+  const RowTeams teams = backward_teams(rows, n, Pack<T>::kCount);
   const bool wide = rows_aligned(rows, x, ldx) && rows_aligned(1, weight, 0) && rows_aligned(rows, dy, lddy) &&
                     rows_aligned(rows, dx, lddx);
   float* partial = dweight != nullptr ? static_cast<float*>(scratch) : nullptr;
   const auto run = [&]<int kept>() {
-    launch<rms_norm_backward_kernel<T, kept>>(on, team_grid(teams), team_block(teams), 0, rows, n, wide, x, ldx, weight,
+    launch<rms_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, weight,
                                               inverse_rms, dy, lddy, dx, lddx, partial);
   };
   if (teams.kept) {

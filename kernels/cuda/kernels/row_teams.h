@@ -3,23 +3,28 @@
 // that alignment changes no bit of a result.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cuda/kernels/packs.h"
 #include "kernels/cuda/kernels/row_scratch_sizes.h"
 #include "kernels/cuda/launch.h"
 
 namespace galleon::cuda {
 
-static_assert(kTeamWarp == kWarp);
+static_assert(kTeamWarp == kWarp && Pack<float>::kCount == 4 && Pack<BFloat16>::kCount == 8);
 
-inline dim3 team_grid(const TeamShape& teams) {
-  return dim3(static_cast<unsigned>(teams.blocks));
-}
-inline dim3 team_block(const TeamShape& teams) {
-  return dim3(static_cast<unsigned>(teams.width), static_cast<unsigned>(teams.height));
-}
+// Teams as a launch takes them.
+struct RowTeams : TeamShape {
+  dim3 grid() const { return dim3(static_cast<unsigned>(blocks)); }
+  dim3 block() const { return dim3(static_cast<unsigned>(width), static_cast<unsigned>(height)); }
+};
+
 // Of a forward: as many blocks as keep a GPU busy.
-inline TeamShape forward_teams(int64_t rows, int64_t n, int count) {
-  return team_shape(rows, n, count, kForwardKept, 132 * 16);
+inline RowTeams forward_teams(int64_t rows, int64_t n, int count) {
+  return {team_shape(rows, n, count, kForwardKept, 132 * 16)};
+}
+inline RowTeams backward_teams(int64_t rows, int64_t n, int count) {
+  return {backward_team_shape(rows, n, count)};
 }
 
 // The first row of this thread's team and the distance to its next one.

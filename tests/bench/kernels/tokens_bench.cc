@@ -14,13 +14,16 @@ namespace galleon {
 namespace {
 
 constexpr DataType kBf16 = DataType::kBFloat16;
-constexpr int64_t kHidden = 4096;
 constexpr int64_t kHeadDimension = 128;
 constexpr int64_t kVocabulary = 32000;
 
 // Enough to fill the device, and no more than a core finishes in a second.
 int64_t tokens_for(const Bench& bench) {
   return bench.device->kind() == "cpu" ? 1024 : 16384;
+}
+
+int64_t hidden_for(const Bench& bench) {
+  return bench.device->kind() == "cpu" ? 512 : 4096;
 }
 
 Tensor rounded(Bench& bench, int64_t rows, int64_t columns) {
@@ -91,16 +94,16 @@ BENCHMARK(attention_of_tokens_backward)->Apply(attention_shapes);
 
 void copy_of_tokens(benchmark::State& state) {
   Bench bench;
-  const Tensor x = rounded(bench, tokens_for(bench), kHidden);
-  const Tensor y = rounded(bench, tokens_for(bench), kHidden);
+  const Tensor x = rounded(bench, tokens_for(bench), hidden_for(bench));
+  const Tensor y = rounded(bench, tokens_for(bench), hidden_for(bench));
   bench.run(state, [&] { copy(*bench.device, x, y); });
 }
 BENCHMARK(copy_of_tokens)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 void embedding_of_tokens(benchmark::State& state) {
   Bench bench;
-  const Tensor table = rounded(bench, kVocabulary, kHidden);
-  const Tensor x = rounded(bench, tokens_for(bench), kHidden);
+  const Tensor table = rounded(bench, kVocabulary, hidden_for(bench));
+  const Tensor x = rounded(bench, tokens_for(bench), hidden_for(bench));
   const Tensor ids = bench.ids(tokens_for(bench), kVocabulary);
   bench.run(state, [&] { embedding(*bench.device, ids, table, x); });
 }
@@ -108,8 +111,8 @@ BENCHMARK(embedding_of_tokens)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 void embedding_of_tokens_backward(benchmark::State& state) {
   Bench bench;
-  const Tensor dtable = bench.normal(kVocabulary, kHidden);
-  const Tensor dx = rounded(bench, tokens_for(bench), kHidden);
+  const Tensor dtable = bench.normal(kVocabulary, hidden_for(bench));
+  const Tensor dx = rounded(bench, tokens_for(bench), hidden_for(bench));
   const Tensor ids = bench.ids(tokens_for(bench), state.range(0));
   bench.run(state, [&] { embedding_backward(*bench.device, ids, dx, dtable); });
 }
@@ -139,7 +142,7 @@ BENCHMARK(loss_of_tokens)
 
 void rotation_of_tokens(benchmark::State& state) {
   Bench bench;
-  const Tensor x = rounded(bench, tokens_for(bench), kHidden);
+  const Tensor x = rounded(bench, tokens_for(bench), hidden_for(bench));
   const Tensor table = bench.normal(1024, kHeadDimension);
   rotary_table(*bench.device, table, std::vector<double>(kHeadDimension / 2, 0.1));
   bench.run(state, [&] { rotary(*bench.device, x, table, 1024, kHeadDimension, false); });

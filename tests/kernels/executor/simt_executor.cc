@@ -141,15 +141,27 @@ class Block {
         }
       }
     }
-    for (;;) {
-      bool moved = false;
-      for (unsigned t = 0; t < threads_; ++t) {
+    // A warp runs as far as it can before another moves, from barrier to barrier the first or the last of them ahead: a
+    // barrier that is missing between warps changes the result.
+    const unsigned warps = (threads_ + kLanes - 1) / kLanes;
+    bool backwards = (index.x + index.y + index.z) % 2 != 0;
+    do {
+      for (unsigned n = 0; n < warps; ++n) run_warp(backwards ? warps - 1 - n : n);
+      backwards = !backwards;
+    } while (release_block());
+  }
+
+  // Until each of its threads waits for the block or has ended.
+  void run_warp(unsigned warp) {
+    bool moved = true;
+    while (moved) {
+      moved = false;
+      for (unsigned t = warp * kLanes; t < warp_end(warp); ++t) {
         if (fibers_[t]->state != State::kReady) continue;
         resume(*fibers_[t]);
         moved = true;
       }
-      for (unsigned w = 0; w < warps_.size(); ++w) moved = release_warp(w) || moved;
-      if (!moved && !release_block()) return;
+      moved = release_warp(warp) || moved;
     }
   }
 

@@ -54,6 +54,14 @@ struct Copies {
   std::vector<Copy> open;
 };
 
+void carry_out(const Copy& copy) {
+  if (copy.valid) {
+    std::memcpy(copy.to, copy.from, 16);
+  } else {
+    std::memset(copy.to, 0, 16);
+  }
+}
+
 Copies& copies_of_thread() {
   static thread_local std::array<Copies, kMostThreads> copies;
   return copies[executor::here->linear];
@@ -99,7 +107,12 @@ void load_matrix_x4_transposed(uint32_t (&r)[4], SharedAddress row) {
 void copy_async(SharedAddress to, const void* from, bool valid) {
   executor::check_aligned(reinterpret_cast<const void*>(to), 16);
   executor::check_aligned(from, 16);
-  copies_of_thread().open.push_back({reinterpret_cast<void*>(to), from, valid});
+  const Copy copy{reinterpret_cast<void*>(to), from, valid};
+  if (executor::here->block.x % 2 != 0) {
+    carry_out(copy);
+  } else {
+    copies_of_thread().open.push_back(copy);
+  }
 }
 
 void copy_async_commit() {
@@ -111,13 +124,7 @@ void copy_async_commit() {
 void copy_async_wait_for(int pending) {
   Copies& copies = copies_of_thread();
   while (copies.groups.size() > static_cast<size_t>(pending)) {
-    for (const Copy& copy : copies.groups.front()) {
-      if (copy.valid) {
-        std::memcpy(copy.to, copy.from, 16);
-      } else {
-        std::memset(copy.to, 0, 16);
-      }
-    }
+    for (const Copy& copy : copies.groups.front()) carry_out(copy);
     copies.groups.pop_front();
   }
 }

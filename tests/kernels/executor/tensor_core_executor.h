@@ -1,5 +1,6 @@
-// kernels/cuda/tensor_core.h for the executor: the same functions by the layouts that the PTX ISA documents. Copies
-// reach shared memory no earlier than their thread waits for them, so that a wait that was forgotten shows.
+// kernels/cuda/tensor_core.h for the executor: the same functions by the layouts that the PTX ISA documents. A copy
+// arrives at once in blocks of odd number, elsewhere no earlier than its thread waits for it: a wait that was forgotten
+// shows, and a copy over what others still read.
 #pragma once
 
 #include <cstdint>

@@ -111,6 +111,19 @@ TEST(Lifecycle, AKilledRankIsNotTheJobsFailureThoughItsPeersFailFirst) {
   EXPECT_EQ(w.record(w.id).attempt().exit_signal(), 9);
 }
 
+TEST(Lifecycle, AFailedDeviceIsNotTheJobsFailureThoughItsPeersFailFirst) {
+  Gang w;
+  w.finish("a", w.id, 0, v1::Finished::FAILED, "connection reset by rank 1");
+  v1::RankReport& report = *w.find("b", w.id, 1);
+  report.set_device_failed(true);
+  report.set_exit_code(74);
+  w.finish("b", w.id, 1, v1::Finished::FAILED, "the device failed: uncorrectable");
+  EXPECT_EQ(w.state(w.id), J::QUEUED);
+  EXPECT_EQ(w.record(w.id).failures(), 0U);
+  EXPECT_EQ(w.record(w.id).attempt().outcome(), v1::Attempt::LOST);
+  EXPECT_TRUE(absl::StrContains(w.record(w.id).message(), "the device failed: uncorrectable"));
+}
+
 TEST(Lifecycle, RetriesAreCountedOverRestartsAndEndTheJob) {
   Gang w({}, 2);
   for (uint32_t failure = 1; failure <= 3; ++failure) {

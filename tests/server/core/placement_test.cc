@@ -88,5 +88,24 @@ TEST(Placement, DeviceLabelsAndHealthDecideWhichSlotsCount) {
   EXPECT_TRUE(placed({worker("cpu", 1, 49), sick}, demand(1, 50)).empty());
 }
 
+TEST(Placement, RanksOfOneJobAreOfOneKindAndGpusComeFirst) {
+  WorkerSlots mixed = worker("mixed", 4);
+  mixed.slots[2].cuda = true;
+  mixed.slots[3].cuda = true;
+  SlotBoard board({mixed});
+  const auto slots = [&board](const Demand& demand) {
+    std::set<uint32_t> found;
+    for (const uint32_t cell : choose_cells(board, board.at(board.family(demand)).free, demand))
+      found.insert(board.place(cell).slot);
+    return found;
+  };
+  EXPECT_EQ(slots(demand(1)), std::set<uint32_t>{2});
+  EXPECT_EQ(slots(demand(2)), (std::set<uint32_t>{2, 3}));
+  EXPECT_TRUE(slots(demand(3)).empty()) << "three slots of two kinds are no gang";
+  mixed.slots[3].cuda = false;
+  board = SlotBoard({mixed});
+  EXPECT_EQ(slots(demand(2)), (std::set<uint32_t>{0, 1}));
+}
+
 }  // namespace
 }  // namespace galleon::server

@@ -39,6 +39,7 @@ class FakeScheduler final : public v1::WorkerService::Service {
   std::map<std::string, bool> logs_complete;
   std::vector<v1::PublishCheckpointRequest> published;
   std::vector<v1::RegisterWorkerRequest> registrations;
+  std::vector<v1::DeviceInfo> devices;  // as last reported
   std::string jobs_folder;
   uint64_t lease_milliseconds = 20000;
   uint64_t syncs = 0;
@@ -117,6 +118,7 @@ class FakeScheduler final : public v1::WorkerService::Service {
     if (unavailable) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "away");
     if (!next_sync_status.ok()) return std::exchange(next_sync_status, grpc::Status::OK);
     if (request->session() != session_) return grpc::Status(grpc::StatusCode::NOT_FOUND, "another session");
+    if (request->devices_size() > 0) devices.assign(request->devices().begin(), request->devices().end());
     leaving = leaving || request->leaving();
     for (const v1::RankReport& report : request->ranks()) reports[key(report.id(), report.rank())] = report;
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(request->wait_milliseconds());

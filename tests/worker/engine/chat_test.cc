@@ -309,6 +309,8 @@ TEST_F(ChatCorpus, FineTuningLearnsTheAnswersAlone) {
   // A constant answer is learnt to almost nothing, which the numbers in the questions would prevent.
   EXPECT_LT(run.observer.evaluations.back().validation_loss, 0.3);
   EXPECT_EQ(run.observer.evaluations.back().validation_tokens, 40 * 6);
+  // Whoever loads the checkpoint gets the template with it.
+  EXPECT_EQ(*read_file(o.checkpoint_folder + "/step-00000060/chat_template.jinja"), *named_chat_template("plain"));
 }
 
 }  // namespace

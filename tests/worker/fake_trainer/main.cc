@@ -1,6 +1,6 @@
 // A trainer for tests: speaks the whole protocol and does what the label "script" of its job says, step by step.
 //   log N | chatter MS | stage NAME | step N | rendezvous | checkpoint N | sleep MS | wait-stop | ignore-lease | child
-//   | finish | fail | exit CODE | raise SIGNAL
+//   | finish | fail | exit CODE | raise SIGNAL | device | fail-device
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -18,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/clock.h"
+#include "common/base/device_failure.h"
 #include "common/base/files.h"
 #include "common/base/frame.h"
 #include "galleon/v1/job.pb.h"
@@ -138,6 +139,10 @@ class FakeTrainer {
     } else if (word == "exit") {
       std::fflush(stdout);
       ::_exit(static_cast<int>(number));
+    } else if (word == "device") {
+      say(absl::StrCat(assignment_.device(), " ", assignment_.device_uuid()));
+    } else if (word == "fail-device") {
+      end_with_device_failure("its memory is broken");
     } else if (word == "raise") {
       ::raise(static_cast<int>(number));
     } else {

@@ -32,6 +32,7 @@ struct CheckpointContent {
   // Of a run with adapters: they are merged into model.safetensors, and kept beside it for an exact resume.
   std::optional<LoraOptions> lora;
   WeightView& weights;
+  std::string chat_template = {};  // that the conversations were written with; empty: there were none
 };
 
 // A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is

@@ -28,6 +28,8 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
+constexpr const char* kChatTemplateFile = "chat_template.jinja";  // as transformers name it
+
 // What one rank wrote, as it tells the others.
 struct Part {
   Json files = Json::object();
@@ -159,7 +161,10 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
   turn.take_rest();
   add_text_file(part, folder, "config.json",
                 model_config_to_json(content.config, in_bfloat16 ? "bfloat16" : "float32"));
+  // Where it came from does not matter to who loads the model: this one is what its answers were learnt with.
+  if (!content.chat_template.empty()) add_text_file(part, folder, kChatTemplateFile, content.chat_template);
   for (const std::string& path : content.tokenizer_files) {
+    if (fs::path(path).filename() == kChatTemplateFile && !content.chat_template.empty()) continue;
     absl::StatusOr<std::string> text = read_file(path);
     if (!text.ok()) {
       part.status.Update(text.status());

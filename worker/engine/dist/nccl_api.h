@@ -15,7 +15,7 @@ class NcclApi {
  public:
   // Handles are NCCL's and CUDA's own pointers.
   using Comm = void*;
-  using Stream = void*;  // null: the device's default stream, on which operations compute
+  using Stream = void*;  // null: the stream on which the device's operations compute
   using Event = void*;
 
   virtual ~NcclApi() = default;
@@ -47,7 +47,8 @@ class NcclApi {
   virtual absl::StatusOr<bool> done(Event event) = 0;
 };
 
-// The real one, in builds with CUDA.
-std::unique_ptr<NcclApi> make_nccl_api();
+// The real one, whose library is loaded now. `compute_stream`: the device's own, a cudaStream_t. UNAVAILABLE: NCCL is
+// not installed; UNIMPLEMENTED: a build without CUDA.
+absl::StatusOr<std::unique_ptr<NcclApi>> make_nccl_api(void* compute_stream);
 
 }  // namespace galleon

@@ -37,6 +37,7 @@ class Engine {
 
   const EngineShape& shape() const { return shape_; }
   Device& device() { return device_; }
+  const Device& device() const { return device_; }
   const Ledger& ledger() const { return device_.ledger(); }
   // All of the model, adapters included.
   std::vector<Parameter>& parameters() { return parameters_; }

@@ -151,7 +151,8 @@ class Training {
             engine_->optimizer(),
             job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
             options_.optimizer.lora,
-            engine_->weights()};
+            engine_->weights(),
+            job_.chat_template};
   }
 
   absl::Status start_or_resume() {
@@ -268,10 +269,13 @@ class Training {
                         largest_weight(engine_->parameters(), device_, communicator_));
   }
 
-  // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same.
-  absl::Status diverged(const std::string& what, const std::string& cause) const {
+  // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same. A collective,
+  // as all ranks come to this verdict: the good checkpoint that is under way is kept.
+  absl::Status diverged(const std::string& what, const std::string& cause) {
+    const absl::Status kept = writer_.under_way() ? publish() : absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(what, " in step ", step_, cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
+                     kept.ok() ? "" : absl::StrCat("; ", kept.message()),
                      "; the last good checkpoint is ", last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
                      "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
   }

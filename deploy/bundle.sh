@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# A relocatable folder of a CUDA build: programs, the shared libraries that they need beside CUDA's own and the C library, and the GPU
+# suite. It runs wherever there are an NVIDIA driver, CUDA 13's libraries and a C library as new as this machine's.
+#   deploy/bundle.sh BIN OUT        makes OUT/galleon-cuda and OUT/galleon-cuda.tar.xz
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=${1:?the folder of the programs}
+out=${2:?where the bundle goes}
+most=40000000 # bytes of the archive
+
+bundle=$out/galleon-cuda
+rm -rf "$bundle" "$bundle.tar.xz"
+mkdir -p "$bundle/bin" "$bundle/tests"
+
+programs=(galleon galleon-trainer galleon-scheduler galleon-worker gpu_suite test_kernels)
+for program in "${programs[@]}" libgalleon_sentencepiece.so; do
+  strip --strip-unneeded -o "$bundle/bin/$program" "$bin/$program"
+done
+
+# Whose place is known on every machine, and what comes with CUDA.
+elsewhere='^(linux-vdso|ld-linux|libc\.so|libm\.so|libdl\.so|libpthread\.so|librt\.so|libresolv\.so|libcublas|libcusolver|libcusparse|libnvJitLink|libcudart|libnccl|libcuda\.so)'
+ldd "${programs[@]/#/$bin/}" "$bin/libgalleon_sentencepiece.so" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | sort -u |
+  while read -r name path; do
+    if [[ $name =~ $elsewhere ]]; then continue; fi
+    strip --strip-unneeded -o "$bundle/bin/$name" "$path"
+  done
+missing=$(ldd "${programs[@]/#/$bin/}" | grep 'not found' | sort -u || true)
+if [[ -n $missing ]]; then
+  echo "bundle: libraries are missing here:" >&2
+  echo "$missing" >&2
+  exit 1
+fi
+for program in "${programs[@]}"; do
+  if ! readelf -d "$bundle/bin/$program" | grep -E 'R(UN)?PATH' | grep -q '\$ORIGIN'; then
+    echo "bundle: $program does not look for libraries beside itself" >&2
+    exit 1
+  fi
+done
+
+cp -r tests/gpu "$bundle/tests/gpu"
+rm -rf "$bundle/tests/gpu/suite" "$bundle/tests/gpu/CMakeLists.txt"
+cp -r tests/fixtures "$bundle/tests/fixtures"
+mkdir -p "$bundle/deploy"
+cp -r deploy/examples "$bundle/deploy/examples"
+cp LICENSE "$bundle/"
+
+tar --sort=name --owner=0 --group=0 --mtime='2020-01-01' -C "$out" -cf - galleon-cuda | xz -6 -T0 >"$bundle.tar.xz"
+size=$(stat -c %s "$bundle.tar.xz")
+echo "$bundle.tar.xz: $size bytes, $(du -sh "$bundle" | cut -f1) unpacked"
+if ((size > most)); then
+  echo "bundle: more than $most bytes; the largest files:" >&2
+  ls -lS "$bundle/bin" | head -n 8 >&2
+  exit 1
+fi

@@ -1,0 +1,154 @@
+#include "kernels/cuda/context.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cuda/context_state.h"
+#include "kernels/cuda/status.h"
+
+namespace galleon::cuda {
+
+namespace {
+
+constexpr size_t kResultBytes = 64;
+constexpr size_t kSharedWithoutAsking = size_t{48} << 10;
+
+absl::StatusOr<DeviceMemory> device_memory(size_t bytes) {
+  void* data = nullptr;
+  if (absl::Status s = to_status(cudaMalloc(&data, bytes), "cudaMalloc"); !s.ok()) return s;
+  return DeviceMemory(data);
+}
+
+}  // namespace
+
+absl::Status Staging::open() {
+  for (Piece& piece : pieces_) {
+    void* data = nullptr;
+    absl::Status s = to_status(cudaHostAlloc(&data, kPieceBytes, cudaHostAllocDefault), "cudaHostAlloc");
+    if (!s.ok()) return s;
+    piece.memory.reset(data);
+    cudaEvent_t event = nullptr;
+    s = to_status(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    if (!s.ok()) return s;
+    piece.free.reset(event);
+  }
+  return absl::OkStatus();
+}
+
+// The piece whose turn it is, once the copy that used it last is done. An event that was never recorded counts as done.
+Staging::Piece& Staging::next() {
+  Piece& piece = pieces_[turn_];
+  turn_ = 1 - turn_;
+  require(cudaEventSynchronize(piece.free.get()), "cudaEventSynchronize");
+  return piece;
+}
+
+void Staging::upload(cudaStream_t stream, void* on_device, const void* from, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += kPieceBytes) {
+    const size_t count = std::min(kPieceBytes, bytes - at);
+    Piece& piece = next();
+    std::memcpy(piece.memory.get(), static_cast<const char*>(from) + at, count);
+    require(
+        cudaMemcpyAsync(static_cast<char*>(on_device) + at, piece.memory.get(), count, cudaMemcpyHostToDevice, stream),
+        "cudaMemcpyAsync to the GPU");
+    require(cudaEventRecord(piece.free.get(), stream), "cudaEventRecord");
+  }
+}
+
+void Staging::download(cudaStream_t stream, void* to, const void* on_device, size_t bytes) {
+  const auto begin = [&](size_t at) -> Piece* {
+    if (at >= bytes) return nullptr;
+    Piece& piece = next();
+    require(cudaMemcpyAsync(piece.memory.get(), static_cast<const char*>(on_device) + at,
+                            std::min(kPieceBytes, bytes - at), cudaMemcpyDeviceToHost, stream),
+            "cudaMemcpyAsync from the GPU");
+    require(cudaEventRecord(piece.free.get(), stream), "cudaEventRecord");
+    return &piece;
+  };
+  Piece* coming = begin(0);
+  for (size_t at = 0; at < bytes; at += kPieceBytes) {
+    Piece* here = coming;
+    coming = begin(at + kPieceBytes);
+    require(cudaEventSynchronize(here->free.get()), "cudaEventSynchronize");
+    std::memcpy(static_cast<char*>(to) + at, here->memory.get(), std::min(kPieceBytes, bytes - at));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Context>> Context::open(int index) {
+  int count = 0;
+  if (absl::Status s = to_status(cudaGetDeviceCount(&count), "cudaGetDeviceCount"); !s.ok()) return s;
+  if (index < 0 || index >= count) {
+    return absl::UnavailableError(absl::StrCat("there is no GPU ", index, " here; this process sees ", count,
+                                               count == 1 ? " GPU" : " GPUs", ", numbered from 0"));
+  }
+  auto context = std::make_unique<Context>();
+  context->index = index;
+  if (absl::Status s = to_status(cudaSetDevice(index), "cudaSetDevice"); !s.ok()) return s;
+  cudaStream_t stream = nullptr;
+  absl::Status s = to_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  if (!s.ok()) return s;
+  context->stream.reset(stream);
+  if (s = context->staging.open(); !s.ok()) return s;
+  absl::StatusOr<DeviceMemory> result = device_memory(kResultBytes);
+  if (!result.ok()) return result.status();
+  context->result = *std::move(result);
+
+  cublasLtHandle_t blas_lt = nullptr;
+  if (s = to_status(cublasLtCreate(&blas_lt), "cublasLtCreate"); !s.ok()) return s;
+  context->blas_lt.reset(blas_lt);
+  cublasHandle_t blas = nullptr;
+  if (s = to_status(cublasCreate(&blas), "cublasCreate"); !s.ok()) return s;
+  context->blas.reset(blas);
+  if (s = to_status(cublasSetStream(blas, stream), "cublasSetStream"); !s.ok()) return s;
+  absl::StatusOr<DeviceMemory> workspace = device_memory(kBlasWorkspaceBytes);
+  if (!workspace.ok()) return workspace.status();
+  context->blas_workspace = *std::move(workspace);
+  s = to_status(cublasSetWorkspace(blas, context->blas_workspace.get(), kBlasWorkspaceBytes), "cublasSetWorkspace");
+  if (!s.ok()) return s;
+
+  cusolverDnHandle_t solver = nullptr;
+  if (s = to_status(cusolverDnCreate(&solver), "cusolverDnCreate"); !s.ok()) return s;
+  context->solver.reset(solver);
+  if (s = to_status(cusolverDnSetStream(solver, stream), "cusolverDnSetStream"); !s.ok()) return s;
+  cusolverDnParams_t parameters = nullptr;
+  if (s = to_status(cusolverDnCreateParams(&parameters), "cusolverDnCreateParams"); !s.ok()) return s;
+  context->solver_parameters.reset(parameters);
+  return context;
+}
+
+void Context::use() const {
+  require(cudaSetDevice(index), "cudaSetDevice");
+}
+
+cudaStream_t stream_of(Context& context) {
+  return context.stream.get();
+}
+
+void* result_memory(Context& context) {
+  return context.result.get();
+}
+
+void launch_on(Context& context, const void* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes) {
+  if (shared_bytes > kSharedWithoutAsking && context.large_kernels.insert(kernel).second) {
+    int most = 0;
+    require(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, context.index),
+            "cudaDeviceGetAttribute");
+    cudaFuncAttributes held{};
+    require(cudaFuncGetAttributes(&held, kernel), "cudaFuncGetAttributes");
+    require(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 most - static_cast<int>(held.sharedSizeBytes)),
+            "cudaFuncSetAttribute");
+  }
+  require(cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, context.stream.get()), "cudaLaunchKernel");
+}
+
+void download_now(Context& context, void* to, const void* on_device, size_t bytes) {
+  context.staging.download(context.stream.get(), to, on_device, bytes);
+}
+
+void upload_now(Context& context, void* on_device, const void* from, size_t bytes) {
+  context.staging.upload(context.stream.get(), on_device, from, bytes);
+}
+
+}  // namespace galleon::cuda

@@ -1,0 +1,36 @@
+// Small kernels between the library calls of products and decompositions. Matrices are row-major unless said otherwise;
+// doubles lie without gaps.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/operation_table.h"
+
+namespace galleon::cuda {
+
+// x ← factor·x; with 0 whatever x holds becomes 0.
+void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, float* x, int64_t ldx);
+void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, BFloat16* x, int64_t ldx);
+
+void widen(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, double* y);
+void narrow(const Execution& on, int64_t rows, int64_t n, const double* x, float* y, int64_t ldy);
+
+struct DiagonalRange {
+  double smallest;
+  double largest;
+};
+// Of an n×n matrix; waits for it.
+DiagonalRange diagonal_range(const Execution& on, int64_t n, const double* square);
+
+// The largest |x − I| over the diagonal and one triangle (column-major: the upper one); waits for it.
+float distance_from_identity(const Execution& on, int64_t n, const double* square);
+
+// basis[i, j] ← element i of eigenvector n−1−j: the columns of `vectors` (column-major n×n) belong to eigenvalues in
+// ascending order.
+void take_last_vectors(const Execution& on, int64_t n, int64_t rank, const double* vectors, float* basis, int64_t ldb);
+
+// basis[i, j] ← products[i, rank−1−j] / √values[rank−1−j]; 0 where the value is below `least`.
+void take_scaled_vectors(const Execution& on, int64_t rows, int64_t rank, const double* products, const double* values,
+                         double least, float* basis, int64_t ldb);
+
+}  // namespace galleon::cuda

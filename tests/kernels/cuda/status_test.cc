@@ -1,0 +1,54 @@
+// What can be said of the CUDA device without a GPU.
+#include "kernels/cuda/status.h"
+
+#include <gmock/gmock.h>
+
+#include "common/base/device_failure.h"
+#include "kernels/cuda/devices.h"
+
+namespace galleon::cuda {
+namespace {
+
+using testing::ExitedWithCode;
+using testing::HasSubstr;
+
+TEST(CudaStatus, EveryFailureOfADeviceComesWithAnAdvice) {
+  for (int code = 1; code < 1200; ++code) {
+    const auto error = static_cast<cudaError_t>(code);
+    if (!is_device_failure(error)) continue;
+    EXPECT_EQ(to_status(error, "cudaCall").code(), absl::StatusCode::kUnavailable) << cudaGetErrorName(error);
+    EXPECT_THAT(std::string(to_status(error, "cudaCall").message()), HasSubstr(cudaGetErrorName(error)));
+    const bool of_mps = error == cudaErrorMpsServerNotReady || error == cudaErrorMpsConnectionFailed;
+    EXPECT_TRUE(of_mps || !advice(error).empty()) << cudaGetErrorName(error);
+  }
+  EXPECT_TRUE(is_device_failure(cudaErrorECCUncorrectable));
+  EXPECT_TRUE(is_device_failure(cudaErrorUnknown));
+  for (const cudaError_t bug : {cudaErrorIllegalAddress, cudaErrorInvalidValue, cudaErrorLaunchOutOfResources,
+                                cudaErrorMemoryAllocation, cudaErrorNoKernelImageForDevice})
+    EXPECT_FALSE(is_device_failure(bug)) << cudaGetErrorName(bug);
+}
+
+TEST(CudaStatus, NamesTheCallAndTheAnswerOfEveryLibrary) {
+  EXPECT_THAT(std::string(to_status(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmul").message()),
+              HasSubstr("cublasLtMatmul: CUBLAS_STATUS_NOT_SUPPORTED"));
+  EXPECT_EQ(to_status(CUSOLVER_STATUS_INVALID_VALUE, "cusolverDnXsyevd").message(),
+            "cusolverDnXsyevd: cuSOLVER status 3");
+  EXPECT_EQ(to_status(cudaErrorMemoryAllocation, "cudaMalloc").code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(CudaStatusDeathTest, AFailedDeviceEndsTheProcessWithItsOwnCodeAndABugAborts) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(require(cudaErrorECCUncorrectable, "cudaStreamSynchronize"), ExitedWithCode(kDeviceFailureExitCode),
+              "the device failed: cudaStreamSynchronize: .*cudaErrorECCUncorrectable");
+  EXPECT_DEATH(require(cudaErrorIllegalAddress, "cudaStreamSynchronize"), "check failed.*cudaErrorIllegalAddress");
+}
+
+TEST(CudaDevice, WithoutAGpuItIsUnavailableInASentence) {
+  if (cuda_device_count().ok()) GTEST_SKIP() << "this machine has a GPU";
+  const absl::Status status = make_cuda_device(0).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("use the CPU with resources.device: cpu"));
+}
+
+}  // namespace
+}  // namespace galleon::cuda

@@ -1,0 +1,77 @@
+// galleon-worker on a machine whose NVIDIA driver is the tests' own.
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+#include "tests/worker/daemon/daemon_fixture.h"
+
+namespace galleon {
+namespace {
+
+using testing::HasSubstr;
+
+class GpuWorkerTest : public DaemonTest {
+ protected:
+  GpuWorkerTest() {
+    environment_ = {{"LD_LIBRARY_PATH", GALLEON_BINARY_DIR "/fake_nvml"}, {"FAKE_NVML", cards_file()}};
+    set_cards("GPU-1111 24576 24000 41 7 0 0 NVIDIA Test 24GB\nGPU-2222 24576 23000 52 90 0 0 NVIDIA Test 24GB\n");
+  }
+  std::string cards_file() const { return folder_ + "/cards"; }
+  void set_cards(const std::string& lines) { EXPECT_TRUE(write_file_atomically(cards_file(), lines).ok()); }
+};
+
+TEST_F(GpuWorkerTest, RegistersItsGpusByUuidWithTheirMemoryAndShowsThemInItsMetrics) {
+  start({"--device", "cuda"});
+  ASSERT_EQ(scheduler_.registrations.size(), 1U);
+  const v1::Worker& worker = scheduler_.registrations[0].worker();
+  ASSERT_EQ(worker.devices_size(), 2);
+  EXPECT_EQ(worker.devices(1).kind(), "cuda");
+  EXPECT_EQ(worker.devices(1).index(), 1U);
+  EXPECT_EQ(worker.devices(1).uuid(), "GPU-2222");
+  EXPECT_EQ(worker.devices(1).name(), "NVIDIA Test 24GB");
+  EXPECT_EQ(worker.devices(1).memory_bytes(), uint64_t{24} << 30);
+  EXPECT_EQ(worker.devices(1).free_memory_bytes(), uint64_t{22976} << 20) << "in steps of 64 MiB";
+  EXPECT_TRUE(worker.devices(1).healthy());
+  const std::string metrics = scrape(ready_file());
+  EXPECT_THAT(metrics, HasSubstr("galleon_worker_gpu_info{slot=\"0\",uuid=\"GPU-1111\",name=\"NVIDIA Test 24GB\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("galleon_worker_gpu_temperature_celsius{slot=\"1\",uuid=\"GPU-2222\"} 52"));
+  EXPECT_THAT(metrics, HasSubstr("galleon_worker_gpu_utilisation_ratio{slot=\"1\",uuid=\"GPU-2222\"} 0.9"));
+}
+
+TEST_F(GpuWorkerTest, ARankIsToldItsSlotsGpu) {
+  start({"--device", "cuda"});
+  v1::Assignment wanted = assignment("a", "device; sleep 60000");
+  wanted.set_slot(1);
+  scheduler_.assign(wanted);
+  EXPECT_TRUE(scheduler_.wait_for([&] { return absl::StrContains(scheduler_.logs["a.1.0"], "cuda GPU-2222"); }));
+}
+
+TEST_F(GpuWorkerTest, ADeviceThatFailsUnderItsRankIsReportedUnhealthyWithTheReason) {
+  start({"--device", "cuda"});
+  v1::Assignment wanted = assignment("a", "log 3; fail-device");
+  wanted.set_slot(1);
+  scheduler_.assign(wanted);
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  const v1::RankReport report = scheduler_.report("a.1.0");
+  EXPECT_TRUE(report.device_failed());
+  EXPECT_EQ(report.finished().message(), "the device failed: its memory is broken");
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.devices.size() == 2 && !scheduler_.devices[1].healthy(); }));
+  EXPECT_EQ(scheduler_.devices[1].fault(), "the device failed: its memory is broken");
+  EXPECT_TRUE(scheduler_.devices[0].healthy());
+}
+
+TEST_F(GpuWorkerTest, ACardThatFallsOffTheBusIsReportedWithinSeconds) {
+  start({"--device", "cuda"});
+  set_cards("GPU-1111 24576 24000 41 7 15 0 NVIDIA Test 24GB\nGPU-2222 24576 23000 52 90 0 0 NVIDIA Test 24GB\n");
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.devices.size() == 2 && !scheduler_.devices[0].healthy(); }));
+  EXPECT_THAT(scheduler_.devices[0].fault(), HasSubstr("GPU is lost"));
+}
+
+TEST_F(GpuWorkerTest, WithoutADriverAutoOffersProcessors) {
+  environment_.pop_back();
+  start({"--device", "auto"});
+  EXPECT_EQ(scheduler_.registrations[0].worker().devices(0).kind(), "cpu");
+}
+
+}  // namespace
+}  // namespace galleon

@@ -1,5 +1,8 @@
 #include "kernels/ops/attention.h"
 
+#include <initializer_list>
+#include <utility>
+
 #include "tests/kernels/attention_reference.h"
 #include "tests/kernels/numerics.h"
 
@@ -109,13 +112,14 @@ TEST_P(AttentionTest, RepeatedRunsHaveTheSameBits) {
 
 TEST_P(AttentionTest, RotaryMatchesTheRotationAndItsBackwardUndoesIt) {
   const int64_t sequence = 50;
-  for (const int64_t dimension : {2, 6, 16, 64, 128}) {
+  for (const auto& [dimension, gaps] : std::initializer_list<std::pair<int64_t, bool>>{
+           {2, true}, {6, false}, {16, true}, {64, false}, {128, false}, {128, true}}) {
     const int64_t heads = 3;
     const int64_t tokens = 2 * sequence;
     const Tensor table = empty(64, dimension);
     rotary_table(*device_, table, rotary_frequencies(table.columns));
     const Values x = normal_values(tokens * heads * dimension, 1);
-    const Tensor t = tensor(x, tokens, heads * dimension, true);
+    const Tensor t = tensor(x, tokens, heads * dimension, gaps);
     rotary(*device_, t, table, sequence, dimension, false);
     Values expected(x.size());
     for (int64_t token = 0; token < tokens; ++token) {
@@ -133,6 +137,20 @@ TEST_P(AttentionTest, RotaryMatchesTheRotationAndItsBackwardUndoesIt) {
     EXPECT_LE(relative_error(values_of(t), expected), 4 * kRounding) << dimension;
     rotary(*device_, t, table, sequence, dimension, true);
     EXPECT_LE(relative_error(values_of(t), x), 8 * kRounding) << dimension;
+  }
+}
+
+TEST_P(AttentionTest, RotaryInBf16IsThatOfFp32RoundedOnceWithGapsAndWithout) {
+  constexpr int64_t kDimension = 64;
+  const Tensor table = empty(10, kDimension);
+  rotary_table(*device_, table, rotary_frequencies(kDimension));
+  const Values x = bfloat16_values(normal_values(20 * 3 * kDimension, 1));
+  const Tensor exact = tensor(x, 20, 3 * kDimension);
+  rotary(*device_, exact, table, 10, kDimension, false);
+  for (const bool gaps : {false, true}) {
+    const Tensor t = tensor(x, 20, 3 * kDimension, gaps, DataType::kBFloat16);
+    rotary(*device_, t, table, 10, kDimension, false);
+    EXPECT_LE(relative_error(values_of(t), values_of(exact)), 0x1.01p-8);
   }
 }
 

@@ -33,6 +33,25 @@ TEST_P(EmbeddingTest, RowsAreCopiedAndGradientsAddedInTheOrderOfTheTokens) {
   }
 }
 
+TEST_P(EmbeddingTest, RowsInBf16AreAddedInFp32InTheOrderOfTheTokens) {
+  constexpr int64_t kVocabulary = 7;
+  for (const int64_t hidden : {8, 1040}) {
+    for (const Gaps gaps : kEveryGaps) {
+      std::vector<int32_t> ids;
+      for (int i = 0; i < 1100; ++i) ids.push_back(i * i % 11 % 6);
+      const auto tokens = static_cast<int64_t>(ids.size());
+      const Values dx = bfloat16_values(normal_values(tokens * hidden, 2));
+      const Tensor dtable = tensor(Values(static_cast<size_t>(kVocabulary * hidden), 0.25), kVocabulary, hidden, gaps);
+      embedding_backward(*device_, integers(ids), tensor(dx, tokens, hidden, gaps, DataType::kBFloat16), dtable);
+      std::vector<float> expected(static_cast<size_t>(kVocabulary * hidden), 0.25F);
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t i = 0; i < hidden; ++i) expected[ids[t] * hidden + i] += static_cast<float>(dx[t * hidden + i]);
+      }
+      EXPECT_EQ(values_of(dtable), Values(expected.begin(), expected.end())) << hidden;
+    }
+  }
+}
+
 TEST_P(EmbeddingTest, AnIdOutsideTheVocabularyIsNamed) {
   EXPECT_DEATH(embedding(*device_, integers({0, -1}), empty(3, 4), empty(2, 4)),
                "id -1 of token 1 is outside a vocabulary of 3");

@@ -76,6 +76,10 @@ TEST_P(RandomTest, AnyCutIntoPiecesGivesTheSameBitsOnEveryInstructionSet) {
   const int64_t size = 30011;
   DeviceOperands on_baseline(*baseline);
   const Tensor whole = on_baseline.empty(size, 1);
+  const Tensor aligned = empty(size, 1);
+  fill_normal(*baseline, whole, 1234567890123, 3, 8, 1.5F, 0.02F);
+  fill_normal(*device_, aligned, 1234567890123, 3, 8, 1.5F, 0.02F);
+  EXPECT_EQ(values_of(aligned), on_baseline.values_of(whole)) << "counters begin at multiples of 16 bytes";
   fill_normal(*baseline, whole, 1234567890123, 3, 5, 1.5F, 0.02F);
   const Tensor pieces = empty(size, 1);
   const int64_t cuts[] = {0, 1, 2, 7, 260, 9000, 9001, 20000, size};

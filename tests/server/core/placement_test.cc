@@ -99,12 +99,15 @@ TEST(Placement, RanksOfOneJobAreOfOneKindAndGpusComeFirst) {
       found.insert(board.place(cell).slot);
     return found;
   };
-  EXPECT_EQ(slots(demand(1)), std::set<uint32_t>{2});
+  const std::set<uint32_t> alone = slots(demand(1));
+  EXPECT_TRUE(alone.contains(2) || alone.contains(3)) << "a GPU, whichever";
   EXPECT_EQ(slots(demand(2)), (std::set<uint32_t>{2, 3}));
   EXPECT_TRUE(slots(demand(3)).empty()) << "three slots of two kinds are no gang";
   mixed.slots[3].cuda = false;
   board = SlotBoard({mixed});
-  EXPECT_EQ(slots(demand(2)), (std::set<uint32_t>{0, 1}));
+  const std::set<uint32_t> without_gpu = slots(demand(2));
+  EXPECT_EQ(without_gpu.size(), 2U);
+  EXPECT_FALSE(without_gpu.contains(2)) << "one GPU is too few for two ranks";
 }
 
 }  // namespace

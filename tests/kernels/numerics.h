@@ -127,9 +127,6 @@ inline double dot(const Values& a, const Values& b) {
 
 }  // namespace galleon
 
-#define GALLEON_ON_BACKENDS(suite, backends)                           \
-  INSTANTIATE_TEST_SUITE_P(Device, suite, testing::ValuesIn(backends), \
+#define GALLEON_ON_EVERY_BACKEND(suite)                                      \
+  INSTANTIATE_TEST_SUITE_P(Device, suite, testing::ValuesIn(all_backends()), \
                            [](const auto& instance) { return instance.param.name; })
-#define GALLEON_ON_EVERY_BACKEND(suite) GALLEON_ON_BACKENDS(suite, all_backends())
-// For a family whose kernels no other device has yet.
-#define GALLEON_ON_CPU_BACKENDS(suite) GALLEON_ON_BACKENDS(suite, cpu_backends())

@@ -60,8 +60,8 @@ struct SwigluBackward {
       float a;
       float b;
       math::swiglu_backward(math::load(g.value[i]), math::load(u.value[i]), math::load(d.value[i]), a, b);
-      math::store(dg.value[i], a);
-      math::store(du.value[i], b);
+      store_rounded(dg.value[i], a);
+      store_rounded(du.value[i], b);
     }
     dgate.template store<count>(row, column, dg);
     dup.template store<count>(row, column, du);

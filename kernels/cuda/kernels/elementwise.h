@@ -83,7 +83,7 @@ struct Map1 {
     const auto x = from.template load<count>(row, column);
     Piece<To, count> y;
 #pragma unroll
-    for (int i = 0; i < count; ++i) math::store(y.value[i], formula(math::load(x.value[i])));
+    for (int i = 0; i < count; ++i) store_rounded(y.value[i], formula(math::load(x.value[i])));
     to.template store<count>(row, column, y);
   }
 };
@@ -100,7 +100,7 @@ struct Map2 {
     const auto b = second.template load<count>(row, column);
     Piece<To, count> y;
 #pragma unroll
-    for (int i = 0; i < count; ++i) math::store(y.value[i], formula(math::load(a.value[i]), math::load(b.value[i])));
+    for (int i = 0; i < count; ++i) store_rounded(y.value[i], formula(math::load(a.value[i]), math::load(b.value[i])));
     to.template store<count>(row, column, y);
   }
 };

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kMostTeam)
         // The sum counts as it is stored, so that the backward computes the same output again.
 #pragma unroll
         for (int i = 0; i < kCount; ++i)
-          math::store(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
+          store_rounded(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
         store_within(a, column, n, wide, own[k]);
       }
 #pragma unroll
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(kMostTeam)
       const Piece<T, kCount> b = load_within<kCount>(bias, column, n, wide);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        math::store(own[k].value[i], normalized(math::load(own[k].value[i]), mean, inverse, math::load(w.value[i]),
-                                                math::load(b.value[i])));
+        store_rounded(own[k].value[i], normalized(math::load(own[k].value[i]), mean, inverse, math::load(w.value[i]),
+                                                  math::load(b.value[i])));
       }
       store_within(out, column, n, wide, own[k]);
     });
@@ -109,8 +109,8 @@ struct Again {
     Piece<T, count> out;
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      math::store(out.value[i],
-                  normalized(math::load(a.value[i]), mean, inverse, math::load(w.value[i]), math::load(b.value[i])));
+      store_rounded(out.value[i],
+                    normalized(math::load(a.value[i]), mean, inverse, math::load(w.value[i]), math::load(b.value[i])));
     }
     y.template store<count>(row, column, out);
   }
@@ -185,8 +185,8 @@ __global__ void __launch_bounds__(kMostTeam)
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         const float normal = (math::load(input[k].value[i]) - mean) * inverse;
-        math::store(result.value[i],
-                    inverse * (math::load(gradient[k].value[i]) * math::load(w.value[i]) - level - normal * slope));
+        store_rounded(result.value[i],
+                      inverse * (math::load(gradient[k].value[i]) * math::load(w.value[i]) - level - normal * slope));
       }
       store_within(out, column, n, wide, result);
     });

@@ -12,7 +12,7 @@ __device__ __forceinline__ Piece<T, Pack<T>::kCount> scaled(const Piece<T, Pack<
   Piece<T, Pack<T>::kCount> y;
 #pragma unroll
   for (int i = 0; i < Pack<T>::kCount; ++i)
-    math::store(y.value[i], math::load(x.value[i]) * inverse * math::load(weight.value[i]));
+    store_rounded(y.value[i], math::load(x.value[i]) * inverse * math::load(weight.value[i]));
   return y;
 }
 
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kMostTeam)
         // The sum counts as it is stored, so that the backward computes the same output again.
 #pragma unroll
         for (int i = 0; i < kCount; ++i)
-          math::store(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
+          store_rounded(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
         store_within(a, column, n, wide, own[k]);
       }
 #pragma unroll
@@ -88,7 +88,7 @@ struct Again {
     Piece<T, count> out;
 #pragma unroll
     for (int i = 0; i < count; ++i)
-      math::store(out.value[i], math::load(a.value[i]) * inverse * math::load(w.value[i]));
+      store_rounded(out.value[i], math::load(a.value[i]) * inverse * math::load(w.value[i]));
     y.template store<count>(row, column, out);
   }
 };
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kMostTeam)
       for (int i = 0; i < kCount; ++i) {
         const float own =
             s * math::load(w.value[i]) * math::load(gradient[k].value[i]) - math::load(input[k].value[i]) * common;
-        math::store(sum.value[i], math::load(sum.value[i]) + own);
+        store_rounded(sum.value[i], math::load(sum.value[i]) + own);
       }
       store_within(out, column, n, wide, sum);
     });

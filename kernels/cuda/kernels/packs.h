@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "kernels/cuda/simt.h"
+#include "kernels/math/bfloat16.h"
 
 namespace galleon::cuda {
 
@@ -43,6 +44,19 @@ __device__ __forceinline__ void store_piece(T* at, const Piece<T, count>& piece)
       store_pack(at + i, pack);
     }
   }
+}
+
+// to ← x, rounded to the nearest, ties to even: by the instruction for it on a GPU (math::store takes seven), with the
+// same bits for every number, though not for every NaN.
+__device__ __forceinline__ void store_rounded(float& to, float x) {
+  to = x;
+}
+__device__ __forceinline__ void store_rounded(BFloat16& to, float x) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x));
+#else
+  math::store(to, x);
+#endif
 }
 
 // Whether every row of an operand begins at a multiple of 16 bytes.

@@ -57,7 +57,7 @@ struct ApplyToMaster {
 #pragma unroll
     for (int i = 0; i < count; ++i) {
       m.value[i] = moved(m.value[i], update.value[i], step, keep);
-      math::store(w.value[i], m.value[i]);
+      store_rounded(w.value[i], m.value[i]);
     }
     master.template store<count>(row, column, m);
     weight.template store<count>(row, column, w);

@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "kernels/ops/linear.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/gradient_sink.h"
 
@@ -18,16 +19,11 @@ class DenseSink final : public GradientSink {
     }
   }
   void linear(int parameter, const Tensor& x, const Tensor& dy) override {
-    Tensor& g = gradients_[parameter];
+    const Tensor& g = gradients_[parameter];
     const bool transposed = parameters_[parameter].transposed;
     const Tensor& a = transposed ? x : dy;
     const Tensor& b = transposed ? dy : x;
-    for (int64_t t = 0; t < a.rows; ++t) {
-      for (int64_t i = 0; i < a.columns; ++i) {
-        for (int64_t j = 0; j < b.columns; ++j)
-          g.f32()[i * g.stride + j] += a.f32()[t * a.stride + i] * b.f32()[t * b.stride + j];
-      }
-    }
+    matmul(arena_.device(), a, Transpose::kYes, b, Transpose::kNo, g, 1.0F, 1.0F);
   }
   Tensor dense(int parameter) override { return gradients_[parameter]; }
   void finished(int parameter) override { ++finished_[parameter]; }

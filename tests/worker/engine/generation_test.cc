@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "tests/worker/engine/reference_support.h"
+#include "tests/worker/engine/test_device.h"
 
 namespace galleon {
 namespace {
@@ -32,7 +33,7 @@ class Generation : public testing::TestWithParam<const char*> {
     return tokens;
   }
 
-  std::unique_ptr<Device> device_ = make_cpu_device(1);
+  std::unique_ptr<Device> device_ = make_test_device(1);
   Arena arena_{*device_};
   std::optional<SafetensorsReader> reference_;
   std::vector<Parameter> parameters_;

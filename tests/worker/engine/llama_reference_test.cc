@@ -3,6 +3,7 @@
 
 #include "tests/worker/engine/dense_sink.h"
 #include "tests/worker/engine/reference_support.h"
+#include "tests/worker/engine/test_device.h"
 #include "worker/engine/model/decoder.h"
 
 namespace galleon {
@@ -23,7 +24,7 @@ TEST_P(LlamaReference, LossAndEveryGradientAreThoseOfTransformers) {
   const SafetensorsReader reference = open_fixture(GetParam().fixture);
   absl::StatusOr<ModelConfig> config = model_config_from_json(reference.metadata().at("config"), "fixture", {});
   ASSERT_TRUE(config.ok()) << config.status();
-  std::unique_ptr<Device> device = make_cpu_device(2);
+  std::unique_ptr<Device> device = make_test_device(2);
   Arena arena(*device);
   // A projection on the left stores matrices transposed; nothing else of it is used here.
   GaloreOptions orientation;
@@ -77,7 +78,7 @@ TEST(DecoderBatch, AShorterBatchGivesTheGradientsOfAPaddedOne) {
       }
     }
   }
-  std::unique_ptr<Device> device = make_cpu_device(2);
+  std::unique_ptr<Device> device = make_test_device(2);
   Arena arena(*device);
   std::vector<Parameter> parameters = model_parameters(*config, std::nullopt);
   allocate_weights(parameters, {}, arena);

@@ -124,17 +124,21 @@ struct RankOutcome {
   RecordingObserver observer;
 };
 
-// Runs `ranks` ranks to their end, each in a thread with its own single-threaded device.
+using MakeDevice = std::function<std::unique_ptr<Device>()>;
+
+// Runs `ranks` ranks to their end, each in a thread with its own device: a CPU's on one thread where nothing else is
+// said.
 inline std::vector<RankOutcome> run_ranks(
     const RunOptions& options, int ranks, const std::string& output,
-    const std::function<void(int, RecordingObserver&, RunContext&)>& prepare = {}) {
+    const std::function<void(int, RecordingObserver&, RunContext&)>& prepare = {},
+    const MakeDevice& make_device = [] { return make_cpu_device(1); }) {
   static int run_number = 0;
   const std::string meeting = absl::StrCat(output, "/meeting-", run_number++);
   EXPECT_TRUE(make_folders(output).ok());
   std::vector<RankOutcome> outcomes(ranks);
   auto run = [&](int rank) {
     RankOutcome& outcome = outcomes[rank];
-    std::unique_ptr<Device> device = make_cpu_device(1);
+    const std::unique_ptr<Device> device = make_device();
     device->ledger().set_limit(options.memory_limit);
     absl::StatusOr<std::unique_ptr<Communicator>> communicator = make_single_communicator(*device);
     if (ranks > 1) {

@@ -4,15 +4,19 @@
 namespace galleon {
 namespace {
 
-constexpr int kSteps = 400;
-
 class Kill : public testing::Test {
  protected:
   void SetUp() override {
     service.start_scheduler();
     service.start_worker("north");
     service.start_worker("south");
-    file = service.job_file("voyage", kSteps, 2);
+    sail("voyage", 400);
+  }
+
+  // A job of two ranks that is under way.
+  void sail(const std::string& name, int of_steps) {
+    steps = of_steps;
+    file = service.job_file(name, steps, 2);
     job = service.submit(file);
     ASSERT_FALSE(job.empty());
     ASSERT_TRUE(service.await_step(job, 60));
@@ -23,7 +27,7 @@ class Kill : public testing::Test {
     ASSERT_EQ(wait.exit.code, 0) << wait.out << wait.err << service.galleon({"attempts", job}).out;
     const Json record = service.get(job);
     const std::map<int64_t, double> found = Service::losses(record.value("folder", "") + "/metrics.jsonl");
-    EXPECT_EQ(found.size(), static_cast<size_t>(kSteps));
+    EXPECT_EQ(found.size(), static_cast<size_t>(steps));
     EXPECT_EQ(found, service.undisturbed_losses(file));
     const Json attempts = Json::parse(service.galleon({"attempts", job, "-o", "json"}).out);
     EXPECT_EQ(static_cast<int>(attempts.size()), record.value("attempts", 0));
@@ -32,6 +36,7 @@ class Kill : public testing::Test {
   Service service;
   std::string file;
   std::string job;
+  int steps = 0;
 };
 
 TEST_F(Kill, ATrainer) {
@@ -71,6 +76,8 @@ TEST_F(Kill, TheScheduler) {
 }
 
 TEST_F(Kill, NothingButTheDaemonSleepsBeyondItsLease) {
+  // One that outlasts the lease.
+  sail("long-voyage", 4000);
   service.signal("north", SIGSTOP);
   service.start_worker("east");
   ASSERT_TRUE(service.await_step(job, 1, 2)) << service.get(job).dump(1);
@@ -85,7 +92,7 @@ TEST_F(Kill, ADaemonIsAskedToEndAndHandsItsWorkBackWithACheckpoint) {
   expect_success_with_the_same_losses();
   const Json attempts = Json::parse(service.galleon({"attempts", job, "-o", "json"}).out);
   ASSERT_EQ(attempts.size(), 2U);
-  EXPECT_EQ(attempts[0]["outcome"], "STOPPED");
+  EXPECT_EQ(attempts[0]["outcome"], "STOPPED") << attempts.dump(1) << service.galleon({"events", job}).out;
   // Not a multiple of checkpoint.every: it was written because of the stop.
   EXPECT_GE(std::stoi(attempts[1].value("resumed_from_step", "0")), 60);
   EXPECT_EQ(service.get(job).value("failures", -1), 0);

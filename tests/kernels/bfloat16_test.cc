@@ -131,7 +131,8 @@ TEST_P(BFloat16Test, NormsAndTheirGradients) {
     EXPECT_EQ(values_of(sum), values_of(exact_sum));
     expect_rounded("y", y, exact_y);
     expect_rounded("dx", dx, exact_dx);
-    EXPECT_LE(relative_error(values_of(dweight), values_of(exact_dweight)), sum_bound(rows));
+    // Both are sums in fp32, of different order.
+    EXPECT_LE(relative_error(values_of(dweight), values_of(exact_dweight)), 2 * sum_bound(rows));
   }
 }
 

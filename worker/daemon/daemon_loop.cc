@@ -21,6 +21,7 @@ constexpr absl::Duration kYoungCall = absl::Milliseconds(20);
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 constexpr absl::Duration kLogInterval = absl::Milliseconds(100);
 constexpr absl::Duration kGiveUpAfterExit = absl::Seconds(10);
+constexpr absl::Duration kTellFirst = absl::Seconds(1);  // for the scheduler to hear that this daemon shuts down
 
 bool worth_retrying(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded ||
@@ -35,6 +36,7 @@ absl::Status DaemonLoop::run() {
     // Before anything else: this process may have been stopped for longer than its lease.
     check_lease();
     inbox_.run_all();
+    stop_own();
     tick_ranks();
     watch_devices();
     if (leaving_ && left()) break;
@@ -196,6 +198,7 @@ void DaemonLoop::start_sync() {
     auto response = client_.sync(request);
     inbox_.post([this, sent, leaving, response = std::move(response)] {
       finish_sync(sent, response);
+      leaving_heard_ |= leaving && response.ok();
       leaving_told_ = leaving && response.ok() && response->assignments().empty();
     });
   });
@@ -342,6 +345,13 @@ void DaemonLoop::begin_leaving() {
   leaving_ = true;
   urgent_ = true;
   log_info("shutting down: trainers are asked to write a checkpoint and end");
+  stop_own_at_ = clock_.monotonic() + (registered_ && !scheduler_lost_ ? kTellFirst : absl::ZeroDuration());
+}
+
+// Only once the scheduler knows why: ranks elsewhere end with ours, and one that ended first would count as lost.
+void DaemonLoop::stop_own() {
+  if (!stop_own_at_ || (!leaving_heard_ && clock_.monotonic() < *stop_own_at_)) return;
+  stop_own_at_.reset();
   const absl::Duration now = clock_.monotonic();
   const std::string reason = absl::StrCat("worker ", options_.name, " shuts down");
   for (const auto& [key, rank] : ranks_) rank->stop(reason, options_.stop_grace, now);

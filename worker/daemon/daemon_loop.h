@@ -48,6 +48,7 @@ class DaemonLoop {
   void ship_logs();
   void forget_done();
   void begin_leaving();
+  void stop_own();
   void end_all(const std::string& reason);
   uint64_t all_changes() const;
   bool left();
@@ -90,7 +91,9 @@ class DaemonLoop {
   absl::Duration next_logs_ = absl::ZeroDuration();
   std::string last_log_key_;
   bool leaving_ = false;
-  bool leaving_told_ = false;  // a sync with `leaving` was answered, and it listed nothing
+  bool leaving_heard_ = false;                 // a sync with `leaving` was answered
+  std::optional<absl::Duration> stop_own_at_;  // at the latest: our ranks are asked to stop
+  bool leaving_told_ = false;                  // a sync with `leaving` was answered, and it listed nothing
   std::optional<absl::Duration> give_up_leaving_;
 
   // Last, so that they end before what their calls use.

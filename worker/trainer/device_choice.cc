@@ -11,6 +11,7 @@ std::string device_kind(const DeviceRequest& request, std::string* why) {
   if (request.wanted == v1::Resources::DEVICE_CPU) return "cpu";
   if (request.wanted == v1::Resources::DEVICE_CUDA) return "cuda";
   const absl::StatusOr<int> gpus = cuda_device_count();
+  if (absl::IsUnimplemented(gpus.status())) return "cpu";  // where CUDA was not built in, nobody expects a GPU
   if (gpus.ok() && *gpus >= request.local_ranks) return "cuda";
   if (why != nullptr) {
     *why = gpus.ok() ? absl::StrCat("there are ", *gpus, *gpus == 1 ? " GPU" : " GPUs", " for ", request.local_ranks,

@@ -32,6 +32,24 @@ def free_port():
         return s.getsockname()[1]
 
 
+def submits_by_processes(command, folder, seconds, environment=None, clients=8):
+    """How often `command`, run again and again by `clients` shells, succeeds."""
+    counts = [folder / f"count.{i}" for i in range(clients)]
+    loops = []
+    begin = time.monotonic()
+    for count in counts:
+        with open(count, "wb") as file:
+            loops.append(subprocess.Popen(["sh", "-c", f"while :; do {command} >/dev/null && echo; done"], env=environment, stdout=file,
+                                          stderr=subprocess.DEVNULL, start_new_session=True))
+    time.sleep(seconds)
+    took = time.monotonic() - begin
+    for loop in loops:
+        os.killpg(loop.pid, signal.SIGKILL)
+        loop.wait()
+    done = sum(count.stat().st_size for count in counts)
+    return {"clients": clients, "submits": done, "per_second": done / took}
+
+
 class Slurm:
     """A controller that only queues: its one node never answers, so that a submission is all that is timed."""
 
@@ -65,7 +83,7 @@ class Slurm:
             "PartitionName=all Nodes=nowhere Default=YES MaxTime=INFINITE State=UP", ""]))
         self.environment = dict(os.environ, SLURM_CONF=str(self.conf))
         self.start(["slurmctld", "-D", "-f", str(self.conf)])
-        self.wait(lambda: self.submit(1) == 0, "slurmctld")
+        self.wait(self.submits, "slurmctld")
         return self
 
     def start(self, command):
@@ -82,27 +100,13 @@ class Slurm:
         logs = "\n".join(p.read_text(errors="replace")[-1500:] for p in self.folder.glob("*.out"))
         raise RuntimeError(f"{name} did not start\n{logs}")
 
-    def submit(self, clients):
+    def submits(self):
         command = ["sbatch", "--parsable", "--chdir=/", "--output=/dev/null", "--wrap=true"]
-        running = [subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                   for _ in range(clients)]
-        return sum(p.wait() != 0 for p in running)
+        return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode == 0
 
-    def figure(self, seconds, clients=8):
-        """sbatch runs, `clients` at a time: each is a process that connects, submits one job and ends."""
-        command = (f"while :; do sbatch --parsable --chdir=/ --output=/dev/null --wrap=true >/dev/null "
-                   f"&& echo; done")
-        counts = [open(self.folder / f"count.{i}", "wb") for i in range(clients)]
-        begin = time.monotonic()
-        loops = [subprocess.Popen(["sh", "-c", command], env=self.environment, stdout=c, stderr=subprocess.DEVNULL,
-                                  start_new_session=True) for c in counts]
-        time.sleep(seconds)
-        took = time.monotonic() - begin
-        for loop in loops:
-            os.killpg(loop.pid, signal.SIGKILL)
-            loop.wait()
-        done = sum((self.folder / f"count.{i}").stat().st_size for i in range(clients))
-        return {"clients": clients, "submits": done, "per_second": done / took}
+    def figure(self, seconds):
+        """sbatch runs: each is a process that connects, submits one job and ends."""
+        return submits_by_processes("sbatch --parsable --chdir=/ --output=/dev/null --wrap=true", self.folder, seconds, self.environment)
 
     def __exit__(self, *_):
         for process in reversed(self.processes):
@@ -115,7 +119,7 @@ class Slurm:
                 process.wait()
 
 
-def our_command_line(binaries, seconds, clients=8):
+def our_command_line(binaries, seconds):
     """The same with `galleon submit`: a process for each job, durable before it is answered."""
     folder = Path(tempfile.mkdtemp(prefix="galleon-bench-"))
     ready = folder / "ready.json"
@@ -132,20 +136,9 @@ def our_command_line(binaries, seconds, clients=8):
         (folder / "job.yaml").write_text(
             "name: bench\ntask: pretrain\nmodel: {source: preset:tiny}\ntokenizer: bytes\n"
             "data: {train: [text.txt], sequence_length: 32}\ntraining: {steps: 1, global_batch: 2, micro_batch: 2}\n")
-        command = f"while :; do '{binaries}/galleon' submit --server {address} '{folder}/job.yaml' >/dev/null && echo; done"
-        subprocess.run(["sh", "-c", command.replace("while :; do", "").replace("; done", "")], check=True,
-                       stdout=subprocess.DEVNULL)  # the plan is cached by shape from here on
-        counts = [open(folder / f"count.{i}", "wb") for i in range(clients)]
-        begin = time.monotonic()
-        loops = [subprocess.Popen(["sh", "-c", command], stdout=c, stderr=subprocess.DEVNULL, start_new_session=True)
-                 for c in counts]
-        time.sleep(seconds)
-        took = time.monotonic() - begin
-        for loop in loops:
-            os.killpg(loop.pid, signal.SIGKILL)
-            loop.wait()
-        done = sum((folder / f"count.{i}").stat().st_size for i in range(clients))
-        return {"clients": clients, "submits": done, "per_second": done / took}
+        submit = f"'{binaries}/galleon' submit --server {address} '{folder}/job.yaml'"
+        subprocess.run(["sh", "-c", submit], check=True, stdout=subprocess.DEVNULL)  # the plan is cached by shape from here on
+        return submits_by_processes(submit, folder, seconds)
     finally:
         scheduler.terminate()
         scheduler.wait()

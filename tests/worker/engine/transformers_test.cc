@@ -6,7 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "tests/worker/engine/reference_support.h"
 #include "tests/worker/engine/run_support.h"
-#include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/checkpoint/checkpoint_writer.h"
 #include "worker/engine/run/generation.h"
 
 namespace galleon {
@@ -81,8 +81,10 @@ TEST_P(Transformers, ACheckpointLoadsAsItIsAndGivesTheSameLogitsAndText) {
   header.step = 3;
   const CheckpointContent content{shape.config, parameters,          *device, (*engine)->optimizer(), {},
                                   std::nullopt, (*engine)->weights()};
-  const absl::Status saved = save_checkpoint(folder.path(), header, content, *alone,
-                                             [](int64_t, const std::string&) { return absl::OkStatus(); });
+  CheckpointWriter writer(folder.path(), *alone);
+  absl::Status saved = writer.begin(header, content);
+  ASSERT_TRUE(saved.ok()) << saved;
+  saved = writer.publish([](int64_t, const std::string&) { return absl::OkStatus(); });
   ASSERT_TRUE(saved.ok()) << saved;
   const std::string step = folder.path() + "/" + step_folder_name(3);
 

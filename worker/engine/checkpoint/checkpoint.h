@@ -35,11 +35,6 @@ struct CheckpointContent {
   std::string chat_template = {};  // that the conversations were written with; empty: there were none
 };
 
-// A collective: each rank writes the state that it owns, rank 0 the rest; weight hashes are compared, a difference is
-// INTERNAL. All ranks get the same verdict. What is left of a failed attempt is removed, and older checkpoints stay.
-absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header,
-                             const CheckpointContent& content, Communicator& communicator, const PublicationGate& gate);
-
 // Renames a complete pending folder to its final name, never over an existing one.
 absl::Status publish_checkpoint(const std::string& folder, int64_t step, uint64_t epoch);
 

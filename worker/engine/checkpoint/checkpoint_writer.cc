@@ -288,12 +288,4 @@ absl::Status CheckpointWriter::publish(const PublicationGate& gate) {
   return communicator_.status().ok() ? status_from_text(verdicts[0]) : communicator_.status();
 }
 
-absl::Status save_checkpoint(const std::string& folder, const CheckpointHeader& header,
-                             const CheckpointContent& content, Communicator& communicator,
-                             const PublicationGate& gate) {
-  CheckpointWriter writer(folder, communicator);
-  if (absl::Status s = writer.begin(header, content); !s.ok()) return s;
-  return writer.publish(gate);
-}
-
 }  // namespace galleon

@@ -76,11 +76,8 @@ void store_pack(T* at, const Pack<T>& pack) {
 #endif
 
 // Sum and maximum over the lanes of a warp, in a fixed order; every lane gets the result. All 32 lanes must call.
-__device__ __forceinline__ float warp_sum(float x) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
-  return x;
-}
-__device__ __forceinline__ double warp_sum(double x) {
+template <typename T>
+__device__ __forceinline__ T warp_sum(T x) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
   return x;
 }

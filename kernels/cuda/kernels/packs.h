@@ -80,7 +80,7 @@ void by_pieces(int64_t n, std::initializer_list<RowsAt<T>> operands, Call call) 
   constexpr int kCount = Pack<T>::kCount;
   bool wide = n % kCount == 0;
   for (const RowsAt<T>& operand : operands) {
-    wide = wide && reinterpret_cast<uintptr_t>(operand.data) % 16 == 0 && operand.stride % kCount == 0;
+    wide = wide && rows_aligned(2, operand.data, operand.stride);
   }
   if (wide) {
     call.template operator()<kCount>();

@@ -81,10 +81,10 @@ TEST_P(Transformers, ACheckpointLoadsAsItIsAndGivesTheSameLogitsAndText) {
   header.step = 3;
   const CheckpointContent content{shape.config, parameters,          *device, (*engine)->optimizer(), {},
                                   std::nullopt, (*engine)->weights()};
-  CheckpointWriter writer(folder.path(), *alone);
-  absl::Status saved = writer.begin(header, content);
+  CheckpointWriter checkpoint(folder.path(), *alone);
+  absl::Status saved = checkpoint.begin(header, content);
   ASSERT_TRUE(saved.ok()) << saved;
-  saved = writer.publish([](int64_t, const std::string&) { return absl::OkStatus(); });
+  saved = checkpoint.publish([](int64_t, const std::string&) { return absl::OkStatus(); });
   ASSERT_TRUE(saved.ok()) << saved;
   const std::string step = folder.path() + "/" + step_folder_name(3);
 

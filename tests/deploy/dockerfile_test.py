@@ -193,7 +193,7 @@ class DockerfileTest(unittest.TestCase):
         worker_configuration = dict(self.configurations["worker"], Env=[*self.configurations["worker"]["Env"], "GALLEON_METRICS_PORT=9091"])
         self.configurations["worker"], kept = worker_configuration, self.configurations["worker"]
         self.addCleanup(self.configurations.update, worker=kept)
-        worker = self.start("worker", ["--server", "127.0.0.1:7070", "--name", "one", "--data", "/var/lib/galleon", "--allow", "/srv/galleon/data",
+        worker = self.start("worker", ["--server", "127.0.0.1:7070", "--name", "one", "--slots", "1", "--data", "/var/lib/galleon", "--allow", "/srv/galleon/data",
                                        "--metrics", "127.0.0.1:9091"], network=scheduler)
         for each in (scheduler, worker):
             status = pathlib.Path(f"/proc/{each.first()}/status").read_text()

@@ -47,7 +47,8 @@ def base(build):
         if made.exists() and time.time() - made.stat().st_mtime < OLD_SECONDS:
             return made
         partial = made.with_suffix(".partial.tar")
-        done = subprocess.run(["mmdebstrap", "--quiet", "--variant=apt", "--components=main", "bookworm", partial], capture_output=True, text=True,
+        done = subprocess.run(["mmdebstrap", "--quiet", "--variant=apt", "--components=main", "--dpkgopt=force-unsafe-io", "bookworm",
+                               partial], capture_output=True, text=True,
                               check=False)
         if done.returncode != 0:
             said = done.stdout + done.stderr

@@ -5,6 +5,7 @@
 
 #include "executor_memory.h"
 #include "kernels/device.h"
+#include "kernels/operation_table.h"
 #include "simt_executor.h"
 
 namespace galleon::cuda {
@@ -12,6 +13,7 @@ namespace galleon::cuda {
 struct Context {
   executor::GuardedMemory memory;
   void* result = nullptr;
+  OutsideNote note{};
   std::unique_ptr<Device> cpu = make_cpu_device(1);  // for products and decompositions
 };
 

@@ -35,7 +35,8 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
       parameters_(parameters),
       device_(arena.device()),
       communicator_(communicator),
-      micro_batches_(micro_batches) {
+      micro_batches_(micro_batches),
+      refresh_clock_(device_.make_stopwatch()) {
   slots_.resize(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     Parameter& p = parameters[i];

@@ -31,7 +31,7 @@ struct StepReport {
   int overlaps = 0;
   double energy_sum = 0;  // ‖G·P‖² / ‖G‖² of the mean gradient and the new basis, over refreshes that saw the gradient
   int energies = 0;
-  double refresh_seconds = 0;
+  double refresh_seconds = 0;  // of the device
   // The parameter whose gradient holds a number that is not finite (of several the nearest to the loss), on every rank
   // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
   std::string not_finite;
@@ -170,8 +170,9 @@ class Optimizer final : public GradientSink {
   int64_t micro_batch_ = 0;
   int round_ = -1;                           // of the search for first bases; -1: a step
   std::unique_ptr<Workspace> round_memory_;  // fp32 numbers of bases that are kept in another type
-  double squares_ = 0;                       // of own rows after the reduction, or of dense gradients
-  int not_finite_ = -1;                      // the parameter nearest to the loss whose squares are not finite
+  std::unique_ptr<Stopwatch> refresh_clock_;
+  double squares_ = 0;   // of own rows after the reduction, or of dense gradients
+  int not_finite_ = -1;  // the parameter nearest to the loss whose squares are not finite
   StepReport report_;
 };
 

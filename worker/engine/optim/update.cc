@@ -246,6 +246,7 @@ StepReport Optimizer::end_step() {
     if (!slot->reduced) left.push_back(slot);
   }
   for (const std::vector<Slot*>& together : bundles(left)) reduce(together);
+  report_.refresh_seconds = refresh_clock_->take();
   // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
   if (options_.clip_dense) {
     for (Slot& slot : slots_) {

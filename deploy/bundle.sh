@@ -12,7 +12,7 @@ bundle=$out/galleon-cuda
 rm -rf "$bundle" "$bundle.tar.xz"
 mkdir -p "$bundle/bin" "$bundle/tests"
 
-programs=(galleon galleon-trainer galleon-scheduler galleon-worker gpu_suite test_kernels)
+programs=(galleon galleon-trainer galleon-scheduler galleon-worker gpu_suite test_kernels test_engine_on_gpu)
 for program in "${programs[@]}" libgalleon_sentencepiece.so; do
   strip --strip-unneeded -o "$bundle/bin/$program" "$bin/$program"
 done

@@ -8,7 +8,7 @@
 namespace galleon::gpu {
 
 // RESULT, name, value, unit, aim, verdict; separated by tabs. A fact that must hold is "ok" or "FAILED"; a figure with
-// an aim "ok" or "below aim", which fails nothing; one without is "measured"; "not measured" stands where the card or
+// an aim "met" or "not met", which fails nothing; one without is "measured"; "not measured" stands where the card or
 // what is installed does not serve.
 class Report {
  public:
@@ -33,7 +33,7 @@ class Report {
     char text[64];
     std::snprintf(text, sizeof(text), "%s %g", sign, aim);
     if (value.has_value()) {
-      line(name, *value, unit, text, met ? "ok" : "below aim");
+      line(name, *value, unit, text, met ? "met" : "not met");
     } else {
       std::printf("RESULT\t%s\t-\t%s\t%s\tnot measured\n", name.c_str(), unit.c_str(), text);
       std::fflush(stdout);

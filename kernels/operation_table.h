@@ -153,6 +153,9 @@ struct FloatOperations {
   // reductions
   bool (*all_finite)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx);
   double (*sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch);
+  // The same into the device's memory.
+  void (*note_sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, double* to,
+                              void* scratch);
 };
 
 struct OperationTable {

@@ -28,8 +28,8 @@ void by_panels(int64_t rows, Body body) {
   for (int64_t first = 0; first < rows; first += kPanel) body(first, std::min(kPanel, rows - first));
 }
 
-// The Gram matrix's factor, upper to cuBLAS, in its place. `info`, on the device: above 0 it is not positive definite in
-// double.
+// The Gram matrix's factor, upper to cuBLAS, in its place. `info`, on the device: above 0 it is not positive definite
+// in double.
 void factor(Context& context, int64_t rank, double* gram, void* reserved, int64_t reserved_bytes, int* info) {
   size_t device_bytes = 0;
   size_t host_bytes = 0;

@@ -20,8 +20,8 @@ struct DiagonalRange {
   double largest;
 };
 
-// What Cholesky's factor of a Gram matrix is judged by. It lies on the device until all of it is there, so that the host
-// waits once.
+// What Cholesky's factor of a Gram matrix is judged by. It lies on the device until all of it is there, so that the
+// host waits once.
 struct FactorVerdict {
   DiagonalRange gram;
   DiagonalRange factor;

@@ -69,7 +69,7 @@ part nccl 60 "$bin/gpu_suite" nccl
 part memory 40 "$bin/gpu_suite" memory
 part service 60 "$here/service.sh" "$bin"
 part kernels 60 "$bin/gpu_suite" kernels
-part training 120 "$bin/gpu_suite" training
+part training 200 "$bin/gpu_suite" training
 cp "$results" "$work/ours"
 python=${GALLEON_PYTHON:-python3}
 if command -v "$python" >/dev/null; then

@@ -114,6 +114,7 @@ class Optimizer final : public GradientSink {
   void take_reduced(absl::Span<Slot* const> slots);
   // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
   void count_squares(const Slot& slot, double squares);
+  void count_noted_squares();
   void update(absl::Span<Slot* const> slots, double gradient_scale);
   void update_bundle(absl::Span<Slot* const> slots, double gradient_scale);
   // Whether other ranks need this rank's rows of the update.
@@ -170,6 +171,9 @@ class Optimizer final : public GradientSink {
   int64_t micro_batch_ = 0;
   int round_ = -1;                           // of the search for first bases; -1: a step
   std::unique_ptr<Workspace> round_memory_;  // fp32 numbers of bases that are kept in another type
+  static constexpr int64_t kSquareBytes = sizeof(double);
+  Tensor noted_squares_;      // of own rows after the reduction, a double for each matrix, in the order of `noted_`
+  std::vector<Slot*> noted_;  // in this step
   std::unique_ptr<Stopwatch> refresh_clock_;
   double squares_ = 0;   // of own rows after the reduction, or of dense gradients
   int not_finite_ = -1;  // the parameter nearest to the loss whose squares are not finite

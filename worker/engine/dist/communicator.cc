@@ -221,14 +221,13 @@ void Communicator::all_gather_rows(absl::Span<const ShardedRows> bundle) {
   move(gather(bundle, Collective::kAllGather), "all_gather");
 }
 
-void Communicator::begin_all_gather_rows(absl::Span<const ShardedRows> bundle) {
-  if (ranks_ == 1 || !admit(bundle, Collective::kAllGather)) return;
-  gathering_ = std::max(gathering_, begin_move(gather(bundle, Collective::kAllGather), "all_gather"));
+int64_t Communicator::begin_all_gather_rows(absl::Span<const ShardedRows> bundle) {
+  if (ranks_ == 1 || !admit(bundle, Collective::kAllGather)) return 0;
+  return begin_move(gather(bundle, Collective::kAllGather), "all_gather");
 }
 
-void Communicator::finish_gathers() {
-  if (ranks_ > 1 && executes() && gathering_ > 0) take(finish_exchanges(gathering_), "all_gather");
-  gathering_ = 0;
+void Communicator::finish_gather(int64_t gather) {
+  if (executes() && gather > 0) take(finish_exchanges(gather), "all_gather");
 }
 
 void Communicator::all_reduce(absl::Span<const Tensor> bundle, Content content) {

@@ -75,10 +75,10 @@ class Communicator {
   int64_t reduction_bytes(absl::Span<const ShardedRows> bundle, DataType wire) const;
   // This rank's rows are copied to all ranks.
   void all_gather_rows(absl::Span<const ShardedRows> bundle);
-  // The same, from its beginning to its end in the background where the transport can; until finish_gathers() the
-  // tensors must not be touched. Other collectives may come between.
-  void begin_all_gather_rows(absl::Span<const ShardedRows> bundle);
-  void finish_gathers();
+  // The same, from its beginning to its end in the background where the transport can; until finish_gather() of what is
+  // returned the tensors must not be touched. Other collectives may come between.
+  int64_t begin_all_gather_rows(absl::Span<const ShardedRows> bundle);
+  void finish_gather(int64_t gather);
   // x ← the sum over ranks, bit for bit the same on all of them.
   void all_reduce(absl::Span<const Tensor> bundle, Content content);
   void all_reduce(const Tensor& x, Content content) { all_reduce(absl::MakeConstSpan(&x, 1), content); }
@@ -162,7 +162,6 @@ class Communicator {
   bool never_[kContents] = {};
   Scatter flight_;
   Tensor flight_memory_;
-  int64_t gathering_ = 0;  // ticket
 };
 
 // One rank alone: nothing moves.

@@ -47,7 +47,7 @@ class GatheredWeights final : public WeightView {
     const int unit = unit_of_[parameter];
     if (unit >= 0) {
       begin(unit);
-      communicator_.finish_gathers();
+      communicator_.finish_gather(places_[units_[unit].place].gather);
       ++units_[unit].users;
       for (const int i : units_[unit].parameters) parameters_[i].weight.data = place_of(unit, i);
     }
@@ -79,6 +79,7 @@ class GatheredWeights final : public WeightView {
   struct Place {
     Tensor memory;
     int unit = -1;  // whose weights lie here or are on their way
+    int64_t gather = 0;
   };
 
   void* place_of(int unit, int parameter) const {
@@ -104,7 +105,7 @@ class GatheredWeights final : public WeightView {
       if (p.shard_rows > 0) copy(device_, p.shard, whole.row_range(p.first_row, p.shard_rows));
       bundle.push_back({whole, p.shard_unit, Content::kWeight});
     }
-    communicator_.begin_all_gather_rows(bundle);
+    place.gather = communicator_.begin_all_gather_rows(bundle);
   }
 
   std::vector<Parameter>& parameters_;

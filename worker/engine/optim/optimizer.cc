@@ -14,7 +14,7 @@ namespace galleon {
 
 namespace {
 
-// Bundles that a step's staged gradients take at least.
+// Bundles that a step's gradients take at least, so that most of them travel beside the backward.
 constexpr int64_t kLeastBundles = 8;
 
 // The two factors of a gradient in stored orientation: G = aᵀ·b (rows×columns).
@@ -87,10 +87,9 @@ DataType Optimizer::accumulator_type(const Slot& slot) const {
   return products ? options_.accumulate_type : DataType::kFloat32;
 }
 
-// Gradients that live until they are reduced and no longer lie one after the other in one piece of memory, which is
-// emptied by each bundle: with one micro-batch and per-layer update all of them; when accumulators are sharded, those
-// of a micro-batch. Norms are too small to matter, and an embedding that is the head as well is used at both ends of a
-// pass.
+// Gradients that live until they are reduced and no longer take turns in one piece of memory: with one micro-batch and
+// per-layer update all of them; when accumulators are sharded, those of a micro-batch. Norms are too small to matter,
+// and an embedding that is the head as well is used at both ends of a pass.
 bool Optimizer::staged(const Slot& slot) const {
   const Parameter& p = *slot.parameter;
   if (p.vector) return false;
@@ -109,15 +108,20 @@ bool Optimizer::keeps_own_rows(const Slot& slot) const {
 
 void Optimizer::allocate_accumulators(Arena& arena) {
   int64_t largest = 0;
+  int64_t largest_in_block = 0;
   int64_t sum = 0;
+  bool any_staged = false;
   for (Slot& slot : slots_) {
     const Parameter& p = *slot.parameter;
     const DataType type = accumulator_type(slot);
     slot.accumulator = Tensor{nullptr, type, p.compact_rows(), p.compact_columns(), p.compact_columns()};
     slot.staged = staged(slot);
+    const int64_t bytes = staged_bytes_of(slot);
+    sum += bytes;
+    any_staged |= slot.staged;
     if (slot.staged) {
-      largest = std::max(largest, staged_bytes_of(slot));
-      sum += staged_bytes_of(slot);
+      largest = std::max(largest, bytes);
+      if (p.block >= 0) largest_in_block = std::max(largest_in_block, bytes);
     } else {
       slot.accumulator =
           arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.compact_rows(), p.compact_columns(), type);
@@ -128,11 +132,14 @@ void Optimizer::allocate_accumulators(Arena& arena) {
       slot.keeps = true;
     }
   }
-  bundle_bytes_ = kBundleBytes;
-  if (sum == 0) return;
   // A bundle is a small part of all gradients also where these are small: memory is what staging is for.
-  bundle_bytes_ = std::max(largest, std::min(kBundleBytes, sum / kLeastBundles));
-  staging_ = arena.tensor("staged gradients", MemoryCategory::kGradients, bundle_bytes_, 1, DataType::kUint8);
+  bundle_bytes_ = std::min(kBundleBytes, sum / kLeastBundles);
+  if (!any_staged) return;
+  const int64_t bundle = std::max(largest_in_block, bundle_bytes_);
+  // While one bundle is collected another is reduced, and the updates of a third come back.
+  const int64_t under_way = communicator_.ranks() == 1 ? 0 : bundle * (one_pass_per_layer() ? 2 : 1);
+  const int64_t bytes = std::max(largest, bundle) + under_way;
+  stage_ = Stage(arena.tensor("staged gradients", MemoryCategory::kGradients, bytes, 1, DataType::kUint8));
 }
 
 // What a reduction needs while it is under way: room for the largest matrix, which travels alone, and for any bundle.
@@ -140,7 +147,7 @@ void Optimizer::allocate_flight(Arena& arena) {
   int64_t bytes = 0;
   int64_t bundled = 0;
   for (Slot& slot : slots_) {
-    if (slot.staged || slot.replicated) continue;
+    if (slot.replicated) continue;
     Slot* const alone[] = {&slot};
     const int64_t needed = communicator_.reduction_bytes(sharded_gradients(alone), options_.wire_type);
     bytes = std::max(bytes, needed);
@@ -150,29 +157,31 @@ void Optimizer::allocate_flight(Arena& arena) {
   flight_memory_ = arena.tensor("reduction under way", MemoryCategory::kGradients, bytes, 1, DataType::kUint8);
 }
 
-// Gives a staged gradient its place; a full stage is emptied before.
+// Gives a staged gradient its place; where the stage is full, what has waited longest leaves it first.
 void Optimizer::stage(Slot& slot) {
-  if (slot.accumulator.data != nullptr) return;
-  const int64_t bytes = staged_bytes_of(slot);
-  if (staging_used_ + bytes > staging_.bytes()) flush();
-  place(slot);
+  while (slot.accumulator.data == nullptr && !place(slot)) {
+    if (!settling_.empty()) {
+      settle();
+    } else if (!in_flight_.empty()) {
+      land();
+    } else {
+      GALLEON_CHECK(!pending_.empty()) << slot.parameter->name << ": a gradient is staged that is not finished";
+      flush();
+    }
+  }
 }
 
 bool Optimizer::place(Slot& slot) {
-  const int64_t bytes = staged_bytes_of(slot);
-  if (staging_used_ + bytes > staging_.bytes()) return false;
-  slot.accumulator.data = static_cast<char*>(staging_.data) + staging_used_;
-  staging_used_ += bytes;
-  return true;
+  slot.accumulator.data = stage_.take(staged_bytes_of(slot));
+  return slot.accumulator.data != nullptr;
 }
 
-void Optimizer::clear_stage(absl::Span<Slot* const> slots) {
+void Optimizer::leave_stage(absl::Span<Slot* const> slots) {
   for (Slot* slot : slots) {
     if (!slot->staged || slot->accumulator.data == nullptr) continue;
-    staging_used_ -= staged_bytes_of(*slot);
+    stage_.give_back(slot->accumulator.data);
     slot->accumulator.data = nullptr;
   }
-  GALLEON_CHECK(staging_used_ == 0) << "a gradient is staged that is not finished";
 }
 
 void Optimizer::allocate_dense(Arena& arena) {
@@ -334,7 +343,7 @@ void Optimizer::finished(int parameter) {
   if (round_ >= 0) {
     // What is no product was added up for nothing.
     Slot* const nothing[] = {&slot};
-    clear_stage(nothing);
+    leave_stage(nothing);
     return;
   }
   const bool last = last_pass();
@@ -363,8 +372,7 @@ void Optimizer::finished(int parameter) {
 void Optimizer::enqueue(Slot& slot) {
   if (!options_.per_layer && options_.zero < 2 && communicator_.ranks() == 1) return;
   const int64_t bytes = staged_bytes_of(slot);
-  // A staged one has been made room for.
-  if (!slot.staged && pending_bytes_ + bytes > bundle_bytes_) flush();
+  if (pending_bytes_ + bytes > bundle_bytes_) flush();
   pending_.push_back(&slot);
   pending_bytes_ += bytes;
   if (pending_bytes_ >= bundle_bytes_) flush();

@@ -1,9 +1,10 @@
 // Any moment rule at full rank or under GaLore, sharded over ranks, as one path: gradients arrive as factors and are
 // accumulated in the subspace of their parameter (the identity for a full-rank one), reduced by rows, turned into an
 // update by the rule on the rows that this rank owns, gathered, and applied. Per-layer and per-step update differ in
-// when that happens. A reduction travels while the backward computes the next gradients. With ZeRO 2 gradients are
-// reduced after each micro-batch, with ZeRO 3 a rank updates its own rows of the weights and nothing is gathered. A
-// matrix with two projected sides is small, and every rank holds all of it. What is small travels in bundles.
+// when that happens. A reduction travels while the backward computes the next gradients, an update while the next ones
+// are computed. With ZeRO 2 gradients are reduced after each micro-batch, with ZeRO 3 a rank updates its own rows of
+// the weights and nothing is gathered. A matrix with two projected sides is small, and every rank holds all of it. What
+// is small travels in bundles.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/gradient_sink.h"
 #include "worker/engine/optim/refresh_pace.h"
+#include "worker/engine/optim/stage.h"
 #include "worker/engine/optim/state_piece.h"
 #include "worker/engine/options.h"
 
@@ -93,7 +95,7 @@ class Optimizer final : public GradientSink {
   static int64_t staged_bytes_of(const Slot& slot);
   void stage(Slot& slot);
   bool place(Slot& slot);  // false: the stage is full
-  void clear_stage(absl::Span<Slot* const> slots);
+  void leave_stage(absl::Span<Slot* const> slots);
   bool refreshes_from_gradients() const;
   bool needs_dense(const Slot& slot) const;
   Tensor dense_memory(Slot& slot);
@@ -104,7 +106,7 @@ class Optimizer final : public GradientSink {
 
   // update.cc
   // Cut where the next would make a bundle too large for one exchange.
-  static std::vector<std::vector<Slot*>> bundles(absl::Span<Slot* const> slots);
+  static std::vector<std::vector<Slot*>> bundles(absl::Span<Slot* const> slots, int64_t largest = kBundleBytes);
   // Begins or makes the reduction of the gradients that wait for it, and updates their weights if it is time.
   void flush();
   // Completes the reduction that is under way.
@@ -115,8 +117,13 @@ class Optimizer final : public GradientSink {
   // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
   void count_squares(const Slot& slot, double squares);
   void count_noted_squares();
+  // Makes updates and sends them on their way; settle() has applied them all.
   void update(absl::Span<Slot* const> slots, double gradient_scale);
-  void update_bundle(absl::Span<Slot* const> slots, double gradient_scale);
+  void update_bundle(absl::Span<Slot* const> slots);
+  void make_update(Slot& slot);
+  void apply_updates(absl::Span<Slot* const> slots);
+  // Applies the updates that are under way.
+  void settle();
   // Whether other ranks need this rank's rows of the update.
   bool travels(const Slot& slot) const;
   void apply(const Slot& slot, const Tensor& update, double size, double keep);
@@ -155,13 +162,15 @@ class Optimizer final : public GradientSink {
   int64_t micro_batches_;
   int projected_count_ = 0;
   std::vector<Slot> slots_;
-  int64_t bundle_bytes_ = 0;  // of gradients that wait for their reduction
-  Tensor staging_;            // see staged()
-  int64_t staging_used_ = 0;
+  int64_t bundle_bytes_ = 0;    // of gradients that wait for their reduction
+  Stage stage_;                 // see staged()
   std::vector<Slot*> pending_;  // finished, not reduced yet
   int64_t pending_bytes_ = 0;
   std::vector<Slot*> in_flight_;  // whose reduction is under way
   Tensor flight_memory_;
+  std::vector<Slot*> settling_;     // whose updates are under way
+  int64_t gather_ = 0;              // their ticket
+  double gradient_scale_ = 1.0;     // of the updates that are made
   Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
   Tensor collected_dense_;          // the sum of one, whose exact basis this rank searches
   std::vector<Slot*> collected_;    // that wait for their exact bases, by owner

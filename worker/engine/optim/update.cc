@@ -32,12 +32,12 @@ int64_t Optimizer::staged_bytes_of(const Slot& slot) {
   return padded(slot.accumulator.bytes());
 }
 
-std::vector<std::vector<Optimizer::Slot*>> Optimizer::bundles(absl::Span<Slot* const> slots) {
+std::vector<std::vector<Optimizer::Slot*>> Optimizer::bundles(absl::Span<Slot* const> slots, int64_t largest) {
   std::vector<std::vector<Slot*>> all;
-  int64_t bytes = kBundleBytes;
+  int64_t bytes = 0;
   for (Slot* slot : slots) {
     const int64_t more = staged_bytes_of(*slot);
-    if (all.empty() || bytes + more > kBundleBytes) {
+    if (all.empty() || bytes + more > largest) {
       all.emplace_back();
       bytes = 0;
     }
@@ -51,24 +51,21 @@ bool Optimizer::travels(const Slot& slot) const {
   return !slot.replicated && communicator_.ranks() > 1 && !slot.parameter->sharded;
 }
 
-// Gradients that stay where they are until the end of the step travel while the backward goes on; staged ones make room
-// for the next, and are waited for.
+// A bundle travels while the backward goes on with the next, if what arrives of it has room.
 void Optimizer::flush() {
   if (pending_.empty()) return;
   const std::vector<Slot*> slots = std::exchange(pending_, {});
   pending_bytes_ = 0;
   land();
-  std::vector<ShardedRows> cut = sharded_gradients(slots);
-  const bool stay = std::none_of(slots.begin(), slots.end(), [](const Slot* slot) { return slot->staged; });
-  if (stay && !cut.empty() && communicator_.ranks() > 1 &&
+  const std::vector<ShardedRows> cut = sharded_gradients(slots);
+  in_flight_ = slots;
+  if (!cut.empty() && communicator_.ranks() > 1 &&
       communicator_.reduction_bytes(cut, options_.wire_type) <= flight_memory_.bytes()) {
     communicator_.begin_reduce_scatter_rows(cut, options_.wire_type, flight_memory_);
-    in_flight_ = slots;
     return;
   }
-  reduce(slots);
-  if (options_.per_layer && last_pass()) update(slots, 1.0);
-  clear_stage(slots);
+  if (!cut.empty()) communicator_.reduce_scatter_rows(cut, options_.wire_type);
+  land();
 }
 
 void Optimizer::land() {
@@ -76,7 +73,11 @@ void Optimizer::land() {
   const std::vector<Slot*> slots = std::exchange(in_flight_, {});
   communicator_.finish_reduce_scatter();
   take_reduced(slots);
-  if (options_.per_layer && last_pass()) update(slots, 1.0);
+  if (options_.per_layer && last_pass()) {
+    update(slots, 1.0);
+  } else {
+    leave_stage(slots);
+  }
 }
 
 void Optimizer::count_squares(const Slot& slot, double squares) {
@@ -141,6 +142,7 @@ void Optimizer::count_noted_squares() {
 }
 
 void Optimizer::update(absl::Span<Slot* const> slots, double gradient_scale) {
+  gradient_scale_ = gradient_scale;
   // One bundle of partial sums for all matrices; those of replicated ones, which are whole already, lie behind it.
   int64_t bundle = 0;
   int64_t whole = 0;
@@ -162,55 +164,89 @@ void Optimizer::update(absl::Span<Slot* const> slots, double gradient_scale) {
     slot->moments->sum(device_, {slot->count + 1, report_.learning_rate, gradient_scale}, r.tensor(), slot->sums);
   }
   if (bundle > 0) communicator_.all_reduce(all.column_range(0, bundle), Content::kStatistic);
-  for (const std::vector<Slot*>& together : bundles(slots)) update_bundle(together, gradient_scale);
+  // Two bundles have room in the stage, where there is one: one that is made and one that travels.
+  const int64_t largest = stage_.bytes() > 0 ? std::min(kBundleBytes, stage_.bytes() / 2) : kBundleBytes;
+  for (const std::vector<Slot*>& together : bundles(slots, largest)) update_bundle(together);
 }
 
-void Optimizer::update_bundle(absl::Span<Slot* const> slots, double gradient_scale) {
-  if (!communicator_.status().ok()) return;
-  // Updates travel in the wire's type, and their owner too applies what the others receive. They lie where the
-  // gradients are, if these are of that type and have a place, and otherwise in the workspace.
-  std::vector<Slot*> placed;
+// The updates of a bundle travel while those of the next are computed. They lie where the gradients are, in the type of
+// the wire, as their owner too applies what the others receive. What has no room there, because the wire's type is the
+// wider one, lies in the workspace, and is waited for.
+void Optimizer::update_bundle(absl::Span<Slot* const> slots) {
+  if (!communicator_.status().ok()) {
+    leave_stage(slots);
+    return;
+  }
+  const int64_t wire_bytes = bytes_of(options_.wire_type);
   int64_t bytes = 0;
   for (Slot* slot : slots) {
     slot->update = Tensor{};
     if (!travels(*slot) || slot->skipped) continue;
     Tensor& whole = slot->accumulator;
-    if (whole.data == nullptr && whole.type == options_.wire_type && place(*slot)) placed.push_back(slot);
-    slot->update = whole;
-    if (whole.data != nullptr && whole.type == options_.wire_type) continue;
-    slot->update.type = options_.wire_type;
-    slot->update.data = nullptr;
-    bytes += padded(slot->update.bytes());
+    const bool fits = wire_bytes <= bytes_of(whole.type);
+    if (fits && whole.data == nullptr && !place(*slot)) {
+      settle();
+      place(*slot);
+    }
+    slot->update = Tensor{fits ? whole.data : nullptr, options_.wire_type, whole.rows, whole.columns, whole.columns};
+    if (slot->update.data == nullptr) bytes += padded(slot->update.bytes());
   }
   const Workspace memory(device_, bytes);
   auto* free = static_cast<char*>(memory.data());
   std::vector<ShardedRows> cut;
   for (Slot* slot : slots) {
     if (slot->skipped) continue;
-    const RuleStep step{++slot->count, report_.learning_rate, gradient_scale};
-    const bool travel = travels(*slot);
-    if (travel && slot->update.data == nullptr) {
-      slot->update.data = free;
-      free += padded(slot->update.bytes());
+    if (travels(*slot)) {
+      if (slot->update.data == nullptr) {
+        slot->update.data = free;
+        free += padded(slot->update.bytes());
+      }
+      cut.push_back({slot->update, slot->shard_unit, Content::kUpdate});
     }
-    if (travel) cut.push_back({slot->update, slot->shard_unit, Content::kUpdate});
-    const InType own(device_, slot->own_rows(), DataType::kFloat32);
-    slot->moments->update(device_, step, own.tensor(), slot->sums);
-    if (!travel) slot->update = slot->own_rows();
-    const Tensor here = travel ? slot->update.row_range(slot->own.begin, slot->own.count) : slot->update;
-    if (here.data != own.tensor().data && here.rows > 0) convert(device_, own.tensor(), here);
+    make_update(*slot);
   }
-  if (!cut.empty()) communicator_.all_gather_rows(cut);
-  if (!communicator_.status().ok()) return;
+  const int64_t gather = cut.empty() ? 0 : communicator_.begin_all_gather_rows(cut);
+  settle();
+  settling_.assign(slots.begin(), slots.end());
+  gather_ = gather;
+  if (cut.empty() || bytes > 0) settle();
+}
+
+// The rule's update of own rows, among the rows of the whole one where that travels.
+void Optimizer::make_update(Slot& slot) {
+  const RuleStep step{++slot.count, report_.learning_rate, gradient_scale_};
+  const InType own(device_, slot.own_rows(), DataType::kFloat32);
+  slot.moments->update(device_, step, own.tensor(), slot.sums);
+  const bool travel = travels(slot);
+  if (!travel) slot.update = slot.own_rows();
+  const Tensor here = travel ? slot.update.row_range(slot.own.begin, slot.own.count) : slot.update;
+  if (here.rows == 0 || (here.data == own.tensor().data && here.type == own.tensor().type)) return;
+  // Narrower numbers in the place of the wider ones that they are made of.
+  const bool over_itself = travel && slot.update.data == slot.accumulator.data && !slot.keeps;
+  if (over_itself && here.type != slot.accumulator.type) {
+    const InType rounded(device_, own.tensor(), here.type);
+    copy(device_, rounded.tensor(), here);
+    return;
+  }
+  convert(device_, own.tensor(), here);
+}
+
+void Optimizer::apply_updates(absl::Span<Slot* const> slots) {
   for (Slot* slot : slots) {
     if (slot->skipped) continue;
-    const RuleStep step{slot->count, report_.learning_rate, gradient_scale};
+    const RuleStep step{slot->count, report_.learning_rate, gradient_scale_};
     const WeightStep weight = slot->moments->weight_step(step);
     const double keep = 1.0 - step.learning_rate * options_.weight_decay;
     const double size = weight.size * (slot->projected() ? options_.galore->scale : 1.0);
     apply(*slot, slot->update, weight.decay_first ? size / keep : size, keep);
   }
-  if (!placed.empty()) clear_stage(placed);
+}
+
+void Optimizer::settle() {
+  const std::vector<Slot*> slots = std::exchange(settling_, {});
+  communicator_.finish_gather(std::exchange(gather_, 0));
+  if (communicator_.status().ok()) apply_updates(slots);
+  leave_stage(slots);
 }
 
 // Of the noise that rounds a parameter's bf16 weight in this step; the same on all ranks.
@@ -250,6 +286,7 @@ StepReport Optimizer::end_step() {
   refresh_collected();
   flush();
   land();
+  settle();
   std::vector<Slot*> all;
   for (Slot& slot : slots_) all.push_back(&slot);
   std::vector<Slot*> left;
@@ -294,6 +331,7 @@ StepReport Optimizer::end_step() {
     const bool clip = options_.clip_norm > 0 && report_.grad_norm > options_.clip_norm;
     // The small number keeps the field's usual formula (torch.nn.utils.clip_grad_norm_).
     update(all, clip ? options_.clip_norm / (report_.grad_norm + 1e-6) : 1.0);
+    settle();
   }
   return report_;
 }

@@ -56,11 +56,12 @@ TEST_P(Collectives, SumsAndGatheredRowsAreThoseOfDoublePrecisionInABundleAsAlone
     }
     self.communicator.reduce_scatter_rows(bundle);
     self.communicator.all_gather_rows(bundle);
+    std::vector<int64_t> gathers;
     for (size_t i = 0; i < bundle.size(); ++i) {
       self.communicator.reduce_scatter_rows({{alone[i], kShapes[i].unit, Content::kUpdate}});
-      self.communicator.begin_all_gather_rows({{alone[i], kShapes[i].unit, Content::kUpdate}});
+      gathers.push_back(self.communicator.begin_all_gather_rows({{alone[i], kShapes[i].unit, Content::kUpdate}}));
     }
-    self.communicator.finish_gathers();
+    for (const int64_t gather : gathers) self.communicator.finish_gather(gather);
     ASSERT_TRUE(self.communicator.status().ok()) << self.communicator.status();
     for (size_t i = 0; i < bundle.size(); ++i) {
       const std::vector<double> expected = sums(alone[i].size(), ranks, static_cast<int>(i));
@@ -94,9 +95,9 @@ TEST_P(Collectives, AReduceScatterUnderWayGivesTheSameBitsWhateverComesBetween) 
       const Tensor between = arena.tensor("between", MemoryCategory::kGradients, 3, 3);
       self.communicator.begin_reduce_scatter_rows(flying, wire, memory);
       self.communicator.all_reduce(between, Content::kStatistic);
-      self.communicator.begin_all_gather_rows({{between, 1, Content::kWeight}});
+      const int64_t gather = self.communicator.begin_all_gather_rows({{between, 1, Content::kWeight}});
       self.communicator.finish_reduce_scatter();
-      self.communicator.finish_gathers();
+      self.communicator.finish_gather(gather);
       self.communicator.reduce_scatter_rows(waited_for, wire);
       ASSERT_TRUE(self.communicator.status().ok()) << self.communicator.status();
       for (size_t i = 0; i < flying.size(); ++i) {

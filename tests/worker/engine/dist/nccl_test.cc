@@ -209,8 +209,7 @@ TEST(Nccl, CollectivesGiveTheBitsThatSocketsGive) {
     const Tensor memory = arena.tensor("flight", MemoryCategory::kGradients, 4096, 1, DataType::kUint8);
     communicator.begin_reduce_scatter_rows({{x, 2, Content::kUpdate}}, DataType::kBFloat16, memory);
     communicator.finish_reduce_scatter();
-    communicator.begin_all_gather_rows({{x, 2, Content::kUpdate}});
-    communicator.finish_gathers();
+    communicator.finish_gather(communicator.begin_all_gather_rows({{x, 2, Content::kUpdate}}));
     communicator.all_reduce(x, Content::kStatistic);
     communicator.reduce(x, 2, Content::kStatistic);
     communicator.broadcast(x, 2, Content::kSubspace);

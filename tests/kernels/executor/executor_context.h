@@ -14,6 +14,7 @@ struct Context {
   executor::GuardedMemory memory;
   void* result = nullptr;
   OutsideNote note{};
+  int64_t reads = 0;  // of device memory by the host, for each of which a GPU would be waited for
   std::unique_ptr<Device> cpu = make_cpu_device(1);  // for products and decompositions
 };
 

@@ -92,6 +92,7 @@ void copy(cuda::Context* context, void* to, const void* from, size_t bytes) {
 
 void read(cuda::Context* context, void* to, const void* from, size_t bytes) {
   copy(context, to, from, bytes);
+  if (context != nullptr) ++context->reads;
   const OutsideNote& note = *note_memory(context);
   GALLEON_CHECK(!note.found) << outside_text(note.range, note.index, note.value);
 }

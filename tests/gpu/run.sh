@@ -89,8 +89,8 @@ awk -F'\t' 'BEGIN { printf "%-46s %14s  %-22s %-16s %s\n", "what", "value", "uni
   { printf "%-46s %14s  %-22s %-16s %s\n", $2, $3, $4, $5, $6 }' "$results"
 awk -F'\t' -v device="$device" 'function text(s) { gsub(/\\/, "\\\\", s); gsub(/"/, "\\\"", s); return "\"" s "\"" }
   BEGIN { printf "{\"device\": %s, \"results\": [", text(device) }
-  { printf "%s\n  {\"name\": %s, \"value\": %s, \"unit\": %s, \"aim\": %s, \"verdict\": %s}", NR > 1 ? "," : "", text($2),
-    $3 ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ ? $3 : "null", text($4), text($5), text($6) }
+  { printf "%s\n  {\"name\": %s, \"value\": %s, \"unit\": %s, \"aim\": %s, \"verdict\": %s}", (NR > 1 ? "," : ""), text($2),
+    ($3 ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ ? $3 : "null"), text($4), text($5), text($6) }
   END { print "\n]}" }' "$results" >"$json"
 echo
 echo "JSON: $json"

@@ -6,13 +6,14 @@ its steps on random tokens without refreshes, and the peak of the memory that te
     tests/gpu/pytorch.py --check        on the CPU: that both of its sides compute the same
 
 The model is transformers' and the optimizer galore-torch's where they import. Elsewhere both are this file's own: the same
-shapes and formulas in plain torch, tested against those by --check. Each runs as it is and under torch.compile, and the
-faster counts. Prints the lines that run.sh puts into its table; where nothing can be run, the aims are "not measured". RESULTS:
+shapes and formulas in plain torch, tested against those by --check. It runs as it is and, as far as --seconds reach, under
+torch.compile, and the faster counts. Prints the lines that run.sh puts into its table; where nothing can be run, the aims are "not measured". RESULTS:
 a file with our lines of the same shapes.
 """
 
 import argparse
 import gc
+import signal
 import statistics
 import sys
 import time
@@ -271,6 +272,10 @@ def ours(path):
     return figures
 
 
+def out_of_time(*_):
+    raise TimeoutError("it takes longer than --seconds")
+
+
 def compare(torch, options):
     options.transformers = imports("transformers")
     options.galore_torch = imports("galore_torch")
@@ -281,11 +286,13 @@ def compare(torch, options):
     for compiled in (False, True) if options.compile else (False,):
         name = "pytorch_compiled" if compiled else "pytorch"
         try:
+            signal.alarm(max(1, int(options.seconds - (time.monotonic() - options.began))))
             seconds, peak = measure(torch, options, compiled)
         except Exception as error:  # noqa: BLE001: of any kind, memory among them
             print(f"skipped: {name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
         finally:
+            signal.alarm(0)
             gc.collect()
             if options.device == "cuda":
                 torch.cuda.empty_cache()
@@ -348,7 +355,10 @@ def main():
     parser.add_argument("--ours", default=None)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--seconds", type=float, default=150, help="after which no more is begun, and compiling is given up")
     options = parser.parse_args()
+    options.began = time.monotonic()
+    signal.signal(signal.SIGALRM, out_of_time)
     try:
         import torch
     except ImportError as error:

@@ -73,7 +73,7 @@ part training 200 "$bin/gpu_suite" training
 cp "$results" "$work/ours"
 python=${GALLEON_PYTHON:-python3}
 if command -v "$python" >/dev/null; then
-  part pytorch 120 "$python" "$here/pytorch.py" --ours "$work/ours"
+  part pytorch 180 "$python" "$here/pytorch.py" --ours "$work/ours"
 else
   echo "skipped: the comparison with PyTorch: there is no $python"
   result against_pytorch.tokens_per_second - times ">= 1.5" "not measured"

@@ -104,6 +104,17 @@ std::string fit_lines(const v1::MemoryPlan& plan) {
   return text;
 }
 
+// Which device a job without a word about it is planned for: where this machine has no GPU, that is not what it takes
+// on one that has.
+std::string device_line(const v1::Job& job, const v1::MemoryPlan& plan) {
+  const bool chosen = job.resources().has_device() && job.resources().device() != v1::Resources::DEVICE_AUTO;
+  if (chosen) return "";
+  if (plan.device() == "cuda") return "device           a GPU: resources.device is auto, and there is one here\n";
+  return "device           the CPU: resources.device is auto, and no GPU serves here; resources: {device: cuda} plans "
+         "for "
+         "one\n";
+}
+
 std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   std::vector<std::vector<std::string>> rows;
   std::vector<std::string> header{"memory per rank"};
@@ -125,6 +136,7 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   std::string text = absl::StrCat(
       job.name(), ": ", human_count(static_cast<double>(plan.parameters())), " parameters, ", plan.ranks_size(),
       plan.ranks_size() == 1 ? " rank on " : " ranks on ", plan.device(), "\n\n", table(header, rows), "\n");
+  absl::StrAppend(&text, device_line(job, plan));
   const double full = static_cast<double>(plan.optimizer_full_rank_bytes());
   absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())),
                   " with its subspaces, against ", human_bytes(full),

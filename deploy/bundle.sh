@@ -12,7 +12,7 @@ bundle=$out/galleon-cuda
 rm -rf "$bundle" "$bundle.tar.xz"
 mkdir -p "$bundle/bin" "$bundle/tests"
 
-programs=(galleon galleon-trainer galleon-scheduler galleon-worker gpu_suite test_kernels)
+programs=(galleon galleon-trainer galleon-scheduler galleon-worker gpu_suite test_kernels test_engine_on_gpu)
 for program in "${programs[@]}" libgalleon_sentencepiece.so; do
   strip --strip-unneeded -o "$bundle/bin/$program" "$bin/$program"
 done
@@ -37,14 +37,14 @@ for program in "${programs[@]}"; do
   fi
 done
 
-cp -r tests/gpu "$bundle/tests/gpu"
-rm -rf "$bundle/tests/gpu/suite" "$bundle/tests/gpu/CMakeLists.txt"
+mkdir "$bundle/tests/gpu"
+cp tests/gpu/run.sh tests/gpu/service.sh tests/gpu/pytorch.py "$bundle/tests/gpu/"
 cp -r tests/fixtures "$bundle/tests/fixtures"
 mkdir -p "$bundle/deploy"
 cp -r deploy/examples "$bundle/deploy/examples"
 cp LICENSE "$bundle/"
 
-# Three programs hold the same kernels: with a dictionary larger than what lies between them they are stored once.
+# Four programs hold the same kernels: with a dictionary larger than what lies between them they are stored once.
 tar --sort=name --owner=0 --group=0 --mtime='2020-01-01' -C "$out" -cf - galleon-cuda | xz -T1 --lzma2=preset=6,dict=256MiB >"$bundle.tar.xz"
 size=$(stat -c %s "$bundle.tar.xz")
 echo "$bundle.tar.xz: $size bytes, $(du -sh "$bundle" | cut -f1) unpacked"

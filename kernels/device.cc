@@ -1,6 +1,7 @@
 #include "kernels/device.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,7 +14,23 @@ int64_t round_up(int64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+class HostStopwatch final : public Stopwatch {
+ public:
+  void start() override { start_ = Clock::now(); }
+  void stop() override { sum_ += Clock::now() - start_; }
+  double take() override { return std::exchange(sum_, {}).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_;
+  std::chrono::duration<double> sum_{0};
+};
+
 }  // namespace
+
+std::unique_ptr<Stopwatch> Device::make_stopwatch() {
+  return std::make_unique<HostStopwatch>();
+}
 
 Buffer::Buffer(Buffer&& other) noexcept {
   *this = std::move(other);

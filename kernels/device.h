@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/ledger.h"
+#include "kernels/stopwatch.h"
 #include "kernels/tensor.h"
 
 namespace galleon {
@@ -72,6 +73,10 @@ class Device {
   // Copies between host memory and a contiguous tensor. Nothing happens on a device that does not execute.
   virtual void upload(const Tensor& to, const void* from) = 0;
   virtual void download(void* to, const Tensor& from) = 0;
+
+  // By the host's clock where operations are done when they return, else by the device's own. Must not outlive the
+  // device.
+  virtual std::unique_ptr<Stopwatch> make_stopwatch();
 
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }

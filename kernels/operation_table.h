@@ -41,6 +41,25 @@ struct AttentionSight {
   int64_t span = 0;
 };
 
+// Where whole numbers that serve as indices must lie, low ≤ x < high, and the words that say so: `number` VALUE of
+// `place` INDEX is outside `range` `stated`. Texts are literals.
+struct IndexRange {
+  const char* number;  // "embedding: id"
+  const char* place;   // "token"
+  const char* range;   // "a vocabulary of"
+  int64_t stated;
+  int64_t low;
+  int64_t high;
+};
+
+// The first number outside of its range that a device has met and not told of yet.
+struct OutsideNote {
+  IndexRange range;
+  int64_t index;
+  int32_t value;
+  bool found;
+};
+
 // Operations over fp32 or bf16 numbers. Arithmetic is in fp32 either way; a result is rounded once, when it is stored.
 template <typename T>
 struct FloatOperations {
@@ -115,11 +134,11 @@ struct FloatOperations {
   int64_t (*attention_backward_workspace)(int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
                                           int64_t dimension);
 
-  // embedding
-  void (*embedding)(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* table,
-                    int64_t ldt, T* x, int64_t ldx);
-  void (*embedding_backward)(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* dx,
-                             int64_t lddx, float* dtable, int64_t ldt, void* scratch);
+  // embedding; a device that tells of an id outside the vocabulary later takes it for 0
+  void (*embedding)(const Execution& on, int64_t tokens, int64_t hidden, int64_t vocabulary, const int32_t* ids,
+                    const T* table, int64_t ldt, T* x, int64_t ldx);
+  void (*embedding_backward)(const Execution& on, int64_t tokens, int64_t hidden, int64_t vocabulary,
+                             const int32_t* ids, const T* dx, int64_t lddx, float* dtable, int64_t ldt, void* scratch);
   int64_t (*embedding_backward_workspace)(int64_t tokens);
 
   // loss; the gradient may lie over the logits, row over row
@@ -134,6 +153,9 @@ struct FloatOperations {
   // reductions
   bool (*all_finite)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx);
   double (*sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch);
+  // The same into the device's memory.
+  void (*note_sum_of_squares)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, double* to,
+                              void* scratch);
 };
 
 struct OperationTable {
@@ -147,6 +169,9 @@ struct OperationTable {
                        double factor, float* table, int64_t ldt);
   // The first index of an id outside [low, high), or -1.
   int64_t (*first_outside)(const Execution& on, int64_t count, const int32_t* ids, int64_t low, int64_t high);
+  // The same without waiting for it: the first one is noted, and told of when the host next reads anything from the
+  // device. Null where nothing has to be waited for.
+  void (*note_outside)(const Execution& on, int64_t count, const int32_t* ids, const IndexRange& range);
   void (*cross_entropy_forward)(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
                                 const int32_t* targets, float* losses);
   void (*squared_error)(const Execution& on, int64_t rows, const float* outputs, int64_t ldo, const float* labels,

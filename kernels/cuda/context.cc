@@ -4,8 +4,10 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "kernels/cuda/context_state.h"
 #include "kernels/cuda/status.h"
+#include "kernels/ops/index_check.h"
 
 namespace galleon::cuda {
 
@@ -93,6 +95,12 @@ absl::StatusOr<std::unique_ptr<Context>> Context::open(int index) {
   absl::StatusOr<DeviceMemory> result = device_memory(kResultBytes);
   if (!result.ok()) return result.status();
   context->result = *std::move(result);
+  // Mapped, so that a kernel that meets a bad index writes it straight into the host's memory and nothing has to be
+  // copied where there is none.
+  void* note = nullptr;
+  if (s = to_status(cudaHostAlloc(&note, sizeof(OutsideNote), cudaHostAllocMapped), "cudaHostAlloc"); !s.ok()) return s;
+  context->note.reset(note);
+  *static_cast<OutsideNote*>(note) = OutsideNote{};
 
   cublasLtHandle_t blas_lt = nullptr;
   if (s = to_status(cublasLtCreate(&blas_lt), "cublasLtCreate"); !s.ok()) return s;
@@ -129,6 +137,10 @@ void* result_memory(Context& context) {
   return context.result.get();
 }
 
+OutsideNote* note_memory(Context& context) {
+  return static_cast<OutsideNote*>(context.note.get());
+}
+
 void launch_on(Context& context, const void* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes) {
   if (shared_bytes > kSharedWithoutAsking && context.large_kernels.insert(kernel).second) {
     int most = 0;
@@ -145,6 +157,8 @@ void launch_on(Context& context, const void* kernel, dim3 grid, dim3 block, void
 
 void download_now(Context& context, void* to, const void* on_device, size_t bytes) {
   context.staging.download(context.stream.get(), to, on_device, bytes);
+  const OutsideNote& note = *note_memory(context);
+  GALLEON_CHECK(!note.found) << outside_text(note.range, note.index, note.value);
 }
 
 void upload_now(Context& context, void* on_device, const void* from, size_t bytes) {

@@ -7,6 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace galleon {
+struct OutsideNote;
+}
+
 namespace galleon::cuda {
 
 struct Context;
@@ -14,11 +18,13 @@ struct Context;
 cudaStream_t stream_of(Context& context);
 // 64 bytes of device memory for a result that is read at once.
 void* result_memory(Context& context);
+// Host memory that kernels can write: see OutsideNote in kernels/operation_table.h.
+OutsideNote* note_memory(Context& context);
 // Starts a kernel on the stream; `arguments` are addresses of its parameters. More dynamic shared memory than 48 KiB is
 // asked for on the kernel's first launch.
 void launch_on(Context& context, const void* kernel, dim3 grid, dim3 block, void** arguments, size_t shared_bytes);
-// Copies ordered on the stream, through pinned memory. A download returns when the bytes are there; an upload when
-// `from` may be reused.
+// Copies ordered on the stream, through pinned memory. A download returns when the bytes are there, and ends
+// the process if an index outside of its range was noted; an upload when `from` may be reused.
 void download_now(Context& context, void* to, const void* on_device, size_t bytes);
 void upload_now(Context& context, void* on_device, const void* from, size_t bytes);
 

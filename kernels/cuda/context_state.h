@@ -43,6 +43,7 @@ struct Context {
   Stream stream;
   Staging staging;
   DeviceMemory result;
+  PinnedMemory note;  // an OutsideNote
   DeviceMemory blas_workspace;
   BlasHandle blas;  // for double precision within decompositions
   BlasLtHandle blas_lt;

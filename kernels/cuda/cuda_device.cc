@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/context_state.h"
 #include "kernels/cuda/devices.h"
+#include "kernels/cuda/event_stopwatch.h"
 #include "kernels/cuda/kernels/kernels.h"
 #include "kernels/cuda/library_operations.h"
 #include "kernels/cuda/planning_table.h"
@@ -57,6 +58,8 @@ class CudaDevice final : public Device {
     GALLEON_CHECK(from.contiguous()) << shape_string(from);
     cuda::download_now(*context_, to, from.data, static_cast<size_t>(from.bytes()));
   }
+
+  std::unique_ptr<Stopwatch> make_stopwatch() override { return cuda::make_event_stopwatch(*context_); }
 
  protected:
   void* allocate_memory(int64_t bytes) override {

@@ -39,7 +39,8 @@ void launch(const Execution& on, dim3 grid, dim3 block, size_t shared, Arguments
   launch_as<kernel>(kernel, on, grid, block, shared, arguments...);
 }
 
-// Waits for everything before it and returns what lies at `on_device`.
+// Waits for everything before it and returns what lies at `on_device`. Ends the process if an index was noted that is
+// outside of its range.
 template <typename T>
 T read_back(const Execution& on, const T* on_device) {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -47,7 +48,7 @@ T read_back(const Execution& on, const T* on_device) {
 #ifdef __CUDACC__
   download_now(*on.cuda, &value, on_device, sizeof(T));
 #else
-  executor::copy(on.cuda, &value, on_device, sizeof(T));
+  executor::read(on.cuda, &value, on_device, sizeof(T));
 #endif
   return value;
 }
@@ -60,6 +61,15 @@ T* result_slot(const Execution& on) {
   return static_cast<T*>(result_memory(*on.cuda));
 #else
   return static_cast<T*>(executor::result_memory(on.cuda));
+#endif
+}
+
+// Where kernels note what read_back tells of. Kernels may write it; the host looks once it has waited.
+inline OutsideNote* outside_note(const Execution& on) {
+#ifdef __CUDACC__
+  return note_memory(*on.cuda);
+#else
+  return executor::note_memory(on.cuda);
 #endif
 }
 

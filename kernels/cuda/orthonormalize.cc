@@ -28,23 +28,19 @@ void by_panels(int64_t rows, Body body) {
   for (int64_t first = 0; first < rows; first += kPanel) body(first, std::min(kPanel, rows - first));
 }
 
-// The Gram matrix's factor, upper to cuBLAS, in its place. False: it is not positive definite in double.
-bool factor(Context& context, int64_t rank, double* gram, void* reserved, int64_t reserved_bytes) {
+// The Gram matrix's factor, upper to cuBLAS, in its place. `info`, on the device: above 0 it is not positive definite
+// in double.
+void factor(Context& context, int64_t rank, double* gram, void* reserved, int64_t reserved_bytes, int* info) {
   size_t device_bytes = 0;
   size_t host_bytes = 0;
   require(cusolverDnXpotrf_bufferSize(context.solver.get(), context.solver_parameters.get(), CUBLAS_FILL_MODE_UPPER,
                                       rank, CUDA_R_64F, gram, rank, CUDA_R_64F, &device_bytes, &host_bytes),
           "cusolverDnXpotrf_bufferSize");
   SolverSpace space("cusolverDnXpotrf", rank, reserved, reserved_bytes, device_bytes, host_bytes);
-  auto* info = static_cast<int*>(context.result.get());
   require(cusolverDnXpotrf(context.solver.get(), context.solver_parameters.get(), CUBLAS_FILL_MODE_UPPER, rank,
                            CUDA_R_64F, gram, rank, CUDA_R_64F, space.device(), space.device_bytes(), space.host(),
                            space.host_bytes(), info),
           "cusolverDnXpotrf");
-  int answer = 0;
-  download_now(context, &answer, info, sizeof(answer));
-  GALLEON_CHECK(answer >= 0) << "cusolverDnXpotrf: argument " << -answer << " is wrong";
-  return answer == 0;
 }
 
 // False where columns are too nearly dependent: y is then as it was, or has another basis of the same flag of spaces. A
@@ -66,11 +62,17 @@ bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank,
                           panel, n, &before, gram, n),
               "cublasDsyrk");
     });
+    FactorVerdict* noted = verdict_slot(on);
+    note_diagonal(on, rank, gram, &noted->gram);
+    note_distance_from_identity(on, rank, gram, &noted->distance);
+    factor(context, rank, gram, reserved, space.solver, &noted->info);
+    note_diagonal(on, rank, gram, &noted->factor);
+    const FactorVerdict verdict = read_verdict(on, noted);
+    GALLEON_CHECK(verdict.info >= 0) << "cusolverDnXpotrf: argument " << -verdict.info << " is wrong";
     // Where the first round left more than this, its columns were too nearly dependent for a second.
-    if (second && distance_from_identity(on, rank, gram) > 0.1F) return false;
-    const double largest = std::sqrt(std::max(0.0, diagonal_range(on, rank, gram).largest));
-    if (!factor(context, rank, gram, reserved, space.solver)) return false;
-    if (!(diagonal_range(on, rank, gram).smallest > kDependent * largest)) return false;
+    if (verdict.info != 0 || (second && verdict.distance > 0.1F)) return false;
+    const double largest = std::sqrt(std::max(0.0, verdict.gram.largest));
+    if (!(verdict.factor.smallest > kDependent * largest)) return false;
     // Yᵀ = Rᵀ·Qᵀ.
     by_panels(rows, [&](int64_t first, int64_t count) {
       widen(on, count, rank, y + first * ldy, ldy, panel);

@@ -122,17 +122,21 @@ void narrow(const Execution& on, int64_t rows, int64_t n, const double* x, float
   launch<narrow_kernel>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, x, y, ldy);
 }
 
-DiagonalRange diagonal_range(const Execution& on, int64_t n, const double* square) {
-  auto* range = result_slot<DiagonalRange>(on);
-  launch<diagonal_range_kernel>(on, dim3(1), kThreads, 0, n, square, range);
-  return read_back(on, range);
+FactorVerdict* verdict_slot(const Execution& on) {
+  return result_slot<FactorVerdict>(on);
+}
+FactorVerdict read_verdict(const Execution& on, const FactorVerdict* verdict) {
+  return read_back(on, verdict);
 }
 
-float distance_from_identity(const Execution& on, int64_t n, const double* square) {
-  auto* bits = result_slot<unsigned>(on);
+void note_diagonal(const Execution& on, int64_t n, const double* square, DiagonalRange* range) {
+  launch<diagonal_range_kernel>(on, dim3(1), kThreads, 0, n, square, range);
+}
+
+void note_distance_from_identity(const Execution& on, int64_t n, const double* square, float* distance) {
+  auto* bits = reinterpret_cast<unsigned*>(distance);
   launch<clear_kernel>(on, dim3(1), dim3(1), 0, bits);
   launch<distance_kernel>(on, blocks_for(n * n, kThreads), kThreads, 0, n, square, bits);
-  return math::from_bits(read_back(on, bits));
 }
 
 void take_last_vectors(const Execution& on, int64_t n, int64_t rank, const double* vectors, float* basis, int64_t ldb) {

@@ -19,11 +19,23 @@ struct DiagonalRange {
   double smallest;
   double largest;
 };
-// Of an n×n matrix; waits for it.
-DiagonalRange diagonal_range(const Execution& on, int64_t n, const double* square);
 
-// The largest |x − I| over the diagonal and one triangle (column-major: the upper one); waits for it.
-float distance_from_identity(const Execution& on, int64_t n, const double* square);
+// What Cholesky's factor of a Gram matrix is judged by. It lies on the device until all of it is there, so that the
+// host waits once.
+struct FactorVerdict {
+  DiagonalRange gram;
+  DiagonalRange factor;
+  float distance;  // of the Gram matrix from the identity
+  int info;        // cuSOLVER's
+};
+// Device memory for one; undefined at first.
+FactorVerdict* verdict_slot(const Execution& on);
+FactorVerdict read_verdict(const Execution& on, const FactorVerdict* verdict);
+
+// Of an n×n matrix, into device memory.
+void note_diagonal(const Execution& on, int64_t n, const double* square, DiagonalRange* range);
+// The largest |x − I| over the diagonal and one triangle (column-major: the upper one).
+void note_distance_from_identity(const Execution& on, int64_t n, const double* square, float* distance);
 
 // basis[i, j] ← element i of eigenvector n−1−j: the columns of `vectors` (column-major n×n) belong to eigenvalues in
 // ascending order.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/ops/index_check.h"
 #include "kernels/ops/operands.h"
 
 namespace galleon {
@@ -32,12 +33,8 @@ AttentionSight sight_of(Device& device, const AttentionShape& s, const Attention
   if (mask.lengths.rows > 0) {
     check_vector("attention: lengths", mask.lengths, s.batch, DataType::kInt32);
     sight.lengths = mask.lengths.i32();
-    if (device.executes()) {
-      const int64_t bad =
-          device.operations().first_outside(device.execution(), s.batch, sight.lengths, 1, s.sequence + 1);
-      GALLEON_CHECK(bad < 0) << "attention: sequence " << bad << " of " << s.sequence << " positions has a length of "
-                             << integer_at(device, mask.lengths, bad);
-    }
+    check_indices(device, mask.lengths,
+                  {"attention: length", "sequence", "the positions 1 to", s.sequence, 1, s.sequence + 1});
   }
   if (mask.dropout.probability > 0) {
     GALLEON_CHECK(mask.dropout.probability < 1 && mask.span >= s.sequence)

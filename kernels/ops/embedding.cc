@@ -1,14 +1,13 @@
 #include "kernels/ops/embedding.h"
 
+#include "kernels/ops/index_check.h"
 #include "kernels/ops/operands.h"
 
 namespace galleon {
 namespace {
 
-void check_ids(Device& device, const char* name, const Tensor& ids, int64_t vocabulary) {
-  const int64_t bad = device.operations().first_outside(device.execution(), ids.size(), ids.i32(), 0, vocabulary);
-  GALLEON_CHECK(bad < 0) << name << ": id " << integer_at(device, ids, bad) << " of token " << bad
-                         << " is outside a vocabulary of " << vocabulary;
+void check_ids(Device& device, const char* id, const Tensor& ids, int64_t vocabulary) {
+  check_indices(device, ids, {id, "token", "a vocabulary of", vocabulary, 0, vocabulary});
 }
 
 }  // namespace
@@ -19,11 +18,11 @@ void embedding(Device& device, const Tensor& ids, const Tensor& table, const Ten
   check_shape("embedding: x", x, x.rows, table.columns, x.type);
   count_work(device, 0.0, static_cast<double>(2 * x.bytes() + ids.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  check_ids(device, "embedding", ids, table.rows);
+  check_ids(device, "embedding: id", ids, table.rows);
   by_float_type("embedding: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.embedding(device.execution(), x.rows, x.columns, ids.i32(), table.as<T>(), table.stride, x.as<T>(),
-                        x.stride);
+    functions.embedding(device.execution(), x.rows, x.columns, table.rows, ids.i32(), table.as<T>(), table.stride,
+                        x.as<T>(), x.stride);
   });
 }
 
@@ -35,9 +34,9 @@ void embedding_backward(Device& device, const Tensor& ids, const Tensor& dx, con
     const Workspace scratch(device, functions.embedding_backward_workspace(dx.rows));
     count_work(device, static_cast<double>(dx.size()), static_cast<double>(3 * dx.bytes() + ids.bytes()));
     if (!device.executes() || dx.size() == 0) return;
-    check_ids(device, "embedding_backward", ids, dtable.rows);
-    functions.embedding_backward(device.execution(), dx.rows, dx.columns, ids.i32(), dx.as<decltype(element)>(),
-                                 dx.stride, dtable.f32(), dtable.stride, scratch.data());
+    check_ids(device, "embedding_backward: id", ids, dtable.rows);
+    functions.embedding_backward(device.execution(), dx.rows, dx.columns, dtable.rows, ids.i32(),
+                                 dx.as<decltype(element)>(), dx.stride, dtable.f32(), dtable.stride, scratch.data());
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "kernels/ops/index_check.h"
 #include "kernels/ops/operands.h"
 
 namespace galleon {
@@ -13,11 +14,10 @@ void check_loss(const char* name, const Tensor& logits, const Tensor& targets, c
   check_vector(name, losses, logits.rows);
 }
 
-void check_targets(Device& device, const char* name, const Tensor& logits, const Tensor& targets) {
-  const int64_t bad = device.operations().first_outside(device.execution(), targets.size(), targets.i32(),
-                                                        std::numeric_limits<int32_t>::min(), logits.columns);
-  GALLEON_CHECK(bad < 0) << name << ": target " << integer_at(device, targets, bad) << " of token " << bad
-                         << " is outside a vocabulary of " << logits.columns;
+void check_targets(Device& device, const char* target, const Tensor& logits, const Tensor& targets) {
+  check_indices(
+      device, targets,
+      {target, "token", "a vocabulary of", logits.columns, std::numeric_limits<int32_t>::min(), logits.columns});
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, 
   count_work(device, 5.0 * static_cast<double>(logits.size()),
              static_cast<double>(logits.bytes() + gradient.bytes() + targets.bytes() + losses.bytes()));
   if (!device.executes() || logits.size() == 0) return;
-  check_targets(device, "cross_entropy", logits, targets);
+  check_targets(device, "cross_entropy: target", logits, targets);
   by_float_type("cross_entropy: gradient", device, gradient.type, [&](const auto& functions, auto element) {
     functions.cross_entropy(device.execution(), logits.rows, logits.columns, logits.f32(), logits.stride, targets.i32(),
                             scale, losses.f32(), gradient.as<decltype(element)>(), gradient.stride);
@@ -46,7 +46,7 @@ void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& t
   count_work(device, 3.0 * static_cast<double>(logits.size()),
              static_cast<double>(logits.bytes() + targets.bytes() + losses.bytes()));
   if (!device.executes() || logits.size() == 0) return;
-  check_targets(device, "cross_entropy_forward", logits, targets);
+  check_targets(device, "cross_entropy_forward: target", logits, targets);
   device.operations().cross_entropy_forward(device.execution(), logits.rows, logits.columns, logits.f32(),
                                             logits.stride, targets.i32(), losses.f32());
 }

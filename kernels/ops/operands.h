@@ -27,13 +27,6 @@ inline void check_contiguous(const char* what, const Tensor& t) {
                                 << ", expected no gaps";
 }
 
-// Number `at` of a vector on the device, for a message about it.
-inline int32_t integer_at(Device& device, const Tensor& t, int64_t at) {
-  int32_t value = 0;
-  device.download(&value, {t.i32() + at, DataType::kInt32, 1, 1, 1});
-  return value;
-}
-
 inline void count_work(Device& device, double flops, double bytes) {
   device.work().flops += flops;
   device.work().bytes += bytes;

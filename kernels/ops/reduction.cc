@@ -18,6 +18,20 @@ double sum_of_squares(Device& device, const Tensor& x) {
   return total;
 }
 
+void note_sum_of_squares(Device& device, const Tensor& x, const Tensor& to) {
+  check_shape("note_sum_of_squares: x", x, x.rows, x.columns, x.type);
+  check_vector("note_sum_of_squares: to", to, sizeof(double), DataType::kUint8);
+  GALLEON_CHECK(reinterpret_cast<uintptr_t>(to.data) % alignof(double) == 0) << "note_sum_of_squares: to";
+  const Extent extent = elementwise_extent(x);
+  const Workspace scratch(device, device.operations().sum_workspace(extent.rows, extent.columns));
+  count_work(device, 2.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes()));
+  if (!device.executes()) return;
+  by_float_type("note_sum_of_squares: x", device, x.type, [&](const auto& functions, auto element) {
+    functions.note_sum_of_squares(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(), x.stride,
+                                  reinterpret_cast<double*>(to.u8()), scratch.data());
+  });
+}
+
 double sum(Device& device, const Tensor& x) {
   check_shape("sum: x", x, x.rows, x.columns);
   const Extent extent = elementwise_extent(x);

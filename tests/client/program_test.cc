@@ -1,4 +1,5 @@
 // The galleon executable as a stranger meets it: help, wrong arguments, servers, plans.
+#include "absl/strings/match.h"
 #include "tests/client/fake_service.h"
 #include "tests/client/galleon_program.h"
 
@@ -121,6 +122,14 @@ TEST_F(Program, PlansAJobAsATable) {
   EXPECT_EQ(result.exit.code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("optimizer states"));
   EXPECT_THAT(result.out, HasSubstr("% saved"));
+}
+
+TEST_F(Program, APlanSaysWhichDeviceAutoCameTo) {
+  const std::string open = galleon({"plan", job_file("a", 10)}).out;
+  EXPECT_THAT(open, HasSubstr("resources.device is auto"));
+  EXPECT_EQ(absl::StrContains(open, "1 rank on cpu"), absl::StrContains(open, "device           the CPU")) << open;
+  const std::string chosen = galleon({"plan", job_file("a", 10, "", "resources: {device: cuda}\n")}).out;
+  EXPECT_THAT(chosen, AllOf(HasSubstr("1 rank on cuda"), Not(HasSubstr("device is auto"))));
 }
 
 TEST_F(Program, NamesAJobFileThatIsNotThere) {

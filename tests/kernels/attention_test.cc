@@ -287,6 +287,19 @@ TEST_P(AttentionTest, AWindowAsLongAsTheSequenceChangesNoBit) {
   EXPECT_EQ(results[0], results[1]);
 }
 
+TEST_P(AttentionTest, ALengthBeyondTheSequenceIsNamedByWhenTheOutputIsRead) {
+  const AttentionShape s = with_sight({2, 3, 1, 1, 4}, false, 0);
+  AttentionMask mask;
+  mask.lengths = integers({3, 4});
+  const Tensor out = empty(6, 4);
+  EXPECT_DEATH(
+      {
+        attention(*device_, s, empty(6, 4), empty(6, 4), empty(6, 4), out, empty(2, 3), mask);
+        values_of(out);
+      },
+      "attention: length 4 of sequence 1 is outside the positions 1 to 3");
+}
+
 TEST_P(AttentionTest, WhatLiesBeyondALengthReachesNothing) {
   const AttentionShape s = with_sight({1, 100, 2, 2, 8}, false, 0);
   Values x = normal_values(100 * 16, 1);

@@ -23,6 +23,17 @@ class CudaSteps : public testing::Test {
   }
   ~CudaSteps() override { context_.memory.free(context_.result); }
 
+  DiagonalRange diagonal_range(int64_t n, const double* square) {
+    FactorVerdict* noted = verdict_slot(on_);
+    note_diagonal(on_, n, square, &noted->factor);
+    return read_verdict(on_, noted).factor;
+  }
+  float distance_from_identity(int64_t n, const double* square) {
+    FactorVerdict* noted = verdict_slot(on_);
+    note_distance_from_identity(on_, n, square, &noted->distance);
+    return read_verdict(on_, noted).distance;
+  }
+
   Context context_;
   Execution on_;
 };
@@ -56,19 +67,19 @@ TEST_F(CudaSteps, TheDiagonalsRangeAndTheDistanceFromIdentitySeeWhatTheyShould) 
   for (const int64_t n : {1, 5, 300}) {
     std::vector<double> square(static_cast<size_t>(n * n), 0.0);
     for (int64_t i = 0; i < n; ++i) square[i * n + i] = 1.0;
-    EXPECT_EQ(distance_from_identity(on_, n, square.data()), 0.0F);
+    EXPECT_EQ(distance_from_identity(n, square.data()), 0.0F);
     square[(n - 1) * n + n - 1] = 4.0;
     square[0] = n > 1 ? 0.25 : 4.0;
-    const DiagonalRange range = diagonal_range(on_, n, square.data());
+    const DiagonalRange range = diagonal_range(n, square.data());
     EXPECT_EQ(range.smallest, n > 1 ? 0.25 : 4.0);
     EXPECT_EQ(range.largest, 4.0);
-    EXPECT_EQ(distance_from_identity(on_, n, square.data()), 3.0F);
+    EXPECT_EQ(distance_from_identity(n, square.data()), 3.0F);
     if (n == 1) continue;
     square[0] = square[n * n - 1] = 1.0;
     square[1] = 7.0;  // column-major: below the diagonal, where cuBLAS leaves what it finds
-    EXPECT_EQ(distance_from_identity(on_, n, square.data()), 0.0F);
+    EXPECT_EQ(distance_from_identity(n, square.data()), 0.0F);
     square[n] = -0.5;
-    EXPECT_EQ(distance_from_identity(on_, n, square.data()), 0.5F);
+    EXPECT_EQ(distance_from_identity(n, square.data()), 0.5F);
   }
 }
 

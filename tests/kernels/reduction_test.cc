@@ -29,6 +29,12 @@ TEST_P(ReductionTest, SumsAreThoseOfDoublePrecision) {
       const Tensor narrow = tensor(bfloat16_values(x), rows, n, gaps, DataType::kBFloat16);
       EXPECT_NEAR(sum_of_squares(*device_, narrow), rounded, 1e-12 * rounded) << rows << "x" << n;
       EXPECT_EQ(sum_of_squares(*device_, t), sum_of_squares(*device_, t)) << "bit for bit";
+      const Tensor noted = operands_.zeros(1, 2 * sizeof(double), DataType::kUint8);
+      note_sum_of_squares(*device_, t, noted.column_range(sizeof(double), sizeof(double)));
+      double found[2] = {};
+      device_->download(found, noted);
+      EXPECT_EQ(found[0], 0.0);
+      EXPECT_EQ(found[1], sum_of_squares(*device_, t));
     }
   }
 }

@@ -5,8 +5,8 @@ namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
 template <typename T>
-void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* table, int64_t ldt,
-               T* x, int64_t ldx) {
+void embedding(const Execution& on, int64_t tokens, int64_t hidden, int64_t, const int32_t* ids, const T* table,
+               int64_t ldt, T* x, int64_t ldx) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * hidden, 100))
   for (int64_t t = 0; t < tokens; ++t) {
     __builtin_memcpy(x + t * ldx, table + ids[t] * ldt, static_cast<std::size_t>(hidden) * sizeof(T));
@@ -16,7 +16,7 @@ void embedding(const Execution& on, int64_t tokens, int64_t hidden, const int32_
 // Threads share the hidden columns, in strips of whole cache lines, and each walks all tokens: the order of additions
 // to any number is that of the tokens.
 template <typename T>
-void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, const int32_t* ids, const T* dx,
+void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, int64_t, const int32_t* ids, const T* dx,
                         int64_t lddx, float* dtable, int64_t ldt, void*) {
   int64_t width = (hidden + on.threads - 1) / on.threads;
   width = (width + 15) / 16 * 16;

@@ -62,6 +62,12 @@ bool all_finite(const Execution& on, int64_t rows, int64_t n, const T* x, int64_
   return found == 0;
 }
 
+template <typename T>
+void note_sum_of_squares(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, double* to,
+                         void* scratch) {
+  *to = sum_of_squares(on, rows, n, x, ldx, scratch);
+}
+
 int64_t hash_bytes_workspace(int64_t bytes) {
   return (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes * static_cast<int64_t>(sizeof(uint64_t));
 }
@@ -111,6 +117,8 @@ uint64_t hash_bytes(const Execution& on, const void* data, int64_t bytes, void* 
 void fill_reductions(OperationTable& table) {
   table.f32.sum_of_squares = sum_of_squares<float>;
   table.bf16.sum_of_squares = sum_of_squares<BFloat16>;
+  table.f32.note_sum_of_squares = note_sum_of_squares<float>;
+  table.bf16.note_sum_of_squares = note_sum_of_squares<BFloat16>;
   table.sum = sum;
   table.sum_workspace = sum_workspace;
   table.f32.all_finite = all_finite<float>;

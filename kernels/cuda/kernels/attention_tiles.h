@@ -56,6 +56,10 @@ struct TileOfHead {
   int64_t length;  // of what counts of it
   int64_t tile;
 };
+// A length outside of its range, of which the process is told later, reaches no further than the sequence until then.
+__device__ __forceinline__ int64_t length_in(int64_t length, int64_t sequence) {
+  return length < 1 ? 1 : length > sequence ? sequence : length;
+}
 __device__ __forceinline__ TileOfHead tile_of_block(const AttentionExtent& e, int64_t heads, int64_t tiles,
                                                     bool last_first) {
   const int64_t units = e.batch * heads;
@@ -63,7 +67,7 @@ __device__ __forceinline__ TileOfHead tile_of_block(const AttentionExtent& e, in
   const int64_t tile = blockIdx.x / units;
   const int64_t sequence_index = unit / heads;
   return {sequence_index, unit - sequence_index * heads, sequence_index * e.sequence,
-          e.sight.lengths != nullptr ? e.sight.lengths[sequence_index] : e.sequence,
+          e.sight.lengths != nullptr ? length_in(e.sight.lengths[sequence_index], e.sequence) : e.sequence,
           last_first ? tiles - 1 - tile : tile};
 }
 

@@ -12,6 +12,7 @@ void fill_attention_of_last(OperationTable& table);
 void fill_bias(OperationTable& table);
 void fill_dropout(OperationTable& table);
 void fill_embedding(OperationTable& table);
+void fill_index_check(OperationTable& table);
 void fill_layer_norm(OperationTable& table);
 void fill_loss(OperationTable& table);
 void fill_norm(OperationTable& table);

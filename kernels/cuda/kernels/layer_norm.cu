@@ -1,7 +1,7 @@
 // Layer normalisation by rows.
 #include "kernels/cuda/kernels/elementwise.h"
 #include "kernels/cuda/kernels/kernels.h"
-#include "kernels/cuda/kernels/row_teams.h"
+#include "kernels/cuda/kernels/norm_rows.h"
 
 namespace galleon::cuda {
 namespace {
@@ -22,22 +22,8 @@ __global__ void __launch_bounds__(kMostTeam)
     T* a = x + row * ldx;
     const T* d = delta != nullptr ? delta + row * ldd : nullptr;
     Piece<T, kCount> own[kept > 0 ? kept : 1];
-    Piece<T, kCount> added[kept > 0 ? kept : 1];
-    const auto load = [&](int k, int64_t column) {
-      own[k] = load_within<kCount>(a, column, n, wide);
-      if (d != nullptr) added[k] = load_within<kCount>(d, column, n, wide);
-    };
-    if constexpr (kept > 0) for_row_pieces<kept, kCount>(n, load);  // all at once: a store below would order them
     float sum[1] = {0.0F};
-    for_row_pieces<kept, kCount>(n, [&](int k, int64_t column) {
-      if constexpr (kept == 0) load(k, column);
-      if (d != nullptr) {
-        // The sum counts as it is stored, so that the backward computes the same output again.
-#pragma unroll
-        for (int i = 0; i < kCount; ++i)
-          store_rounded(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));
-        store_within(a, column, n, wide, own[k]);
-      }
+    read_residual_row<kept>(n, wide, a, d, own, [&](int k) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) sum[0] += math::load(own[k].value[i]);
     });

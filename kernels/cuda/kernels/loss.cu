@@ -60,6 +60,11 @@ __device__ SoftmaxSum row_sum(int64_t n, const float* x) {
   return total;
 }
 
+// A target outside the vocabulary is told of later; until then it counts for nothing.
+__device__ __forceinline__ int32_t target_in(int32_t target, int64_t n) {
+  return target < n ? target : -1;
+}
+
 // `count` numbers of the gradient to a piece; logits are summed by `read` of them, whatever the gradient's type, so
 // that losses have the same bits with any gradient and without one. gradient may lie over the logits, row over row and
 // number over number or half of it: a stretch is read by the whole block before its place, which was read already, is
@@ -70,7 +75,7 @@ __global__ void cross_entropy_kernel(int64_t n, const float* logits, int64_t ldl
   const int64_t row = blockIdx.x;
   const float* x = logits + row * ldl;
   T* g = gradient + row * ldg;
-  const int32_t target = targets[row];
+  const int32_t target = target_in(targets[row], n);
   const int64_t step = static_cast<int64_t>(blockDim.x) * count;
   if (target < 0) {
     Piece<T, count> zeros;
@@ -104,7 +109,7 @@ __global__ void cross_entropy_forward_kernel(int64_t n, const float* __restrict_
                                              const int32_t* __restrict__ targets, float* __restrict__ losses) {
   const int64_t row = blockIdx.x;
   const float* x = logits + row * ldl;
-  const int32_t target = targets[row];
+  const int32_t target = target_in(targets[row], n);
   if (target < 0) {
     if (threadIdx.x == 0) losses[row] = 0.0F;
     return;

@@ -57,7 +57,7 @@ __global__ void add_partial_sums_kernel(int64_t pieces, const double* __restrict
 }
 
 template <typename T, bool squares>
-double reduce(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch) {
+void reduce_to(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, double* total, void* scratch) {
   auto* partial = static_cast<double*>(scratch);
   const int64_t per_row = sum_blocks(n);
   const int64_t pieces = rows * per_row;
@@ -65,8 +65,13 @@ double reduce(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t 
     launch<partial_sums_kernel<T, count, squares>>(on, blocks_for(pieces, 1), kThreads, 0, pieces, per_row, n, x, ldx,
                                                    partial);
   });
-  auto* total = result_slot<double>(on);
   launch<add_partial_sums_kernel>(on, 1, kThreads, 0, pieces, partial, total);
+}
+
+template <typename T, bool squares>
+double reduce(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch) {
+  auto* total = result_slot<double>(on);
+  reduce_to<T, squares>(on, rows, n, x, ldx, total, scratch);
   return read_back(on, total);
 }
 
@@ -204,6 +209,8 @@ uint64_t hash_bytes(const Execution& on, const void* data, int64_t bytes, void* 
 void fill_reductions(OperationTable& table) {
   table.f32.sum_of_squares = sum_of_squares<float>;
   table.bf16.sum_of_squares = sum_of_squares<BFloat16>;
+  table.f32.note_sum_of_squares = reduce_to<float, true>;
+  table.bf16.note_sum_of_squares = reduce_to<BFloat16, true>;
   table.sum = sum;
   table.sum_workspace = sum_workspace;
   table.f32.all_finite = all_finite<float>;

@@ -22,9 +22,14 @@ inline int64_t hash_bytes_workspace(int64_t bytes) {
   return (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes * static_cast<int64_t>(sizeof(uint64_t));
 }
 
-// The tokens in the order of their ids.
+// Sorting tokens by id: counts of digits for each tile of tokens, and the order before and after a round.
+inline constexpr int64_t kTokensOfTile = 1024;
+inline constexpr int kDigits = 256;
+inline int64_t tiles_of_tokens(int64_t tokens) {
+  return (tokens + kTokensOfTile - 1) / kTokensOfTile;
+}
 inline int64_t embedding_backward_workspace(int64_t tokens) {
-  return tokens * static_cast<int64_t>(sizeof(int32_t));
+  return (tiles_of_tokens(tokens) * kDigits + 2 * tokens) * static_cast<int64_t>(sizeof(int32_t));
 }
 
 // A dot product of dout and out for every row.

@@ -10,6 +10,7 @@ void fill_kernels(OperationTable& table) {
   fill_bias(table);
   fill_dropout(table);
   fill_embedding(table);
+  fill_index_check(table);
   fill_layer_norm(table);
   fill_loss(table);
   fill_norm(table);

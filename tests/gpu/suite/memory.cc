@@ -1,25 +1,12 @@
 // What the ledger counts beside what the driver gives out, and a limit that is kept.
-#include <cuda_runtime_api.h>
-
 #include <cmath>
 
 #include "kernels/cuda/devices.h"
+#include "tests/gpu/suite/driver_memory.h"
 #include "tests/gpu/suite/parts.h"
 #include "tests/gpu/suite/trainee.h"
 
 namespace galleon::gpu {
-
-namespace {
-
-double used_bytes() {
-  size_t free = 0;
-  size_t total = 0;
-  const cudaError_t error = cudaMemGetInfo(&free, &total);
-  GALLEON_CHECK(error == cudaSuccess) << cudaGetErrorString(error);
-  return static_cast<double>(total - free);
-}
-
-}  // namespace
 
 int memory(Report& report) {
   EngineShape shape;
@@ -45,14 +32,14 @@ int memory(Report& report) {
   }
   absl::StatusOr<std::unique_ptr<Device>> device = make_cuda_device(0);
   GALLEON_CHECK(device.ok()) << device.status().ToString();
-  const double before = used_bytes();
+  const double before = driver_used_bytes();
   report.figure("memory.context", before, "bytes");
   absl::StatusOr<std::unique_ptr<Trainee>> trainee = Trainee::create(shape, *std::move(device));
   GALLEON_CHECK(trainee.ok()) << trainee.status().ToString();
   (*trainee)->step(1);
   (*trainee)->step(2);
   const auto counted = static_cast<double>((*trainee)->device().ledger().total());
-  const double given = used_bytes() - before;
+  const double given = driver_used_bytes() - before;
   report.figure("memory.ledger", counted, "bytes");
   report.figure("memory.driver", given, "bytes");
   const double difference = std::abs(given - counted) / counted;

@@ -38,8 +38,7 @@ OperationTable executor_operations(const OperationTable& cpu) {
   cuda::fill_kernels(table);
   borrow_products<&OperationTable::f32>(table.f32, cpu.f32);
   borrow_products<&OperationTable::bf16>(table.bf16, cpu.bf16);
-  table.right_singular_vectors =
-      borrowed<nullptr, &OperationTable::right_singular_vectors>(cpu.right_singular_vectors);
+  table.right_singular_vectors = borrowed<nullptr, &OperationTable::right_singular_vectors>(cpu.right_singular_vectors);
   table.right_singular_vectors_workspace = cpu.right_singular_vectors_workspace;
   table.orthonormalize = borrowed<nullptr, &OperationTable::orthonormalize>(cpu.orthonormalize);
   table.orthonormalize_workspace = cpu.orthonormalize_workspace;
@@ -64,7 +63,7 @@ class ExecutorDevice final : public Device {
   }
   void download(void* to, const Tensor& from) override {
     GALLEON_CHECK(from.contiguous()) << shape_string(from);
-    executor::copy(execution_.cuda, to, from.data, static_cast<size_t>(from.bytes()));
+    executor::read(execution_.cuda, to, from.data, static_cast<size_t>(from.bytes()));
   }
 
  protected:

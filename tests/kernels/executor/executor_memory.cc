@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "executor_context.h"
+#include "kernels/ops/index_check.h"
 
 namespace galleon::executor {
 namespace {
@@ -22,8 +23,8 @@ int64_t rounded(int64_t bytes, int64_t to) {
 }  // namespace
 
 GuardedMemory::GuardedMemory()
-    : base_(static_cast<char*>(
-          mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
+    : base_(
+          static_cast<char*>(mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
   GALLEON_CHECK(base_ != MAP_FAILED) << "no addresses for an executor device";
 }
 
@@ -87,6 +88,18 @@ OpenMemory::~OpenMemory() {
 void copy(cuda::Context* context, void* to, const void* from, size_t bytes) {
   const OpenMemory open(context);
   std::memcpy(to, from, bytes);
+}
+
+void read(cuda::Context* context, void* to, const void* from, size_t bytes) {
+  copy(context, to, from, bytes);
+  if (context != nullptr) ++context->reads;
+  const OutsideNote& note = *note_memory(context);
+  GALLEON_CHECK(!note.found) << outside_text(note.range, note.index, note.value);
+}
+
+OutsideNote* note_memory(cuda::Context* context) {
+  static thread_local OutsideNote without_context;
+  return context != nullptr ? &context->note : &without_context;
 }
 
 void* result_memory(cuda::Context* context) {

@@ -28,7 +28,7 @@ class GuardedMemory {
  private:
   void protect();
   char* base_;
-  int64_t used_ = 0;                 // bytes from the base that were ever given out, whole pages
+  int64_t used_ = 0;                  // bytes from the base that were ever given out, whole pages
   std::map<int64_t, int64_t> taken_;  // offset, bytes
   int openings_ = 0;
   std::mutex mutex_;

@@ -1,7 +1,7 @@
 // CUDA's language for the CPU: what kernels/cuda/simt.h includes where there is no nvcc. The threads of a block are
-// fibers of the calling thread, blocks run one after the other. What a GPU would answer with undefined behaviour ends the
-// process with a sentence: a barrier that not every thread reaches, a shuffle with a lane that has ended or that waits
-// elsewhere, a wide access at an address that is not aligned to it.
+// fibers of the calling thread, blocks run one after the other. What a GPU would answer with undefined behaviour ends
+// the process with a sentence: a barrier that not every thread reaches, a shuffle with a lane that has ended or that
+// waits elsewhere, a wide access at an address that is not aligned to it.
 #pragma once
 
 #include <cmath>
@@ -19,6 +19,9 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 
+namespace galleon {
+struct OutsideNote;
+}
 namespace galleon::cuda {
 struct Context;
 }
@@ -53,9 +56,12 @@ void block_barrier();
 void exchange(unsigned mask, const void* own, size_t bytes, unsigned char (*all)[16]);
 void check_aligned(const void* at, size_t bytes);
 
-// As read_back, write_ahead and result_slot of kernels/cuda/launch.h need them.
+// As read_back, write_ahead, result_slot and outside_note of kernels/cuda/launch.h need them.
 void copy(cuda::Context* context, void* to, const void* from, size_t bytes);
+// To the host's memory; ends the process if an index outside of its range was noted.
+void read(cuda::Context* context, void* to, const void* from, size_t bytes);
 void* result_memory(cuda::Context* context);
+OutsideNote* note_memory(cuda::Context* context);
 
 template <typename T>
 T shuffled(unsigned mask, T value, unsigned from_lane) {

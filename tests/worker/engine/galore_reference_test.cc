@@ -82,16 +82,21 @@ TEST_P(FactorPath, AccumulatesWhatProjectingTheFormedGradientWould) {
   o.beta1 = 0.0;
   OneMatrix matrix(c.out, c.in, o);
   const Parameter& p = matrix.parameter();
-  const Tensor x = matrix.scratch("x", c.tokens, c.in);
-  const Tensor dy = matrix.scratch("dy", c.tokens, c.out);
   std::mt19937_64 random(5);
   std::normal_distribution<float> normal;
-  for (int64_t i = 0; i < x.size(); ++i) x.f32()[i] = normal(random);
-  for (int64_t i = 0; i < dy.size(); ++i) dy.f32()[i] = normal(random);
-  const Tensor basis = matrix.scratch("basis", p.columns(), p.rank);
-  for (int64_t i = 0; i < basis.size(); ++i) basis.f32()[i] = normal(random);
-  ASSERT_TRUE(orthonormalize(matrix.device(), basis, 1));
-  matrix.optimizer().inject_basis(0, basis.f32());
+  const auto drawn = [&](int64_t count) {
+    std::vector<float> numbers(static_cast<size_t>(count));
+    for (float& number : numbers) number = normal(random);
+    return numbers;
+  };
+  const std::vector<float> x_numbers = drawn(c.tokens * c.in);
+  const std::vector<float> dy_numbers = drawn(c.tokens * c.out);
+  const Tensor x = matrix.scratch("x", c.tokens, c.in, x_numbers);
+  const Tensor dy = matrix.scratch("dy", c.tokens, c.out, dy_numbers);
+  const Tensor start = matrix.scratch("basis", p.columns(), p.rank, drawn(p.columns() * p.rank));
+  ASSERT_TRUE(orthonormalize(matrix.device(), start, 1));
+  const std::vector<float> basis = matrix.numbers_of(start);
+  matrix.optimizer().inject_basis(0, basis.data());
 
   matrix.optimizer().begin_step(2);
   matrix.optimizer().begin_micro_batch(0);
@@ -109,14 +114,14 @@ TEST_P(FactorPath, AccumulatesWhatProjectingTheFormedGradientWould) {
         for (int64_t t = 0; t < c.tokens; ++t) {
           const int64_t row = p.transposed ? j : i;  // of the out×in gradient
           const int64_t column = p.transposed ? i : j;
-          g += static_cast<double>(dy.f32()[t * c.out + row]) * x.f32()[t * c.in + column];
+          g += static_cast<double>(dy_numbers[t * c.out + row]) * x_numbers[t * c.in + column];
         }
-        sum += g * basis.f32()[j * p.rank + k];
+        sum += g * basis[j * p.rank + k];
       }
       expected[i * p.rank + k] = static_cast<float>(sum);
     }
   }
-  const std::vector<float> actual(moment.f32(), moment.f32() + moment.size());
+  const std::vector<float> actual = matrix.numbers_of(moment);
   // Sums of `tokens` and of `columns` products, each rounded to 24 bits.
   EXPECT_LT(relative_difference(actual, expected), 3e-6);
 }

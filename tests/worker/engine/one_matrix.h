@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/ops/activation.h"
+#include "tests/worker/engine/test_device.h"
 #include "worker/engine/optim/optimizer.h"
 
 namespace galleon {
@@ -16,7 +17,7 @@ namespace galleon {
 class OneMatrix {
  public:
   OneMatrix(int64_t out, int64_t in, const OptimizerOptions& options, int64_t micro_batches = 1)
-      : device_(make_cpu_device(1)), arena_(*device_), communicator_(make_single_communicator(*device_)) {
+      : device_(make_test_device(1)), arena_(*device_), communicator_(make_single_communicator(*device_)) {
     Parameter p;
     p.name = "w";
     p.group = ParameterGroup::kAttention;
@@ -31,8 +32,9 @@ class OneMatrix {
     parameters_ = {p};
     allocate_weights(parameters_, {}, arena_);
     optimizer_ = std::make_unique<Optimizer>(options, parameters_, micro_batches, arena_, *communicator_);
-    identity_ = arena_.tensor("identity", MemoryCategory::kActivations, out, out);
-    for (int64_t i = 0; i < out; ++i) identity_.f32()[i * out + i] = 1.0F;
+    std::vector<float> identity(static_cast<size_t>(out * out));
+    for (int64_t i = 0; i < out; ++i) identity[i * out + i] = 1.0F;
+    identity_ = scratch("identity", out, out, identity);
     gradient_ = arena_.tensor("given", MemoryCategory::kActivations, out, in);
   }
 
@@ -53,8 +55,17 @@ class OneMatrix {
   Device& device() { return *device_; }
   Optimizer& optimizer() { return *optimizer_; }
   Parameter& parameter() { return parameters_[0]; }
-  Tensor scratch(const char* name, int64_t rows, int64_t columns) {
-    return arena_.tensor(name, MemoryCategory::kActivations, rows, columns);
+  // Of these numbers, or zeros.
+  Tensor scratch(const char* name, int64_t rows, int64_t columns, const std::vector<float>& numbers = {}) {
+    const Tensor t = arena_.tensor(name, MemoryCategory::kActivations, rows, columns);
+    if (!numbers.empty()) device_->upload(t, numbers.data());
+    return t;
+  }
+  template <typename T = float>
+  std::vector<T> numbers_of(const Tensor& t) {
+    std::vector<T> numbers(static_cast<size_t>(t.size()));
+    device_->download(numbers.data(), t);
+    return numbers;
   }
   // A piece of the optimizer's state, "w.first_moment" and the like.
   Tensor state(const std::string& name) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,10 @@
 namespace galleon {
 
 inline SafetensorsReader open_fixture(const std::string& name) {
-  absl::StatusOr<SafetensorsReader> reader =
-      SafetensorsReader::open(std::string(GALLEON_SOURCE_DIR "/tests/fixtures/") + name + ".safetensors");
+  // A bundle lies elsewhere than the sources that it was built from.
+  const char* root = std::getenv("GALLEON_ROOT");
+  absl::StatusOr<SafetensorsReader> reader = SafetensorsReader::open(
+      std::string(root != nullptr ? root : GALLEON_SOURCE_DIR) + "/tests/fixtures/" + name + ".safetensors");
   EXPECT_TRUE(reader.ok()) << reader.status();
   return *std::move(reader);
 }

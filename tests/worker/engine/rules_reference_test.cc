@@ -104,10 +104,8 @@ TEST_P(RulesReference, SixtyStepsGiveTheRecordedWeightsAndCodes) {
   for (const std::string moment : {"first", "second"}) {
     const Tensor found = one.state("w." + moment + "_moment");
     const Tensor scales = one.state("w." + moment + "_moment.scales");
-    EXPECT_EQ(std::vector<uint8_t>(found.u8(), found.u8() + found.size()),
-              codes(reference, prefix + moment + "_codes"));
-    EXPECT_EQ(std::vector<float>(scales.f32(), scales.f32() + scales.size()),
-              fixture(reference, prefix + moment + "_scales"));
+    EXPECT_EQ(one.numbers_of<uint8_t>(found), codes(reference, prefix + moment + "_codes"));
+    EXPECT_EQ(one.numbers_of(scales), fixture(reference, prefix + moment + "_scales"));
   }
 }
 

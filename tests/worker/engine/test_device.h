@@ -1,5 +1,5 @@
-// The device that a test's binary is about: the CPU's in test_engine, the one that executes the CUDA kernels' code in
-// test_engine_on_executor, which runs some of the same tests.
+// The device that a test's binary is about: the CPU's in test_engine; in test_engine_on_executor, which runs some of
+// the same tests, the one that executes the CUDA kernels' code; in test_engine_on_gpu the first GPU.
 #pragma once
 
 #include <memory>

@@ -36,7 +36,8 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
       parameters_(parameters),
       device_(arena.device()),
       communicator_(communicator),
-      micro_batches_(micro_batches) {
+      micro_batches_(micro_batches),
+      refresh_clock_(device_.make_stopwatch()) {
   slots_.resize(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     Parameter& p = parameters[i];
@@ -59,6 +60,8 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& pa
     const CompactMatrix matrix{p.name, p.compact_rows(), p.compact_columns(), p.vector, slot.own, slot.replicated};
     slot.moments = allocate_moments(options, matrix, arena);
   }
+  noted_squares_ = arena.tensor("squares of gradients", MemoryCategory::kGradients,
+                                static_cast<int64_t>(slots_.size()) * kSquareBytes, 1, DataType::kUint8);
   allocate_accumulators(arena);
   allocate_flight(arena);
   allocate_dense(arena);
@@ -267,6 +270,7 @@ void Optimizer::begin_step(int64_t step) {
   step_ = step;
   communicator_.set_step(step);
   squares_ = 0;
+  noted_.clear();
   not_finite_ = -1;
   report_ = StepReport{};
   report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);

@@ -37,7 +37,7 @@ struct StepReport {
   int overlaps = 0;
   double energy_sum = 0;  // ‖G·P‖² / ‖G‖² of the mean gradient and the new basis, over refreshes that saw the gradient
   int energies = 0;
-  double refresh_seconds = 0;
+  double refresh_seconds = 0;  // of the device
   // The parameter whose gradient holds a number that is not finite (of several the nearest to the loss), on every rank
   // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
   std::string not_finite;
@@ -129,6 +129,7 @@ class Optimizer final : public GradientSink {
   void take_reduced(absl::Span<Slot* const> slots);
   // Adds to the squares of the gradient's norm, which tell of a number that is not finite.
   void count_squares(const Slot& slot, double squares);
+  void count_noted_squares();
   // Makes updates and sends them on their way; settle() has applied them all.
   void update(absl::Span<Slot* const> slots, double gradient_scale);
   void update_bundle(absl::Span<Slot* const> slots);
@@ -198,8 +199,12 @@ class Optimizer final : public GradientSink {
   int64_t micro_batch_ = 0;
   int round_ = -1;                           // of the search for first bases; -1: a step
   std::unique_ptr<Workspace> round_memory_;  // fp32 numbers of bases that are kept in another type
-  double squares_ = 0;                       // of own rows after the reduction, or of dense gradients
-  int not_finite_ = -1;                      // the parameter nearest to the loss whose squares are not finite
+  static constexpr int64_t kSquareBytes = sizeof(double);
+  Tensor noted_squares_;      // of own rows after the reduction, a double for each matrix, in the order of `noted_`
+  std::vector<Slot*> noted_;  // in this step
+  std::unique_ptr<Stopwatch> refresh_clock_;
+  double squares_ = 0;   // of own rows after the reduction, or of dense gradients
+  int not_finite_ = -1;  // the parameter nearest to the loss whose squares are not finite
   StepReport report_;
 };
 

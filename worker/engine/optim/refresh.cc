@@ -1,7 +1,6 @@
 // The optimizer's part in finding bases: whose turn it is, what the search starts from, and what becomes of the
 // moments.
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "kernels/ops/activation.h"
@@ -16,12 +15,6 @@
 namespace galleon {
 
 namespace {
-
-using SteadyClock = std::chrono::steady_clock;
-
-double seconds_since(SteadyClock::time_point start) {
-  return std::chrono::duration<double>(SteadyClock::now() - start).count();
-}
 
 constexpr int64_t kFloat = bytes_of(DataType::kFloat32);
 
@@ -157,7 +150,7 @@ uint64_t Optimizer::round_seed(const Slot& slot) const {
 }
 
 void Optimizer::end_round() {
-  const SteadyClock::time_point start = SteadyClock::now();
+  const Interval timed(*refresh_clock_);
   const bool last = round_ + 1 == 2 * kFirstIterations;
   std::vector<Slot*> slots;
   for (Slot& slot : slots_) {
@@ -180,12 +173,11 @@ void Optimizer::end_round() {
     ++(slot->round_finite ? report_.refreshed : report_.skipped_refreshes);
   }
   if (last) round_memory_.reset();
-  report_.refresh_seconds += seconds_since(start);
   round_ = -1;
 }
 
 void Optimizer::draw_random_basis(Slot& slot) {
-  const SteadyClock::time_point start = SteadyClock::now();
+  const Interval timed(*refresh_clock_);
   const Parameter& p = *slot.parameter;
   const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
   const Workspace rows_memory(device_, p.two_sided ? p.rows() * p.rank * kFloat : 0);
@@ -200,11 +192,10 @@ void Optimizer::draw_random_basis(Slot& slot) {
   }
   take_basis(slot, basis, rows);
   ++report_.refreshed;
-  report_.refresh_seconds += seconds_since(start);
 }
 
 bool Optimizer::refresh(Slot& slot, RowBands& g, const Tensor& found) {
-  const SteadyClock::time_point start = SteadyClock::now();
+  const Interval timed(*refresh_clock_);
   const Parameter& p = *slot.parameter;
   const bool exact = refreshes_exactly(slot);
   // The range of G·P lies where R comes to lie, if that is of its shape and type.
@@ -231,7 +222,6 @@ bool Optimizer::refresh(Slot& slot, RowBands& g, const Tensor& found) {
   if (!good && !slot.has_basis && p.two_sided) start_basis(device_, rows, seed + 1);
   if (good || !slot.has_basis) take_basis(slot, basis, rows);
   ++(good ? report_.refreshed : report_.skipped_refreshes);
-  report_.refresh_seconds += seconds_since(start);
   return good;
 }
 
@@ -279,7 +269,7 @@ bool Optimizer::refreshes_exactly(const Slot& slot) const {
 }
 
 void Optimizer::collect_exact(Slot& slot, const Tensor& g) {
-  const SteadyClock::time_point start = SteadyClock::now();
+  const Interval timed(*refresh_clock_);
   slot.exact_owner = static_cast<int>(collected_.size());
   communicator_.reduce(g, slot.exact_owner, Content::kProjectedDense);
   if (communicator_.rank() == slot.exact_owner) {
@@ -287,22 +277,20 @@ void Optimizer::collect_exact(Slot& slot, const Tensor& g) {
     copy(device_, g, collected_dense_);
   }
   collected_.push_back(&slot);
-  report_.refresh_seconds += seconds_since(start);
 }
 
 void Optimizer::refresh_collected() {
   if (collected_.empty()) return;
-  const SteadyClock::time_point start = SteadyClock::now();
   const std::vector<Slot*> slots = std::exchange(collected_, {});
   const auto rank = static_cast<size_t>(communicator_.rank());
   const Parameter* own = rank < slots.size() ? slots[rank]->parameter : nullptr;
   const Workspace memory(device_, own != nullptr ? own->columns() * own->rank * kFloat : 0);
   Tensor found;
   if (own != nullptr) {
+    const Interval timed(*refresh_clock_);
     found = memory.tensor(own->columns(), own->rank);
     find_exact_basis(device_, collected_dense_, found);
   }
-  report_.refresh_seconds += seconds_since(start);
   for (size_t owner = 0; owner < slots.size(); ++owner) {
     stage(*slots[owner]);
     RowBands sum(owner == rank ? collected_dense_ : Tensor{});
@@ -318,10 +306,9 @@ void Optimizer::project(Slot& slot, RowBands& g, const Tensor& found) {
   const Workspace alone_memory(device_, alone ? p.columns() * p.rank * kFloat : 0);
   Tensor basis_found = found;
   if (alone) {
-    const SteadyClock::time_point start = SteadyClock::now();
+    const Interval timed(*refresh_clock_);
     basis_found = alone_memory.tensor(p.columns(), p.rank);
     find_exact_basis(device_, g.whole(), basis_found);
-    report_.refresh_seconds += seconds_since(start);
   }
   if (!refresh(slot, g, basis_found)) {
     // One bad gradient moves nothing: not the basis, not the moments, not the weight.

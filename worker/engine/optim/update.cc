@@ -123,10 +123,21 @@ void Optimizer::take_reduced(absl::Span<Slot* const> slots) {
     // What every rank holds is counted once.
     if (slot->own.count == 0 || (slot->replicated && communicator_.rank() != 0)) continue;
     if (options_.clip_dense && !slot->measured) continue;
-    const double squares = sum_of_squares(device_, slot->own_rows());
-    if (slot->measured) slot->captured = squares;
-    if (!options_.clip_dense) count_squares(*slot, squares);
+    const auto at = static_cast<int64_t>(noted_.size()) * kSquareBytes;
+    note_sum_of_squares(device_, slot->own_rows(), noted_squares_.row_range(at, kSquareBytes));
+    noted_.push_back(slot);
   }
+}
+
+// What lies on the device until the end of the step, so that no gradient is waited for.
+void Optimizer::count_noted_squares() {
+  std::vector<double> squares(slots_.size());
+  if (!noted_.empty()) device_.download(squares.data(), noted_squares_);
+  for (size_t i = 0; i < noted_.size(); ++i) {
+    if (noted_[i]->measured) noted_[i]->captured = squares[i];
+    if (!options_.clip_dense) count_squares(*noted_[i], squares[i]);
+  }
+  noted_.clear();
 }
 
 void Optimizer::update(absl::Span<Slot* const> slots, double gradient_scale) {
@@ -284,6 +295,8 @@ StepReport Optimizer::end_step() {
     if (!slot->reduced) left.push_back(slot);
   }
   for (const std::vector<Slot*>& together : bundles(left)) reduce(together);
+  count_noted_squares();
+  report_.refresh_seconds = refresh_clock_->take();
   // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
   if (options_.clip_dense) {
     for (Slot& slot : slots_) {

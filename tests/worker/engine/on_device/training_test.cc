@@ -1,6 +1,6 @@
-// Whole runs on the device that executes the code of the CUDA kernels, beside the same runs on the CPU: forward,
-// backward, refreshes, moment rules, weight updates, evaluation, checkpoints. The executor's memory is closed to the
-// host, so that a place which forgets to download ends the test.
+// Whole runs on the device of this binary, the executor of the CUDA kernels or a GPU, beside the same runs on the CPU:
+// forward, backward, refreshes, moment rules, weight updates, evaluation, checkpoints. The executor's memory is closed
+// to the host, so that a place which forgets to download ends the test.
 #include "tests/worker/engine/labelled_letters.h"
 #include "tests/worker/engine/test_device.h"
 
@@ -24,7 +24,7 @@ void PrintTo(const Arm& arm, std::ostream* out) {
   *out << arm.name;
 }
 
-RankOutcome run_on_executor(const RunOptions& options, const std::string& output, int64_t stop_after = 0) {
+RankOutcome run_on_device(const RunOptions& options, const std::string& output, int64_t stop_after = 0) {
   return std::move(run_ranks(
       options, 1, output, [&](int, RecordingObserver& observer, RunContext&) { observer.stop_after = stop_after; },
       [] { return make_test_device(1); })[0]);
@@ -35,9 +35,9 @@ void expect_close(const std::vector<double>& a, const std::vector<double>& b, do
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], tolerance * std::abs(b[i])) << "step " << i + 1;
 }
 
-class OnExecutor : public testing::TestWithParam<Arm> {};
+class OnDevice : public testing::TestWithParam<Arm> {};
 
-TEST_P(OnExecutor, ARunHasTheLossesOfTheCpuAndGoesOnBitForBit) {
+TEST_P(OnDevice, ARunHasTheLossesOfTheCpuAndGoesOnBitForBit) {
   TestFolder folder;
   RunOptions o = tiny_run(folder);
   o.steps = 5;
@@ -50,8 +50,8 @@ TEST_P(OnExecutor, ARunHasTheLossesOfTheCpuAndGoesOnBitForBit) {
   o.checkpoint_folder = folder.path() + "/on-cpu";
   const RankOutcome cpu = run_one(o, folder.path() + "/cpu");
   ASSERT_TRUE(cpu.result.ok()) << cpu.result.status();
-  o.checkpoint_folder = folder.path() + "/on-executor";
-  const RankOutcome whole = run_on_executor(o, folder.path() + "/executor");
+  o.checkpoint_folder = folder.path() + "/on-device";
+  const RankOutcome whole = run_on_device(o, folder.path() + "/device");
   ASSERT_TRUE(whole.result.ok()) << whole.result.status();
   expect_close(whole.observer.losses(), cpu.observer.losses(), GetParam().tolerance);
   ASSERT_EQ(whole.observer.evaluations.size(), 1U);
@@ -59,15 +59,15 @@ TEST_P(OnExecutor, ARunHasTheLossesOfTheCpuAndGoesOnBitForBit) {
               GetParam().tolerance * cpu.observer.evaluations[0].validation_loss);
 
   o.checkpoint_folder = folder.path() + "/cut";
-  const RankOutcome first = run_on_executor(o, folder.path() + "/first", 3);
+  const RankOutcome first = run_on_device(o, folder.path() + "/first", 3);
   ASSERT_TRUE(first.result.ok()) << first.result.status();
-  const RankOutcome rest = run_on_executor(o, folder.path() + "/rest");
+  const RankOutcome rest = run_on_device(o, folder.path() + "/rest");
   ASSERT_TRUE(rest.result.ok()) << rest.result.status();
   const std::vector<double> all = whole.observer.losses();
   EXPECT_EQ(rest.observer.losses(), std::vector<double>(all.begin() + 3, all.end()));
 }
 
-TEST(EncoderOnExecutor, AClassificationHasTheLossesAndMetricsOfTheCpu) {
+TEST(EncoderOnDevice, AClassificationHasTheLossesAndMetricsOfTheCpu) {
   for (const bool rounded : {false, true}) {
     SCOPED_TRACE(rounded ? "bf16" : "fp32 with dropout");
     TestFolder folder;
@@ -81,14 +81,14 @@ TEST(EncoderOnExecutor, AClassificationHasTheLossesAndMetricsOfTheCpu) {
     o.checkpoint_folder = folder.path() + "/on-cpu";
     const RankOutcome cpu = run_one(o, folder.path() + "/cpu");
     ASSERT_TRUE(cpu.result.ok()) << cpu.result.status();
-    o.checkpoint_folder = folder.path() + "/on-executor";
-    const RankOutcome executor = run_on_executor(o, folder.path() + "/executor");
-    ASSERT_TRUE(executor.result.ok()) << executor.result.status();
+    o.checkpoint_folder = folder.path() + "/on-device";
+    const RankOutcome device = run_on_device(o, folder.path() + "/device");
+    ASSERT_TRUE(device.result.ok()) << device.result.status();
     const double tolerance = rounded ? 2e-3 : kReordered;
-    expect_close(executor.observer.losses(), cpu.observer.losses(), tolerance);
-    ASSERT_EQ(executor.observer.evaluations.size(), 1U);
+    expect_close(device.observer.losses(), cpu.observer.losses(), tolerance);
+    ASSERT_EQ(device.observer.evaluations.size(), 1U);
     const double loss = cpu.observer.evaluations[0].validation_loss;
-    EXPECT_NEAR(executor.observer.evaluations[0].validation_loss, loss, tolerance * loss);
+    EXPECT_NEAR(device.observer.evaluations[0].validation_loss, loss, tolerance * loss);
   }
 }
 
@@ -187,7 +187,7 @@ std::vector<Arm> arms() {
   };
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OnExecutor, testing::ValuesIn(arms()),
+INSTANTIATE_TEST_SUITE_P(All, OnDevice, testing::ValuesIn(arms()),
                          [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace

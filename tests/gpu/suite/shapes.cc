@@ -1,0 +1,47 @@
+#include "tests/gpu/suite/shapes.h"
+
+namespace galleon::gpu {
+
+EngineShape suite_shape(const char* preset, int64_t sequence, int64_t sequences, int64_t rank) {
+  EngineShape shape;
+  shape.config = *model_preset(preset);
+  shape.config.vocabulary = 32000;
+  shape.sequence_length = sequence;
+  shape.micro_batch = sequences;
+  shape.micro_batches = 1;
+  shape.weights.type = DataType::kBFloat16;
+  shape.optimizer.learning_rate = 1e-4;
+  shape.optimizer.schedule.type = ScheduleType::kConstant;
+  shape.optimizer.schedule.steps = 1;
+  if (rank > 0) {
+    shape.optimizer.galore = GaloreOptions{};
+    shape.optimizer.galore->rank = rank;
+    shape.optimizer.galore->refresh_interval = kRefreshInterval;
+    shape.optimizer.galore->basis_type = BasisType::kBf16;
+    shape.optimizer.galore->stagger = false;
+  }
+  return shape;
+}
+
+EngineShape recipe_7b(BasisType bases) {
+  EngineShape shape = suite_shape("llama-7b", 256, 16, 1024);
+  shape.optimizer.rule = MomentRule::kAdam8bit;
+  shape.optimizer.epsilon = 1e-8;
+  shape.optimizer.per_layer = true;
+  shape.optimizer.galore->basis_type = bases;
+  shape.recompute = true;
+  shape.kept_inputs = bases == BasisType::kInt8 ? 18 : 20;
+  return shape;
+}
+
+std::optional<EngineShape> full_rank_7b(int64_t bytes) {
+  for (const int64_t sequences : {16, 8, 4, 2}) {
+    EngineShape shape = suite_shape("llama-7b", 1024, sequences, 0);
+    shape.optimizer.per_layer = true;
+    const absl::StatusOr<RankEstimate> plan = dry_run(shape, "cuda", 0, 1);
+    if (plan.ok() && plan->peak_bytes <= bytes) return shape;
+  }
+  return std::nullopt;
+}
+
+}  // namespace galleon::gpu

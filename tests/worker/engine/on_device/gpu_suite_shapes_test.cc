@@ -1,0 +1,30 @@
+// The plans of the runs that the GPU suite measures, made without a GPU.
+#include "tests/gpu/suite/shapes.h"
+
+#include <gtest/gtest.h>
+
+namespace galleon {
+namespace {
+
+int64_t peak(const EngineShape& shape) {
+  const absl::StatusOr<RankEstimate> plan = dry_run(shape, "cuda", 0, 1);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  return plan.ok() ? plan->peak_bytes : 0;
+}
+
+TEST(GpuSuiteShapes, SevenBillionParametersFitIntoTheLimitOfTheirExample) {
+  // memory_per_rank of deploy/examples/llama-7b-24gb.yaml.
+  EXPECT_LE(peak(gpu::recipe_7b(BasisType::kBf16)), int64_t{22} << 30);
+  EXPECT_LT(peak(gpu::recipe_7b(BasisType::kInt8)), peak(gpu::recipe_7b(BasisType::kBf16)));
+}
+
+TEST(GpuSuiteShapes, EveryRunHasAPlanAndFullRankTakesTheLargestPassThatFits) {
+  EXPECT_GT(peak(gpu::suite_shape("llama-1b", 1024, 16, 0)), peak(gpu::suite_shape("llama-1b", 1024, 16, 512)));
+  const std::optional<EngineShape> fits = gpu::full_rank_7b(int64_t{134} << 30);
+  ASSERT_TRUE(fits.has_value());
+  EXPECT_LE(peak(*fits), int64_t{134} << 30);
+  EXPECT_FALSE(gpu::full_rank_7b(int64_t{24} << 30).has_value());
+}
+
+}  // namespace
+}  // namespace galleon

@@ -71,6 +71,24 @@ TEST(Pieces, ARunComputesWhatItComputesWithWholeGradientsUpToTheOrderOfSums) {
   }
 }
 
+TEST(Pieces, AVocabularyIsTrainedByRowsBesideAdaptersToo) {
+  TestFolder folder;
+  RunOptions o = one_pass(folder);
+  o.optimizer.galore.reset();
+  o.optimizer.lora = LoraOptions{};
+  o.optimizer.lora->rank = 4;
+  o.optimizer.lora->dropout = 0.1;
+  const Outcome whole = run(o, folder.path() + "/whole");
+  o.optimizer.piece_bytes = kPiece;
+  o.recompute = true;
+  o.kept_inputs = 2;
+  const Outcome pieces = run(o, folder.path() + "/pieces");
+  ASSERT_EQ(pieces.losses.size(), whole.losses.size());
+  for (size_t i = 0; i < whole.losses.size(); ++i)
+    EXPECT_NEAR(pieces.losses[i], whole.losses[i], kReordered * whole.losses[i]) << i;
+  EXPECT_LT(pieces.gradients, whole.gradients / 4);
+}
+
 TEST(Pieces, RecomputationChangesNoBitAndMayUseTheMemoryOfTheHead) {
   TestFolder folder;
   RunOptions o = one_pass(folder);

@@ -173,7 +173,6 @@ std::vector<Arm> arms() {
          o.weights = {DataType::kBFloat16, true};
          o.optimizer.galore->basis_type = BasisType::kBf16;
          o.recompute = true;
-         o.kept_inputs = 1;
        }},
       {"Adam8bitBFloat16PerLayerOnePass", kRounded,
        [](RunOptions& o) {
@@ -183,6 +182,17 @@ std::vector<Arm> arms() {
          o.optimizer.galore->rank = 24;
          o.optimizer.per_layer = true;
          o.micro_batch = 4;
+       }},
+      {"InPiecesWithTwoKeptInputs", kReordered,
+       [](RunOptions& o) {
+         o.model.overrides = {{"tie_word_embeddings", "false"}, {"num_hidden_layers", "4"}};
+         // Few tokens, so that the head is updated by rows.
+         o.data.sequence_length = 8;
+         o.optimizer.per_layer = true;
+         o.optimizer.piece_bytes = 4096;
+         o.micro_batch = 4;
+         o.recompute = true;
+         o.kept_inputs = 2;
        }},
   };
 }

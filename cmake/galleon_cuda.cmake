@@ -29,4 +29,8 @@ add_link_options(-Wl,--disable-new-dtags)
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+# CMake 3.25 as Debian 12 has it changes a target of nvToolsExt, which CUDA 13 no longer brings, in projects that ask for 3.25.
+set(galleon_minimum ${CMAKE_MINIMUM_REQUIRED_VERSION})
+set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
 find_package(CUDAToolkit 13 REQUIRED)
+set(CMAKE_MINIMUM_REQUIRED_VERSION ${galleon_minimum})

@@ -3,10 +3,11 @@
 #   deploy/packages.sh [build|test]      "test" adds what only the tests need
 set -euo pipefail
 
+# ocl-icd-opencl-dev: oneDNN's CMake files ask for it, and its package only recommends it.
 build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc
   libprotobuf-dev prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev
-  libopenblas-openmp-dev libdnnl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev)
-test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap)
+  libopenblas-openmp-dev libdnnl-dev ocl-icd-opencl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev)
+test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap buildah systemd-container)
 
 wanted=("${build[@]}")
 if [[ "${1:-build}" == test ]]; then wanted+=("${test[@]}"); fi

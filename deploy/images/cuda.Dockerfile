@@ -26,5 +26,5 @@ WORKDIR /srv/galleon
 STOPSIGNAL SIGTERM
 VOLUME ["/var/lib/galleon", "/srv/galleon/jobs"]
 EXPOSE 9090
-HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --start-interval=2s --retries=6 CMD ["/usr/lib/galleon/health"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=5m --retries=12 CMD ["/usr/lib/galleon/health"]
 ENTRYPOINT ["galleon-worker"]

@@ -17,8 +17,8 @@ struct JobIssue {
 
 using JobIssues = std::vector<JobIssue>;
 
-// Ranges and contradictions (validate.cc), and values that this version does not have (supported.cc).
+// Ranges and contradictions (validate.cc), and numbers of enumerations that have no word (unknown_values.cc).
 void find_contradictions(const v1::Job& job, JobIssues& issues);
-void find_unsupported(const v1::Job& job, JobIssues& issues);
+void find_unknown_values(const v1::Job& job, JobIssues& issues);
 
 }  // namespace galleon

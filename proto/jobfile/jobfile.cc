@@ -101,7 +101,6 @@ absl::StatusOr<v1::Job> parse_job(absl::string_view yaml, absl::string_view file
     resolve_paths(job, folder);
     derive(job);
     find_contradictions(job, issues);
-    find_unsupported(job, issues);
     for (JobIssue& issue : issues) issue.line = find_line(lines, issue.key);
   }
   if (issues.empty()) return job;
@@ -128,13 +127,7 @@ absl::StatusOr<v1::Job> load_job_file(const std::string& path) {
 absl::Status validate_job(const v1::Job& job) {
   JobIssues issues;
   find_contradictions(job, issues);
-  find_unsupported(job, issues);
-  return to_status(issues);
-}
-
-absl::Status check_supported(const v1::Job& job) {
-  JobIssues issues;
-  find_unsupported(job, issues);
+  find_unknown_values(job, issues);
   return to_status(issues);
 }
 

@@ -20,12 +20,9 @@ absl::StatusOr<v1::Job> load_job_file(const std::string& path);
 // they are).
 absl::StatusOr<v1::Job> parse_job(absl::string_view yaml, absl::string_view file_name, absl::string_view folder);
 
-// Checks of meaning on a whole job: ranges, contradictions, and values that this version does not have.
+// Checks of meaning on a whole job: ranges, contradictions, and values that this version does not know.
 // INVALID_ARGUMENT with one line for each error, `key: sentence`.
 absl::Status validate_job(const v1::Job& job);
-
-// Refuses by name every value that is part of the contract and not implemented in this version.
-absl::Status check_supported(const v1::Job& job);
 
 // A job file that reads back as the same job (the resolved shape excepted).
 std::string job_to_yaml(const v1::Job& job);

@@ -1,6 +1,7 @@
 #include "server/api/loop.h"
 
 #include <chrono>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
@@ -12,12 +13,6 @@ namespace {
 
 constexpr size_t kLongestInbox = 20'000;
 constexpr std::chrono::milliseconds kTick(50);
-
-// Where it cannot be made, the attempt fails with the trainer's word for it.
-void make_job_folder(const v1::JobState& job) {
-  if (absl::Status status = make_folders(job.record().folder()); !status.ok())
-    log_warning(job.record().name(), ": ", std::string(status.message()));
-}
 
 }  // namespace
 
@@ -39,7 +34,8 @@ absl::Status Loop::recover() {
   });
   if (!status.ok()) return status;
   scheduler_.recovered(now());
-  for (const uint64_t number : scheduler_.state().active()) make_job_folder(*scheduler_.state().job_by_number(number));
+  const std::set<uint64_t> active = scheduler_.state().active();
+  for (const uint64_t number : active) make_job_folder(now(), *scheduler_.state().job_by_number(number));
   if (options_.journal->events_since_snapshot() > options_.compact_idle) compact();
   log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
            " of them active, and ", scheduler_.state().workers().size(), " workers");
@@ -114,6 +110,35 @@ void Loop::run() {
   }
 }
 
+void Loop::make_job_folder(Now time, const v1::JobState& job) {
+  const absl::Status status = make_folders(job.record().folder());
+  if (status.ok()) return;
+  const std::string reason = absl::StrCat("the scheduler cannot make the job's folder: ", status.message());
+  log_warning(job.record().name(), ": ", reason);
+  scheduler_.refuse_start(time, job.record().job_id(), reason);
+}
+
+bool Loop::commit(Now time) {
+  const std::vector<v1::JournalEvent> events = scheduler_.take_events();
+  const absl::Duration before = options_.clock->monotonic();
+  if (absl::Status status = options_.journal->append(events); !status.ok()) {
+    log_error("the journal cannot be written, nothing is acknowledged and the scheduler ends: ",
+              std::string(status.message()));
+    options_.on_fatal(status);
+    return false;
+  }
+  options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
+  std::vector<std::string> forgotten;
+  for (const v1::JournalEvent& event : events) {
+    // Before a worker is told; making it at submit would cost more than everything else that a submit does.
+    if (event.has_attempt_reserved())
+      make_job_folder(time, *scheduler_.state().job(event.attempt_reserved().id().job_id()));
+    if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
+  }
+  if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));
+  return true;
+}
+
 void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
   const Now time = now();
   std::vector<std::function<void()>> after_commit;
@@ -122,24 +147,9 @@ void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
   const absl::Duration before_pass = options_.clock->monotonic();
   scheduler_.tick(time);
   if (scheduler_.placed_in_last_tick()) options_.metrics->decided(options_.clock->monotonic() - before_pass);
-  if (scheduler_.has_events()) {
-    const std::vector<v1::JournalEvent> events = scheduler_.take_events();
-    const absl::Duration before = options_.clock->monotonic();
-    if (absl::Status status = options_.journal->append(events); !status.ok()) {
-      log_error("the journal cannot be written, nothing is acknowledged and the scheduler ends: ",
-                std::string(status.message()));
-      options_.on_fatal(status);
-      return;
-    }
-    options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
-    std::vector<std::string> forgotten;
-    for (const v1::JournalEvent& event : events) {
-      // Before a worker is told; making it at submit would cost more than everything else that a submit does.
-      if (event.has_attempt_reserved() && event.attempt_reserved().id().attempt() == 1)
-        make_job_folder(*scheduler_.state().job(event.attempt_reserved().id().job_id()));
-      if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
-    }
-    if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));
+  // Twice where a commit leads to more: an attempt whose job's folder cannot be made ends before anybody hears of it.
+  while (scheduler_.has_events()) {
+    if (!commit(time)) return;
   }
   for (const auto& task : after_commit) task();
   for (const auto& observer : observers_) observer(scheduler_, time);

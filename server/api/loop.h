@@ -58,6 +58,10 @@ class Loop {
  private:
   void run();
   void round(std::vector<std::function<void(Turn&)>> tasks);
+  // Makes what was decided durable; then makes the folders of jobs that are about to start, which may decide more.
+  // False: the journal cannot be written, and the process ends.
+  bool commit(Now time);
+  void make_job_folder(Now time, const v1::JobState& job);
   Now now() const;
   void compact();
   void compact_if_due(bool idle);

@@ -51,10 +51,7 @@ int main(int argc, char** argv) {
   galleon::server::ServerOptions options;
   options.scheduler.version = GALLEON_VERSION;
   options.planner = galleon::executable_folder() + "/galleon-trainer";
-  options.validate_job = [](const galleon::v1::Job& job) {
-    const absl::Status valid = galleon::validate_job(job);
-    return valid.ok() ? galleon::check_supported(job) : valid;
-  };
+  options.validate_job = galleon::validate_job;
   std::string lease = "45s";
   std::string ready_file;
   std::string queues_file;

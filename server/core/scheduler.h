@@ -99,6 +99,9 @@ class Scheduler {
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);
   absl::Status sync(Now now, const v1::SyncWorkerRequest& request);
+  // Something that the reserved attempt needs cannot be had, and no worker has been told of it: the attempt is lost
+  // with this reason, as by any outside cause. A job whose ranks may have begun is left alone.
+  void refuse_start(Now now, const std::string& job_id, const std::string& reason);
   // How long the answer to a sync may be held back: what the daemon asks, but never so long that its lease is in
   // danger.
   int64_t granted_wait_ms(const v1::SyncWorkerRequest& request) const;

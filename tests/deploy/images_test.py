@@ -20,12 +20,12 @@ import time
 import unittest
 import urllib.parse
 
-SKIPPED = 77
 BUILD = pathlib.Path(sys.argv.pop()).resolve()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "deploy/images"
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 
+import debian  # noqa: E402
 import network  # noqa: E402
 
 try:
@@ -35,12 +35,6 @@ except ImportError:
 
 ADDRESSES = {"certificates": "10.73.0.1", "scheduler": "10.73.0.2", "worker-1": "10.73.0.3", "worker-2": "10.73.0.4", "galleon": "10.73.0.5",
              "prometheus": "10.73.0.6"}
-
-
-def run(*command, **more):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **more)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def instructions(path):
@@ -152,14 +146,13 @@ IMAGE_ENTRYPOINTS = entrypoints()
 
 def assemble(folder):
     """The root in folder/image. Why there is none, where Debian's archive is out of reach; anything else that fails is an error."""
-    run("cpack", "--config", BUILD / "CPackConfig.cmake", "-B", folder / "cpack", cwd=folder)
-    package = next((folder / "cpack").glob("*.deb"))
-    done = subprocess.run([IMAGES / "root.sh", package, folder / "image"], capture_output=True, text=True, check=False)
+    package = debian.package(BUILD, folder)
+    done = subprocess.run([IMAGES / "root.sh", package, folder / "image", debian.base(BUILD)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stdout + done.stderr
-        unreachable = re.search(r".*(Failed to fetch|Could not resolve|Could not connect|Temporary failure).*", said)
-        assert unreachable, said[-4000:]
-        return f"Debian's archive is out of reach: {unreachable.group(0)[:200]}"
+        reason = debian.unreachable(said)
+        assert reason, said[-4000:]
+        return reason
     (folder / "image/etc/hosts").touch()  # which an engine puts there
     # Others may pass through, as in an image.
     folder.chmod(0o755)
@@ -188,12 +181,12 @@ class ImagesTest(unittest.TestCase):
         for entry in IMAGE_ENTRYPOINTS.values():
             self.assertTrue((self.root / "usr/bin" / entry[0]).is_file(), entry)
         for program in ("galleon", "galleon-trainer", "galleon-scheduler", "galleon-worker"):
-            libraries = run("chroot", self.root, "ldd", f"/usr/bin/{program}")
+            libraries = debian.run("chroot", self.root, "ldd", f"/usr/bin/{program}")
             self.assertNotIn("not found", libraries, program)
-            self.assertRegex(run("chroot", self.root, f"/usr/bin/{program}", "--version"), r"^\d+\.\d+\.\d+")
-        self.assertEqual(run("find", self.root, "-xdev", "-type", "f", "-perm", "/6000"), "")
+            self.assertRegex(debian.run("chroot", self.root, f"/usr/bin/{program}", "--version"), r"^\d+\.\d+\.\d+")
+        self.assertEqual(debian.run("find", self.root, "-xdev", "-type", "f", "-perm", "/6000"), "")
         self.assertEqual(list((self.root / "var/lib/apt/lists").glob("*_*")), [])
-        size = int(run("du", "-sxm", self.root).split()[0])
+        size = int(debian.run("du", "-sxm", self.root).split()[0])
         self.assertLess(size, 320, "MiB before compression")
 
     def test_composes_services_run_a_job_are_scraped_and_end_in_time(self):
@@ -297,7 +290,7 @@ if __name__ == "__main__":
         reason = reason or assemble(ImagesTest.folder)
         if reason is not None:
             print(f"skipped: {reason}")
-            sys.exit(SKIPPED)
+            sys.exit(debian.SKIPPED)
         unittest.main()
     finally:
         shutil.rmtree(ImagesTest.folder, ignore_errors=True)

@@ -4,10 +4,11 @@
     monitoring_test.py FOLDER_OF_PROGRAMS [--keep FILE]      --keep: ranges of every panel's query, for helm/galleon/dashboards/make_pictures.py
 
 Targets carry the labels that Prometheus' operator gives to the chart's monitors. Alerts fire by their causes; their windows
-of minutes are shortened, their thresholds are not. What a test cannot cause here is left to promtool (alerts_test.yaml) and
-named in PROMTOOL_ONLY.
+of minutes are shortened, their thresholds are not. What this machine does not let a test cause is left to promtool (alerts_test.yaml)
+and named in PROMTOOL_ONLY.
 """
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.parse
@@ -30,8 +32,7 @@ if KEEP:
     sys.argv.pop()
 PROGRAMS = pathlib.Path(sys.argv.pop()).resolve()
 SCRAPE = 0.5
-# A decision pass of a quarter of a second needs more jobs than a test makes.
-PROMTOOL_ONLY = {"GalleonDecisionSlow", "GalleonCallsFail"}
+PROMTOOL_ONLY = set()
 SLOW_DISK = r"""
 #include <unistd.h>
 int fsync(int fd) { (void)fd; usleep(700000); return 0; }
@@ -70,10 +71,10 @@ class Service:
             time.sleep(0.05)
         raise AssertionError(f"{name} is not ready: {(self.folder / f'{name}.log').read_text()}")
 
-    def scheduler(self, environment=None):
+    def scheduler(self, environment=None, more=()):
         known = self.addresses.get("scheduler", {})
         self.start("scheduler", [PROGRAMS / "galleon-scheduler", "--data", self.folder / "scheduler", "--listen", known.get("listen", "127.0.0.1:0"),
-                                 "--metrics", known.get("metrics", "127.0.0.1:0"), "--lease", "15s", "--ready-file", self.folder / "scheduler.json"],
+                                 "--metrics", known.get("metrics", "127.0.0.1:0"), "--lease", "15s", "--ready-file", self.folder / "scheduler.json", *more],
                    environment)
         self.ready("scheduler")
 
@@ -156,6 +157,27 @@ class Prometheus:
         return {a["labels"]["alertname"] for a in self.get("alerts")["alerts"] if a["state"] == "firing"}
 
 
+class Starved:
+    """A process whose processor is elsewhere most of the time: it runs for 5 ms of every 305."""
+
+    def __init__(self, process):
+        self.process, self.ended = process, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.ended.wait(0.005):
+            self.process.send_signal(signal.SIGSTOP)
+            self.ended.wait(0.3)
+            self.process.send_signal(signal.SIGCONT)
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
 def chosen_all(expression):
     return expression.replace("$queue", ".*").replace("$job", ".*")
 
@@ -167,6 +189,8 @@ def operator_labels(monitor, pod):
 
 
 class MonitoringTest(unittest.TestCase):
+    seen = set()  # alerts that have fired, over all tests
+
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="galleon-monitoring-"))
         self.addCleanup(shutil.rmtree, self.folder)
@@ -201,15 +225,16 @@ class MonitoringTest(unittest.TestCase):
 
     def begin(self, slots, memory):
         """A scheduler, the workers north and south, a Prometheus with its targets as the chart's monitors would have them."""
-        self.seen = set()
         self.service.scheduler()
         self.data_of_south = self.folder / "small" / "south" if self.small_disk() else None
         self.service.worker("north", slots, memory)
         self.service.worker("south", slots, memory, self.data_of_south)
-        targets = [{"targets": [self.service.addresses[name]["metrics"]], "labels": operator_labels(name, f"r-galleon-{name}-0")}
-                   for name in ("scheduler", "north", "south")]
+        self.watch("scheduler", "north", "south")
+
+    def watch(self, *names):
+        targets = [{"targets": [self.service.addresses[name]["metrics"]], "labels": operator_labels(name, f"r-galleon-{name}-0")} for name in names]
         self.prometheus = Prometheus(self.service, targets)
-        self.within(60, "targets are scraped", lambda: len(self.prometheus.query("up == 1")) == 3)
+        self.within(60, "targets are scraped", lambda: len(self.prometheus.query("up == 1")) == len(names))
 
     def small_disk(self):
         """A file system of 128 MiB for one worker; False where this process may not mount."""
@@ -352,6 +377,52 @@ class MonitoringTest(unittest.TestCase):
         for name in ("south", "north", "scheduler"):
             self.service.stop(name)
         self.fires("GalleonSchedulerAbsent")
+
+    def test_calls_that_fail_and_a_starved_processor_raise_their_alerts(self):
+        # A planner that something else ends, as a machine that runs out of memory does.
+        planner = self.folder / "planner"
+        planner.write_text("#!/bin/sh\nkill -9 $$\n")
+        planner.chmod(0o755)
+        self.service.scheduler(more=["--planner", planner])
+        self.watch("scheduler")
+        job = self.job("wide", ranks=8, training={"steps": 10, "global_batch": 16, "micro_batch": 2})
+
+        def fails_and_fires():
+            done = subprocess.run([PROGRAMS / "galleon", "submit", job, "--server", self.service.addresses["scheduler"]["listen"]], capture_output=True,
+                                  text=True, check=False, timeout=60)
+            self.assertIn("the planner was ended by signal 9", done.stderr)
+            return "GalleonCallsFail" in self.prometheus.firing()
+
+        self.within(60, "GalleonCallsFail fires", fails_and_fires)
+        self.seen.add("GalleonCallsFail")
+        self.service.stop("scheduler")
+
+        # A queue, callers who change it without a pause, and a scheduler that hardly gets a processor.
+        self.service.scheduler()
+        with concurrent.futures.ThreadPoolExecutor(4) as callers:
+            jobs = list(callers.map(self.service.submit, [job] * 240))
+        self.assertNotIn("GalleonDecisionSlow", self.prometheus.firing())
+        ended = threading.Event()
+
+        def change(job):
+            priority = 0
+            while not ended.is_set():
+                priority = (priority + 1) % 100
+                self.service.galleon("reprioritize", job, "--priority", priority, check=False)
+
+        callers = [threading.Thread(target=change, args=[job]) for job in jobs[:6]]
+        with Starved(self.service.running["scheduler"]):
+            for caller in callers:
+                caller.start()
+            try:
+                self.fires("GalleonDecisionSlow", 120)
+            finally:
+                ended.set()
+        for caller in callers:
+            caller.join()
+
+    def test_that_every_alert_has_fired(self):
+        """After all others, by its name."""
         known = set(re.findall(r"alert: (\w+)", (CHART / "rules" / "alerts.yaml").read_text()))
         self.assertEqual(known - PROMTOOL_ONLY, self.seen)
 

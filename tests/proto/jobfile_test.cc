@@ -86,6 +86,7 @@ training:
   master_weights: none
   accumulate_type: fp32
   recompute: none
+  kept_inputs: null
   log_every: 10
   evaluate_every: 1000
   evaluate_tokens: null
@@ -172,7 +173,8 @@ training:
   precision: fp32
   master_weights: none
   accumulate_type: fp32
-  recompute: none
+  recompute: block
+  kept_inputs: 3
   log_every: 1
   evaluate_every: 0
   evaluate_tokens: 4096
@@ -380,9 +382,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"DenseClip", "optimizer: {clip_space: dense}",
                 "job.yaml:7: optimizer.clip_space: dense needs parallel.ranks: 1 and training.global_batch equal to "
                 "training.micro_batch (they are 1, 512 and 16); projected"},
-        BadLine{"Zero", "parallel: {zero: 4}",
-                "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3\n"
-                "job.yaml:7: parallel.zero: 4 is not available in this version; available: 1, 2, 3"},
+        BadLine{"Zero", "parallel: {zero: 4}", "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3"},
         BadLine{"HangTimeout", "parallel: {hang_timeout: 0}",
                 "job.yaml:7: parallel.hang_timeout: 0 is not accepted; a duration such as 10m"},
         BadLine{"SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
@@ -486,6 +486,17 @@ TEST(JobFile, AliasesCannotExpandWithoutBound) {
   EXPECT_NE(parse_bad(bomb).find("too large or too deep"), std::string::npos);
 }
 
+TEST(JobFile, KeptInputsAreACountThatNeedsRecomputation) {
+  v1::Job job = parse_good(kMinimal);
+  job.mutable_training()->set_kept_inputs(4);
+  EXPECT_EQ(validate_job(job).message(),
+            "training.kept_inputs: needs training.recompute: block; without it every activation is kept");
+  job.mutable_training()->set_recompute(v1::Training::RECOMPUTE_BLOCK);
+  EXPECT_TRUE(validate_job(job).ok());
+  job.mutable_training()->set_kept_inputs(0);
+  EXPECT_EQ(validate_job(job).message(), "training.kept_inputs: 0 is not accepted; 1 or more, or null");
+}
+
 TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {
   v1::Job job = parse_good(kMinimal);
   EXPECT_TRUE(validate_job(job).ok());
@@ -493,9 +504,17 @@ TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {
   job.mutable_parallel()->set_zero(7);
   EXPECT_EQ(validate_job(job).message(),
             "training.micro_batch: 0 is not accepted; 1 or more\n"
-            "parallel.zero: 7 is not accepted; 1, 2 or 3\n"
-            "parallel.zero: 7 is not available in this version; available: 1, 2, 3");
+            "parallel.zero: 7 is not accepted; 1, 2 or 3");
   EXPECT_EQ(validate_job(v1::Job()).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(JobFile, NumbersOfEnumerationsThatHaveNoWordAreRefusedByKeyWithTheWords) {
+  v1::Job job = parse_good(kMinimal);
+  job.mutable_training()->set_precision(static_cast<v1::Precision>(77));
+  EXPECT_EQ(validate_job(job).message(), "training.precision: value 77 is not accepted; one of fp32, bf16");
+  job = parse_good(kMinimal);
+  job.set_task(static_cast<v1::Task>(9));
+  EXPECT_EQ(validate_job(job).message(), "task: value 9 is not accepted; one of pretrain, finetune, classify");
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ EngineShape recipe_7b(BasisType bases) {
   shape.optimizer.per_layer = true;
   shape.optimizer.galore->basis_type = bases;
   shape.recompute = true;
+  shape.kept_inputs = bases == BasisType::kInt8 ? 18 : 20;
   return shape;
 }
 

@@ -212,5 +212,72 @@ TEST_F(Jobs, AFolderOfAJobThatTheJournalDoesNotKnowIsLeftAlone) {
   EXPECT_EQ(submit(job_named("x")), "x-2");
 }
 
+class JobsFolder : public Jobs {
+ protected:
+  // Where the first job's folder belongs, there is a file.
+  void SetUp() override {
+    Jobs::SetUp();
+    std::filesystem::create_directories(folder_ + "/data/jobs");
+    ASSERT_TRUE(write_file_atomically(in_the_way(), "").ok());
+    start();
+    ASSERT_TRUE(join(daemon_).ok());
+    id_ = submit(job_named("tiny"));
+    ASSERT_EQ(id_, "tiny-1");
+  }
+  std::string in_the_way() const { return folder_ + "/data/jobs/tiny-1"; }
+  // A daemon that takes nothing up speaks until the job's message says `part`.
+  bool idles_until(const std::string& part) {
+    for (int i = 0; i < 200; ++i) {
+      EXPECT_TRUE(sync(daemon_, 50).ok());
+      for (const v1::Assignment& assignment : daemon_.last.assignments()) EXPECT_TRUE(assignment.stop());
+      if (absl::StrContains(get(id_).message(), part)) return true;
+    }
+    return false;
+  }
+
+  Daemon daemon_{"a", {}, {}, {}, 0};
+  std::string id_;
+};
+
+TEST_F(JobsFolder, AJobWhoseFolderCannotBeMadeFailsWithTheReasonAndNoWorkerIsAskedToRunIt) {
+  ASSERT_TRUE(idles_until("3 attempts in a row"));
+  const v1::JobRecord record = get(id_);
+  EXPECT_EQ(record.state(), J::FAILED);
+  EXPECT_EQ(
+      record.message(),
+      "3 attempts in a row were lost without a new checkpoint or step; the last time, the scheduler cannot make the "
+      "job's folder: cannot create " +
+          in_the_way() + ": Not a directory");
+  v1::WatchEventsRequest request;
+  request.set_subject("jobs/" + id_);
+  auto made = context();
+  auto reader = jobs_->WatchEvents(made.get(), request);
+  std::vector<std::string> closed;
+  v1::WatchEventsResponse response;
+  while (reader->Read(&response)) {
+    for (const v1::Event& event : response.events()) {
+      if (event.kind() == "closed") closed.push_back(event.message());
+    }
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  ASSERT_EQ(closed.size(), 3U);
+  EXPECT_TRUE(absl::StrContains(closed[0], "the scheduler cannot make the job's folder")) << closed[0];
+  const std::string next = submit(job_named("next"));
+  train(daemon_, 1);
+  EXPECT_TRUE(reaches(next, J::RUNNING));
+}
+
+TEST_F(JobsFolder, AJobStartsOnceItsFolderCanBeMade) {
+  ASSERT_TRUE(idles_until("was lost: the scheduler cannot make the job's folder"));
+  std::filesystem::remove(in_the_way());
+  for (int i = 0; i < 100 && daemon_.held.empty(); ++i) {
+    ASSERT_TRUE(sync(daemon_, 50).ok());
+    const bool given = daemon_.last.assignments_size() == 1 && !daemon_.last.assignments(0).stop();
+    if (given) train(daemon_, 1);
+  }
+  EXPECT_TRUE(reaches(id_, J::RUNNING));
+  EXPECT_TRUE(std::filesystem::is_directory(in_the_way()));
+}
+
 }  // namespace
 }  // namespace galleon::server

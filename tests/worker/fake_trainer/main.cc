@@ -42,7 +42,7 @@ class FakeTrainer {
     hello.mutable_hello()->set_rank(assignment_.rank());
     hello.mutable_hello()->set_pid(::getpid());
     send(hello);
-    std::thread([this] { serve(); }).detach();
+    server_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
     const auto script = job_.scheduling().labels().find("script");
     if (script == job_.scheduling().labels().end()) return 97;
     for (const absl::string_view command : absl::StrSplit(script->second, "; ")) {
@@ -151,11 +151,11 @@ class FakeTrainer {
     }
   }
 
-  void serve() {
+  void serve(const std::stop_token& stop) {
     FileDescriptor connection;
     FrameDecoder decoder;
     uint64_t sent = 0;
-    while (true) {
+    while (!stop.stop_requested()) {
       {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (!ignore_lease_ && clock_.monotonic() > lease_end_) ::_exit(75);
@@ -221,6 +221,7 @@ class FakeTrainer {
   bool stopped_ = false;
   std::string stop_reason_;
   long lines_ = 0;
+  std::jthread server_;  // ends before what it uses
 };
 
 }  // namespace

@@ -1,0 +1,90 @@
+// Users: what they submit, cancel, change and order, again and again until it is answered.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "tests/sim/cluster.h"
+
+namespace galleon::server {
+
+void Cluster::submit(Random& random) {
+  v1::Job job;
+  job.set_name("job");
+  const QueueConfig& queue =
+      script_.queues[static_cast<size_t>(between(random, 0, static_cast<int64_t>(script_.queues.size()) - 1))];
+  const int64_t most = std::min<int64_t>(queue.limit == 0 ? script_.total_slots() : queue.limit, 4);
+  const uint32_t ranks = static_cast<uint32_t>(between(random, 1, std::min<int64_t>(script_.total_slots(), most)));
+  job.mutable_parallel()->set_ranks(ranks);
+  job.mutable_training()->set_steps(static_cast<uint64_t>(between(random, 0, 30)));
+  job.mutable_scheduling()->set_queue(queue.id);
+  job.mutable_scheduling()->set_priority(static_cast<int32_t>(between(random, 0, 2)));
+  job.mutable_scheduling()->set_max_retries(static_cast<uint32_t>(between(random, 0, 3)));
+  uint32_t promised = 0;
+  for (const QueueConfig& other : script_.queues) promised += other.id == queue.id ? 0 : other.guaranteed;
+  // What is not preemptible never gets what others are guaranteed.
+  job.mutable_scheduling()->set_preemptible(ranks + promised > script_.total_slots() || chance(random, 0.7));
+  if (chance(random, 0.2)) job.mutable_scheduling()->set_time_limit(static_cast<uint64_t>(between(random, 1, 20)));
+  if (const std::string* before = any_job(random); before != nullptr && chance(random, 0.3))
+    job.mutable_scheduling()->add_after(*before);
+  v1::MemoryPlan plan;
+  for (uint32_t i = 0; i < ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
+  const std::string request_id = absl::StrCat("r", random());
+  // Sent again until it is answered: the request_id keeps it one job.
+  auto attempt = std::make_shared<std::function<void()>>();
+  *attempt = [this, job, plan, request_id, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {
+    const auto self = weak.lock();
+    if (*answered || self == nullptr) return;
+    network([this, job, plan, request_id, answered] {
+      const absl::StatusOr<std::string> id =
+          scheduler_->submit(now(), {job, plan, request_id, "/jobs", scheduler_->next_number()});
+      const bool durable = commit() || fault_ == Fault::kAnswersBeforeCommit;
+      if (!durable || !id.ok()) return;
+      acknowledged_jobs_.insert(*id);
+      *answered = true;
+    });
+    at(700, [self] { (*self)(); });
+  };
+  (*attempt)();
+}
+
+const std::string* Cluster::any_job(Random& random) const {
+  if (acknowledged_jobs_.empty()) return nullptr;
+  auto it = acknowledged_jobs_.begin();
+  std::advance(it, between(random, 0, static_cast<int64_t>(acknowledged_jobs_.size()) - 1));
+  return &*it;
+}
+
+void Cluster::cancel(Random& random) {
+  const std::string* job = any_job(random);
+  if (job == nullptr) return;
+  network([this, id = *job] {
+    const absl::Status status = scheduler_->cancel(now(), id, "", "");
+    if (commit() && status.ok()) acknowledged_cancels_.insert(id);
+  });
+}
+
+void Cluster::reprioritize(Random& random) {
+  const std::string* job = any_job(random);
+  if (job == nullptr) return;
+  v1::ReprioritizeJobRequest request;
+  request.set_name(*job);
+  request.set_priority(static_cast<int32_t>(between(random, 0, 4)));
+  if (chance(random, 0.3)) request.set_queue(script_.queues.back().id);
+  network([this, request] {
+    (void)scheduler_->reprioritize(now(), request);
+    (void)commit();
+  });
+}
+
+void Cluster::order(Random& random) {
+  const Machine& machine =
+      *machines_[static_cast<size_t>(between(random, 0, static_cast<int64_t>(machines_.size()) - 1))];
+  const v1::Worker::State kinds[] = {v1::Worker::READY, v1::Worker::CORDONED, v1::Worker::DRAINING,
+                                     v1::Worker::DRAINING};
+  const v1::Worker::State ordered = kinds[between(random, 0, 3)];
+  network([this, id = machine.worker.worker_id(), ordered] {
+    (void)scheduler_->order_worker(now(), id, ordered, "", "");
+    (void)commit();
+  });
+}
+
+}  // namespace galleon::server

@@ -44,8 +44,10 @@ mkdir -p "$bundle/deploy"
 cp -r deploy/examples "$bundle/deploy/examples"
 cp LICENSE "$bundle/"
 
+filter=()
+if [[ $(uname -m) == x86_64 ]]; then filter=(--x86); fi # which makes addresses of calls alike
 # Four programs hold the same kernels: with a dictionary larger than what lies between them they are stored once.
-tar --sort=name --owner=0 --group=0 --mtime='2020-01-01' -C "$out" -cf - galleon-cuda | xz -T1 --lzma2=preset=6,dict=256MiB >"$bundle.tar.xz"
+tar --sort=name --owner=0 --group=0 --mtime='2020-01-01' -C "$out" -cf - galleon-cuda | xz -T1 "${filter[@]}" --lzma2=preset=6,dict=256MiB >"$bundle.tar.xz"
 size=$(stat -c %s "$bundle.tar.xz")
 echo "$bundle.tar.xz: $size bytes, $(du -sh "$bundle" | cut -f1) unpacked"
 if ((size > most)); then

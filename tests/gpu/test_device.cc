@@ -1,7 +1,10 @@
-// What test_engine_on_gpu runs on. Without a GPU its tests are skipped.
+// What test_engine_on_gpu runs on. Without a GPU it exits 77, which CTest counts as skipped.
 #include "tests/worker/engine/test_device.h"
 
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <iostream>
 
 #include "kernels/cuda/devices.h"
 
@@ -13,7 +16,9 @@ class NeedsGpu : public testing::Environment {
  public:
   void SetUp() override {
     const absl::StatusOr<int> count = cuda_device_count();
-    if (!count.ok()) GTEST_SKIP() << count.status().message();
+    if (count.ok()) return;
+    std::cout << "skipped: " << count.status().message() << std::endl;
+    std::_Exit(77);
   }
 };
 

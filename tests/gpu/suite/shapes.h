@@ -13,8 +13,8 @@ inline constexpr int64_t kRefreshInterval = 200;
 // matrices in one step and bases in bf16.
 EngineShape suite_shape(const char* preset, int64_t sequence, int64_t sequences, int64_t rank);
 
-// deploy/examples/llama-7b-24gb.yaml: 8-bit GaLore of rank 1,024, per-layer update, recompute, 16 × 256 tokens a step.
-// With bases in int8 it keeps so few inputs of blocks that it plans to 19.5 GB.
+// deploy/examples/llama-7b-24gb.yaml: 8-bit GaLore of rank 1,024, per-layer update, recompute, 16 × 256 tokens a step;
+// with bases in int8 two inputs of blocks fewer are kept, as docs/tune.md has it.
 EngineShape recipe_7b(BasisType bases);
 
 // llama-7b at full rank in 1,024 tokens × as many of 16, 8, 4, 2 sequences a pass as the plan fits into `bytes`,

@@ -12,10 +12,9 @@ int64_t peak(const EngineShape& shape) {
   return plan.ok() ? plan->peak_bytes : 0;
 }
 
-TEST(GpuSuiteShapes, SevenBillionParametersFitIntoTheLimitOfTheirExample) {
-  // memory_per_rank of deploy/examples/llama-7b-24gb.yaml.
-  EXPECT_LE(peak(gpu::recipe_7b(BasisType::kBf16)), int64_t{22} << 30);
-  EXPECT_LT(peak(gpu::recipe_7b(BasisType::kInt8)), peak(gpu::recipe_7b(BasisType::kBf16)));
+TEST(GpuSuiteShapes, SevenBillionParametersStayBelowTheAimsOfA24GBCard) {
+  EXPECT_LE(peak(gpu::recipe_7b(BasisType::kBf16)), 20'500'000'000);
+  EXPECT_LE(peak(gpu::recipe_7b(BasisType::kInt8)), 19'500'000'000);
 }
 
 TEST(GpuSuiteShapes, EveryRunHasAPlanAndFullRankTakesTheLargestPassThatFits) {

@@ -228,6 +228,11 @@ class Rules {
     if (t.has_epochs()) require_positive("training.epochs", t.epochs());
     require_number(t.global_batch() >= 1, "training.global_batch", t.global_batch(), "1 or more");
     require_number(t.micro_batch() >= 1, "training.micro_batch", t.micro_batch(), "1 or more");
+    if (t.has_kept_inputs()) {
+      require_number(t.kept_inputs() >= 1, "training.kept_inputs", t.kept_inputs(), "1 or more, or null");
+      require(t.recompute() == v1::Training::RECOMPUTE_BLOCK, "training.kept_inputs",
+              "needs training.recompute: block; without it every activation is kept");
+    }
     require_number(t.log_every() >= 1, "training.log_every", t.log_every(), "1 or more");
     if (t.has_evaluate_tokens()) {
       require_number(t.evaluate_tokens() >= 1, "training.evaluate_tokens", t.evaluate_tokens(), "1 or more, or null");

@@ -183,10 +183,9 @@ TEST_F(Examples, SevenBillionParametersFitOneCardOf24GB) {
   nlohmann::json plan = nlohmann::json::parse(result.out, nullptr, false);
   const auto number = [](const nlohmann::json& value) { return std::stoull(value.get<std::string>()); };
   EXPECT_EQ(plan["device"], "cuda") << "planned for a GPU on any machine";
-  EXPECT_LE(number(plan["ranks"][0]["peak_bytes"]), 22'000'000'000U) << "the example's comment says 21.9 GB";
+  EXPECT_LE(number(plan["ranks"][0]["peak_bytes"]), 20'500'000'000U) << "the example's comment says 20.5 GB";
   EXPECT_LE(number(plan["required_bytes"]), number(plan["available_bytes"]));
-  EXPECT_LT(number(plan["ranks"][0]["memory"]["gradients"]), 800'000'000U)
-      << "one dense gradient at a time, the largest that of the embedding";
+  EXPECT_LT(number(plan["ranks"][0]["memory"]["gradients"]), 100'000'000U) << "no dense gradient is ever whole";
 
   // What accumulation would need is more than the limit, and the plan says so.
   result = galleon(

@@ -86,6 +86,7 @@ training:
   master_weights: none
   accumulate_type: fp32
   recompute: none
+  kept_inputs: null
   log_every: 10
   evaluate_every: 1000
   evaluate_tokens: null
@@ -172,7 +173,8 @@ training:
   precision: fp32
   master_weights: none
   accumulate_type: fp32
-  recompute: none
+  recompute: block
+  kept_inputs: 3
   log_every: 1
   evaluate_every: 0
   evaluate_tokens: 4096
@@ -482,6 +484,17 @@ TEST(JobFile, AliasesCannotExpandWithoutBound) {
     bomb += "]\n";
   }
   EXPECT_NE(parse_bad(bomb).find("too large or too deep"), std::string::npos);
+}
+
+TEST(JobFile, KeptInputsAreACountThatNeedsRecomputation) {
+  v1::Job job = parse_good(kMinimal);
+  job.mutable_training()->set_kept_inputs(4);
+  EXPECT_EQ(validate_job(job).message(),
+            "training.kept_inputs: needs training.recompute: block; without it every activation is kept");
+  job.mutable_training()->set_recompute(v1::Training::RECOMPUTE_BLOCK);
+  EXPECT_TRUE(validate_job(job).ok());
+  job.mutable_training()->set_kept_inputs(0);
+  EXPECT_EQ(validate_job(job).message(), "training.kept_inputs: 0 is not accepted; 1 or more, or null");
 }
 
 TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {

@@ -77,7 +77,9 @@ struct OptimizerOptions {
   int zero = 1;  // what is sharded over ranks. 1: moments; 2: gradients too; 3: weights too
   DataType accumulate_type = DataType::kFloat32;  // of sums of gradients over micro-batches
   DataType wire_type = DataType::kFloat32;        // of gradients and updates between ranks
-  uint64_t rounding_seed = 42;                    // of the stochastic rounding of bf16 weights
+  // Of a gradient that is formed and used up in pieces: the largest piece.
+  int64_t piece_bytes = 16LL << 20;
+  uint64_t rounding_seed = 42;  // of the stochastic rounding of bf16 weights
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
   std::optional<LoraOptions> lora;  // not together with galore
@@ -89,8 +91,8 @@ struct DataOptions {
   std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";
   std::string chat_template;  // preset:NAME or a path; empty: that of the tokenizer's folder
-  bool classify = false;  // rows with labels
-  std::string glue_task;  // empty: columns are
+  bool classify = false;      // rows with labels
+  std::string glue_task;      // empty: columns are
   std::vector<std::string> text_columns{"sentence"};
   std::string label_column = "label";
   int64_t sequence_length = 256;
@@ -120,6 +122,7 @@ struct RunOptions {
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
   bool recompute = false;
+  int64_t kept_inputs = 0;  // with recompute: blocks whose input is kept; 0: all
   WeightStorage weights;
   int64_t log_every = 10;
   int64_t evaluate_every = 0;   // 0: never

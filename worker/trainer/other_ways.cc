@@ -49,6 +49,11 @@ std::vector<Change> changes(int ranks) {
             shape.recompute = true;
             return "training.recompute: block";
           },
+          [](EngineShape& shape) -> std::optional<std::string> {
+            if (!shape.recompute || shape.kept_inputs > 0 || shape.config.layers < 4) return std::nullopt;
+            shape.kept_inputs = shape.config.layers / 2;
+            return absl::StrCat("training.kept_inputs: ", shape.kept_inputs);
+          },
           zero(3), halved, quartered,
           [](EngineShape& shape) -> std::optional<std::string> {
             if (shape.optimizer.per_layer || shape.optimizer.clip_norm > 0) return std::nullopt;

@@ -37,6 +37,9 @@ struct Options {
   int threads = 0;
   std::string clock = "wall";
   std::string precision = "fp32";
+  bool recompute = false;
+  int64_t kept_inputs = 0;  // 0: all
+  bool per_layer = false;
   std::string json;
 };
 
@@ -187,6 +190,9 @@ EngineShape engine_shape(const ModelConfig& config, const Options& options, int6
   shape.micro_batch = micro_batch;
   shape.micro_batches = 1;
   if (options.precision == "bf16") shape.weights.type = DataType::kBFloat16;
+  shape.recompute = options.recompute;
+  shape.kept_inputs = options.kept_inputs;
+  shape.optimizer.per_layer = options.per_layer;
   shape.optimizer.learning_rate = 1e-4;
   shape.optimizer.schedule.type = ScheduleType::kConstant;
   shape.optimizer.schedule.steps = 1;
@@ -349,6 +355,11 @@ int run(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--precision", options.precision, "of weights and activations")
       ->check(CLI::IsMember({"fp32", "bf16"}));
+  auto* recompute = app.add_flag("--recompute", options.recompute, "training.recompute: block");
+  app.add_option("--kept-inputs", options.kept_inputs, "training.kept_inputs")
+      ->needs(recompute)
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--per-layer", options.per_layer, "optimizer.update: per_layer");
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::NonNegativeNumber);
   app.add_option("--clock", options.clock,
                  "wall, or cpu: time of the processor over threads, for a machine with other load")

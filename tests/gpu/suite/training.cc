@@ -112,6 +112,7 @@ int training(Report& report) {
   recipe.optimizer.epsilon = 1e-8;
   recipe.optimizer.per_layer = true;
   recipe.recompute = true;
+  recipe.kept_inputs = 20;
   Times seven;
   if (measure(report, "llama-7b.recipe", recipe, 4, seven)) {
     report.at_least("llama-7b.recipe.model_flops", model_flops(recipe) / seven.plain / product_rate,
@@ -120,6 +121,7 @@ int training(Report& report) {
     report.at_most("llama-7b.recipe.peak_bf16_bases", static_cast<double>(seven.peak) / 1e9, "GB", 20.5);
   }
   recipe.optimizer.galore->basis_type = BasisType::kInt8;
+  recipe.kept_inputs = 18;
   const absl::StatusOr<RankEstimate> plan = dry_run(recipe, "cuda", 0, 1);
   if (plan.ok())
     report.at_most("llama-7b.recipe.plan_int8_bases", static_cast<double>(plan->peak_bytes) / 1e9, "GB", 19.5);

@@ -32,9 +32,10 @@ std::vector<Way> all_ways() {
   return {{"full", std::nullopt, std::nullopt}, {"galore", galore, std::nullopt}, {"lora", std::nullopt, lora}};
 }
 
-ModelConfig family(const std::string& name) {
-  const std::string sizes =
-      R"("vocab_size":29,"hidden_size":16,"intermediate_size":20,"num_hidden_layers":3,"num_attention_heads":4)";
+ModelConfig family(const std::string& name, int64_t layers) {
+  const std::string sizes = absl::StrCat(
+      R"("vocab_size":29,"hidden_size":16,"intermediate_size":20,"num_attention_heads":4,"num_hidden_layers":)",
+      layers);
   std::string rest;
   if (name == "mistral") rest = R"(,"num_key_value_heads":2,"sliding_window":5)";
   if (name == "qwen2") rest = R"(,"num_key_value_heads":2,"tie_word_embeddings":true)";
@@ -136,29 +137,33 @@ Outcome train(const EngineShape& shape, int steps) {
 class FamiliesTraining : public testing::TestWithParam<const char*> {};
 
 TEST_P(FamiliesTraining, ThePlanIsWhatARunHoldsAndRecomputationChangesNoBit) {
-  const ModelConfig config = family(GetParam());
+  const ModelConfig config = family(GetParam(), 4);
   for (const Way& way : all_ways()) {
     for (const DataType type : {DataType::kFloat32, DataType::kBFloat16}) {
-      Outcome outcomes[2];
-      for (const bool recompute : {false, true}) {
-        const EngineShape shape = shape_of(config, way, type, recompute);
-        const Outcome& outcome = outcomes[recompute ? 1 : 0] = train(shape, 4);
+      // Everything kept; every block's input; those of two blocks.
+      Outcome outcomes[3];
+      for (const int again : {0, 1, 2}) {
+        EngineShape shape = shape_of(config, way, type, again > 0);
+        if (again == 2) shape.kept_inputs = 2;
+        const Outcome& outcome = outcomes[again] = train(shape, 4);
         absl::StatusOr<RankEstimate> plan = dry_run(shape, "cpu", 0, 1);
         ASSERT_TRUE(plan.ok()) << plan.status();
         for (int i = 0; i < kMemoryCategories; ++i)
           EXPECT_EQ(plan->by_category[i], outcome.by_category[i]) << way.name << " " << i;
         EXPECT_EQ(plan->peak_bytes, outcome.peak) << way.name;
       }
-      EXPECT_EQ(outcomes[0].losses, outcomes[1].losses) << way.name << " " << type_name(type);
-      EXPECT_EQ(outcomes[0].weights, outcomes[1].weights) << way.name << " " << type_name(type);
-      constexpr int kActivations = static_cast<int>(MemoryCategory::kActivations);
-      EXPECT_LT(outcomes[1].by_category[kActivations], outcomes[0].by_category[kActivations]);
+      for (const int again : {1, 2}) {
+        EXPECT_EQ(outcomes[0].losses, outcomes[again].losses) << way.name << " " << type_name(type) << " " << again;
+        EXPECT_EQ(outcomes[0].weights, outcomes[again].weights) << way.name << " " << type_name(type) << " " << again;
+        constexpr int kActivations = static_cast<int>(MemoryCategory::kActivations);
+        EXPECT_LT(outcomes[again].by_category[kActivations], outcomes[again - 1].by_category[kActivations]);
+      }
     }
   }
 }
 
 TEST_P(FamiliesTraining, TheLossGoesDownInEveryWayAndInBothTypes) {
-  const ModelConfig config = family(GetParam());
+  const ModelConfig config = family(GetParam(), 3);
   for (const Way& way : all_ways()) {
     for (const DataType type : {DataType::kFloat32, DataType::kBFloat16}) {
       const Outcome outcome = train(shape_of(config, way, type, false), 60);
@@ -174,7 +179,7 @@ TEST_P(FamiliesTraining, TheLossGoesDownInEveryWayAndInBothTypes) {
 }
 
 TEST_P(FamiliesTraining, GaloreProjectsLinearLayersOfBlocksAndNothingElse) {
-  const ModelConfig config = family(GetParam());
+  const ModelConfig config = family(GetParam(), 3);
   GaloreOptions galore;
   galore.rank = 4;
   galore.target_attention = true;

@@ -42,7 +42,7 @@ class MomentsTest : public testing::TestWithParam<RuleCase> {
     const Tensor sums = tensor(1, std::max<int64_t>(1, moments.sum_count()));
     const RuleStep step{count, 0.01, 1.0};
     if (moments.sum_count() > 0) moments.sum(*device_, step, r, sums);
-    moments.update(*device_, step, r, sums);
+    moments.update(*device_, step, 0, r, sums);
   }
   static std::vector<StatePiece> state(const Moments& moments) {
     std::vector<StatePiece> pieces;
@@ -100,10 +100,10 @@ TEST_P(MomentsTest, ShardsHoldWhatTheWholeMatrixHolds) {
           for (int64_t i = 0; i < count; ++i) total.f32()[i] += sums.f32()[i];
         }
         for (int rank = 0; rank < ranks; ++rank)
-          parts[rank]->update(*device_, how, cut.row_range(own[rank].begin, own[rank].count), total);
+          parts[rank]->update(*device_, how, 0, cut.row_range(own[rank].begin, own[rank].count), total);
         const Tensor sums = tensor(1, count);
         one->sum(*device_, how, r, sums);
-        one->update(*device_, how, r, sums);
+        one->update(*device_, how, 0, r, sums);
         for (int64_t i = 0; i < r.size(); ++i) {
           // Only Adafactor's sums depend on the cut, in their last bits; its updates are about the learning rate.
           ASSERT_NEAR(cut.f32()[i], r.f32()[i], o.rule == MomentRule::kAdafactor ? 1e-8 : 0.0);

@@ -21,17 +21,23 @@ TEST(Recompute, LossesAndWeightsAreThoseOfARunThatKeepsEverythingBitForBit) {
   TestFolder folder;
   for (const int ranks : {1, 2}) {
     RunOptions kept = six_blocks(folder);
+    // One rank updates a block while the backward goes on to those before it, two gather every block's weights.
+    kept.optimizer.per_layer = ranks == 1;
+    kept.optimizer.zero = ranks == 2 ? 3 : 1;
     kept.checkpoint_folder = absl::StrCat(folder.path(), "/kept", ranks);
     const std::vector<RankOutcome> a = run_ranks(kept, ranks, absl::StrCat(folder.path(), "/a", ranks));
     ASSERT_TRUE(a[0].result.ok()) << a[0].result.status();
-    RunOptions again = kept;
-    again.recompute = true;
-    again.checkpoint_folder = absl::StrCat(folder.path(), "/again", ranks);
-    const std::vector<RankOutcome> b = run_ranks(again, ranks, absl::StrCat(folder.path(), "/b", ranks));
-    ASSERT_TRUE(b[0].result.ok()) << b[0].result.status();
-    EXPECT_EQ(a[0].observer.losses(), b[0].observer.losses());
-    EXPECT_EQ(a[0].observer.evaluations.back().validation_loss, b[0].observer.evaluations.back().validation_loss);
-    EXPECT_TRUE(weights_of(kept) == weights_of(again));
+    for (const int64_t inputs : {0, 2, 5}) {
+      RunOptions again = kept;
+      again.recompute = true;
+      again.kept_inputs = inputs;
+      again.checkpoint_folder = absl::StrCat(folder.path(), "/again", ranks, inputs);
+      const std::vector<RankOutcome> b = run_ranks(again, ranks, absl::StrCat(folder.path(), "/b", ranks, inputs));
+      ASSERT_TRUE(b[0].result.ok()) << b[0].result.status();
+      EXPECT_EQ(a[0].observer.losses(), b[0].observer.losses()) << inputs;
+      EXPECT_EQ(a[0].observer.evaluations.back().validation_loss, b[0].observer.evaluations.back().validation_loss);
+      EXPECT_TRUE(weights_of(kept) == weights_of(again)) << inputs;
+    }
   }
 }
 
@@ -45,6 +51,7 @@ TEST(Recompute, ARunGoesOnBitForBitWhenItIsSwitchedOnAtAResume) {
                 observer.stop_after = 5;
               }).result.ok());
   o.recompute = true;
+  o.kept_inputs = 3;
   const RankOutcome rest = run_one(o, folder.path() + "/cut");
   ASSERT_TRUE(rest.result.ok()) << rest.result.status();
   const std::vector<double> expected = whole.observer.losses();
@@ -56,10 +63,11 @@ TEST(Recompute, ThePlanShowsWhatItSavesAndTheRunHoldsToIt) {
   RunOptions o = six_blocks(folder);
   o.steps = 2;
   constexpr auto kActivations = static_cast<int>(MemoryCategory::kActivations);
-  int64_t activations[2];
-  for (const bool recompute : {false, true}) {
-    o.recompute = recompute;
-    o.checkpoint_folder = absl::StrCat(folder.path(), "/c", recompute);
+  std::vector<int64_t> activations;
+  for (const int64_t inputs : {0, 6, 4, 2}) {
+    o.recompute = inputs > 0;
+    o.kept_inputs = inputs;
+    o.checkpoint_folder = absl::StrCat(folder.path(), "/c", inputs);
     const RankOutcome run = run_one(o, folder.path() + "/out");
     ASSERT_TRUE(run.result.ok()) << run.result.status();
     absl::StatusOr<ResolvedJob> job = resolve_job(o);
@@ -68,11 +76,25 @@ TEST(Recompute, ThePlanShowsWhatItSavesAndTheRunHoldsToIt) {
     ASSERT_TRUE(plan.ok());
     for (int i = 0; i < kMemoryCategories; ++i) EXPECT_EQ(plan->by_category[i], run.observer.ledger[i]) << i;
     EXPECT_EQ(plan->peak_bytes, run.observer.ledger_peak);
-    activations[recompute ? 1 : 0] = plan->by_category[kActivations];
+    activations.push_back(plan->by_category[kActivations]);
   }
+  const int64_t tokens = 4 * 32;
   // Of five blocks everything but the input and its norms: q, k, v, attended, middle (5·64), gates and ups (2·172), row
-  // sums of 4 heads and one inverse root mean square, for 4·32 tokens.
-  EXPECT_EQ(activations[0] - activations[1], int64_t{5} * 4 * 32 * (5 * 64 + 2 * 172 + 4 + 1) * 4);
+  // sums of 4 heads and one inverse root mean square, for 4·32 tokens; and the first block's input, which is embedded
+  // again.
+  EXPECT_EQ(activations[0] - activations[1], tokens * (5 * (5 * 64 + 2 * 172 + 4 + 1) + 64) * 4);
+  // Four inputs are kept and one computed again at a time, two and two.
+  EXPECT_EQ(activations[1] - activations[2], 1 * tokens * 64 * 4);
+  EXPECT_EQ(activations[1] - activations[3], 2 * tokens * 64 * 4);
+}
+
+TEST(Recompute, MoreInputsThanBlocksAreRefusedByName) {
+  TestFolder folder;
+  RunOptions o = six_blocks(folder);
+  o.recompute = true;
+  o.kept_inputs = 7;
+  EXPECT_EQ(engine_shape(o, resolve_job(o)->config, 1).status().message(),
+            "training.kept_inputs 7 is more than the 6 blocks of the model");
 }
 
 }  // namespace

@@ -1,9 +1,7 @@
 #include "worker/engine/model/decoder.h"
 
 #include <algorithm>
-#include <iterator>
 
-#include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/embedding.h"
 #include "kernels/ops/loss.h"
@@ -11,105 +9,6 @@
 #include "kernels/ops/reduction.h"
 
 namespace galleon {
-
-namespace {
-
-// Logits of a chunk of tokens stay below this; a chunk is large enough for the products over the vocabulary to run at
-// full speed.
-constexpr int64_t kLogitBytes = 64LL << 20;
-constexpr int64_t kLeastHeadRows = 128;
-
-}  // namespace
-
-Decoder::Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-                 Activations activations, Arena& arena, const std::optional<LoraOptions>& lora)
-    : Model(config, batch, sequence),
-      layers_(parameters, arena.device(), lora),
-      device_(arena.device()),
-      type_(parameters.front().weight.type),
-      kept_(activations) {
-  const int64_t tokens = batch * sequence;
-  const int64_t hidden = config.hidden;
-  head_rows_ = std::min(tokens, std::max(kLeastHeadRows, kLogitBytes / (4 * config.vocabulary)));
-  auto typed = [&](const std::string& name, int64_t rows, int64_t columns, DataType type) {
-    return arena.tensor(name, MemoryCategory::kActivations, rows, columns, type);
-  };
-  auto activation = [&](const std::string& name, int64_t rows, int64_t columns) {
-    return typed(name, rows, columns, type_);
-  };
-  // What is a sum or a logarithm stays in fp32.
-  auto statistic = [&](const std::string& name, int64_t rows, int64_t columns) {
-    return typed(name, rows, columns, DataType::kFloat32);
-  };
-  rotary_ = statistic("rotary table", sequence, config.head_dimension);
-  ids_ = typed("ids", tokens, 1, DataType::kInt32);
-  targets_ = typed("targets", tokens, 1, DataType::kInt32);
-  losses_ = statistic("losses", tokens, 1);
-  normed_ = activation("normed", tokens, hidden);
-  activated_ = activation("activated", tokens, config.intermediate);
-  logits_ = statistic("logits", head_rows_, config.vocabulary);
-
-  ParameterOrder order(1);  // after the embedding
-  blocks_.resize(config.layers);
-  for (int64_t l = 0; l < config.layers; ++l) {
-    Block& b = blocks_[l];
-    // Without a backward nothing is kept from block to block, but the stream itself must not be overwritten while it is
-    // read.
-    const bool forward_alone = activations == Activations::kNone || activations == Activations::kText;
-    const bool none_kept = forward_alone && l >= 2;
-    const bool inputs_kept = activations == Activations::kBlockInputs && l >= 1;
-    if (none_kept) b = blocks_[l - 2];
-    if (inputs_kept) b = blocks_[0];
-    b.query = order.linear(config.query_key_value_bias);
-    b.key = order.linear(config.query_key_value_bias);
-    b.value = order.linear(config.query_key_value_bias);
-    b.output = order.linear(config.output_bias);
-    b.query_norm = config.query_key_norm ? order.one() : -1;
-    b.key_norm = config.query_key_norm ? order.one() : -1;
-    b.gate = order.linear(config.mlp_bias);
-    b.up = order.linear(config.mlp_bias);
-    b.down = order.linear(config.mlp_bias);
-    b.attention_norm = order.one();
-    b.mlp_norm = order.one();
-    b.window = config.window_of(l);
-    const std::string prefix = absl::StrCat("block ", l, " ");
-    if (none_kept && activations == Activations::kText) {
-      b.k = activation(prefix + "k", tokens, config.key_value_width());
-      b.v = activation(prefix + "v", tokens, config.key_value_width());
-    }
-    if (none_kept) continue;
-    b.input = activation(prefix + "input", tokens, hidden);
-    b.inverse_rms_attention = statistic(prefix + "inverse rms 1", tokens, 1);
-    if (inputs_kept) continue;
-    if (config.query_key_norm) {
-      b.raw_q = activation(prefix + "raw q", tokens, config.query_width());
-      b.raw_k = activation(prefix + "raw k", tokens, config.key_value_width());
-      b.inverse_rms_q = statistic(prefix + "inverse rms q", tokens * config.heads, 1);
-      b.inverse_rms_k = statistic(prefix + "inverse rms k", tokens * config.key_value_heads, 1);
-    }
-    b.q = activation(prefix + "q", tokens, config.query_width());
-    b.k = activation(prefix + "k", tokens, config.key_value_width());
-    b.v = activation(prefix + "v", tokens, config.key_value_width());
-    b.attended = activation(prefix + "attended", tokens, config.query_width());
-    b.log_sum = statistic(prefix + "log sum", batch * config.heads, sequence);
-    b.middle = activation(prefix + "middle", tokens, hidden);
-    b.inverse_rms_mlp = statistic(prefix + "inverse rms 2", tokens, 1);
-    b.gates = activation(prefix + "gate", tokens, config.intermediate);
-    b.ups = activation(prefix + "up", tokens, config.intermediate);
-  }
-  final_norm_ = order.one();
-  head_ = config.tied_embeddings ? 0 : order.one();
-  last_ = activation("last", tokens, hidden);
-  inverse_rms_last_ = statistic("inverse rms last", tokens, 1);
-  if (activations == Activations::kAll || activations == Activations::kBlockInputs) {
-    dx_ = activation("dx", tokens, hidden);
-    dnormed_ = activation("dnormed", tokens, hidden);
-    dattended_ = activation("dattended", tokens, config.query_width());
-    dq_ = activation("dq", tokens, config.query_width());
-    dk_ = activation("dk", tokens, config.key_value_width());
-    dv_ = activation("dv", tokens, config.key_value_width());
-  }
-}
 
 AttentionShape Decoder::attention_shape(const Block& b) const {
   return {sequences_, length_, config().heads, config().key_value_heads, config().head_dimension, true, b.window};
@@ -151,6 +50,9 @@ Decoder::Block Decoder::of_pass(const Block& whole) const {
   for (Tensor* t :
        {&b.input, &b.inverse_rms_attention, &b.q, &b.attended, &b.middle, &b.inverse_rms_mlp, &b.gates, &b.ups}) {
     *t = top(*t);
+  }
+  for (Tensor* t : {&b.dattended, &b.dq, &b.dk, &b.dv}) {
+    if (t->rows > 0) *t = top(*t);
   }
   b.keys = whole.k.row_range(0, past_ + tokens());
   b.values = whole.v.row_range(0, past_ + tokens());
@@ -216,7 +118,7 @@ void Decoder::forward(const int32_t* ids) {
     forward_block(blocks_[l], l == 0 ? nullptr : &middle, l + 1 < blocks_.size() ? blocks_[l + 1].input : last_);
     middle = top(blocks_[l].middle);
   }
-  normalize(top(last_), blocks_.empty() ? nullptr : &middle, final_norm_, top(normed_), top(inverse_rms_last_));
+  normalize(top(last_), blocks_.empty() ? nullptr : &middle, final_norm_, top(last_normed_), top(inverse_rms_last_));
 }
 
 double Decoder::head_loss() {
@@ -224,7 +126,7 @@ double Decoder::head_loss() {
   for (int64_t begin = 0; begin < tokens(); begin += head_rows_) {
     const int64_t count = std::min(head_rows_, tokens() - begin);
     const Tensor logits = logits_.row_range(0, count);
-    layers_.forward({head_}, normed_.row_range(begin, count), logits);
+    layers_.forward({head_}, last_normed_.row_range(begin, count), logits);
     cross_entropy_forward(device_, logits, targets_.row_range(begin, count), losses_.row_range(begin, count));
   }
   return sum(device_, top(losses_));
@@ -232,17 +134,37 @@ double Decoder::head_loss() {
 
 double Decoder::head_backward(float scale, GradientSink& sink) {
   const AcquiredWeights held(weights(), head_, blocks_.empty() ? -1 : blocks_.back().query.weight);
+  const bool by_rows = dlogits_.data != nullptr;
   for (int64_t begin = 0; begin < tokens(); begin += head_rows_) {
     const int64_t count = std::min(head_rows_, tokens() - begin);
     const Tensor logits = logits_.row_range(0, count);
-    const Tensor x = normed_.row_range(begin, count);
+    const Tensor x = last_normed_.row_range(begin, count);
     layers_.forward({head_}, x, logits);
-    const Tensor dlogits = gradient_over(logits, type_);
+    const Tensor dlogits = by_rows ? dlogits_.row_range(begin, count) : gradient_over(logits, type_);
     cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count), dlogits);
-    layers_.backward_part(head_, x, dlogits, dnormed_.row_range(begin, count), sink);
+    const Tensor dx = dlast_normed_.row_range(begin, count);
+    if (by_rows) {
+      layers_.backward_input(head_, dlogits, dx);
+    } else {
+      layers_.backward_part(head_, x, dlogits, dx, sink);
+    }
   }
-  if (!config().tied_embeddings) layers_.finished(head_, sink);
+  if (by_rows) {
+    layers_.backward_by_rows(head_, top(last_normed_), top(dlogits_), sink);
+  } else if (!config().tied_embeddings) {
+    layers_.finished(head_, sink);
+  }
   return sum(device_, top(losses_));
+}
+
+void Decoder::compute_input_again(const Block& before, const Block& block) {
+  const Block b = of_pass(before);
+  const Tensor input = top(block.input);
+  rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, top(normed_));
+  forward_within_block(b);
+  swiglu(device_, b.gates, b.ups, top(activated_));
+  layers_.forward(b.down, top(activated_), input);
+  add(device_, b.middle, input);
 }
 
 void Decoder::backward_block(const Block& whole, GradientSink& sink) {
@@ -251,20 +173,16 @@ void Decoder::backward_block(const Block& whole, GradientSink& sink) {
   const Tensor activated = top(activated_);
   const Tensor dx = top(dx_);
   const Tensor dnormed = top(dnormed_);
-  // The last block's activations are still those of the forward.
-  if (kept_ == Activations::kBlockInputs && &whole != &blocks_.back()) {
+  // The last block's activations are still those of the forward, unless the head has used their memory.
+  const bool still_there = &whole == &blocks_.back() && dlogits_.data == nullptr;
+  if (kept_ == Activations::kBlockInputs && !still_there) {
     rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
     forward_within_block(b);
   }
-  // MLP. The gates' and ups' gradients take the place of their values; `activated` first holds the product again, then
-  // its gradient lies in the workspace.
+  // MLP. Gradients take the place of what they belong to: of gates, ups, and of their product, which is there again.
   swiglu(device_, b.gates, b.ups, activated);
-  {
-    const Workspace scratch(device_, activated.bytes());
-    const Tensor dactivated = scratch.tensor(activated.rows, activated.columns, type_);
-    layers_.backward(b.down, activated, dx, dactivated, 0.0F, sink);
-    swiglu_backward(device_, b.gates, b.ups, dactivated, b.gates, b.ups);
-  }
+  layers_.backward(b.down, activated, dx, activated, 0.0F, sink);
+  swiglu_backward(device_, b.gates, b.ups, activated, b.gates, b.ups);
   rms_norm_again(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, normed);
   layers_.backward(b.gate, normed, b.gates, dnormed, 0.0F, sink);
   layers_.backward(b.up, normed, b.ups, dnormed, 1.0F, sink);
@@ -273,22 +191,18 @@ void Decoder::backward_block(const Block& whole, GradientSink& sink) {
   layers_.finished(b.mlp_norm, sink);
 
   // Attention.
-  const Tensor dattended = top(dattended_);
-  const Tensor dq = top(dq_);
-  const Tensor dk = top(dk_);
-  const Tensor dv = top(dv_);
-  layers_.backward(b.output, b.attended, dx, dattended, 0.0F, sink);
-  attention_backward(device_, attention_shape(b), b.q, b.k, b.v, b.attended, b.log_sum, dattended, dq, dk, dv);
-  rotary(device_, dq, rotary_, length_, config().head_dimension, true);
-  rotary(device_, dk, rotary_, length_, config().head_dimension, true);
+  layers_.backward(b.output, b.attended, dx, b.dattended, 0.0F, sink);
+  attention_backward(device_, attention_shape(b), b.q, b.k, b.v, b.attended, b.log_sum, b.dattended, b.dq, b.dk, b.dv);
+  rotary(device_, b.dq, rotary_, length_, config().head_dimension, true);
+  rotary(device_, b.dk, rotary_, length_, config().head_dimension, true);
   if (config().query_key_norm) {
-    head_norm_backward(b.query_norm, b.raw_q, b.inverse_rms_q, dq, sink);
-    head_norm_backward(b.key_norm, b.raw_k, b.inverse_rms_k, dk, sink);
+    head_norm_backward(b.query_norm, b.raw_q, b.inverse_rms_q, b.dq, sink);
+    head_norm_backward(b.key_norm, b.raw_k, b.inverse_rms_k, b.dk, sink);
   }
   rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
-  layers_.backward(b.query, normed, dq, dnormed, 0.0F, sink);
-  layers_.backward(b.key, normed, dk, dnormed, 1.0F, sink);
-  layers_.backward(b.value, normed, dv, dnormed, 1.0F, sink);
+  layers_.backward(b.query, normed, b.dq, dnormed, 0.0F, sink);
+  layers_.backward(b.key, normed, b.dk, dnormed, 1.0F, sink);
+  layers_.backward(b.value, normed, b.dv, dnormed, 1.0F, sink);
   rms_norm_backward(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, dnormed, dx,
                     layers_.dense_gradient(b.attention_norm, sink));
   layers_.finished(b.attention_norm, sink);
@@ -312,18 +226,68 @@ double Decoder::forward_backward(const Batch& batch, float scale, GradientSink& 
   forward(batch.ids.data());
   const double loss = head_backward(scale, sink);
   fill(device_, top(dx_), 0.0F);
-  rms_norm_backward(device_, top(last_), layers_.weight(final_norm_), top(inverse_rms_last_), top(dnormed_), top(dx_),
-                    layers_.dense_gradient(final_norm_, sink));
+  rms_norm_backward(device_, top(last_), layers_.weight(final_norm_), top(inverse_rms_last_), top(dlast_normed_),
+                    top(dx_), layers_.dense_gradient(final_norm_, sink));
   layers_.finished(final_norm_, sink);
-  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
-    const auto next = std::next(block);
-    const AcquiredWeights held(weights(), block->query.weight, next != blocks_.rend() ? next->query.weight : -1);
-    backward_block(*block, sink);
+  const std::vector<RecomputeOrder::Visit>& visits = order_.visits();
+  bool first_visit = true;  // of the first block
+  for (size_t i = 0; i < visits.size(); ++i) {
+    const Block& block = blocks_[visits[i].block];
+    const int next = i + 1 < visits.size() ? blocks_[visits[i + 1].block].query.weight : -1;
+    const AcquiredWeights held(weights(), block.query.weight, next);
+    if (embeds_again_ && visits[i].block == 0 && first_visit) {
+      embedding(device_, top(ids_), layers_.weight(0), top(block.input));
+      first_visit = false;
+    }
+    if (visits[i].backward) {
+      backward_block(block, sink);
+    } else {
+      compute_input_again(block, blocks_[visits[i].block + 1]);
+    }
   }
-  if (layers_.trained(0)) embedding_backward(device_, top(ids_), top(dx_), layers_.dense_gradient(0, sink));
-  layers_.finished(0, sink);
+  if (layers_.wanted_by_rows(0)) {
+    embedding_by_rows(batch, sink);
+  } else {
+    if (layers_.trained(0)) embedding_backward(device_, top(ids_), top(dx_), layers_.dense_gradient(0, sink));
+    layers_.finished(0, sink);
+  }
   layers_.end_training();
   return loss;
+}
+
+// Tokens are sorted by the range that their row lies in, those of a range in their own order: the sums have the same
+// bits as over the whole table.
+void Decoder::embedding_by_rows(const Batch& batch, GradientSink& sink) {
+  const int64_t at_once = layers_.rows_at_once(0, sink);
+  const auto ranges = static_cast<size_t>((config().vocabulary + at_once - 1) / at_once);
+  // Begins of the ranges among the sorted tokens. Without ids all are in the first: the work is the same.
+  std::vector<int64_t> begins(ranges + 1, tokens());
+  begins[0] = 0;
+  const Tensor ids = top(ids_);
+  const Tensor places = top(targets_);
+  if (device_.executes()) {
+    begins.assign(ranges + 1, 0);
+    for (const int32_t id : batch.ids) ++begins[id / at_once + 1];
+    for (size_t range = 0; range < ranges; ++range) begins[range + 1] += begins[range];
+    std::vector<int64_t> next(begins.begin(), begins.end() - 1);
+    std::vector<int32_t> sorted_ids(batch.ids.size());
+    std::vector<int32_t> sorted_places(batch.ids.size());
+    for (size_t t = 0; t < batch.ids.size(); ++t) {
+      const int64_t at = next[batch.ids[t] / at_once]++;
+      sorted_ids[at] = static_cast<int32_t>(batch.ids[t] % at_once);
+      sorted_places[at] = static_cast<int32_t>(t);
+    }
+    device_.upload(ids, sorted_ids.data());
+    device_.upload(places, sorted_places.data());
+  }
+  const Tensor sorted = top(normed_);
+  embedding(device_, places, top(dx_), sorted);
+  layers_.by_rows(0, sink, [&](int64_t first, const Tensor& gradient) {
+    const int64_t begin = begins[first / at_once];
+    const int64_t count = begins[first / at_once + 1] - begin;
+    fill(device_, gradient, 0.0F);
+    embedding_backward(device_, ids.row_range(begin, count), sorted.row_range(begin, count), gradient);
+  });
 }
 
 double Decoder::forward_loss(const Batch& batch) {
@@ -368,7 +332,7 @@ std::vector<float> Decoder::last_logits(const std::vector<int32_t>& ids, int64_t
   forward(ids.data());
   const Tensor logits = logits_.row_range(0, 1);
   const AcquiredWeights held(weights(), head_);
-  layers_.forward({head_}, normed_.row_range(length_ - 1, 1), logits);
+  layers_.forward({head_}, last_normed_.row_range(length_ - 1, 1), logits);
   std::vector<float> values(config().vocabulary);
   device_.download(values.data(), logits);
   return values;

@@ -1,6 +1,6 @@
 // A decoder of Llama's kind: forward, loss and backward over a batch of sequences, with gradients handed on as factors.
 // Norm outputs and the SwiGLU product are computed again in the backward; attention keeps its row sums, never a T×T
-// matrix.
+// matrix. What does not live at the same time shares its memory.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "kernels/ops/attention.h"
 #include "worker/engine/model/layers.h"
 #include "worker/engine/model/model.h"
+#include "worker/engine/model/recompute_order.h"
 
 namespace galleon {
 
@@ -18,7 +19,8 @@ class Decoder final : public Model {
  public:
   // Activations are of the weights' type. Allocates them for `batch` sequences of `sequence` tokens.
   Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-          Activations activations, Arena& arena, const std::optional<LoraOptions>& lora = std::nullopt);
+          Activations activations, Arena& arena, const std::optional<LoraOptions>& lora = std::nullopt,
+          int64_t kept_inputs = 0);
 
   double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) override;
   double forward_loss(const Batch& batch) override;
@@ -43,6 +45,8 @@ class Decoder final : public Model {
     Tensor middle;  // the residual stream between attention and MLP
     Tensor inverse_rms_mlp;
     Tensor gates, ups;  // tokens×intermediate
+    // Gradients of attention, where gates and ups were: the backward of the MLP comes first.
+    Tensor dattended, dq, dk, dv;
   };
 
   // `past`: positions of the text before this pass, which is then one token.
@@ -56,11 +60,15 @@ class Decoder final : public Model {
   void forward_block(const Block& block, const Tensor* addition, const Tensor& output);
   // From the first norm's output in `normed_` to the gates and ups. `block`: of the pass.
   void forward_within_block(const Block& block);
+  // The input of `block` once more, from that of the block before it.
+  void compute_input_again(const Block& before, const Block& block);
   // y ← norm(x + addition), x ← x + addition.
   void normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms);
   void backward_block(const Block& block, GradientSink& sink);
   double head_loss();
   double head_backward(float scale, GradientSink& sink);
+  // The embedding's gradient to the sink, some rows at a time.
+  void embedding_by_rows(const Batch& batch, GradientSink& sink);
   // dy ← gradient with respect to what a norm of the heads was given.
   void head_norm_backward(int norm, const Tensor& raw, const Tensor& inverse_rms, const Tensor& dy, GradientSink& sink);
   // Of the pass: its rows of a tensor for all tokens, its tokens, its attention.
@@ -74,6 +82,9 @@ class Decoder final : public Model {
   Device& device_;
   DataType type_;  // of weights and activations
   Activations kept_;
+  RecomputeOrder order_;
+  // The first block's input is embedded a second time, in the memory of the last input that is kept.
+  bool embeds_again_;
   int64_t sequences_ = 0;  // of the pass
   int64_t length_ = 0;     // of its sequences
   int64_t past_ = 0;       // positions before them, whose keys and values are kept
@@ -87,11 +98,17 @@ class Decoder final : public Model {
   Tensor ids_, targets_, losses_;
   Tensor last_;  // the residual stream after the last block
   Tensor inverse_rms_last_;
-  Tensor normed_;     // tokens×hidden: output of whichever norm is in use
-  Tensor activated_;  // tokens×intermediate: SwiGLU's product, then its gradient's
+  Tensor dx_;           // gradient of the residual stream
+  Tensor last_normed_;  // output of the last norm, what the head reads; dx_ where there is one, which begins behind it
+  // One piece of memory. In a block: the output of whichever norm is in use and its gradient, or SwiGLU's product and
+  // its gradient. In the head: the gradient of the last norm's output, and logits.
+  Tensor normed_, dnormed_;  // tokens×hidden
+  Tensor activated_;         // tokens×intermediate
+  Tensor dlast_normed_;      // tokens×hidden
   Tensor logits_;
-  Tensor dx_, dnormed_;  // gradients of the residual stream and of a norm's output
-  Tensor dattended_, dq_, dk_, dv_;
+  // tokens×vocabulary, where the head's gradient is wanted by rows. Where blocks are computed again, it lies over what
+  // the last one left.
+  Tensor dlogits_;
 };
 
 }  // namespace galleon

@@ -1,7 +1,6 @@
 #include "worker/engine/model/encoder.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
@@ -14,12 +13,13 @@
 namespace galleon {
 
 Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-                 Activations activations, Arena& arena, const std::optional<LoraOptions>& lora)
+                 Activations activations, Arena& arena, const std::optional<LoraOptions>& lora, int64_t kept_inputs)
     : Model(config, batch, sequence),
       layers_(parameters, arena.device(), lora),
       device_(arena.device()),
       type_(parameters.front().weight.type),
-      kept_(activations) {
+      kept_(activations),
+      order_(config.layers, activations == Activations::kBlockInputs && kept_inputs > 0 ? kept_inputs : config.layers) {
   GALLEON_CHECK(sequence <= config.longest_sequence())
       << "sequences of " << sequence << " in a model with " << config.longest_sequence() << " positions";
   const int64_t tokens = batch * sequence;
@@ -54,6 +54,9 @@ Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
   embedding_statistics_ = statistic("embedding statistics", tokens, 2);
   scratch_ = activation("scratch", tokens, hidden);
   activated_ = activation("activated", tokens, config.intermediate);
+  std::vector<Tensor> input_places;
+  for (int64_t i = 0; i < order_.places(); ++i)
+    input_places.push_back(activation(absl::StrCat("computed input ", i), tokens, hidden));
   blocks_.resize(config.layers);
   for (int64_t l = 0; l < config.layers; ++l) {
     Block& b = blocks_[l];
@@ -74,7 +77,7 @@ Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
     b.mlp_norm = norm();
     if (none_kept) continue;
     const std::string prefix = absl::StrCat("block ", l, " ");
-    b.input = activation(prefix + "input", tokens, hidden);
+    b.input = order_.place(l) < 0 ? activation(prefix + "input", tokens, hidden) : input_places[order_.place(l)];
     if (inputs_kept) continue;
     b.q = activation(prefix + "q", tokens, hidden);
     b.k = activation(prefix + "k", tokens, hidden);
@@ -216,10 +219,13 @@ void Encoder::forward() {
     const AcquiredWeights held(weights(), b.query.weight,
                                l + 1 < blocks_.size() ? blocks_[l + 1].query.weight : dense_.weight);
     forward_within_block(b);
-    add_layer_norm(device_, b.mlp_sum, top(scratch_), layers_.weight(b.mlp_norm.weight),
-                   layers_.weight(b.mlp_norm.bias), static_cast<float>(config().norm_epsilon),
-                   top(l + 1 < blocks_.size() ? blocks_[l + 1].input : last_), b.mlp_statistics);
+    leave_block(b, top(l + 1 < blocks_.size() ? blocks_[l + 1].input : last_));
   }
+}
+
+void Encoder::leave_block(const Block& b, const Tensor& output) {
+  add_layer_norm(device_, b.mlp_sum, top(scratch_), layers_.weight(b.mlp_norm.weight), layers_.weight(b.mlp_norm.bias),
+                 static_cast<float>(config().norm_epsilon), output, b.mlp_statistics);
 }
 
 void Encoder::forward_head() {
@@ -311,20 +317,15 @@ void Encoder::backward_block(const Block& whole, GradientSink& sink) {
   // The last block's activations are still those of the forward.
   if (kept_ == Activations::kBlockInputs && &whole != &blocks_.back()) {
     forward_within_block(b);
-    add_layer_norm(device_, b.mlp_sum, middle, layers_.weight(b.mlp_norm.weight), layers_.weight(b.mlp_norm.bias),
-                   static_cast<float>(config().norm_epsilon), dscratch, b.mlp_statistics);
+    leave_block(b, dscratch);
   }
   // MLP: dx becomes the gradient of the sum, whose two parts go separate ways until they meet at the first norm.
   norm_backward(b.mlp_norm, b.mlp_sum, b.mlp_statistics, dx, sink);
   copy(device_, dx, dscratch);
   drop(Drop::kMlp, b.number, dscratch, config().hidden_dropout);
   gelu(device_, b.wide, config().tanh_gelu, activated);
-  {
-    const Workspace scratch(device_, activated.bytes());
-    const Tensor dactivated = scratch.tensor(activated.rows, activated.columns, type_);
-    layers_.backward(b.down, activated, dscratch, dactivated, 0.0F, sink);
-    gelu_backward(device_, b.wide, config().tanh_gelu, dactivated, b.wide);
-  }
+  layers_.backward(b.down, activated, dscratch, activated, 0.0F, sink);
+  gelu_backward(device_, b.wide, config().tanh_gelu, activated, b.wide);
   layer_norm_again(device_, b.attention_sum, layers_.weight(b.attention_norm.weight),
                    layers_.weight(b.attention_norm.bias), b.attention_statistics, middle);
   layers_.backward(b.up, middle, b.wide, dx, 1.0F, sink);
@@ -362,10 +363,18 @@ double Encoder::forward_backward(const Batch& batch, float scale, GradientSink& 
   forward_head();
   const double loss = head_loss(batch, scale);
   backward_head(sink);
-  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
-    const auto next = std::next(block);
-    const AcquiredWeights held(weights(), block->query.weight, next != blocks_.rend() ? next->query.weight : -1);
-    backward_block(*block, sink);
+  const std::vector<RecomputeOrder::Visit>& visits = order_.visits();
+  for (size_t i = 0; i < visits.size(); ++i) {
+    const Block& block = blocks_[visits[i].block];
+    const int next = i + 1 < visits.size() ? blocks_[visits[i + 1].block].query.weight : -1;
+    const AcquiredWeights held(weights(), block.query.weight, next);
+    if (visits[i].backward) {
+      backward_block(block, sink);
+      continue;
+    }
+    const Block again = of_pass(block);
+    forward_within_block(again);
+    leave_block(again, top(blocks_[visits[i].block + 1].input));
   }
   backward_embeddings(sink);
   layers_.end_training();

@@ -10,6 +10,7 @@
 #include "kernels/ops/attention.h"
 #include "worker/engine/model/layers.h"
 #include "worker/engine/model/model.h"
+#include "worker/engine/model/recompute_order.h"
 
 namespace galleon {
 
@@ -17,7 +18,8 @@ class Encoder final : public Model {
  public:
   // Allocates activations for `batch` sequences of `sequence` tokens.
   Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-          Activations activations, Arena& arena, const std::optional<LoraOptions>& lora = std::nullopt);
+          Activations activations, Arena& arena, const std::optional<LoraOptions>& lora = std::nullopt,
+          int64_t kept_inputs = 0);
 
   double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) override;
   double forward_loss(const Batch& batch) override;
@@ -53,6 +55,8 @@ class Encoder final : public Model {
   void forward_embeddings();
   // From the block's input to what its second norm reads.
   void forward_within_block(const Block& block);
+  // The second norm: from what it reads to `output`. Its memory of the first norm's output is used up.
+  void leave_block(const Block& block, const Tensor& output);
   void backward_block(const Block& block, GradientSink& sink);
   void backward_embeddings(GradientSink& sink);
   // From the last block to outputs_.
@@ -75,6 +79,7 @@ class Encoder final : public Model {
   Device& device_;
   DataType type_;  // of weights and activations
   Activations kept_;
+  RecomputeOrder order_;
   int64_t sequences_ = 0;  // of the pass
   int64_t length_ = 0;     // of its sequences
   bool has_lengths_ = false;

@@ -1,5 +1,7 @@
 #include "worker/engine/model/layers.h"
 
+#include <algorithm>
+
 #include "kernels/ops/activation.h"
 #include "kernels/ops/bias.h"
 #include "kernels/ops/linear.h"
@@ -23,20 +25,57 @@ void Layers::forward(const Linear& layer, const Tensor& x, const Tensor& y) cons
 void Layers::backward(const Linear& layer, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
                       GradientSink& sink) const {
   const Parameter& p = parameters_[layer.weight];
-  matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx, 1.0F, beta);
   if (layer.bias >= 0) {
     if (trained(layer.bias)) bias_backward(device_, dy, dense_gradient(layer.bias, sink));
     finished(layer.bias, sink);
   }
   if (p.trained >= 0) sink.linear(p.trained, x, dy);
-  if (p.adapter >= 0) adapter_of(p).backward(device_, x, dy, dx, sink);
+  const auto input_gradient = [&] {
+    matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx, 1.0F, beta);
+  };
+  if (p.adapter < 0) {
+    input_gradient();
+  } else {
+    const Adapter adapter = adapter_of(p);
+    const Workspace memory(device_, dy.rows * adapter.rank() * bytes_of(dy.type));
+    const Tensor ddown = memory.tensor(dy.rows, adapter.rank(), dy.type);
+    adapter.backward(device_, x, dy, ddown, sink);
+    input_gradient();
+    adapter.backward_input(device_, ddown, dx, sink);
+  }
   finished(layer.weight, sink);
 }
 
 void Layers::backward_part(int weight, const Tensor& x, const Tensor& dy, const Tensor& dx, GradientSink& sink) const {
   const Parameter& p = parameters_[weight];
-  matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx);
   if (p.trained >= 0) sink.linear(p.trained, x, dy);
+  backward_input(weight, dy, dx);
+}
+
+void Layers::backward_input(int weight, const Tensor& dy, const Tensor& dx) const {
+  const Parameter& p = parameters_[weight];
+  matmul(device_, dy, Transpose::kNo, p.weight, p.transposed ? Transpose::kYes : Transpose::kNo, dx);
+}
+
+int64_t Layers::rows_at_once(int parameter, const GradientSink& sink) const {
+  return sink.rows_at_once(parameters_[parameter].trained);
+}
+
+void Layers::backward_by_rows(int weight, const Tensor& x, const Tensor& dy, GradientSink& sink) const {
+  by_rows(weight, sink, [&](int64_t first, const Tensor& gradient) {
+    matmul(device_, dy.column_range(first, gradient.rows), Transpose::kYes, x, Transpose::kNo, gradient);
+  });
+}
+
+void Layers::by_rows(int parameter, GradientSink& sink, const std::function<void(int64_t, const Tensor&)>& make) const {
+  const Parameter& p = parameters_[parameter];
+  const int64_t at_once = rows_at_once(parameter, sink);
+  for (int64_t first = 0; first < p.rows(); first += at_once) {
+    const int64_t count = std::min(at_once, p.rows() - first);
+    make(first, sink.dense_rows(p.trained, first, count));
+    sink.finished_rows(p.trained, first, count);
+  }
+  sink.finished(p.trained);
 }
 
 Tensor Layers::dense_gradient(int parameter, GradientSink& sink) const {

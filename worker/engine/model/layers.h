@@ -2,6 +2,7 @@
 // factors.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -35,13 +36,22 @@ class Layers {
 
   // y ← x·Wᵀ + b, and what the adapter of W adds. y is of the weights' type, or fp32 where there is no adapter.
   void forward(const Linear& layer, const Tensor& x, const Tensor& y) const;
-  // dx ← dy·W + beta·dx (and what the adapter of W adds), then the gradients to the sink: all of this layer in this
-  // backward.
+  // The gradients to the sink, all of this layer in this backward, then dx ← dy·W + beta·dx (and what the adapter of W
+  // adds): dx may lie over x.
   void backward(const Linear& layer, const Tensor& x, const Tensor& dy, const Tensor& dx, float beta,
                 GradientSink& sink) const;
   // The same for some of a layer's tokens, without bias and adapter: the sink is told when it is finished by the
   // caller.
   void backward_part(int weight, const Tensor& x, const Tensor& dy, const Tensor& dx, GradientSink& sink) const;
+  // dx ← dy·W alone.
+  void backward_input(int weight, const Tensor& dy, const Tensor& dx) const;
+  // Whether the gradient of a parameter is wanted some rows at a time; then these hand on all of it.
+  bool wanted_by_rows(int parameter) const { return trained(parameter) && parameters_[parameter].by_rows; }
+  int64_t rows_at_once(int parameter, const GradientSink& sink) const;
+  // make(first, gradient) fills in the gradient of the rows from `first` on.
+  void by_rows(int parameter, GradientSink& sink, const std::function<void(int64_t, const Tensor&)>& make) const;
+  // That of a linear layer, of all tokens.
+  void backward_by_rows(int weight, const Tensor& x, const Tensor& dy, GradientSink& sink) const;
   // Where the gradient of a norm, a bias or an embedding goes; empty if it is frozen.
   Tensor dense_gradient(int parameter, GradientSink& sink) const;
   void finished(int parameter, GradientSink& sink) const;

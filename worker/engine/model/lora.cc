@@ -111,15 +111,20 @@ void Adapter::forward(Device& device, const Tensor& x, const Tensor& y) const {
   matmul(device, down, Transpose::kNo, b.weight, Transpose::kYes, y, 1.0F, 1.0F);
 }
 
-void Adapter::backward(Device& device, const Tensor& x, const Tensor& dy, const Tensor& dx, GradientSink& sink) const {
+void Adapter::backward(Device& device, const Tensor& x, const Tensor& dy, const Tensor& ddown,
+                       GradientSink& sink) const {
   const Dropped dropped(device, x, mask);
-  const int64_t rank = a.out;
-  const Workspace down_memory(device, x.rows * rank * bytes_of(x.type));
-  const Tensor down = down_memory.tensor(x.rows, rank, x.type);  // s·drop(x)·Aᵀ
+  const Workspace down_memory(device, x.rows * rank() * bytes_of(x.type));
+  const Tensor down = down_memory.tensor(x.rows, rank(), x.type);  // s·drop(x)·Aᵀ
   matmul(device, dropped.tensor(), Transpose::kNo, a.weight, Transpose::kYes, down, scale);
-  const Workspace ddown_memory(device, x.rows * rank * bytes_of(x.type));
-  const Tensor ddown = ddown_memory.tensor(x.rows, rank, x.type);  // s·dy·B
   matmul(device, dy, Transpose::kNo, b.weight, Transpose::kNo, ddown, scale);
+  // dB = dyᵀ·down and dA = ddownᵀ·drop(x).
+  sink.linear(b.trained, down, dy);
+  sink.finished(b.trained);
+  sink.linear(a.trained, dropped.tensor(), ddown);
+}
+
+void Adapter::backward_input(Device& device, const Tensor& ddown, const Tensor& dx, GradientSink& sink) const {
   if (mask.probability == 0) {
     matmul(device, ddown, Transpose::kNo, a.weight, Transpose::kNo, dx, 1.0F, 1.0F);
   } else {
@@ -129,10 +134,6 @@ void Adapter::backward(Device& device, const Tensor& x, const Tensor& dy, const 
     dropout(device, through, mask, through);
     add(device, through, dx);
   }
-  // dB = dyᵀ·down and dA = ddownᵀ·drop(x). Both weights are used no more, and may be updated now.
-  sink.linear(b.trained, down, dy);
-  sink.finished(b.trained);
-  sink.linear(a.trained, dropped.tensor(), ddown);
   sink.finished(a.trained);
 }
 

@@ -37,8 +37,11 @@ struct Adapter {
 
   // y ← y + s·drop(x)·Aᵀ·Bᵀ. x: tokens×in, y: tokens×out.
   void forward(Device& device, const Tensor& x, const Tensor& y) const;
-  // dx ← dx + drop(s·dy·B·A), and the factors of both gradients to the sink.
-  void backward(Device& device, const Tensor& x, const Tensor& dy, const Tensor& dx, GradientSink& sink) const;
+  int64_t rank() const { return a.out; }
+  // The factors of both gradients to the sink, and ddown ← s·dy·B (tokens×rank). B is used no more by this backward.
+  void backward(Device& device, const Tensor& x, const Tensor& dy, const Tensor& ddown, GradientSink& sink) const;
+  // Then dx ← dx + drop(ddown·A). A is used no more.
+  void backward_input(Device& device, const Tensor& ddown, const Tensor& dx, GradientSink& sink) const;
 };
 
 }  // namespace galleon

@@ -44,9 +44,10 @@ void Model::check_batch(const Batch& batch, bool executes) const {
 
 std::unique_ptr<Model> make_model(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch,
                                   int64_t sequence, Activations activations, Arena& arena,
-                                  const std::optional<LoraOptions>& lora) {
-  if (config.encoder()) return std::make_unique<Encoder>(config, parameters, batch, sequence, activations, arena, lora);
-  return std::make_unique<Decoder>(config, parameters, batch, sequence, activations, arena, lora);
+                                  const std::optional<LoraOptions>& lora, int64_t kept_inputs) {
+  if (config.encoder())
+    return std::make_unique<Encoder>(config, parameters, batch, sequence, activations, arena, lora, kept_inputs);
+  return std::make_unique<Decoder>(config, parameters, batch, sequence, activations, arena, lora, kept_inputs);
 }
 
 }  // namespace galleon

@@ -80,9 +80,10 @@ class Model {
 
 // The network of `config` over `parameters` (those of model_parameters and, with `lora`, of add_adapters), which must
 // outlive it. Activations are of the weights' type; they are allocated here, and the arena's status tells whether there
-// was room.
+// was room. kept_inputs: with kBlockInputs, how many blocks' inputs are kept, up to config.layers; the others are
+// computed again as well, to the same bits. 0: all.
 std::unique_ptr<Model> make_model(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch,
                                   int64_t sequence, Activations activations, Arena& arena,
-                                  const std::optional<LoraOptions>& lora = std::nullopt);
+                                  const std::optional<LoraOptions>& lora = std::nullopt, int64_t kept_inputs = 0);
 
 }  // namespace galleon

@@ -30,6 +30,7 @@ struct Parameter {
   int trained = 0;          // place among what is trained; -1: frozen
   int adapter = -1;         // index of this matrix's A, which B follows; -1: none
   bool of_adapter = false;  // an A or a B: not part of model.safetensors
+  bool by_rows = false;     // updated a range of rows at a time, as the backward forms their gradient
   int block = -1;           // of the model, whose weights are used together; -1: used alone
   // rows×columns as stored, fp32 or bf16. Without data while a sharded weight is not gathered.
   Tensor weight;

@@ -37,7 +37,8 @@ class AdafactorMoments final : public Moments {
     }
   }
 
-  void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor& sums) override {
+  void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor& sums) override {
+    GALLEON_CHECK(first == 0 && r.rows == matrix_.own.count) << "rows from " << first << " on alone";
     if (matrix_.vector) {
       adafactor_vector_update(device, rule(step), r, second_, sums, matrix_.rows * matrix_.columns, first_);
     } else {

@@ -18,11 +18,12 @@ class Adam8bitMoments final : public Moments {
         first_(allocate(".first_moment", arena)),
         second_(allocate(".second_moment", arena)) {}
 
-  void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor&) override {
+  void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor&) override {
     const double correction = std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(step.count)));
     const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
                         static_cast<float>(options_.epsilon * correction), static_cast<float>(step.gradient_scale)};
-    adam8bit_update(device, rule, options_.block_size, r, first_, second_);
+    adam8bit_update(device, rule, options_.block_size, r, rows_of(first_, first, r.rows),
+                    rows_of(second_, first, r.rows));
   }
   WeightStep weight_step(const RuleStep& step) const override {
     return {step.learning_rate * bias_correction(options_, step.count), false};
@@ -50,6 +51,10 @@ class Adam8bitMoments final : public Moments {
  private:
   int64_t blocks_in(int64_t rows) const {
     return (rows * matrix_.columns + options_.block_size - 1) / options_.block_size;
+  }
+  CodedMoment rows_of(const CodedMoment& coded, int64_t first, int64_t count) const {
+    GALLEON_CHECK(first * matrix_.columns % options_.block_size == 0) << "row " << first << " is within a block";
+    return {coded.codes.row_range(first, count), coded.scales.row_range(blocks_in(first), blocks_in(count))};
   }
   CodedMoment allocate(const std::string& what, Arena& arena) const {
     return {arena.tensor(matrix_.name + what, MemoryCategory::kOptimizerStates, matrix_.own.count, matrix_.columns,

@@ -18,13 +18,13 @@ class AdamMoments final : public Moments {
         first_(allocate_moment(matrix, "first_moment", arena)),
         second_(allocate_moment(matrix, "second_moment", arena)) {}
 
-  void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor&) override {
+  void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor&) override {
     double epsilon = options_.epsilon;
     if (options_.rule == MomentRule::kAdam8bit)
       epsilon *= std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(step.count)));
     const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
                         static_cast<float>(epsilon), static_cast<float>(step.gradient_scale)};
-    adam_update(device, rule, r, first_, second_);
+    adam_update(device, rule, r, first_.row_range(first, r.rows), second_.row_range(first, r.rows));
   }
   WeightStep weight_step(const RuleStep& step) const override {
     return {step.learning_rate * bias_correction(options_, step.count), false};

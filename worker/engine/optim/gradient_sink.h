@@ -17,6 +17,13 @@ class GradientSink {
   // The accumulator of a parameter that is not a linear layer (norm, embedding), to add into, in the stored shape.
   virtual Tensor dense(int parameter) = 0;
 
+  // Of a matrix that is updated by rows (Parameter::by_rows) neither of these is called. The model takes its rows in
+  // order, at most `rows_at_once` at a time: `dense_rows` gives memory for their gradient, of undefined contents, and
+  // with `finished_rows` they may be updated.
+  virtual int64_t rows_at_once(int /*parameter*/) const { return 0; }
+  virtual Tensor dense_rows(int /*parameter*/, int64_t /*first*/, int64_t /*count*/) { return {}; }
+  virtual void finished_rows(int /*parameter*/, int64_t /*first*/, int64_t /*count*/) {}
+
   // Everything of this micro-batch is in, and its weight is not needed by this backward any more: the sink may update
   // it now. A tied matrix is finished after its second use.
   virtual void finished(int parameter) = 0;

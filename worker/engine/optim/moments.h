@@ -50,8 +50,9 @@ class Moments {
   // Numbers that cross rows; `sum` leaves own rows' part in `sums` (1 × that many). r: own rows, contiguous.
   virtual int64_t sum_count() const { return 0; }
   virtual void sum(Device& /*device*/, const RuleStep& /*step*/, const Tensor& /*r*/, const Tensor& /*sums*/) {}
-  // r ← N. sums: of all rows.
-  virtual void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor& sums) = 0;
+  // r ← N. r: own rows from `first` on, `first` at a multiple of shard_unit; all own rows where the rule has sums.
+  // sums: of all rows.
+  virtual void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor& sums) = 0;
   virtual WeightStep weight_step(const RuleStep& step) const = 0;
 
   // Forgets what it has seen.

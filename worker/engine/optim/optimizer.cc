@@ -7,6 +7,7 @@
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
 #include "worker/engine/optim/in_type.h"
+#include "worker/engine/optim/row_bands.h"
 #include "worker/engine/optim/schedule.h"
 #include "worker/engine/optim/slot.h"
 
@@ -90,6 +91,7 @@ DataType Optimizer::accumulator_type(const Slot& slot) const {
 bool Optimizer::staged(const Slot& slot) const {
   const Parameter& p = *slot.parameter;
   if (p.vector) return false;
+  if (p.by_rows) return true;
   const bool has_head = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& other) {
     return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
   });
@@ -112,6 +114,7 @@ void Optimizer::allocate_accumulators(Arena& arena) {
     const Parameter& p = *slot.parameter;
     const DataType type = accumulator_type(slot);
     slot.accumulator = Tensor{nullptr, type, p.compact_rows(), p.compact_columns(), p.compact_columns()};
+    if (p.by_rows) slot.accumulator = rows_accumulator(slot);
     slot.staged = staged(slot);
     const int64_t bytes = staged_bytes_of(slot);
     sum += bytes;
@@ -185,7 +188,11 @@ void Optimizer::allocate_dense(Arena& arena) {
   if (projected_count_ == 0 || (!refreshes_from_gradients() && !options_.clip_dense)) return;
   int64_t size = 0;
   for (const Slot& slot : slots_) {
-    if (slot.projected()) size = std::max(size, slot.parameter->rows() * slot.parameter->columns());
+    if (!slot.projected()) continue;
+    const int64_t rows = slot.parameter->rows();
+    const int64_t columns = slot.parameter->columns();
+    const int64_t formed = refreshes_in_bands() ? RowBands::rows_at_once(rows, columns, options_.piece_bytes) : rows;
+    size = std::max(size, formed * columns);
   }
   dense_scratch_ = arena.tensor("dense gradient", MemoryCategory::kGradients, size, 1);
   communicator_.guard(dense_scratch_);
@@ -215,6 +222,13 @@ void Optimizer::allocate_dense(Arena& arena) {
 
 bool Optimizer::refreshes_from_gradients() const {
   return options_.galore.has_value() && options_.galore->refresh != RefreshMethod::kRandom;
+}
+
+// An exact basis needs all of a gradient, several passes add theirs up, and a dense norm asks for every gradient. With
+// per-step update the sums of all parameters are there at once, and a dense gradient is small beside them.
+bool Optimizer::refreshes_in_bands() const {
+  return one_pass_per_layer() && options_.galore->refresh == RefreshMethod::kSubspace &&
+         !options_.galore->exact_first_basis && !options_.clip_dense;
 }
 
 bool Optimizer::due(int parameter, int64_t step) const {
@@ -290,6 +304,14 @@ void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, slot.accumulator, 1.0F, beta);
     return;
   }
+  if (needs_dense(slot) && refreshes_in_bands()) {
+    GALLEON_CHECK_EQ(beta, 0.0F);
+    stage(slot);
+    const int64_t count = RowBands::rows_at_once(p.rows(), p.columns(), options_.piece_bytes);
+    RowBands bands(device_, a, b, {dense_scratch_.data, dense_scratch_.type, count, p.columns(), p.columns()});
+    project(slot, bands, Tensor{});
+    return;
+  }
   if (needs_dense(slot)) {
     matmul(device_, a, Transpose::kYes, b, Transpose::kNo, dense_memory(slot), 1.0F, beta);
     return;
@@ -342,8 +364,13 @@ void Optimizer::finished(int parameter) {
     leave_stage(nothing);
     return;
   }
+  if (slot.parameter->by_rows) {
+    ++slot.count;
+    slot.reduced = true;
+    return;
+  }
   const bool last = last_pass();
-  const bool dense = needs_dense(slot);
+  const bool dense = needs_dense(slot) && !refreshes_in_bands();
   if (!last && (!slot.keeps || dense)) return;
   GALLEON_CHECK(slot.filled) << slot.parameter->name << " got no gradient in step " << step_;
   if (dense) {
@@ -353,7 +380,8 @@ void Optimizer::finished(int parameter) {
       collect_exact(slot, g);
     } else {
       stage(slot);
-      project(slot, g, Tensor{});
+      RowBands whole(g);
+      project(slot, whole, Tensor{});
     }
     if (slot.dense_held >= 0) dense_lent_to_[slot.dense_held] = -1;
     slot.dense_held = -1;

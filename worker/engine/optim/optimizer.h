@@ -13,15 +13,19 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "kernels/ops/weight_update.h"
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/gradient_sink.h"
+#include "worker/engine/optim/moments.h"
 #include "worker/engine/optim/refresh_pace.h"
 #include "worker/engine/optim/stage.h"
 #include "worker/engine/optim/state_piece.h"
 #include "worker/engine/options.h"
 
 namespace galleon {
+
+class RowBands;
 
 // What one step did, for the metrics.
 struct StepReport {
@@ -43,6 +47,10 @@ struct StepReport {
 // moments are, and a vector, which is small, is whole. Before allocate_weights.
 void cut_weights(const OptimizerOptions& options, int rank, int ranks, std::vector<Parameter>& parameters);
 
+// Parameters of one of these are updated by rows (Parameter::by_rows): what stands in the way is the norm of the whole,
+// a rule that looks at all rows, several passes a step and several ranks.
+bool updates_by_rows(const OptimizerOptions& options, int64_t micro_batches, int ranks);
+
 class Optimizer final : public GradientSink {
  public:
   // Allocates everything by shape in `arena`. `micro_batches`: passes of this rank in a step.
@@ -62,6 +70,9 @@ class Optimizer final : public GradientSink {
   void begin_micro_batch(int64_t index);
   void linear(int parameter, const Tensor& x, const Tensor& dy) override;
   Tensor dense(int parameter) override;
+  int64_t rows_at_once(int parameter) const override;
+  Tensor dense_rows(int parameter, int64_t first, int64_t count) override;
+  void finished_rows(int parameter, int64_t first, int64_t count) override;
   void finished(int parameter) override;
   // Updates what is not updated yet. Before it, with per-step update, no weight has changed in this step.
   StepReport end_step();
@@ -97,6 +108,8 @@ class Optimizer final : public GradientSink {
   bool place(Slot& slot);  // false: the stage is full
   void leave_stage(absl::Span<Slot* const> slots);
   bool refreshes_from_gradients() const;
+  // Whether a gradient under refresh is formed a band of rows at a time and never whole.
+  bool refreshes_in_bands() const;
   bool needs_dense(const Slot& slot) const;
   Tensor dense_memory(Slot& slot);
   void accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta);
@@ -125,8 +138,14 @@ class Optimizer final : public GradientSink {
   void settle();
   // Whether other ranks need this rank's rows of the update.
   bool travels(const Slot& slot) const;
-  void apply(const Slot& slot, const Tensor& update, double size, double keep);
+  // How a rule's update changes the weight.
+  WeightUpdate weight_update(const Slot& slot, const RuleStep& step) const;
+  void apply(const Slot& slot, const Tensor& update, const WeightUpdate& how);
   uint64_t rounding_seed(int parameter) const;
+
+  // by_rows.cc
+  // The shape of a range of rows, without data.
+  Tensor rows_accumulator(const Slot& slot) const;
 
   // refresh.cc
   bool finds_basis_in_rounds(const Slot& slot) const;
@@ -147,12 +166,12 @@ class Optimizer final : public GradientSink {
   void refresh_collected();
   // Refreshes from this rank's part of the dense gradient, or with an exact basis from its sum, of which the owner has
   // `found` that basis, and leaves this rank's part of R in the accumulator.
-  void project(Slot& slot, const Tensor& g, const Tensor& found);
-  // False: the gradient held a number that is not finite.
-  bool refresh(Slot& slot, const Tensor& g, const Tensor& found);
+  void project(Slot& slot, RowBands& g, const Tensor& found);
+  // False: the gradient held a number that is not finite. What the accumulator holds afterwards is of no use.
+  bool refresh(Slot& slot, RowBands& g, const Tensor& found);
   void take_basis(Slot& slot, const Tensor& basis, const Tensor& rows);
   void pace_next(Slot& slot, double overlap);
-  void measure(Slot& slot, const Tensor& g, bool summed);
+  void estimate(Slot& slot, RowBands& g);
 
   OptimizerOptions options_;
   std::vector<Parameter>& parameters_;
@@ -170,7 +189,7 @@ class Optimizer final : public GradientSink {
   std::vector<Slot*> settling_;     // whose updates are under way
   int64_t gather_ = 0;              // their ticket
   double gradient_scale_ = 1.0;     // of the updates that are made
-  Tensor dense_scratch_;            // one dense gradient, when it lives within one call of finished()
+  Tensor dense_scratch_;            // one dense gradient from linear() to finished(), or a band of one
   Tensor collected_dense_;          // the sum of one, whose exact basis this rank searches
   std::vector<Slot*> collected_;    // that wait for their exact bases, by owner
   std::vector<Tensor> dense_held_;  // dense gradients that are accumulated over micro-batches, lent to due matrices

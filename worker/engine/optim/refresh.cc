@@ -203,25 +203,32 @@ void Optimizer::draw_random_basis(Slot& slot) {
   report_.refresh_seconds += seconds_since(start);
 }
 
-bool Optimizer::refresh(Slot& slot, const Tensor& g, const Tensor& found) {
+bool Optimizer::refresh(Slot& slot, RowBands& g, const Tensor& found) {
   const SteadyClock::time_point start = SteadyClock::now();
   const Parameter& p = *slot.parameter;
+  const bool exact = refreshes_exactly(slot);
+  // The range of G·P lies where R comes to lie, if that is of its shape and type.
+  const bool in_place = !p.two_sided && slot.accumulator.type == DataType::kFloat32;
   const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
-  const Workspace rows_memory(device_, p.two_sided ? p.rows() * p.rank * kFloat : 0);
+  const Workspace range_memory(device_, p.two_sided || !(exact || in_place) ? p.rows() * p.rank * kFloat : 0);
   const Tensor basis = basis_memory.tensor(p.columns(), p.rank);
-  const Tensor rows = p.two_sided ? rows_memory.tensor(p.rows(), p.rank) : Tensor{};
+  const Tensor range = exact && !p.two_sided ? Tensor{}
+                       : in_place            ? slot.accumulator
+                                             : range_memory.tensor(p.rows(), p.rank);
+  const Tensor rows = p.two_sided ? range : Tensor{};
   const uint64_t seed = refresh_seed(slot);
   const int owner = owner_of(slot);
   if (slot.has_basis) {
     slot.basis.load(device_, basis);
   } else {
     start_basis(device_, basis, seed);
-    if (p.two_sided) start_basis(device_, rows, seed + 1);
   }
-  const bool good = refreshes_exactly(slot) ? share_exact_basis(device_, communicator_, g, found, basis, rows, owner)
-                    : slot.has_basis        ? iterate_subspace(device_, communicator_, g, basis, rows, owner, seed)
-                                            : find_first_basis(device_, communicator_, g, basis, rows, owner, seed);
-  // Where there is nothing to go on with, whatever the search began with serves until the next one.
+  const bool good = exact            ? share_exact_basis(device_, communicator_, g.whole(), found, basis, rows, owner)
+                    : slot.has_basis ? iterate_subspace(device_, communicator_, g, basis, range, owner, seed)
+                                     : find_first_basis(device_, communicator_, g, basis, range, owner, seed);
+  // Where there is nothing to go on with, what the search began with serves until the next one.
+  if (!good && !slot.has_basis) start_basis(device_, basis, seed);
+  if (!good && !slot.has_basis && p.two_sided) start_basis(device_, rows, seed + 1);
   if (good || !slot.has_basis) take_basis(slot, basis, rows);
   ++(good ? report_.refreshed : report_.skipped_refreshes);
   report_.refresh_seconds += seconds_since(start);
@@ -298,12 +305,13 @@ void Optimizer::refresh_collected() {
   report_.refresh_seconds += seconds_since(start);
   for (size_t owner = 0; owner < slots.size(); ++owner) {
     stage(*slots[owner]);
-    project(*slots[owner], owner == rank ? collected_dense_ : Tensor{}, found);
+    RowBands sum(owner == rank ? collected_dense_ : Tensor{});
+    project(*slots[owner], sum, found);
     enqueue(*slots[owner]);
   }
 }
 
-void Optimizer::project(Slot& slot, const Tensor& g, const Tensor& found) {
+void Optimizer::project(Slot& slot, RowBands& g, const Tensor& found) {
   const Parameter& p = *slot.parameter;
   const bool exact = refreshes_exactly(slot);
   const bool alone = exact && communicator_.ranks() == 1;
@@ -312,7 +320,7 @@ void Optimizer::project(Slot& slot, const Tensor& g, const Tensor& found) {
   if (alone) {
     const SteadyClock::time_point start = SteadyClock::now();
     basis_found = alone_memory.tensor(p.columns(), p.rank);
-    find_exact_basis(device_, g, basis_found);
+    find_exact_basis(device_, g.whole(), basis_found);
     report_.refresh_seconds += seconds_since(start);
   }
   if (!refresh(slot, g, basis_found)) {
@@ -321,40 +329,38 @@ void Optimizer::project(Slot& slot, const Tensor& g, const Tensor& found) {
     slot.skipped = true;
     return;
   }
-  if (options_.clip_dense) count_squares(slot, sum_of_squares(device_, g));
+  if (options_.clip_dense) count_squares(slot, sum_of_squares(device_, g.whole()));
   // After an exact refresh the owner's gradient is the sum over ranks, and the others have nothing to add.
   const bool elsewhere = exact && communicator_.rank() != owner_of(slot);
-  measure(slot, g, exact);
+  // ‖G‖² of the mean gradient: where some rank has it whole, exactly, else estimated.
+  const bool summed = exact || communicator_.ranks() == 1;
+  slot.measured = true;
+  slot.captured = 0;
+  slot.energy = 0;
+  slot.energy_beyond = false;
+  if (!summed) estimate(slot, g);
   if (elsewhere) {
     fill(device_, slot.accumulator, 0.0F);
     return;
   }
   const BasisNumbers basis(device_, slot.basis, DataType::kFloat32);
+  const bool in_place = !p.two_sided && slot.accumulator.type == DataType::kFloat32;
+  const Workspace memory(device_, in_place ? 0 : p.rows() * p.rank * kFloat);
+  const Tensor projected = in_place ? slot.accumulator : memory.tensor(p.rows(), p.rank);
+  g.visit([&](int64_t first, const Tensor& band) {
+    if (summed) slot.energy += sum_of_squares(device_, band);
+    matmul(device_, band, Transpose::kNo, basis.tensor(), Transpose::kNo, projected.row_range(first, band.rows));
+  });
   if (!p.two_sided) {
-    const bool in_place = slot.accumulator.type == DataType::kFloat32;
-    const Workspace memory(device_, in_place ? 0 : slot.accumulator.size() * kFloat);
-    const Tensor r = in_place ? slot.accumulator : memory.tensor(slot.accumulator.rows, slot.accumulator.columns);
-    matmul(device_, g, Transpose::kNo, basis.tensor(), Transpose::kNo, r);
-    if (!in_place) convert(device_, r, slot.accumulator);
+    if (!in_place) convert(device_, projected, slot.accumulator);
     return;
   }
-  const Workspace memory(device_, p.rows() * p.rank * kFloat);
-  const Tensor projected = memory.tensor(p.rows(), p.rank);
-  matmul(device_, g, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
   const BasisNumbers rows(device_, slot.row_basis, DataType::kFloat32);
   matmul(device_, rows.tensor(), Transpose::kYes, projected, Transpose::kNo, slot.accumulator);
 }
 
-// ‖G‖² of the mean gradient: where some rank has it whole, exactly, else estimated.
-void Optimizer::measure(Slot& slot, const Tensor& g, bool summed) {
-  slot.measured = true;
-  slot.captured = 0;
-  slot.energy = 0;
-  slot.energy_beyond = false;
-  if (summed || communicator_.ranks() == 1) {
-    if (communicator_.rank() == owner_of(slot)) slot.energy = sum_of_squares(device_, g);
-    return;
-  }
+// ‖G‖² of a mean gradient that no rank has whole.
+void Optimizer::estimate(Slot& slot, RowBands& g) {
   slot.energy_beyond = !slot.parameter->two_sided;
   const BasisNumbers basis(device_, slot.basis, DataType::kFloat32);
   const double energy =

@@ -15,8 +15,9 @@ class SgdMoments final : public Moments {
     if (keeps_buffer()) buffer_ = allocate_moment(matrix, "first_moment", arena);
   }
 
-  void update(Device& device, const RuleStep& step, const Tensor& r, const Tensor&) override {
-    if (keeps_buffer()) momentum_update(device, momentum_, static_cast<float>(step.gradient_scale), r, buffer_);
+  void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor&) override {
+    if (!keeps_buffer()) return;
+    momentum_update(device, momentum_, static_cast<float>(step.gradient_scale), r, buffer_.row_range(first, r.rows));
   }
   // Without a buffer the clipping factor is left to the step.
   WeightStep weight_step(const RuleStep& step) const override {

@@ -24,24 +24,21 @@ void finish_basis(Device& device, Communicator& communicator, absl::Span<const C
   communicator.broadcast(found, Content::kSubspace);
 }
 
-bool iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                      const Tensor& rows, int owner, uint64_t seed) {
-  const int64_t r = basis.columns;
-  const Workspace y_memory(device, g.rows * r * 4);
-  const Workspace z_memory(device, g.columns * r * 4);
-  const Tensor y = y_memory.tensor(g.rows, r);
-  const Tensor z = z_memory.tensor(g.columns, r);
-  matmul(device, g, Transpose::kNo, basis, Transpose::kNo, y);
-  communicator.all_reduce(y, Content::kSubspace);
-  if (!orthonormalize(device, y, seed)) return false;
-  matmul(device, g, Transpose::kYes, y, Transpose::kNo, z);
+bool iterate_subspace(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, const Tensor& range,
+                      int owner, uint64_t seed) {
+  g.visit([&](int64_t first, const Tensor& band) {
+    matmul(device, band, Transpose::kNo, basis, Transpose::kNo, range.row_range(first, band.rows));
+  });
+  communicator.all_reduce(range, Content::kSubspace);
+  if (!orthonormalize(device, range, seed)) return false;
+  g.visit([&](int64_t first, const Tensor& band) {
+    matmul(device, band, Transpose::kYes, range.row_range(first, band.rows), Transpose::kNo, basis, 1.0F,
+           first > 0 ? 1.0F : 0.0F);
+  });
   bool finite = true;
-  const Candidate candidate{z, owner, seed, &finite};
+  const Candidate candidate{basis, owner, seed, &finite};
   finish_basis(device, communicator, absl::MakeConstSpan(&candidate, 1));
-  if (!finite) return false;
-  copy(device, z, basis);
-  if (rows.data != nullptr) copy(device, y, rows);
-  return true;
+  return finite;
 }
 
 void start_basis(Device& device, const Tensor& basis, uint64_t seed) {
@@ -49,10 +46,10 @@ void start_basis(Device& device, const Tensor& basis, uint64_t seed) {
   orthonormalize(device, basis, seed);
 }
 
-bool find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                      const Tensor& rows, int owner, uint64_t seed) {
+bool find_first_basis(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, const Tensor& range,
+                      int owner, uint64_t seed) {
   for (int i = 0; i < kFirstIterations; ++i) {
-    if (!iterate_subspace(device, communicator, g, basis, rows, owner, seed + 2 * i + 2)) return false;
+    if (!iterate_subspace(device, communicator, g, basis, range, owner, seed + 2 * i + 2)) return false;
   }
   return true;
 }
@@ -86,10 +83,9 @@ bool share_exact_basis(Device& device, Communicator& communicator, const Tensor&
   return true;
 }
 
-double estimate_energy(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                       uint64_t seed) {
-  const Workspace probe_memory(device, g.columns * kEnergyProbes * 4);
-  const Tensor probes = probe_memory.tensor(g.columns, kEnergyProbes);
+double estimate_energy(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, uint64_t seed) {
+  const Workspace probe_memory(device, g.columns() * kEnergyProbes * 4);
+  const Tensor probes = probe_memory.tensor(g.columns(), kEnergyProbes);
   fill_normal(device, probes, seed, 1, 0, 0.0F, 1.0F);
   if (basis.data != nullptr) {
     const Workspace inside_memory(device, basis.columns * kEnergyProbes * 4);
@@ -97,9 +93,11 @@ double estimate_energy(Device& device, Communicator& communicator, const Tensor&
     matmul(device, basis, Transpose::kYes, probes, Transpose::kNo, inside);
     matmul(device, basis, Transpose::kNo, inside, Transpose::kNo, probes, -1.0F, 1.0F);
   }
-  const Workspace image_memory(device, g.rows * kEnergyProbes * 4);
-  const Tensor image = image_memory.tensor(g.rows, kEnergyProbes);
-  matmul(device, g, Transpose::kNo, probes, Transpose::kNo, image);
+  const Workspace image_memory(device, g.rows() * kEnergyProbes * 4);
+  const Tensor image = image_memory.tensor(g.rows(), kEnergyProbes);
+  g.visit([&](int64_t first, const Tensor& band) {
+    matmul(device, band, Transpose::kNo, probes, Transpose::kNo, image.row_range(first, band.rows));
+  });
   communicator.all_reduce(image, Content::kStatistic);
   return sum_of_squares(device, image) / static_cast<double>(kEnergyProbes);
 }

@@ -1,6 +1,7 @@
 // How bases are found: P (columns×r, orthonormal) such that G·P keeps most of the mean gradient G, and with it, where
 // it is asked for, an orthonormal basis of the range of G·P (rows×r). Every function is a collective: all ranks call it
-// with their local part of the gradient sum, and all end with the same bases. All numbers are fp32.
+// with their local part of the gradient sum, and all end with the same bases. All numbers are fp32. A gradient that is
+// nowhere whole is gone over in bands of its rows.
 #pragma once
 
 #include <cstdint>
@@ -8,22 +9,23 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/engine/dist/communicator.h"
+#include "worker/engine/optim/row_bands.h"
 
 namespace galleon {
 
 // One warm subspace iteration: Y = orth(ΣG·P), Z = ΣGᵀ·Y, P ← orth(Z) by `owner`, broadcast. Only rank-r matrices are
 // sent. Orthonormalising Y before GᵀY keeps steep spectra stable (GALORE.md, section 4). g: rows×columns, local part;
-// basis: columns×r; rows: rows×r ← Y, or empty. False: the gradient held a number that is not finite, and nothing is
-// changed.
-bool iterate_subspace(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                      const Tensor& rows, int owner, uint64_t seed);
+// basis: columns×r; range: rows×r ← Y. False: the gradient held a number that is not finite, and neither is of
+// any use.
+bool iterate_subspace(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, const Tensor& range,
+                      int owner, uint64_t seed);
 
 // The first basis is found by kFirstIterations subspace iterations from seeded normal columns. Their number is fixed,
 // so that the same mean gradient gives the same basis however it is cut into passes and ranks.
 inline constexpr int kFirstIterations = 8;
 void start_basis(Device& device, const Tensor& basis, uint64_t seed);
-bool find_first_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis,
-                      const Tensor& rows, int owner, uint64_t seed);
+bool find_first_basis(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, const Tensor& range,
+                      int owner, uint64_t seed);
 
 // The second half of an iteration for gradients that are only ever seen as factors, of several matrices together: z
 // holds this rank's part of Gᵀ·Y, and afterwards the orthonormal basis on all ranks, unless a number of it was not
@@ -48,6 +50,6 @@ bool share_exact_basis(Device& device, Communicator& communicator, const Tensor&
 // vectors z of ‖ΣG·z‖² (Hutchinson 1990), because ΣG itself is nowhere whole. Its relative deviation is about
 // √(2 / (kEnergyProbes · the number of singular values that matter)).
 inline constexpr int64_t kEnergyProbes = 16;
-double estimate_energy(Device& device, Communicator& communicator, const Tensor& g, const Tensor& basis, uint64_t seed);
+double estimate_energy(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, uint64_t seed);
 
 }  // namespace galleon

@@ -9,7 +9,6 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
-#include "kernels/ops/weight_update.h"
 #include "worker/engine/optim/in_type.h"
 #include "worker/engine/optim/optimizer.h"
 #include "worker/engine/optim/slot.h"
@@ -205,7 +204,7 @@ void Optimizer::update_bundle(absl::Span<Slot* const> slots) {
 void Optimizer::make_update(Slot& slot) {
   const RuleStep step{++slot.count, report_.learning_rate, gradient_scale_};
   const InType own(device_, slot.own_rows(), DataType::kFloat32);
-  slot.moments->update(device_, step, own.tensor(), slot.sums);
+  slot.moments->update(device_, step, 0, own.tensor(), slot.sums);
   const bool travel = travels(slot);
   if (!travel) slot.update = slot.own_rows();
   const Tensor here = travel ? slot.update.row_range(slot.own.begin, slot.own.count) : slot.update;
@@ -223,11 +222,7 @@ void Optimizer::make_update(Slot& slot) {
 void Optimizer::apply_updates(absl::Span<Slot* const> slots) {
   for (Slot* slot : slots) {
     if (slot->skipped) continue;
-    const RuleStep step{slot->count, report_.learning_rate, gradient_scale_};
-    const WeightStep weight = slot->moments->weight_step(step);
-    const double keep = 1.0 - step.learning_rate * options_.weight_decay;
-    const double size = weight.size * (slot->projected() ? options_.galore->scale : 1.0);
-    apply(*slot, slot->update, weight.decay_first ? size / keep : size, keep);
+    apply(*slot, slot->update, weight_update(*slot, {slot->count, report_.learning_rate, gradient_scale_}));
   }
 }
 
@@ -244,14 +239,20 @@ uint64_t Optimizer::rounding_seed(int parameter) const {
          static_cast<uint64_t>(parameter);
 }
 
+WeightUpdate Optimizer::weight_update(const Slot& slot, const RuleStep& step) const {
+  const WeightStep weight = slot.moments->weight_step(step);
+  const double keep = 1.0 - step.learning_rate * options_.weight_decay;
+  const double size = weight.size * (slot.projected() ? options_.galore->scale : 1.0);
+  return {.step = static_cast<float>(weight.decay_first ? size / keep : size),
+          .keep = static_cast<float>(keep),
+          .noise = rounding_seed(slot.parameter->index),
+          .first_row = slot.parameter->first_row};
+}
+
 // update: of the rows of the weight that this rank holds; of a matrix with two projected sides, all of its small one.
-void Optimizer::apply(const Slot& slot, const Tensor& update, double size, double keep) {
+void Optimizer::apply(const Slot& slot, const Tensor& update, const WeightUpdate& how) {
   const Parameter& p = *slot.parameter;
   if (p.shard.rows == 0) return;
-  const WeightUpdate how{.step = static_cast<float>(size),
-                         .keep = static_cast<float>(keep),
-                         .noise = rounding_seed(p.index),
-                         .first_row = p.first_row};
   if (!slot.projected()) {
     apply_dense(device_, p.shard, p.master, update, how);
     return;

@@ -18,6 +18,26 @@ absl::StatusOr<int64_t> micro_batches_per_rank(int64_t global_batch, int64_t mic
   return global_batch / pass;
 }
 
+namespace {
+
+// The gradients of a vocabulary's matrices are the largest of all: where nothing needs them whole, they are never
+// whole. The head's then needs the gradients of all logits at once, which must take less.
+void choose_updated_by_rows(const EngineShape& shape, int ranks, std::vector<Parameter>& parameters) {
+  const ModelConfig& config = shape.config;
+  if (config.encoder() || config.tied_embeddings) return;
+  if (!updates_by_rows(shape.optimizer, shape.micro_batches, ranks)) return;
+  const int64_t tokens = shape.micro_batch * shape.sequence_length;
+  const int64_t whole = config.vocabulary * config.hidden * bytes_of(DataType::kFloat32);
+  const int64_t of_logits = tokens * config.vocabulary * bytes_of(shape.weights.type);
+  const bool smaller = whole > 2 * shape.optimizer.piece_bytes && of_logits <= whole / 4 * 3;
+  for (Parameter& p : parameters) {
+    const bool over_vocabulary = p.group == ParameterGroup::kEmbedding || p.group == ParameterGroup::kHead;
+    p.by_rows = smaller && over_vocabulary && p.trained >= 0;
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shape, Device& device,
                                                          Communicator& communicator) {
   std::unique_ptr<Engine> engine(new Engine(shape, device));
@@ -26,13 +46,14 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
   engine->parameters_ = model_parameters(shape.config, shape.optimizer.galore);
   if (shape.optimizer.lora.has_value()) add_adapters(engine->parameters_, *shape.optimizer.lora);
   cut_weights(shape.optimizer, engine->rank_, engine->ranks_, engine->parameters_);
+  choose_updated_by_rows(shape, engine->ranks_, engine->parameters_);
   allocate_weights(engine->parameters_, shape.weights, engine->arena_);
   engine->trained_ = trained_parameters(engine->parameters_);
   engine->optimizer_ =
       std::make_unique<Optimizer>(shape.optimizer, engine->trained_, shape.micro_batches, engine->arena_, communicator);
-  engine->model_ =
-      make_model(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
-                 shape.recompute ? Activations::kBlockInputs : Activations::kAll, engine->arena_, shape.optimizer.lora);
+  engine->model_ = make_model(shape.config, engine->parameters_, shape.micro_batch, shape.sequence_length,
+                              shape.recompute ? Activations::kBlockInputs : Activations::kAll, engine->arena_,
+                              shape.optimizer.lora, shape.kept_inputs);
   engine->weights_ = make_weight_view(engine->parameters_, communicator, engine->arena_);
   engine->model_->use_weights(*engine->weights_);
   if (!engine->arena_.status().ok()) return engine->arena_.status();

@@ -21,6 +21,7 @@ struct EngineShape {
   int64_t micro_batch = 0;    // sequences a pass
   int64_t micro_batches = 0;  // passes of one rank in a step
   bool recompute = false;     // keep block inputs alone, and compute the rest of a block again in the backward
+  int64_t kept_inputs = 0;    // then: how many of them, the others being computed again as well; 0: all
   WeightStorage weights;
   uint64_t dropout_seed = 42;  // of the model's own dropout
 };

@@ -276,6 +276,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   if (bf16) o.weights.type = DataType::kBFloat16;
   o.weights.master = job.training().master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
   o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
+  o.kept_inputs = job.training().kept_inputs();
   o.log_every = std::max<int64_t>(1, job.training().log_every());
   o.evaluate_every = job.training().evaluate_every();
   o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());

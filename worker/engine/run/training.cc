@@ -555,6 +555,10 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
 absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks) {
   absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
   if (!passes.ok()) return passes.status();
+  if (options.kept_inputs > config.layers) {
+    return absl::InvalidArgumentError(absl::StrCat("training.kept_inputs ", options.kept_inputs, " is more than the ",
+                                                   config.layers, " blocks of the model"));
+  }
   EngineShape shape;
   shape.config = config;
   shape.optimizer = options.optimizer;
@@ -563,6 +567,7 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
   shape.micro_batch = options.micro_batch;
   shape.micro_batches = *passes;
   shape.recompute = options.recompute;
+  shape.kept_inputs = options.kept_inputs;
   shape.dropout_seed = options.model.seed;
   return shape;
 }

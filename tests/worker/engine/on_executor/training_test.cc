@@ -173,6 +173,7 @@ std::vector<Arm> arms() {
          o.weights = {DataType::kBFloat16, true};
          o.optimizer.galore->basis_type = BasisType::kBf16;
          o.recompute = true;
+         o.kept_inputs = 1;
        }},
       {"Adam8bitBFloat16PerLayerOnePass", kRounded,
        [](RunOptions& o) {

@@ -16,7 +16,11 @@ constexpr int64_t kTickMs = 100;
 }  // namespace
 
 Cluster::Cluster(Script script, Fault fault)
-    : script_(std::move(script)), fault_(fault), random_(script_.seed), promises_(&options_.queues, 2'000) {
+    : script_(std::move(script)),
+      fault_(fault),
+      random_(script_.seed),
+      folders_(script_.seed),
+      promises_(&options_.queues, 2'000) {
   options_.version = std::string("1");
   options_.queues = script_.queues;
   options_.lease_ms = 4'000;
@@ -145,8 +149,10 @@ bool Cluster::commit() {
     crash();
     return false;
   }
+  std::vector<v1::AttemptId> without_folder;
   for (v1::JournalEvent& event : events) {
     if (event.has_attempt_reserved()) {
+      if (chance(folders_, faults(script_.no_folder))) without_folder.push_back(event.attempt_reserved().id());
       // What the epochs are for: nothing of an earlier attempt runs any more when the next one begins.
       for (const auto& machine : machines_) {
         // A frozen process does nothing, and one that has just gone on is fenced.
@@ -171,6 +177,10 @@ bool Cluster::commit() {
     crash();
     return false;
   }
+  for (const v1::AttemptId& id : without_folder) scheduler_->refuse_start(now(), id.job_id(), "no folder");
+  if (!commit()) return false;
+  for (const v1::AttemptId& id : without_folder) refused_starts_.insert(id.epoch());
+  tally.refused_starts += static_cast<int64_t>(without_folder.size());
   return true;
 }
 

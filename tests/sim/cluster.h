@@ -46,6 +46,7 @@ class Cluster {
     int64_t preempted = 0;
     int64_t drained = 0;
     int64_t dependants_failed = 0;
+    int64_t refused_starts = 0;
   };
   Tally tally;
 
@@ -134,6 +135,7 @@ class Cluster {
   const Script script_;
   const Fault fault_;
   Random random_;
+  Random folders_;  // which of them cannot be made
   SchedulerOptions options_;
   std::priority_queue<Action> actions_;
   uint64_t order_ = 0;
@@ -152,6 +154,7 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
+  std::set<uint64_t> refused_starts_;  // epochs of attempts whose job's folder could not be made
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

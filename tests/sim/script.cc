@@ -29,7 +29,8 @@ uint32_t Script::total_slots() const {
 std::string Script::text() const {
   std::string text = absl::StrCat("seed ", seed, ", machines of");
   for (const uint32_t count : slots) absl::StrAppend(&text, " ", count);
-  absl::StrAppend(&text, " slots, messages lost ", lost, " doubled ", doubled, " late ", late, "\n");
+  absl::StrAppend(&text, " slots, messages lost ", lost, " doubled ", doubled, " late ", late, ", no folder ",
+                  no_folder, "\n");
   for (const QueueConfig& queue : queues) {
     absl::StrAppend(&text, "queue ", queue.id, " weight ", queue.weight, " guaranteed ", queue.guaranteed, " limit ",
                     queue.limit, "\n");

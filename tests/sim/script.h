@@ -42,6 +42,7 @@ struct Script {
   double lost = 0.05;
   double doubled = 0.05;
   double late = 0.05;
+  double no_folder = 0.03;  // attempts whose job's folder cannot be made
   std::vector<Step> steps;
 
   uint32_t total_slots() const;
@@ -65,7 +66,7 @@ Script shrink(Script script, const Fails& fails, int tries = 5000) {
     }
     return false;
   };
-  for (double Script::*chance : {&Script::lost, &Script::doubled, &Script::late}) {
+  for (double Script::*chance : {&Script::lost, &Script::doubled, &Script::late, &Script::no_folder}) {
     Script quieter = script;
     quieter.*chance = 0;
     attempt(std::move(quieter));

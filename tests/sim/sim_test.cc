@@ -54,6 +54,7 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.preempted += one.preempted;
   total.drained += one.drained;
   total.dependants_failed += one.dependants_failed;
+  total.refused_starts += one.refused_starts;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -91,9 +92,9 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count :
-       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
-        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed}) {
+  for (const int64_t count : {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled,
+                              total.checkpoints, total.refused_checkpoints, total.workers_gone, total.preempted,
+                              total.drained, total.dependants_failed, total.refused_starts}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

@@ -124,6 +124,8 @@ class Running:
 
     def end(self):
         if self.process.poll() is None:
+            if first := self.first():  # whose user is another by now, so that it does not end with unshare
+                os.kill(first, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
 

@@ -111,6 +111,13 @@ class Container:
             raise AssertionError(f"{self.name} did not end within {seconds} s of SIGTERM\n{self.log.read_text()[-2000:]}") from None
         return time.monotonic() - begin
 
+    def end(self):
+        if self.process.poll() is None:
+            if first := self.first_process():  # whose user is another by now, so that it does not end with unshare
+                os.kill(first, signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+
     def zombies(self):
         found = []
         for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
@@ -202,7 +209,7 @@ class ImagesTest(unittest.TestCase):
         with network.Network(ADDRESSES) as net:
             def start(name, *arguments):
                 container = Container(compose, name, self.root, self.folder, net, arguments)
-                self.addCleanup(lambda: container.process.poll() is None and (container.process.kill(), container.process.wait()))
+                self.addCleanup(container.end)
                 return container
 
             def galleon(*arguments):

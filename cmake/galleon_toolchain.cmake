@@ -2,8 +2,9 @@
 find_program(GALLEON_CCACHE ccache)
 if(GALLEON_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_C_COMPILER_LAUNCHER ${GALLEON_CCACHE})
-  # Precompiled headers are cached too; that needs ccache to look past their time stamps.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+  # Precompiled headers are cached too; that needs ccache to look past their time stamps. What one clone compiled another
+  # takes, wherever it lies.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${GALLEON_CCACHE})
 endif()
 find_program(GALLEON_MOLD mold)

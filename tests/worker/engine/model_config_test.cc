@@ -160,6 +160,7 @@ TEST(ModelConfig, WhatIsNotComputedIsRefusedByName) {
       {6, "is_decoder", "true", "is_decoder true"},
       {6, "problem_type", "\"multi_label_classification\"",
        "problem_type \"multi_label_classification\" with 2 labels"},
+      {6, "num_labels", "1333333", "num_labels must be at most 100000"},
       {6, "hidden_dropout_prob", "1.0", "hidden_dropout_prob must be a number from 0 to below 1"},
       {6, "hidden_size", "770", "hidden_size 770 is not a multiple of num_attention_heads 12"},
       {7, "max_position_embeddings", "2", "max_position_embeddings 2 leaves no position after pad_token_id 1"},

@@ -5,6 +5,9 @@ namespace galleon {
 
 namespace {
 
+// Each label's name is written into config.json, whatever number one was read.
+constexpr int64_t kMostLabels = 100'000;
+
 // `num_labels`, or as many as `id2label` has; two where neither is given. One is a regression.
 void read_labels(ConfigFields& fields, ModelConfig& c) {
   c.labels = 2;
@@ -20,6 +23,7 @@ void read_labels(ConfigFields& fields, ModelConfig& c) {
     c.labels = static_cast<int64_t>(names.size());
   }
   fields.integer("num_labels", 1, c.labels);
+  fields.refuse_unless(c.labels <= kMostLabels, "num_labels", absl::StrCat("must be at most ", kMostLabels));
   if (static_cast<int64_t>(c.label_names.size()) != c.labels) c.label_names.clear();
   // Names that only count say nothing.
   bool plain = true;

@@ -130,11 +130,13 @@ TEST_P(Overlap, GradientsAndUpdatesTravelWhileTheBackwardGoesOn) {
   EXPECT_GT(communicator.share_beside(2.0 * kSequences * kLength * kHidden * kRank), GetParam().least);
 }
 
-// Half of the bytes are updates where weights are whole; a per-step update has no backward beside it any more.
+// Half of the bytes are updates where weights are whole; a per-step update has no backward beside it any more. With
+// ZeRO 3 the weights alone, gathered a block ahead, come to 0.71.
 INSTANTIATE_TEST_SUITE_P(Ways, Overlap,
                          testing::Values(Way{"Zero1PerStep", 1, false, 1, 0.35}, Way{"Zero1PerLayer", 1, true, 1, 0.5},
                                          Way{"Zero2PerStep", 2, false, 2, 0.5}, Way{"Zero2PerLayer", 2, true, 1, 0.5},
-                                         Way{"Zero3PerStep", 3, false, 1, 0.5}, Way{"Zero3PerLayer", 3, true, 1, 0.5}),
+                                         Way{"Zero3PerStep", 3, false, 1, 0.78},
+                                         Way{"Zero3PerLayer", 3, true, 1, 0.78}),
                          [](const testing::TestParamInfo<Way>& way) { return way.param.name; });
 
 }  // namespace

@@ -26,11 +26,13 @@ struct Execution {
   cuda::Context* cuda = nullptr;          // of a CUDA device: its stream and the handles of libraries
 };
 
-// Which keys a query of attention sees, and which of their probabilities are dropped.
+// Where sequences lie, which keys a query of attention sees, and which of their probabilities are dropped.
 struct AttentionSight {
   bool causal = true;
   int64_t window = 0;                // keys that a query sees, its own included; 0: all
-  const int32_t* lengths = nullptr;  // of each sequence: keys and queries beyond it count for nothing; null: all count
+  // Sequence s is the rows row_starts[s] to row_starts[s + 1]; null: `sequence` rows from s·sequence on.
+  const int32_t* row_starts = nullptr;
+  int64_t rows = 0;  // where they must end
   // Probability (sequence s, head h, query i, key j) is word first + ((s·heads + h)·span + i)·span + j of the random
   // stream; a word below the threshold drops it. 0: nothing is dropped.
   uint32_t threshold = 0;

@@ -26,15 +26,18 @@ double pairs(const AttentionShape& s) {
   return rows * (full * (full + 1.0) / 2.0 + (sequence - full) * full);
 }
 
-AttentionSight sight_of(Device& device, const AttentionShape& s, const AttentionMask& mask) {
+// rows: of the tokens' matrices.
+AttentionSight sight_of(Device& device, const AttentionShape& s, int64_t rows, const AttentionMask& mask) {
   AttentionSight sight;
   sight.causal = s.causal;
   sight.window = s.window;
-  if (mask.lengths.rows > 0) {
-    check_vector("attention: lengths", mask.lengths, s.batch, DataType::kInt32);
-    sight.lengths = mask.lengths.i32();
-    check_indices(device, mask.lengths,
-                  {"attention: length", "sequence", "the positions 1 to", s.sequence, 1, s.sequence + 1});
+  if (mask.row_starts.rows > 0) {
+    check_vector("attention: row starts", mask.row_starts, s.batch + 1, DataType::kInt32);
+    sight.row_starts = mask.row_starts.i32();
+    sight.rows = rows;
+    check_indices(device, mask.row_starts, {"attention: row start", "sequence", "the rows 0 to", rows, 0, rows + 1});
+  } else {
+    GALLEON_CHECK(rows == s.tokens()) << "attention: " << rows << " rows for " << s.tokens() << " tokens";
   }
   if (mask.dropout.probability > 0) {
     GALLEON_CHECK(mask.dropout.probability < 1 && mask.span >= s.sequence)
@@ -80,13 +83,13 @@ void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequen
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                const Tensor& out, const Tensor& log_sum, const AttentionMask& mask) {
   check_attention(shape);
-  const AttentionSight sight = sight_of(device, shape, mask);
+  const AttentionSight sight = sight_of(device, shape, q.rows, mask);
   const int64_t wide = shape.heads * shape.head_dimension;
   const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention: q", q, shape.tokens(), wide, q.type);
-  check_shape("attention: k", k, shape.tokens(), narrow, q.type);
-  check_shape("attention: v", v, shape.tokens(), narrow, q.type);
-  check_shape("attention: out", out, shape.tokens(), wide, q.type);
+  check_shape("attention: q", q, q.rows, wide, q.type);
+  check_shape("attention: k", k, q.rows, narrow, q.type);
+  check_shape("attention: v", v, q.rows, narrow, q.type);
+  check_shape("attention: out", out, q.rows, wide, q.type);
   check_shape("attention: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention: log_sum", log_sum);
   count_work(device, pairs(shape) * 4.0 * static_cast<double>(shape.head_dimension),
@@ -128,17 +131,17 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
                         const Tensor& out, const Tensor& log_sum, const Tensor& dout, const Tensor& dq,
                         const Tensor& dk, const Tensor& dv, const AttentionMask& mask) {
   check_attention(shape);
-  const AttentionSight sight = sight_of(device, shape, mask);
+  const AttentionSight sight = sight_of(device, shape, q.rows, mask);
   const int64_t wide = shape.heads * shape.head_dimension;
   const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention_backward: q", q, shape.tokens(), wide, q.type);
-  check_shape("attention_backward: k", k, shape.tokens(), narrow, q.type);
-  check_shape("attention_backward: v", v, shape.tokens(), narrow, q.type);
-  check_shape("attention_backward: out", out, shape.tokens(), wide, q.type);
-  check_shape("attention_backward: dout", dout, shape.tokens(), wide, q.type);
-  check_shape("attention_backward: dq", dq, shape.tokens(), wide, q.type);
-  check_shape("attention_backward: dk", dk, shape.tokens(), narrow, q.type);
-  check_shape("attention_backward: dv", dv, shape.tokens(), narrow, q.type);
+  check_shape("attention_backward: q", q, q.rows, wide, q.type);
+  check_shape("attention_backward: k", k, q.rows, narrow, q.type);
+  check_shape("attention_backward: v", v, q.rows, narrow, q.type);
+  check_shape("attention_backward: out", out, q.rows, wide, q.type);
+  check_shape("attention_backward: dout", dout, q.rows, wide, q.type);
+  check_shape("attention_backward: dq", dq, q.rows, wide, q.type);
+  check_shape("attention_backward: dk", dk, q.rows, narrow, q.type);
+  check_shape("attention_backward: dv", dv, q.rows, narrow, q.type);
   check_shape("attention_backward: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention_backward: log_sum", log_sum);
   by_float_type("attention_backward: q", device, q.type, [&](const auto& functions, auto element) {

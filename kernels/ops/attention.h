@@ -19,11 +19,13 @@ struct AttentionShape {
   int64_t tokens() const { return batch * sequence; }
 };
 
-// What of a batch attention leaves out.
+// Where the sequences of a batch lie, and what attention leaves out.
 struct AttentionMask {
-  // batch int32 numbers, 1 to sequence: keys beyond a sequence's length are not seen, and its rows of results and
-  // gradients beyond it are 0. Empty (no rows): all are full.
-  Tensor lengths;
+  // batch + 1 int32 numbers, ascending: sequence s is the rows row_starts[s] to row_starts[s + 1] of q, k, v, out and
+  // their gradients, 1 to `sequence` of them, so that sequences of any length lie one after the other without padding.
+  // Rows of no sequence are left as they are; a log_sum beyond a sequence's length is 0. Empty (no rows): sequence s is
+  // the `sequence` rows from s·sequence on.
+  Tensor row_starts;
   // Of probabilities, after the softmax. Probability (sequence s, head h, query i, key j) is element
   // ((s·heads + h)·span + i)·span + j, counted from `dropout.first`, so that neither padding nor blocks matter.
   DropoutMask dropout;
@@ -38,8 +40,8 @@ void rotary_table(Device& device, const Tensor& table, const std::vector<double>
 void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequence, int64_t head_dimension,
             bool backward);
 
-// out ← drop(softmax(q·kᵀ/sqrt(D)))·v over the keys that each query sees, for each sequence and head. q, out: tokens ×
-// (heads·D); k, v: tokens × (key_value_heads·D); log_sum: batch·heads × sequence, the logarithm of each row's sum, for
+// out ← drop(softmax(q·kᵀ/sqrt(D)))·v over the keys that each query sees, for each sequence and head. q, out: rows ×
+// (heads·D); k, v: rows × (key_value_heads·D), with batch·sequence rows or what row_starts says; log_sum: batch·heads × sequence, the logarithm of each row's sum, for
 // the backward.
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                const Tensor& out, const Tensor& log_sum, const AttentionMask& mask = {});

@@ -21,14 +21,13 @@ Outcome unpacked(absl::string_view bytes, size_t chunk) {
   if (!stream.ok()) return outcome;
   std::string buffer(chunk, '\0');
   while (outcome.text.size() < kMost) {
-    const absl::StatusOr<size_t> count = (*stream)->read(buffer.data(), chunk);
+    const absl::StatusOr<size_t> count = (*stream)->read(buffer.data(), std::min(chunk, kMost - outcome.text.size()));
     if (!count.ok()) return outcome;
     if (*count > chunk) __builtin_trap();
     if (*count == 0) break;
     outcome.text.append(buffer, 0, *count);
   }
   outcome.sound = true;
-  outcome.text.resize(std::min(outcome.text.size(), kMost));
   return outcome;
 }
 

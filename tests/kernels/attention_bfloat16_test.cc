@@ -40,13 +40,22 @@ class AttentionBFloat16Test : public KernelTest {
     Tensor out, logs, dq, dk, dv;
   };
 
-  Tensor drawn(int64_t rows, int64_t columns, uint64_t seed, const Case& c, DataType type) {
-    return tensor(bfloat16_values(normal_values(rows * columns, seed)), rows, columns, c.gaps, type);
+  static Values numbers(const Case& c, int64_t columns, uint64_t seed) {
+    return bfloat16_values(normal_values(c.shape.tokens() * columns, seed));
+  }
+  Tensor drawn(const Case& c, int64_t columns, uint64_t seed, DataType type) {
+    const std::vector<int32_t> lengths = lengths_of(c);
+    return tensor(without_padding(c.shape, lengths, numbers(c, columns, seed)), rows_of(c.shape, lengths), columns,
+                  c.gaps, type);
+  }
+
+  static std::vector<int32_t> lengths_of(const Case& c) {
+    return c.padded ? ragged_lengths(c.shape) : std::vector<int32_t>{};
   }
 
   AttentionMask mask_of(const Case& c) {
     AttentionMask mask;
-    if (c.padded) mask.lengths = integers(ragged_lengths(c.shape));
+    if (c.padded) mask.row_starts = integers(row_starts(lengths_of(c)));
     if (c.dropout > 0) {
       mask.dropout = {7, 11, 1001, c.dropout};
       mask.span = c.shape.sequence + 3;
@@ -60,15 +69,15 @@ class AttentionBFloat16Test : public KernelTest {
     const int64_t wide = s.heads * s.head_dimension;
     const int64_t narrow = s.key_value_heads * s.head_dimension;
     const AttentionMask mask = mask_of(c);
-    const Tensor q = drawn(s.tokens(), wide, 1, c, type);
-    const Tensor k = drawn(s.tokens(), narrow, 2, c, type);
-    const Tensor v = drawn(s.tokens(), narrow, 3, c, type);
-    const Tensor dout = drawn(s.tokens(), wide, 4, c, type);
-    Results r{empty(s.tokens(), wide, c.gaps, type), empty(s.batch * s.heads, s.sequence),
-              empty(s.tokens(), wide, c.gaps, type), empty(s.tokens(), narrow, c.gaps, type),
-              empty(s.tokens(), narrow, c.gaps, type)};
+    const int64_t rows = rows_of(s, lengths_of(c));
+    const Tensor q = drawn(c, wide, 1, type);
+    const Tensor k = drawn(c, narrow, 2, type);
+    const Tensor v = drawn(c, narrow, 3, type);
+    const Tensor dout = drawn(c, wide, 4, type);
+    Results r{empty(rows, wide, c.gaps, type), empty(s.batch * s.heads, s.sequence), empty(rows, wide, c.gaps, type),
+              empty(rows, narrow, c.gaps, type), empty(rows, narrow, c.gaps, type)};
     attention(*device_, s, q, k, v, r.out, r.logs, mask);
-    const Tensor from = out == nullptr ? r.out : tensor(values_of(*out), s.tokens(), wide, false, type);
+    const Tensor from = out == nullptr ? r.out : tensor(values_of(*out), rows, wide, false, type);
     attention_backward(*device_, s, q, k, v, from, r.logs, dout, r.dq, r.dk, r.dv, mask);
     return r;
   }
@@ -79,16 +88,14 @@ TEST_P(AttentionBFloat16Test, ForwardMatchesDoublePrecision) {
     if (c.dropout > 0) continue;  // compared with fp32 below
     const AttentionShape& s = c.shape;
     const Results r = run(c, kBf16, nullptr);
-    Left left;
-    if (c.padded) left.lengths = ragged_lengths(s);
+    const Left left{lengths_of(c), {}};
     Values logs;
-    const auto numbers = [&](int64_t heads, uint64_t seed) {
-      return bfloat16_values(normal_values(s.tokens() * heads * s.head_dimension, seed));
-    };
-    const Values expected =
-        reference(s, numbers(s.heads, 1), numbers(s.key_value_heads, 2), numbers(s.key_value_heads, 3), &logs, left);
+    const int64_t narrow = s.key_value_heads * s.head_dimension;
+    const Values expected = reference(s, numbers(c, s.heads * s.head_dimension, 1), numbers(c, narrow, 2),
+                                      numbers(c, narrow, 3), &logs, left);
     // Tensor cores take probabilities rounded to bf16, at most 2^-8 of each, and the result is rounded once more.
-    EXPECT_LE(relative_error(values_of(r.out), expected), 0x1p-7) << s.sequence << " of " << s.head_dimension;
+    EXPECT_LE(relative_error(with_padding(s, left.lengths, values_of(r.out)), expected), 0x1p-7)
+        << s.sequence << " of " << s.head_dimension;
     EXPECT_LE(relative_error(values_of(r.logs), logs), sum_bound(s.sequence + s.head_dimension)) << s.sequence;
   }
 }

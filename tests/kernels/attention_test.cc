@@ -172,19 +172,24 @@ TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
       AttentionMask mask;
       if (padded) {
         left.lengths = ragged_lengths(s);
-        mask.lengths = integers(left.lengths);
+        mask.row_starts = integers(row_starts(left.lengths));
       }
+      const int64_t rows = rows_of(s, left.lengths);
+      const auto rows_with_gaps = [&](const Values& x, int64_t width, bool gaps) {
+        return tensor(without_padding(s, left.lengths, x), rows, width, gaps);
+      };
       const Values q = normal_values(s.tokens() * wide, 1, 2.0);
       const Values k = normal_values(s.tokens() * narrow, 2);
       const Values v = normal_values(s.tokens() * narrow, 3);
-      const Tensor out = empty(s.tokens(), wide, true);
+      const Tensor out = empty(rows, wide, true);
       const Tensor logs = empty(s.batch * s.heads, s.sequence);
-      attention(*device_, s, tensor(q, s.tokens(), wide, true), tensor(k, s.tokens(), narrow, true),
-                tensor(v, s.tokens(), narrow), out, logs, mask);
+      attention(*device_, s, rows_with_gaps(q, wide, true), rows_with_gaps(k, narrow, true),
+                rows_with_gaps(v, narrow, false), out, logs, mask);
       Values expected_logs;
       const Values expected = reference(s, q, k, v, &expected_logs, left);
       const double bound = sum_bound(s.sequence + s.head_dimension);
-      EXPECT_LE(relative_error(values_of(out), expected), bound) << s.sequence << " window " << s.window;
+      EXPECT_LE(relative_error(with_padding(s, left.lengths, values_of(out)), expected), bound)
+          << s.sequence << " window " << s.window;
       EXPECT_LE(relative_error(values_of(logs), expected_logs), bound) << s.sequence << " window " << s.window;
     }
   }
@@ -226,13 +231,18 @@ TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
       AttentionMask mask;
       Left left;
       left.lengths = ragged_lengths(s);
-      mask.lengths = integers(left.lengths);
+      mask.row_starts = integers(row_starts(left.lengths));
+      const int64_t rows = rows_of(s, left.lengths);
+      const auto rows_with_gaps = [&](const Values& x, int64_t width, bool gaps) {
+        return tensor(without_padding(s, left.lengths, x), rows, width, gaps);
+      };
+      const auto numbers = [&](const Tensor& t) { return with_padding(s, left.lengths, values_of(t)); };
       if (probability > 0) {
         // The factors are those that dropout itself would apply to a tensor of ones.
         mask.dropout = {7, 11, 1001, probability};
         mask.span = span;
-        const int64_t rows = s.batch * s.heads * span;
-        const Tensor ones = tensor(Values(static_cast<size_t>(rows * span), 1.0), rows, span);
+        const int64_t queries = s.batch * s.heads * span;
+        const Tensor ones = tensor(Values(static_cast<size_t>(queries * span), 1.0), queries, span);
         dropout(*device_, ones, mask.dropout, ones);
         const Values factors = values_of(ones);
         for (int64_t unit = 0; unit < s.batch * s.heads; ++unit) {
@@ -245,29 +255,29 @@ TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
       const Values k = normal_values(s.tokens() * narrow, 2);
       const Values v = normal_values(s.tokens() * narrow, 3);
       const Values dout = normal_values(s.tokens() * wide, 4);
-      const Tensor tq = tensor(q, s.tokens(), wide, true);
-      const Tensor tk = tensor(k, s.tokens(), narrow);
-      const Tensor tv = tensor(v, s.tokens(), narrow, true);
-      const Tensor out = empty(s.tokens(), wide);
+      const Tensor tq = rows_with_gaps(q, wide, true);
+      const Tensor tk = rows_with_gaps(k, narrow, false);
+      const Tensor tv = rows_with_gaps(v, narrow, true);
+      const Tensor out = empty(rows, wide);
       const Tensor logs = empty(s.batch * s.heads, s.sequence);
       attention(*device_, s, tq, tk, tv, out, logs, mask);
       const double bound = sum_bound(s.sequence + s.head_dimension);
-      EXPECT_LE(relative_error(values_of(out), reference(s, q, k, v, nullptr, left)), 2 * bound) << s.sequence;
-      const Tensor dq = empty(s.tokens(), wide, true);
-      const Tensor dk = empty(s.tokens(), narrow, true);
-      const Tensor dv = empty(s.tokens(), narrow, true);
-      attention_backward(*device_, s, tq, tk, tv, out, logs, tensor(dout, s.tokens(), wide, true), dq, dk, dv, mask);
+      EXPECT_LE(relative_error(numbers(out), reference(s, q, k, v, nullptr, left)), 2 * bound) << s.sequence;
+      const Tensor dq = empty(rows, wide, true);
+      const Tensor dk = empty(rows, narrow, true);
+      const Tensor dv = empty(rows, narrow, true);
+      attention_backward(*device_, s, tq, tk, tv, out, logs, rows_with_gaps(dout, wide, true), dq, dk, dv, mask);
       const double tolerance = 8 * bound;
       if (s.window != 1) {  // a single key takes all of the probability
         expect_gradient(
-            "q", q, values_of(dq), [&](const Values& p) { return dot(dout, reference(s, p, k, v, nullptr, left)); },
+            "q", q, numbers(dq), [&](const Values& p) { return dot(dout, reference(s, p, k, v, nullptr, left)); },
             tolerance);
         expect_gradient(
-            "k", k, values_of(dk), [&](const Values& p) { return dot(dout, reference(s, q, p, v, nullptr, left)); },
+            "k", k, numbers(dk), [&](const Values& p) { return dot(dout, reference(s, q, p, v, nullptr, left)); },
             tolerance);
       }
       expect_gradient(
-          "v", v, values_of(dv), [&](const Values& p) { return dot(dout, reference(s, q, k, p, nullptr, left)); },
+          "v", v, numbers(dv), [&](const Values& p) { return dot(dout, reference(s, q, k, p, nullptr, left)); },
           tolerance);
     }
   }
@@ -287,34 +297,66 @@ TEST_P(AttentionTest, AWindowAsLongAsTheSequenceChangesNoBit) {
   EXPECT_EQ(results[0], results[1]);
 }
 
-TEST_P(AttentionTest, ALengthBeyondTheSequenceIsNamedByWhenTheOutputIsRead) {
+TEST_P(AttentionTest, ARowStartOutsideTheRowsIsNamedByWhenTheOutputIsRead) {
   const AttentionShape s = with_sight({2, 3, 1, 1, 4}, false, 0);
   AttentionMask mask;
-  mask.lengths = integers({3, 4});
+  mask.row_starts = integers({0, 3, 7});
   const Tensor out = empty(6, 4);
   EXPECT_DEATH(
       {
         attention(*device_, s, empty(6, 4), empty(6, 4), empty(6, 4), out, empty(2, 3), mask);
         values_of(out);
       },
-      "attention: length 4 of sequence 1 is outside the positions 1 to 3");
+      "attention: row start 7 of sequence 2 is outside the rows 0 to 6");
 }
 
-TEST_P(AttentionTest, WhatLiesBeyondALengthReachesNothing) {
-  const AttentionShape s = with_sight({1, 100, 2, 2, 8}, false, 0);
+TEST_P(AttentionTest, RowsThatBelongToNoSequenceReachNothingAndStayAsTheyAre) {
+  const AttentionShape s = with_sight({2, 80, 2, 2, 8}, false, 0);
   Values x = normal_values(100 * 16, 1);
   AttentionMask mask;
-  mask.lengths = integers({70});
+  mask.row_starts = integers({0, 66, 70});
   std::vector<Values> results;
   for (int run = 0; run < 2; ++run) {
     const Tensor t = tensor(x, 100, 16);
-    const Tensor out = empty(100, 16);
-    attention(*device_, s, t, t, t, out, empty(2, 100), mask);
-    results.push_back(values_of(out));
+    const Tensor logs = empty(4, 80);
+    std::vector<Tensor> written;
+    for (int i = 0; i < 4; ++i) written.push_back(tensor(Values(100 * 16, 7.0), 100, 16));
+    attention(*device_, s, t, t, t, written[0], logs, mask);
+    attention_backward(*device_, s, t, t, t, written[0], logs, t, written[1], written[2], written[3], mask);
+    for (const Tensor& w : written) results.push_back(values_of(w));
     for (size_t i = 70 * 16; i < x.size(); ++i) x[i] = 1e3;
   }
-  EXPECT_EQ(results[0], results[1]);
-  for (size_t i = 70 * 16; i < x.size(); ++i) EXPECT_EQ(results[0][i], 0.0);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(results[i], results[i + 4]);
+    for (size_t j = 0; j < results[i].size(); ++j) ASSERT_EQ(results[i][j] == 7.0, j >= 70 * 16) << i << ", " << j;
+  }
+}
+
+TEST_P(AttentionTest, ASequenceHasTheSameBitsWhereverItsRowsLie) {
+  const AttentionShape one = with_sight({1, 70, 2, 1, 16}, false, 0);
+  const AttentionShape both = with_sight({2, 90, 2, 1, 16}, false, 0);
+  const Values q = normal_values(120 * 32, 1);
+  const Values k = normal_values(120 * 16, 2);
+  const auto last = [](const Values& x, int64_t width) { return Values(x.end() - 70 * width, x.end()); };
+  AttentionMask mask;
+  mask.row_starts = integers({0, 50, 120});
+  std::vector<Values> results;
+  for (const bool alone : {true, false}) {
+    const int64_t rows = alone ? 70 : 120;
+    const Tensor tq = tensor(alone ? last(q, 32) : q, rows, 32);
+    const Tensor tk = tensor(alone ? last(k, 16) : k, rows, 16);
+    const Tensor out = empty(rows, 32);
+    const Tensor logs = alone ? empty(2, 70) : empty(4, 90);
+    const Tensor dq = empty(rows, 32);
+    const Tensor dk = empty(rows, 16);
+    const Tensor dv = empty(rows, 16);
+    const AttentionMask where = alone ? AttentionMask{} : mask;
+    attention(*device_, alone ? one : both, tq, tk, tk, out, logs, where);
+    attention_backward(*device_, alone ? one : both, tq, tk, tk, out, logs, tq, dq, dk, dv, where);
+    for (const Tensor& t : {out, dq}) results.push_back(last(values_of(t), 32));
+    for (const Tensor& t : {dk, dv}) results.push_back(last(values_of(t), 16));
+  }
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(results[i], results[i + 4]) << i;
 }
 
 GALLEON_ON_EVERY_BACKEND(AttentionTest);

@@ -63,6 +63,18 @@ GALLEON_FORMULA int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
+// The rows of sequence `index`. A length outside of its range, which the caller has checked, reaches no further than the
+// results do.
+struct SequenceRows {
+  int64_t start;
+  int64_t length;
+};
+GALLEON_FORMULA SequenceRows rows_of(const AttentionSight& sight, int64_t index, int64_t sequence) {
+  if (sight.row_starts == nullptr) return {index * sequence, sequence};
+  const int64_t start = sight.row_starts[index];
+  return {start, smaller(sight.row_starts[index + 1] - start, sequence)};
+}
+
 // The first block of keys that some query of the block at i0 sees.
 GALLEON_FORMULA int64_t first_block(const AttentionSight& sight, int64_t i0) {
   if (sight.window == 0 || i0 < sight.window) return 0;
@@ -86,13 +98,6 @@ GALLEON_FORMULA void dropout_factors(const AttentionSight& sight, int64_t elemen
   const uint32_t* own = words + element % 4;
 #pragma omp simd
   for (int64_t c = 0; c < keys; ++c) factors[c] = own[c] < sight.threshold ? 0.0F : sight.scale;
-}
-
-template <typename T>
-GALLEON_FORMULA void clear_rows(int64_t rows, int64_t columns, T* x, int64_t ldx) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) math::store(x[r * ldx + c], 0.0F);
-  }
 }
 
 void rotary_table(const Execution& on, int64_t sequence, int64_t dimension, const double* frequencies, double factor,
@@ -142,14 +147,13 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
   use_blas_threads(parallel ? on.threads : 1);
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * heads; ++unit) {
-    const int64_t start = unit / heads * sequence;
+    const auto [start, length] = rows_of(sight, unit / heads, sequence);
     const int64_t head = unit % heads;
     const T* q_head = q + start * ldq + head * dimension;
     const T* k_head = k + start * ldk + head / group * dimension;
     const T* v_head = v + start * ldv + head / group * dimension;
     T* o_head = out + start * ldo + head * dimension;
     float* logs = log_sum + unit * sequence;
-    const int64_t length = sight.lengths != nullptr ? sight.lengths[unit / heads] : sequence;
     alignas(64) float scores[kBlock * kBlock];
     alignas(64) float q_buffer[kTile];
     alignas(64) float k_buffer[kTile];  // keys, then values
@@ -217,7 +221,6 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
       }
       store_sum(sums, queries, dimension, o_head + i0 * ldo, ldo);
     }
-    clear_rows(sequence - length, dimension, o_head + length * ldo, ldo);
     for (int64_t i = length; i < sequence; ++i) logs[i] = 0.0F;
   }
 }
@@ -291,10 +294,9 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
   use_blas_threads(parallel ? on.threads : 1);
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * kv_heads; ++unit) {
-    const int64_t start = unit / kv_heads * sequence;
     const int64_t sequence_index = unit / kv_heads;
+    const auto [start, length] = rows_of(sight, sequence_index, sequence);
     const int64_t kv_head = unit % kv_heads;
-    const int64_t length = sight.lengths != nullptr ? sight.lengths[sequence_index] : sequence;
     const int64_t last_block = (length - 1) / kBlock * kBlock;
     alignas(64) float probabilities[kBlock * kBlock];
     alignas(64) float gradients[kBlock * kBlock];
@@ -396,11 +398,6 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
       store_sum(dkj, keys, dimension, dk_end, lddk);
       store_sum(dvj, keys, dimension, dv_end, lddv);
     }
-    const int64_t padding = sequence - length;
-    const int64_t end = start + length;
-    clear_rows(padding, dimension, dk + end * lddk + kv_head * dimension, lddk);
-    clear_rows(padding, dimension, dv + end * lddv + kv_head * dimension, lddv);
-    clear_rows(padding, dimension * group, dq + end * lddq + kv_head * group * dimension, lddq);
   }
 }
 

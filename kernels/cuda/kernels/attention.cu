@@ -28,16 +28,20 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
 
 constexpr int kThreads = 256;
 
-// A warp to a row of a head.
+// A warp to a position of a head.
 template <typename T, int count>
 __global__ void row_dots_kernel(AttentionBackward<T> a) {
   const AttentionExtent& e = a.extent;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int64_t rows = e.batch * e.sequence * e.heads;
-  for (int64_t row = grid_thread() / kWarp; row < rows; row += grid_threads() / kWarp) {
-    const int64_t token = row / e.heads;
-    const int64_t head = row - token * e.heads;
-    const int64_t sequence_index = token / e.sequence;
+  const int64_t pairs = e.batch * e.sequence * e.heads;
+  for (int64_t pair = grid_thread() / kWarp; pair < pairs; pair += grid_threads() / kWarp) {
+    const int64_t position = pair / e.heads;
+    const int64_t head = pair - position * e.heads;
+    const int64_t sequence_index = position / e.sequence;
+    const int64_t i = position - sequence_index * e.sequence;
+    const SequenceRows rows = rows_of(e, sequence_index);
+    if (i >= rows.length) continue;
+    const int64_t token = rows.start + i;
     const T* x = a.dout.data + token * a.dout.stride + head * e.dimension;
     const T* y = a.out.data + token * a.out.stride + head * e.dimension;
     float sum = 0.0F;
@@ -48,8 +52,7 @@ __global__ void row_dots_kernel(AttentionBackward<T> a) {
       for (int j = 0; j < count; ++j) sum += math::load(b.value[j]) * math::load(c.value[j]);
     }
     sum = warp_sum(sum);
-    if (lane == 0)
-      a.row_dots[(sequence_index * e.heads + head) * e.sequence + token - sequence_index * e.sequence] = sum;
+    if (lane == 0) a.row_dots[(sequence_index * e.heads + head) * e.sequence + i] = sum;
   }
 }
 

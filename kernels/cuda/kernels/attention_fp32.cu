@@ -226,10 +226,12 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
   for (int r = 0; r < kR; ++r) {
     const int64_t i = first_row + r;
     if (i >= e.sequence) break;
-    const bool counts = i < at.length;
-    store_row(sums, r, counts ? 1.0F / total[r] : 0.0F, e.dimension,
-              a.out.data + (at.start + i) * a.out.stride + at.head * e.dimension);
-    if (across() == 0) a.log_sum[unit * e.sequence + i] = counts ? largest[r] + logf(total[r]) : 0.0F;
+    const bool there = i < at.length;
+    if (there) {
+      store_row(sums, r, 1.0F / total[r], e.dimension,
+                a.out.data + (at.start + i) * a.out.stride + at.head * e.dimension);
+    }
+    if (across() == 0) a.log_sum[unit * e.sequence + i] = there ? largest[r] + logf(total[r]) : 0.0F;
   }
 }
 
@@ -320,7 +322,7 @@ __global__ void __launch_bounds__(kThreads, 2) backward_keys_kernel(AttentionBac
 #pragma unroll
   for (int r = 0; r < kR; ++r) {
     const int64_t j = j0 + down() * kR + r;
-    if (j >= e.sequence) break;
+    if (j >= at.length) break;
     store_row(dk, r, 1.0F, e.dimension, a.dk.data + (at.start + j) * a.dk.stride + column);
     store_row(dv, r, 1.0F, e.dimension, a.dv.data + (at.start + j) * a.dv.stride + column);
   }
@@ -385,7 +387,7 @@ __global__ void __launch_bounds__(kThreads, 2) backward_queries_kernel(Attention
 #pragma unroll
   for (int r = 0; r < kR; ++r) {
     const int64_t i = i0 + down() * kR + r;
-    if (i < e.sequence) store_row(dq, r, 1.0F, e.dimension, a.dq.data + (at.start + i) * a.dq.stride + column);
+    if (i < at.length) store_row(dq, r, 1.0F, e.dimension, a.dq.data + (at.start + i) * a.dq.stride + column);
   }
 }
 

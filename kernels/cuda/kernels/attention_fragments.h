@@ -125,11 +125,10 @@ __device__ __forceinline__ void add_product(const uint32_t (&p)[kM][kK][4], Shar
 }
 
 // Rows of a warp's result to global memory, by way of `staging`, the warp's own 16·kM rows of a tile that nobody reads
-// any more. factors: of the thread's rows. Rows from `length` on become zeros, from `rows` on they are not there.
+// any more. factors: of the thread's rows. Rows from `rows` on are not there.
 template <int kD, int kM>
 __device__ __forceinline__ void store_rows(const float (&o)[kM][kD / 8][4], const float (&factors)[kM][2],
-                                           unsigned char* staging, int64_t length, int64_t rows, BFloat16* to,
-                                           int64_t stride) {
+                                           unsigned char* staging, int64_t rows, BFloat16* to, int64_t stride) {
   __syncwarp();
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
@@ -150,9 +149,8 @@ __device__ __forceinline__ void store_rows(const float (&o)[kM][kD / 8][4], cons
     const int row = piece / kPieces;
     const int column = piece % kPieces * 8;
     if (row >= rows) break;
-    Pack<BFloat16> pack{};
-    if (row < length) pack = load_pack(reinterpret_cast<const BFloat16*>(staging + row * kRowBytes<kD>) + column);
-    store_pack(to + row * stride + column, pack);
+    store_pack(to + row * stride + column,
+               load_pack(reinterpret_cast<const BFloat16*>(staging + row * kRowBytes<kD>) + column));
   }
 }
 

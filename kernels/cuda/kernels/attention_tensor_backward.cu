@@ -142,9 +142,9 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
   const int64_t token = at.start + own_j0;
   const float scaled[1][2] = {{e.scale, e.scale}};
   const float plain[1][2] = {{1.0F, 1.0F}};
-  store_rows<kD, 1>(dk, scaled, memory + own_bytes, at.length - own_j0, e.sequence - own_j0,
+  store_rows<kD, 1>(dk, scaled, memory + own_bytes, at.length - own_j0,
                     a.dk.data + token * a.dk.stride + column, a.dk.stride);
-  store_rows<kD, 1>(dv, plain, memory + Space::kHeldBytes + own_bytes, at.length - own_j0, e.sequence - own_j0,
+  store_rows<kD, 1>(dv, plain, memory + Space::kHeldBytes + own_bytes, at.length - own_j0,
                     a.dv.data + token * a.dv.stride + column, a.dv.stride);
 }
 
@@ -245,7 +245,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
   }
   copy_async_wait<0>();
   const float scaled[kM][2] = {{e.scale, e.scale}, {e.scale, e.scale}};
-  store_rows<kD, kM>(dq, scaled, memory + own_bytes, at.length - own_i0, e.sequence - own_i0,
+  store_rows<kD, kM>(dq, scaled, memory + own_bytes, at.length - own_i0,
                      a.dq.data + (at.start + own_i0) * a.dq.stride + column, a.dq.stride);
 }
 

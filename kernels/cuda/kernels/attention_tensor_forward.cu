@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
       }
     }
   }
-  store_rows<kD, kM>(o, factors, own_rows, at.length - own_i0, e.sequence - own_i0,
+  store_rows<kD, kM>(o, factors, own_rows, at.length - own_i0,
                      a.out.data + (at.start + own_i0) * a.out.stride + at.head * kD, a.out.stride);
 }
 

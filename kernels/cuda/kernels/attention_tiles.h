@@ -52,13 +52,21 @@ struct AttentionBackward {
 struct TileOfHead {
   int64_t sequence_index;
   int64_t head;
-  int64_t start;   // of the sequence's tokens
-  int64_t length;  // of what counts of it
+  int64_t start;   // of the sequence's rows
+  int64_t length;  // how many they are
   int64_t tile;
 };
-// A length outside of its range, of which the process is told later, reaches no further than the sequence until then.
-__device__ __forceinline__ int64_t length_in(int64_t length, int64_t sequence) {
-  return length < 1 ? 1 : length > sequence ? sequence : length;
+struct SequenceRows {
+  int64_t start;
+  int64_t length;
+};
+// The rows of sequence `index`. With a start outside of its range, of which the process is told later, there are none.
+__device__ __forceinline__ SequenceRows rows_of(const AttentionExtent& e, int64_t index) {
+  if (e.sight.row_starts == nullptr) return {index * e.sequence, e.sequence};
+  const int64_t start = e.sight.row_starts[index];
+  const int64_t end = e.sight.row_starts[index + 1];
+  const bool sound = start >= 0 && end <= e.sight.rows && start <= end && end - start <= e.sequence;
+  return {sound ? start : 0, sound ? end - start : 0};
 }
 __device__ __forceinline__ TileOfHead tile_of_block(const AttentionExtent& e, int64_t heads, int64_t tiles,
                                                     bool last_first) {
@@ -66,9 +74,8 @@ __device__ __forceinline__ TileOfHead tile_of_block(const AttentionExtent& e, in
   const int64_t unit = blockIdx.x % units;
   const int64_t tile = blockIdx.x / units;
   const int64_t sequence_index = unit / heads;
-  return {sequence_index, unit - sequence_index * heads, sequence_index * e.sequence,
-          e.sight.lengths != nullptr ? length_in(e.sight.lengths[sequence_index], e.sequence) : e.sequence,
-          last_first ? tiles - 1 - tile : tile};
+  const SequenceRows rows = rows_of(e, sequence_index);
+  return {sequence_index, unit - sequence_index * heads, rows.start, rows.length, last_first ? tiles - 1 - tile : tile};
 }
 
 // The keys that some query of [i0, i0 + queries) sees, from a multiple of `tile` on.

@@ -2,7 +2,8 @@
 """The GLUE study: a pretrained encoder fine-tuned in full and by GaLore of rank 4 and 8, five seeds each.
 
     tests/bench/glue/glue.py run --model FOLDER [--data ../shared/data/glue] [--tasks mrpc,cola,rte,stsb,sst2]
-                                 [--seeds 5] [--jobs N] [--results FILE] [--steps N] [--rates 5e-5,1e-4]
+                                 [--arms full,galore-4,galore-8] [--seeds 5] [--jobs N] [--results FILE] [--steps N]
+                                 [--rates 5e-5,1e-4]
     tests/bench/glue/glue.py table [--results FILE] [--into docs/glue.md]
 
 `--model` is a BERT or RoBERTa in Hugging Face layout with its tokenizer (tests/models.sh fetches MiniLM). Every finished run
@@ -77,8 +78,8 @@ def wanted(options):
     seeds = [RATE_SEED] if options.rates else range(options.seeds)
     for seed in seeds:
         for task in options.tasks.split(","):
-            for arm, settings in ARMS.items():
-                for rate in options.rates or [settings["learning_rate"]]:
+            for arm in options.arms.split(","):
+                for rate in options.rates or [ARMS[arm]["learning_rate"]]:
                     yield {"task": task, "arm": arm, "seed": seed, "rate": rate, "epochs": TASKS[task][0], "steps": options.steps}
 
 
@@ -170,6 +171,7 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared/data/glue")
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="instead of epochs, to try the script; such runs are in no table")
     parser.add_argument("--jobs", type=int, default=1)
@@ -177,9 +179,10 @@ def main():
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "tests/bench/results/glue.jsonl")
     parser.add_argument("--into", type=pathlib.Path)
     options = parser.parse_args()
-    for task in options.tasks.split(","):
-        if task not in TASKS:
-            parser.error(f"no task {task}; there are {', '.join(TASKS)}")
+    for asked, known in ((options.tasks, TASKS), (options.arms, ARMS)):
+        for name in asked.split(","):
+            if name not in known:
+                parser.error(f"no {name}; there are {', '.join(known)}")
     run(options) if options.command == "run" else table(options)
 
 

@@ -170,18 +170,34 @@ class GzipStream final : public InputStream {
   bool ended_ = false;
 };
 
+// Unpacks into a buffer of its own, for libzstd judges a frame that fits into the output whole otherwise than the same frame
+// in parts: what is an error must not depend on how much is asked for at a time.
 class ZstdStream final : public InputStream {
  public:
-  explicit ZstdStream(PackedInput input) : input_(std::move(input)), state_(ZSTD_createDStream()) {
+  explicit ZstdStream(PackedInput input)
+      : input_(std::move(input)), state_(ZSTD_createDStream()), text_(ZSTD_DStreamOutSize()) {
     ZSTD_initDStream(state_);
   }
   ~ZstdStream() override { ZSTD_freeDStream(state_); }
   absl::StatusOr<size_t> read(char* out, size_t size) override {
-    ZSTD_outBuffer output{out, size, 0};
+    if (taken_ == ready_) {
+      if (absl::Status s = unpack(); !s.ok()) return s;
+    }
+    const size_t n = std::min(size, ready_ - taken_);
+    std::copy_n(text_.data() + taken_, n, out);
+    taken_ += n;
+    return n;
+  }
+  int64_t position() const override { return input_.position(); }
+
+ private:
+  // Fills text_, which stays empty at the end of the file alone.
+  absl::Status unpack() {
+    ZSTD_outBuffer output{text_.data(), text_.size(), 0};
     while (output.pos == 0) {
       absl::StatusOr<bool> more = input_.fill();
       if (!more.ok()) return more.status();
-      if (!*more && expected_ == 0) return size_t{0};
+      if (!*more && expected_ == 0) break;
       ZSTD_inBuffer input{input_.next(), input_.size - input_.used, 0};
       const size_t result = ZSTD_decompressStream(state_, &output, &input);
       if (ZSTD_isError(result))
@@ -191,13 +207,16 @@ class ZstdStream final : public InputStream {
       input_.used += input.pos;
       expected_ = result;
     }
-    return output.pos;
+    taken_ = 0;
+    ready_ = output.pos;
+    return absl::OkStatus();
   }
-  int64_t position() const override { return input_.position(); }
 
- private:
   PackedInput input_;
   ZSTD_DStream* state_;
+  std::vector<char> text_;
+  size_t taken_ = 0;
+  size_t ready_ = 0;
   size_t expected_ = 1;  // 0: a frame has just ended
 };
 

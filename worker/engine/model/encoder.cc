@@ -1,6 +1,8 @@
 #include "worker/engine/model/encoder.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
@@ -11,6 +13,14 @@
 #include "kernels/ops/reduction.h"
 
 namespace galleon {
+
+namespace {
+
+// Passes of sequences of different lengths have a multiple of so many rows where there is room, so that products have
+// few shapes.
+constexpr int64_t kRowUnit = 32;
+
+}  // namespace
 
 Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
                  Activations activations, Arena& arena, const std::optional<LoraOptions>& lora, int64_t kept_inputs)
@@ -37,7 +47,7 @@ Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
   ids_ = integers("ids", tokens);
   position_ids_ = integers("position ids", tokens);
   type_ids_ = integers("token types", tokens);
-  lengths_ = integers("lengths", batch);
+  starts_ = integers("row starts", batch + 2);
   targets_ = integers("targets", batch);
   labels_ = statistic("labels", batch, 1);
   losses_ = statistic("losses", batch, 1);
@@ -83,7 +93,7 @@ Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
     b.k = activation(prefix + "k", tokens, hidden);
     b.v = activation(prefix + "v", tokens, hidden);
     b.attended = activation(prefix + "attended", tokens, hidden);
-    b.log_sum = statistic(prefix + "log sum", batch * config.heads, sequence);
+    b.log_sum = statistic(prefix + "log sum", (batch + 1) * config.heads, sequence);
     b.attention_sum = activation(prefix + "attention sum", tokens, hidden);
     b.attention_statistics = statistic(prefix + "attention statistics", tokens, 2);
     b.wide = activation(prefix + "wide", tokens, config.intermediate);
@@ -111,17 +121,37 @@ void Encoder::begin_pass(const Batch& batch) {
   check_batch(batch, device_.executes());
   sequences_ = batch.sequences;
   length_ = batch.length;
-  has_lengths_ = !batch.lengths.empty();
+  lay_out(batch);
   if (!device_.executes()) return;
-  device_.upload(top(ids_), batch.ids.data());
-  std::vector<int32_t> positions(tokens());
-  for (int64_t t = 0; t < tokens(); ++t) positions[t] = static_cast<int32_t>(config().first_position() + t % length_);
-  device_.upload(top(position_ids_), positions.data());
+  device_.upload(top(ids_), by_rows(batch.ids, 0).data());
+  std::vector<int32_t> positions(sequences_ * length_);
+  const auto first = static_cast<int32_t>(config().first_position());
+  for (int64_t s = 0; s < sequences_; ++s)
+    std::iota(positions.begin() + s * length_, positions.begin() + (s + 1) * length_, first);
+  device_.upload(top(position_ids_), by_rows(positions, first).data());
   // A model with one token type does not tell a second sentence from a first, as RoBERTa does not.
   const bool typed = !batch.token_types.empty() && config().token_types > 1;
-  const std::vector<int32_t> types = typed ? batch.token_types : std::vector<int32_t>(tokens(), 0);
-  device_.upload(top(type_ids_), types.data());
-  if (has_lengths_) device_.upload(lengths_.row_range(0, sequences_), batch.lengths.data());
+  device_.upload(top(type_ids_),
+                 (typed ? by_rows(batch.token_types, 0) : std::vector<int32_t>(tokens(), 0)).data());
+  if (ragged_) device_.upload(starts_.row_range(0, std::ssize(row_starts_)), row_starts_.data());
+}
+
+void Encoder::lay_out(const Batch& batch) {
+  ragged_ = !batch.lengths.empty();
+  row_starts_.assign(1, 0);
+  for (int64_t s = 0; s < sequences_; ++s)
+    row_starts_.push_back(row_starts_.back() + static_cast<int32_t>(ragged_ ? batch.lengths[s] : length_));
+  if (!ragged_) return;
+  const int64_t unit = std::min(kRowUnit, length_);
+  const int64_t rows = std::min((tokens() + unit - 1) / unit * unit, ids_.rows);
+  if (rows > tokens()) row_starts_.push_back(static_cast<int32_t>(rows));
+}
+
+std::vector<int32_t> Encoder::by_rows(const std::vector<int32_t>& positions, int32_t filler) const {
+  std::vector<int32_t> rows(tokens(), filler);
+  for (int64_t s = 0; s < sequences_; ++s)
+    std::copy_n(positions.begin() + s * length_, row_starts_[s + 1] - row_starts_[s], rows.begin() + row_starts_[s]);
+  return rows;
 }
 
 Encoder::Block Encoder::of_pass(const Block& whole) const {
@@ -131,17 +161,13 @@ Encoder::Block Encoder::of_pass(const Block& whole) const {
     *t = top(*t);
   }
   // Rows of the pass's length without gaps, in the place of those there is room for.
-  b.log_sum.rows = sequences_ * config().heads;
+  b.log_sum.rows = attention_shape().batch * config().heads;
   b.log_sum.columns = b.log_sum.stride = length_;
   return b;
 }
 
-Tensor Encoder::first_tokens(const Tensor& t) const {
-  return {t.data, t.type, sequences_, t.columns, t.stride * length_};
-}
-
 AttentionShape Encoder::attention_shape() const {
-  return {sequences_, length_, config().heads, config().heads, config().head_dimension, false, 0};
+  return {std::ssize(row_starts_) - 1, length_, config().heads, config().heads, config().head_dimension, false, 0};
 }
 
 // A stream of random words for each place of a step, apart from those of initial weights (below 2³²) and of adapters
@@ -156,21 +182,20 @@ DropoutMask Encoder::mask_of(Drop place, int64_t block, double probability) cons
 void Encoder::drop(Drop place, int64_t block, const Tensor& x, double probability) const {
   DropoutMask mask = mask_of(place, block, probability);
   if (mask.probability == 0) return;
-  // Numbered as if every sequence were of full length, so that padding does not matter.
+  // Numbered as if every sequence were of full length, so that lengths of others do not matter.
   const bool pooled = place == Drop::kClassifier || place == Drop::kClassifierDense;
-  const int64_t rows = pooled ? 1 : length_;
   const int64_t reserved = pooled ? 1 : sequence();
   const int64_t first = layers_.place()->first_token / sequence();
   for (int64_t s = 0; s < sequences_; ++s) {
     mask.first = (first + s) * reserved * x.columns;
-    const Tensor own = x.row_range(s * rows, rows);
+    const Tensor own = pooled ? x.row_range(s, 1) : of_sequence(x, s);
     dropout(device_, own, mask, own);
   }
 }
 
 AttentionMask Encoder::attention_mask(int64_t block) const {
   AttentionMask mask;
-  if (has_lengths_) mask.lengths = lengths_.row_range(0, sequences_);
+  if (ragged_) mask.row_starts = starts_.row_range(0, std::ssize(row_starts_));
   mask.dropout = mask_of(Drop::kProbabilities, block, config().attention_dropout);
   if (mask.dropout.probability == 0) return mask;
   mask.span = sequence();
@@ -232,7 +257,7 @@ void Encoder::forward_head() {
   const Tensor first = first_.row_range(0, sequences_);
   const Tensor pooled = pooled_.row_range(0, sequences_);
   const Tensor dropped = dropped_.row_range(0, sequences_);
-  copy(device_, first_tokens(top(last_)), first);
+  for (int64_t s = 0; s < sequences_; ++s) copy(device_, last_.row_range(row_starts_[s], 1), first.row_range(s, 1));
   if (config().architecture == Architecture::kRoberta)
     drop(Drop::kClassifierDense, 0, first, config().classifier_dropout);
   {
@@ -297,7 +322,7 @@ void Encoder::backward_head(GradientSink& sink) {
   }
   if (config().architecture == Architecture::kRoberta)
     drop(Drop::kClassifierDense, 0, dfirst, config().classifier_dropout);
-  copy(device_, dfirst, first_tokens(dx));
+  for (int64_t s = 0; s < sequences_; ++s) copy(device_, dfirst.row_range(s, 1), dx.row_range(row_starts_[s], 1));
 }
 
 void Encoder::norm_backward(const Norm& norm, const Tensor& x, const Tensor& statistics, const Tensor& dy,
@@ -400,11 +425,12 @@ std::vector<float> Encoder::outputs(const Batch& batch) {
 std::vector<float> Encoder::hidden_states(const Batch& batch) {
   begin_pass(batch);
   forward();
-  std::vector<float> values(tokens() * config().hidden);
+  std::vector<float> values(sequences_ * length_ * config().hidden);
   const Workspace scratch(device_, tokens() * config().hidden * 4);
   const Tensor wide = scratch.tensor(tokens(), config().hidden);
   convert(device_, top(last_), wide);
-  device_.download(values.data(), wide);
+  for (int64_t s = 0; s < sequences_; ++s)
+    device_.download(values.data() + s * length_ * config().hidden, of_sequence(wide, s));
   return values;
 }
 

@@ -24,7 +24,8 @@ class Encoder final : public Model {
   double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) override;
   double forward_loss(const Batch& batch) override;
   std::vector<float> outputs(const Batch& batch) override;
-  // What leaves the last block: a row of config().hidden numbers for each position of the batch.
+  // What leaves the last block: a row of config().hidden numbers for each position of the batch, zeros for
+  // padding.
   std::vector<float> hidden_states(const Batch& batch);
 
  private:
@@ -70,10 +71,16 @@ class Encoder final : public Model {
   AttentionMask attention_mask(int64_t block) const;
   AttentionShape attention_shape() const;
   void norm_backward(const Norm& norm, const Tensor& x, const Tensor& statistics, const Tensor& dy, GradientSink& sink);
-  // The rows of a tensor for all tokens that belong to this pass; the first row of each sequence of those.
+  // Where the pass's rows lie: sequences one after the other without their padding.
+  void lay_out(const Batch& batch);
+  // What the batch has for its positions, by rows; `filler` where a row belongs to no sequence of it.
+  std::vector<int32_t> by_rows(const std::vector<int32_t>& positions, int32_t filler) const;
+  // The rows of a tensor that belong to this pass, and those of one of its sequences.
   Tensor top(const Tensor& t) const { return t.row_range(0, tokens()); }
-  Tensor first_tokens(const Tensor& t) const;
-  int64_t tokens() const { return sequences_ * length_; }
+  Tensor of_sequence(const Tensor& t, int64_t s) const {
+    return t.row_range(row_starts_[s], row_starts_[s + 1] - row_starts_[s]);
+  }
+  int64_t tokens() const { return row_starts_.back(); }
 
   Layers layers_;
   Device& device_;
@@ -81,14 +88,16 @@ class Encoder final : public Model {
   Activations kept_;
   RecomputeOrder order_;
   int64_t sequences_ = 0;  // of the pass
-  int64_t length_ = 0;     // of its sequences
-  bool has_lengths_ = false;
+  int64_t length_ = 0;     // of the longest of them, or more
+  // Of each sequence, and where the last one ends; a last one may be there that fills up rows and is none of the batch.
+  std::vector<int32_t> row_starts_;
+  bool ragged_ = false;
   int words_ = 0, positions_ = 1, types_ = 2;  // parameter indices
   Norm embedding_norm_;
   Linear dense_;  // BERT's pooler, the first layer of RoBERTa's head
   Linear classifier_;
   std::vector<Block> blocks_;
-  Tensor ids_, position_ids_, type_ids_, lengths_, targets_, labels_, losses_;
+  Tensor ids_, position_ids_, type_ids_, starts_, targets_, labels_, losses_;
   Tensor embedding_sum_, embedding_statistics_;
   Tensor last_;     // what leaves the last block
   Tensor scratch_;  // tokens×hidden: output of the first norm of a block, and sums on their way

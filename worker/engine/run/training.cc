@@ -4,13 +4,9 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
-#include <set>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
@@ -22,6 +18,7 @@
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
 #include "worker/engine/run/shared_folder.h"
+#include "worker/engine/run/step_log.h"
 
 namespace galleon {
 
@@ -31,13 +28,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
-}
-
-// id2label of a config.json.
-std::string label_names_json(const LabelSet& labels) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  for (size_t i = 0; i < labels.names.size(); ++i) json[absl::StrCat(i)] = labels.names[i];
-  return json.dump();
 }
 
 // One run of one rank. The order of its members is the order in which they come to be.
@@ -281,55 +271,22 @@ class Training {
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
-    interval_tokens_ += inputs_;
-    interval_seconds_ += step_seconds;
-    step_seconds_total_ += step_seconds;
-    refresh_seconds_ += report.refresh_seconds;
-    overlap_sum_ += report.overlap_sum;
-    overlaps_ += report.overlaps;
-    energy_sum_ += report.energy_sum;
-    energies_ += report.energies;
-    refreshed_ += report.refreshed;
-    skipped_ += report.skipped_refreshes;
+    log_.add(report, inputs_, step_seconds);
     const bool last = step_ == options_.steps;
     if (step_ != 1 && step_ % options_.log_every != 0 && !last) return;
-    StepLine line;
+    StepLine line = log_.line(report, feed_->wait_seconds(), waited_);
     line.step = step_;
     line.loss = loss;
-    line.learning_rate = report.learning_rate;
-    line.grad_norm = report.grad_norm;
     line.tokens = tokens_;
     line.seconds = seconds_;
-    line.tokens_per_second = static_cast<double>(interval_tokens_) / std::max(interval_seconds_, 1e-9);
     for (int i = 0; i < kMemoryCategories; ++i) line.memory[i] = device_.ledger().bytes(static_cast<MemoryCategory>(i));
     line.memory_peak = device_.ledger().peak();
     line.sent = communicator_.sent() - sent_before_;
+    line.sent_total = communicator_.sent();
     line.dense_bytes = dense_bytes_;
     line.total_steps = options_.steps;
-    line.refresh_seconds = refresh_seconds_;
-    line.data_wait_seconds = feed_->wait_seconds() - data_waited_before_;
-    data_waited_before_ = feed_->wait_seconds();
-    if (overlaps_ > 0) last_overlap_ = overlap_sum_ / static_cast<double>(overlaps_);
-    line.subspace_overlap = last_overlap_;
-    if (energies_ > 0) last_energy_ = energy_sum_ / static_cast<double>(energies_);
-    line.captured_energy = last_energy_;
-    line.refreshed = refreshed_;
-    line.skipped_refreshes = skipped_;
-    if (communicator_.ranks() > 1) {
-      waited_before_.resize(waited_.size(), 0.0);
-      for (size_t i = 0; i < waited_.size(); ++i) line.waited_seconds.push_back(waited_[i] - waited_before_[i]);
-      waited_before_ = waited_;
-    }
-    line.waited_total = waited_;
-    line.sent_total = communicator_.sent();
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
-    line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
-    line.step_seconds_total = step_seconds_total_;
-    line.data_wait_seconds_total = feed_->wait_seconds();
-    interval_tokens_ = 0;
-    interval_seconds_ = refresh_seconds_ = overlap_sum_ = energy_sum_ = 0;
-    overlaps_ = energies_ = refreshed_ = 0;
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(line));
     observer_.logged(line);
   }
@@ -472,105 +429,13 @@ class Training {
   double seconds_ = 0;
   int64_t last_saved_ = 0;
   int64_t first_step_ = 0;
-  double refresh_seconds_total_ = 0;
-  double step_seconds_total_ = 0;
-  double data_waited_before_ = 0;
+  StepLog log_;
   SentBytes sent_before_;
-  std::vector<double> waited_;         // by rank, since the run began, as of the newest step
-  std::vector<double> waited_before_;  // the same at the last logged step
-  // Since the last logged step.
-  int64_t interval_tokens_ = 0;
-  double interval_seconds_ = 0;
-  double refresh_seconds_ = 0;
-  double overlap_sum_ = 0;
-  int64_t overlaps_ = 0;
-  double last_overlap_ = 0;
-  double energy_sum_ = 0;
-  int64_t energies_ = 0;
-  double last_energy_ = 0;
-  int64_t refreshed_ = 0;
-  int64_t skipped_ = 0;
+  std::vector<double> waited_;  // by rank, since the run began, as of the newest step
   RunResult result_;
 };
 
 }  // namespace
-
-absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
-  ResolvedJob job;
-  if (!options.tokenizer.empty()) {
-    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer(options.tokenizer);
-    if (!tokenizer.ok()) return tokenizer.status();
-    job.tokenizer = *std::move(tokenizer);
-  }
-  if (options.data.format == "chat") {
-    absl::StatusOr<std::string> text = find_chat_template(options.data.chat_template, options.tokenizer);
-    if (!text.ok()) return text.status();
-    if (absl::Status s = ChatTemplate::parse(*text, "the chat template").status(); !s.ok()) return s;
-    job.chat_template = *std::move(text);
-  }
-  const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
-  std::vector<std::pair<std::string, std::string>> overrides = options.model.overrides;
-  if (options.data.classify) {
-    absl::StatusOr<LabelSet> labels = find_labels(options.data);
-    if (!labels.ok()) return labels.status();
-    job.labels = *std::move(labels);
-    // What comes out of the model is what the data tells apart, under the same names.
-    overrides.emplace_back("num_labels", absl::StrCat(job.labels.outputs()));
-    if (!job.labels.regression) overrides.emplace_back("id2label", label_names_json(job.labels));
-  }
-  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
-  if (!config.ok()) return config.status();
-  job.config = *config;
-  if (options.data.classify != config->encoder()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model.source: ", options.model.source, " is a ", architecture_name(config->architecture),
-                     options.data.classify ? ", which has no head for task: classify; a BERT or a RoBERTa has"
-                                           : ", which needs task: classify"));
-  }
-  if (vocabulary > job.config.vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
-                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary));
-  }
-  if (job.tokenizer && job.config.eos_token < 0) {
-    job.config.eos_token = job.tokenizer->end_token();
-    job.config.bos_token = job.tokenizer->begin_token();
-  }
-  if (options.model.pretrained) {
-    std::vector<std::string> fresh;
-    const absl::Status found = check_weights(options.model.source, model_parameters(job.config, std::nullopt),
-                                             job.config.encoder() ? &fresh : nullptr);
-    if (!found.ok()) return absl::Status(found.code(), absl::StrCat("model.source: ", found.message()));
-  }
-  const int64_t positions = options.data.sequence_length;
-  if (absl::StartsWith(options.model.source, "preset:"))
-    job.config.max_positions = std::max(job.config.max_positions, positions);
-  if (positions > job.config.longest_sequence()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("data.sequence_length ", positions,
-                     " is longer than the model's positions allow: ", job.config.longest_sequence()));
-  }
-  return job;
-}
-
-absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks) {
-  absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
-  if (!passes.ok()) return passes.status();
-  if (options.kept_inputs > config.layers) {
-    return absl::InvalidArgumentError(absl::StrCat("training.kept_inputs ", options.kept_inputs, " is more than the ",
-                                                   config.layers, " blocks of the model"));
-  }
-  EngineShape shape;
-  shape.config = config;
-  shape.optimizer = options.optimizer;
-  shape.weights = options.weights;
-  shape.sequence_length = options.data.sequence_length;
-  shape.micro_batch = options.micro_batch;
-  shape.micro_batches = *passes;
-  shape.recompute = options.recompute;
-  shape.kept_inputs = options.kept_inputs;
-  shape.dropout_seed = options.model.seed;
-  return shape;
-}
 
 absl::StatusOr<RunResult> run_training(const RunOptions& options, ResolvedJob& job, Device& device,
                                        Communicator& communicator, const RunContext& context, RunObserver& observer) {

@@ -3,32 +3,17 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/data/tokenizer.h"
-#include "worker/engine/data/tsv.h"
 #include "worker/engine/dist/communicator.h"
 #include "worker/engine/options.h"
 #include "worker/engine/run/engine.h"
 #include "worker/engine/run/metrics_file.h"
+#include "worker/engine/run/resolved_job.h"
 
 namespace galleon {
-
-// The model's shape and what depends on it, known before any data is read.
-struct ResolvedJob {
-  ModelConfig config;
-  std::unique_ptr<Tokenizer> tokenizer;  // null for token files
-  LabelSet labels;                       // of a classification
-  std::string chat_template;             // of conversations, its text
-};
-// Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
-absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);
-
-// The engine's shape. Schedule lengths that come from the data are filled in by the run.
-absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks);
 
 // Where checkpoints of earlier attempts may be taken from.
 struct ResumePoint {

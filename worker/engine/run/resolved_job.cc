@@ -1,0 +1,104 @@
+#include "worker/engine/run/resolved_job.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/data/chat/chat_tokens.h"
+
+namespace galleon {
+
+namespace {
+
+// id2label of a config.json.
+std::string label_names_json(const LabelSet& labels) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (size_t i = 0; i < labels.names.size(); ++i) json[absl::StrCat(i)] = labels.names[i];
+  return json.dump();
+}
+
+}  // namespace
+
+absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
+  ResolvedJob job;
+  if (!options.tokenizer.empty()) {
+    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer(options.tokenizer);
+    if (!tokenizer.ok()) return tokenizer.status();
+    job.tokenizer = *std::move(tokenizer);
+  }
+  if (options.data.format == "chat") {
+    absl::StatusOr<std::string> text = find_chat_template(options.data.chat_template, options.tokenizer);
+    if (!text.ok()) return text.status();
+    if (absl::Status s = ChatTemplate::parse(*text, "the chat template").status(); !s.ok()) return s;
+    job.chat_template = *std::move(text);
+  }
+  const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;
+  std::vector<std::pair<std::string, std::string>> overrides = options.model.overrides;
+  if (options.data.classify) {
+    absl::StatusOr<LabelSet> labels = find_labels(options.data);
+    if (!labels.ok()) return labels.status();
+    job.labels = *std::move(labels);
+    // What comes out of the model is what the data tells apart, under the same names.
+    overrides.emplace_back("num_labels", absl::StrCat(job.labels.outputs()));
+    if (!job.labels.regression) overrides.emplace_back("id2label", label_names_json(job.labels));
+  }
+  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
+  if (!config.ok()) return config.status();
+  job.config = *config;
+  if (options.data.classify != config->encoder()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.source: ", options.model.source, " is a ", architecture_name(config->architecture),
+                     options.data.classify ? ", which has no head for task: classify; a BERT or a RoBERTa has"
+                                           : ", which needs task: classify"));
+  }
+  if (vocabulary > job.config.vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
+                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary));
+  }
+  if (job.tokenizer && job.config.eos_token < 0) {
+    job.config.eos_token = job.tokenizer->end_token();
+    job.config.bos_token = job.tokenizer->begin_token();
+  }
+  if (options.model.pretrained) {
+    std::vector<std::string> fresh;
+    const absl::Status found = check_weights(options.model.source, model_parameters(job.config, std::nullopt),
+                                             job.config.encoder() ? &fresh : nullptr);
+    if (!found.ok()) return absl::Status(found.code(), absl::StrCat("model.source: ", found.message()));
+  }
+  const int64_t positions = options.data.sequence_length;
+  if (absl::StartsWith(options.model.source, "preset:"))
+    job.config.max_positions = std::max(job.config.max_positions, positions);
+  if (positions > job.config.longest_sequence()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data.sequence_length ", positions,
+                     " is longer than the model's positions allow: ", job.config.longest_sequence()));
+  }
+  return job;
+}
+
+absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelConfig& config, int64_t ranks) {
+  absl::StatusOr<int64_t> passes = micro_batches_per_rank(options.global_batch, options.micro_batch, ranks);
+  if (!passes.ok()) return passes.status();
+  if (options.kept_inputs > config.layers) {
+    return absl::InvalidArgumentError(absl::StrCat("training.kept_inputs ", options.kept_inputs, " is more than the ",
+                                                   config.layers, " blocks of the model"));
+  }
+  EngineShape shape;
+  shape.config = config;
+  shape.optimizer = options.optimizer;
+  shape.weights = options.weights;
+  shape.sequence_length = options.data.sequence_length;
+  shape.micro_batch = options.micro_batch;
+  shape.micro_batches = *passes;
+  shape.recompute = options.recompute;
+  shape.kept_inputs = options.kept_inputs;
+  shape.dropout_seed = options.model.seed;
+  return shape;
+}
+
+}  // namespace galleon

@@ -115,8 +115,9 @@ struct FloatOperations {
   void (*from_fp32)(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, T* y, int64_t ldy);
   void (*to_fp32)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, float* y, int64_t ldy);
 
+  // row_numbers: null where they are 0, 1, 2, …
   void (*dropout)(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, uint64_t seed, uint64_t stream,
-                  int64_t first, uint32_t threshold, float scale, T* y, int64_t ldy);
+                  int64_t first, const int32_t* row_numbers, uint32_t threshold, float scale, T* y, int64_t ldy);
 
   // attention; head h of q begins at column h·dimension, its keys and values at (h / (heads / kv_heads))·dimension
   void (*rotary)(const Execution& on, int64_t tokens, int64_t sequence, int64_t heads, int64_t dimension, T* x,

@@ -10,13 +10,15 @@ void dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Ten
   GALLEON_CHECK(mask.probability >= 0 && mask.probability < 1) << "dropout: probability " << mask.probability;
   count_work(device, static_cast<double>(x.size()), 2.0 * static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  const Extent extent = elementwise_extent(x, y);
+  const bool numbered = mask.row_numbers.rows > 0;
+  if (numbered) check_vector("dropout: row numbers", mask.row_numbers, x.rows, DataType::kInt32);
+  const Extent extent = numbered ? Extent{x.rows, x.columns} : elementwise_extent(x, y);
   const auto threshold = static_cast<uint32_t>(mask.probability * 0x1p32);
   const auto scale = static_cast<float>(1.0 / (1.0 - mask.probability));
   by_float_type("dropout: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
     functions.dropout(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, mask.seed, mask.stream,
-                      mask.first, threshold, scale, y.as<T>(), y.stride);
+                      mask.first, numbered ? mask.row_numbers.i32() : nullptr, threshold, scale, y.as<T>(), y.stride);
   });
 }
 

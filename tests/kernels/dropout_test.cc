@@ -45,6 +45,22 @@ TEST_P(DropoutTest, RowsCutIntoPiecesGetTheMaskOfTheWhole) {
   EXPECT_EQ(values_of(pieces), values_of(whole));
 }
 
+TEST_P(DropoutTest, NumberedRowsGetTheMasksOfTheirNumbers) {
+  for (const int64_t n : {60, 61}) {
+    for (const Gaps gaps : kEveryGaps) {
+      const Tensor ones = tensor(Values(static_cast<size_t>(90 * n), 1.0), 90, n);
+      const Tensor whole = empty(90, n);
+      dropout(*device_, ones, {1, 2, 600, 0.5}, whole);
+      const std::vector<int32_t> numbers = {4, 5, 80, 0, 88, 17};
+      const Tensor some = tensor(Values(static_cast<size_t>(6 * n), 1.0), 6, n, gaps);
+      dropout(*device_, some, {1, 2, 600, 0.5, integers(numbers)}, some);
+      for (int64_t row = 0; row < 6; ++row) {
+        EXPECT_EQ(values_of(some.row_range(row, 1)), values_of(whole.row_range(numbers[row], 1))) << row;
+      }
+    }
+  }
+}
+
 TEST_P(DropoutTest, TheKeptShareIsThatOfTheProbabilityAndStreamsAreIndependent) {
   constexpr int64_t kCount = 200000;
   const Tensor ones = tensor(Values(kCount, 1.0), 1, kCount);

@@ -48,6 +48,7 @@ Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
   position_ids_ = integers("position ids", tokens);
   type_ids_ = integers("token types", tokens);
   starts_ = integers("row starts", batch + 2);
+  row_numbers_ = integers("row numbers", tokens);
   targets_ = integers("targets", batch);
   labels_ = statistic("labels", batch, 1);
   losses_ = statistic("losses", batch, 1);
@@ -134,10 +135,17 @@ void Encoder::begin_pass(const Batch& batch) {
   device_.upload(top(type_ids_),
                  (typed ? by_rows(batch.token_types, 0) : std::vector<int32_t>(tokens(), 0)).data());
   if (ragged_) device_.upload(starts_.row_range(0, std::ssize(row_starts_)), row_starts_.data());
+  if (!numbered_) return;
+  for (int64_t s = 0; s < sequences_; ++s) {
+    std::iota(positions.begin() + s * length_, positions.begin() + (s + 1) * length_,
+              static_cast<int32_t>(s * sequence()));
+  }
+  device_.upload(top(row_numbers_), by_rows(positions, 0).data());
 }
 
 void Encoder::lay_out(const Batch& batch) {
   ragged_ = !batch.lengths.empty();
+  numbered_ = ragged_ || length_ < sequence();
   row_starts_.assign(1, 0);
   for (int64_t s = 0; s < sequences_; ++s)
     row_starts_.push_back(row_starts_.back() + static_cast<int32_t>(ragged_ ? batch.lengths[s] : length_));
@@ -184,13 +192,10 @@ void Encoder::drop(Drop place, int64_t block, const Tensor& x, double probabilit
   if (mask.probability == 0) return;
   // Numbered as if every sequence were of full length, so that lengths of others do not matter.
   const bool pooled = place == Drop::kClassifier || place == Drop::kClassifierDense;
-  const int64_t reserved = pooled ? 1 : sequence();
-  const int64_t first = layers_.place()->first_token / sequence();
-  for (int64_t s = 0; s < sequences_; ++s) {
-    mask.first = (first + s) * reserved * x.columns;
-    const Tensor own = pooled ? x.row_range(s, 1) : of_sequence(x, s);
-    dropout(device_, own, mask, own);
-  }
+  const int64_t first = layers_.place()->first_token;
+  mask.first = (pooled ? first / sequence() : first) * x.columns;
+  if (!pooled) mask.row_numbers = layers_.row_numbers();
+  dropout(device_, x, mask, x);
 }
 
 AttentionMask Encoder::attention_mask(int64_t block) const {
@@ -383,7 +388,7 @@ void Encoder::backward_embeddings(GradientSink& sink) {
 
 double Encoder::forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) {
   begin_pass(batch);
-  layers_.begin_training(place);
+  layers_.begin_training(place, numbered_ ? top(row_numbers_) : Tensor{});
   forward();
   forward_head();
   const double loss = head_loss(batch, scale);

@@ -92,12 +92,13 @@ class Encoder final : public Model {
   // Of each sequence, and where the last one ends; a last one may be there that fills up rows and is none of the batch.
   std::vector<int32_t> row_starts_;
   bool ragged_ = false;
+  bool numbered_ = false;  // rows are not those of sequences of full length
   int words_ = 0, positions_ = 1, types_ = 2;  // parameter indices
   Norm embedding_norm_;
   Linear dense_;  // BERT's pooler, the first layer of RoBERTa's head
   Linear classifier_;
   std::vector<Block> blocks_;
-  Tensor ids_, position_ids_, type_ids_, starts_, targets_, labels_, losses_;
+  Tensor ids_, position_ids_, type_ids_, starts_, row_numbers_, targets_, labels_, losses_;
   Tensor embedding_sum_, embedding_statistics_;
   Tensor last_;     // what leaves the last block
   Tensor scratch_;  // tokens×hidden: output of the first norm of a block, and sums on their way

@@ -91,7 +91,10 @@ void Layers::finished(int parameter, GradientSink& sink) const {
 Adapter Layers::adapter_of(const Parameter& p) const {
   const Parameter& a = parameters_[p.adapter];
   Adapter adapter{a, parameters_[p.adapter + 1], static_cast<float>(lora_->scale()), {}};
-  if (place_.has_value()) adapter.mask = adapter_mask(*lora_, a, place_->step, place_->first_token);
+  if (place_.has_value()) {
+    adapter.mask = adapter_mask(*lora_, a, place_->step, place_->first_token);
+    adapter.mask.row_numbers = row_numbers_;
+  }
   return adapter;
 }
 

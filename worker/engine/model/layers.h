@@ -30,9 +30,14 @@ class Layers {
   bool trained(int parameter) const { return parameters_[parameter].trained >= 0; }
 
   // Between these a pass of training takes place; outside them adapters drop nothing.
-  void begin_training(const PassPlace& place) { place_ = place; }
+  // row_numbers: as of a DropoutMask, of the pass's rows among those of sequences of full length.
+  void begin_training(const PassPlace& place, const Tensor& row_numbers = {}) {
+    place_ = place;
+    row_numbers_ = row_numbers;
+  }
   void end_training() { place_.reset(); }
   const std::optional<PassPlace>& place() const { return place_; }
+  const Tensor& row_numbers() const { return row_numbers_; }
 
   // y ← x·Wᵀ + b, and what the adapter of W adds. y is of the weights' type, or fp32 where there is no adapter.
   void forward(const Linear& layer, const Tensor& x, const Tensor& y) const;
@@ -63,6 +68,7 @@ class Layers {
   Device& device_;
   std::optional<LoraOptions> lora_;
   std::optional<PassPlace> place_;
+  Tensor row_numbers_;
 };
 
 // Gives out the indices of a model's parameters in the order of model_parameters.

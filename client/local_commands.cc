@@ -404,6 +404,7 @@ int run_plan(const std::string& job_file, OutputFormat format) {
     return fail(result->err.empty() ? "galleon-trainer --plan failed" : result->err);
   v1::MemoryPlan plan;
   if (!plan.ParseFromString(result->out)) return fail("galleon-trainer --plan printed something else than a plan");
+  std::cerr << result->err;
   if (format == OutputFormat::kTable) {
     std::cout << plan_table(*job, plan);
   } else {

@@ -195,5 +195,19 @@ TEST_F(Examples, SevenBillionParametersFitOneCardOf24GB) {
   EXPECT_GT(number(plan["required_bytes"]), number(plan["available_bytes"]));
 }
 
+TEST_F(Examples, APresetIsPlannedBeforeItsTokenizerAndDataAreThere) {
+  const std::string job = absl::StrCat(kExamples, "llama-7b-24gb.yaml");
+  const CommandResult result = galleon({"plan", job, "-o", "json"});
+  ASSERT_EQ(result.exit.code, 0) << result.err;
+  EXPECT_THAT(
+      result.err,
+      testing::AllOf(HasSubstr("tokenizer.model does not exist; planned with the vocabulary of preset:llama-7b, 32000"),
+                     HasSubstr("data.train"), HasSubstr("planned without what reading it takes")));
+  const nlohmann::json plan = nlohmann::json::parse(result.out, nullptr, false);
+  EXPECT_LE(std::stoull(plan["ranks"][0]["peak_bytes"].get<std::string>()), 20'500'000'000U);
+  // A run, and a job that is submitted, need them.
+  EXPECT_EQ(galleon({"train", job, "--output", folder_ + "/run"}).exit.code, 1);
+}
+
 }  // namespace
 }  // namespace galleon

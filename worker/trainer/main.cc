@@ -58,8 +58,10 @@ int64_t text_bytes(const v1::Job& job) {
 int plan(const Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
-  if (!job->has_shape()) job = resolve(*job);
+  std::vector<std::string> notes;
+  if (!job->has_shape()) job = resolve_for_plan(*job, notes);
   if (!job.ok()) return fail(job.status());
+  for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   const RunOptions options = options_from_job(*job, ".");
   const auto ranks = static_cast<int>(job->parallel().ranks());
   absl::StatusOr<ModelConfig> config = config_from_shape(job->shape());

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/message_differencer.h>
 
+#include <filesystem>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
@@ -84,18 +86,49 @@ absl::Status check_shape(const v1::Job& job, const ModelConfig& found) {
                    " and the tokenizer give another model than the job was submitted with: ", differences));
 }
 
-absl::StatusOr<v1::Job> resolve(const v1::Job& job) {
-  const RunOptions options = options_from_job(job, ".");
+namespace {
+
+absl::StatusOr<v1::Job> with_shape(const v1::Job& job, const RunOptions& options) {
   absl::StatusOr<ResolvedJob> resolved = resolve_job(options);
   if (!resolved.ok()) return resolved.status();
-  for (const auto& [globs, key] :
-       {std::pair(options.data.train, "data.train"), std::pair(options.data.validation, "data.validation")}) {
-    if (absl::StatusOr<std::vector<std::string>> files = expand_globs(globs, key); !files.ok()) return files.status();
-  }
   if (absl::StatusOr<EngineShape> shape = engine_shape(options, resolved->config, job.parallel().ranks()); !shape.ok())
     return shape.status();
   v1::Job complete = job;
   *complete.mutable_shape() = shape_message(resolved->config);
+  return complete;
+}
+
+absl::Status check_data(const DataOptions& data) {
+  absl::Status found;
+  for (const auto& [globs, key] : {std::pair(data.train, "data.train"), std::pair(data.validation, "data.validation")})
+    found.Update(expand_globs(globs, key).status());
+  return found;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Job> resolve(const v1::Job& job) {
+  const RunOptions options = options_from_job(job, ".");
+  absl::StatusOr<v1::Job> complete = with_shape(job, options);
+  if (!complete.ok()) return complete.status();
+  if (absl::Status s = check_data(options.data); !s.ok()) return s;
+  return complete;
+}
+
+absl::StatusOr<v1::Job> resolve_for_plan(const v1::Job& job, std::vector<std::string>& notes) {
+  RunOptions options = options_from_job(job, ".");
+  const bool preset = absl::StartsWith(options.model.source, "preset:");
+  if (!preset) return resolve(job);
+  const std::string tokenizer = options.tokenizer;
+  if (!tokenizer.empty() && tokenizer != "bytes" && !std::filesystem::exists(tokenizer)) options.tokenizer.clear();
+  absl::StatusOr<v1::Job> complete = with_shape(job, options);
+  if (!complete.ok()) return complete.status();
+  if (options.tokenizer != tokenizer) {
+    notes.push_back(absl::StrCat("tokenizer: ", tokenizer, " does not exist; planned with the vocabulary of ",
+                                 options.model.source, ", ", complete->shape().vocabulary()));
+  }
+  if (absl::Status s = check_data(options.data); !s.ok())
+    notes.push_back(absl::StrCat(s.message(), "; planned without what reading it takes"));
   return complete;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,5 +23,8 @@ absl::Status check_shape(const v1::Job& job, const ModelConfig& found);
 
 // The job with its shape; everything about it that can be checked before it runs has been.
 absl::StatusOr<v1::Job> resolve(const v1::Job& job);
+// The same for a plan, where a preset's tokenizer and data may still be missing: each of `notes` is a sentence about what
+// was taken instead.
+absl::StatusOr<v1::Job> resolve_for_plan(const v1::Job& job, std::vector<std::string>& notes);
 
 }  // namespace galleon

@@ -41,6 +41,7 @@ ARMS = {"full": {"learning_rate": 1e-4},
 SCALES = {("cola", "galore-4"): 2.0, ("cola", "galore-8"): 1.0}
 NAMES = {"full": "full", "galore-4": "GaLore, rank 4", "galore-8": "GaLore, rank 8"}
 RATE_SEED = 1000
+PROJECTED = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # MiniLM's numbers in attention and MLP
 
 running = set()
 stopping = threading.Event()
@@ -148,17 +149,19 @@ def verdict(full, other):
 
 def table(options):
     runs = [r for r in read(options.results) if not r["steps"] and r["seed"] != RATE_SEED]
-    tasks = ", ".join(f"{folder} {epochs:g} epochs of batches of {batch}" for epochs, batch, folder, _ in TASKS.values())
-    rates = ", ".join(f"{NAMES[arm]} {settings['learning_rate']:g}" for arm, settings in ARMS.items())
+    tasks = ", ".join(f"{folder} {epochs:g} epochs in batches of {batch}" for epochs, batch, folder, _ in TASKS.values())
+    rates = ", ".join(f"{NAMES[arm]}: {settings['learning_rate']:g}" for arm, settings in ARMS.items())
     out = ["# Fine-tuning on GLUE\n",
            "all-MiniLM-L6-v2 (22.7M parameters, 6 blocks of width 384) fine-tuned in full and by GaLore: mean and standard deviation,",
            "over seeds, of the dev set's metric in points. A seed is that of the new classifier, of dropout and of the order of the data.",
            "\"Within\": the difference to full fine-tuning is at most one point or two standard errors of it. Optimizer bytes are those of",
-           "moments and bases as the ledger counted them; of the model's parameters more than half are embeddings, which stay at full rank.\n",
-           f"AdamW in bf16, sequences of up to 128 tokens, rates that rise over a tenth of the steps and fall linearly ({rates}; GaLore's",
-           f"scale is 16/rank, 8/rank on CoLA, its bases are found again every 100 steps): {tasks}.\n",
-           "Made by `tests/bench/glue/glue.py table` from the lines that `glue.py run` left (tests/bench/results/glue.jsonl), on a 2-core",
-           "virtual machine (AMD EPYC with AVX-512).\n"]
+           f"moments and bases as the ledger counted them; {PROJECTED * 8:,} of the full ones are of the matrices that GaLore projects, more",
+           "than half are of embeddings, which stay at full rank in every arm.\n",
+           "AdamW in bf16, sequences of up to 128 tokens, learning rates that rise over a tenth of the steps and fall linearly",
+           f"({rates}). GaLore's scale is 16/rank (CoLA: 8/rank), its bases are found",
+           f"again every 100 steps. {tasks}.\n",
+           "`tests/bench/glue/glue.py run` makes the runs on a 2-core virtual machine (AMD EPYC with AVX-512), its lines are in",
+           "[glue.jsonl](../tests/bench/results/glue.jsonl), and `glue.py table --into docs/glue.md` makes this page of them.\n"]
     out += ["| task, metric | arm | seeds | mean | deviation | difference | within | optimizer bytes | of full |", "|---|---|---|---|---|---|---|---|---|"]
     for task, (_, _, _, metric) in TASKS.items():
         points = {arm: [100 * r["metrics"][metric] for r in runs if r["task"] == task and r["arm"] == arm] for arm in ARMS}

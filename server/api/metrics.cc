@@ -125,6 +125,7 @@ void Metrics::decided(absl::Duration pass) {
 
 void Metrics::gauges(const Scheduler& scheduler) {
   for (const QueueConfig& queue : scheduler.options().queues) {
+    series_->queue_wait.Add({{"queue", queue.id}}, kLong);  // at zero from the start, as those above
     for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
       const std::string name = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state));
       series_->jobs.Add({{"queue", queue.id}, {"state", lower(name)}});

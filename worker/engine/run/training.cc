@@ -7,10 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/base/files.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
-#include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/model/lora.h"

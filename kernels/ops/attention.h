@@ -41,8 +41,8 @@ void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequen
             bool backward);
 
 // out ← drop(softmax(q·kᵀ/sqrt(D)))·v over the keys that each query sees, for each sequence and head. q, out: rows ×
-// (heads·D); k, v: rows × (key_value_heads·D), with batch·sequence rows or what row_starts says; log_sum: batch·heads × sequence, the logarithm of each row's sum, for
-// the backward.
+// (heads·D); k, v: rows × (key_value_heads·D), with batch·sequence rows or what row_starts says; log_sum: batch·heads ×
+// sequence, the logarithm of each row's sum, for the backward.
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                const Tensor& out, const Tensor& log_sum, const AttentionMask& mask = {});
 

@@ -32,7 +32,7 @@ SKIPPED = 77
 # Epochs, batch, the folder's name, the metric of the table.
 TASKS = {"mrpc": (3, 16, "MRPC", "f1"), "cola": (3, 32, "CoLA", "matthews_correlation"), "rte": (3, 16, "RTE", "accuracy"),
          "stsb": (2, 16, "STS-B", "pearson"), "sst2": (0.25, 32, "SST-2", "accuracy")}
-# Ranks and scales are those of the GaLore paper for GLUE, but for CoLA, where half the scale is better. Its refreshes every
+# Ranks and scales are those of the GaLore paper for GLUE, but for CoLA, which takes half the scale. Its refreshes every
 # 500 steps would be one or two in runs as short as these. What differs from the paper was chosen on CoLA with a seed of its
 # own: the rates as the best of 1e-4 and 3e-4 (full), of 1e-4 to 4e-4 (GaLore), CoLA's scales of half to twice the paper's.
 ARMS = {"full": {"learning_rate": 1e-4},

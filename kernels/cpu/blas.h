@@ -3,12 +3,23 @@
 
 #include <cblas.h>
 
+#include <mutex>
+
 #include "kernels/operation_table.h"
 
 namespace galleon::cpu {
 
-// Sets the BLAS to this number of threads, if it is set to another.
-void use_blas_threads(int threads);
+// While it lives, the BLAS computes for the calling thread on this number of threads. OpenBLAS has one number of
+// threads for the whole process, with memory for each of them: a change takes that memory away from whoever computes
+// with it. So only one thread of the process at a time has more than one; a call that stays on its own thread (and any
+// call inside a parallel region) uses nothing that is shared, and waits for nobody. Not to be nested.
+class BlasThreads {
+ public:
+  explicit BlasThreads(int threads);
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
 
 // `generated`: products in bf16 are those of oneDNN, where it has them for this machine.
 void fill_gemm_operations(OperationTable& table, bool generated);

@@ -1,6 +1,4 @@
 // Matrix products: fp32 on OpenBLAS, bf16 on oneDNN or, where that has none, on OpenBLAS in fp32 tiles.
-#include <omp.h>
-
 #include <algorithm>
 #include <limits>
 #include <type_traits>
@@ -11,12 +9,6 @@
 #include "kernels/cpu/low_precision.h"
 
 namespace galleon::cpu {
-
-// OpenBLAS takes its number of threads from OpenMP's setting of the calling thread, and keeps one of its own: both are
-// set.
-void use_blas_threads(int threads) {
-  if (omp_get_max_threads() != threads || openblas_get_num_threads() != threads) openblas_set_num_threads(threads);
-}
 
 namespace {
 
@@ -107,7 +99,7 @@ void matmul_generated(const Execution& on, bool transpose_a, bool transpose_b, i
                       float alpha, const BFloat16* a, int64_t lda, const BFloat16* b, int64_t ldb, float beta, C* c,
                       int64_t ldc, void* scratch) {
   const int threads = worth_threads(m * n * k, 10) ? on.threads : 1;
-  use_blas_threads(threads);
+  use_openmp_threads(threads);
   const ProductShape shape{transpose_a, transpose_b, std::is_same_v<C, float>, m, n, k, lda, ldb, ldc, alpha,
                            beta,        threads};
   if (k > 0 && on.products->multiply(shape, a, b, c)) return;
@@ -118,15 +110,16 @@ void matmul_generated(const Execution& on, bool transpose_a, bool transpose_b, i
 
 void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
-  // OpenBLAS alone would start threads for a tenth of what is worth it.
-  use_blas_threads(worth_threads(m * n * k, 20) ? on.threads : 1);
   const int64_t pieces = thin_pieces(on.threads, m, n, k);
   if (pieces <= 1) {
+    // OpenBLAS alone would start threads for a tenth of what is worth it.
+    const BlasThreads threads(worth_threads(m * n * k, 20) ? on.threads : 1);
     product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
   const bool by_rows = m >= n;
   const int64_t length = by_rows ? m : n;
+  use_openmp_threads(1);
   const int64_t step = (length + pieces * kPieceMultiple - 1) / (pieces * kPieceMultiple) * kPieceMultiple;
 #pragma omp parallel for num_threads(on.threads) schedule(static)
   for (int64_t piece = 0; piece < pieces; ++piece) {

@@ -229,7 +229,7 @@ int64_t orthonormalize_workspace(int64_t rows, int64_t rank) {
 
 bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
                     void* scratch) {
-  use_blas_threads(rows * rank <= int64_t{1} << 19 ? 1 : on.threads);
+  const BlasThreads threads(rows * rank <= int64_t{1} << 19 ? 1 : on.threads);
   // A power of two brings the largest number near 1, so that no square over- or underflows.
   const float scale = power_of_two_scale(rows, rank, y, ldy);
   if (!orthonormalize_by_cholesky(on, rows, rank, y, ldy, scale, scratch)) {

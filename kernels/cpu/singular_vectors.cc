@@ -54,7 +54,7 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
                             float* basis, int64_t ldb, void* scratch) {
   const SvdSizes s(rows, columns, rank);
   // LAPACK starts threads for steps of microseconds: below this size one thread is two to three times faster than two.
-  use_blas_threads(s.k <= 1024 ? 1 : on.threads);
+  const BlasThreads threads(s.k <= 1024 ? 1 : on.threads);
   const int64_t k = s.k;
   Pieces pieces(scratch);
   float* a = pieces.floats(rows * columns);

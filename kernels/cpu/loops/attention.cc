@@ -144,7 +144,7 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
   const int64_t group = heads / kv_heads;
   const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
   const bool parallel = worth_threads(batch * heads * sequence * sequence * dimension, 50);
-  use_blas_threads(parallel ? on.threads : 1);
+  use_openmp_threads(1);  // products of tiles stay on the thread that has the tile
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * heads; ++unit) {
     const auto [start, length] = rows_of(sight, unit / heads, sequence);
@@ -291,7 +291,7 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
   float* row_dots = static_cast<float*>(scratch);
   float* dq_sums = row_dots + batch * heads * sequence;
   const bool parallel = worth_threads(batch * heads * sequence * sequence * dimension, 100);
-  use_blas_threads(parallel ? on.threads : 1);
+  use_openmp_threads(1);  // products of tiles stay on the thread that has the tile
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * kv_heads; ++unit) {
     const int64_t sequence_index = unit / kv_heads;

@@ -8,8 +8,8 @@
 #include "kernels/operation_table.h"
 
 namespace galleon::cpu {
-// Sets the BLAS to this number of threads, if it is set to another.
-void use_blas_threads(int threads);
+// The number of threads that libraries take where they ask OpenMP: oneDNN, and OpenBLAS where it is one.
+void use_openmp_threads(int threads);
 // Whether a loop is worth more than one thread. Starting the others and waiting for them takes 5 to 10 µs, and several
 // times that where they sleep or the core has other work, so what one thread does in 50 µs stays on it. `picoseconds`:
 // of one element on one core, roughly, with operands in its second-level cache. No loop's result depends on the answer.

@@ -93,7 +93,7 @@ class BlasRate {
 
   // FLOP/s: of each shape the best of two, over all shapes the best.
   double measure(int threads) {
-    cpu::use_blas_threads(threads);
+    const cpu::BlasThreads set(threads);
     double best = 0;
     for (const Shape& s : shapes_) {
       const int repeats = static_cast<int>(std::max(1.0, 2e9 / s.flops()));

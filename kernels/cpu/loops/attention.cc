@@ -6,6 +6,7 @@
 #include "kernels/math/exponential.h"
 #include "kernels/math/random.h"
 #include "kernels/math/rotary.h"
+#include "kernels/math/sequence_rows.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -61,18 +62,6 @@ GALLEON_FORMULA void store_sum(const Sum& sum, int64_t rows, int64_t columns, BF
 
 GALLEON_FORMULA int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
-}
-
-// The rows of sequence `index`. A length outside of its range, which the caller has checked, reaches no further than the
-// results do.
-struct SequenceRows {
-  int64_t start;
-  int64_t length;
-};
-GALLEON_FORMULA SequenceRows rows_of(const AttentionSight& sight, int64_t index, int64_t sequence) {
-  if (sight.row_starts == nullptr) return {index * sequence, sequence};
-  const int64_t start = sight.row_starts[index];
-  return {start, smaller(sight.row_starts[index + 1] - start, sequence)};
 }
 
 // The first block of keys that some query of the block at i0 sees.
@@ -147,7 +136,7 @@ void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t hea
   use_openmp_threads(1);  // products of tiles stay on the thread that has the tile
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * heads; ++unit) {
-    const auto [start, length] = rows_of(sight, unit / heads, sequence);
+    const auto [start, length] = math::rows_of_sequence(sight.row_starts, sight.rows, sequence, unit / heads);
     const int64_t head = unit % heads;
     const T* q_head = q + start * ldq + head * dimension;
     const T* k_head = k + start * ldk + head / group * dimension;
@@ -295,7 +284,7 @@ void attention_backward(const Execution& on, int64_t batch, int64_t sequence, in
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 1) if (parallel)
   for (int64_t unit = 0; unit < batch * kv_heads; ++unit) {
     const int64_t sequence_index = unit / kv_heads;
-    const auto [start, length] = rows_of(sight, sequence_index, sequence);
+    const auto [start, length] = math::rows_of_sequence(sight.row_starts, sight.rows, sequence, sequence_index);
     const int64_t kv_head = unit % kv_heads;
     const int64_t last_block = (length - 1) / kBlock * kBlock;
     alignas(64) float probabilities[kBlock * kBlock];

@@ -39,7 +39,7 @@ __global__ void row_dots_kernel(AttentionBackward<T> a) {
     const int64_t head = pair - position * e.heads;
     const int64_t sequence_index = position / e.sequence;
     const int64_t i = position - sequence_index * e.sequence;
-    const SequenceRows rows = rows_of(e, sequence_index);
+    const math::SequenceRows rows = e.rows_of(sequence_index);
     if (i >= rows.length) continue;
     const int64_t token = rows.start + i;
     const T* x = a.dout.data + token * a.dout.stride + head * e.dimension;

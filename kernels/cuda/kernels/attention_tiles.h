@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/simt.h"
 #include "kernels/math/random.h"
+#include "kernels/math/sequence_rows.h"
 #include "kernels/operation_table.h"
 
 namespace galleon::cuda {
@@ -27,6 +28,9 @@ struct AttentionExtent {
   AttentionSight sight;
 
   GALLEON_FORMULA int64_t kv_heads() const { return heads / group; }
+  GALLEON_FORMULA math::SequenceRows rows_of(int64_t index) const {
+    return math::rows_of_sequence(sight.row_starts, sight.rows, sequence, index);
+  }
 };
 
 template <typename T>
@@ -56,25 +60,13 @@ struct TileOfHead {
   int64_t length;  // how many they are
   int64_t tile;
 };
-struct SequenceRows {
-  int64_t start;
-  int64_t length;
-};
-// The rows of sequence `index`. With a start outside of its range, of which the process is told later, there are none.
-__device__ __forceinline__ SequenceRows rows_of(const AttentionExtent& e, int64_t index) {
-  if (e.sight.row_starts == nullptr) return {index * e.sequence, e.sequence};
-  const int64_t start = e.sight.row_starts[index];
-  const int64_t end = e.sight.row_starts[index + 1];
-  const bool sound = start >= 0 && end <= e.sight.rows && start <= end && end - start <= e.sequence;
-  return {sound ? start : 0, sound ? end - start : 0};
-}
 __device__ __forceinline__ TileOfHead tile_of_block(const AttentionExtent& e, int64_t heads, int64_t tiles,
                                                     bool last_first) {
   const int64_t units = e.batch * heads;
   const int64_t unit = blockIdx.x % units;
   const int64_t tile = blockIdx.x / units;
   const int64_t sequence_index = unit / heads;
-  const SequenceRows rows = rows_of(e, sequence_index);
+  const math::SequenceRows rows = e.rows_of(sequence_index);
   return {sequence_index, unit - sequence_index * heads, rows.start, rows.length, last_first ? tiles - 1 - tile : tile};
 }
 

@@ -3,14 +3,14 @@
 
     tests/bench/glue/glue.py run --model FOLDER [--data ../shared/data/glue] [--tasks mrpc,cola,rte,stsb,sst2]
                                  [--arms full,galore-4,galore-8] [--seeds 5] [--jobs N] [--results FILE] [--steps N]
-                                 [--rates 5e-5,1e-4]
-    tests/bench/glue/glue.py table [--results FILE] [--into docs/glue.md]
+    tests/bench/glue/glue.py tune --set learning_rate=2e-4 --set scale=2 [--trials FILE] [the rest as above]
+    tests/bench/glue/glue.py table [--results FILE] [--trials FILE] [--into docs/glue.md]
 
 `--model` is a BERT or RoBERTa in Hugging Face layout with its tokenizer (tests/models.sh fetches MiniLM). Every finished run
 is a line of the results file, and a run that has a line is not made again: a study that was ended goes on where it was.
-`--jobs` runs go on side by side, one thread each, which is faster for a model this small than one run on all cores. `--rates`
-makes the runs of a seed of its own at each of the rates, by which the rates below were chosen. The table is made from the
-lines of the study alone. Without the model or the data it ends with 77. Standard library only.
+`--jobs` runs go on side by side, one thread each, which is faster for a model this small than one run on all cores. `tune`
+runs other settings on seeds that the study has not, 1000 and on, and keeps them in a file of their own; the settings below
+were chosen by it. Without the model or the data it ends with 77. Standard library only.
 """
 import argparse
 import concurrent.futures
@@ -32,15 +32,15 @@ SKIPPED = 77
 # Epochs, batch, the folder's name, the metric of the table.
 TASKS = {"mrpc": (3, 16, "MRPC", "f1"), "cola": (3, 32, "CoLA", "matthews_correlation"), "rte": (3, 16, "RTE", "accuracy"),
          "stsb": (2, 16, "STS-B", "pearson"), "sst2": (0.25, 32, "SST-2", "accuracy")}
-# Ranks and scales are those of the GaLore paper for GLUE, but for CoLA, which takes half the scale. Its refreshes every
-# 500 steps would be one or two in runs as short as these. What differs from the paper was chosen on CoLA with a seed of its
-# own: the rates as the best of 1e-4 and 3e-4 (full), of 1e-4 to 4e-4 (GaLore), CoLA's scales of half to twice the paper's.
-ARMS = {"full": {"learning_rate": 1e-4},
-        "galore-4": {"learning_rate": 2e-4, "galore": {"rank": 4, "scale": 4.0, "refresh_interval": 100}},
-        "galore-8": {"learning_rate": 2e-4, "galore": {"rank": 8, "scale": 2.0, "refresh_interval": 100}}}
-SCALES = {("cola", "galore-4"): 2.0, ("cola", "galore-8"): 1.0}
+# Ranks and scales are those of the GaLore paper for GLUE. Its refreshes every 500 steps would be one or two in runs as short
+# as these.
+ARMS = {"full": {"learning_rate": 1e-4, "master_weights": False},
+        "galore-4": {"learning_rate": 2e-4, "rank": 4, "scale": 4.0, "refresh_interval": 100, "master_weights": False},
+        "galore-8": {"learning_rate": 2e-4, "rank": 8, "scale": 2.0, "refresh_interval": 100, "master_weights": False}}
+# What differs from that, by trials (`tune`).
+CHOSEN = {("cola", "galore-4"): {"scale": 2.0}, ("cola", "galore-8"): {"scale": 1.0}}
 NAMES = {"full": "full", "galore-4": "GaLore, rank 4", "galore-8": "GaLore, rank 8"}
-RATE_SEED = 1000
+FIRST_TRIAL_SEED = 1000
 PROJECTED = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # MiniLM's numbers in attention and MLP
 
 running = set()
@@ -62,9 +62,11 @@ def read(path):
 def job(options, what):
     epochs, batch, folder, _ = TASKS[what["task"]]
     data = options.data.resolve() / folder
-    optimizer = {**ARMS[what["arm"]], "learning_rate": what["rate"], "schedule": {"type": "linear", "warmup_steps": None}}
-    if "galore" in optimizer:
-        optimizer["galore"] = {**optimizer["galore"], "scale": what["scale"]}
+    settings = dict(what["settings"])
+    master_weights = settings.pop("master_weights")
+    optimizer = {"learning_rate": settings.pop("learning_rate"), "schedule": {"type": "linear", "warmup_steps": None}}
+    if settings:
+        optimizer["galore"] = settings
     length = {"steps": options.steps} if options.steps else {"epochs": epochs}
     return {"name": "glue", "task": "classify", "model": {"source": str(options.model.resolve()), "seed": what["seed"]},
             "tokenizer": str(options.model.resolve()),
@@ -72,22 +74,29 @@ def job(options, what):
                      "sequence_length": 128, "seed": what["seed"]},
             "optimizer": optimizer,
             "training": {**length, "global_batch": batch, "micro_batch": batch, "evaluate_every": 1000000, "log_every": 20,
-                         "precision": "bf16"},
+                         "precision": "bf16", **({"master_weights": "fp32"} if master_weights else {})},
             "checkpoint": {"every": 1000000, "resume": "never"}}
 
 
 def key(run):
-    return run["task"], run["arm"], run["seed"], run["rate"], run["scale"], run["epochs"], run["steps"]
+    return run["task"], run["arm"], run["seed"], run["epochs"], run["steps"], tuple(sorted(run["settings"].items()))
+
+
+def settings_of(task, arm):
+    return {**ARMS[arm], **CHOSEN.get((task, arm), {})}
 
 
 def wanted(options):
-    seeds = [RATE_SEED] if options.rates else range(options.seeds)
-    for seed in seeds:
+    first = FIRST_TRIAL_SEED if options.command == "tune" else 0
+    for seed in range(first, first + options.seeds):
         for task in options.tasks.split(","):
             for arm in options.arms.split(","):
-                scale = SCALES.get((task, arm), ARMS[arm].get("galore", {}).get("scale"))
-                for rate in options.rates or [ARMS[arm]["learning_rate"]]:
-                    yield {"task": task, "arm": arm, "seed": seed, "rate": rate, "scale": scale, "epochs": TASKS[task][0], "steps": options.steps}
+                settings = settings_of(task, arm)
+                for name, value in options.set:
+                    if name in settings or arm != "full":
+                        settings[name] = value
+                yield {"task": task, "arm": arm, "seed": seed, "epochs": options.epochs or TASKS[task][0], "steps": options.steps,
+                       "settings": settings}
 
 
 def train(options, what):
@@ -123,17 +132,18 @@ def run(options):
         sys.exit(SKIPPED)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    done = {key(line) for line in read(options.results)}
-    options.results.parent.mkdir(parents=True, exist_ok=True)
+    file = options.trials if options.command == "tune" else options.results
+    done = {key(line) for line in read(file)}
+    file.parent.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         results = [pool.submit(train, options, what) for what in wanted(options) if key(what) not in done]
         for future in concurrent.futures.as_completed(results):
             result = future.result()
             if result is None:
                 continue
-            with open(options.results, "a") as out:
+            with open(file, "a") as out:
                 out.write(json.dumps(result) + "\n")
-            print(f"{result['task']} {result['arm']} seed {result['seed']} rate {result['rate']}: {result['metrics']} in "
+            print(f"{result['task']} {result['arm']} seed {result['seed']} {result['settings']}: {result['metrics']} in "
                   f"{result['seconds']} s", flush=True)
     sys.exit(1 if stopping.is_set() else 0)
 
@@ -148,7 +158,7 @@ def verdict(full, other):
 
 
 def table(options):
-    runs = [r for r in read(options.results) if not r["steps"] and r["seed"] != RATE_SEED]
+    runs = [r for r in read(options.results) if not r["steps"]]
     tasks = ", ".join(f"{folder} {epochs:g} epochs in batches of {batch}" for epochs, batch, folder, _ in TASKS.values())
     rates = ", ".join(f"{NAMES[arm]}: {settings['learning_rate']:g}" for arm, settings in ARMS.items())
     out = ["# Fine-tuning on GLUE\n",
@@ -183,9 +193,18 @@ def table(options):
         options.into.write_text(text)
 
 
+def setting(text):
+    """`name=value` of a setting, its value as JSON where it is that."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "table"])
+    parser.add_argument("command", choices=["run", "tune", "table"])
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "build/tools/minilm")
     parser.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared/data/glue")
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
@@ -194,15 +213,19 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="instead of epochs, to try the script; such runs are in no table")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--rates", type=lambda text: [float(rate) for rate in text.split(",")])
+    parser.add_argument("--set", action="append", default=[], type=setting, metavar="NAME=VALUE", help="with tune")
+    parser.add_argument("--epochs", type=float, help="with tune")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "tests/bench/results/glue.jsonl")
+    parser.add_argument("--trials", type=pathlib.Path, default=ROOT / "tests/bench/results/glue_trials.jsonl")
     parser.add_argument("--into", type=pathlib.Path)
     options = parser.parse_args()
     for asked, known in ((options.tasks, TASKS), (options.arms, ARMS)):
         for name in asked.split(","):
             if name not in known:
                 parser.error(f"no {name}; there are {', '.join(known)}")
-    run(options) if options.command == "run" else table(options)
+    if options.command != "tune" and (options.set or options.epochs):
+        parser.error("--set and --epochs are for tune: the study's settings stand in this file")
+    table(options) if options.command == "table" else run(options)
 
 
 main()

@@ -222,8 +222,8 @@ def table(options):
     out += ["", "## Trials", "",
             "CoLA's settings are the best mean of each rank among these runs (`glue.py tune`,",
             "[glue_trials.jsonl](../tests/bench/results/glue_trials.jsonl)), made on seeds that the study does not have. A mean of two or",
-            "three runs has a standard error of one to two points. SST-2 took CoLA's refreshes. The GaLore paper's RoBERTa-base has 62.24",
-            "on CoLA in full and 60.35 with rank 4 (arXiv:2403.03507).", ""]
+            "three runs has a standard error of one to two points. SST-2 took CoLA's refreshes; twice its scales were tried",
+            "once. The GaLore paper's RoBERTa-base has 62.24 on CoLA in full and 60.35 with rank 4 (arXiv:2403.03507).", ""]
     out += trials_table([r for r in read(options.trials) if not r["steps"]])
     text = "\n".join(out) + "\n"
     print(text)

@@ -32,7 +32,7 @@ class Computation {
     log_sum_ = tensor(kAttention.heads, kWide);
   }
 
-  // Everything that uses the BLAS, and all of its results.
+  // Products, a basis and attention, all on the BLAS, and all of their results.
   std::vector<float> run() {
     fill_normal(*device_, a_, 1, 1, 0, 0.0F, 1.0F);
     fill_normal(*device_, b_, 1, 2, 0, 0.0F, 1.0F);

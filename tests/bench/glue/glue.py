@@ -195,14 +195,14 @@ def study_table(runs):
 
 
 def trials_table(runs):
-    rows = ["| task | arm | settings | seeds | mean | deviation |", "|---|---|---|---|---|---|"]
+    rows = ["| task | arm | settings | epochs | seeds | mean | deviation |", "|---|---|---|---|---|---|---|"]
     tried = {}
     for r in runs:
-        tried.setdefault((r["task"], r["arm"], told(r["settings"])), []).append(r)
-    for (task, arm, settings), own in sorted(tried.items()):
+        tried.setdefault((r["task"], r["arm"], told(r["settings"]), r["epochs"]), []).append(r)
+    for (task, arm, settings, epochs), own in sorted(tried.items()):
         points = points_of(own, task)
         deviation = f"{statistics.stdev(points):.2f}" if len(points) > 1 else ""
-        rows.append(f"| {task} | {NAMES[arm]} | {settings} | {len(points)} | {statistics.mean(points):.2f} | {deviation} |")
+        rows.append(f"| {task} | {NAMES[arm]} | {settings} | {epochs:g} | {len(points)} | {statistics.mean(points):.2f} | {deviation} |")
     return rows
 
 
@@ -251,7 +251,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="instead of epochs, to try the script; such runs are in no table")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--set", action="append", default=[], type=setting, metavar="NAME=VALUE", help="with tune")
+    parser.add_argument("--set", action="append", default=[], type=setting, metavar="NAME=VALUE",
+                        help="with tune; settings of GaLore leave the full arm as it is")
     parser.add_argument("--epochs", type=float, help="with tune")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "tests/bench/results/glue.jsonl")
     parser.add_argument("--trials", type=pathlib.Path, default=ROOT / "tests/bench/results/glue_trials.jsonl")

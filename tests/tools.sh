@@ -10,7 +10,7 @@ command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null
   echo "tests/tools.sh needs python3 with venv" >&2
   exit 1
 }
-rm -rf "$tools"
+rm -rf "$tools/bin" "$tools/venv" "$tools/download"
 mkdir -p "$tools/bin"
 python3 -m venv "$tools/venv"
 "$tools/venv/bin/pip" install -q kubernetes-validate

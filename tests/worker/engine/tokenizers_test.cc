@@ -105,6 +105,43 @@ TEST_F(Golden, BertWordPiece) {
   expect_golden(**tokenizer, "bert-bge");
 }
 
+// The vocabularies of Llama 3 and Qwen2 as published, 128,000 and 151,643 tokens.
+class GoldenPublished : public Golden {
+ protected:
+  void open(const std::string& name) {
+    const std::string folder = absl::StrCat(GALLEON_BINARY_DIR, "/../tools/", name);
+    if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no " << folder << ": tests/models.sh fetches it";
+    absl::StatusOr<std::unique_ptr<Tokenizer>> opened = open_tokenizer(folder);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    tokenizer_ = *std::move(opened);
+  }
+
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+TEST_F(GoldenPublished, Llama3) {
+  open("llama3");
+  if (tokenizer_ == nullptr) return;
+  EXPECT_EQ(tokenizer_->vocabulary(), 128256);
+  EXPECT_EQ(tokenizer_->end_token(), 128001);
+  expect_golden(*tokenizer_, "llama-bpe");
+  const std::string turn = "<|start_header_id|>user<|end_header_id|>\n\nna\xC3\xAFve \xF0\x9F\xA6\x99 12345<|eot_id|>";
+  const Ids ids = encode(*tokenizer_, turn);
+  EXPECT_EQ(ids.front(), 128006);
+  EXPECT_EQ(ids.back(), 128009);
+}
+
+TEST_F(GoldenPublished, Qwen2) {
+  open("qwen2");
+  if (tokenizer_ == nullptr) return;
+  EXPECT_EQ(tokenizer_->end_token(), 151643);
+  expect_golden(*tokenizer_, "qwen2");
+  const Ids ids = encode(*tokenizer_, "<|im_start|>user\n12345<|im_end|>");
+  EXPECT_EQ(ids.front(), 151644);
+  EXPECT_EQ(ids.back(), 151645);
+  EXPECT_EQ(ids.size(), 9U);  // each digit a token
+}
+
 TEST_F(Golden, LlamaSentencePiece) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer(absl::StrCat(kData, "/llama"));
   if (absl::IsUnavailable(tokenizer.status())) GTEST_SKIP() << tokenizer.status().message();

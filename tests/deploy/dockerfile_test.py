@@ -21,6 +21,7 @@ import time
 import unittest
 
 import debian
+import process_one
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WHOLE, TWICE = ("--whole" in sys.argv, "--twice" in sys.argv)
@@ -67,7 +68,7 @@ class Buildah:
         return pathlib.Path(self.say("mount", self.say("from", "--pull-never", tag)))
 
 
-class Running:
+class Running(process_one.ProcessOne):
     """An image's process as an engine would run it: process 1, the image's user, entry point and environment, a root that is read-only."""
 
     def __init__(self, folder, name, root, configuration, arguments, network=None):
@@ -88,7 +89,7 @@ class Running:
         script.append(f"exec chroot {place} /usr/bin/env -i -C {configuration['WorkingDir']} {variables} /usr/bin/setpriv --reuid {user} --regid {group} "
                       f"--clear-groups --bounding-set -all --no-new-privs {' '.join([*configuration['Entrypoint'], *arguments])}")
         (self.folder / "run.sh").write_text("\n".join(script) + "\n")
-        enter = ["nsenter", f"--net=/proc/{network.first()}/ns/net"] if network else []
+        enter = ["nsenter", f"--net=/proc/{network.first_process()}/ns/net"] if network else []
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen([*enter, "unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"]), "sh",
                                              str(self.folder / "run.sh")], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
@@ -96,38 +97,18 @@ class Running:
     def log(self):
         return (self.folder / "log").read_text()
 
-    def first(self):
-        """Outside's number of process 1; None before it is there."""
-        parent = self.process.pid
-        try:  # nsenter becomes unshare, whose child is process 1
-            children = pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        except OSError:
-            return None
-        return int(children[0]) if children else None
-
-    def enter(self, *command):
-        return subprocess.run(["nsenter", "--target", str(self.first()), "--mount", "--net", "--pid", "--root", "--wd", *command],
-                              capture_output=True, text=True, check=False)
-
     def health(self):
         """What the image's own health check says; empty while it fails."""
         if self.process.poll() is not None:
             raise AssertionError(self.log())
         kind, *command = self.configuration["Healthcheck"]["Test"]
         assert kind == "CMD", kind
-        done = self.enter(*command) if self.first() else None
+        done = self.enter(*command) if self.first_process() else None
         return done.stdout if done and done.returncode == 0 else ""
 
     def stop(self, seconds):
-        os.kill(self.first(), getattr(signal, self.configuration["StopSignal"]))
+        os.kill(self.first_process(), getattr(signal, self.configuration["StopSignal"]))
         return self.process.wait(seconds)
-
-    def end(self):
-        if self.process.poll() is None:
-            if first := self.first():  # whose user is another by now, so that it does not end with unshare
-                os.kill(first, signal.SIGKILL)
-            self.process.kill()
-            self.process.wait()
 
 
 def contents(root):
@@ -198,7 +179,7 @@ class DockerfileTest(unittest.TestCase):
         worker = self.start("worker", ["--server", "127.0.0.1:7070", "--name", "one", "--slots", "1", "--data", "/var/lib/galleon", "--allow", "/srv/galleon/data",
                                        "--metrics", "127.0.0.1:9091"], network=scheduler)
         for each in (scheduler, worker):
-            status = pathlib.Path(f"/proc/{each.first()}/status").read_text()
+            status = pathlib.Path(f"/proc/{each.first_process()}/status").read_text()
             self.assertRegex(status, r"Uid:\t10001\t10001\t10001\t10001")
             self.assertRegex(status, r"CapEff:\t0000000000000000")
             self.assertRegex(status, r"NSpid:\t\d+\t1\n")

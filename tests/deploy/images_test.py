@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 import debian  # noqa: E402
 import network  # noqa: E402
+import process_one  # noqa: E402
 
 try:
     import yaml
@@ -43,7 +44,7 @@ def instructions(path):
     return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
 
 
-class Container:
+class Container(process_one.ProcessOne):
     """A service of compose as process 1 of a namespace of its own."""
 
     def __init__(self, compose, name, image_root, folder, net, arguments=()):
@@ -86,15 +87,6 @@ class Container:
             self.process = subprocess.Popen(["ip", "netns", "exec", net.names[name], "unshare", "--mount", "--pid", "--fork", "--kill-child",
                                              "sh", str(runner)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
-    def first_process(self):
-        """Outside's number of process 1."""
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0]) if children else None
-
-    def enter(self, *command):
-        return subprocess.run(["nsenter", "--target", str(self.first_process()), "--mount", "--net", "--pid", "--root", "--wd", *command],
-                              capture_output=True, text=True, check=False)
-
     def healthy(self):
         return self.first_process() is not None and self.enter(*HEALTH).returncode == 0
 
@@ -110,13 +102,6 @@ class Container:
             self.process.wait()
             raise AssertionError(f"{self.name} did not end within {seconds} s of SIGTERM\n{self.log.read_text()[-2000:]}") from None
         return time.monotonic() - begin
-
-    def end(self):
-        if self.process.poll() is None:
-            if first := self.first_process():  # whose user is another by now, so that it does not end with unshare
-                os.kill(first, signal.SIGKILL)
-            self.process.kill()
-            self.process.wait()
 
     def zombies(self):
         found = []

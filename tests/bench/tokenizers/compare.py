@@ -37,6 +37,8 @@ else:
     if kind == "byte-level BPE":
         from tokenizers import ByteLevelBPETokenizer
         model = ByteLevelBPETokenizer(source + "/vocab.json", source + "/merges.txt")
+    elif kind == "tokenizer.json":
+        model = tokenizers.Tokenizer.from_file(source + "/tokenizer.json")
     else:
         from tokenizers import BertWordPieceTokenizer
         model = BertWordPieceTokenizer(source + "/vocab.txt", lowercase=True)
@@ -112,11 +114,14 @@ def main():
     python, versions = (None, {}) if options.ours_alone else environment(options.venv)
     tokenizers = options.shared / "tokenizers"
     example = ROOT / "deploy/examples/janeausten/tokenizer.model"
+    fetched = ROOT / "build/tools"  # by tests/models.sh
     # Name, what the original library calls it, its source here, its source there.
     cases = [("SentencePiece, the example's", "sentencepiece", example, example),
              ("SentencePiece, openllama", "sentencepiece", tokenizers / "openllama", None),
              ("SentencePiece, t5", "sentencepiece", tokenizers / "t5", None),
              ("byte-level BPE, roberta", "byte-level BPE", tokenizers / "roberta", tokenizers / "roberta"),
+             ("byte-level BPE, Llama 3", "tokenizer.json", fetched / "llama3", fetched / "llama3"),
+             ("byte-level BPE, Qwen2", "tokenizer.json", fetched / "qwen2", fetched / "qwen2"),
              ("WordPiece, bert-uncased", "WordPiece", tokenizers / "bert-uncased", tokenizers / "bert-uncased")]
     results = []
     with tempfile.TemporaryDirectory() as folder:

@@ -384,8 +384,9 @@ std::string trainer_path() {
 
 int run_trainer(const std::vector<std::string>& arguments) {
   std::vector<char*> argv;
-  std::string path = trainer_path();
-  argv.push_back(path.data());
+  const std::string path = trainer_path();
+  std::string name = "galleon";  // what its help and errors call the command
+  argv.push_back(name.data());
   std::vector<std::string> copies = arguments;
   for (std::string& argument : copies) argv.push_back(argument.data());
   argv.push_back(nullptr);

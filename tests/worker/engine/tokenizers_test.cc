@@ -250,6 +250,20 @@ TEST(TokenizerJson, CharactersFallBackToBytesInSentencePieceVocabularies) {
   EXPECT_EQ((*tokenizer)->decode({6, 6, 10 + 0xC3, 10 + 0xA9}), "hi hi\xC3\xA9");
 }
 
+TEST(TokenizerJson, StandsForAVocabularyOfTiktokenBesideIt) {
+  TestFolder folder;
+  const std::string model = folder.write("tokenizer.model", "IQ== 0\nIg== 1\nIw== 2\n");
+  for (const std::string& source : {model, folder.path()})
+    EXPECT_TRUE(absl::StrContains(open_tokenizer(source).status().message(),
+                                  "tokenizer.model is a vocabulary of tiktoken, which does not hold how text is cut; "
+                                  "name the tokenizer.json"))
+        << open_tokenizer(source).status();
+  ASSERT_TRUE(open_json(folder, small_json()).ok());
+  absl::StatusOr<std::unique_ptr<Tokenizer>> beside = open_tokenizer(folder.path());
+  ASSERT_TRUE(beside.ok()) << beside.status();
+  EXPECT_EQ(encode(**beside, "the the"), (Ids{257, 258}));
+}
+
 TEST(TokenizerJson, WhatItCannotDoIsRefusedByName) {
   TestFolder folder;
   const auto refusal = [&](const std::function<void(nlohmann::json&)>& change) {

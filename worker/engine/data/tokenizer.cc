@@ -1,9 +1,13 @@
 #include "worker/engine/data/tokenizer.h"
 
 #include <filesystem>
+#include <fstream>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "worker/engine/data/sentencepiece_tokenizer.h"
 #include "worker/engine/data/tokenizers/hugging_face.h"
 
@@ -51,17 +55,49 @@ void Tokenizer::encode_marked(absl::string_view text, std::vector<int32_t>& ids)
   }
 }
 
+namespace {
+
+// A token in base64, a space and its rank on a line: how Llama 3's own `tokenizer.model` is kept.
+bool is_tiktoken_vocabulary(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  char begin[256];
+  file.read(begin, sizeof begin);
+  const absl::string_view text(begin, static_cast<size_t>(file.gcount()));
+  const size_t end = text.find('\n');
+  if (end == absl::string_view::npos) return false;
+  const std::vector<absl::string_view> parts = absl::StrSplit(text.substr(0, end), ' ');
+  std::string token;
+  int64_t rank = 0;
+  return parts.size() == 2 && absl::Base64Unescape(parts[0], &token) && !token.empty() &&
+         absl::SimpleAtoi(parts[1], &rank);
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> open_model(const std::string& path) {
+  if (is_tiktoken_vocabulary(path))
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokenizer: ", path,
+                     " is a vocabulary of tiktoken, which does not hold how text is cut; name the tokenizer.json "
+                     "that is published with the model"));
+  return open_sentencepiece_tokenizer(path);
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& source) {
   if (source == "bytes") return std::make_unique<ByteTokenizer>();
   std::error_code error;
   if (!std::filesystem::exists(source, error))
     return absl::NotFoundError(absl::StrCat("tokenizer: ", source, " does not exist"));
-  if (absl::EndsWith(source, ".model")) return open_sentencepiece_tokenizer(source);
   if (std::filesystem::is_directory(source, error)) {
+    const bool json = std::filesystem::exists(std::filesystem::path(source) / "tokenizer.json", error);
     for (const char* name : {"tokenizer.model", "spiece.model"}) {
       const std::string model = (std::filesystem::path(source) / name).string();
-      if (std::filesystem::exists(model, error)) return open_sentencepiece_tokenizer(model);
+      if (!std::filesystem::exists(model, error)) continue;
+      if (json && is_tiktoken_vocabulary(model)) break;
+      return open_model(model);
     }
+  } else if (absl::EndsWith(source, ".model")) {
+    return open_model(source);
   } else if (!absl::EndsWith(source, ".json")) {
     return absl::InvalidArgumentError(
         absl::StrCat("tokenizer: ", source,

@@ -164,6 +164,8 @@ TEST(ModelConfig, WhatIsNotComputedIsRefusedByName) {
       {6, "hidden_dropout_prob", "1.0", "hidden_dropout_prob must be a number from 0 to below 1"},
       {6, "hidden_size", "770", "hidden_size 770 is not a multiple of num_attention_heads 12"},
       {7, "max_position_embeddings", "2", "max_position_embeddings 2 leaves no position after pad_token_id 1"},
+      {0, "num_attention_heads", "null", "num_attention_heads is missing"},
+      {6, "num_attention_heads", "null", "num_attention_heads is missing"},
       {0, "num_hidden_layers", "-1", "num_hidden_layers must be an integer of at least 1"},
       {0, "num_hidden_layers", "1e30", "num_hidden_layers must be an integer"},
       {0, "head_dim", "7", "head_dim 7 is odd"},

@@ -28,7 +28,7 @@ class ConfigFields {
   void refuse_unless(bool fine, absl::string_view field, absl::string_view what) {
     if (!fine) refuse(field, what);
   }
-  void require(const char* field) { refuse_unless(json_.contains(field), field, "is missing"); }
+  void require(const char* field) { refuse_unless(given(field), field, "is missing"); }
   void integer(const char* field, int64_t least, int64_t& value) {
     if (!given(field)) return;
     const nlohmann::json& found = json_[field];

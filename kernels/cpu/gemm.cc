@@ -1,6 +1,8 @@
-// Matrix products: fp32 on OpenBLAS, bf16 on oneDNN or, where that has none, on OpenBLAS in fp32 tiles.
+// Matrix products, all of oneDNN, which chooses its kernels by the processor's features: fp32, and bf16 where it has
+// that for this machine; elsewhere bf16 is computed in fp32 tiles.
+#include <dnnl.h>
+
 #include <algorithm>
-#include <limits>
 #include <type_traits>
 
 #include "common/base/check.h"
@@ -12,27 +14,13 @@ namespace galleon::cpu {
 
 namespace {
 
-blasint blas_size(int64_t size) {
-  GALLEON_CHECK(size <= std::numeric_limits<blasint>::max()) << size << " is too large for the BLAS";
-  return static_cast<blasint>(std::max<int64_t>(size, 1));
-}
-
-void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-              blas_size(m), blas_size(n), static_cast<blasint>(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c,
-              blas_size(ldc));
-}
-
-// OpenBLAS's threads wait for one another's packed panels, which costs a thin product a tenth of its time. Such a
-// product is cut along its longer side instead, a piece to each thread; inside a parallel region OpenBLAS stays on the
-// calling thread.
-constexpr int64_t kThin = 256;
+// How many pieces a product is cut into along its longer side, one for each thread that is worth it. oneDNN would cut it
+// itself, but along the inner dimension too, and then a sum depends on the number of threads.
 constexpr int64_t kPieceMultiple = 16;  // columns or rows of a piece, so that kernels meet whole vectors
 
-int64_t thin_pieces(int threads, int64_t m, int64_t n, int64_t k) {
-  if (threads <= 1 || std::min(m, n) > kThin || m * n * k < int64_t{1} << 22) return 1;
-  return std::min<int64_t>(threads, std::max(m, n) / (4 * kPieceMultiple));
+int64_t pieces_of(int threads, int64_t m, int64_t n, int64_t k) {
+  if (threads <= 1 || !worth_threads(m * n * k, 20)) return 1;
+  return std::clamp<int64_t>(std::max(m, n) / (4 * kPieceMultiple), 1, threads);
 }
 
 int64_t matmul_workspace(bool, bool, int64_t, int64_t, int64_t) {
@@ -108,18 +96,31 @@ void matmul_generated(const Execution& on, bool transpose_a, bool transpose_b, i
 
 }  // namespace
 
+// With a beta of 0 what C holds is not read.
+void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+  if (k == 0) {
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == 0.0F ? 0.0F : beta * c[i * ldc + j];
+    }
+    return;
+  }
+  const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b,
+                                          ldb, beta, c, ldc);
+  GALLEON_CHECK(status == dnnl_success) << "oneDNN: product of " << m << "x" << k << " and " << k << "x" << n << ": "
+                                        << static_cast<int>(status);
+}
+
 void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
-  const int64_t pieces = thin_pieces(on.threads, m, n, k);
+  const int64_t pieces = pieces_of(on.threads, m, n, k);
+  use_openmp_threads(1);
   if (pieces <= 1) {
-    // OpenBLAS alone would start threads for a tenth of what is worth it.
-    const BlasThreads threads(worth_threads(m * n * k, 20) ? on.threads : 1);
     product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
   const bool by_rows = m >= n;
   const int64_t length = by_rows ? m : n;
-  use_openmp_threads(1);
   const int64_t step = (length + pieces * kPieceMultiple - 1) / (pieces * kPieceMultiple) * kPieceMultiple;
 #pragma omp parallel for num_threads(on.threads) schedule(static)
   for (int64_t piece = 0; piece < pieces; ++piece) {

@@ -1,7 +1,5 @@
 // Attention in blocks of queries and keys with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). A
 // (sequence, head) is the unit that threads share; its blocks' products run on the thread that owns it.
-#include <cblas.h>
-
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/exponential.h"
 #include "kernels/math/random.h"
@@ -12,15 +10,6 @@ namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
 constexpr int64_t kBlock = 64;  // queries and keys of a block; its scores are 16 KiB
-
-// c ← alpha·op(a)·op(b) + beta·c on the calling thread.
-GALLEON_FORMULA void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-                             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
-                             int64_t ldc) {
-  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-              static_cast<blasint>(m), static_cast<blasint>(n), static_cast<blasint>(k), alpha, a,
-              static_cast<blasint>(lda), b, static_cast<blasint>(ldb), beta, c, static_cast<blasint>(ldc));
-}
 
 // Products are in fp32: a tile of bf16 numbers is converted into a buffer first, one of fp32 numbers is used in place.
 constexpr int64_t kMostDimension = 256;  // of a head, as ops/attention.cc checks

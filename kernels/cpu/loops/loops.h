@@ -16,6 +16,9 @@ void use_openmp_threads(int threads);
 GALLEON_FORMULA bool worth_threads(int64_t elements, int64_t picoseconds) {
   return elements * picoseconds > 50'000'000;
 }
+// C ← alpha·op(A)·op(B) + beta·C on the calling thread, where OpenMP gives it no others; row-major, m×n from k.
+void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
 // The product of OperationTable, for loops around it.
 void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
             const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void* scratch);

@@ -14,8 +14,8 @@ namespace galleon::cpu {
 
 namespace {
 
-// How many pieces a product is cut into along its longer side, one for each thread that is worth it. oneDNN would cut it
-// itself, but along the inner dimension too, and then a sum depends on the number of threads.
+// How many pieces a product is cut into along its longer side, one for each thread that is worth it. oneDNN would cut
+// it itself, but along the inner dimension too, and then a sum depends on the number of threads.
 constexpr int64_t kPieceMultiple = 16;  // columns or rows of a piece, so that kernels meet whole vectors
 
 int64_t pieces_of(int threads, int64_t m, int64_t n, int64_t k) {
@@ -105,8 +105,8 @@ void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k
     }
     return;
   }
-  const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b,
-                                          ldb, beta, c, ldc);
+  const dnnl_status_t status =
+      dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   GALLEON_CHECK(status == dnnl_success) << "oneDNN: product of " << m << "x" << k << " and " << k << "x" << n << ": "
                                         << static_cast<int>(status);
 }

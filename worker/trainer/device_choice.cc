@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/log.h"
+#include "kernels/cpu/processor.h"
 #include "kernels/cuda/devices.h"
 
 namespace galleon {
@@ -19,6 +20,12 @@ std::string device_kind(const DeviceRequest& request, std::string* why) {
                      : std::string(gpus.status().message());
   }
   return "cpu";
+}
+
+void tell_processor(const std::function<void(const std::string& what, const std::string& text)>& tell) {
+  const cpu::ProcessorFacts facts = cpu::processor_facts();
+  tell("processor", facts.line());
+  for (const std::string& warning : facts.warnings()) tell("warning", warning);
 }
 
 absl::StatusOr<std::unique_ptr<Device>> open_device(const DeviceRequest& request) {

@@ -1,6 +1,7 @@
 // Which device a process computes on.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,6 +21,10 @@ struct DeviceRequest {
 // "cpu" or "cuda": what the request comes to here. `auto` is a GPU for each rank, or the CPU where there are not so
 // many or this build has no CUDA; `why` then says so in a sentence, if it is not null.
 std::string device_kind(const DeviceRequest& request, std::string* why = nullptr);
+
+// What this process computes with, for the first line of its log: the processor, its instruction set and what each
+// library made of it, as "processor"; then a "warning" for each library that has chosen less than the processor has.
+void tell_processor(const std::function<void(const std::string& what, const std::string& text)>& tell);
 
 // UNAVAILABLE: no sound GPU of that number. UNIMPLEMENTED: a build without CUDA was asked for one.
 absl::StatusOr<std::unique_ptr<Device>> open_device(const DeviceRequest& request);

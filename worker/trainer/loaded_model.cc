@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/model_parameters.h"
 
@@ -37,6 +38,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
                                                         int64_t batch, int64_t sequence, const DeviceRequest& request,
                                                         Activations activations) {
   auto loaded = std::make_unique<LoadedModel>();
+  if (device_kind(request) == "cpu")
+    tell_processor([](const std::string& what, const std::string& text) { log_info(what, ": ", text); });
   absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
   if (!config.ok()) return config.status();
   loaded->config = *config;

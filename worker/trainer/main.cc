@@ -5,12 +5,12 @@
 
 #include <google/protobuf/util/json_util.h>
 #include <unistd.h>
-#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "kernels/cpu/processor.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
@@ -214,13 +214,6 @@ int run(int argc, char** argv) {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
-  // Idle threads of the pool must not spin: other ranks share the cores. Read by the OpenMP library before main, hence
-  // the second start.
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
-    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
-    std::error_code error;
-    const std::string self = std::filesystem::read_symlink("/proc/self/exe", error).string();
-    ::execv(self.c_str(), argv);
-  }
+  galleon::cpu::start_again_for_libraries(argv);
   return galleon::run(argc, argv);
 }

@@ -98,6 +98,8 @@ absl::StatusOr<std::unique_ptr<Device>> open_device_of(const Ground& ground) {
 }
 
 absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, RunObserver& observer) {
+  if (device_kind(ground.device) == "cpu")
+    tell_processor([&](const std::string& what, const std::string& text) { observer.stage(what, text); });
   RunOptions options = options_from_job(ground.job, ground.output);
   if (absl::Status s = make_folders(ground.output); !s.ok()) return s;
   absl::StatusOr<ResolvedJob> resolved = resolve_job(options);

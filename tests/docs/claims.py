@@ -17,7 +17,7 @@ import re
 import sys
 
 SKIPPED = re.compile(r"^(build.*|\.git|\.cache|\.venv.*|__pycache__)$")
-CODE = {".h", ".cc", ".cu", ".proto", ".py", ".sh", ".cmake", ".yaml", ".yml", ".tpl", ".json", ".txt", ".service", ".conf", ".in", ".md", ""}
+CODE = {".h", ".cc", ".cu", ".proto", ".py", ".sh", ".cmake", ".yaml", ".yml", ".tpl", ".json", ".txt", ".service", ".conf", ".in", ".md", ".Dockerfile", ""}
 SLASHES = {".h", ".cc", ".cu", ".proto"}
 FILE_NAME = re.compile(r"(?<![\w./*<>{}$…-])([A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.(?:cc|h|cu|cuh|py|sh|proto|md|cmake))\b(?![/(])")
 SNAKE = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")

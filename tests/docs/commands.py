@@ -26,7 +26,7 @@ REASONS = {
 }
 # Documents whose blocks are not run here, and why.
 ELSEWHERE = {
-    "docs/install.md": "installs on the machine, or needs two of them: deploy.systemd types the package's lines on a machine that it boots, deploy.images and deploy.release run the rest",
+    "docs/install.md": "installs on the machine, or needs two of them: deploy.systemd types the package's lines on a machine that it boots; deploy.dockerfile, deploy.images and deploy.release do the rest",
     "docs/operate.md": "needs names of machines, a second machine, or a service that runs: tests/cluster and tests/client run these commands",
     "docs/convergence.md": "takes hours, and text that is not here",
     "CONTRIBUTING.md": "builds and tests: what runs this test",
@@ -57,6 +57,8 @@ def blocks_of(name, text):
             else:
                 last = Block(line, inside)
                 run.append(last)
+            if subprocess.run(["bash", "-n"], input=inside, text=True, capture_output=True).returncode != 0:
+                mistakes.append(f"{name}:{line}: a shell does not understand this block")
         else:
             if language == "" and last is not None:
                 last.says = inside
@@ -123,22 +125,33 @@ def check(name, blocks, source, binaries):
     return mistakes
 
 
+def borrowed(source):
+    """Lines of the README's session that the tutorial, whose blocks are run, does not have."""
+    tutorial = claims.read(source / "docs/tutorial.md")
+    sessions = [inside for language, _, inside in BLOCK.findall(claims.read(source / "README.md")) if language == "" and inside.startswith("$ ")]
+    lines = [line.removeprefix("$ ") for inside in sessions for line in inside.splitlines()]
+    return [f"README.md: not in the tutorial: {line}" for line in lines if line not in tutorial]
+
+
 def main():
     binaries = pathlib.Path(sys.argv[1]).resolve()
     source = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).parents[2]).resolve()
-    mistakes, given = [], set()
+    mistakes, given, with_blocks = [], set(), set()
     for path in claims.Tree(source).documents:
         name = str(path.relative_to(source))
         run, wrong, reasons = blocks_of(name, claims.read(path))
         given |= reasons
-        if name in RUN:
-            mistakes += wrong
-            if run:
-                began = time.monotonic()
-                mistakes += check(name, run, source, binaries)
-                print(f"{name}: {len(run)} blocks, {time.monotonic() - began:.0f} s")
-        elif run and name not in ELSEWHERE:
+        mistakes += wrong
+        if name in RUN and run:
+            began = time.monotonic()
+            mistakes += check(name, run, source, binaries)
+            print(f"{name}: {len(run)} blocks, {time.monotonic() - began:.0f} s")
+        elif run:
+            with_blocks.add(name)
+        if run and name not in [*RUN, *ELSEWHERE]:
             mistakes.append(f"{name}:{run[0].line}: a block of commands in a document that neither RUN nor ELSEWHERE has")
+    mistakes += [f"ELSEWHERE: {name}: no block of commands in it" for name in sorted(set(ELSEWHERE) - with_blocks)]
+    mistakes += borrowed(source)
     mistakes += [f"REASONS: {reason}: no block gives it" for reason in sorted(set(REASONS) - given)]
     if mistakes:
         sys.exit("\n".join(mistakes))

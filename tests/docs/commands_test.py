@@ -43,6 +43,9 @@ class Commands(unittest.TestCase):
     def test_a_block_with_a_reason_is_not_run(self):
         self.assertEqual(checked("```sh norun=build\nfalse\n```\n"), [])
 
+    def test_a_block_that_no_shell_understands(self):
+        self.assertIn("does not understand", checked("```sh norun=build\nif true; done\n```\n")[0])
+
     def test_a_reason_that_nobody_knows(self):
         self.assertIn("no such reason", checked("```sh norun=laziness\nfalse\n```\n")[0])
 

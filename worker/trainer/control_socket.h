@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "common/base/files.h"
 #include "galleon/v1/trainer.pb.h"
-#include "worker/engine/dist/rendezvous.h"
+#include "worker/engine/ranks/rendezvous.h"
 #include "worker/trainer/events.h"
 
 namespace galleon {

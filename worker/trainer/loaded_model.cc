@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/model/model_parameters.h"
 
 namespace galleon {
 

@@ -160,10 +160,13 @@ class Contestant {
     }
     device_->work() = WorkCounters{};
     const double start = watch_.now();
-    engine_->optimizer().begin_step(number);
-    const double loss = engine_->micro_batch(0, batch_, 1.0F / static_cast<float>(tokens()));
-    const double backward_done = watch_.now();
-    engine_->optimizer().end_step();
+    double backward_done = start;
+    StepHooks hooks;
+    hooks.before_update = [&](double /*loss*/) {
+      backward_done = watch_.now();
+      return true;
+    };
+    const double loss = engine_->step(number, {batch_}, 1.0F / static_cast<float>(tokens()), hooks).loss;
     const double end = watch_.now();
     StepTime time;
     time.seconds = end - start;

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "worker/engine/dist/socket_communicator.h"
+#include "worker/engine/ranks/socket_communicator.h"
 
 #ifdef GALLEON_HAS_GLOO
 #include <gloo/rendezvous/context.h>

@@ -74,17 +74,20 @@ class Side {
     device_->work() = WorkCounters{};
     const double processor_start = processor_seconds();
     const auto start = std::chrono::steady_clock::now();
-    engine_->optimizer().begin_step(number);
-    const double loss = engine_->micro_batch(0, batch_, 1.0F / static_cast<float>(tokens()));
-    const auto backward_done = std::chrono::steady_clock::now();
-    const StepReport report = engine_->optimizer().end_step();
+    auto backward_done = start;
+    StepHooks hooks;
+    hooks.before_update = [&](double /*loss*/) {
+      backward_done = std::chrono::steady_clock::now();
+      return true;
+    };
+    const StepResult result = engine_->step(number, {batch_}, 1.0F / static_cast<float>(tokens()), hooks);
     const auto end = std::chrono::steady_clock::now();
     return {{"seconds", std::chrono::duration<double>(end - start).count()},
             {"processor_seconds", processor_seconds() - processor_start},
             {"optimizer_seconds", std::chrono::duration<double>(end - backward_done).count()},
-            {"refreshed", report.refreshed},
-            {"refresh_seconds", report.refresh_seconds},
-            {"loss", loss / static_cast<double>(tokens())},
+            {"refreshed", result.report.refreshed},
+            {"refresh_seconds", result.report.refresh_seconds},
+            {"loss", result.loss / static_cast<double>(tokens())},
             {"flops", device_->work().flops}};
   }
 

@@ -6,7 +6,7 @@
 #include "kernels/cuda/devices.h"
 #include "tests/gpu/suite/parts.h"
 #include "tests/gpu/suite/trainee.h"
-#include "worker/engine/dist/nccl_communicator.h"
+#include "worker/engine/ranks/nccl_communicator.h"
 
 namespace galleon::gpu {
 

@@ -30,17 +30,9 @@ double Trainee::step(int64_t number) {
       batch.targets[i] = token;
     }
   }
-  engine_->optimizer().begin_step(number);
-  const float scale = 1.0F / static_cast<float>(tokens());
-  for (int round = 0; round < engine_->optimizer().first_basis_rounds(); ++round) {
-    engine_->optimizer().begin_round(round);
-    for (size_t i = 0; i < batches.size(); ++i) engine_->micro_batch(static_cast<int64_t>(i), batches[i], scale);
-    engine_->optimizer().end_round();
-  }
-  double loss = 0;
-  for (size_t i = 0; i < batches.size(); ++i) loss += engine_->micro_batch(static_cast<int64_t>(i), batches[i], scale);
-  report_ = engine_->optimizer().end_step();
-  return loss / static_cast<double>(tokens());
+  const StepResult result = engine_->step(number, batches, 1.0F / static_cast<float>(tokens()));
+  report_ = result.report;
+  return result.loss / static_cast<double>(tokens());
 }
 
 }  // namespace galleon::gpu

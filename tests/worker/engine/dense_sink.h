@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/ops/linear.h"
-#include "worker/engine/model/parameters.h"
-#include "worker/engine/optim/gradient_sink.h"
+#include "worker/engine/ground/gradient_sink.h"
+#include "worker/engine/ground/parameters.h"
 
 namespace galleon {
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/engine/model/lora.h"
+#include "worker/engine/model/model_parameters.h"
 #include "worker/engine/run/engine.h"
 
 namespace galleon {
@@ -110,22 +111,7 @@ Outcome train(const EngineShape& shape, int steps) {
   const double count = static_cast<double>(2 * kSequences * (shape.config.encoder() ? 1 : kLength));
   for (int step = 1; step <= steps; ++step) {
     const Batch batches[2] = {batch_of(shape.config, random), batch_of(shape.config, random)};
-    Optimizer& optimizer = (*engine)->optimizer();
-    optimizer.begin_step(step);
-    double loss = 0;
-    const auto passes = [&] {
-      loss = 0;
-      for (int i = 0; i < 2; ++i) loss += (*engine)->micro_batch(i, batches[i], static_cast<float>(1 / count));
-    };
-    const int rounds = optimizer.first_basis_rounds();
-    for (int round = 0; round < rounds; ++round) {
-      optimizer.begin_round(round);
-      passes();
-      optimizer.end_round();
-    }
-    passes();
-    optimizer.end_step();
-    outcome.losses.push_back(loss / count);
+    outcome.losses.push_back((*engine)->step(step, batches, static_cast<float>(1 / count)).loss / count);
   }
   outcome.weights = hash_weights((*engine)->parameters(), *device, (*engine)->weights());
   for (int i = 0; i < kMemoryCategories; ++i)

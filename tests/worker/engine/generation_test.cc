@@ -7,6 +7,7 @@
 
 #include "tests/worker/engine/reference_support.h"
 #include "tests/worker/engine/test_device.h"
+#include "worker/engine/model/model_parameters.h"
 
 namespace galleon {
 namespace {

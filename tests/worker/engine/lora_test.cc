@@ -8,6 +8,7 @@
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/model/decoder.h"
+#include "worker/engine/model/model_parameters.h"
 #include "worker/engine/run/evaluation.h"
 
 namespace galleon {
@@ -232,8 +233,8 @@ TEST(Lora, OnlyAdaptersHaveGradientsAndMomentsAndThePlanSaysSo) {
           EXPECT_EQ(plan->peak_bytes, run[rank].observer.ledger_peak);
           const int64_t gradients = plan->by_category[static_cast<int>(MemoryCategory::kGradients)];
           const int64_t trained = kAdapters + (train_rest ? kRest : 0);
-          // Every allocation is rounded up to 64 bytes. So small a model is reduced in one bundle, whose pieces from the
-          // other ranks have a place of their own.
+          // Every allocation is rounded up to 64 bytes. So small a model is reduced in one bucket, whose pieces from
+          // the other ranks have a place of their own.
           EXPECT_NEAR(gradients, trained * 4 + trained * 4 * (ranks - 1) / ranks, 64.0 * 40);
           states += plan->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
         }

@@ -11,6 +11,7 @@
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/model.h"
+#include "worker/engine/model/model_parameters.h"
 
 namespace galleon {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "kernels/ops/linear.h"
 #include "tests/worker/engine/run_support.h"
-#include "worker/engine/optim/row_bands.h"
-#include "worker/engine/optim/subspace.h"
+#include "worker/engine/optim/row_tiles.h"
+#include "worker/engine/optim/subspace_iteration.h"
 
 namespace galleon {
 namespace {
@@ -153,11 +153,11 @@ TEST(Pieces, BandsOfAGradientGiveTheBasisOfTheWhole) {
   const Tensor range = tensor(kRows, kRank);
   const Tensor expected = tensor(kColumns, kRank);
   start_basis(*device, expected, 3);
-  RowBands whole(g);
+  RowTiles whole(g);
   ASSERT_TRUE(find_first_basis(*device, *alone, whole, expected, range, 0, 3));
   const double energy = estimate_energy(*device, *alone, whole, expected, 5);
   for (const int64_t rows : {1, 64, 100, 150}) {
-    RowBands bands(*device, a, b, tensor(rows, kColumns));
+    RowTiles bands(*device, a, b, tensor(rows, kColumns));
     std::set<int64_t> firsts;
     bands.visit([&](int64_t first, const Tensor& band) {
       firsts.insert(first);

@@ -9,6 +9,7 @@
 #include "tests/worker/engine/stories_tokenizer.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/encoder.h"
+#include "worker/engine/model/model_parameters.h"
 #include "worker/engine/run/generation.h"
 
 namespace galleon {

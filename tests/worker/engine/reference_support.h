@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "worker/engine/checkpoint/safetensors.h"
-#include "worker/engine/data/batch.h"
+#include "worker/engine/ground/batch.h"
 
 namespace galleon {
 

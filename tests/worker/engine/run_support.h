@@ -15,7 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
-#include "worker/engine/dist/socket_communicator.h"
+#include "worker/engine/ranks/socket_communicator.h"
 #include "worker/engine/run/training.h"
 
 namespace galleon {

@@ -70,11 +70,7 @@ TEST_P(Transformers, ACheckpointLoadsAsItIsAndGivesTheSameLogitsAndText) {
   ASSERT_TRUE(engine.ok()) << engine.status();
   std::vector<Parameter>& parameters = (*engine)->parameters();
   for (const Parameter& p : parameters) set_weight(p, *device, fixture(reference, p.name).data());
-  for (int step = 1; step <= 3; ++step) {
-    (*engine)->optimizer().begin_step(step);
-    (*engine)->micro_batch(0, batch, 0.02F);
-    (*engine)->optimizer().end_step();
-  }
+  for (int step = 1; step <= 3; ++step) (*engine)->step(step, {batch}, 0.02F);
   TestFolder folder;
   CheckpointHeader header;
   header.job = "test";

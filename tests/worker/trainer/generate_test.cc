@@ -10,6 +10,7 @@
 #include "tests/worker/engine/reference_support.h"
 #include "tests/worker/engine/run_support.h"
 #include "tests/worker/engine/stories_tokenizer.h"
+#include "worker/engine/model/model_parameters.h"
 #include "worker/trainer/text_commands.h"
 #include "worker/trainer/text_stream.h"
 

@@ -13,10 +13,10 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/checkpoint/manifest.h"
 #include "worker/engine/checkpoint/model_weights.h"
-#include "worker/engine/dist/communicator.h"
+#include "worker/engine/ground/parameters.h"
 #include "worker/engine/model/model_config.h"
-#include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/optimizer.h"
+#include "worker/engine/ranks/communicator.h"
 
 namespace galleon {
 

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "worker/engine/model/parameters.h"
+#include "worker/engine/ground/parameters.h"
 
 namespace galleon {
 

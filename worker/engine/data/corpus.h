@@ -12,7 +12,7 @@
 #include "worker/engine/data/epoch_order.h"
 #include "worker/engine/data/sequence_store.h"
 #include "worker/engine/data/tokenizer.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
 
 namespace galleon {
 

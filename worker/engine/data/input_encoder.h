@@ -11,7 +11,7 @@
 #include "worker/engine/data/input_pieces.h"
 #include "worker/engine/data/tokenizer.h"
 #include "worker/engine/data/tsv.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
 
 namespace galleon {
 

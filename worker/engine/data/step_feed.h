@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/data/batch.h"
 #include "worker/engine/data/epoch_order.h"
 #include "worker/engine/data/sequence_store.h"
+#include "worker/engine/ground/batch.h"
 
 namespace galleon {
 

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "worker/engine/data/input_pieces.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
 
 namespace galleon {
 

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "worker/engine/ground/gradient_sink.h"
+#include "worker/engine/ground/parameters.h"
 #include "worker/engine/model/lora.h"
 #include "worker/engine/model/model.h"
-#include "worker/engine/model/parameters.h"
-#include "worker/engine/optim/gradient_sink.h"
 
 namespace galleon {
 

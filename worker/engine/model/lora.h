@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/ops/dropout.h"
-#include "worker/engine/model/parameters.h"
-#include "worker/engine/optim/gradient_sink.h"
+#include "worker/engine/ground/gradient_sink.h"
+#include "worker/engine/ground/parameters.h"
 
 namespace galleon {
 

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "worker/engine/data/batch.h"
+#include "worker/engine/ground/batch.h"
+#include "worker/engine/ground/gradient_sink.h"
+#include "worker/engine/ground/parameters.h"
+#include "worker/engine/ground/weight_view.h"
 #include "worker/engine/model/model_config.h"
-#include "worker/engine/model/parameters.h"
-#include "worker/engine/model/weight_view.h"
-#include "worker/engine/optim/gradient_sink.h"
 
 namespace galleon {
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "worker/engine/ground/options.h"
 #include "worker/engine/optim/state_piece.h"
-#include "worker/engine/options.h"
 
 namespace galleon {
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "worker/engine/dist/communicator.h"
+#include "worker/engine/ground/options.h"
 #include "worker/engine/optim/state_piece.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ranks/communicator.h"
 
 namespace galleon {
 

@@ -1,71 +1,40 @@
+// From a layer's factors to its weight, from top to bottom: linear, finished, complete, take_reduced, update,
+// make_update, apply_updates.
 #include "worker/engine/optim/optimizer.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/ops/activation.h"
-#include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
 #include "worker/engine/optim/in_type.h"
-#include "worker/engine/optim/row_bands.h"
 #include "worker/engine/optim/schedule.h"
-#include "worker/engine/optim/slot.h"
 
 namespace galleon {
 
 namespace {
 
-// Bundles that a step's gradients take at least, so that most of them travel beside the backward.
-constexpr int64_t kLeastBundles = 8;
-
-// The two factors of a gradient in stored orientation: G = aᵀ·b (rows×columns).
-struct Factors {
-  Tensor a;
-  Tensor b;
-};
-
-Factors factors(const Parameter& p, const Tensor& x, const Tensor& dy) {
+Factors factors_of(const Parameter& p, const Tensor& x, const Tensor& dy) {
   return p.transposed ? Factors{x, dy} : Factors{dy, x};
 }
 
-}  // namespace
-
-Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& parameters, int64_t micro_batches,
-                     Arena& arena, Communicator& communicator)
-    : options_(options),
-      parameters_(parameters),
-      device_(arena.device()),
-      communicator_(communicator),
-      micro_batches_(micro_batches),
-      refresh_clock_(device_.make_stopwatch()) {
-  slots_.resize(parameters.size());
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    Parameter& p = parameters[i];
-    Slot& slot = slots_[i];
-    slot.parameter = &p;
-    slot.replicated = p.two_sided;
-    slot.shard_unit = shard_unit(options, p.compact_rows(), p.compact_columns());
-    slot.own = slot.replicated
-                   ? RowRange{0, p.compact_rows()}
-                   : rows_of_rank(p.compact_rows(), communicator.rank(), communicator.ranks(), slot.shard_unit);
-    if (p.rank > 0) {
-      const GaloreOptions& galore = *options.galore;
-      slot.projected_index = projected_count_++;
-      slot.pace.interval = galore.refresh_interval;
-      slot.basis = Basis(p.name + ".basis", p.columns(), p.rank, galore.basis_type, arena);
-      if (p.two_sided) slot.row_basis = Basis(p.name + ".row_basis", p.rows(), p.rank, galore.basis_type, arena);
-    }
-    GALLEON_CHECK(!p.sharded || slot.replicated || (p.first_row == slot.own.begin && p.shard_rows == slot.own.count))
-        << p.name << ": weights and moments are cut at different rows";
-    const CompactMatrix matrix{p.name, p.compact_rows(), p.compact_columns(), p.vector, slot.own, slot.replicated};
-    slot.moments = allocate_moments(options, matrix, arena);
-  }
-  noted_squares_ = arena.tensor("squares of gradients", MemoryCategory::kGradients,
-                                static_cast<int64_t>(slots_.size()) * kSquareBytes, 1, DataType::kUint8);
-  allocate_accumulators(arena);
-  allocate_flight(arena);
-  allocate_dense(arena);
+std::vector<GradientPath*> pointers_to(const std::vector<std::unique_ptr<GradientPath>>& owned) {
+  std::vector<GradientPath*> paths;
+  for (const std::unique_ptr<GradientPath>& path : owned) paths.push_back(path.get());
+  return paths;
 }
+
+std::vector<ProjectedPath*> projected_among(const std::vector<GradientPath*>& paths) {
+  std::vector<ProjectedPath*> projected;
+  for (GradientPath* path : paths) {
+    if (path->projected() != nullptr) projected.push_back(path->projected());
+  }
+  return projected;
+}
+
+}  // namespace
 
 void cut_weights(const OptimizerOptions& options, int rank, int ranks, std::vector<Parameter>& parameters) {
   for (Parameter& p : parameters) {
@@ -78,385 +47,337 @@ void cut_weights(const OptimizerOptions& options, int rank, int ranks, std::vect
   }
 }
 
-Optimizer::~Optimizer() = default;
+Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Parameter>& parameters, int64_t micro_batches,
+                     Arena& arena, Communicator& communicator)
+    : method_(options, micro_batches, communicator.ranks()),
+      parameters_(parameters),
+      device_(arena.device()),
+      communicator_(communicator),
+      owned_(make_paths(arena)),
+      paths_(pointers_to(owned_)),
+      reducer_(method_, device_, communicator, paths_, parameters, arena,
+               {[this](Paths bucket) { take_reduced(bucket); }, [this](Paths bucket) { apply_updates(bucket); }}),
+      norm_(static_cast<int64_t>(parameters.size()), arena),
+      search_(method_, projected_among(paths_), device_, communicator, arena, reducer_, norm_,
+              [this](GradientPath& path) { complete(path); }) {}
 
-// Only sums of products are kept in bf16: each adds a whole micro-batch at once. Norms and the embedding receive one
-// token after another, and a state that every rank holds is small.
-DataType Optimizer::accumulator_type(const Slot& slot) const {
-  const Parameter& p = *slot.parameter;
-  const bool products = !p.vector && p.group != ParameterGroup::kEmbedding && !slot.replicated;
-  return products ? options_.accumulate_type : DataType::kFloat32;
-}
-
-// Gradients that live until they are reduced and no longer take turns in one piece of memory: with one micro-batch and
-// per-layer update all of them; when accumulators are sharded, those of a micro-batch. Norms are too small to matter,
-// and an embedding that is the head as well is used at both ends of a pass.
-bool Optimizer::staged(const Slot& slot) const {
-  const Parameter& p = *slot.parameter;
-  if (p.vector) return false;
-  if (p.by_rows) return true;
-  const bool has_head = std::any_of(parameters_.begin(), parameters_.end(), [&](const Parameter& other) {
-    return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
-  });
-  if (p.group == ParameterGroup::kEmbedding && !has_head) return false;
-  return one_pass_per_layer() || (options_.zero >= 2 && !slot.replicated);
-}
-
-// Whether the sum over ranks is kept apart, own rows alone.
-bool Optimizer::keeps_own_rows(const Slot& slot) const {
-  if (options_.zero < 2 || slot.replicated) return false;
-  return staged(slot) ? !one_pass_per_layer() : micro_batches_ > 1;
-}
-
-void Optimizer::allocate_accumulators(Arena& arena) {
-  int64_t largest = 0;
-  int64_t largest_in_block = 0;
-  int64_t sum = 0;
-  bool any_staged = false;
-  for (Slot& slot : slots_) {
-    const Parameter& p = *slot.parameter;
-    const DataType type = accumulator_type(slot);
-    slot.accumulator = Tensor{nullptr, type, p.compact_rows(), p.compact_columns(), p.compact_columns()};
-    if (p.by_rows) slot.accumulator = rows_accumulator(slot);
-    slot.staged = staged(slot);
-    const int64_t bytes = staged_bytes_of(slot);
-    sum += bytes;
-    any_staged |= slot.staged;
-    if (slot.staged) {
-      largest = std::max(largest, bytes);
-      if (p.block >= 0) largest_in_block = std::max(largest_in_block, bytes);
-    } else {
-      slot.accumulator =
-          arena.tensor(p.name + ".gradient", MemoryCategory::kGradients, p.compact_rows(), p.compact_columns(), type);
-    }
-    if (keeps_own_rows(slot)) {
-      slot.kept = arena.tensor(p.name + (slot.staged ? ".gradient" : ".gradient.own"), MemoryCategory::kGradients,
-                               slot.own.count, p.compact_columns(), type);
-      slot.keeps = true;
-    }
+std::vector<std::unique_ptr<GradientPath>> Optimizer::make_paths(Arena& arena) const {
+  std::vector<std::unique_ptr<GradientPath>> paths;
+  int projected = 0;
+  for (const Parameter& p : parameters_) {
+    const Gradient gradient = Gradient::of(p, method_, communicator_);
+    paths.push_back(make_path(device_, method_, p, gradient, projected, arena));
+    if (p.rank > 0) ++projected;
+    const CompactMatrix matrix{p.name,   p.compact_rows(), p.compact_columns(),
+                               p.vector, gradient.own,     gradient.replicated};
+    paths.back()->rule().moments = allocate_moments(method_.options(), matrix, arena);
   }
-  // A bundle is a small part of all gradients also where these are small: memory is what staging is for.
-  bundle_bytes_ = std::min(kBundleBytes, sum / kLeastBundles);
-  if (!any_staged) return;
-  const int64_t bundle = std::max(largest_in_block, bundle_bytes_);
-  // While one bundle is collected another is reduced, and the updates of a third come back.
-  const int64_t under_way = communicator_.ranks() == 1 ? 0 : bundle * (one_pass_per_layer() ? 2 : 1);
-  const int64_t bytes = std::max(largest, bundle) + under_way;
-  stage_ = Stage(arena.tensor("staged gradients", MemoryCategory::kGradients, bytes, 1, DataType::kUint8));
+  return paths;
 }
 
-// What a reduction needs while it is under way: room for the largest matrix, which travels alone, and for any bundle.
-void Optimizer::allocate_flight(Arena& arena) {
-  int64_t bytes = 0;
-  int64_t bundled = 0;
-  for (Slot& slot : slots_) {
-    if (slot.replicated) continue;
-    Slot* const alone[] = {&slot};
-    const int64_t needed = communicator_.reduction_bytes(sharded_gradients(alone), options_.wire_type);
-    bytes = std::max(bytes, needed);
-    bundled += needed;
-  }
-  bytes = std::max(bytes, std::min(bundled, 2 * kBundleBytes));
-  flight_memory_ = arena.tensor("reduction under way", MemoryCategory::kGradients, bytes, 1, DataType::kUint8);
-}
-
-// Gives a staged gradient its place; where the stage is full, what has waited longest leaves it first.
-void Optimizer::stage(Slot& slot) {
-  while (slot.accumulator.data == nullptr && !place(slot)) {
-    if (!settling_.empty()) {
-      settle();
-    } else if (!in_flight_.empty()) {
-      land();
-    } else {
-      GALLEON_CHECK(!pending_.empty()) << slot.parameter->name << ": a gradient is staged that is not finished";
-      flush();
-    }
-  }
-}
-
-bool Optimizer::place(Slot& slot) {
-  slot.accumulator.data = stage_.take(staged_bytes_of(slot));
-  return slot.accumulator.data != nullptr;
-}
-
-void Optimizer::leave_stage(absl::Span<Slot* const> slots) {
-  for (Slot* slot : slots) {
-    if (!slot->staged || slot->accumulator.data == nullptr) continue;
-    stage_.give_back(slot->accumulator.data);
-    slot->accumulator.data = nullptr;
-  }
-}
-
-void Optimizer::allocate_dense(Arena& arena) {
-  if (projected_count_ == 0 || (!refreshes_from_gradients() && !options_.clip_dense)) return;
-  int64_t size = 0;
-  for (const Slot& slot : slots_) {
-    if (!slot.projected()) continue;
-    const int64_t rows = slot.parameter->rows();
-    const int64_t columns = slot.parameter->columns();
-    const int64_t formed = refreshes_in_bands() ? RowBands::rows_at_once(rows, columns, options_.piece_bytes) : rows;
-    size = std::max(size, formed * columns);
-  }
-  dense_scratch_ = arena.tensor("dense gradient", MemoryCategory::kGradients, size, 1);
-  communicator_.guard(dense_scratch_);
-  const GaloreOptions& galore = *options_.galore;
-  if (galore.refresh != RefreshMethod::kExact && !galore.exact_first_basis) {
-    communicator_.never(Content::kProjectedDense);
-  } else if (communicator_.ranks() > 1) {
-    collected_dense_ = arena.tensor("collected dense gradient", MemoryCategory::kGradients, size, 1);
-    communicator_.guard(collected_dense_);
-  }
-  if (micro_batches_ == 1 || !refreshes_from_gradients()) return;
-  // Dense gradients that are accumulated over several micro-batches: as many as matrices are ever due in one step. The
-  // first step counts unless rounds find its bases.
-  const bool first_in_rounds = galore.refresh == RefreshMethod::kSubspace && !galore.exact_first_basis;
-  int held = 0;
-  for (int64_t step = first_in_rounds ? 2 : 1; step <= galore.refresh_interval + 1; ++step) {
-    int due_now = 0;
-    for (size_t i = 0; i < slots_.size(); ++i) due_now += slots_[i].projected() && due(static_cast<int>(i), step);
-    held = std::max(held, due_now);
-  }
-  for (int i = 0; i < held; ++i) {
-    dense_held_.push_back(arena.tensor(absl::StrCat("dense gradient ", i), MemoryCategory::kGradients, size, 1));
-    communicator_.guard(dense_held_.back());
-  }
-  dense_lent_to_.assign(held, -1);
-}
-
-bool Optimizer::refreshes_from_gradients() const {
-  return options_.galore.has_value() && options_.galore->refresh != RefreshMethod::kRandom;
-}
-
-// An exact basis needs all of a gradient, several passes add theirs up, and a dense norm asks for every gradient. With
-// per-step update the sums of all parameters are there at once, and a dense gradient is small beside them.
-bool Optimizer::refreshes_in_bands() const {
-  return one_pass_per_layer() && options_.galore->refresh == RefreshMethod::kSubspace &&
-         !options_.galore->exact_first_basis && !options_.clip_dense;
-}
-
-bool Optimizer::due(int parameter, int64_t step) const {
-  const Slot& slot = slots_[parameter];
-  if (!slot.projected() || slot.frozen_basis) return false;
-  const GaloreOptions& galore = *options_.galore;
-  if (step == 1) return true;
-  if (step < slot.pace.not_before) return false;
-  const int64_t phase = (step - 1) % galore.refresh_interval;
-  if (!galore.stagger) return phase == 0;
-  return phase == slot.projected_index * galore.refresh_interval / projected_count_;
-}
-
-// Whether this step accumulates the slot's dense gradient over its micro-batches.
-bool Optimizer::needs_dense(const Slot& slot) const {
-  if (!slot.projected() || slot.found_now || !refreshes_from_gradients()) return false;
-  return !slot.has_basis || due(slot.parameter->index, step_);
-}
-
-Tensor Optimizer::dense_memory(Slot& slot) {
-  const Parameter& p = *slot.parameter;
-  Tensor memory = dense_scratch_;
-  if (micro_batches_ > 1) {
-    if (slot.dense_held < 0) {
-      const auto free = std::find(dense_lent_to_.begin(), dense_lent_to_.end(), -1);
-      GALLEON_CHECK(free != dense_lent_to_.end()) << "no dense gradient left for " << p.name << " in step " << step_;
-      slot.dense_held = static_cast<int>(free - dense_lent_to_.begin());
-      *free = p.index;
-    }
-    memory = dense_held_[slot.dense_held];
-  }
-  return {memory.data, memory.type, p.rows(), p.columns(), p.columns()};
-}
+// ---- A step begins, and its passes.
 
 void Optimizer::begin_step(int64_t step) {
   step_ = step;
   communicator_.set_step(step);
-  squares_ = 0;
-  noted_.clear();
-  not_finite_ = -1;
-  report_ = StepReport{};
-  report_.learning_rate = options_.learning_rate * schedule_multiplier(options_.schedule, step);
-  for (Slot& slot : slots_) {
-    slot.found_now = false;
-    slot.filled = false;
-    slot.reduced = false;
-    slot.kept_filled = false;
-    slot.skipped = false;
-    slot.measured = false;
-    slot.exact_owner = -1;
-    if (!slot.projected() || refreshes_from_gradients()) continue;
-    if (!slot.has_basis || due(slot.parameter->index, step)) draw_random_basis(slot);
-  }
+  const OptimizerOptions& options = method_.options();
+  learning_rate_ = options.learning_rate * schedule_multiplier(options.schedule, step);
+  norm_.begin_step();
+  for (GradientPath* path : paths_) path->gradient().begin_step();
+  search_.begin_step(step);
+}
+
+void Optimizer::begin_round(int round) {
+  forget_contributions();
+  search_.begin_round(round);
+}
+
+void Optimizer::end_round() {
+  forget_contributions();
+  search_.end_round();
+}
+
+// What is no product was added up for nothing.
+void Optimizer::forget_contributions() {
+  for (GradientPath* path : paths_) path->gradient().filled = false;
 }
 
 void Optimizer::begin_micro_batch(int64_t index) {
-  flush();
-  land();
+  reducer_.flush();
+  reducer_.finish_reduce();
   micro_batch_ = index;
 }
 
-void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
-  Slot& slot = slots_[parameter];
-  const Parameter& p = *slot.parameter;
-  const auto [a, b] = factors(p, x, dy);
-  if (round_ >= 0) {
-    linear_in_round(slot, a, b);
-    return;
-  }
-  const float beta = slot.filled ? 1.0F : 0.0F;
-  slot.filled = true;
-  if (!slot.projected()) {
-    stage(slot);
-    matmul(device_, a, Transpose::kYes, b, Transpose::kNo, slot.accumulator, 1.0F, beta);
-    return;
-  }
-  if (needs_dense(slot) && refreshes_in_bands()) {
-    GALLEON_CHECK_EQ(beta, 0.0F);
-    stage(slot);
-    const int64_t count = RowBands::rows_at_once(p.rows(), p.columns(), options_.piece_bytes);
-    RowBands bands(device_, a, b, {dense_scratch_.data, dense_scratch_.type, count, p.columns(), p.columns()});
-    project(slot, bands, Tensor{});
-    return;
-  }
-  if (needs_dense(slot)) {
-    matmul(device_, a, Transpose::kYes, b, Transpose::kNo, dense_memory(slot), 1.0F, beta);
-    return;
-  }
-  if (options_.clip_dense) {
-    const Tensor g{dense_scratch_.data, dense_scratch_.type, p.rows(), p.columns(), p.columns()};
-    matmul(device_, a, Transpose::kYes, b, Transpose::kNo, g);
-    count_squares(slot, sum_of_squares(device_, g));
-  }
-  stage(slot);
-  accumulate(slot, a, b, beta);
-}
+// ---- The way of a gradient: contributions.
 
-// R += aᵀ·(b·P), or (a·U)ᵀ·(b·P) with two sides, without ever forming G.
-void Optimizer::accumulate(const Slot& slot, const Tensor& a, const Tensor& b, float beta) {
-  const int64_t rank = slot.basis.rank();
-  const Workspace memory(device_, b.rows * rank * bytes_of(b.type));
-  const Tensor projected = memory.tensor(b.rows, rank, b.type);
-  {
-    const BasisNumbers basis(device_, slot.basis, b.type);
-    matmul(device_, b, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
-  }
-  if (!slot.parameter->two_sided) {
-    matmul(device_, a, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
+void Optimizer::linear(int parameter, const Tensor& x, const Tensor& dy) {
+  GradientPath& path = *paths_[parameter];
+  const Factors g = factors_of(path.parameter(), x, dy);
+  ProjectedPath* const projected = path.projected();
+  if (search_.in_round()) {
+    if (projected != nullptr) search_.add_in_round(*projected, g);
     return;
   }
-  const Workspace rows_memory(device_, a.rows * rank * bytes_of(a.type));
-  const Tensor rows = rows_memory.tensor(a.rows, rank, a.type);
-  {
-    const BasisNumbers basis(device_, slot.row_basis, a.type);
-    matmul(device_, a, Transpose::kNo, basis.tensor(), Transpose::kNo, rows);
+  if (projected != nullptr && search_.wants(*projected)) {
+    search_.add(*projected, g);
+    return;
   }
-  matmul(device_, rows, Transpose::kYes, projected, Transpose::kNo, slot.accumulator, 1.0F, beta);
+  if (projected != nullptr && method_.options().clip_dense)
+    norm_.add(path.parameter(), search_.dense_squares(*projected, g));
+  reducer_.place(path);
+  path.add(g);
 }
 
 Tensor Optimizer::dense(int parameter) {
-  Slot& slot = slots_[parameter];
-  GALLEON_CHECK(!slot.projected()) << slot.parameter->name << " is projected";
-  stage(slot);
-  if (!slot.filled) fill(device_, slot.accumulator, 0.0F);
-  slot.filled = true;
-  return slot.accumulator;
+  reducer_.place(*paths_[parameter]);
+  return paths_[parameter]->dense();
 }
+
+int64_t Optimizer::rows_at_once(int parameter) const {
+  const ByRowsPath* const path = paths_[parameter]->by_rows();
+  return path != nullptr ? path->rows_at_once() : 0;
+}
+
+Tensor Optimizer::dense_rows(int parameter, int64_t /*first*/, int64_t count) {
+  GradientPath& path = *paths_[parameter];
+  reducer_.place(path);
+  path.gradient().filled = true;
+  return path.gradient().accumulator.row_range(0, count);
+}
+
+void Optimizer::finished_rows(int parameter, int64_t first, int64_t count) {
+  GradientPath& path = *paths_[parameter];
+  const Tensor rows = path.gradient().accumulator.row_range(0, count);
+  norm_.add(path.parameter(), sum_of_squares(device_, rows));
+  path.by_rows()->update({path.rule().count + 1, learning_rate_, 1.0}, step_, first, rows);
+  reducer_.release({&path});
+}
+
+// ---- All contributions of a pass are in.
 
 void Optimizer::finished(int parameter) {
-  Slot& slot = slots_[parameter];
-  if (round_ >= 0) {
-    // What is no product was added up for nothing.
-    Slot* const nothing[] = {&slot};
-    leave_stage(nothing);
+  GradientPath& path = *paths_[parameter];
+  Gradient& gradient = path.gradient();
+  if (search_.in_round()) {
+    reducer_.release({&path});
     return;
   }
-  if (slot.parameter->by_rows) {
-    ++slot.count;
-    slot.reduced = true;
+  if (path.by_rows() != nullptr) {
+    ++path.rule().count;
+    gradient.reduced = true;
     return;
   }
-  const bool last = last_pass();
-  const bool dense = needs_dense(slot) && !refreshes_in_bands();
-  if (!last && (!slot.keeps || dense)) return;
-  GALLEON_CHECK(slot.filled) << slot.parameter->name << " got no gradient in step " << step_;
-  if (dense) {
-    const Tensor g = dense_memory(slot);
-    const bool collected = refreshes_exactly(slot) && communicator_.ranks() > 1;
-    if (collected) {
-      collect_exact(slot, g);
-    } else {
-      stage(slot);
-      RowBands whole(g);
-      project(slot, whole, Tensor{});
-    }
-    if (slot.dense_held >= 0) dense_lent_to_[slot.dense_held] = -1;
-    slot.dense_held = -1;
-    if (collected) {
-      if (static_cast<int>(collected_.size()) == communicator_.ranks()) refresh_collected();
-      return;
-    }
+  ProjectedPath* const projected = path.projected();
+  const bool held = projected != nullptr && search_.holds(*projected);
+  if (!last_pass() && (held || !gradient.keeps)) return;
+  GALLEON_CHECK(gradient.filled) << path.parameter().name << " got no gradient in step " << step_;
+  held ? search_.search(*projected) : complete(path);
+}
+
+// The accumulator holds this rank's part: it waits for its bucket to be reduced.
+void Optimizer::complete(GradientPath& path) {
+  reducer_.add(path);
+}
+
+// ---- Own rows hold the sums over ranks of this pass.
+
+void Optimizer::take_reduced(Paths paths) {
+  for (GradientPath* path : paths) {
+    Gradient& gradient = path->gradient();
+    if (!last_pass()) continue;
+    gradient.reduced = true;
+    // What every rank holds is counted once, and a dense norm is counted elsewhere.
+    if (gradient.own.count == 0 || (gradient.replicated && communicator_.rank() != 0)) continue;
+    if (method_.options().clip_dense && !search_.measured(*path)) continue;
+    norm_.note(device_, *path);
   }
-  enqueue(slot);
+  if (method_.options().per_layer && last_pass()) {
+    update(paths, 1.0);
+  } else {
+    reducer_.release(paths);
+  }
 }
 
-void Optimizer::enqueue(Slot& slot) {
-  if (!options_.per_layer && options_.zero < 2 && communicator_.ranks() == 1) return;
-  const int64_t bytes = staged_bytes_of(slot);
-  if (pending_bytes_ + bytes > bundle_bytes_) flush();
-  pending_.push_back(&slot);
-  pending_bytes_ += bytes;
-  if (pending_bytes_ >= bundle_bytes_) flush();
+// ---- The rule turns sums into updates.
+
+void Optimizer::update(Paths paths, double gradient_scale) {
+  gradient_scale_ = gradient_scale;
+  // Partial sums of all matrices in one exchange; those of replicated ones, which are whole already, lie behind.
+  int64_t sharded = 0;
+  int64_t whole = 0;
+  for (const GradientPath* path : paths)
+    (path->gradient().replicated ? whole : sharded) += path->rule().moments->sum_count();
+  const Workspace memory(device_, (sharded + whole) * bytes_of(DataType::kFloat32));
+  sum_over_rows(paths, memory.tensor(1, sharded + whole), sharded);
+  for (const Reducer::Bucket& bucket : reducer_.update_buckets(paths)) update_bucket(bucket);
 }
 
-std::vector<StatePiece> Optimizer::state() {
+// sums (1×n): those of sharded matrices first, which are added up over ranks.
+void Optimizer::sum_over_rows(Paths paths, const Tensor& sums, int64_t sharded) {
+  int64_t next = 0;
+  int64_t next_whole = sharded;
+  for (GradientPath* path : paths) {
+    RuleState& rule = path->rule();
+    int64_t& at = path->gradient().replicated ? next_whole : next;
+    rule.sums = sums.column_range(at, rule.moments->sum_count());
+    at += rule.moments->sum_count();
+    if (rule.sums.size() == 0) continue;
+    if (path->gradient().skipped) {
+      fill(device_, rule.sums, 0.0F);
+      continue;
+    }
+    const InType r(device_, path->gradient().own_rows(), DataType::kFloat32);
+    rule.moments->sum(device_, rule_step(rule.count + 1), r.tensor(), rule.sums);
+  }
+  if (sharded > 0) communicator_.all_reduce(sums.column_range(0, sharded), Content::kStatistic);
+}
+
+// The updates of a bucket travel while those of the next are computed. What has no room in its gradient's place lies in
+// the workspace, and is waited for.
+void Optimizer::update_bucket(Paths bucket) {
+  if (!communicator_.status().ok()) {
+    reducer_.release(bucket);
+    return;
+  }
+  const int64_t wide = reducer_.place_updates(bucket);
+  const Workspace memory(device_, wide);
+  reducer_.place_wide_updates(bucket, memory);
+  for (GradientPath* path : bucket) {
+    if (!path->gradient().skipped) make_update(*path);
+  }
+  reducer_.gather(bucket, wide > 0);
+}
+
+// The rule's update of own rows, among the rows of the whole one where that travels.
+void Optimizer::make_update(GradientPath& path) {
+  Gradient& g = path.gradient();
+  RuleState& rule = path.rule();
+  const RuleStep step = rule_step(++rule.count);
+  const InType own(device_, g.own_rows(), DataType::kFloat32);
+  rule.moments->update(device_, step, 0, own.tensor(), rule.sums);
+  const bool travels = reducer_.travels(path);
+  if (!travels) g.update = g.own_rows();
+  const Tensor here = travels ? g.update.row_range(g.own.begin, g.own.count) : g.update;
+  if (here.rows == 0 || (here.data == own.tensor().data && here.type == own.tensor().type)) return;
+  // Narrower numbers in the place of the wider ones that they are made of.
+  const bool over_itself = travels && g.update.data == g.accumulator.data && !g.keeps;
+  if (over_itself && here.type != g.accumulator.type) {
+    const InType rounded(device_, own.tensor(), here.type);
+    copy(device_, rounded.tensor(), here);
+    return;
+  }
+  convert(device_, own.tensor(), here);
+}
+
+// ---- Updates are whole: they reach the weights.
+
+void Optimizer::apply_updates(Paths bucket) {
+  if (!communicator_.status().ok()) return;
+  for (const GradientPath* path : bucket) {
+    if (path->gradient().skipped) continue;
+    path->apply(path->gradient().update, path->weight_update(rule_step(path->rule().count), step_));
+  }
+}
+
+// ---- The step ends.
+
+StepReport Optimizer::end_step() {
+  search_.search_collected();
+  reducer_.flush();
+  reducer_.finish_reduce();
+  reducer_.finish_gather();
+  std::vector<GradientPath*> left;
+  for (GradientPath* path : paths_) {
+    if (!path->gradient().reduced) left.push_back(path);
+  }
+  reducer_.reduce(left);
+  StepReport report;
+  const bool finite = measure_norm(report);
+  if (finite && !method_.options().per_layer) {
+    const double most = method_.options().clip_norm;
+    const bool clip = most > 0 && report.grad_norm > most;
+    // The small number keeps the field's usual formula (torch.nn.utils.clip_grad_norm_).
+    update(paths_, clip ? most / (report.grad_norm + 1e-6) : 1.0);
+    reducer_.finish_gather();
+  }
+  static_cast<RefreshReport&>(report) = search_.report();
+  return report;
+}
+
+bool Optimizer::measure_norm(StepReport& report) {
+  const bool dense = method_.options().clip_dense;
+  for (const GradientNorm::Noted& noted : norm_.read(device_)) {
+    search_.set_captured(*noted.path, noted.squares);
+    if (!dense) norm_.add(noted.path->parameter(), noted.squares);
+  }
+  search_.stop_clock();
+  // A dense norm exists on a single rank only, where own rows are all rows and full-rank parameters count as they are.
+  for (GradientPath* path : paths_) {
+    if (dense && path->projected() == nullptr)
+      norm_.add(path->parameter(), sum_of_squares(device_, path->gradient().accumulator));
+  }
+  std::vector<double> sums{norm_.squares()};
+  search_.add_parts(sums);
+  communicator_.all_reduce_host(sums);
+  report.learning_rate = learning_rate_;
+  report.grad_norm = std::sqrt(sums[0]);
+  if (!std::isfinite(report.grad_norm)) {
+    report.not_finite = nearest_not_finite();
+    return false;
+  }
+  search_.take_sums(absl::MakeConstSpan(sums).subspan(1));
+  return true;
+}
+
+// Of all ranks.
+std::string Optimizer::nearest_not_finite() {
+  int nearest = -1;
+  for (const std::string& told : communicator_.all_gather_text(absl::StrCat(norm_.not_finite()))) {
+    int index = -1;
+    if (absl::SimpleAtoi(told, &index)) nearest = std::max(nearest, index);
+  }
+  return nearest >= 0 ? parameters_[nearest].name : "some parameter";
+}
+
+// ---- What a checkpoint keeps.
+
+std::vector<StatePiece> Optimizer::state() const {
   std::vector<StatePiece> pieces;
-  for (Slot& slot : slots_) {
-    const Parameter& p = *slot.parameter;
-    slot.moments->add_state(pieces);
-    if (p.master.data != nullptr) pieces.push_back({p.name + ".master", p.master, p.first_row, p.rows(), !p.sharded});
-    if (!slot.projected()) continue;
-    slot.basis.add_state(pieces);
-    if (p.two_sided) slot.row_basis.add_state(pieces);
-  }
+  for (const GradientPath* path : paths_) path->add_state(pieces);
   return pieces;
 }
 
 std::vector<int64_t> Optimizer::counts() const {
   std::vector<int64_t> counts;
-  counts.reserve(slots_.size());
-  for (const Slot& slot : slots_) counts.push_back(slot.count);
+  for (const GradientPath* path : paths_) counts.push_back(path->rule().count);
   return counts;
 }
 
 std::vector<RefreshPace> Optimizer::paces() const {
   std::vector<RefreshPace> paces;
-  paces.reserve(slots_.size());
-  for (const Slot& slot : slots_) paces.push_back(slot.pace);
+  for (GradientPath* path : paths_)
+    paces.push_back(path->projected() != nullptr ? path->projected()->subspace().pace() : RefreshPace{});
   return paces;
 }
 
 void Optimizer::resume(const std::vector<int64_t>& counts, const std::vector<RefreshPace>& paces) {
-  GALLEON_CHECK_EQ(counts.size(), slots_.size());
-  GALLEON_CHECK_EQ(paces.size(), slots_.size());
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    slots_[i].count = counts[i];
-    slots_[i].pace = paces[i];
-    slots_[i].has_basis = slots_[i].projected();
+  GALLEON_CHECK_EQ(counts.size(), paths_.size());
+  GALLEON_CHECK_EQ(paces.size(), paths_.size());
+  for (size_t i = 0; i < paths_.size(); ++i) {
+    paths_[i]->rule().count = counts[i];
+    if (ProjectedPath* const projected = paths_[i]->projected()) projected->subspace().resume(paces[i]);
   }
 }
 
 void Optimizer::inject_basis(int parameter, const float* basis, const float* rows) {
-  Slot& slot = slots_[parameter];
-  const Parameter& p = *slot.parameter;
-  GALLEON_CHECK(slot.projected() && p.two_sided == (rows != nullptr)) << p.name;
-  auto inject = [&](const Basis& to, const float* numbers) {
-    const Workspace memory(device_, to.rows() * to.rank() * bytes_of(DataType::kFloat32));
-    const Tensor given = memory.tensor(to.rows(), to.rank());
-    device_.upload(given, numbers);
-    to.store(device_, given);
-  };
-  inject(slot.basis, basis);
-  if (p.two_sided) inject(slot.row_basis, rows);
-  slot.has_basis = true;
-  slot.frozen_basis = true;
+  ProjectedPath* const path = paths_[parameter]->projected();
+  GALLEON_CHECK(path != nullptr) << parameters_[parameter].name << " is not projected";
+  path->subspace().inject(device_, basis, rows);
+}
+
+bool Optimizer::due(int parameter, int64_t step) const {
+  const ProjectedPath* const path = paths_[parameter]->projected();
+  return path != nullptr && search_.due(*path, step);
 }
 
 }  // namespace galleon

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
 
 namespace galleon {
 

@@ -1,55 +1,56 @@
-// How bases are found: P (columns×r, orthonormal) such that G·P keeps most of the mean gradient G, and with it, where
-// it is asked for, an orthonormal basis of the range of G·P (rows×r). Every function is a collective: all ranks call it
-// with their local part of the gradient sum, and all end with the same bases. All numbers are fp32. A gradient that is
-// nowhere whole is gone over in bands of its rows.
+// The subspace that a matrix's gradient is projected to: the basis of its columns and, with two projected sides, that
+// of its rows, and when they are next searched.
 #pragma once
 
-#include <cstdint>
+#include <vector>
 
-#include "absl/types/span.h"
 #include "kernels/device.h"
-#include "worker/engine/dist/communicator.h"
-#include "worker/engine/optim/row_bands.h"
+#include "worker/engine/ground/parameters.h"
+#include "worker/engine/optim/basis.h"
+#include "worker/engine/optim/moments.h"
+#include "worker/engine/optim/refresh_pace.h"
 
 namespace galleon {
 
-// One warm subspace iteration: Y = orth(ΣG·P), Z = ΣGᵀ·Y, P ← orth(Z) by `owner`, broadcast. Only rank-r matrices are
-// sent. Orthonormalising Y before GᵀY keeps steep spectra stable (GALORE.md, section 4). g: rows×columns, local part;
-// basis: columns×r; range: rows×r ← Y. False: the gradient held a number that is not finite, and neither is of
-// any use.
-bool iterate_subspace(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, const Tensor& range,
-                      int owner, uint64_t seed);
-
-// The first basis is found by kFirstIterations subspace iterations from seeded normal columns. Their number is fixed,
-// so that the same mean gradient gives the same basis however it is cut into passes and ranks.
-inline constexpr int kFirstIterations = 8;
-void start_basis(Device& device, const Tensor& basis, uint64_t seed);
-bool find_first_basis(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, const Tensor& range,
-                      int owner, uint64_t seed);
-
-// The second half of an iteration for gradients that are only ever seen as factors, of several matrices together: z
-// holds this rank's part of Gᵀ·Y, and afterwards the orthonormal basis on all ranks, unless a number of it was not
-// finite.
-struct Candidate {
-  Tensor z;
-  int owner = 0;
-  uint64_t seed = 0;
-  bool* finite = nullptr;
+// New bases, fp32: columns×rank and, with two sides, rows×rank.
+struct FoundBases {
+  Tensor columns;
+  Tensor rows;
 };
-void finish_basis(Device& device, Communicator& communicator, absl::Span<const Candidate> candidates);
 
-// An exact basis in two parts, so that ranks can each search one at the same time. First, by the owner alone: the
-// leading right singular vectors of `g`, the summed dense gradient, into `found`; NaN if there are none.
-void find_exact_basis(Device& device, const Tensor& g, const Tensor& found);
-// Then, a collective: `found` of the owner (nothing on others) becomes `basis` of all, and for `rows` the left singular
-// vectors, which the owner takes from `g`, theirs. False as above.
-bool share_exact_basis(Device& device, Communicator& communicator, const Tensor& g, const Tensor& found,
-                       const Tensor& basis, const Tensor& rows, int owner);
+class Subspace {
+ public:
+  // index: among projected matrices.
+  Subspace(const Parameter& p, const GaloreOptions& galore, int index, Arena& arena);
 
-// ‖ΣG − ΣG·P·Pᵀ‖², what P does not keep, or ‖ΣG‖² without a basis (empty): the mean over kEnergyProbes seeded normal
-// vectors z of ‖ΣG·z‖² (Hutchinson 1990), because ΣG itself is nowhere whole. Its relative deviation is about
-// √(2 / (kEnergyProbes · the number of singular values that matter)).
-inline constexpr int64_t kEnergyProbes = 16;
-double estimate_energy(Device& device, Communicator& communicator, RowBands& g, const Tensor& basis, uint64_t seed);
+  bool two_sided() const { return rows_.rank() > 0; }
+  int index() const { return index_; }
+  const Basis& columns() const { return columns_; }
+  const Basis& rows() const { return rows_; }
+  // Whether there is something to project with.
+  bool known() const { return known_; }
+  // Injected for good.
+  bool frozen() const { return frozen_; }
+  RefreshPace& pace() { return pace_; }
+  const RefreshPace& pace() const { return pace_; }
+
+  void store(Device& device, const FoundBases& found);
+  // From the coordinates of these bases to those of new ones, into `rotation` (rank×rank for each side). Returns the
+  // share of the new bases that lies in these, ‖P_oldᵀ·P_new‖²/rank, of two sides the mean.
+  double rotation_to(Device& device, const FoundBases& found, const Rotation& rotation) const;
+
+  // columns×rank and rows×rank numbers that are never refreshed.
+  void inject(Device& device, const float* columns, const float* rows);
+  void resume(const RefreshPace& pace);
+  void add_state(std::vector<StatePiece>& pieces) const;
+
+ private:
+  int index_;
+  Basis columns_;
+  Basis rows_;
+  RefreshPace pace_;
+  bool known_ = false;
+  bool frozen_ = false;
+};
 
 }  // namespace galleon

@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "worker/engine/dist/gathered_weights.h"
 #include "worker/engine/model/lora.h"
+#include "worker/engine/model/model_parameters.h"
+#include "worker/engine/ranks/gathered_weights.h"
 
 namespace galleon {
 
@@ -25,7 +26,7 @@ namespace {
 void choose_updated_by_rows(const EngineShape& shape, int ranks, std::vector<Parameter>& parameters) {
   const ModelConfig& config = shape.config;
   if (config.encoder() || config.tied_embeddings) return;
-  if (!updates_by_rows(shape.optimizer, shape.micro_batches, ranks)) return;
+  if (!Method(shape.optimizer, shape.micro_batches, ranks).updates_by_rows()) return;
   const int64_t tokens = shape.micro_batch * shape.sequence_length;
   const int64_t whole = config.vocabulary * config.hidden * bytes_of(DataType::kFloat32);
   const int64_t of_logits = tokens * config.vocabulary * bytes_of(shape.weights.type);
@@ -70,13 +71,36 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape,
   return engine;
 }
 
-double Engine::micro_batch(int64_t index, const Batch& batch, float scale) {
-  optimizer_->begin_micro_batch(index);
-  // Sequences of the step lie one after the other, a pass of each rank in turn.
-  const int64_t pass = index * ranks_ + rank_;
-  return model_->forward_backward(
-      batch, scale, *optimizer_,
-      {optimizer_->step(), pass * shape_.micro_batch * shape_.sequence_length, shape_.dropout_seed});
+StepResult Engine::step(int64_t number, absl::Span<const Batch> passes, float scale, const StepHooks& hooks) {
+  GALLEON_CHECK_EQ(static_cast<int64_t>(passes.size()), shape_.micro_batches);
+  optimizer_->begin_step(number);
+  const int rounds = optimizer_->first_basis_rounds();
+  if (rounds > 0 && hooks.searching) hooks.searching(rounds);
+  for (int round = 0; round < rounds; ++round) {
+    optimizer_->begin_round(round);
+    accumulate(passes, scale);
+    optimizer_->end_round();
+  }
+  if (rounds > 0 && hooks.searching) hooks.searching(0);
+  StepResult result;
+  result.loss = accumulate(passes, scale);
+  if (hooks.before_update && !hooks.before_update(result.loss)) return result;
+  result.report = optimizer_->end_step();
+  result.updated = true;
+  return result;
+}
+
+double Engine::accumulate(absl::Span<const Batch> passes, float scale) {
+  double loss = 0;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    optimizer_->begin_micro_batch(static_cast<int64_t>(i));
+    // Sequences of the step lie one after the other, a pass of each rank in turn.
+    const int64_t pass = static_cast<int64_t>(i) * ranks_ + rank_;
+    loss += model_->forward_backward(
+        passes[i], scale, *optimizer_,
+        {optimizer_->step(), pass * shape_.micro_batch * shape_.sequence_length, shape_.dropout_seed});
+  }
+  return loss;
 }
 
 // Steps of an engine whose device only counts.
@@ -86,8 +110,10 @@ class DryRun {
       : shape_(shape),
         device_(make_planning_device(kind)),
         communicator_(make_planning_communicator(*device_, rank, ranks)) {
-    batch_.sequences = shape.micro_batch;
-    batch_.length = shape.sequence_length;
+    Batch batch;
+    batch.sequences = shape.micro_batch;
+    batch.length = shape.sequence_length;
+    passes_.assign(static_cast<size_t>(shape.micro_batches), batch);
   }
 
   absl::Status prepare() {
@@ -103,22 +129,14 @@ class DryRun {
       }
     }
     hash_weights(engine_->parameters(), *device_, engine_->weights());
-    engine_->model().forward_loss(batch_);
+    engine_->model().forward_loss(passes_.front());
     return absl::OkStatus();
   }
 
   // Bytes sent and work done by one step.
   SentBytes step(int64_t number) {
     const SentBytes before = communicator_->sent();
-    engine_->optimizer().begin_step(number);
-    const int rounds = engine_->optimizer().first_basis_rounds();
-    for (int round = 0; round < rounds; ++round) {
-      engine_->optimizer().begin_round(round);
-      for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, batch_, 1.0F);
-      engine_->optimizer().end_round();
-    }
-    for (int64_t i = 0; i < shape_.micro_batches; ++i) engine_->micro_batch(i, batch_, 1.0F);
-    engine_->optimizer().end_step();
+    engine_->step(number, passes_, 1.0F);
     return communicator_->sent() - before;
   }
 
@@ -133,7 +151,7 @@ class DryRun {
 
  private:
   EngineShape shape_;
-  Batch batch_;  // sizes alone
+  std::vector<Batch> passes_;  // sizes alone
   std::unique_ptr<Device> device_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Engine> engine_;

@@ -3,14 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/dist/communicator.h"
+#include "absl/types/span.h"
+#include "worker/engine/ground/parameters.h"
 #include "worker/engine/model/model.h"
-#include "worker/engine/model/parameters.h"
 #include "worker/engine/optim/optimizer.h"
+#include "worker/engine/ranks/communicator.h"
 
 namespace galleon {
 
@@ -29,6 +31,21 @@ struct EngineShape {
 // Passes of one rank: global_batch / (micro_batch · ranks). INVALID_ARGUMENT if that is not a whole number.
 absl::StatusOr<int64_t> micro_batches_per_rank(int64_t global_batch, int64_t micro_batch, int64_t ranks);
 
+// What a caller does in the middle of a step.
+struct StepHooks {
+  // Before the rounds that find first bases, and with 0 when they are over; not called where there are none.
+  std::function<void(int rounds)> searching;
+  // After the backward, with the sum of this rank's losses. false: no weight is to change in this step (with per-layer
+  // update some have changed already). Ranks must agree.
+  std::function<bool(double loss)> before_update;
+};
+
+struct StepResult {
+  double loss = 0;  // the sum over this rank's targets, before the update
+  bool updated = false;
+  StepReport report;
+};
+
 class Engine {
  public:
   // Allocates by shape, the workspace too, whose size a dry run on a planning device gives. RESOURCE_EXHAUSTED: the
@@ -46,11 +63,13 @@ class Engine {
   Optimizer& optimizer() { return *optimizer_; }
   Model& model() { return *model_; }
 
-  // One micro-batch: adds its gradients and returns the sum of its losses. `scale`: 1 / targets of the global batch
-  // that count.
-  double micro_batch(int64_t index, const Batch& batch, float scale);
+  // One update, the `number`-th: rounds for first bases where some are missing, the passes of this rank (micro_batches
+  // of them), and the update. scale: 1 / targets of the global batch that count. A collective.
+  StepResult step(int64_t number, absl::Span<const Batch> passes, float scale, const StepHooks& hooks = {});
 
  private:
+  // Forward and backward of all passes; the sum of their losses.
+  double accumulate(absl::Span<const Batch> passes, float scale);
   Engine(const EngineShape& shape, Device& device) : shape_(shape), device_(device), arena_(device) {}
   static absl::StatusOr<std::unique_ptr<Engine>> allocate(const EngineShape& shape, Device& device,
                                                           Communicator& communicator);

@@ -8,8 +8,8 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/tokenizer.h"
-#include "worker/engine/dist/communicator.h"
 #include "worker/engine/model/model.h"
+#include "worker/engine/ranks/communicator.h"
 #include "worker/engine/run/metrics_file.h"
 
 namespace galleon {

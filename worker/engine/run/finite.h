@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "worker/engine/dist/communicator.h"
-#include "worker/engine/model/parameters.h"
+#include "worker/engine/ground/parameters.h"
 #include "worker/engine/optim/optimizer.h"
+#include "worker/engine/ranks/communicator.h"
 
 namespace galleon {
 

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/ledger.h"
-#include "worker/engine/dist/sent_bytes.h"
+#include "worker/engine/ranks/sent_bytes.h"
 
 namespace galleon {
 

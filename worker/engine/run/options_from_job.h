@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "galleon/v1/job.pb.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
 
 namespace galleon {
 

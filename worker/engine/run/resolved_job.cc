@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/chat/chat_tokens.h"
+#include "worker/engine/model/model_parameters.h"
 
 namespace galleon {
 

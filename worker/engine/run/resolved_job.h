@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/data/tokenizer.h"
 #include "worker/engine/data/tsv.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
 #include "worker/engine/run/engine.h"
 
 namespace galleon {

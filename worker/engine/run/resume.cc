@@ -6,7 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
-#include "worker/engine/differing_lines.h"
+#include "worker/engine/ground/differing_lines.h"
 
 namespace galleon {
 

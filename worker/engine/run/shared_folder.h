@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "worker/engine/dist/communicator.h"
+#include "worker/engine/ranks/communicator.h"
 
 namespace galleon {
 

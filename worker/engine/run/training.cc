@@ -206,27 +206,31 @@ class Training {
     if (!data.ok()) return data.status();
     inputs_ = data->inputs;
     const auto targets = static_cast<double>(data->targets);
-    Optimizer& optimizer = engine_->optimizer();
-    optimizer.begin_step(step_);
-    double own_loss = 0;
-    auto run_passes = [&] {
-      own_loss = 0;
-      for (size_t pass = 0; pass < data->passes.size(); ++pass) {
-        own_loss +=
-            engine_->micro_batch(static_cast<int64_t>(pass), data->passes[pass], static_cast<float>(1.0 / targets));
-      }
+    StepHooks hooks;
+    hooks.searching = [this](int rounds) { tell_of_search(rounds); };
+    hooks.before_update = [&](double own_loss) {
+      stop = exchange(own_loss, targets, loss, observer_.stop_requested());
+      return communicator_.status().ok() && std::isfinite(loss);
     };
-    const int rounds = optimizer.first_basis_rounds();
-    if (rounds > 0)
+    const StepResult result = engine_->step(step_, data->passes, static_cast<float>(1.0 / targets), hooks);
+    if (!communicator_.status().ok()) return communicator_.status();
+    if (!result.updated) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), blame());
+    if (!result.report.not_finite.empty())
+      return diverged(absl::StrCat("the gradient of ", result.report.not_finite, " is not finite"), "");
+    return result.report;
+  }
+
+  void tell_of_search(int rounds) {
+    if (rounds > 0) {
       observer_.stage("subspaces", absl::StrCat("first bases from ", rounds, " rounds over the first step"));
-    for (int round = 0; round < rounds; ++round) {
-      optimizer.begin_round(round);
-      run_passes();
-      optimizer.end_round();
+    } else {
+      observer_.stage("train", "");
     }
-    if (rounds > 0) observer_.stage("train", "");
-    run_passes();
-    stop = observer_.stop_requested();
+  }
+
+  // What ranks tell each other in every step: `loss` becomes the mean over the global batch. Returns whether some rank
+  // wants to stop. The sums are the same on all ranks, and so are the weights: each comes to its verdict by itself.
+  std::optional<std::string> exchange(double own_loss, double targets, double& loss, std::optional<std::string> stop) {
     // Loss, stop, ranks whose part of a checkpoint is on the disk, and by rank the seconds that it has waited for
     // others.
     std::vector<double> sums(3 + communicator_.ranks(), 0.0);
@@ -237,16 +241,9 @@ class Training {
     communicator_.all_reduce_host(sums);
     all_flushed_ = static_cast<int>(sums[2]) == communicator_.ranks();
     waited_.assign(sums.begin() + 3, sums.end());
-    if (!communicator_.status().ok()) return communicator_.status();
     loss = sums[0] / targets;
     if (sums[1] > 0 && !stop.has_value()) stop = "another rank was asked to stop";
-    // The sum is the same on all ranks, and so are the weights: each comes to this verdict by itself.
-    if (!std::isfinite(loss)) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), blame());
-    const StepReport report = optimizer.end_step();
-    if (!communicator_.status().ok()) return communicator_.status();
-    if (!report.not_finite.empty())
-      return diverged(absl::StrCat("the gradient of ", report.not_finite, " is not finite"), "");
-    return report;
+    return stop;
   }
 
   // Weights that a bad loss may come from.
@@ -263,8 +260,8 @@ class Training {
     const absl::Status kept = writer_.under_way() ? publish() : absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(what, " in step ", step_, cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
-                     kept.ok() ? "" : absl::StrCat("; ", kept.message()),
-                     "; the last good checkpoint is ", last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
+                     kept.ok() ? "" : absl::StrCat("; ", kept.message()), "; the last good checkpoint is ",
+                     last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
                      "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
   }
 

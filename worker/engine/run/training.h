@@ -7,8 +7,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/dist/communicator.h"
-#include "worker/engine/options.h"
+#include "worker/engine/ground/options.h"
+#include "worker/engine/ranks/communicator.h"
 #include "worker/engine/run/engine.h"
 #include "worker/engine/run/metrics_file.h"
 #include "worker/engine/run/resolved_job.h"

@@ -1,0 +1,38 @@
+// A dense gradient as the search for a basis goes over it: some rows after the other.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "kernels/device.h"
+
+namespace galleon {
+
+class RowTiles {
+ public:
+  // A gradient that is there: one tile.
+  explicit RowTiles(const Tensor& g) : rows_(g.rows), columns_(g.columns), tile_(g), formed_(true) {}
+  // G = aᵀ·b, of which a tile at a time lies in `tile` (fp32, columns as G). a: tokens×rows, b: tokens×columns. Each
+  // visit forms the tiles again, unless one is all.
+  RowTiles(Device& device, const Tensor& a, const Tensor& b, const Tensor& tile);
+
+  // Rows of a tile of at most `bytes`, or of one row.
+  static int64_t rows_at_once(int64_t rows, int64_t columns, int64_t bytes);
+
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+  // All of it, where it is there.
+  const Tensor& whole() const;
+  // visitor(first row, tile) for each tile from the first row on; a tile is valid during the call alone.
+  void visit(const std::function<void(int64_t, const Tensor&)>& visitor);
+
+ private:
+  Device* device_ = nullptr;
+  Tensor a_, b_;
+  int64_t rows_ = 0;
+  int64_t columns_ = 0;
+  Tensor tile_;
+  bool formed_ = false;  // `tile_` is all of it, and there
+};
+
+}  // namespace galleon

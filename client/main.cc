@@ -244,7 +244,8 @@ class Program {
   }
 
   CLI::App app_{
-      "Galleon trains language models with fewer GPUs than they want: low-rank gradients, sharded optimizer state."};
+      "Galleon trains language models that need more GPU memory than you have: low-rank gradients, sharded optimizer "
+      "state."};
   Remote remote_;
   TrainArguments train_;
   SubmitArguments submit_;

@@ -1,4 +1,4 @@
-// The scheduler's mind: the durable state, what is known of the fleet, and every decision. No clock, no I/O, no
+// The scheduler's core: the durable state, what is known of the fleet, and every decision. No clock, no I/O, no
 // threads: the caller brings the time, and takes away the events that each call left behind. They are already applied
 // here; nothing that follows from them may be told to anyone before they are durable.
 #pragma once

@@ -1,5 +1,5 @@
 // The durable journal: events in order, and a snapshot that stands for all of those before it. A store is an
-// implementation of this; tests/server/store/journal_suite.h is what each has to pass.
+// implementation of this; tests/server/store/journal_suite_test.cc is what each has to pass.
 #pragma once
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 """Draws the dashboards for the documents, from what a real Prometheus answered to their own queries.
 
     tests/deploy/monitoring_test.py build/bin --keep ranges.json      (a service runs two jobs, each panel's query is kept)
-    make_pictures.py ranges.json docs/pictures
+    make_pictures.py ranges.json docs/images
 
 One SVG for each dashboard, with its panels where the dashboard has them.
 """

@@ -36,7 +36,7 @@ TEST(Classification, RanksAndPassesGiveTheLossesAndMetricsOfOne) {
     shared.checkpoint_folder = absl::StrCat(folder.path(), "/checkpoints-", zero);
     const std::vector<RankOutcome> two = run_ranks(shared, 2, absl::StrCat(folder.path(), "/two-", zero));
     ASSERT_TRUE(two[0].result.ok()) << two[0].result.status();
-    // Before the second refresh sums differ in their order alone (GALORE.md: at most 1e-5).
+    // Before the second refresh sums differ in their order alone (docs/design/galore.md, section 4: at most 1e-5).
     for (size_t i = 0; i < 8; ++i)
       EXPECT_NEAR(two[0].observer.losses()[i], one.observer.losses()[i], 1e-5) << "step " << i + 1;
     const EvaluationLine& line = two[0].observer.evaluations.at(0);

@@ -14,7 +14,7 @@ struct Arm {
   double rounded = 4e-3;
 };
 
-// fp32 sums in another order move losses by less than this within a few steps (GALORE.md, section 4).
+// fp32 sums in another order move losses by less than this within a few steps (docs/design/galore.md, section 4).
 constexpr double kReordered = 1e-5;
 // Where numbers are rounded to a few bits, a sum in another order now and then tips one to the neighbouring code.
 constexpr double kCoded = 5e-4;

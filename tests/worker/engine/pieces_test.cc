@@ -10,7 +10,7 @@
 namespace galleon {
 namespace {
 
-// Sums in another order alone (GALORE.md, section 4): before the second refresh.
+// Sums in another order alone (docs/design/galore.md, section 4): before the second refresh.
 constexpr double kReordered = 1e-5;
 constexpr int kGradients = static_cast<int>(MemoryCategory::kGradients);
 

@@ -8,7 +8,8 @@
 namespace galleon {
 namespace {
 
-// fp32 sums in another order move losses by less than this before the second refresh (GALORE.md, section 4).
+// fp32 sums in another order move losses by less than this before the second refresh (docs/design/galore.md,
+// section 4).
 constexpr double kReordered = 1e-5;
 
 void expect_close(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {

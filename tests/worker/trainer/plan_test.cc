@@ -45,8 +45,8 @@ TEST(Plan, BytesByOperationAreThoseByWhatTheyCarryForEveryRank) {
   }
 }
 
-// The formula of ARCHITECTURE.md's flow of a gradient, written down a second time: rows of R are scattered, rows of N
-// gathered; a rank sends each other one its share of the one, and all its own of the other.
+// The flow of a gradient (docs/design/gradients-and-optimizer.md), written down a second time: rows of R are scattered,
+// rows of N gathered; a rank sends each other one its share of the one, and all its own of the other.
 TEST(Plan, BytesOfAStepAreThoseOfTheFormula) {
   const int ranks = 4;
   const EngineShape shape = shape_of(4096, ranks);

@@ -1,5 +1,6 @@
-// Where a model's backward leaves its gradients: as factors, not as products. What becomes of them (a low-rank
-// accumulator, a dense one, an immediate update) is the sink's business.
+// Where a model's backward leaves its gradients: as factors, not as products, so that a weight gradient can be computed
+// directly in the subspace, dYᵀ·(X·P). What becomes of them (a sum of low rank, a dense one, an update at once) is the
+// sink's business.
 #pragma once
 
 #include "kernels/tensor.h"

@@ -48,9 +48,9 @@ struct Parameter {
   int64_t compact_columns() const { return rank > 0 ? rank : columns(); }
 };
 
-// Whether the rows of an out×in matrix are its projected side (then it is stored transposed). GALORE.md, section 1:
-// `std` projects the smaller side, columns when square; `reverse_std` the other; right always columns, left always
-// rows. `full` projects both, and nothing is transposed.
+// Whether the rows of an out×in matrix are its projected side (then it is stored transposed). docs/design/galore.md,
+// section 1: `std` projects the smaller side, columns when square; `reverse_std` the other; right always columns, left
+// always rows. `full` projects both, and nothing is transposed.
 bool projects_rows(ProjectionSide side, int64_t out, int64_t in);
 
 // What is trained of them, in their order and numbered anew: what an optimizer knows. Views of the same memory.

@@ -11,7 +11,7 @@ namespace galleon {
 
 namespace {
 
-// Smaller matrices keep 32-bit moments (GALORE.md, section 1).
+// Smaller matrices keep 32-bit moments (docs/design/galore.md, section 1).
 constexpr int64_t kLeast8bit = 4096;
 
 bool has_codes(const OptimizerOptions& options, int64_t rows, int64_t columns) {

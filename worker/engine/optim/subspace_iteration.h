@@ -14,9 +14,9 @@
 namespace galleon {
 
 // One warm subspace iteration: Y = orth(ΣG·P), Z = ΣGᵀ·Y, P ← orth(Z) by `owner`, broadcast. Only rank-r matrices are
-// sent. Orthonormalising Y before GᵀY keeps steep spectra stable (GALORE.md, section 4). g: rows×columns, local part;
-// basis: columns×r; range: rows×r ← Y. False: the gradient held a number that is not finite, and neither is of
-// any use.
+// sent. Orthonormalising Y before GᵀY keeps steep spectra stable (docs/design/galore.md, section 4). g: rows×columns,
+// local part; basis: columns×r; range: rows×r ← Y. False: the gradient held a number that is not finite, and neither is
+// of any use.
 bool iterate_subspace(Device& device, Communicator& communicator, RowTiles& g, const Tensor& basis, const Tensor& range,
                       int owner, uint64_t seed);
 

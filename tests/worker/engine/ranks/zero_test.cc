@@ -12,7 +12,7 @@ namespace galleon {
 namespace {
 
 // fp32 sums in another order move losses by less than this before the second refresh, and after it as much as they do
-// when one rank cuts a step into other micro-batches, times 3 (GALORE.md, section 4).
+// when one rank cuts a step into other micro-batches, times 3 (docs/design/galore.md, section 4).
 constexpr double kReordered = 1e-5;
 // Where moments are rounded to 8 bits, a sum in another order now and then tips one to the neighbouring code.
 constexpr double kCoded = 5e-4;

@@ -22,12 +22,12 @@ const Case kCases[] = {
     {{1, 200, 1, 1, 64}},
     {{1, 33, 3, 1, 96}},
     {{1, 129, 2, 2, 128}},
-    {with_sight({1, 257, 1, 1, 64}, true, 40)},
-    {with_sight({1, 150, 2, 1, 128}, true, 70)},
-    {with_sight({2, 100, 1, 1, 96}, false, 0), true},
-    {with_sight({2, 140, 2, 1, 64}, false, 0), true, 0.3},
-    {with_sight({2, 67, 1, 1, 128}, true, 20), true, 0.5},
-    {with_sight({1, 66, 1, 1, 96}, true, 0), false, 0.1},
+    {with_mask({1, 257, 1, 1, 64}, true, 40)},
+    {with_mask({1, 150, 2, 1, 128}, true, 70)},
+    {with_mask({2, 100, 1, 1, 96}, false, 0), true},
+    {with_mask({2, 140, 2, 1, 64}, false, 0), true, 0.3},
+    {with_mask({2, 67, 1, 1, 128}, true, 20), true, 0.5},
+    {with_mask({1, 66, 1, 1, 96}, true, 0), false, 0.1},
     {{1, 70, 2, 1, 64}, false, 0, true},
     {{1, 130, 2, 1, 64}, false, 0, Gaps::aligned()},
     {{2, 40, 2, 2, 128}, true, 0, Gaps::aligned()},
@@ -120,7 +120,7 @@ TEST_P(AttentionBFloat16Test, ResultsAndGradientsAreThoseOfFp32) {
 }
 
 TEST_P(AttentionBFloat16Test, RepeatedRunsHaveTheSameBits) {
-  const Case c{with_sight({2, 150, 2, 1, 64}, true, 0), true, 0.2};
+  const Case c{with_mask({2, 150, 2, 1, 64}, true, 0), true, 0.2};
   const Results first = run(c, kBf16, nullptr);
   const Results second = run(c, kBf16, nullptr);
   EXPECT_EQ(bytes_of_tensor(first.out), bytes_of_tensor(second.out));

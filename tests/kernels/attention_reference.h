@@ -64,7 +64,7 @@ inline Values reference(const AttentionShape& s, const Values& q, const Values& 
   return out;
 }
 
-inline AttentionShape with_sight(AttentionShape s, bool causal, int64_t window) {
+inline AttentionShape with_mask(AttentionShape s, bool causal, int64_t window) {
   s.causal = causal;
   s.window = window;
   return s;

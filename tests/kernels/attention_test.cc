@@ -155,16 +155,16 @@ TEST_P(AttentionTest, RotaryInBf16IsThatOfFp32RoundedOnceWithGapsAndWithout) {
 }
 
 // Shapes that cut blocks of 64 in every way: windows within a block, of whole blocks, across them; no window.
-const AttentionShape kSights[] = {
-    with_sight({2, 5, 2, 2, 8}, false, 0),     with_sight({1, 64, 1, 1, 32}, false, 0),
-    with_sight({2, 150, 4, 2, 16}, false, 0),  with_sight({1, 129, 3, 3, 5}, false, 0),
-    with_sight({1, 9, 2, 1, 8}, true, 1),      with_sight({2, 70, 2, 1, 16}, true, 7),
-    with_sight({1, 200, 2, 2, 8}, true, 64),   with_sight({1, 260, 1, 1, 8}, true, 65),
-    with_sight({1, 300, 4, 2, 16}, true, 128), with_sight({1, 130, 2, 2, 8}, true, 1000),
+const AttentionShape kMasks[] = {
+    with_mask({2, 5, 2, 2, 8}, false, 0),     with_mask({1, 64, 1, 1, 32}, false, 0),
+    with_mask({2, 150, 4, 2, 16}, false, 0),  with_mask({1, 129, 3, 3, 5}, false, 0),
+    with_mask({1, 9, 2, 1, 8}, true, 1),      with_mask({2, 70, 2, 1, 16}, true, 7),
+    with_mask({1, 200, 2, 2, 8}, true, 64),   with_mask({1, 260, 1, 1, 8}, true, 65),
+    with_mask({1, 300, 4, 2, 16}, true, 128), with_mask({1, 130, 2, 2, 8}, true, 1000),
 };
 
 TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
-  for (const AttentionShape& s : kSights) {
+  for (const AttentionShape& s : kMasks) {
     for (const bool padded : {false, true}) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
@@ -197,7 +197,7 @@ TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
 
 TEST_P(AttentionTest, TheLastPositionAloneMatchesDoublePrecision) {
   std::vector<AttentionShape> shapes(std::begin(kShapes), std::end(kShapes));
-  for (const AttentionShape& s : kSights) {
+  for (const AttentionShape& s : kMasks) {
     if (s.causal) shapes.push_back(s);
   }
   for (const AttentionShape& s : shapes) {
@@ -223,7 +223,7 @@ TEST_P(AttentionTest, TheLastPositionAloneMatchesDoublePrecision) {
 }
 
 TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
-  for (const AttentionShape& s : kSights) {
+  for (const AttentionShape& s : kMasks) {
     for (const double probability : {0.0, 0.3}) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
@@ -291,14 +291,14 @@ TEST_P(AttentionTest, AWindowAsLongAsTheSequenceChangesNoBit) {
   for (const int64_t window : {0, 200}) {
     const Tensor out = empty(200, 64);
     const Tensor logs = empty(2, 200);
-    attention(*device_, with_sight(full, true, window), q, k, k, out, logs);
+    attention(*device_, with_mask(full, true, window), q, k, k, out, logs);
     results.push_back(values_of(out));
   }
   EXPECT_EQ(results[0], results[1]);
 }
 
 TEST_P(AttentionTest, ARowStartOutsideTheRowsIsNamedByWhenTheOutputIsRead) {
-  const AttentionShape s = with_sight({2, 3, 1, 1, 4}, false, 0);
+  const AttentionShape s = with_mask({2, 3, 1, 1, 4}, false, 0);
   AttentionMask mask;
   mask.row_starts = integers({0, 3, 7});
   const Tensor out = empty(6, 4);
@@ -311,7 +311,7 @@ TEST_P(AttentionTest, ARowStartOutsideTheRowsIsNamedByWhenTheOutputIsRead) {
 }
 
 TEST_P(AttentionTest, RowsThatBelongToNoSequenceReachNothingAndStayAsTheyAre) {
-  const AttentionShape s = with_sight({2, 80, 2, 2, 8}, false, 0);
+  const AttentionShape s = with_mask({2, 80, 2, 2, 8}, false, 0);
   Values x = normal_values(100 * 16, 1);
   AttentionMask mask;
   mask.row_starts = integers({0, 66, 70});
@@ -333,8 +333,8 @@ TEST_P(AttentionTest, RowsThatBelongToNoSequenceReachNothingAndStayAsTheyAre) {
 }
 
 TEST_P(AttentionTest, ASequenceHasTheSameBitsWhereverItsRowsLie) {
-  const AttentionShape one = with_sight({1, 70, 2, 1, 16}, false, 0);
-  const AttentionShape both = with_sight({2, 90, 2, 1, 16}, false, 0);
+  const AttentionShape one = with_mask({1, 70, 2, 1, 16}, false, 0);
+  const AttentionShape both = with_mask({2, 90, 2, 1, 16}, false, 0);
   const Values q = normal_values(120 * 32, 1);
   const Values k = normal_values(120 * 16, 2);
   const auto last = [](const Values& x, int64_t width) { return Values(x.end() - 70 * width, x.end()); };

@@ -37,7 +37,7 @@ TEST_P(LayerNormTest, ForwardMatchesDoublePrecisionAndTheRecomputedOutputHasTheS
       const Tensor statistics = empty(rows, 2);
       layer_norm(*device_, tx, tw, tb, kEpsilon, y, statistics);
       EXPECT_LE(relative_error(values_of(y), reference(x, w, b, rows, n)), 2 * sum_bound(n)) << rows << "x" << n;
-      layer_norm_again(*device_, tx, tw, tb, statistics, again);
+      layer_norm_recompute(*device_, tx, tw, tb, statistics, again);
       EXPECT_EQ(values_of(again), values_of(y));
       layer_norm(*device_, tx, tw, tb, kEpsilon, tx, statistics);
       EXPECT_EQ(values_of(tx), values_of(y)) << "in place";

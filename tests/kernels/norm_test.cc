@@ -37,7 +37,7 @@ TEST_P(NormTest, ForwardMatchesDoublePrecisionAndTheRecomputedOutputHasTheSameBi
       const Values expected = reference(x, w, rows, n, &s);
       EXPECT_LE(relative_error(values_of(y), expected), sum_bound(n)) << rows << "x" << n;
       EXPECT_LE(relative_error(values_of(inverse), s), sum_bound(n)) << rows << "x" << n;
-      rms_norm_again(*device_, tx, tw, inverse, again);
+      rms_norm_recompute(*device_, tx, tw, inverse, again);
       EXPECT_EQ(values_of(again), values_of(y));
       rms_norm(*device_, tx, tw, kEpsilon, tx, inverse);
       EXPECT_EQ(values_of(tx), values_of(y)) << "in place";

@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(
         Operation{"SwigluBackward", [](Operands& o) { swiglu_backward(*o.device, o.a, o.b, o.c, o.d, o.e); }},
         Operation{"RmsNorm", [](Operands& o) { rms_norm(*o.device, o.a, o.row, 1e-6F, o.b, o.column); }},
         Operation{"AddRmsNorm", [](Operands& o) { add_rms_norm(*o.device, o.a, o.b, o.row, 1e-6F, o.c, o.column); }},
-        Operation{"RmsNormAgain", [](Operands& o) { rms_norm_again(*o.device, o.a, o.row, o.column, o.b); }},
+        Operation{"RmsNormAgain", [](Operands& o) { rms_norm_recompute(*o.device, o.a, o.row, o.column, o.b); }},
         Operation{"RmsNormBackward",
                   [](Operands& o) {
                     const Tensor weight = o.d.row_range(0, 1);

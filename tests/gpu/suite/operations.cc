@@ -79,11 +79,11 @@ void Operations::add_activations() {
   const Tensor statistics = numbers(tokens, 2, kFp32);
   memory("rms_norm", [=, &device] { rms_norm(device, x, weight, 1e-5F, y, roots); });
   memory("add_rms_norm", [=, &device] { add_rms_norm(device, x, delta, weight, 1e-5F, y, roots); });
-  memory("rms_norm_again", [=, &device] { rms_norm_again(device, x, weight, roots, y); });
+  memory("rms_norm_recompute", [=, &device] { rms_norm_recompute(device, x, weight, roots, y); });
   memory("rms_norm_backward", [=, &device] { rms_norm_backward(device, x, weight, roots, delta, y, dweight); });
   memory("layer_norm", [=, &device] { layer_norm(device, x, weight, bias, 1e-5F, y, statistics); });
   memory("add_layer_norm", [=, &device] { add_layer_norm(device, x, delta, weight, bias, 1e-5F, y, statistics); });
-  memory("layer_norm_again", [=, &device] { layer_norm_again(device, x, weight, bias, statistics, y); });
+  memory("layer_norm_recompute", [=, &device] { layer_norm_recompute(device, x, weight, bias, statistics, y); });
   memory("layer_norm_backward",
          [=, &device] { layer_norm_backward(device, x, weight, statistics, delta, y, dweight, dbias); });
   memory("add_bias", [=, &device] { add_bias(device, bias, y); });

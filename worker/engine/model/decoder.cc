@@ -160,7 +160,7 @@ double Decoder::head_backward(float scale, GradientSink& sink) {
 void Decoder::compute_input_again(const Block& before, const Block& block) {
   const Block b = of_pass(before);
   const Tensor input = top(block.input);
-  rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, top(normed_));
+  rms_norm_recompute(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, top(normed_));
   forward_within_block(b);
   swiglu(device_, b.gates, b.ups, top(activated_));
   layers_.forward(b.down, top(activated_), input);
@@ -176,14 +176,14 @@ void Decoder::backward_block(const Block& whole, GradientSink& sink) {
   // The last block's activations are still those of the forward, unless the head has used their memory.
   const bool still_there = &whole == &blocks_.back() && dlogits_.data == nullptr;
   if (kept_ == Activations::kBlockInputs && !still_there) {
-    rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
+    rms_norm_recompute(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
     forward_within_block(b);
   }
   // MLP. Gradients take the place of what they belong to: of gates, ups, and of their product, which is there again.
   swiglu(device_, b.gates, b.ups, activated);
   layers_.backward(b.down, activated, dx, activated, 0.0F, sink);
   swiglu_backward(device_, b.gates, b.ups, activated, b.gates, b.ups);
-  rms_norm_again(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, normed);
+  rms_norm_recompute(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, normed);
   layers_.backward(b.gate, normed, b.gates, dnormed, 0.0F, sink);
   layers_.backward(b.up, normed, b.ups, dnormed, 1.0F, sink);
   rms_norm_backward(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, dnormed, dx,
@@ -199,7 +199,7 @@ void Decoder::backward_block(const Block& whole, GradientSink& sink) {
     head_norm_backward(b.query_norm, b.raw_q, b.inverse_rms_q, b.dq, sink);
     head_norm_backward(b.key_norm, b.raw_k, b.inverse_rms_k, b.dk, sink);
   }
-  rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
+  rms_norm_recompute(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
   layers_.backward(b.query, normed, b.dq, dnormed, 0.0F, sink);
   layers_.backward(b.key, normed, b.dk, dnormed, 1.0F, sink);
   layers_.backward(b.value, normed, b.dv, dnormed, 1.0F, sink);

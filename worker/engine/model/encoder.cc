@@ -132,8 +132,7 @@ void Encoder::begin_pass(const Batch& batch) {
   device_.upload(top(position_ids_), by_rows(positions, first).data());
   // A model with one token type does not tell a second sentence from a first, as RoBERTa does not.
   const bool typed = !batch.token_types.empty() && config().token_types > 1;
-  device_.upload(top(type_ids_),
-                 (typed ? by_rows(batch.token_types, 0) : std::vector<int32_t>(tokens(), 0)).data());
+  device_.upload(top(type_ids_), (typed ? by_rows(batch.token_types, 0) : std::vector<int32_t>(tokens(), 0)).data());
   if (ragged_) device_.upload(starts_.row_range(0, std::ssize(row_starts_)), row_starts_.data());
   if (!numbered_) return;
   for (int64_t s = 0; s < sequences_; ++s) {
@@ -356,8 +355,8 @@ void Encoder::backward_block(const Block& whole, GradientSink& sink) {
   gelu(device_, b.wide, config().tanh_gelu, activated);
   layers_.backward(b.down, activated, dscratch, activated, 0.0F, sink);
   gelu_backward(device_, b.wide, config().tanh_gelu, activated, b.wide);
-  layer_norm_again(device_, b.attention_sum, layers_.weight(b.attention_norm.weight),
-                   layers_.weight(b.attention_norm.bias), b.attention_statistics, middle);
+  layer_norm_recompute(device_, b.attention_sum, layers_.weight(b.attention_norm.weight),
+                       layers_.weight(b.attention_norm.bias), b.attention_statistics, middle);
   layers_.backward(b.up, middle, b.wide, dx, 1.0F, sink);
 
   // Attention.

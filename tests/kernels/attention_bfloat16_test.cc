@@ -1,7 +1,7 @@
 // Attention in bf16 with heads that tensor cores take, and beside them heads and rows that they do not.
 #include "kernels/ops/attention.h"
-#include "tests/kernels/attention_reference.h"
 #include "tests/kernels/numerics.h"
+#include "tests/kernels/ragged_sequences.h"
 
 namespace galleon {
 namespace {
@@ -91,8 +91,8 @@ TEST_P(AttentionBFloat16Test, ForwardMatchesDoublePrecision) {
     const Left left{lengths_of(c), {}};
     Values logs;
     const int64_t narrow = s.key_value_heads * s.head_dimension;
-    const Values expected = reference(s, numbers(c, s.heads * s.head_dimension, 1), numbers(c, narrow, 2),
-                                      numbers(c, narrow, 3), &logs, left);
+    const Values expected = attention_exactly(s, numbers(c, s.heads * s.head_dimension, 1), numbers(c, narrow, 2),
+                                              numbers(c, narrow, 3), &logs, left);
     // Tensor cores take probabilities rounded to bf16, at most 2^-8 of each, and the result is rounded once more.
     EXPECT_LE(relative_error(with_padding(s, left.lengths, values_of(r.out)), expected), 0x1p-7)
         << s.sequence << " of " << s.head_dimension;
@@ -136,7 +136,7 @@ TEST_P(AttentionBFloat16Test, LargeScoresDoNotOverflow) {
   const Tensor out = empty(130, 64, false, kBf16);
   attention(*device_, s, q, k, k, out, empty(1, 130));
   // Scores near 3·10^4 carry an absolute rounding error near 10^-2, which the exponential makes relative.
-  EXPECT_LE(relative_error(values_of(out), reference(s, values_of(q), values_of(k), values_of(k))), 2e-2);
+  EXPECT_LE(relative_error(values_of(out), attention_exactly(s, values_of(q), values_of(k), values_of(k))), 2e-2);
 }
 
 GALLEON_ON_EVERY_BACKEND(AttentionBFloat16Test);

@@ -11,6 +11,7 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/reduction.h"
+#include "tests/kernels/cases/attention.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {

@@ -13,6 +13,7 @@
 #include "kernels/ops/random.h"
 #include "kernels/ops/reduction.h"
 #include "kernels/ops/weight_update.h"
+#include "tests/kernels/cases/attention.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {

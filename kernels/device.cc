@@ -5,14 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-int64_t round_up(int64_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 class HostStopwatch final : public Stopwatch {
  public:
@@ -62,7 +60,7 @@ void Buffer::reset() {
 }
 
 absl::StatusOr<Buffer> Device::allocate(absl::string_view name, MemoryCategory category, int64_t bytes) {
-  const int64_t rounded = round_up(bytes);
+  const int64_t rounded = round_up(bytes, kAlignment);
   absl::Status reserved = ledger_.reserve(name, category, rounded);
   if (!reserved.ok()) return reserved;
   void* data = allocate_memory(rounded);
@@ -123,7 +121,8 @@ void Device::give_scratch(void* data, int64_t bytes) {
   }
 }
 
-Workspace::Workspace(Device& device, int64_t bytes) : device_(device), bytes_(round_up(bytes)), data_(nullptr) {
+Workspace::Workspace(Device& device, int64_t bytes)
+    : device_(device), bytes_(round_up(bytes, kAlignment)), data_(nullptr) {
   if (device_.workspace_fixed_) {
     GALLEON_CHECK(device_.workspace_used_ + bytes_ <= device_.workspace_.bytes())
         << bytes_ << " bytes of workspace on top of " << device_.workspace_used_ << " exceed the budget of "

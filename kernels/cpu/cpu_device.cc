@@ -11,6 +11,7 @@
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/cpu/low_precision.h"
 #include "kernels/device.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon {
 namespace {
@@ -114,11 +115,11 @@ class CpuDevice final : public Device {
   }
 
  private:
-  static int64_t page_aligned(int64_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+  static int64_t page_aligned(int64_t bytes) { return round_up(bytes, 4096); }
 
   // First touch by the threads that will use it, and no page fault later in the middle of a step.
   void touch(char* data, int64_t bytes) const {
-    const int64_t pieces = (bytes + kHugePage - 1) / kHugePage;
+    const int64_t pieces = ceil_div(bytes, kHugePage);
 #pragma omp parallel for num_threads(execution_.threads) schedule(static)
     for (int64_t i = 0; i < pieces; ++i) {
       std::memset(data + i * kHugePage, 0, static_cast<size_t>(std::min(kHugePage, bytes - i * kHugePage)));

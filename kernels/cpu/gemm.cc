@@ -7,6 +7,7 @@
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/cpu/low_precision.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu {
 
@@ -17,11 +18,10 @@ blasint blas_size(int64_t size) {
   return static_cast<blasint>(std::max<int64_t>(size, 1));
 }
 
-void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-              blas_size(m), blas_size(n), static_cast<blasint>(k), alpha, a, blas_size(lda), b, blas_size(ldb), beta, c,
-              blas_size(ldc));
+void multiply(const Product<float, float>& p) {
+  cblas_sgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans, p.transpose_b ? CblasTrans : CblasNoTrans,
+              blas_size(p.m), blas_size(p.n), static_cast<blasint>(p.k), p.alpha, p.a.data, blas_size(p.a.stride),
+              p.b.data, blas_size(p.b.stride), p.beta, p.c.data, blas_size(p.c.stride));
 }
 
 // OpenBLAS's threads wait for one another's packed panels, which costs a thin product a tenth of its time. Such a
@@ -52,87 +52,109 @@ int64_t tiles_workspace(bool, bool, int64_t m, int64_t n, int64_t k) {
 }
 
 // The tile of op(x) at (row, column) as rows×columns numbers of x's own layout.
-void read_tile(const Execution& on, bool transposed, const BFloat16* x, int64_t ldx, int64_t row, int64_t column,
+void read_tile(const Execution& on, bool transposed, Matrix<const BFloat16> x, int64_t row, int64_t column,
                int64_t rows, int64_t columns, float* tile) {
   const int64_t height = transposed ? columns : rows;
   const int64_t width = transposed ? rows : columns;
-  const BFloat16* from = x + (transposed ? column * ldx + row : row * ldx + column);
+  x.data = transposed ? x.row(column) + row : x.row(row) + column;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(height * width, 100))
   for (int64_t r = 0; r < height; ++r) {
-    for (int64_t c = 0; c < width; ++c) tile[r * width + c] = math::to_float(from[r * ldx + c]);
+    for (int64_t c = 0; c < width; ++c) tile[r * width + c] = math::to_float(x.row(r)[c]);
   }
 }
 
+// Its tile of c at (row, column) from `tile`, the sum of the products.
 template <typename C>
-void matmul_in_tiles(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                     float alpha, const BFloat16* a, int64_t lda, const BFloat16* b, int64_t ldb, float beta, C* c,
-                     int64_t ldc, void* scratch) {
-  float* tile_a = static_cast<float*>(scratch);
-  float* tile_b = tile_a + tile_of(m) * tile_of(k);
-  float* tile_c = tile_b + tile_of(k) * tile_of(n);
-  for (int64_t i = 0; i < m; i += kTile) {
-    const int64_t rows = std::min(kTile, m - i);
-    for (int64_t j = 0; j < n; j += kTile) {
-      const int64_t columns = std::min(kTile, n - j);
-      std::fill_n(tile_c, rows * columns, 0.0F);
-      for (int64_t l = 0; l < k; l += kTile) {
-        const int64_t depth = std::min(kTile, k - l);
-        read_tile(on, transpose_a, a, lda, i, l, rows, depth, tile_a);
-        read_tile(on, transpose_b, b, ldb, l, j, depth, columns, tile_b);
-        cpu::matmul(on, transpose_a, transpose_b, rows, columns, depth, 1.0F, tile_a, transpose_a ? rows : depth,
-                    tile_b, transpose_b ? depth : columns, 1.0F, tile_c, columns, nullptr);
-      }
+void store_tile(const Execution& on, const float* tile, int64_t row, int64_t column, int64_t rows, int64_t columns,
+                const Product<BFloat16, C>& p) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * columns, 100))
-      for (int64_t r = 0; r < rows; ++r) {
-        C* out = c + (i + r) * ldc + j;
-        for (int64_t s = 0; s < columns; ++s) {
-          const float before = beta == 0.0F ? 0.0F : beta * math::load(out[s]);
-          math::store(out[s], alpha * tile_c[r * columns + s] + before);
-        }
-      }
+  for (int64_t r = 0; r < rows; ++r) {
+    C* out = p.c.row(row + r) + column;
+    for (int64_t s = 0; s < columns; ++s) {
+      const float before = p.beta == 0.0F ? 0.0F : p.beta * math::load(out[s]);
+      math::store(out[s], p.alpha * tile[r * columns + s] + before);
     }
   }
 }
 
 template <typename C>
-void matmul_generated(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                      float alpha, const BFloat16* a, int64_t lda, const BFloat16* b, int64_t ldb, float beta, C* c,
-                      int64_t ldc, void* scratch) {
-  const int threads = worth_threads(m * n * k, 10) ? on.threads : 1;
+void matmul_in_tiles(const Execution& on, const Product<BFloat16, C>& p, void* scratch) {
+  float* tile_a = static_cast<float*>(scratch);
+  float* tile_b = tile_a + tile_of(p.m) * tile_of(p.k);
+  float* tile_c = tile_b + tile_of(p.k) * tile_of(p.n);
+  for (int64_t i = 0; i < p.m; i += kTile) {
+    const int64_t rows = std::min(kTile, p.m - i);
+    for (int64_t j = 0; j < p.n; j += kTile) {
+      const int64_t columns = std::min(kTile, p.n - j);
+      std::fill_n(tile_c, rows * columns, 0.0F);
+      for (int64_t l = 0; l < p.k; l += kTile) {
+        const int64_t depth = std::min(kTile, p.k - l);
+        read_tile(on, p.transpose_a, p.a, i, l, rows, depth, tile_a);
+        read_tile(on, p.transpose_b, p.b, l, j, depth, columns, tile_b);
+        cpu::matmul(on,
+                    {p.transpose_a,
+                     p.transpose_b,
+                     rows,
+                     columns,
+                     depth,
+                     1.0F,
+                     {tile_a, p.transpose_a ? rows : depth},
+                     {tile_b, p.transpose_b ? depth : columns},
+                     1.0F,
+                     {tile_c, columns}},
+                    nullptr);
+      }
+      store_tile(on, tile_c, i, j, rows, columns, p);
+    }
+  }
+}
+
+template <typename C>
+void matmul_generated(const Execution& on, const Product<BFloat16, C>& p, void* scratch) {
+  const int threads = worth_threads(p.m * p.n * p.k, 10) ? on.threads : 1;
   use_openmp_threads(threads);
-  const ProductShape shape{transpose_a, transpose_b, std::is_same_v<C, float>, m, n, k, lda, ldb, ldc, alpha,
-                           beta,        threads};
-  if (k > 0 && on.products->multiply(shape, a, b, c)) return;
-  matmul_in_tiles(on, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, scratch);
+  const ProductShape shape{p.transpose_a, p.transpose_b, std::is_same_v<C, float>,
+                           p.m,           p.n,           p.k,
+                           p.a.stride,    p.b.stride,    p.c.stride,
+                           p.alpha,       p.beta,        threads};
+  if (p.k > 0 && on.products->multiply(shape, p.a.data, p.b.data, p.c.data)) return;
+  matmul_in_tiles(on, p, scratch);
+}
+
+// Rows (or columns) `begin` to `begin + count` of the result.
+Product<float, float> rows_of(Product<float, float> p, int64_t begin, int64_t count) {
+  p.a.data += begin * (p.transpose_a ? 1 : p.a.stride);
+  p.c.data += begin * p.c.stride;
+  p.m = count;
+  return p;
+}
+Product<float, float> columns_of(Product<float, float> p, int64_t begin, int64_t count) {
+  p.b.data += begin * (p.transpose_b ? p.b.stride : 1);
+  p.c.data += begin;
+  p.n = count;
+  return p;
 }
 
 }  // namespace
 
-void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void*) {
-  const int64_t pieces = thin_pieces(on.threads, m, n, k);
+void matmul(const Execution& on, const Product<float, float>& p, void*) {
+  const int64_t pieces = thin_pieces(on.threads, p.m, p.n, p.k);
   if (pieces <= 1) {
     // OpenBLAS alone would start threads for a tenth of what is worth it.
-    const BlasThreads threads(worth_threads(m * n * k, 20) ? on.threads : 1);
-    product(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    const BlasThreads threads(worth_threads(p.m * p.n * p.k, 20) ? on.threads : 1);
+    multiply(p);
     return;
   }
-  const bool by_rows = m >= n;
-  const int64_t length = by_rows ? m : n;
+  const bool by_rows = p.m >= p.n;
+  const int64_t length = by_rows ? p.m : p.n;
   use_openmp_threads(1);
-  const int64_t step = (length + pieces * kPieceMultiple - 1) / (pieces * kPieceMultiple) * kPieceMultiple;
+  const int64_t step = round_up(ceil_div(length, pieces), kPieceMultiple);
 #pragma omp parallel for num_threads(on.threads) schedule(static)
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t begin = piece * step;
     const int64_t count = std::min(step, length - begin);
     if (count <= 0) continue;
-    if (by_rows) {
-      product(transpose_a, transpose_b, count, n, k, alpha, a + begin * (transpose_a ? 1 : lda), lda, b, ldb, beta,
-              c + begin * ldc, ldc);
-    } else {
-      product(transpose_a, transpose_b, m, count, k, alpha, a, lda, b + begin * (transpose_b ? ldb : 1), ldb, beta,
-              c + begin, ldc);
-    }
+    multiply(by_rows ? rows_of(p, begin, count) : columns_of(p, begin, count));
   }
 }
 

@@ -8,11 +8,13 @@
 
 #include "common/base/check.h"
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu {
 
-inline int64_t round_up(int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
+// What a piece of scratch memory takes.
+inline int64_t piece_bytes(int64_t bytes) {
+  return round_up(bytes, 64);
 }
 inline constexpr int64_t kFloat = sizeof(float);
 inline constexpr int64_t kDouble = sizeof(double);
@@ -28,7 +30,7 @@ class Pieces {
  private:
   char* take(int64_t bytes) {
     char* piece = at_;
-    at_ += round_up(bytes);
+    at_ += piece_bytes(bytes);
     return piece;
   }
   char* at_;
@@ -40,31 +42,30 @@ inline int64_t work_size(float reported) {
 }
 
 // A power of two that brings the largest number of a matrix to [1, 2).
-inline float power_of_two_scale(int64_t rows, int64_t columns, const float* x, int64_t ldx) {
+inline float power_of_two_scale(int64_t rows, int64_t columns, Matrix<const float> x) {
   float highest = 0.0F;
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) highest = std::max(highest, std::fabs(x[r * ldx + c]));
+    for (int64_t c = 0; c < columns; ++c) highest = std::max(highest, std::fabs(x.row(r)[c]));
   }
   return highest > 0.0F ? std::ldexp(1.0F, std::clamp(-std::ilogb(highest), -126, 126)) : 1.0F;
 }
 
 // q ← the columns of y, each contiguous, times `scale`.
-inline void gather(const Execution& on, int64_t rows, int64_t rank, const float* y, int64_t ldy, float scale,
-                   float* q) {
+inline void gather(const Execution& on, int64_t rows, int64_t rank, Matrix<const float> y, float scale, float* q) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * rank, 500))
   for (int64_t r0 = 0; r0 < rows; r0 += 32) {
     for (int64_t j = 0; j < rank; ++j) {
-      for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) q[j * rows + r] = y[r * ldy + j] * scale;
+      for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) q[j * rows + r] = y.row(r)[j] * scale;
     }
   }
 }
 
 // y ← q, whose columns are contiguous.
-inline void scatter(const Execution& on, int64_t rows, int64_t rank, const float* q, float* y, int64_t ldy) {
+inline void scatter(const Execution& on, int64_t rows, int64_t rank, const float* q, Matrix<float> y) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * rank, 500))
   for (int64_t r0 = 0; r0 < rows; r0 += 32) {
     for (int64_t r = r0; r < std::min(r0 + 32, rows); ++r) {
-      for (int64_t j = 0; j < rank; ++j) y[r * ldy + j] = q[j * rows + r];
+      for (int64_t j = 0; j < rank; ++j) y.row(r)[j] = q[j * rows + r];
     }
   }
 }

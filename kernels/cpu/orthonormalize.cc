@@ -19,8 +19,8 @@ int64_t qr_work(int64_t rows, int64_t rank) {
 }
 
 int64_t householder_workspace(int64_t rows, int64_t rank) {
-  return round_up(rows * rank * kFloat) + round_up(rank * kFloat) + round_up(qr_work(rows, rank) * kFloat) +
-         round_up(rank * static_cast<int64_t>(sizeof(int)));
+  return piece_bytes(rows * rank * kFloat) + piece_bytes(rank * kFloat) + piece_bytes(qr_work(rows, rank) * kFloat) +
+         piece_bytes(rank * static_cast<int64_t>(sizeof(int)));
 }
 
 // v ← v − Q·(Qᵀ·v) over the columns of q that `use` names, twice, in double: once leaves a component as large as the
@@ -77,7 +77,7 @@ void orthonormalize_columns(const Execution& on, int64_t rows, int64_t rank, uin
     float* v = q + j * rows;
     // A random direction is almost surely independent; a next piece of the same stream is taken if it is not.
     for (int64_t first = 0;; first += rows) {
-      table.fill_normal(on, rows, v, seed, static_cast<uint64_t>(j), first, 0.0F, 1.0F);
+      table.fill_normal(on, rows, {seed, static_cast<uint64_t>(j), first, 0.0F, 1.0F}, v);
       const double before = norm(rows, v);
       take_out(rows, q, use, used, v);
       const double after = norm(rows, v);
@@ -94,7 +94,7 @@ void orthonormalize_columns(const Execution& on, int64_t rows, int64_t rank, uin
 }
 
 // Householder's reflections, and column by column where columns depend on each other.
-void orthonormalize_surely(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
+void orthonormalize_surely(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, uint64_t seed,
                            void* scratch) {
   Pieces pieces(scratch);
   float* q = pieces.floats(rows * rank);
@@ -104,8 +104,8 @@ void orthonormalize_surely(const Execution& on, int64_t rows, int64_t rank, floa
   int* use = pieces.ints(rank);
 
   // A power of two brings the largest number near 1, so that no square over- or underflows.
-  const float scale = power_of_two_scale(rows, rank, y, ldy);
-  gather(on, rows, rank, y, ldy, scale, q);
+  const float scale = power_of_two_scale(rows, rank, y);
+  gather(on, rows, rank, y, scale, q);
   double largest = 0;
   for (int64_t j = 0; j < rank; ++j) largest = std::max(largest, norm(rows, q + j * rows));
 
@@ -128,10 +128,10 @@ void orthonormalize_surely(const Execution& on, int64_t rows, int64_t rank, floa
       if (use[j] < 0) multiply(rows, q + j * rows, -1.0);
     }
   } else {
-    gather(on, rows, rank, y, ldy, scale, q);
+    gather(on, rows, rank, y, scale, q);
     orthonormalize_columns(on, rows, rank, seed, largest, q, use);
   }
-  scatter(on, rows, rank, q, y, ldy);
+  scatter(on, rows, rank, q, y);
 }
 
 // Rows are dealt out to pieces of work whose number depends on the shape alone, so that sums do not depend on threads.
@@ -142,19 +142,18 @@ int64_t pieces_of(int64_t rows, int64_t rank) {
 constexpr int64_t kGramRows = 128;  // converted to double at a time
 
 int64_t cholesky_workspace(int64_t rows, int64_t rank) {
-  return pieces_of(rows, rank) * (round_up(kGramRows * rank * kDouble) + round_up(rank * rank * kDouble)) +
-         round_up(rank * rank * kFloat);
+  return pieces_of(rows, rank) * (piece_bytes(kGramRows * rank * kDouble) + piece_bytes(rank * rank * kDouble)) +
+         piece_bytes(rank * rank * kFloat);
 }
 
 // gram ← (scale·y)ᵀ(scale·y) of `count` rows, its upper triangle to LAPACK. Products of floats are exact in double, so
 // what a column adds to the span of others shows down to 1e-7 of its length.
-void gram_matrix(int64_t count, int64_t rank, const float* y, int64_t ldy, float scale, double* converted,
-                 double* gram) {
+void gram_matrix(int64_t count, int64_t rank, Matrix<const float> y, float scale, double* converted, double* gram) {
   const int n = static_cast<int>(rank);
   for (int64_t first = 0; first < count; first += kGramRows) {
     const int64_t rows = std::min(kGramRows, count - first);
     for (int64_t i = 0; i < rows; ++i) {
-      const float* row = y + (first + i) * ldy;
+      const float* row = y.row(first + i);
       double* to = converted + i * rank;
       for (int64_t j = 0; j < rank; ++j) to[j] = static_cast<double>(row[j] * scale);
     }
@@ -166,16 +165,16 @@ void gram_matrix(int64_t count, int64_t rank, const float* y, int64_t ldy, float
 // Cholesky-QR, twice, since once leaves an error as large as y's condition times rounding (Yamamoto et al. 2015). The
 // triangle has a positive diagonal, so that the basis is the one that Householder's reflections give. False where
 // columns are too nearly dependent: y is then as it was, or has another basis of the same flag of spaces.
-bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, float scale,
+bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, float scale,
                                 void* scratch) {
   Pieces memory(scratch);
   const int64_t pieces = pieces_of(rows, rank);
-  double* grams = memory.doubles(pieces * round_up(rank * rank * kDouble) / kDouble);
-  double* converted = memory.doubles(pieces * round_up(kGramRows * rank * kDouble) / kDouble);
+  double* grams = memory.doubles(pieces * piece_bytes(rank * rank * kDouble) / kDouble);
+  double* converted = memory.doubles(pieces * piece_bytes(kGramRows * rank * kDouble) / kDouble);
   float* inverse = memory.floats(rank * rank);
-  const int64_t gram_stride = round_up(rank * rank * kDouble) / kDouble;
-  const int64_t converted_stride = round_up(kGramRows * rank * kDouble) / kDouble;
-  const int64_t piece_rows = (rows + pieces - 1) / pieces;
+  const int64_t gram_stride = piece_bytes(rank * rank * kDouble) / kDouble;
+  const int64_t converted_stride = piece_bytes(kGramRows * rank * kDouble) / kDouble;
+  const int64_t piece_rows = ceil_div(rows, pieces);
   auto rows_of = [&](int64_t piece) { return std::min(piece_rows, rows - piece * piece_rows); };
   double* gram = grams;
   const int n = static_cast<int>(rank);
@@ -183,7 +182,7 @@ bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank,
     const float factor = second ? 1.0F : scale;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (pieces > 1)
     for (int64_t p = 0; p < pieces; ++p) {
-      gram_matrix(rows_of(p), rank, y + p * piece_rows * ldy, ldy, factor, converted + p * converted_stride,
+      gram_matrix(rows_of(p), rank, {y.row(p * piece_rows), y.stride}, factor, converted + p * converted_stride,
                   grams + p * gram_stride);
     }
     for (int64_t p = 1; p < pieces; ++p) {
@@ -217,7 +216,7 @@ bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank,
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (pieces > 1)
     for (int64_t p = 0; p < pieces; ++p) {
       cblas_strmm(CblasColMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, n, static_cast<int>(rows_of(p)), 1.0F,
-                  inverse, n, y + p * piece_rows * ldy, static_cast<int>(ldy));
+                  inverse, n, y.row(p * piece_rows), static_cast<int>(y.stride));
     }
   }
   return true;
@@ -227,13 +226,12 @@ int64_t orthonormalize_workspace(int64_t rows, int64_t rank) {
   return std::max(householder_workspace(rows, rank), cholesky_workspace(rows, rank));
 }
 
-bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
-                    void* scratch) {
+bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, uint64_t seed, void* scratch) {
   const BlasThreads threads(rows * rank <= int64_t{1} << 19 ? 1 : on.threads);
   // A power of two brings the largest number near 1, so that no square over- or underflows.
-  const float scale = power_of_two_scale(rows, rank, y, ldy);
-  if (!orthonormalize_by_cholesky(on, rows, rank, y, ldy, scale, scratch)) {
-    orthonormalize_surely(on, rows, rank, y, ldy, seed, scratch);
+  const float scale = power_of_two_scale(rows, rank, y);
+  if (!orthonormalize_by_cholesky(on, rows, rank, y, scale, scratch)) {
+    orthonormalize_surely(on, rows, rank, y, seed, scratch);
   }
   return true;
 }

@@ -42,16 +42,17 @@ struct SvdSizes {
 int64_t right_singular_vectors_workspace(int64_t rows, int64_t columns, int64_t rank) {
   const SvdSizes s(rows, columns, rank);
   const int64_t k = s.k;
-  return round_up(rows * columns * kFloat) + 3 * round_up(k * k * kFloat) + round_up(columns * rank * kFloat) +
-         5 * round_up(k * kFloat) + round_up(s.work * kFloat) + round_up(8 * k * static_cast<int64_t>(sizeof(int)));
+  return piece_bytes(rows * columns * kFloat) + 3 * piece_bytes(k * k * kFloat) + piece_bytes(columns * rank * kFloat) +
+         5 * piece_bytes(k * kFloat) + piece_bytes(s.work * kFloat) +
+         piece_bytes(8 * k * static_cast<int64_t>(sizeof(int)));
 }
 
 // Row-major g is A = gᵀ to LAPACK, whose left singular vectors are the right ones of g. Only they are wanted, and only
 // the first r: A is reduced to a square (a tall A = Q·R needs Q on r vectors at the end; a wide A has Aᵀ = Q·R, A =
 // Rᵀ·Qᵀ, and needs no Q at all, where an LQ would be slower), that to a bidiagonal, whose vectors come from divide and
 // conquer, and r of them are brought back.
-bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* g, int64_t ldg,
-                            float* basis, int64_t ldb, void* scratch) {
+bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, Matrix<float> g,
+                            Matrix<float> basis, void* scratch) {
   const SvdSizes s(rows, columns, rank);
   // LAPACK starts threads for steps of microseconds: below this size one thread is two to three times faster than two.
   const BlasThreads threads(s.k <= 1024 ? 1 : on.threads);
@@ -73,14 +74,14 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
   int info = 0;
 
   // A power of two brings the largest number near 1, so that no square over- or underflows.
-  const float scale = power_of_two_scale(rows, columns, g, ldg);
+  const float scale = power_of_two_scale(rows, columns, g);
   if (s.m < s.n) {
-    gather(on, rows, columns, g, ldg, scale, a);
+    gather(on, rows, columns, g, scale, a);
     sgeqrf_(&s.n, &s.m, a, &s.n, tau, work, &work_length, &info);
   } else {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * columns, 100))
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < columns; ++c) a[r * columns + c] = g[r * ldg + c] * scale;
+      for (int64_t c = 0; c < columns; ++c) a[r * columns + c] = g.row(r)[c] * scale;
     }
     if (s.m > s.n) sgeqrf_(&s.m, &s.n, a, &s.m, tau, work, &work_length, &info);
   }
@@ -108,7 +109,7 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
   }
   if (s.m > s.n) sormqr_("L", "N", &s.m, &s.r, &s.k, a, &s.m, tau, vectors, &s.m, work, &work_length, &info);
   if (info != 0) return false;
-  scatter(on, columns, rank, vectors, basis, ldb);
+  scatter(on, columns, rank, vectors, basis);
   return true;
 }
 

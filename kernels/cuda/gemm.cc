@@ -24,16 +24,26 @@ uint32_t alignment_of(const void* data) {
 }
 
 template <typename T, typename C>
-void multiply(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-              const T* a, int64_t lda, const T* b, int64_t ldb, float beta, C* c, int64_t ldc, void* scratch) {
-  if (k == 0) {
-    scale_matrix(on, m, n, beta, c, ldc);
+void multiply(const Execution& on, const Product<T, C>& p, void* scratch) {
+  if (p.k == 0) {
+    scale_matrix(on, p.m, p.n, p.beta, p.c);
     return;
   }
-  const ProductShape shape{
-      transpose_a,     transpose_b,     type_of<T>(),    type_of<C>(),       m, n, k, lda, ldb, ldc,
-      alignment_of(a), alignment_of(b), alignment_of(c), product_bytes(m, n)};
-  on.cuda->products.multiply(*on.cuda, shape, alpha, a, b, beta, c, aligned_scratch(scratch));
+  const ProductShape shape{p.transpose_a,
+                           p.transpose_b,
+                           type_of<T>(),
+                           type_of<C>(),
+                           p.m,
+                           p.n,
+                           p.k,
+                           p.a.stride,
+                           p.b.stride,
+                           p.c.stride,
+                           alignment_of(p.a.data),
+                           alignment_of(p.b.data),
+                           alignment_of(p.c.data),
+                           product_bytes(p.m, p.n)};
+  on.cuda->products.multiply(*on.cuda, shape, p.alpha, p.a.data, p.b.data, p.beta, p.c.data, aligned_scratch(scratch));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/simt.h"
+#include "kernels/math/multiples.h"
 #include "kernels/operation_table.h"
 
 #ifdef __CUDACC__
@@ -18,7 +19,7 @@ namespace galleon::cuda {
 // Blocks of `threads` threads that cover `work` items, at most as many as keep a GPU busy: kernels loop over the rest.
 inline dim3 blocks_for(int64_t work, int64_t items_per_block) {
   constexpr int64_t kMost = 132 * 16;  // of the largest GPU that we know, several waves
-  const int64_t wanted = (work + items_per_block - 1) / items_per_block;
+  const int64_t wanted = ceil_div(work, items_per_block);
   return dim3(static_cast<unsigned>(std::clamp<int64_t>(wanted, 1, kMost)));
 }
 

@@ -10,7 +10,6 @@ void fill_singular_vectors(OperationTable& table);
 void fill_orthonormalize(OperationTable& table);
 
 // orthonormalize as the table has it, for singular vectors that need it.
-bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
-                    void* scratch);
+bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, uint64_t seed, void* scratch);
 
 }  // namespace galleon::cuda

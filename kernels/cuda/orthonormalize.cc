@@ -45,7 +45,7 @@ void factor(Context& context, int64_t rank, double* gram, void* reserved, int64_
 
 // False where columns are too nearly dependent: y is then as it was, or has another basis of the same flag of spaces. A
 // panel is rank×rows to cuBLAS, which is column-major.
-bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, void* scratch) {
+bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, void* scratch) {
   Context& context = *on.cuda;
   const OrthonormalizeSpace space(rows, rank);
   char* at = static_cast<char*>(aligned_scratch(scratch));
@@ -56,7 +56,7 @@ bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank,
   const double one = 1.0;
   for (const bool second : {false, true}) {
     by_panels(rows, [&](int64_t first, int64_t count) {
-      widen(on, count, rank, y + first * ldy, ldy, panel);
+      widen(on, count, rank, {y.row(first), y.stride}, panel);
       const double before = first == 0 ? 0.0 : 1.0;
       require(cublasDsyrk(context.blas.get(), CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_N, n, static_cast<int>(count), &one,
                           panel, n, &before, gram, n),
@@ -75,33 +75,33 @@ bool orthonormalize_by_cholesky(const Execution& on, int64_t rows, int64_t rank,
     if (!(verdict.factor.smallest > kDependent * largest)) return false;
     // Yᵀ = Rᵀ·Qᵀ.
     by_panels(rows, [&](int64_t first, int64_t count) {
-      widen(on, count, rank, y + first * ldy, ldy, panel);
+      widen(on, count, rank, {y.row(first), y.stride}, panel);
       require(cublasDtrsm(context.blas.get(), CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_UPPER, CUBLAS_OP_T,
                           CUBLAS_DIAG_NON_UNIT, n, static_cast<int>(count), &one, gram, n, panel, n),
               "cublasDtrsm");
-      narrow(on, count, rank, panel, y + first * ldy, ldy);
+      narrow(on, count, rank, panel, {y.row(first), y.stride});
     });
   }
   return true;
 }
 
 // Through the host's memory, with its code and its seeds.
-bool orthonormalize_on_host(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed) {
+bool orthonormalize_on_host(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, uint64_t seed) {
   const OperationTable& cpu = cpu_operations();
   const Execution host{on.threads};
   std::vector<float> held(static_cast<size_t>(rows * rank));
   std::vector<std::max_align_t> scratch(
       static_cast<size_t>(cpu.orthonormalize_workspace(rows, rank)) / sizeof(std::max_align_t) + 1);
   const auto width = static_cast<size_t>(rank) * sizeof(float);
-  const auto stride = static_cast<size_t>(ldy) * sizeof(float);
+  const auto stride = static_cast<size_t>(y.stride) * sizeof(float);
   cudaStream_t stream = on.cuda->stream.get();
-  require(cudaMemcpy2DAsync(held.data(), width, y, stride, width, static_cast<size_t>(rows), cudaMemcpyDeviceToHost,
-                            stream),
+  require(cudaMemcpy2DAsync(held.data(), width, y.data, stride, width, static_cast<size_t>(rows),
+                            cudaMemcpyDeviceToHost, stream),
           "cudaMemcpy2DAsync from the GPU");
   require(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-  const bool good = cpu.orthonormalize(host, rows, rank, held.data(), rank, seed, scratch.data());
-  require(cudaMemcpy2DAsync(y, stride, held.data(), width, width, static_cast<size_t>(rows), cudaMemcpyHostToDevice,
-                            stream),
+  const bool good = cpu.orthonormalize(host, rows, rank, {held.data(), rank}, seed, scratch.data());
+  require(cudaMemcpy2DAsync(y.data, stride, held.data(), width, width, static_cast<size_t>(rows),
+                            cudaMemcpyHostToDevice, stream),
           "cudaMemcpy2DAsync to the GPU");
   require(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
   return good;
@@ -109,10 +109,8 @@ bool orthonormalize_on_host(const Execution& on, int64_t rows, int64_t rank, flo
 
 }  // namespace
 
-bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, float* y, int64_t ldy, uint64_t seed,
-                    void* scratch) {
-  return orthonormalize_by_cholesky(on, rows, rank, y, ldy, scratch) ||
-         orthonormalize_on_host(on, rows, rank, y, ldy, seed);
+bool orthonormalize(const Execution& on, int64_t rows, int64_t rank, Matrix<float> y, uint64_t seed, void* scratch) {
+  return orthonormalize_by_cholesky(on, rows, rank, y, scratch) || orthonormalize_on_host(on, rows, rank, y, seed);
 }
 
 void fill_orthonormalize(OperationTable& table) {

@@ -42,8 +42,8 @@ bool eigenvectors(Context& context, int64_t n, double* square, double* values, v
 }
 
 // To cuBLAS, which is column-major, a panel of g's rows is columns×count, and one of its columns count×rows.
-bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, float* g, int64_t ldg,
-                            float* basis, int64_t ldb, void* scratch) {
+bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, int64_t rank, Matrix<float> g,
+                            Matrix<float> basis, void* scratch) {
   Context& context = *on.cuda;
   const SingularVectorsSpace space(rows, columns, rank);
   const bool wide = columns > rows;
@@ -61,9 +61,9 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
 
   const auto read_panel = [&](int64_t first, int64_t count) {
     if (wide) {
-      widen(on, rows, count, g + first, ldg, panel);
+      widen(on, rows, count, {g.data + first, g.stride}, panel);
     } else {
-      widen(on, count, columns, g + first * ldg, ldg, panel);
+      widen(on, count, columns, {g.row(first), g.stride}, panel);
     }
   };
   for (int64_t first = 0; first < length; first += kPanel) {
@@ -76,7 +76,7 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
   }
   if (!eigenvectors(context, order, gram, values, reserved, space.solver)) return false;
   if (!wide) {
-    take_last_vectors(on, order, rank, gram, basis, ldb);
+    take_last_vectors(on, order, rank, gram, basis);
     return true;
   }
   // v = gᵀ·u / σ.
@@ -90,10 +90,10 @@ bool right_singular_vectors(const Execution& on, int64_t rows, int64_t columns, 
                         n, &one, last, n, panel, static_cast<int>(count), &zero, vectors, static_cast<int>(rank)),
             "cublasDgemm");
     take_scaled_vectors(on, count, rank, vectors, values + order - rank, std::max(kNothing * largest, 1e-300),
-                        basis + first * ldb, ldb);
+                        {basis.row(first), basis.stride});
   }
   constexpr uint64_t kSeed = 1;  // of directions in which g has nothing
-  return orthonormalize(on, columns, rank, basis, ldb, kSeed, scratch);
+  return orthonormalize(on, columns, rank, basis, kSeed, scratch);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/launch.h"
 #include "kernels/math/bfloat16.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -101,25 +102,25 @@ __global__ void take_scaled_vectors_kernel(int64_t rows, int64_t rank, const dou
 }
 
 template <typename T>
-void scale_any(const Execution& on, int64_t rows, int64_t n, float factor, T* x, int64_t ldx) {
+void scale_any(const Execution& on, int64_t rows, int64_t n, float factor, Matrix<T> x) {
   if (factor == 1.0F) return;
-  launch<scale_matrix_kernel<T>>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, factor, x, ldx);
+  launch<scale_matrix_kernel<T>>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, factor, x.data, x.stride);
 }
 
 }  // namespace
 
-void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, float* x, int64_t ldx) {
-  scale_any(on, rows, n, factor, x, ldx);
+void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, Matrix<float> x) {
+  scale_any(on, rows, n, factor, x);
 }
-void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, BFloat16* x, int64_t ldx) {
-  scale_any(on, rows, n, factor, x, ldx);
+void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, Matrix<BFloat16> x) {
+  scale_any(on, rows, n, factor, x);
 }
 
-void widen(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, double* y) {
-  launch<widen_kernel>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, x, ldx, y);
+void widen(const Execution& on, int64_t rows, int64_t n, Matrix<const float> x, double* y) {
+  launch<widen_kernel>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, x.data, x.stride, y);
 }
-void narrow(const Execution& on, int64_t rows, int64_t n, const double* x, float* y, int64_t ldy) {
-  launch<narrow_kernel>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, x, y, ldy);
+void narrow(const Execution& on, int64_t rows, int64_t n, const double* x, Matrix<float> y) {
+  launch<narrow_kernel>(on, blocks_for(rows * n, kThreads), kThreads, 0, rows, n, x, y.data, y.stride);
 }
 
 FactorVerdict* verdict_slot(const Execution& on) {
@@ -139,16 +140,15 @@ void note_distance_from_identity(const Execution& on, int64_t n, const double* s
   launch<distance_kernel>(on, blocks_for(n * n, kThreads), kThreads, 0, n, square, bits);
 }
 
-void take_last_vectors(const Execution& on, int64_t n, int64_t rank, const double* vectors, float* basis, int64_t ldb) {
-  const dim3 grid(static_cast<unsigned>((n + kSquare - 1) / kSquare),
-                  static_cast<unsigned>((rank + kSquare - 1) / kSquare));
-  launch<take_last_vectors_kernel>(on, grid, dim3(kSquare, kSquare), 0, n, rank, vectors, basis, ldb);
+void take_last_vectors(const Execution& on, int64_t n, int64_t rank, const double* vectors, Matrix<float> basis) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(n, kSquare)), static_cast<unsigned>(ceil_div(rank, kSquare)));
+  launch<take_last_vectors_kernel>(on, grid, dim3(kSquare, kSquare), 0, n, rank, vectors, basis.data, basis.stride);
 }
 
 void take_scaled_vectors(const Execution& on, int64_t rows, int64_t rank, const double* products, const double* values,
-                         double least, float* basis, int64_t ldb) {
+                         double least, Matrix<float> basis) {
   launch<take_scaled_vectors_kernel>(on, blocks_for(rows * rank, kThreads), kThreads, 0, rows, rank, products, values,
-                                     least, basis, ldb);
+                                     least, basis.data, basis.stride);
 }
 
 }  // namespace galleon::cuda

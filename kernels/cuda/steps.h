@@ -9,11 +9,11 @@
 namespace galleon::cuda {
 
 // x ← factor·x; with 0 whatever x holds becomes 0.
-void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, float* x, int64_t ldx);
-void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, BFloat16* x, int64_t ldx);
+void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, Matrix<float> x);
+void scale_matrix(const Execution& on, int64_t rows, int64_t n, float factor, Matrix<BFloat16> x);
 
-void widen(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, double* y);
-void narrow(const Execution& on, int64_t rows, int64_t n, const double* x, float* y, int64_t ldy);
+void widen(const Execution& on, int64_t rows, int64_t n, Matrix<const float> x, double* y);
+void narrow(const Execution& on, int64_t rows, int64_t n, const double* x, Matrix<float> y);
 
 struct DiagonalRange {
   double smallest;
@@ -39,10 +39,10 @@ void note_distance_from_identity(const Execution& on, int64_t n, const double* s
 
 // basis[i, j] ← element i of eigenvector n−1−j: the columns of `vectors` (column-major n×n) belong to eigenvalues in
 // ascending order.
-void take_last_vectors(const Execution& on, int64_t n, int64_t rank, const double* vectors, float* basis, int64_t ldb);
+void take_last_vectors(const Execution& on, int64_t n, int64_t rank, const double* vectors, Matrix<float> basis);
 
 // basis[i, j] ← products[i, rank−1−j] / √values[rank−1−j]; 0 where the value is below `least`.
 void take_scaled_vectors(const Execution& on, int64_t rows, int64_t rank, const double* products, const double* values,
-                         double least, float* basis, int64_t ldb);
+                         double least, Matrix<float> basis);
 
 }  // namespace galleon::cuda

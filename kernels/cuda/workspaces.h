@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/math/multiples.h"
+
 namespace galleon::cuda {
 
 inline constexpr int64_t kWorkspaceAlignment = 256;
 inline constexpr int64_t aligned_bytes(int64_t bytes) {
-  return (bytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+  return round_up(bytes, kWorkspaceAlignment);
 }
 // Scratch memory begins at a multiple of 64; libraries are given multiples of 256 out of it, for which each size here
 // has room.

@@ -13,8 +13,7 @@ void swiglu(Device& device, const Tensor& gate, const Tensor& up, const Tensor& 
   const Extent extent = elementwise_extent(gate, up, out);
   by_float_type("swiglu: gate", device, gate.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.swiglu(device.execution(), extent.rows, extent.columns, gate.as<T>(), gate.stride, up.as<T>(), up.stride,
-                     out.as<T>(), out.stride);
+    functions.swiglu(device.execution(), extent.rows, extent.columns, matrix<T>(gate), matrix<T>(up), matrix<T>(out));
   });
 }
 
@@ -30,9 +29,13 @@ void swiglu_backward(Device& device, const Tensor& gate, const Tensor& up, const
   const Extent extent = elementwise_extent(gate, up, dout, dgate, dup);
   by_float_type("swiglu_backward: gate", device, gate.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.swiglu_backward(device.execution(), extent.rows, extent.columns, gate.as<T>(), gate.stride, up.as<T>(),
-                              up.stride, dout.as<T>(), dout.stride, dgate.as<T>(), dgate.stride, dup.as<T>(),
-                              dup.stride);
+    functions.swiglu_backward(device.execution(), {.rows = extent.rows,
+                                                   .n = extent.columns,
+                                                   .gate = matrix<T>(gate),
+                                                   .up = matrix<T>(up),
+                                                   .dout = matrix<T>(dout),
+                                                   .dgate = matrix<T>(dgate),
+                                                   .dup = matrix<T>(dup)});
   });
 }
 
@@ -44,8 +47,7 @@ void gelu(Device& device, const Tensor& x, bool tanh_form, const Tensor& y) {
   const Extent extent = elementwise_extent(x, y);
   by_float_type("gelu: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.gelu(device.execution(), extent.rows, extent.columns, tanh_form, x.as<T>(), x.stride, y.as<T>(),
-                   y.stride);
+    functions.gelu(device.execution(), extent.rows, extent.columns, tanh_form, matrix<T>(x), matrix<T>(y));
   });
 }
 
@@ -58,8 +60,8 @@ void gelu_backward(Device& device, const Tensor& x, bool tanh_form, const Tensor
   const Extent extent = elementwise_extent(x, dy, dx);
   by_float_type("gelu_backward: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.gelu_backward(device.execution(), extent.rows, extent.columns, tanh_form, x.as<T>(), x.stride, dy.as<T>(),
-                            dy.stride, dx.as<T>(), dx.stride);
+    functions.gelu_backward(device.execution(), extent.rows, extent.columns, tanh_form, matrix<T>(x), matrix<T>(dy),
+                            matrix<T>(dx));
   });
 }
 
@@ -71,8 +73,7 @@ void hyperbolic_tangent(Device& device, const Tensor& x, const Tensor& y) {
   const Extent extent = elementwise_extent(x, y);
   by_float_type("hyperbolic_tangent: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.hyperbolic_tangent(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, y.as<T>(),
-                                 y.stride);
+    functions.hyperbolic_tangent(device.execution(), extent.rows, extent.columns, matrix<T>(x), matrix<T>(y));
   });
 }
 
@@ -85,8 +86,8 @@ void hyperbolic_tangent_backward(Device& device, const Tensor& y, const Tensor& 
   const Extent extent = elementwise_extent(y, dy, dx);
   by_float_type("hyperbolic_tangent_backward: y", device, y.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.hyperbolic_tangent_backward(device.execution(), extent.rows, extent.columns, y.as<T>(), y.stride,
-                                          dy.as<T>(), dy.stride, dx.as<T>(), dx.stride);
+    functions.hyperbolic_tangent_backward(device.execution(), extent.rows, extent.columns, matrix<T>(y), matrix<T>(dy),
+                                          matrix<T>(dx));
   });
 }
 
@@ -98,7 +99,7 @@ void add(Device& device, const Tensor& x, const Tensor& y) {
   const Extent extent = elementwise_extent(x, y);
   by_float_type("add: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.add(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, y.as<T>(), y.stride);
+    functions.add(device.execution(), extent.rows, extent.columns, matrix<T>(x), matrix<T>(y));
   });
 }
 
@@ -108,7 +109,7 @@ void fill(Device& device, const Tensor& x, float value) {
   if (!device.executes() || x.size() == 0) return;
   const Extent extent = elementwise_extent(x);
   by_float_type("fill: x", device, x.type, [&](const auto& functions, auto element) {
-    functions.fill(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(), x.stride, value);
+    functions.fill(device.execution(), extent.rows, extent.columns, matrix<decltype(element)>(x), value);
   });
 }
 
@@ -120,8 +121,8 @@ void copy(Device& device, const Tensor& x, const Tensor& y) {
   const Extent extent = elementwise_extent(x, y);
   const int64_t width = bytes_of(x.type);
   device.operations().copy_bytes(device.execution(), extent.rows, extent.columns * width,
-                                 static_cast<const char*>(x.data), x.stride * width, static_cast<char*>(y.data),
-                                 y.stride * width);
+                                 {static_cast<const char*>(x.data), x.stride * width},
+                                 {static_cast<char*>(y.data), y.stride * width});
 }
 
 void convert(Device& device, const Tensor& x, const Tensor& y) {
@@ -141,9 +142,9 @@ void convert(Device& device, const Tensor& x, const Tensor& y) {
   by_float_type("convert", device, other.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
     if (narrows) {
-      functions.from_fp32(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, y.as<T>(), y.stride);
+      functions.from_fp32(device.execution(), extent.rows, extent.columns, matrix<float>(x), matrix<T>(y));
     } else {
-      functions.to_fp32(device.execution(), extent.rows, extent.columns, x.as<T>(), x.stride, y.f32(), y.stride);
+      functions.to_fp32(device.execution(), extent.rows, extent.columns, matrix<T>(x), matrix<float>(y));
     }
   });
 }
@@ -155,7 +156,7 @@ void transpose(Device& device, const Tensor& x, const Tensor& y) {
   if (!device.executes() || x.size() == 0) return;
   by_float_type("transpose: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.transpose(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, y.as<T>(), y.stride);
+    functions.transpose(device.execution(), x.rows, x.columns, matrix<T>(x), matrix<T>(y));
   });
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/ops/attention.h"
 
 #include <algorithm>
+#include <cmath>
+#include <initializer_list>
 
 #include "kernels/ops/index_check.h"
 #include "kernels/ops/operands.h"
@@ -27,14 +29,12 @@ double pairs(const AttentionShape& s) {
 }
 
 // rows: of the tokens' matrices.
-AttentionSight sight_of(Device& device, const AttentionShape& s, int64_t rows, const AttentionMask& mask) {
-  AttentionSight sight;
-  sight.causal = s.causal;
-  sight.window = s.window;
+DeviceMask device_mask(Device& device, const AttentionShape& s, int64_t rows, const AttentionMask& mask) {
+  DeviceMask made{s.causal, s.window, nullptr, 0, {0, 0, 0, 0, 1.0F}, 0};
   if (mask.row_starts.rows > 0) {
     check_vector("attention: row starts", mask.row_starts, s.batch + 1, DataType::kInt32);
-    sight.row_starts = mask.row_starts.i32();
-    sight.rows = rows;
+    made.row_starts = mask.row_starts.i32();
+    made.rows = rows;
     check_indices(device, mask.row_starts, {"attention: row start", "sequence", "the rows 0 to", rows, 0, rows + 1});
   } else {
     GALLEON_CHECK(rows == s.tokens()) << "attention: " << rows << " rows for " << s.tokens() << " tokens";
@@ -42,14 +42,30 @@ AttentionSight sight_of(Device& device, const AttentionShape& s, int64_t rows, c
   if (mask.dropout.probability > 0) {
     GALLEON_CHECK(mask.dropout.probability < 1 && mask.span >= s.sequence)
         << "attention: probability " << mask.dropout.probability << ", span " << mask.span << " for " << s.sequence;
-    sight.threshold = static_cast<uint32_t>(mask.dropout.probability * 0x1p32);
-    sight.scale = static_cast<float>(1.0 / (1.0 - mask.dropout.probability));
-    sight.seed = mask.dropout.seed;
-    sight.stream = mask.dropout.stream;
-    sight.first = mask.dropout.first;
-    sight.span = mask.span;
+    made.dropout = dropout_words(mask.dropout);
+    made.span = mask.span;
   }
-  return sight;
+  return made;
+}
+
+AttentionExtent extent_of(const AttentionShape& s, const DeviceMask& mask) {
+  return {s.batch,
+          s.sequence,
+          s.heads,
+          s.heads / s.key_value_heads,
+          s.head_dimension,
+          1.0F / std::sqrt(static_cast<float>(s.head_dimension)),
+          mask};
+}
+
+struct Named {
+  const char* what;
+  const Tensor& tensor;
+};
+
+// That these have rows and type of q, and `columns` columns.
+void check_heads(const Tensor& q, int64_t columns, std::initializer_list<Named> operands) {
+  for (const Named& operand : operands) check_shape(operand.what, operand.tensor, q.rows, columns, q.type);
 }
 
 }  // namespace
@@ -61,7 +77,7 @@ void rotary_table(Device& device, const Tensor& table, const std::vector<double>
   count_work(device, 0.0, static_cast<double>(table.bytes()));
   if (!device.executes() || table.size() == 0) return;
   device.operations().rotary_table(device.execution(), table.rows, table.columns, frequencies.data(), factor,
-                                   table.f32(), table.stride);
+                                   matrix<float>(table));
 }
 
 void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequence, int64_t head_dimension,
@@ -75,21 +91,22 @@ void rotary(Device& device, const Tensor& x, const Tensor& table, int64_t sequen
   count_work(device, 3.0 * static_cast<double>(x.size()), static_cast<double>(2 * x.bytes() + table.bytes()));
   if (!device.executes() || x.size() == 0) return;
   by_float_type("rotary: x", device, x.type, [&](const auto& functions, auto element) {
-    functions.rotary(device.execution(), x.rows, sequence, x.columns / head_dimension, head_dimension,
-                     x.as<decltype(element)>(), x.stride, table.f32(), table.stride, backward);
+    functions.rotary(device.execution(), {.tokens = x.rows,
+                                          .sequence = sequence,
+                                          .heads = x.columns / head_dimension,
+                                          .dimension = head_dimension,
+                                          .x = matrix<decltype(element)>(x),
+                                          .table = matrix<float>(table),
+                                          .backward = backward});
   });
 }
 
 void attention(Device& device, const AttentionShape& shape, const Tensor& q, const Tensor& k, const Tensor& v,
                const Tensor& out, const Tensor& log_sum, const AttentionMask& mask) {
   check_attention(shape);
-  const AttentionSight sight = sight_of(device, shape, q.rows, mask);
-  const int64_t wide = shape.heads * shape.head_dimension;
-  const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention: q", q, q.rows, wide, q.type);
-  check_shape("attention: k", k, q.rows, narrow, q.type);
-  check_shape("attention: v", v, q.rows, narrow, q.type);
-  check_shape("attention: out", out, q.rows, wide, q.type);
+  const AttentionExtent extent = extent_of(shape, device_mask(device, shape, q.rows, mask));
+  check_heads(q, shape.heads * shape.head_dimension, {{"attention: q", q}, {"attention: out", out}});
+  check_heads(q, shape.key_value_heads * shape.head_dimension, {{"attention: k", k}, {"attention: v", v}});
   check_shape("attention: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention: log_sum", log_sum);
   count_work(device, pairs(shape) * 4.0 * static_cast<double>(shape.head_dimension),
@@ -97,9 +114,12 @@ void attention(Device& device, const AttentionShape& shape, const Tensor& q, con
   if (!device.executes() || q.size() == 0) return;
   by_float_type("attention: q", device, q.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.attention(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                        shape.head_dimension, sight, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(), v.stride,
-                        out.as<T>(), out.stride, log_sum.f32());
+    functions.attention(device.execution(), {.extent = extent,
+                                             .q = matrix<T>(q),
+                                             .k = matrix<T>(k),
+                                             .v = matrix<T>(v),
+                                             .out = matrix<T>(out),
+                                             .log_sum = log_sum.f32()});
   });
 }
 
@@ -121,9 +141,13 @@ void attention_of_last(Device& device, const AttentionShape& shape, const Tensor
   if (!device.executes() || k.size() == 0) return;
   by_float_type("attention_of_last: q", device, q.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.attention_of_last(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                                shape.head_dimension, shape.sequence - seen, q.as<T>(), q.stride, k.as<T>(), k.stride,
-                                v.as<T>(), v.stride, out.as<T>(), out.stride, scores.data());
+    functions.attention_of_last(device.execution(), {.extent = extent_of(shape, device_mask(device, shape, k.rows, {})),
+                                                     .first = shape.sequence - seen,
+                                                     .q = matrix<T>(q),
+                                                     .k = matrix<T>(k),
+                                                     .v = matrix<T>(v),
+                                                     .out = matrix<T>(out),
+                                                     .scores = static_cast<float*>(scores.data())});
   });
 }
 
@@ -131,17 +155,17 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
                         const Tensor& out, const Tensor& log_sum, const Tensor& dout, const Tensor& dq,
                         const Tensor& dk, const Tensor& dv, const AttentionMask& mask) {
   check_attention(shape);
-  const AttentionSight sight = sight_of(device, shape, q.rows, mask);
-  const int64_t wide = shape.heads * shape.head_dimension;
-  const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention_backward: q", q, q.rows, wide, q.type);
-  check_shape("attention_backward: k", k, q.rows, narrow, q.type);
-  check_shape("attention_backward: v", v, q.rows, narrow, q.type);
-  check_shape("attention_backward: out", out, q.rows, wide, q.type);
-  check_shape("attention_backward: dout", dout, q.rows, wide, q.type);
-  check_shape("attention_backward: dq", dq, q.rows, wide, q.type);
-  check_shape("attention_backward: dk", dk, q.rows, narrow, q.type);
-  check_shape("attention_backward: dv", dv, q.rows, narrow, q.type);
+  const AttentionExtent extent = extent_of(shape, device_mask(device, shape, q.rows, mask));
+  check_heads(q, shape.heads * shape.head_dimension,
+              {{"attention_backward: q", q},
+               {"attention_backward: out", out},
+               {"attention_backward: dout", dout},
+               {"attention_backward: dq", dq}});
+  check_heads(q, shape.key_value_heads * shape.head_dimension,
+              {{"attention_backward: k", k},
+               {"attention_backward: v", v},
+               {"attention_backward: dk", dk},
+               {"attention_backward: dv", dv}});
   check_shape("attention_backward: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention_backward: log_sum", log_sum);
   by_float_type("attention_backward: q", device, q.type, [&](const auto& functions, auto element) {
@@ -152,10 +176,17 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
     count_work(device, pairs(shape) * 10.0 * static_cast<double>(shape.head_dimension),
                static_cast<double>(4 * q.bytes() + 4 * k.bytes() + log_sum.bytes()));
     if (!device.executes() || q.size() == 0) return;
-    functions.attention_backward(device.execution(), shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
-                                 shape.head_dimension, sight, q.as<T>(), q.stride, k.as<T>(), k.stride, v.as<T>(),
-                                 v.stride, out.as<T>(), out.stride, log_sum.f32(), dout.as<T>(), dout.stride,
-                                 dq.as<T>(), dq.stride, dk.as<T>(), dk.stride, dv.as<T>(), dv.stride, scratch.data());
+    functions.attention_backward(device.execution(), {.extent = extent,
+                                                      .q = matrix<T>(q),
+                                                      .k = matrix<T>(k),
+                                                      .v = matrix<T>(v),
+                                                      .out = matrix<T>(out),
+                                                      .dout = matrix<T>(dout),
+                                                      .dq = matrix<T>(dq),
+                                                      .dk = matrix<T>(dk),
+                                                      .dv = matrix<T>(dv),
+                                                      .log_sum = log_sum.f32(),
+                                                      .row_dots = static_cast<float*>(scratch.data())});
   });
 }
 

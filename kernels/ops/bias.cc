@@ -11,7 +11,7 @@ void add_bias(Device& device, const Tensor& bias, const Tensor& y) {
   if (!device.executes() || y.size() == 0) return;
   by_float_type("add_bias: y", device, y.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.add_bias(device.execution(), y.rows, y.columns, bias.as<T>(), y.as<T>(), y.stride);
+    functions.add_bias(device.execution(), y.rows, y.columns, bias.as<T>(), matrix<T>(y));
   });
 }
 
@@ -21,8 +21,7 @@ void bias_backward(Device& device, const Tensor& dy, const Tensor& dbias) {
   count_work(device, static_cast<double>(dy.size()), static_cast<double>(dy.bytes() + 2 * dbias.bytes()));
   if (!device.executes() || dy.size() == 0) return;
   by_float_type("bias_backward: dy", device, dy.type, [&](const auto& functions, auto element) {
-    functions.bias_backward(device.execution(), dy.rows, dy.columns, dy.as<decltype(element)>(), dy.stride,
-                            dbias.f32());
+    functions.bias_backward(device.execution(), dy.rows, dy.columns, matrix<decltype(element)>(dy), dbias.f32());
   });
 }
 

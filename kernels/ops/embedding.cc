@@ -21,8 +21,7 @@ void embedding(Device& device, const Tensor& ids, const Tensor& table, const Ten
   check_ids(device, "embedding: id", ids, table.rows);
   by_float_type("embedding: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.embedding(device.execution(), x.rows, x.columns, table.rows, ids.i32(), table.as<T>(), table.stride,
-                        x.as<T>(), x.stride);
+    functions.embedding(device.execution(), x.rows, x.columns, table.rows, ids.i32(), matrix<T>(table), matrix<T>(x));
   });
 }
 
@@ -36,7 +35,7 @@ void embedding_backward(Device& device, const Tensor& ids, const Tensor& dx, con
     if (!device.executes() || dx.size() == 0) return;
     check_ids(device, "embedding_backward: id", ids, dtable.rows);
     functions.embedding_backward(device.execution(), dx.rows, dx.columns, dtable.rows, ids.i32(),
-                                 dx.as<decltype(element)>(), dx.stride, dtable.f32(), dtable.stride, scratch.data());
+                                 matrix<decltype(element)>(dx), matrix<float>(dtable), scratch.data());
   });
 }
 

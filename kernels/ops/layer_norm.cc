@@ -19,9 +19,15 @@ void norm_forward(Device& device, const char* name, const Tensor& x, const Tenso
   if (!device.executes() || x.size() == 0) return;
   by_float_type(name, device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.layer_norm(device.execution(), x.rows, x.columns, x.as<T>(), x.stride,
-                         delta != nullptr ? delta->as<T>() : nullptr, delta != nullptr ? delta->stride : 0,
-                         weight.as<T>(), bias.as<T>(), epsilon, y.as<T>(), y.stride, statistics.f32());
+    functions.layer_norm(device.execution(), {.rows = x.rows,
+                                              .n = x.columns,
+                                              .x = matrix<T>(x),
+                                              .delta = delta != nullptr ? matrix<T>(*delta) : Matrix<T>{nullptr, 0},
+                                              .weight = weight.as<T>(),
+                                              .bias = bias.as<T>(),
+                                              .epsilon = epsilon,
+                                              .y = matrix<T>(y),
+                                              .statistics = statistics.f32()});
   });
 }
 
@@ -37,21 +43,26 @@ void add_layer_norm(Device& device, const Tensor& x, const Tensor& delta, const 
   norm_forward(device, "add_layer_norm: an operand", x, &delta, weight, bias, epsilon, y, statistics);
 }
 
-void layer_norm_again(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                      const Tensor& statistics, const Tensor& y) {
-  check_shape("layer_norm_again: x", x, x.rows, x.columns, x.type);
-  check_shape("layer_norm_again: y", y, x.rows, x.columns, x.type);
-  check_vector("layer_norm_again: weight", weight, x.columns, x.type);
-  check_vector("layer_norm_again: bias", bias, x.columns, x.type);
-  check_shape("layer_norm_again: statistics", statistics, x.rows, 2);
-  check_contiguous("layer_norm_again: statistics", statistics);
+void layer_norm_recompute(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                          const Tensor& statistics, const Tensor& y) {
+  check_shape("layer_norm_recompute: x", x, x.rows, x.columns, x.type);
+  check_shape("layer_norm_recompute: y", y, x.rows, x.columns, x.type);
+  check_vector("layer_norm_recompute: weight", weight, x.columns, x.type);
+  check_vector("layer_norm_recompute: bias", bias, x.columns, x.type);
+  check_shape("layer_norm_recompute: statistics", statistics, x.rows, 2);
+  check_contiguous("layer_norm_recompute: statistics", statistics);
   count_work(device, 4.0 * static_cast<double>(x.size()),
              static_cast<double>(x.bytes() * 2 + 2 * weight.bytes() + statistics.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  by_float_type("layer_norm_again: x", device, x.type, [&](const auto& functions, auto element) {
+  by_float_type("layer_norm_recompute: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.layer_norm_again(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(), bias.as<T>(),
-                               statistics.f32(), y.as<T>(), y.stride);
+    functions.layer_norm_recompute(device.execution(), {.rows = x.rows,
+                                                        .n = x.columns,
+                                                        .x = matrix<T>(x),
+                                                        .weight = weight.as<T>(),
+                                                        .bias = bias.as<T>(),
+                                                        .statistics = statistics.f32(),
+                                                        .y = matrix<T>(y)});
   });
 }
 
@@ -71,9 +82,16 @@ void layer_norm_backward(Device& device, const Tensor& x, const Tensor& weight, 
   if (!device.executes() || x.size() == 0) return;
   by_float_type("layer_norm_backward: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.layer_norm_backward(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(),
-                                  statistics.f32(), dy.as<T>(), dy.stride, dx.as<T>(), dx.stride,
-                                  dweight.rows > 0 ? dweight.f32() : nullptr, dbias.rows > 0 ? dbias.f32() : nullptr,
+    functions.layer_norm_backward(device.execution(),
+                                  {.rows = x.rows,
+                                   .n = x.columns,
+                                   .x = matrix<T>(x),
+                                   .weight = weight.as<T>(),
+                                   .statistics = statistics.f32(),
+                                   .dy = matrix<T>(dy),
+                                   .dx = matrix<T>(dx),
+                                   .dweight = vector_or_null(dweight),
+                                   .dbias = vector_or_null(dbias)},
                                   scratch.data());
   });
 }

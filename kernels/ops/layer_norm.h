@@ -15,9 +15,9 @@ void layer_norm(Device& device, const Tensor& x, const Tensor& weight, const Ten
 void add_layer_norm(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight, const Tensor& bias,
                     float epsilon, const Tensor& y, const Tensor& statistics);
 
-// y again from x and the kept statistics; bit for bit what the forward gave.
-void layer_norm_again(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                      const Tensor& statistics, const Tensor& y);
+// Recomputes y from x and the kept statistics, bit for bit what the forward gave.
+void layer_norm_recompute(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                          const Tensor& statistics, const Tensor& y);
 
 // dx ← gradient with respect to x (overwritten; may be dy); dweight, dbias ← themselves + the gradients with respect to
 // weight and bias, in an order that shapes alone decide; both are left out where they are empty (no rows).

@@ -23,8 +23,8 @@ bool right_singular_vectors(Device& device, const Tensor& g, const Tensor& basis
              static_cast<double>(2 * g.bytes() + basis.bytes()));
   if (!all_finite(device, g)) return false;
   if (!device.executes()) return true;
-  return table.right_singular_vectors(device.execution(), g.rows, g.columns, rank, g.f32(), g.stride, basis.f32(),
-                                      basis.stride, scratch.data());
+  return table.right_singular_vectors(device.execution(), g.rows, g.columns, rank, matrix<float>(g),
+                                      matrix<float>(basis), scratch.data());
 }
 
 bool orthonormalize(Device& device, const Tensor& y, uint64_t seed) {
@@ -36,7 +36,7 @@ bool orthonormalize(Device& device, const Tensor& y, uint64_t seed) {
   count_work(device, 4.0 * static_cast<double>(y.rows) * rank * rank, 2.0 * static_cast<double>(y.bytes()));
   if (!all_finite(device, y)) return false;
   if (!device.executes()) return true;
-  return table.orthonormalize(device.execution(), y.rows, y.columns, y.f32(), y.stride, seed, scratch.data());
+  return table.orthonormalize(device.execution(), y.rows, y.columns, matrix<float>(y), seed, scratch.data());
 }
 
 double overlap(Device& device, const Tensor& a, const Tensor& b) {

@@ -20,21 +20,28 @@ void matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
   check_shape("matmul: a", a, a.rows, a.columns, a.type);
   check_shape("matmul: b", b, b.rows, b.columns, a.type);
   check_shape("matmul: c", c, m, n, c.type == a.type ? a.type : DataType::kFloat32);
+  const auto product = [&]<typename T, typename C>() -> Product<T, C> {
+    return {.transpose_a = flip_a,
+            .transpose_b = flip_b,
+            .m = m,
+            .n = n,
+            .k = k,
+            .alpha = alpha,
+            .a = {a.as<T>(), std::max(a.stride, a.columns)},
+            .b = {b.as<T>(), std::max(b.stride, b.columns)},
+            .beta = beta,
+            .c = {c.as<C>(), std::max(c.stride, c.columns)}};
+  };
   by_float_type("matmul: a", device, a.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
     const Workspace scratch(device, functions.matmul_workspace(flip_a, flip_b, m, n, k));
     count_work(device, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
                static_cast<double>(a.bytes() + b.bytes() + c.bytes() * (beta == 0.0F ? 1 : 2)));
     if (!device.executes() || m == 0 || n == 0) return;
-    const int64_t lda = std::max(a.stride, a.columns);
-    const int64_t ldb = std::max(b.stride, b.columns);
-    const int64_t ldc = std::max(c.stride, c.columns);
     if (c.type == a.type) {
-      functions.matmul(device.execution(), flip_a, flip_b, m, n, k, alpha, a.as<T>(), lda, b.as<T>(), ldb, beta,
-                       c.as<T>(), ldc, scratch.data());
+      functions.matmul(device.execution(), product.template operator()<T, T>(), scratch.data());
     } else {
-      functions.matmul_to_fp32(device.execution(), flip_a, flip_b, m, n, k, alpha, a.as<T>(), lda, b.as<T>(), ldb, beta,
-                               c.f32(), ldc, scratch.data());
+      functions.matmul_to_fp32(device.execution(), product.template operator()<T, float>(), scratch.data());
     }
   });
 }

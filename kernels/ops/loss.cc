@@ -36,8 +36,13 @@ void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, 
   if (!device.executes() || logits.size() == 0) return;
   check_targets(device, "cross_entropy: target", logits, targets);
   by_float_type("cross_entropy: gradient", device, gradient.type, [&](const auto& functions, auto element) {
-    functions.cross_entropy(device.execution(), logits.rows, logits.columns, logits.f32(), logits.stride, targets.i32(),
-                            scale, losses.f32(), gradient.as<decltype(element)>(), gradient.stride);
+    functions.cross_entropy(device.execution(), {.rows = logits.rows,
+                                                 .n = logits.columns,
+                                                 .logits = matrix<float>(logits),
+                                                 .targets = targets.i32(),
+                                                 .scale = scale,
+                                                 .losses = losses.f32(),
+                                                 .gradient = matrix<decltype(element)>(gradient)});
   });
 }
 
@@ -47,8 +52,8 @@ void cross_entropy_forward(Device& device, const Tensor& logits, const Tensor& t
              static_cast<double>(logits.bytes() + targets.bytes() + losses.bytes()));
   if (!device.executes() || logits.size() == 0) return;
   check_targets(device, "cross_entropy_forward: target", logits, targets);
-  device.operations().cross_entropy_forward(device.execution(), logits.rows, logits.columns, logits.f32(),
-                                            logits.stride, targets.i32(), losses.f32());
+  device.operations().cross_entropy_forward(device.execution(), logits.rows, logits.columns, matrix<float>(logits),
+                                            targets.i32(), losses.f32());
 }
 
 void squared_error(Device& device, const Tensor& outputs, const Tensor& labels, float scale, const Tensor& losses,
@@ -56,12 +61,11 @@ void squared_error(Device& device, const Tensor& outputs, const Tensor& labels, 
   check_shape("squared_error: outputs", outputs, outputs.rows, 1);
   check_vector("squared_error: labels", labels, outputs.rows);
   check_vector("squared_error: losses", losses, outputs.rows);
-  const bool wanted = gradient.rows > 0;
-  if (wanted) check_shape("squared_error: gradient", gradient, outputs.rows, 1);
+  if (gradient.rows > 0) check_shape("squared_error: gradient", gradient, outputs.rows, 1);
   count_work(device, 4.0 * static_cast<double>(outputs.size()), 4.0 * static_cast<double>(outputs.bytes()));
   if (!device.executes() || outputs.size() == 0) return;
-  device.operations().squared_error(device.execution(), outputs.rows, outputs.f32(), outputs.stride, labels.f32(),
-                                    scale, losses.f32(), wanted ? gradient.f32() : nullptr, gradient.stride);
+  device.operations().squared_error(device.execution(), outputs.rows, matrix<float>(outputs), labels.f32(), scale,
+                                    losses.f32(), matrix_or_none<float>(gradient));
 }
 
 }  // namespace galleon

@@ -18,9 +18,14 @@ void norm_forward(Device& device, const char* name, const Tensor& x, const Tenso
   if (!device.executes() || x.size() == 0) return;
   by_float_type(name, device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.rms_norm(device.execution(), x.rows, x.columns, x.as<T>(), x.stride,
-                       delta != nullptr ? delta->as<T>() : nullptr, delta != nullptr ? delta->stride : 0,
-                       weight.as<T>(), epsilon, y.as<T>(), y.stride, inverse_rms.f32());
+    functions.rms_norm(device.execution(), {.rows = x.rows,
+                                            .n = x.columns,
+                                            .x = matrix<T>(x),
+                                            .delta = delta != nullptr ? matrix<T>(*delta) : Matrix<T>{nullptr, 0},
+                                            .weight = weight.as<T>(),
+                                            .epsilon = epsilon,
+                                            .y = matrix<T>(y),
+                                            .inverse_rms = inverse_rms.f32()});
   });
 }
 
@@ -36,18 +41,23 @@ void add_rms_norm(Device& device, const Tensor& x, const Tensor& delta, const Te
   norm_forward(device, "add_rms_norm: an operand", x, &delta, weight, epsilon, y, inverse_rms);
 }
 
-void rms_norm_again(Device& device, const Tensor& x, const Tensor& weight, const Tensor& inverse_rms, const Tensor& y) {
-  check_shape("rms_norm_again: x", x, x.rows, x.columns, x.type);
-  check_shape("rms_norm_again: y", y, x.rows, x.columns, x.type);
-  check_vector("rms_norm_again: weight", weight, x.columns, x.type);
-  check_vector("rms_norm_again: inverse_rms", inverse_rms, x.rows);
+void rms_norm_recompute(Device& device, const Tensor& x, const Tensor& weight, const Tensor& inverse_rms,
+                        const Tensor& y) {
+  check_shape("rms_norm_recompute: x", x, x.rows, x.columns, x.type);
+  check_shape("rms_norm_recompute: y", y, x.rows, x.columns, x.type);
+  check_vector("rms_norm_recompute: weight", weight, x.columns, x.type);
+  check_vector("rms_norm_recompute: inverse_rms", inverse_rms, x.rows);
   count_work(device, 2.0 * static_cast<double>(x.size()),
              static_cast<double>(x.bytes() * 2 + weight.bytes() + inverse_rms.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  by_float_type("rms_norm_again: x", device, x.type, [&](const auto& functions, auto element) {
+  by_float_type("rms_norm_recompute: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.rms_norm_again(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(),
-                             inverse_rms.f32(), y.as<T>(), y.stride);
+    functions.rms_norm_recompute(device.execution(), {.rows = x.rows,
+                                                      .n = x.columns,
+                                                      .x = matrix<T>(x),
+                                                      .weight = weight.as<T>(),
+                                                      .inverse_rms = inverse_rms.f32(),
+                                                      .y = matrix<T>(y)});
   });
 }
 
@@ -57,8 +67,7 @@ void rms_norm_backward(Device& device, const Tensor& x, const Tensor& weight, co
   check_shape("rms_norm_backward: dy", dy, x.rows, x.columns, x.type);
   check_shape("rms_norm_backward: dx", dx, x.rows, x.columns, x.type);
   check_vector("rms_norm_backward: weight", weight, x.columns, x.type);
-  const bool wanted = dweight.rows > 0;
-  if (wanted) check_vector("rms_norm_backward: dweight", dweight, x.columns);
+  if (dweight.rows > 0) check_vector("rms_norm_backward: dweight", dweight, x.columns);
   check_vector("rms_norm_backward: inverse_rms", inverse_rms, x.rows);
   const Workspace scratch(device, device.operations().f32.rms_norm_backward_workspace(x.rows, x.columns));
   count_work(device, 11.0 * static_cast<double>(x.size()),
@@ -66,9 +75,16 @@ void rms_norm_backward(Device& device, const Tensor& x, const Tensor& weight, co
   if (!device.executes() || x.size() == 0) return;
   by_float_type("rms_norm_backward: x", device, x.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
-    functions.rms_norm_backward(device.execution(), x.rows, x.columns, x.as<T>(), x.stride, weight.as<T>(),
-                                inverse_rms.f32(), dy.as<T>(), dy.stride, dx.as<T>(), dx.stride,
-                                wanted ? dweight.f32() : nullptr, scratch.data());
+    functions.rms_norm_backward(device.execution(),
+                                {.rows = x.rows,
+                                 .n = x.columns,
+                                 .x = matrix<T>(x),
+                                 .weight = weight.as<T>(),
+                                 .inverse_rms = inverse_rms.f32(),
+                                 .dy = matrix<T>(dy),
+                                 .dx = matrix<T>(dx),
+                                 .dweight = vector_or_null(dweight)},
+                                scratch.data());
   });
 }
 

@@ -14,8 +14,9 @@ void rms_norm(Device& device, const Tensor& x, const Tensor& weight, float epsil
 void add_rms_norm(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight, float epsilon,
                   const Tensor& y, const Tensor& inverse_rms);
 
-// y again from x and the kept inverse_rms; bit for bit what the forward gave.
-void rms_norm_again(Device& device, const Tensor& x, const Tensor& weight, const Tensor& inverse_rms, const Tensor& y);
+// Recomputes y from x and the kept inverse_rms, bit for bit what the forward gave.
+void rms_norm_recompute(Device& device, const Tensor& x, const Tensor& weight, const Tensor& inverse_rms,
+                        const Tensor& y);
 
 // dx ← dx + gradient with respect to x; dweight ← dweight + gradient with respect to weight; an empty
 // dweight (no rows) is left out. The result does not depend on the number of threads' timing (partial sums in a fixed

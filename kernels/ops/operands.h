@@ -43,6 +43,22 @@ void by_float_type(const char* what, const Device& device, DataType type, Call c
   }
 }
 
+// A tensor as functions of the table take it. Without data where it is left out: an empty tensor of any type.
+template <typename T>
+Matrix<T> matrix(const Tensor& t) {
+  return {t.as<T>(), t.stride};
+}
+template <typename T>
+Matrix<T> matrix_or_none(const Tensor& t) {
+  return t.rows > 0 && t.data != nullptr ? matrix<T>(t) : Matrix<T>{nullptr, 0};
+}
+inline CodedNumbers coded_numbers(const Tensor& codes, const Tensor& scales) {
+  return {codes.u8(), scales.f32()};
+}
+inline float* vector_or_null(const Tensor& t) {
+  return t.rows > 0 ? t.f32() : nullptr;
+}
+
 // Rows and columns of an elementwise operation: one long row where no operand has gaps.
 struct Extent {
   int64_t rows;

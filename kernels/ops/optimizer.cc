@@ -1,5 +1,6 @@
 #include "kernels/ops/optimizer.h"
 
+#include "kernels/math/multiples.h"
 #include "kernels/ops/operands.h"
 
 namespace galleon {
@@ -12,14 +13,13 @@ void adam_update(Device& device, const AdamRule& rule, const Tensor& r, const Te
   check_contiguous("adam_update: v", v);
   count_work(device, 11.0 * static_cast<double>(r.size()), 6.0 * static_cast<double>(r.bytes()));
   if (!device.executes() || r.size() == 0) return;
-  device.operations().adam_update(device.execution(), r.size(), rule.beta1, rule.beta2, rule.epsilon,
-                                  rule.gradient_scale, r.f32(), m.f32(), v.f32());
+  device.operations().adam_update(device.execution(), r.size(), rule, r.f32(), m.f32(), v.f32());
 }
 
 void adam8bit_update(Device& device, const AdamRule& rule, int64_t block, const Tensor& r, const CodedMoment& m,
                      const CodedMoment& v) {
   GALLEON_CHECK(block >= 1 && block <= 4096) << "adam8bit_update: blocks of " << block;
-  const int64_t blocks = (r.size() + block - 1) / block;
+  const int64_t blocks = ceil_div(r.size(), block);
   check_contiguous("adam8bit_update: r", r);
   check_vector("adam8bit_update: codes of m", m.codes, r.size(), DataType::kUint8);
   check_vector("adam8bit_update: codes of v", v.codes, r.size(), DataType::kUint8);
@@ -28,9 +28,8 @@ void adam8bit_update(Device& device, const AdamRule& rule, int64_t block, const 
   count_work(device, 60.0 * static_cast<double>(r.size()),
              2.0 * static_cast<double>(r.bytes() + 2 * m.codes.bytes() + 2 * m.scales.bytes()));
   if (!device.executes() || r.size() == 0) return;
-  device.operations().adam8bit_update(device.execution(), r.size(), block, rule.beta1, rule.beta2, rule.epsilon,
-                                      rule.gradient_scale, r.f32(), m.codes.u8(), m.scales.f32(), v.codes.u8(),
-                                      v.scales.f32());
+  device.operations().adam8bit_update(device.execution(), r.size(), block, rule, r.f32(),
+                                      coded_numbers(m.codes, m.scales), coded_numbers(v.codes, v.scales));
 }
 
 void momentum_update(Device& device, float momentum, float gradient_scale, const Tensor& r, const Tensor& buffer) {
@@ -55,8 +54,7 @@ void adafactor_sums(Device& device, const AdafactorRule& rule, const Tensor& r, 
   const Workspace scratch(device, table.adafactor_sums_workspace(r.rows, r.columns));
   count_work(device, 8.0 * static_cast<double>(r.size()), static_cast<double>(r.bytes()));
   if (!device.executes()) return;
-  table.adafactor_sums(device.execution(), r.rows, r.columns, rule.beta2, rule.epsilon, rule.gradient_scale, r.f32(),
-                       rows.f32(), sums.f32(), scratch.data());
+  table.adafactor_sums(device.execution(), r.rows, r.columns, rule, r.f32(), rows.f32(), sums.f32(), scratch.data());
 }
 
 void adafactor_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& rows,
@@ -71,9 +69,17 @@ void adafactor_update(Device& device, const AdafactorRule& rule, const Tensor& r
   count_work(device, 4.0 * static_cast<double>(r.size()),
              (m.data == nullptr ? 2.0 : 4.0) * static_cast<double>(r.bytes()));
   if (!device.executes()) return;
-  table.adafactor_update(device.execution(), r.rows, r.columns, all_rows, rule.beta1, rule.beta2, rule.gradient_scale,
-                         rule.learning_rate, rule.clip, r.f32(), rows.f32(), columns.f32(), sums.f32(),
-                         m.data == nullptr ? nullptr : m.f32(), scratch.data());
+  table.adafactor_update(device.execution(),
+                         {.rows = r.rows,
+                          .n = r.columns,
+                          .all_rows = all_rows,
+                          .rule = rule,
+                          .r = r.f32(),
+                          .row_factors = rows.f32(),
+                          .column_factors = columns.f32(),
+                          .sums = sums.f32(),
+                          .m = m.data == nullptr ? nullptr : m.f32()},
+                         scratch.data());
 }
 
 void adafactor_vector_sums(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
@@ -83,8 +89,7 @@ void adafactor_vector_sums(Device& device, const AdafactorRule& rule, const Tens
   check_vector("adafactor_vector_sums: sums", sums, 1);
   count_work(device, 8.0 * static_cast<double>(r.size()), 3.0 * static_cast<double>(r.bytes()));
   if (!device.executes()) return;
-  device.operations().adafactor_vector_sums(device.execution(), r.size(), rule.beta2, rule.epsilon, rule.gradient_scale,
-                                            r.f32(), v.f32(), sums.f32());
+  device.operations().adafactor_vector_sums(device.execution(), r.size(), rule, r.f32(), v.f32(), sums.f32());
 }
 
 void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
@@ -95,8 +100,7 @@ void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Te
   if (m.data != nullptr) check_vector("adafactor_vector_update: m", m, r.size());
   count_work(device, 4.0 * static_cast<double>(r.size()), 3.0 * static_cast<double>(r.bytes()));
   if (!device.executes() || r.size() == 0) return;
-  device.operations().adafactor_vector_update(device.execution(), r.size(), all, rule.beta1, rule.gradient_scale,
-                                              rule.learning_rate, rule.clip, r.f32(), v.f32(), sums.f32(),
+  device.operations().adafactor_vector_update(device.execution(), r.size(), all, rule, r.f32(), v.f32(), sums.f32(),
                                               m.data == nullptr ? nullptr : m.f32());
 }
 

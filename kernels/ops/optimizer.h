@@ -5,15 +5,9 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/moment_rules.h"
 
 namespace galleon {
-
-struct AdamRule {
-  float beta1 = 0.9F;
-  float beta2 = 0.999F;
-  float epsilon = 1e-6F;
-  float gradient_scale = 1.0F;  // clipping factor on r
-};
 
 // r ← r·gradient_scale; m ← β₁m + (1−β₁)r; v ← β₂v + (1−β₂)r²; r ← m / (√v + ε), one pass. ε is added to the
 // uncorrected √v; the caller puts √(1−β₂ᵗ)/(1−β₁ᵗ) into the step size (GaLore reference, adamw.py). All three: the same
@@ -36,14 +30,7 @@ void momentum_update(Device& device, float momentum, float gradient_scale, const
 
 // Adafactor (Shazeer & Stern 2018, algorithm 4, with a fixed learning rate) in two passes, because the mean over rows,
 // the clip and the column factor need numbers of all rows, on all ranks.
-struct AdafactorRule {
-  float beta2 = 0;              // 1 − t^−0.8
-  float epsilon = 1e-30F;       // added to squares
-  float gradient_scale = 1.0F;  // clipping factor on r
-  float beta1 = 0;              // of the first moment; 0: none
-  float learning_rate = 0;      // applied before the first moment
-  float clip = 1.0F;            // limit of the update's root mean square
-};
+// AdafactorRule holds its factors.
 
 // What own rows contribute: sums over them for each column of r² + ε, for each column of r² / row factor, and the sum
 // of the row factors. `sums`: 1 × adafactor_sum_count(columns), added up over ranks by the caller. rows: own rows × 1.

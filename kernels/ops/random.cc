@@ -11,7 +11,7 @@ void fill_normal(Device& device, const Tensor& x, uint64_t seed, uint64_t stream
   GALLEON_CHECK(first >= 0) << "fill_normal: first is " << first;
   count_work(device, 0.0, static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
-  device.operations().fill_normal(device.execution(), x.size(), x.f32(), seed, stream, first, mean, deviation);
+  device.operations().fill_normal(device.execution(), x.size(), {seed, stream, first, mean, deviation}, x.f32());
 }
 
 }  // namespace galleon

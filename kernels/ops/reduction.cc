@@ -12,8 +12,8 @@ double sum_of_squares(Device& device, const Tensor& x) {
   if (!device.executes() || x.size() == 0) return 0.0;
   double total = 0.0;
   by_float_type("sum_of_squares: x", device, x.type, [&](const auto& functions, auto element) {
-    total = functions.sum_of_squares(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(),
-                                     x.stride, scratch.data());
+    total = functions.sum_of_squares(device.execution(), extent.rows, extent.columns, matrix<decltype(element)>(x),
+                                     scratch.data());
   });
   return total;
 }
@@ -27,7 +27,7 @@ void note_sum_of_squares(Device& device, const Tensor& x, const Tensor& to) {
   count_work(device, 2.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes()));
   if (!device.executes()) return;
   by_float_type("note_sum_of_squares: x", device, x.type, [&](const auto& functions, auto element) {
-    functions.note_sum_of_squares(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(), x.stride,
+    functions.note_sum_of_squares(device.execution(), extent.rows, extent.columns, matrix<decltype(element)>(x),
                                   reinterpret_cast<double*>(to.u8()), scratch.data());
   });
 }
@@ -39,7 +39,7 @@ double sum(Device& device, const Tensor& x) {
   const Workspace scratch(device, table.sum_workspace(extent.rows, extent.columns));
   count_work(device, static_cast<double>(x.size()), static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return 0.0;
-  return table.sum(device.execution(), extent.rows, extent.columns, x.f32(), x.stride, scratch.data());
+  return table.sum(device.execution(), extent.rows, extent.columns, matrix<float>(x), scratch.data());
 }
 
 bool all_finite(Device& device, const Tensor& x) {
@@ -49,7 +49,7 @@ bool all_finite(Device& device, const Tensor& x) {
   const Extent extent = elementwise_extent(x);
   bool finite = false;
   by_float_type("all_finite: x", device, x.type, [&](const auto& functions, auto element) {
-    finite = functions.all_finite(device.execution(), extent.rows, extent.columns, x.as<decltype(element)>(), x.stride);
+    finite = functions.all_finite(device.execution(), extent.rows, extent.columns, matrix<decltype(element)>(x));
   });
   return finite;
 }

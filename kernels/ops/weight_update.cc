@@ -20,9 +20,15 @@ void check_master(const char* what, const Tensor& weight, const Tensor& master) 
 void apply(Device& device, const Tensor& weight, const Tensor& master, const Tensor& back, const WeightUpdate& how) {
   if (!device.executes() || weight.size() == 0) return;
   by_float_type("apply: weight", device, weight.type, [&](const auto& functions, auto element) {
-    functions.apply(device.execution(), weight.rows, weight.columns, back.f32(), back.stride, how.step, how.keep,
-                    weight.as<decltype(element)>(), weight.stride, master.data != nullptr ? master.f32() : nullptr,
-                    master.stride, how.noise, how.first_row);
+    functions.apply(device.execution(), {.rows = weight.rows,
+                                         .n = weight.columns,
+                                         .back = matrix<float>(back),
+                                         .step = how.step,
+                                         .keep = how.keep,
+                                         .weight = matrix<decltype(element)>(weight),
+                                         .master = matrix_or_none<float>(master),
+                                         .noise = how.noise,
+                                         .first_row = how.first_row});
   });
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/ops/activation.h"
 
+#include "tests/kernels/cases/activation.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -10,25 +11,6 @@ constexpr int64_t kShapes[][2] = {{1, 1}, {1, 17}, {5, 3}, {63, 65}, {200, 129},
 
 double silu(double x) {
   return x / (1 + std::exp(-x));
-}
-
-Values reference(const Values& gate, const Values& up) {
-  Values out(gate.size());
-  for (size_t i = 0; i < gate.size(); ++i) out[i] = silu(gate[i]) * up[i];
-  return out;
-}
-
-TEST_P(ActivationTest, SwigluMatchesDoublePrecision) {
-  for (const auto& [rows, n] : kShapes) {
-    for (const Gaps gaps : kEveryGaps) {
-      const Values gate = normal_values(rows * n, 1, 4.0);
-      const Values up = normal_values(rows * n, 2);
-      const Tensor out = empty(rows, n, gaps);
-      swiglu(*device_, tensor(gate, rows, n, gaps), tensor(up, rows, n), out);
-      // A handful of roundings: the exponential (2), sum, division, two products.
-      EXPECT_LE(relative_error(values_of(out), reference(gate, up)), 16 * kRounding);
-    }
-  }
 }
 
 TEST_P(ActivationTest, SwigluIsFiniteAndRightAtTheEndsOfTheRange) {
@@ -44,50 +26,17 @@ TEST_P(ActivationTest, SwigluIsFiniteAndRightAtTheEndsOfTheRange) {
   }
 }
 
-TEST_P(ActivationTest, SwigluBackwardMatchesDifferencesAndMayOverwriteItsInputs) {
+TEST_P(ActivationTest, SwigluBackwardMayOverwriteItsInputs) {
   for (const auto& [rows, n] : kShapes) {
-    const Values gate = normal_values(rows * n, 1, 2.0);
-    const Values up = normal_values(rows * n, 2);
-    const Values dout = normal_values(rows * n, 3);
-    const Tensor tg = tensor(gate, rows, n, true);
-    const Tensor tu = tensor(up, rows, n);
-    const Tensor td = tensor(dout, rows, n);
+    const Tensor gate = tensor(normal_values(rows * n, 1, 2.0), rows, n, true);
+    const Tensor up = tensor(normal_values(rows * n, 2), rows, n);
+    const Tensor dout = tensor(normal_values(rows * n, 3), rows, n);
     const Tensor dgate = empty(rows, n, true);
     const Tensor dup = empty(rows, n);
-    swiglu_backward(*device_, tg, tu, td, dgate, dup);
-    expect_gradient(
-        "gate", gate, values_of(dgate), [&](const Values& p) { return dot(dout, reference(p, up)); }, 1e-6);
-    expect_gradient(
-        "up", up, values_of(dup), [&](const Values& p) { return dot(dout, reference(gate, p)); }, 1e-6);
-    swiglu_backward(*device_, tg, tu, td, tg, tu);
-    EXPECT_EQ(values_of(tg), values_of(dgate));
-    EXPECT_EQ(values_of(tu), values_of(dup));
-  }
-}
-
-TEST_P(ActivationTest, AddFillCopyAndTransposeAreExact) {
-  for (const auto& [rows, n] : kShapes) {
-    for (const Gaps gaps : kEveryGaps) {
-      const Values x = normal_values(rows * n, 1);
-      const Values y = normal_values(rows * n, 2);
-      const Tensor tx = tensor(x, rows, n, gaps);
-      const Tensor ty = tensor(y, rows, n);
-      add(*device_, tx, ty);
-      Values sum(x.size());
-      for (size_t i = 0; i < x.size(); ++i) sum[i] = static_cast<float>(x[i]) + static_cast<float>(y[i]);
-      EXPECT_EQ(values_of(ty), sum);
-      copy(*device_, tx, ty);
-      EXPECT_EQ(values_of(ty), x);
-      const Tensor flipped = empty(n, rows, gaps);
-      transpose(*device_, tx, flipped);
-      Values expected(x.size());
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t c = 0; c < n; ++c) expected[c * rows + r] = x[r * n + c];
-      }
-      EXPECT_EQ(values_of(flipped), expected);
-      fill(*device_, tx, -2.5F);
-      EXPECT_EQ(values_of(tx), Values(x.size(), -2.5));
-    }
+    swiglu_backward(*device_, gate, up, dout, dgate, dup);
+    swiglu_backward(*device_, gate, up, dout, gate, up);
+    EXPECT_EQ(values_of(gate), values_of(dgate));
+    EXPECT_EQ(values_of(up), values_of(dup));
   }
 }
 
@@ -117,33 +66,14 @@ TEST_P(ActivationTest, OperandsOfOtherShapesAreNamed) {
   EXPECT_DEATH(swiglu(*device_, a, b, a), "swiglu: up is 3x5 fp32 with stride 5, expected 3x4 fp32");
 }
 
-double gelu_exactly(double x, bool tanh_form) {
-  if (tanh_form) return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-}
-
-TEST_P(ActivationTest, GeluMatchesDoublePrecisionAndItsBackwardDifferences) {
+TEST_P(ActivationTest, GeluInPlaceHasTheSameBits) {
   for (const auto& [rows, n] : kShapes) {
     for (const bool tanh_form : {false, true}) {
-      const Values x = normal_values(rows * n, 1, 2.0);
-      const Values dy = normal_values(rows * n, 2);
-      const Tensor tx = tensor(x, rows, n, true);
+      const Tensor x = tensor(normal_values(rows * n, 1, 2.0), rows, n, true);
       const Tensor y = empty(rows, n);
-      const Tensor dx = empty(rows, n, true);
-      gelu(*device_, tx, tanh_form, y);
-      auto outputs = [&](const Values& p) {
-        Values out(p.size());
-        for (size_t i = 0; i < p.size(); ++i) out[i] = gelu_exactly(p[i], tanh_form);
-        return out;
-      };
-      // The exponential, the polynomial of the tail (5e-7 of Φ) and a handful of roundings.
-      EXPECT_LE(relative_error(values_of(y), outputs(x)), 1e-6) << tanh_form;
-      gelu_backward(*device_, tx, tanh_form, tensor(dy, rows, n), dx);
-      // Where the slope crosses 0 its two terms cancel, to a hundredth in the case of one number.
-      expect_gradient(
-          "x", x, values_of(dx), [&](const Values& p) { return dot(dy, outputs(p)); }, 8e-6);
-      gelu(*device_, tx, tanh_form, tx);
-      EXPECT_EQ(values_of(tx), values_of(y)) << "in place";
+      gelu(*device_, x, tanh_form, y);
+      gelu(*device_, x, tanh_form, x);
+      EXPECT_EQ(values_of(x), values_of(y));
     }
   }
 }

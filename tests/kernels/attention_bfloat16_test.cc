@@ -1,7 +1,7 @@
 // Attention in bf16 with heads that tensor cores take, and beside them heads and rows that they do not.
 #include "kernels/ops/attention.h"
-#include "tests/kernels/attention_reference.h"
 #include "tests/kernels/numerics.h"
+#include "tests/kernels/ragged_sequences.h"
 
 namespace galleon {
 namespace {
@@ -22,12 +22,12 @@ const Case kCases[] = {
     {{1, 200, 1, 1, 64}},
     {{1, 33, 3, 1, 96}},
     {{1, 129, 2, 2, 128}},
-    {with_sight({1, 257, 1, 1, 64}, true, 40)},
-    {with_sight({1, 150, 2, 1, 128}, true, 70)},
-    {with_sight({2, 100, 1, 1, 96}, false, 0), true},
-    {with_sight({2, 140, 2, 1, 64}, false, 0), true, 0.3},
-    {with_sight({2, 67, 1, 1, 128}, true, 20), true, 0.5},
-    {with_sight({1, 66, 1, 1, 96}, true, 0), false, 0.1},
+    {with_mask({1, 257, 1, 1, 64}, true, 40)},
+    {with_mask({1, 150, 2, 1, 128}, true, 70)},
+    {with_mask({2, 100, 1, 1, 96}, false, 0), true},
+    {with_mask({2, 140, 2, 1, 64}, false, 0), true, 0.3},
+    {with_mask({2, 67, 1, 1, 128}, true, 20), true, 0.5},
+    {with_mask({1, 66, 1, 1, 96}, true, 0), false, 0.1},
     {{1, 70, 2, 1, 64}, false, 0, true},
     {{1, 130, 2, 1, 64}, false, 0, Gaps::aligned()},
     {{2, 40, 2, 2, 128}, true, 0, Gaps::aligned()},
@@ -91,8 +91,8 @@ TEST_P(AttentionBFloat16Test, ForwardMatchesDoublePrecision) {
     const Left left{lengths_of(c), {}};
     Values logs;
     const int64_t narrow = s.key_value_heads * s.head_dimension;
-    const Values expected = reference(s, numbers(c, s.heads * s.head_dimension, 1), numbers(c, narrow, 2),
-                                      numbers(c, narrow, 3), &logs, left);
+    const Values expected = attention_exactly(s, numbers(c, s.heads * s.head_dimension, 1), numbers(c, narrow, 2),
+                                              numbers(c, narrow, 3), &logs, left);
     // Tensor cores take probabilities rounded to bf16, at most 2^-8 of each, and the result is rounded once more.
     EXPECT_LE(relative_error(with_padding(s, left.lengths, values_of(r.out)), expected), 0x1p-7)
         << s.sequence << " of " << s.head_dimension;
@@ -120,7 +120,7 @@ TEST_P(AttentionBFloat16Test, ResultsAndGradientsAreThoseOfFp32) {
 }
 
 TEST_P(AttentionBFloat16Test, RepeatedRunsHaveTheSameBits) {
-  const Case c{with_sight({2, 150, 2, 1, 64}, true, 0), true, 0.2};
+  const Case c{with_mask({2, 150, 2, 1, 64}, true, 0), true, 0.2};
   const Results first = run(c, kBf16, nullptr);
   const Results second = run(c, kBf16, nullptr);
   EXPECT_EQ(bytes_of_tensor(first.out), bytes_of_tensor(second.out));
@@ -136,7 +136,7 @@ TEST_P(AttentionBFloat16Test, LargeScoresDoNotOverflow) {
   const Tensor out = empty(130, 64, false, kBf16);
   attention(*device_, s, q, k, k, out, empty(1, 130));
   // Scores near 3·10^4 carry an absolute rounding error near 10^-2, which the exponential makes relative.
-  EXPECT_LE(relative_error(values_of(out), reference(s, values_of(q), values_of(k), values_of(k))), 2e-2);
+  EXPECT_LE(relative_error(values_of(out), attention_exactly(s, values_of(q), values_of(k), values_of(k))), 2e-2);
 }
 
 GALLEON_ON_EVERY_BACKEND(AttentionBFloat16Test);

@@ -3,68 +3,13 @@
 #include <initializer_list>
 #include <utility>
 
-#include "tests/kernels/attention_reference.h"
 #include "tests/kernels/numerics.h"
+#include "tests/kernels/ragged_sequences.h"
 
 namespace galleon {
 namespace {
 
 using AttentionTest = KernelTest;
-
-const AttentionShape kShapes[] = {{1, 1, 1, 1, 2},   {2, 5, 2, 2, 8},    {1, 63, 2, 1, 16},  {1, 64, 1, 1, 32},
-                                  {2, 65, 4, 2, 16}, {1, 129, 2, 1, 64}, {1, 200, 3, 1, 32}, {1, 200, 2, 2, 128},
-                                  {3, 7, 6, 3, 4},   {1, 300, 1, 1, 8}};
-
-TEST_P(AttentionTest, ForwardMatchesDoublePrecision) {
-  for (const AttentionShape& s : kShapes) {
-    for (const Gaps gaps : kEveryGaps) {
-      const int64_t wide = s.heads * s.head_dimension;
-      const int64_t narrow = s.key_value_heads * s.head_dimension;
-      const Values q = normal_values(s.tokens() * wide, 1, 2.0);
-      const Values k = normal_values(s.tokens() * narrow, 2);
-      const Values v = normal_values(s.tokens() * narrow, 3);
-      const Tensor out = empty(s.tokens(), wide, gaps);
-      const Tensor logs = empty(s.batch * s.heads, s.sequence);
-      attention(*device_, s, tensor(q, s.tokens(), wide, gaps), tensor(k, s.tokens(), narrow, gaps),
-                tensor(v, s.tokens(), narrow, gaps), out, logs);
-      Values expected_logs;
-      const Values expected = reference(s, q, k, v, &expected_logs);
-      // A score's rounding error, of its D terms, becomes a relative error of its probability.
-      EXPECT_LE(relative_error(values_of(out), expected), sum_bound(s.sequence + s.head_dimension)) << s.sequence;
-      EXPECT_LE(relative_error(values_of(logs), expected_logs), sum_bound(s.sequence + s.head_dimension)) << s.sequence;
-    }
-  }
-}
-
-TEST_P(AttentionTest, BackwardMatchesDifferencesOfTheForward) {
-  for (const AttentionShape& s : kShapes) {
-    const int64_t wide = s.heads * s.head_dimension;
-    const int64_t narrow = s.key_value_heads * s.head_dimension;
-    const Values q = normal_values(s.tokens() * wide, 1);
-    const Values k = normal_values(s.tokens() * narrow, 2);
-    const Values v = normal_values(s.tokens() * narrow, 3);
-    const Values dout = normal_values(s.tokens() * wide, 4);
-    const Tensor tq = tensor(q, s.tokens(), wide, true);
-    const Tensor tk = tensor(k, s.tokens(), narrow);
-    const Tensor tv = tensor(v, s.tokens(), narrow, true);
-    const Tensor out = empty(s.tokens(), wide);
-    const Tensor logs = empty(s.batch * s.heads, s.sequence);
-    attention(*device_, s, tq, tk, tv, out, logs);
-    const Tensor dq = empty(s.tokens(), wide, true);
-    const Tensor dk = empty(s.tokens(), narrow, true);
-    const Tensor dv = empty(s.tokens(), narrow, true);
-    attention_backward(*device_, s, tq, tk, tv, out, logs, tensor(dout, s.tokens(), wide, true), dq, dk, dv);
-    const double tolerance = 4 * sum_bound(s.sequence + s.head_dimension);
-    if (s.sequence > 1) {  // a single key takes all of the probability: dq and dk are zero but for rounding
-      expect_gradient(
-          "q", q, values_of(dq), [&](const Values& p) { return dot(dout, reference(s, p, k, v)); }, tolerance);
-      expect_gradient(
-          "k", k, values_of(dk), [&](const Values& p) { return dot(dout, reference(s, q, p, v)); }, tolerance);
-    }
-    expect_gradient(
-        "v", v, values_of(dv), [&](const Values& p) { return dot(dout, reference(s, q, k, p)); }, tolerance);
-  }
-}
 
 TEST_P(AttentionTest, LaterTokensDoNotReachEarlierOnes) {
   const AttentionShape s{1, 150, 2, 1, 16};
@@ -89,7 +34,7 @@ TEST_P(AttentionTest, LargeScoresDoNotOverflow) {
   const Tensor out = empty(s.tokens(), 16);
   attention(*device_, s, tensor(q, 130, 16), tensor(k, 130, 16), tensor(v, 130, 16), out, empty(1, 130));
   // Scores near 2·10^4 carry an absolute rounding error near 10^-2, which the exponential makes relative.
-  EXPECT_LE(relative_error(values_of(out), reference(s, q, k, v)), 1e-2);
+  EXPECT_LE(relative_error(values_of(out), attention_exactly(s, q, k, v)), 1e-2);
 }
 
 TEST_P(AttentionTest, RepeatedRunsHaveTheSameBits) {
@@ -154,17 +99,8 @@ TEST_P(AttentionTest, RotaryInBf16IsThatOfFp32RoundedOnceWithGapsAndWithout) {
   }
 }
 
-// Shapes that cut blocks of 64 in every way: windows within a block, of whole blocks, across them; no window.
-const AttentionShape kSights[] = {
-    with_sight({2, 5, 2, 2, 8}, false, 0),     with_sight({1, 64, 1, 1, 32}, false, 0),
-    with_sight({2, 150, 4, 2, 16}, false, 0),  with_sight({1, 129, 3, 3, 5}, false, 0),
-    with_sight({1, 9, 2, 1, 8}, true, 1),      with_sight({2, 70, 2, 1, 16}, true, 7),
-    with_sight({1, 200, 2, 2, 8}, true, 64),   with_sight({1, 260, 1, 1, 8}, true, 65),
-    with_sight({1, 300, 4, 2, 16}, true, 128), with_sight({1, 130, 2, 2, 8}, true, 1000),
-};
-
 TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
-  for (const AttentionShape& s : kSights) {
+  for (const AttentionShape& s : kMaskedShapes) {
     for (const bool padded : {false, true}) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
@@ -186,7 +122,7 @@ TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
       attention(*device_, s, rows_with_gaps(q, wide, true), rows_with_gaps(k, narrow, true),
                 rows_with_gaps(v, narrow, false), out, logs, mask);
       Values expected_logs;
-      const Values expected = reference(s, q, k, v, &expected_logs, left);
+      const Values expected = attention_exactly(s, q, k, v, &expected_logs, left);
       const double bound = sum_bound(s.sequence + s.head_dimension);
       EXPECT_LE(relative_error(with_padding(s, left.lengths, values_of(out)), expected), bound)
           << s.sequence << " window " << s.window;
@@ -195,35 +131,8 @@ TEST_P(AttentionTest, WindowsBothDirectionsAndLengthsMatchDoublePrecision) {
   }
 }
 
-TEST_P(AttentionTest, TheLastPositionAloneMatchesDoublePrecision) {
-  std::vector<AttentionShape> shapes(std::begin(kShapes), std::end(kShapes));
-  for (const AttentionShape& s : kSights) {
-    if (s.causal) shapes.push_back(s);
-  }
-  for (const AttentionShape& s : shapes) {
-    const int64_t wide = s.heads * s.head_dimension;
-    const int64_t narrow = s.key_value_heads * s.head_dimension;
-    const Values q = normal_values(s.tokens() * wide, 1, 2.0);
-    const Values k = normal_values(s.tokens() * narrow, 2);
-    const Values v = normal_values(s.tokens() * narrow, 3);
-    const Values whole = reference(s, q, k, v);
-    Values last_q;
-    Values expected;
-    for (int64_t b = 0; b < s.batch; ++b) {
-      const auto at = ((b + 1) * s.sequence - 1) * wide;
-      last_q.insert(last_q.end(), q.begin() + at, q.begin() + at + wide);
-      expected.insert(expected.end(), whole.begin() + at, whole.begin() + at + wide);
-    }
-    const Tensor out = empty(s.batch, wide, true);
-    attention_of_last(*device_, s, tensor(last_q, s.batch, wide, true), tensor(k, s.tokens(), narrow, true),
-                      tensor(v, s.tokens(), narrow), out);
-    EXPECT_LE(relative_error(values_of(out), expected), sum_bound(s.sequence + s.head_dimension))
-        << s.sequence << " window " << s.window;
-  }
-}
-
 TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
-  for (const AttentionShape& s : kSights) {
+  for (const AttentionShape& s : kMaskedShapes) {
     for (const double probability : {0.0, 0.3}) {
       const int64_t wide = s.heads * s.head_dimension;
       const int64_t narrow = s.key_value_heads * s.head_dimension;
@@ -262,7 +171,7 @@ TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
       const Tensor logs = empty(s.batch * s.heads, s.sequence);
       attention(*device_, s, tq, tk, tv, out, logs, mask);
       const double bound = sum_bound(s.sequence + s.head_dimension);
-      EXPECT_LE(relative_error(numbers(out), reference(s, q, k, v, nullptr, left)), 2 * bound) << s.sequence;
+      EXPECT_LE(relative_error(numbers(out), attention_exactly(s, q, k, v, nullptr, left)), 2 * bound) << s.sequence;
       const Tensor dq = empty(rows, wide, true);
       const Tensor dk = empty(rows, narrow, true);
       const Tensor dv = empty(rows, narrow, true);
@@ -270,14 +179,14 @@ TEST_P(AttentionTest, TheirBackwardMatchesDifferencesWithAndWithoutDropout) {
       const double tolerance = 8 * bound;
       if (s.window != 1) {  // a single key takes all of the probability
         expect_gradient(
-            "q", q, numbers(dq), [&](const Values& p) { return dot(dout, reference(s, p, k, v, nullptr, left)); },
-            tolerance);
+            "q", q, numbers(dq),
+            [&](const Values& p) { return dot(dout, attention_exactly(s, p, k, v, nullptr, left)); }, tolerance);
         expect_gradient(
-            "k", k, numbers(dk), [&](const Values& p) { return dot(dout, reference(s, q, p, v, nullptr, left)); },
-            tolerance);
+            "k", k, numbers(dk),
+            [&](const Values& p) { return dot(dout, attention_exactly(s, q, p, v, nullptr, left)); }, tolerance);
       }
       expect_gradient(
-          "v", v, numbers(dv), [&](const Values& p) { return dot(dout, reference(s, q, k, p, nullptr, left)); },
+          "v", v, numbers(dv), [&](const Values& p) { return dot(dout, attention_exactly(s, q, k, p, nullptr, left)); },
           tolerance);
     }
   }
@@ -291,14 +200,14 @@ TEST_P(AttentionTest, AWindowAsLongAsTheSequenceChangesNoBit) {
   for (const int64_t window : {0, 200}) {
     const Tensor out = empty(200, 64);
     const Tensor logs = empty(2, 200);
-    attention(*device_, with_sight(full, true, window), q, k, k, out, logs);
+    attention(*device_, with_mask(full, true, window), q, k, k, out, logs);
     results.push_back(values_of(out));
   }
   EXPECT_EQ(results[0], results[1]);
 }
 
 TEST_P(AttentionTest, ARowStartOutsideTheRowsIsNamedByWhenTheOutputIsRead) {
-  const AttentionShape s = with_sight({2, 3, 1, 1, 4}, false, 0);
+  const AttentionShape s = with_mask({2, 3, 1, 1, 4}, false, 0);
   AttentionMask mask;
   mask.row_starts = integers({0, 3, 7});
   const Tensor out = empty(6, 4);
@@ -311,7 +220,7 @@ TEST_P(AttentionTest, ARowStartOutsideTheRowsIsNamedByWhenTheOutputIsRead) {
 }
 
 TEST_P(AttentionTest, RowsThatBelongToNoSequenceReachNothingAndStayAsTheyAre) {
-  const AttentionShape s = with_sight({2, 80, 2, 2, 8}, false, 0);
+  const AttentionShape s = with_mask({2, 80, 2, 2, 8}, false, 0);
   Values x = normal_values(100 * 16, 1);
   AttentionMask mask;
   mask.row_starts = integers({0, 66, 70});
@@ -333,8 +242,8 @@ TEST_P(AttentionTest, RowsThatBelongToNoSequenceReachNothingAndStayAsTheyAre) {
 }
 
 TEST_P(AttentionTest, ASequenceHasTheSameBitsWhereverItsRowsLie) {
-  const AttentionShape one = with_sight({1, 70, 2, 1, 16}, false, 0);
-  const AttentionShape both = with_sight({2, 90, 2, 1, 16}, false, 0);
+  const AttentionShape one = with_mask({1, 70, 2, 1, 16}, false, 0);
+  const AttentionShape both = with_mask({2, 90, 2, 1, 16}, false, 0);
   const Values q = normal_values(120 * 32, 1);
   const Values k = normal_values(120 * 16, 2);
   const auto last = [](const Values& x, int64_t width) { return Values(x.end() - 70 * width, x.end()); };

@@ -11,6 +11,7 @@
 #include "kernels/ops/loss.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/reduction.h"
+#include "tests/kernels/cases/attention.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -119,7 +120,7 @@ TEST_P(BFloat16Test, NormsAndTheirGradients) {
       } else {
         rms_norm(*device_, sum, weight, 1e-5F, y, inverse);
       }
-      rms_norm_again(*device_, sum, weight, inverse, again);
+      rms_norm_recompute(*device_, sum, weight, inverse, again);
       EXPECT_EQ(values_of(y), values_of(again));
       const Tensor dx = drawn(rows, n, 4, type);
       const Tensor dweight = tensor(normal_values(n, 5), n, 1);
@@ -146,7 +147,7 @@ TEST_P(BFloat16Test, LayerNormsAndTheirGradients) {
       const Tensor again = empty(rows, n, true, type);
       const Tensor statistics = empty(rows, 2);
       layer_norm(*device_, x, weight, bias, 1e-5F, y, statistics);
-      layer_norm_again(*device_, x, weight, bias, statistics, again);
+      layer_norm_recompute(*device_, x, weight, bias, statistics, again);
       EXPECT_EQ(values_of(y), values_of(again));
       const Tensor dx = empty(rows, n, false, type);
       const Tensor dweight = tensor(normal_values(n, 4), n, 1);

@@ -13,6 +13,7 @@
 #include "kernels/ops/random.h"
 #include "kernels/ops/reduction.h"
 #include "kernels/ops/weight_update.h"
+#include "tests/kernels/cases/attention.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -137,7 +138,7 @@ void call_everything(Device& device, Arena& arena) {
   matmul(device, x, Transpose::kYes, compact, Transpose::kNo, tensor(64, 8));
   rms_norm(device, x, weight, 1e-5F, y, rows);
   add_rms_norm(device, x, y, weight, 1e-5F, y, rows);
-  rms_norm_again(device, x, weight, rows, y);
+  rms_norm_recompute(device, x, weight, rows, y);
   rms_norm_backward(device, x, weight, rows, y, x, weight);
   swiglu(device, x, y, y);
   swiglu_backward(device, x, y, y, x, y);

@@ -8,32 +8,6 @@ namespace {
 
 using EmbeddingTest = KernelTest;
 
-TEST_P(EmbeddingTest, RowsAreCopiedAndGradientsAddedInTheOrderOfTheTokens) {
-  for (const int64_t hidden : {1, 5, 16, 63, 200}) {
-    for (const Gaps gaps : kEveryGaps) {
-      const int64_t vocabulary = 11;
-      std::vector<int32_t> ids;
-      for (int i = 0; i < 170; ++i) ids.push_back(i * i % 11);
-      const auto tokens = static_cast<int64_t>(ids.size());
-      const Values table = normal_values(vocabulary * hidden, 1);
-      const Tensor x = empty(tokens, hidden, gaps);
-      embedding(*device_, integers(ids), tensor(table, vocabulary, hidden, gaps), x);
-      const Values rows = values_of(x);
-      for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t i = 0; i < hidden; ++i) ASSERT_EQ(rows[t * hidden + i], table[ids[t] * hidden + i]);
-      }
-      const Values dx = normal_values(tokens * hidden, 2);
-      const Tensor dtable = tensor(table, vocabulary, hidden, gaps);
-      embedding_backward(*device_, integers(ids), tensor(dx, tokens, hidden, gaps), dtable);
-      std::vector<float> expected(table.begin(), table.end());
-      for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t i = 0; i < hidden; ++i) expected[ids[t] * hidden + i] += static_cast<float>(dx[t * hidden + i]);
-      }
-      EXPECT_EQ(values_of(dtable), Values(expected.begin(), expected.end())) << "bit for bit, on any threads";
-    }
-  }
-}
-
 TEST_P(EmbeddingTest, RowsInBf16AreAddedInFp32InTheOrderOfTheTokens) {
   constexpr int64_t kVocabulary = 7;
   for (const int64_t hidden : {8, 1040}) {

@@ -40,14 +40,14 @@ class CudaSteps : public testing::Test {
 
 TEST_F(CudaSteps, AProductWithoutDepthScalesItsResultAndZeroForgetsIt) {
   std::vector<float> x = {1, 2, NAN, 4, 5, NAN};
-  scale_matrix(on_, 2, 2, 3.0F, x.data(), 3);
+  scale_matrix(on_, 2, 2, 3.0F, Matrix<float>{x.data(), 3});
   EXPECT_EQ(x[0], 3);
   EXPECT_EQ(x[4], 15);
   EXPECT_TRUE(std::isnan(x[2]) && std::isnan(x[5])) << "gaps stay";
-  scale_matrix(on_, 2, 3, 0.0F, x.data(), 3);
+  scale_matrix(on_, 2, 3, 0.0F, Matrix<float>{x.data(), 3});
   for (const float number : x) EXPECT_EQ(number, 0);
   std::vector<BFloat16> low = {math::to_bfloat16(1.5F), math::to_bfloat16(-2.0F)};
-  scale_matrix(on_, 1, 2, 2.0F, low.data(), 2);
+  scale_matrix(on_, 1, 2, 2.0F, Matrix<BFloat16>{low.data(), 2});
   EXPECT_EQ(math::to_float(low[0]), 3.0F);
   EXPECT_EQ(math::to_float(low[1]), -4.0F);
 }
@@ -55,11 +55,11 @@ TEST_F(CudaSteps, AProductWithoutDepthScalesItsResultAndZeroForgetsIt) {
 TEST_F(CudaSteps, WideningAndNarrowingKeepPlacesAndRoundOnce) {
   const std::vector<float> x = {1, 2, -9, 3, 4, -9};
   std::vector<double> wide(4);
-  widen(on_, 2, 2, x.data(), 3, wide.data());
+  widen(on_, 2, 2, {x.data(), 3}, wide.data());
   EXPECT_EQ(wide, (std::vector<double>{1, 2, 3, 4}));
   wide = {1.0 / 3, 2, 3, 4};
   std::vector<float> back(6, -1);
-  narrow(on_, 2, 2, wide.data(), back.data(), 3);
+  narrow(on_, 2, 2, wide.data(), {back.data(), 3});
   EXPECT_EQ(back, (std::vector<float>{static_cast<float>(1.0 / 3), 2, -1, 3, 4, -1}));
 }
 
@@ -91,7 +91,7 @@ TEST_F(CudaSteps, VectorsOfTheLargestEigenvaluesComeFirst) {
     for (int64_t i = 0; i < n; ++i) vectors[j * n + i] = static_cast<double>(100 * j + i);
   }
   std::vector<float> basis(static_cast<size_t>(n * (rank + 2)), -1.0F);
-  take_last_vectors(on_, n, rank, vectors.data(), basis.data(), rank + 2);
+  take_last_vectors(on_, n, rank, vectors.data(), {basis.data(), rank + 2});
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < rank; ++j) EXPECT_EQ(basis[i * (rank + 2) + j], static_cast<float>(100 * (n - 1 - j) + i));
     EXPECT_EQ(basis[i * (rank + 2) + rank], -1.0F);
@@ -103,7 +103,7 @@ TEST_F(CudaSteps, VectorsAreScaledByTheirSingularValueOrLeftEmptyWhereThereIsNon
   const std::vector<double> products = {5, 6, 8, 50, 60, 80};
   const std::vector<double> values = {1e-20, 9, 16};
   std::vector<float> basis(6);
-  take_scaled_vectors(on_, 2, 3, products.data(), values.data(), 1e-12, basis.data(), 3);
+  take_scaled_vectors(on_, 2, 3, products.data(), values.data(), 1e-12, {basis.data(), 3});
   EXPECT_EQ(basis, (std::vector<float>{2, 2, 0, 20, 20, 0}));
 }
 

@@ -1,8 +1,8 @@
-// The list of what the GPU suite times, at small sizes on every device: a shape that an operation refuses would
-// otherwise show on a borrowed GPU only.
+// What the GPU suite times, at small sizes on every device: a shape that an operation refuses would otherwise show on a
+// borrowed GPU only.
 #include <set>
 
-#include "tests/gpu/suite/operations.h"
+#include "tests/kernels/cases/case.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -10,8 +10,8 @@ namespace {
 
 using GpuSuiteTest = KernelTest;
 
-TEST_P(GpuSuiteTest, EveryTimedOperationRunsAndCountsWhatItMoves) {
-  gpu::OperationSizes sizes;
+ModelSizes small_sizes() {
+  ModelSizes sizes;
   sizes.sequences = 2;
   sizes.sequence = 16;
   sizes.hidden = 64;
@@ -22,15 +22,38 @@ TEST_P(GpuSuiteTest, EveryTimedOperationRunsAndCountsWhatItMoves) {
   sizes.rank = 16;
   sizes.state_rows = 4;
   sizes.summed_rows = 2;
-  const gpu::Operations operations(*device_, sizes);
+  return sizes;
+}
+
+TEST_P(GpuSuiteTest, EveryTimedOperationRunsAndCountsWhatItMoves) {
   std::set<std::string> names;
-  for (const gpu::Operation& one : operations.all()) {
-    EXPECT_TRUE(names.insert(one.name).second) << one.name << " twice";
+  for (const auto& of : model_cases(small_sizes())) {
+    EXPECT_TRUE(names.insert(of->name()).second) << of->name() << " twice";
+    const DrawnOperands operands(*device_, *of, DataType::kBFloat16);
     device_->work() = {};
-    one.call();
-    EXPECT_GT(one.bound == gpu::Bound::kMemory ? device_->work().bytes : device_->work().flops, 0) << one.name;
+    of->run(*device_, operands.tensors());
+    EXPECT_GT(of->bound() == Bound::kMemory ? device_->work().bytes : device_->work().flops, 0) << of->name();
   }
   EXPECT_GE(names.size(), 50U);
+}
+
+TEST(PlannedCases, TakeOnTheCpuWhatThePlannerCounts) {
+  for (const auto& of : model_cases(small_sizes())) {
+    for (const DataType type : {DataType::kFloat32, DataType::kBFloat16}) {
+      const std::unique_ptr<Device> planning = make_planning_device("cpu");
+      const std::unique_ptr<Device> cpu = make_cpu_device(2);
+      for (Device* device : {planning.get(), cpu.get()}) {
+        const DrawnOperands operands(*device, *of, type);
+        if (device == cpu.get()) {
+          ASSERT_TRUE(device->set_workspace_budget(planning->workspace_peak()).ok());
+        }
+        of->run(*device, operands.tensors());
+      }
+      EXPECT_EQ(planning->workspace_peak(), cpu->workspace_peak()) << of->name();
+      EXPECT_EQ(planning->work().flops, cpu->work().flops) << of->name();
+      EXPECT_EQ(planning->work().bytes, cpu->work().bytes) << of->name();
+    }
+  }
 }
 
 GALLEON_ON_EVERY_BACKEND(GpuSuiteTest);

@@ -20,15 +20,6 @@
 
 namespace galleon {
 
-// Half the distance between 1 and the next fp32 number: the relative error of one operation.
-inline constexpr double kRounding = 0x1p-24;
-
-// Error bound for a sum of `terms` products in fp32 relative to the largest result: roundings add like a random walk,
-// and 16 covers results that are small because of cancellation.
-inline double sum_bound(int64_t terms) {
-  return 16 * kRounding * std::sqrt(static_cast<double>(terms) + 1);
-}
-
 inline Values normal_values(int64_t count, uint64_t seed, double deviation = 1.0) {
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal(0.0, deviation);
@@ -109,20 +100,6 @@ inline void expect_gradient(const char* what, const Values& point, const Values&
     EXPECT_LE(std::abs(slope - difference), tolerance * norm + 1e-9)
         << what << ": the gradient gives " << slope << ", differences give " << difference;
   }
-}
-
-// 10000^(−2i/D), as most models have them.
-inline std::vector<double> rotary_frequencies(int64_t dimension) {
-  std::vector<double> frequencies;
-  for (int64_t i = 0; i < dimension / 2; ++i)
-    frequencies.push_back(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dimension)));
-  return frequencies;
-}
-
-inline double dot(const Values& a, const Values& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
 }
 
 }  // namespace galleon

@@ -9,10 +9,9 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "tests/kernels/cases/case.h"
 
 namespace galleon {
-
-using Values = std::vector<double>;  // row-major, without gaps
 
 // Between the rows of a tensor: none, some that leave most rows at odd addresses (true), or some that keep every row at
 // a multiple of 16 bytes.

@@ -1,6 +1,7 @@
 // Elementwise loops over rows with strides, cut into pieces that threads share.
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/gelu.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -11,7 +12,7 @@ constexpr int64_t kPiece = 8192;  // elements, so that a few streams of a piece 
 template <typename Body>
 inline __attribute__((always_inline)) void for_pieces(const Execution& on, int64_t rows, int64_t n, int64_t picoseconds,
                                                       Body body) {
-  const int64_t per_row = (n + kPiece - 1) / kPiece;
+  const int64_t per_row = ceil_div(n, kPiece);
   const int64_t pieces = rows * per_row;
   const bool parallel = worth_threads(rows * n, picoseconds);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (parallel)
@@ -23,26 +24,24 @@ inline __attribute__((always_inline)) void for_pieces(const Execution& on, int64
 }
 
 template <typename T>
-void swiglu(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu, T* out,
-            int64_t ldo) {
+void swiglu(const Execution& on, int64_t rows, int64_t n, Matrix<const T> gate, Matrix<const T> up, Matrix<T> out) {
   for_pieces(on, rows, n, 400, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* g = gate + row * ldg + begin;
-    const T* u = up + row * ldu + begin;
-    T* o = out + row * ldo + begin;
+    const T* g = gate.row(row) + begin;
+    const T* u = up.row(row) + begin;
+    T* o = out.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) math::store(o[i], math::swiglu(math::load(g[i]), math::load(u[i])));
   });
 }
 
 template <typename T>
-void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu,
-                     const T* dout, int64_t lddo, T* dgate, int64_t lddg, T* dup, int64_t lddu) {
-  for_pieces(on, rows, n, 500, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* g = gate + row * ldg + begin;
-    const T* u = up + row * ldu + begin;
-    const T* d = dout + row * lddo + begin;
-    T* dg = dgate + row * lddg + begin;
-    T* du = dup + row * lddu + begin;
+void swiglu_backward(const Execution& on, const SwigluBackward<T>& args) {
+  for_pieces(on, args.rows, args.n, 500, [=](int64_t row, int64_t begin, int64_t count) {
+    const T* g = args.gate.row(row) + begin;
+    const T* u = args.up.row(row) + begin;
+    const T* d = args.dout.row(row) + begin;
+    T* dg = args.dgate.row(row) + begin;
+    T* du = args.dup.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       float a;
@@ -55,10 +54,10 @@ void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const T* gate
 }
 
 template <typename T>
-void gelu(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, T* y, int64_t ldy) {
+void gelu(const Execution& on, int64_t rows, int64_t n, bool tanh_form, Matrix<const T> x, Matrix<T> y) {
   for_pieces(on, rows, n, 500, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* a = x + row * ldx + begin;
-    T* b = y + row * ldy + begin;
+    const T* a = x.row(row) + begin;
+    T* b = y.row(row) + begin;
     if (tanh_form) {
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) math::store(b[i], math::gelu_tanh(math::load(a[i])));
@@ -70,12 +69,12 @@ void gelu(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T*
 }
 
 template <typename T>
-void gelu_backward(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, const T* dy,
-                   int64_t lddy, T* dx, int64_t lddx) {
+void gelu_backward(const Execution& on, int64_t rows, int64_t n, bool tanh_form, Matrix<const T> x, Matrix<const T> dy,
+                   Matrix<T> dx) {
   for_pieces(on, rows, n, 600, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* a = x + row * ldx + begin;
-    const T* d = dy + row * lddy + begin;
-    T* out = dx + row * lddx + begin;
+    const T* a = x.row(row) + begin;
+    const T* d = dy.row(row) + begin;
+    T* out = dx.row(row) + begin;
     if (tanh_form) {
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i)
@@ -88,22 +87,22 @@ void gelu_backward(const Execution& on, int64_t rows, int64_t n, bool tanh_form,
 }
 
 template <typename T>
-void hyperbolic_tangent(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
+void hyperbolic_tangent(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, Matrix<T> y) {
   for_pieces(on, rows, n, 400, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* a = x + row * ldx + begin;
-    T* b = y + row * ldy + begin;
+    const T* a = x.row(row) + begin;
+    T* b = y.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) math::store(b[i], math::hyperbolic_tangent(math::load(a[i])));
   });
 }
 
 template <typename T>
-void hyperbolic_tangent_backward(const Execution& on, int64_t rows, int64_t n, const T* y, int64_t ldy, const T* dy,
-                                 int64_t lddy, T* dx, int64_t lddx) {
+void hyperbolic_tangent_backward(const Execution& on, int64_t rows, int64_t n, Matrix<const T> y, Matrix<const T> dy,
+                                 Matrix<T> dx) {
   for_pieces(on, rows, n, 150, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* b = y + row * ldy + begin;
-    const T* d = dy + row * lddy + begin;
-    T* out = dx + row * lddx + begin;
+    const T* b = y.row(row) + begin;
+    const T* d = dy.row(row) + begin;
+    T* out = dx.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       const float value = math::load(b[i]);
@@ -113,47 +112,46 @@ void hyperbolic_tangent_backward(const Execution& on, int64_t rows, int64_t n, c
 }
 
 template <typename T>
-void add(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
+void add(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, Matrix<T> y) {
   for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
-    const T* a = x + row * ldx + begin;
-    T* b = y + row * ldy + begin;
+    const T* a = x.row(row) + begin;
+    T* b = y.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) math::store(b[i], math::load(b[i]) + math::load(a[i]));
   });
 }
 
 template <typename T>
-void fill(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, float value) {
+void fill(const Execution& on, int64_t rows, int64_t n, Matrix<T> x, float value) {
   for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
-    T* a = x + row * ldx + begin;
+    T* a = x.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) math::store(a[i], value);
   });
 }
 
 template <typename From, typename To>
-void convert(const Execution& on, int64_t rows, int64_t n, const From* x, int64_t ldx, To* y, int64_t ldy) {
+void convert(const Execution& on, int64_t rows, int64_t n, Matrix<const From> x, Matrix<To> y) {
   for_pieces(on, rows, n, 100, [=](int64_t row, int64_t begin, int64_t count) {
-    const From* a = x + row * ldx + begin;
-    To* b = y + row * ldy + begin;
+    const From* a = x.row(row) + begin;
+    To* b = y.row(row) + begin;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) math::store(b[i], math::load(a[i]));
   });
 }
 
-void copy_bytes(const Execution& on, int64_t rows, int64_t row_bytes, const char* x, int64_t stride_x, char* y,
-                int64_t stride_y) {
+void copy_bytes(const Execution& on, int64_t rows, int64_t row_bytes, Matrix<const char> x, Matrix<char> y) {
   for_pieces(on, rows, row_bytes, 25, [=](int64_t row, int64_t begin, int64_t count) {
-    __builtin_memcpy(y + row * stride_y + begin, x + row * stride_x + begin, static_cast<std::size_t>(count));
+    __builtin_memcpy(y.row(row) + begin, x.row(row) + begin, static_cast<std::size_t>(count));
   });
 }
 
 // Squares of 32×32 go through a small buffer, so that both reads and writes are along rows.
 template <typename T>
-void transpose(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
+void transpose(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, Matrix<T> y) {
   constexpr int64_t tile_size = 32;
-  const int64_t row_tiles = (rows + tile_size - 1) / tile_size;
-  const int64_t column_tiles = (n + tile_size - 1) / tile_size;
+  const int64_t row_tiles = ceil_div(rows, tile_size);
+  const int64_t column_tiles = ceil_div(n, tile_size);
   const bool parallel = worth_threads(rows * n, 500);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (parallel)
   for (int64_t tile = 0; tile < row_tiles * column_tiles; ++tile) {
@@ -163,10 +161,10 @@ void transpose(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t
     const int64_t width = n - c0 < tile_size ? n - c0 : tile_size;
     T square[tile_size][tile_size];
     for (int64_t r = 0; r < height; ++r) {
-      for (int64_t c = 0; c < width; ++c) square[c][r] = x[(r0 + r) * ldx + c0 + c];
+      for (int64_t c = 0; c < width; ++c) square[c][r] = x.row(r0 + r)[c0 + c];
     }
     for (int64_t c = 0; c < width; ++c) {
-      for (int64_t r = 0; r < height; ++r) y[(c0 + c) * ldy + r0 + r] = square[c][r];
+      for (int64_t r = 0; r < height; ++r) y.row(c0 + c)[r0 + r] = square[c][r];
     }
   }
 }

@@ -1,4 +1,5 @@
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -7,18 +8,18 @@ constexpr int64_t kColumns = 256;  // that one thread sums
 constexpr int64_t kRun = 64;       // rows summed together first, so that rounding does not grow with the rows
 
 template <typename T>
-void add_bias(const Execution& on, int64_t rows, int64_t n, const T* bias, T* y, int64_t ldy) {
+void add_bias(const Execution& on, int64_t rows, int64_t n, const T* bias, Matrix<T> y) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t row = 0; row < rows; ++row) {
-    T* a = y + row * ldy;
+    T* a = y.row(row);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) math::store(a[i], math::load(a[i]) + math::load(bias[i]));
   }
 }
 
 template <typename T>
-void bias_backward(const Execution& on, int64_t rows, int64_t n, const T* dy, int64_t ldy, float* dbias) {
-  const int64_t pieces = (n + kColumns - 1) / kColumns;
+void bias_backward(const Execution& on, int64_t rows, int64_t n, Matrix<const T> dy, float* dbias) {
+  const int64_t pieces = ceil_div(n, kColumns);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t begin = piece * kColumns;
@@ -28,7 +29,7 @@ void bias_backward(const Execution& on, int64_t rows, int64_t n, const T* dy, in
       const int64_t end = first + kRun < rows ? first + kRun : rows;
       float run[kColumns] = {};
       for (int64_t row = first; row < end; ++row) {
-        const T* a = dy + row * ldy + begin;
+        const T* a = dy.row(row) + begin;
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) run[i] += math::load(a[i]);
       }

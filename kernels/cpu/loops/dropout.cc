@@ -1,5 +1,6 @@
 // Dropout by element index.
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/math/multiples.h"
 #include "kernels/math/random.h"
 
 namespace galleon::cpu::GALLEON_ISA {
@@ -26,27 +27,29 @@ void random_words(uint64_t seed, uint64_t stream, int64_t group, uint32_t (&word
 }
 
 template <typename T>
-void dropout(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, uint64_t seed, uint64_t stream,
-             int64_t first, const int32_t* row_numbers, uint32_t threshold, float scale, T* y, int64_t ldy) {
-  const int64_t per_row = (n + kPiece - 1) / kPiece;
+void dropout(const Execution& on, const Dropout<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
+  const DropoutWords of = args.words;
+  const int64_t per_row = ceil_div(n, kPiece);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 1500))
   for (int64_t piece = 0; piece < rows * per_row; ++piece) {
     const int64_t row = piece / per_row;
     // Numbers of the elements in their tensor, and `origin` of the row's first.
-    const int64_t origin = first + (row_numbers == nullptr ? row : row_numbers[row]) * n;
+    const int64_t origin = of.first + (args.row_numbers == nullptr ? row : args.row_numbers[row]) * n;
     const int64_t begin = origin + piece % per_row * kPiece;
     const int64_t end = begin + kPiece < origin + n ? begin + kPiece : origin + n;
-    const T* a = x + row * ldx - origin;
-    T* b = y + row * ldy - origin;
+    const T* a = args.x.row(row) - origin;
+    T* b = args.y.row(row) - origin;
     for (int64_t group = begin / kGroup; group * kGroup < end; ++group) {
       alignas(64) uint32_t words[kGroup];
-      random_words(seed, stream, group, words);
+      random_words(of.seed, of.stream, group, words);
       const int64_t start = group * kGroup;
       const int64_t from = start > begin ? start : begin;
       const int64_t to = start + kGroup < end ? start + kGroup : end;
 #pragma omp simd
       for (int64_t i = from; i < to; ++i)
-        math::store(b[i], words[i - start] < threshold ? 0.0F : math::load(a[i]) * scale);
+        math::store(b[i], words[i - start] < of.threshold ? 0.0F : math::load(a[i]) * of.scale);
     }
   }
 }

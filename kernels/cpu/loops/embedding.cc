@@ -1,33 +1,33 @@
 // Rows of a table by token.
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
 template <typename T>
-void embedding(const Execution& on, int64_t tokens, int64_t hidden, int64_t, const int32_t* ids, const T* table,
-               int64_t ldt, T* x, int64_t ldx) {
+void embedding(const Execution& on, int64_t tokens, int64_t hidden, int64_t, const int32_t* ids, Matrix<const T> table,
+               Matrix<T> x) {
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * hidden, 100))
   for (int64_t t = 0; t < tokens; ++t) {
-    __builtin_memcpy(x + t * ldx, table + ids[t] * ldt, static_cast<std::size_t>(hidden) * sizeof(T));
+    __builtin_memcpy(x.row(t), table.row(ids[t]), static_cast<std::size_t>(hidden) * sizeof(T));
   }
 }
 
 // Threads share the hidden columns, in strips of whole cache lines, and each walks all tokens: the order of additions
 // to any number is that of the tokens.
 template <typename T>
-void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, int64_t, const int32_t* ids, const T* dx,
-                        int64_t lddx, float* dtable, int64_t ldt, void*) {
-  int64_t width = (hidden + on.threads - 1) / on.threads;
-  width = (width + 15) / 16 * 16;
-  const int64_t strips = (hidden + width - 1) / width;
+void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, int64_t, const int32_t* ids,
+                        Matrix<const T> dx, Matrix<float> dtable, void*) {
+  const int64_t width = round_up(ceil_div(hidden, on.threads), 16);
+  const int64_t strips = ceil_div(hidden, width);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(tokens * hidden, 100))
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t begin = strip * width;
     const int64_t count = hidden - begin < width ? hidden - begin : width;
     for (int64_t t = 0; t < tokens; ++t) {
-      const T* d = dx + t * lddx + begin;
-      float* row = dtable + ids[t] * ldt + begin;
+      const T* d = dx.row(t) + begin;
+      float* row = dtable.row(ids[t]) + begin;
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) row[i] += math::load(d[i]);
     }

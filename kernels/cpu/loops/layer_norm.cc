@@ -1,17 +1,8 @@
 // Layer normalisation by rows.
-#include "kernels/cpu/loops/loops.h"
+#include "kernels/cpu/loops/row_chunks.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
-
-// Rows whose contribution to dweight and dbias is summed together; fixed by shape, so that the result is the same for
-// any threads.
-constexpr int64_t chunk_rows(int64_t rows) {
-  return rows <= 64 * 16 ? 16 : (rows + 63) / 64;
-}
-constexpr int64_t chunks_of(int64_t rows) {
-  return (rows + chunk_rows(rows) - 1) / chunk_rows(rows);
-}
 
 template <typename T>
 GALLEON_FORMULA void normalize_row(int64_t n, const T* x, float mean, float inverse, const T* weight, const T* bias,
@@ -22,17 +13,18 @@ GALLEON_FORMULA void normalize_row(int64_t n, const T* x, float mean, float inve
 }
 
 template <typename T>
-void layer_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
-                const T* weight, const T* bias, float epsilon, T* y, int64_t ldy, float* statistics) {
+void layer_norm(const Execution& on, const LayerNorm<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 300))
   for (int64_t row = 0; row < rows; ++row) {
-    T* a = x + row * ldx;
+    T* a = args.x.row(row);
     float sum = 0.0F;
-    if (delta != nullptr) {
-      const T* d = delta + row * ldd;
+    if (args.delta.data != nullptr) {
+      const T* d = args.delta.row(row);
 #pragma omp simd reduction(+ : sum)
       for (int64_t i = 0; i < n; ++i) {
-        // The sum counts as it is stored, so that the backward computes the same output again.
+        // The sum counts as it is stored, so that the backward recomputes the same output.
         math::store(a[i], math::load(a[i]) + math::load(d[i]));
         sum += math::load(a[i]);
       }
@@ -48,19 +40,21 @@ void layer_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx,
       const float centred = math::load(a[i]) - mean;
       squares += centred * centred;
     }
-    const float inverse = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + epsilon);
-    statistics[2 * row] = mean;
-    statistics[2 * row + 1] = inverse;
-    normalize_row(n, a, mean, inverse, weight, bias, y + row * ldy);
+    const float inverse = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + args.epsilon);
+    args.statistics[2 * row] = mean;
+    args.statistics[2 * row + 1] = inverse;
+    normalize_row(n, a, mean, inverse, args.weight, args.bias, args.y.row(row));
   }
 }
 
 template <typename T>
-void layer_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                      const T* bias, const float* statistics, T* y, int64_t ldy) {
+void layer_norm_recompute(const Execution& on, const LayerNormRecompute<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 120))
   for (int64_t row = 0; row < rows; ++row) {
-    normalize_row(n, x + row * ldx, statistics[2 * row], statistics[2 * row + 1], weight, bias, y + row * ldy);
+    const float* of_row = args.statistics + 2 * row;
+    normalize_row(n, args.x.row(row), of_row[0], of_row[1], args.weight, args.bias, args.y.row(row));
   }
 }
 
@@ -71,9 +65,10 @@ int64_t layer_norm_backward_workspace(int64_t rows, int64_t n) {
 // With x̂ = (x − mean)·s, y = x̂·w + b and g = dy·w: dx = s·(g − mean(g) − x̂·mean(g·x̂)), dw = Σ_rows dy·x̂, db = Σ_rows
 // dy.
 template <typename T>
-void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                         const float* statistics, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
-                         float* dbias, void* scratch) {
+void layer_norm_backward(const Execution& on, const LayerNormBackward<T>& args, void* scratch) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
+  const T* weight = args.weight;
   float* partial = static_cast<float*>(scratch);
   const int64_t chunks = chunks_of(rows);
   const int64_t height = chunk_rows(rows);
@@ -87,11 +82,11 @@ void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* 
       for (int64_t i = 0; i < 2 * n; ++i) dw[i] = 0.0F;
       const int64_t end = (chunk + 1) * height < rows ? (chunk + 1) * height : rows;
       for (int64_t row = chunk * height; row < end; ++row) {
-        const T* a = x + row * ldx;
-        const T* d = dy + row * lddy;
-        T* out = dx + row * lddx;
-        const float mean = statistics[2 * row];
-        const float inverse = statistics[2 * row + 1];
+        const T* a = args.x.row(row);
+        const T* d = args.dy.row(row);
+        T* out = args.dx.row(row);
+        const float mean = args.statistics[2 * row];
+        const float inverse = args.statistics[2 * row + 1];
         float sum = 0.0F;
         float dot = 0.0F;
 #pragma omp simd reduction(+ : sum, dot)
@@ -121,8 +116,8 @@ void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* 
         dw += partial[2 * chunk * n + i];
         db += partial[2 * chunk * n + n + i];
       }
-      if (dweight != nullptr) dweight[i] += dw;
-      if (dbias != nullptr) dbias[i] += db;
+      if (args.dweight != nullptr) args.dweight[i] += dw;
+      if (args.dbias != nullptr) args.dbias[i] += db;
     }
   }
 }
@@ -130,7 +125,7 @@ void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* 
 template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.layer_norm = layer_norm<T>;
-  table.layer_norm_again = layer_norm_again<T>;
+  table.layer_norm_recompute = layer_norm_recompute<T>;
   table.layer_norm_backward = layer_norm_backward<T>;
   table.layer_norm_backward_workspace = layer_norm_backward_workspace;
 }

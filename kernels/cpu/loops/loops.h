@@ -17,8 +17,7 @@ GALLEON_FORMULA bool worth_threads(int64_t elements, int64_t picoseconds) {
   return elements * picoseconds > 50'000'000;
 }
 // The product of OperationTable, for loops around it.
-void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc, void* scratch);
+void matmul(const Execution& on, const Product<float, float>& product, void* scratch);
 }  // namespace galleon::cpu
 
 #define GALLEON_DECLARE_LOOPS(isa)                \
@@ -37,6 +36,7 @@ void matmul(const Execution& on, bool transpose_a, bool transpose_b, int64_t m, 
   void fill_reductions(OperationTable& table);    \
   void fill_random(OperationTable& table);        \
   void fill_dropout(OperationTable& table);       \
+  void fill_rotary(OperationTable& table);        \
   void fill_operations(OperationTable& table);    \
   }
 

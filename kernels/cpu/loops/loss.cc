@@ -45,16 +45,17 @@ GALLEON_FORMULA void scale_row(int64_t n, const float* x, float factor, BFloat16
 }
 
 template <typename T>
-void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
-                   float scale, float* losses, T* gradient, int64_t ldg) {
+void cross_entropy(const Execution& on, const CrossEntropy<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (worth_threads(rows * n, 400))
   for (int64_t row = 0; row < rows; ++row) {
-    float* x = logits + row * ldl;
-    T* g = gradient + row * ldg;
-    const int32_t target = targets[row];
+    float* x = args.logits.row(row);
+    T* g = args.gradient.row(row);
+    const int32_t target = args.targets[row];
     if (target < 0) {
       for (int64_t i = 0; i < n; ++i) math::store(g[i], 0.0F);
-      losses[row] = 0.0F;
+      args.losses[row] = 0.0F;
       continue;
     }
     const float largest = maximum(n, x);
@@ -71,19 +72,19 @@ void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, 
       }
       sum += run;
     }
-    losses[row] = __builtin_logf(sum) + (largest - at_target);
-    const float factor = scale / sum;
-    const float right = x[target] * factor - scale;
+    args.losses[row] = __builtin_logf(sum) + (largest - at_target);
+    const float factor = args.scale / sum;
+    const float right = x[target] * factor - args.scale;
     scale_row(n, x, factor, g);
     math::store(g[target], right);
   }
 }
 
-void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
+void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, Matrix<const float> logits,
                            const int32_t* targets, float* losses) {
 #pragma omp parallel for num_threads(on.threads) schedule(dynamic, 4) if (worth_threads(rows * n, 400))
   for (int64_t row = 0; row < rows; ++row) {
-    const float* x = logits + row * ldl;
+    const float* x = logits.row(row);
     const int32_t target = targets[row];
     if (target < 0) {
       losses[row] = 0.0F;
@@ -102,12 +103,12 @@ void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const f
   }
 }
 
-void squared_error(const Execution&, int64_t rows, const float* outputs, int64_t ldo, const float* labels, float scale,
-                   float* losses, float* gradient, int64_t ldg) {
+void squared_error(const Execution&, int64_t rows, Matrix<const float> outputs, const float* labels, float scale,
+                   float* losses, Matrix<float> gradient) {
   for (int64_t row = 0; row < rows; ++row) {
-    const float error = outputs[row * ldo] - labels[row];
+    const float error = *outputs.row(row) - labels[row];
     losses[row] = error * error;
-    if (gradient != nullptr) gradient[row * ldg] = 2.0F * error * scale;
+    if (gradient.data != nullptr) *gradient.row(row) = 2.0F * error * scale;
   }
 }
 

@@ -1,18 +1,8 @@
 // RMS normalisation by rows.
-#include "kernels/cpu/loops/loops.h"
-#include "kernels/math/portable.h"
+#include "kernels/cpu/loops/row_chunks.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
-
-// Rows whose contribution to dweight is summed together; fixed by shape, so that the result is the same for any
-// threads.
-constexpr int64_t chunk_rows(int64_t rows) {
-  return rows <= 64 * 16 ? 16 : (rows + 63) / 64;
-}
-constexpr int64_t chunks_of(int64_t rows) {
-  return (rows + chunk_rows(rows) - 1) / chunk_rows(rows);
-}
 
 template <typename T>
 GALLEON_FORMULA void scale_row(int64_t n, const T* x, float inverse, const T* weight, T* y) {
@@ -21,17 +11,18 @@ GALLEON_FORMULA void scale_row(int64_t n, const T* x, float inverse, const T* we
 }
 
 template <typename T>
-void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
-              const T* weight, float epsilon, T* y, int64_t ldy, float* inverse_rms) {
+void rms_norm(const Execution& on, const RmsNorm<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 200))
   for (int64_t row = 0; row < rows; ++row) {
-    T* a = x + row * ldx;
+    T* a = args.x.row(row);
     float squares = 0.0F;
-    if (delta != nullptr) {
-      const T* d = delta + row * ldd;
+    if (args.delta.data != nullptr) {
+      const T* d = args.delta.row(row);
 #pragma omp simd reduction(+ : squares)
       for (int64_t i = 0; i < n; ++i) {
-        // The sum counts as it is stored, so that the backward computes the same output again.
+        // The sum counts as it is stored, so that the backward recomputes the same output.
         math::store(a[i], math::load(a[i]) + math::load(d[i]));
         const float value = math::load(a[i]);
         squares += value * value;
@@ -40,18 +31,19 @@ void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, c
 #pragma omp simd reduction(+ : squares)
       for (int64_t i = 0; i < n; ++i) squares += math::load(a[i]) * math::load(a[i]);
     }
-    const float inverse = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + epsilon);
-    inverse_rms[row] = inverse;
-    scale_row(n, a, inverse, weight, y + row * ldy);
+    const float inverse = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + args.epsilon);
+    args.inverse_rms[row] = inverse;
+    scale_row(n, a, inverse, args.weight, args.y.row(row));
   }
 }
 
 template <typename T>
-void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                    const float* inverse_rms, T* y, int64_t ldy) {
+void rms_norm_recompute(const Execution& on, const RmsNormRecompute<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t row = 0; row < rows; ++row) {
-    scale_row(n, x + row * ldx, inverse_rms[row], weight, y + row * ldy);
+    scale_row(n, args.x.row(row), args.inverse_rms[row], args.weight, args.y.row(row));
   }
 }
 
@@ -61,9 +53,11 @@ int64_t rms_norm_backward_workspace(int64_t rows, int64_t n) {
 
 // With y_i = x_i·s·w_i and s = 1/rms: dx_i = s·w_i·dy_i − x_i·s³/n·Σ_j dy_j·w_j·x_j, dw_i = Σ_rows dy_i·x_i·s.
 template <typename T>
-void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                       const float* inverse_rms, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
-                       void* scratch) {
+void rms_norm_backward(const Execution& on, const RmsNormBackward<T>& args, void* scratch) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
+  const T* weight = args.weight;
+  float* dweight = args.dweight;
   float* partial = static_cast<float*>(scratch);
   const int64_t chunks = chunks_of(rows);
   const int64_t height = chunk_rows(rows);
@@ -75,10 +69,10 @@ void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x,
       for (int64_t i = 0; i < n; ++i) dw[i] = 0.0F;
       const int64_t end = (chunk + 1) * height < rows ? (chunk + 1) * height : rows;
       for (int64_t row = chunk * height; row < end; ++row) {
-        const T* a = x + row * ldx;
-        const T* d = dy + row * lddy;
-        T* out = dx + row * lddx;
-        const float s = inverse_rms[row];
+        const T* a = args.x.row(row);
+        const T* d = args.dy.row(row);
+        T* out = args.dx.row(row);
+        const float s = args.inverse_rms[row];
         float dot = 0.0F;
 #pragma omp simd reduction(+ : dot)
         for (int64_t i = 0; i < n; ++i) {
@@ -106,7 +100,7 @@ void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x,
 template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.rms_norm = rms_norm<T>;
-  table.rms_norm_again = rms_norm_again<T>;
+  table.rms_norm_recompute = rms_norm_recompute<T>;
   table.rms_norm_backward = rms_norm_backward<T>;
   table.rms_norm_backward_workspace = rms_norm_backward_workspace;
 }

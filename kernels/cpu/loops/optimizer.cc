@@ -1,13 +1,18 @@
-// Moment rules, one pass over memory. Compiled without fused products: 8-bit moments get the same codes on every machine.
+// Moment rules, one pass over memory. Compiled without fused products: 8-bit moments get the same codes on every
+// machine.
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/adam.h"
 #include "kernels/math/dynamic8.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
-void adam_update(const Execution& on, int64_t size, float beta1, float beta2, float epsilon, float gradient_scale,
-                 float* r, float* m, float* v) {
+void adam_update(const Execution& on, int64_t size, const AdamRule& rule, float* r, float* m, float* v) {
+  const float beta1 = rule.beta1;
+  const float beta2 = rule.beta2;
+  const float epsilon = rule.epsilon;
+  const float gradient_scale = rule.gradient_scale;
 #pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 300))
   for (int64_t i = 0; i < size; ++i) {
     float moment = m[i];
@@ -21,19 +26,22 @@ void adam_update(const Execution& on, int64_t size, float beta1, float beta2, fl
 constexpr int64_t kMostBlock = 4096;
 
 // The new moments of a block stay in the first-level cache until its largest numbers are known.
-void adam8bit_update(const Execution& on, int64_t size, int64_t block, float beta1, float beta2, float epsilon,
-                     float gradient_scale, float* r, uint8_t* m_codes, float* m_scales, uint8_t* v_codes,
-                     float* v_scales) {
-  const int64_t blocks = (size + block - 1) / block;
+void adam8bit_update(const Execution& on, int64_t size, int64_t block, const AdamRule& rule, float* r,
+                     const CodedNumbers& coded_m, const CodedNumbers& coded_v) {
+  const float beta1 = rule.beta1;
+  const float beta2 = rule.beta2;
+  const float epsilon = rule.epsilon;
+  const float gradient_scale = rule.gradient_scale;
+  const int64_t blocks = ceil_div(size, block);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 1500))
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t begin = b * block;
     const int64_t count = size - begin < block ? size - begin : block;
     float* g = r + begin;
-    uint8_t* mc = m_codes + begin;
-    uint8_t* vc = v_codes + begin;
-    const float m_scale = m_scales[b];
-    const float v_scale = v_scales[b];
+    uint8_t* mc = coded_m.codes + begin;
+    uint8_t* vc = coded_v.codes + begin;
+    const float m_scale = coded_m.scales[b];
+    const float v_scale = coded_v.scales[b];
     alignas(64) float m[kMostBlock];
     alignas(64) float v[kMostBlock];
     // A loop of its own: reading a table is scalar work.
@@ -54,8 +62,8 @@ void adam8bit_update(const Execution& on, int64_t size, int64_t block, float bet
       m_largest = magnitude > m_largest ? magnitude : m_largest;
       v_largest = square > v_largest ? square : v_largest;
     }
-    m_scales[b] = m_largest;
-    v_scales[b] = v_largest;
+    coded_m.scales[b] = m_largest;
+    coded_v.scales[b] = v_largest;
     const float m_unit = m_largest > 0.0F ? m_largest : 1.0F;
     const float v_unit = v_largest > 0.0F ? v_largest : 1.0F;
 #pragma omp simd

@@ -2,6 +2,7 @@
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/absmax.h"
 #include "kernels/math/dynamic8.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -16,9 +17,11 @@ GALLEON_FORMULA float largest_magnitude(const float* x, int64_t count) {
   return largest;
 }
 
-void encode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x, uint8_t* codes,
-                   float* scales) {
-  const int64_t blocks = (size + block - 1) / block;
+void encode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x,
+                   const CodedNumbers& coded) {
+  uint8_t* codes = coded.codes;
+  float* scales = coded.scales;
+  const int64_t blocks = ceil_div(size, block);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 600))
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t begin = b * block;
@@ -38,9 +41,11 @@ void encode_moment(const Execution& on, bool is_signed, int64_t size, int64_t bl
   }
 }
 
-void decode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const uint8_t* codes,
-                   const float* scales, float* x) {
-  const int64_t blocks = (size + block - 1) / block;
+void decode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const CodedNumbers& coded,
+                   float* x) {
+  const uint8_t* codes = coded.codes;
+  const float* scales = coded.scales;
+  const int64_t blocks = ceil_div(size, block);
   const float* value = is_signed ? math::kDynamic8<true>.value : math::kDynamic8<false>.value;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 300))
   for (int64_t b = 0; b < blocks; ++b) {
@@ -52,9 +57,11 @@ void decode_moment(const Execution& on, bool is_signed, int64_t size, int64_t bl
   }
 }
 
-void encode_basis(const Execution& on, int bits, int64_t size, int64_t block, const float* x, uint8_t* codes,
-                  float* scales) {
-  const int64_t blocks = (size + block - 1) / block;
+void encode_basis(const Execution& on, int bits, int64_t size, int64_t block, const float* x,
+                  const CodedNumbers& coded) {
+  uint8_t* codes = coded.codes;
+  float* scales = coded.scales;
+  const int64_t blocks = ceil_div(size, block);
   const int most = bits == 8 ? 127 : 7;
   const float n = static_cast<float>(most);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 300))
@@ -84,9 +91,10 @@ void encode_basis(const Execution& on, int bits, int64_t size, int64_t block, co
   }
 }
 
-void decode_basis(const Execution& on, int bits, int64_t size, int64_t block, const uint8_t* codes, const float* scales,
-                  float* x) {
-  const int64_t blocks = (size + block - 1) / block;
+void decode_basis(const Execution& on, int bits, int64_t size, int64_t block, const CodedNumbers& coded, float* x) {
+  const uint8_t* codes = coded.codes;
+  const float* scales = coded.scales;
+  const int64_t blocks = ceil_div(size, block);
   const int most = bits == 8 ? 127 : 7;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 150))
   for (int64_t b = 0; b < blocks; ++b) {

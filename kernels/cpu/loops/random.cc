@@ -1,6 +1,7 @@
 // Normal numbers by element index. Compiled without fused products, so that every instruction set gives the same bits.
 #include "kernels/math/random.h"
 #include "kernels/cpu/loops/loops.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -30,15 +31,17 @@ void normals(uint64_t seed, uint64_t stream, uint64_t counter, float (&out)[4][k
   }
 }
 
-void fill_normal(const Execution& on, int64_t size, float* x, uint64_t seed, uint64_t stream, int64_t first, float mean,
-                 float deviation) {
+void fill_normal(const Execution& on, int64_t size, const NormalNumbers& numbers, float* x) {
+  const int64_t first = numbers.first;
+  const float mean = numbers.mean;
+  const float deviation = numbers.deviation;
   const int64_t step = 4 * kCounters;
   const int64_t first_group = first / step;
-  const int64_t last_group = (first + size + step - 1) / step;
+  const int64_t last_group = ceil_div(first + size, step);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(size, 2400))
   for (int64_t group = first_group; group < last_group; ++group) {
     float normal[4][kCounters];
-    normals(seed, stream, static_cast<uint64_t>(group * kCounters), normal);
+    normals(numbers.seed, numbers.stream, static_cast<uint64_t>(group * kCounters), normal);
     const int64_t start = group * step;
     const int64_t begin = start > first ? start : first;
     const int64_t end = start + step < first + size ? start + step : first + size;

@@ -2,13 +2,14 @@
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/bits.h"
 #include "kernels/math/mix.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
 
 constexpr int64_t kBlock = 16384;
 constexpr int64_t blocks_of(int64_t rows, int64_t n) {
-  return rows * ((n + kBlock - 1) / kBlock);
+  return rows * ceil_div(n, kBlock);
 }
 
 int64_t sum_workspace(int64_t rows, int64_t n) {
@@ -16,16 +17,16 @@ int64_t sum_workspace(int64_t rows, int64_t n) {
 }
 
 template <typename T, typename Term>
-inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t rows, int64_t n, const T* x,
-                                                    int64_t ldx, void* scratch, Term term) {
+inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x,
+                                                    void* scratch, Term term) {
   double* partial = static_cast<double*>(scratch);
-  const int64_t per_row = (n + kBlock - 1) / kBlock;
+  const int64_t per_row = ceil_div(n, kBlock);
   const int64_t blocks = rows * per_row;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 100))
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
-    const T* a = x + block / per_row * ldx + begin;
+    const T* a = x.row(block / per_row) + begin;
     double sum = 0.0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < count; ++i) sum += term(static_cast<double>(math::load(a[i])));
@@ -37,23 +38,23 @@ inline __attribute__((always_inline)) double reduce(const Execution& on, int64_t
 }
 
 template <typename T>
-double sum_of_squares(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch) {
-  return reduce(on, rows, n, x, ldx, scratch, [](double a) { return a * a; });
+double sum_of_squares(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, void* scratch) {
+  return reduce(on, rows, n, x, scratch, [](double a) { return a * a; });
 }
 
-double sum(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch) {
-  return reduce(on, rows, n, x, ldx, scratch, [](double a) { return a; });
+double sum(const Execution& on, int64_t rows, int64_t n, Matrix<const float> x, void* scratch) {
+  return reduce(on, rows, n, x, scratch, [](double a) { return a; });
 }
 
 template <typename T>
-bool all_finite(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx) {
-  const int64_t per_row = (n + kBlock - 1) / kBlock;
+bool all_finite(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x) {
+  const int64_t per_row = ceil_div(n, kBlock);
   int found = 0;
 #pragma omp parallel for num_threads(on.threads) schedule(static) reduction(| : found) if (worth_threads(rows * n, 100))
   for (int64_t block = 0; block < rows * per_row; ++block) {
     const int64_t begin = block % per_row * kBlock;
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
-    const T* a = x + block / per_row * ldx + begin;
+    const T* a = x.row(block / per_row) + begin;
     uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
     for (int64_t i = 0; i < count; ++i) bad |= (math::bits_of(math::load(a[i])) & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
@@ -63,13 +64,12 @@ bool all_finite(const Execution& on, int64_t rows, int64_t n, const T* x, int64_
 }
 
 template <typename T>
-void note_sum_of_squares(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, double* to,
-                         void* scratch) {
-  *to = sum_of_squares(on, rows, n, x, ldx, scratch);
+void note_sum_of_squares(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, double* to, void* scratch) {
+  *to = sum_of_squares(on, rows, n, x, scratch);
 }
 
 int64_t hash_bytes_workspace(int64_t bytes) {
-  return (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes * static_cast<int64_t>(sizeof(uint64_t));
+  return ceil_div(bytes, math::kHashBlockBytes) * static_cast<int64_t>(sizeof(uint64_t));
 }
 
 // A block is read as words of 8 bytes, dealt to 8 lanes in turn; a last piece of fewer bytes is padded with zeros, and
@@ -77,7 +77,7 @@ int64_t hash_bytes_workspace(int64_t bytes) {
 uint64_t hash_block(const char* data, int64_t bytes, uint64_t index) {
   uint64_t lane[math::kHashLanes];
   for (int l = 0; l < math::kHashLanes; ++l) {
-    lane[l] = (index + 1) * 0xA0761D6478BD642FU + static_cast<uint64_t>(l) * 0xE7037ED1A0B428DBU;
+    lane[l] = math::hash_lane(index, static_cast<uint64_t>(l));
   }
   constexpr int64_t stripe = math::kHashLanes * 8;
   int64_t at = 0;
@@ -99,7 +99,7 @@ uint64_t hash_block(const char* data, int64_t bytes, uint64_t index) {
 uint64_t hash_bytes(const Execution& on, const void* data, int64_t bytes, void* scratch) {
   uint64_t* partial = static_cast<uint64_t*>(scratch);
   const char* begin = static_cast<const char*>(data);
-  const int64_t blocks = (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes;
+  const int64_t blocks = ceil_div(bytes, math::kHashBlockBytes);
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(bytes, 50))
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t left = bytes - block * math::kHashBlockBytes;

@@ -17,6 +17,7 @@ void fill_operations(OperationTable& table) {
   fill_reductions(table);
   fill_random(table);
   fill_dropout(table);
+  fill_rotary(table);
 }
 
 }  // namespace galleon::cpu::GALLEON_ISA

@@ -19,17 +19,20 @@ GALLEON_FORMULA void apply_row(int64_t n, const float* back, float step, float k
 }
 
 template <typename T>
-void apply(const Execution& on, int64_t rows, int64_t n, const float* back, int64_t ldb, float step, float keep,
-           T* weight, int64_t ldw, float* master, int64_t ldm, uint64_t noise, int64_t first_row) {
+void apply(const Execution& on, const ApplyUpdate<T>& args) {
+  const int64_t rows = args.rows;
+  const int64_t n = args.n;
+  const float step = args.step;
+  const float keep = args.keep;
 #pragma omp parallel for num_threads(on.threads) schedule(static) if (worth_threads(rows * n, 150))
   for (int64_t row = 0; row < rows; ++row) {
-    const float* b = back + row * ldb;
-    T* w = weight + row * ldw;
-    if (master == nullptr) {
-      apply_row(n, b, step, keep, w, math::rounding_row(noise, first_row + row));
+    const float* b = args.back.row(row);
+    T* w = args.weight.row(row);
+    if (args.master.data == nullptr) {
+      apply_row(n, b, step, keep, w, math::rounding_row(args.noise, args.first_row + row));
       continue;
     }
-    float* m = master + row * ldm;
+    float* m = args.master.row(row);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
       const float value = (m[i] - step * b[i]) * keep;

@@ -35,13 +35,12 @@ struct SameFormula {
 };
 
 template <typename T>
-void swiglu(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu, T* out,
-            int64_t ldo) {
-  map(on, rows, n, SwigluFormula{}, Rows<const T>{gate, ldg}, Rows<const T>{up, ldu}, Rows<T>{out, ldo});
+void swiglu(const Execution& on, int64_t rows, int64_t n, Matrix<const T> gate, Matrix<const T> up, Matrix<T> out) {
+  map(on, rows, n, SwigluFormula{}, rows_of(gate), rows_of(up), rows_of(out));
 }
 
 template <typename T>
-struct SwigluBackward {
+struct SwigluSlopes {
   Rows<const T> gate;
   Rows<const T> up;
   Rows<const T> dout;
@@ -69,52 +68,46 @@ struct SwigluBackward {
 };
 
 template <typename T>
-void swiglu_backward(const Execution& on, int64_t rows, int64_t n, const T* gate, int64_t ldg, const T* up, int64_t ldu,
-                     const T* dout, int64_t lddo, T* dgate, int64_t lddg, T* dup, int64_t lddu) {
-  const SwigluBackward<T> body{{gate, ldg}, {up, ldu}, {dout, lddo}, {dgate, lddg}, {dup, lddu}};
-  const bool wide = body.gate.aligned(rows) && body.up.aligned(rows) && body.dout.aligned(rows) &&
-                    body.dgate.aligned(rows) && body.dup.aligned(rows);
-  elementwise<Pack<T>::kCount>(on, rows, n, wide, body);
+void swiglu_backward(const Execution& on, const SwigluBackward<T>& a) {
+  const SwigluSlopes<T> body{rows_of(a.gate), rows_of(a.up), rows_of(a.dout), rows_of(a.dgate), rows_of(a.dup)};
+  const bool wide = body.gate.aligned(a.rows) && body.up.aligned(a.rows) && body.dout.aligned(a.rows) &&
+                    body.dgate.aligned(a.rows) && body.dup.aligned(a.rows);
+  elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide, body);
 }
 
 template <typename T>
-void gelu(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, T* y, int64_t ldy) {
-  const Rows<const T> from{x, ldx};
-  const Rows<T> to{y, ldy};
+void gelu(const Execution& on, int64_t rows, int64_t n, bool tanh_form, Matrix<const T> x, Matrix<T> y) {
   if (tanh_form) {
-    map(on, rows, n, GeluTanhFormula{}, from, to);
+    map(on, rows, n, GeluTanhFormula{}, rows_of(x), rows_of(y));
   } else {
-    map(on, rows, n, GeluFormula{}, from, to);
+    map(on, rows, n, GeluFormula{}, rows_of(x), rows_of(y));
   }
 }
 
 template <typename T>
-void gelu_backward(const Execution& on, int64_t rows, int64_t n, bool tanh_form, const T* x, int64_t ldx, const T* dy,
-                   int64_t lddy, T* dx, int64_t lddx) {
-  const Rows<const T> from{x, ldx};
-  const Rows<const T> slope_of{dy, lddy};
-  const Rows<T> to{dx, lddx};
+void gelu_backward(const Execution& on, int64_t rows, int64_t n, bool tanh_form, Matrix<const T> x, Matrix<const T> dy,
+                   Matrix<T> dx) {
   if (tanh_form) {
-    map(on, rows, n, GeluTanhBackwardFormula{}, from, slope_of, to);
+    map(on, rows, n, GeluTanhBackwardFormula{}, rows_of(x), rows_of(dy), rows_of(dx));
   } else {
-    map(on, rows, n, GeluBackwardFormula{}, from, slope_of, to);
+    map(on, rows, n, GeluBackwardFormula{}, rows_of(x), rows_of(dy), rows_of(dx));
   }
 }
 
 template <typename T>
-void hyperbolic_tangent(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
-  map(on, rows, n, TangentFormula{}, Rows<const T>{x, ldx}, Rows<T>{y, ldy});
+void hyperbolic_tangent(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, Matrix<T> y) {
+  map(on, rows, n, TangentFormula{}, rows_of(x), rows_of(y));
 }
 
 template <typename T>
-void hyperbolic_tangent_backward(const Execution& on, int64_t rows, int64_t n, const T* y, int64_t ldy, const T* dy,
-                                 int64_t lddy, T* dx, int64_t lddx) {
-  map(on, rows, n, TangentBackwardFormula{}, Rows<const T>{y, ldy}, Rows<const T>{dy, lddy}, Rows<T>{dx, lddx});
+void hyperbolic_tangent_backward(const Execution& on, int64_t rows, int64_t n, Matrix<const T> y, Matrix<const T> dy,
+                                 Matrix<T> dx) {
+  map(on, rows, n, TangentBackwardFormula{}, rows_of(y), rows_of(dy), rows_of(dx));
 }
 
 template <typename T>
-void add(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
-  map(on, rows, n, SumFormula{}, Rows<const T>{x, ldx}, Rows<const T>{y, ldy}, Rows<T>{y, ldy});
+void add(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, Matrix<T> y) {
+  map(on, rows, n, SumFormula{}, rows_of(x), rows_of<const T>(y), rows_of(y));
 }
 
 template <typename T>
@@ -132,15 +125,15 @@ struct Fill {
 };
 
 template <typename T>
-void fill(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, float value) {
-  Fill<T> body{{x, ldx}, T{}};
+void fill(const Execution& on, int64_t rows, int64_t n, Matrix<T> x, float value) {
+  Fill<T> body{rows_of(x), T{}};
   math::store(body.number, value);
   elementwise<Pack<T>::kCount>(on, rows, n, body.to.aligned(rows), body);
 }
 
 template <typename From, typename To>
-void convert(const Execution& on, int64_t rows, int64_t n, const From* x, int64_t ldx, To* y, int64_t ldy) {
-  map(on, rows, n, SameFormula{}, Rows<const From>{x, ldx}, Rows<To>{y, ldy});
+void convert(const Execution& on, int64_t rows, int64_t n, Matrix<const From> x, Matrix<To> y) {
+  map(on, rows, n, SameFormula{}, rows_of(x), rows_of(y));
 }
 
 // Bytes as they are, `Word` by `Word`.
@@ -156,27 +149,26 @@ struct Copy {
 };
 
 template <typename Word>
-void copy_words(const Execution& on, int64_t rows, int64_t row_bytes, const char* x, int64_t stride_x, char* y,
-                int64_t stride_y) {
+void copy_words(const Execution& on, int64_t rows, int64_t row_bytes, Matrix<const char> x, Matrix<char> y) {
   constexpr auto kSize = static_cast<int64_t>(sizeof(Word));
-  const Copy<Word> body{{reinterpret_cast<const Word*>(x), stride_x / kSize},
-                        {reinterpret_cast<Word*>(y), stride_y / kSize}};
+  const Copy<Word> body{{{reinterpret_cast<const Word*>(x.data), x.stride / kSize}},
+                        {{reinterpret_cast<Word*>(y.data), y.stride / kSize}}};
   elementwise<Pack<Word>::kCount>(on, rows, row_bytes / kSize, body.from.aligned(rows) && body.to.aligned(rows), body);
 }
 
-void copy_bytes(const Execution& on, int64_t rows, int64_t row_bytes, const char* x, int64_t stride_x, char* y,
-                int64_t stride_y) {
+void copy_bytes(const Execution& on, int64_t rows, int64_t row_bytes, Matrix<const char> x, Matrix<char> y) {
   const auto multiple_of = [&](int64_t size) {
-    const auto addresses = static_cast<int64_t>((reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y)) % 16);
+    const auto addresses =
+        static_cast<int64_t>((reinterpret_cast<uintptr_t>(x.data) | reinterpret_cast<uintptr_t>(y.data)) % 16);
     return addresses % size == 0 && row_bytes % size == 0 &&
-           (rows <= 1 || (stride_x % size == 0 && stride_y % size == 0));
+           (rows <= 1 || (x.stride % size == 0 && y.stride % size == 0));
   };
   if (multiple_of(4)) {
-    copy_words<uint32_t>(on, rows, row_bytes, x, stride_x, y, stride_y);
+    copy_words<uint32_t>(on, rows, row_bytes, x, y);
   } else if (multiple_of(2)) {
-    copy_words<uint16_t>(on, rows, row_bytes, x, stride_x, y, stride_y);
+    copy_words<uint16_t>(on, rows, row_bytes, x, y);
   } else {
-    copy_words<unsigned char>(on, rows, row_bytes, x, stride_x, y, stride_y);
+    copy_words<unsigned char>(on, rows, row_bytes, x, y);
   }
 }
 

@@ -96,18 +96,19 @@ __global__ void __launch_bounds__(kTeamBlock)
   }
 }
 
-void adafactor_sums(const Execution& on, int64_t rows, int64_t n, float beta2, float epsilon, float gradient_scale,
-                    const float* r, float* row_factors, float* sums, void* scratch) {
+void adafactor_sums(const Execution& on, int64_t rows, int64_t n, const AdafactorRule& rule, const float* r,
+                    float* row_factors, float* sums, void* scratch) {
   const int64_t width = 2 * n + 1;
   double* partial = static_cast<double*>(scratch);
   const int64_t pieces = adafactor_pieces(rows);
   if (rows > 0) {
     const RowTeams teams = forward_teams(rows, n, Pack<float>::kCount);
-    launch<row_factors_kernel>(on, teams.grid(), teams.block(), 0, rows, n, rows_aligned(rows, r, n), beta2, epsilon,
-                               gradient_scale, r, row_factors);
+    launch<row_factors_kernel>(on, teams.grid(), teams.block(), 0, rows, n,
+                               rows_aligned(rows, Matrix<const float>{r, n}), rule.beta2, rule.epsilon,
+                               rule.gradient_scale, r, row_factors);
     const auto across = static_cast<unsigned>((n + kWarp) / kWarp);  // n columns and one
     launch<column_sums_kernel>(on, dim3(across, static_cast<unsigned>(pieces)), dim3(kWarp, kLanes), 0, rows, n,
-                               epsilon, gradient_scale, r, row_factors, partial);
+                               rule.epsilon, rule.gradient_scale, r, row_factors, partial);
   }
   launch<total_sums_kernel>(on, blocks_for(width, kTeamBlock), kTeamBlock, 0, pieces, width, partial, sums);
 }
@@ -194,17 +195,15 @@ struct Update {
   }
 };
 
-void adafactor_update(const Execution& on, int64_t rows, int64_t n, int64_t all_rows, float beta1, float beta2,
-                      float gradient_scale, float learning_rate, float clip, float* r, const float* row_factors,
-                      float* column_factors, const float* sums, float* m, void* scratch) {
+void adafactor_update(const Execution& on, const AdafactorUpdate& a, void* scratch) {
   auto* shared = static_cast<Shared*>(scratch);
   auto* inverse = reinterpret_cast<float*>(static_cast<char*>(scratch) + 64);
-  launch<column_factors_kernel>(on, 1, kVectorThreads, 0, n, all_rows, beta2, gradient_scale, learning_rate, clip,
-                                column_factors, sums, inverse, shared);
-  if (rows == 0) return;
-  const Update body{beta1, {r, n}, row_factors, {inverse, 0}, shared, {m, n}};
-  const bool wide = body.r.aligned(rows) && body.inverse.aligned(1) && (m == nullptr || body.m.aligned(rows));
-  elementwise<Pack<float>::kCount>(on, rows, n, wide, body);
+  launch<column_factors_kernel>(on, 1, kVectorThreads, 0, a.n, a.all_rows, a.rule.beta2, a.rule.gradient_scale,
+                                a.rule.learning_rate, a.rule.clip, a.column_factors, a.sums, inverse, shared);
+  if (a.rows == 0) return;
+  const Update body{a.rule.beta1, {{a.r, a.n}}, a.row_factors, vector_rows<const float>(inverse), shared, {{a.m, a.n}}};
+  const bool wide = body.r.aligned(a.rows) && body.inverse.aligned(1) && (a.m == nullptr || body.m.aligned(a.rows));
+  elementwise<Pack<float>::kCount>(on, a.rows, a.n, wide, body);
 }
 
 // One block: v ← β₂v + (1−β₂)(r² + ε), and the sum of r² / v.
@@ -224,9 +223,9 @@ __global__ void __launch_bounds__(kVectorThreads)
   if (threadIdx.x == 0) sums[0] = static_cast<float>(total);
 }
 
-void adafactor_vector_sums(const Execution& on, int64_t n, float beta2, float epsilon, float gradient_scale,
-                           const float* r, float* v, float* sums) {
-  launch<vector_sums_kernel>(on, 1, kVectorThreads, 0, n, beta2, epsilon, gradient_scale, r, v, sums);
+void adafactor_vector_sums(const Execution& on, int64_t n, const AdafactorRule& rule, const float* r, float* v,
+                           float* sums) {
+  launch<vector_sums_kernel>(on, 1, kVectorThreads, 0, n, rule.beta2, rule.epsilon, rule.gradient_scale, r, v, sums);
 }
 
 struct VectorUpdate {
@@ -250,10 +249,16 @@ struct VectorUpdate {
   }
 };
 
-void adafactor_vector_update(const Execution& on, int64_t n, int64_t all, float beta1, float gradient_scale,
-                             float learning_rate, float clip, float* r, const float* v, const float* sums, float* m) {
-  const VectorUpdate body{beta1, learning_rate * gradient_scale, static_cast<double>(all), clip, {r, 0}, {v, 0}, sums,
-                          {m, 0}};
+void adafactor_vector_update(const Execution& on, int64_t n, int64_t all, const AdafactorRule& rule, float* r,
+                             const float* v, const float* sums, float* m) {
+  const VectorUpdate body{rule.beta1,
+                          rule.learning_rate * rule.gradient_scale,
+                          static_cast<double>(all),
+                          rule.clip,
+                          vector_rows(r),
+                          vector_rows(v),
+                          sums,
+                          vector_rows(m)};
   const bool wide = body.r.aligned(1) && body.v.aligned(1) && (m == nullptr || body.m.aligned(1));
   elementwise<Pack<float>::kCount>(on, 1, n, wide, body);
 }

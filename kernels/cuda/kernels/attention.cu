@@ -8,27 +8,17 @@
 namespace galleon::cuda {
 namespace {
 
-AttentionExtent extent_of(int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads, int64_t dimension,
-                          const AttentionSight& sight) {
-  return {batch, sequence, heads, heads / kv_heads, dimension, 1.0F / __builtin_sqrtf(static_cast<float>(dimension)),
-          sight};
-}
-
 template <typename T>
-void attention(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads, int64_t dimension,
-               const AttentionSight& sight, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v, int64_t ldv,
-               T* out, int64_t ldo, float* log_sum) {
-  const AttentionForward<T> operands{
-      extent_of(batch, sequence, heads, kv_heads, dimension, sight), {q, ldq}, {k, ldk}, {v, ldv}, {out, ldo}, log_sum};
+void attention(const Execution& on, const AttentionForward<T>& args) {
   if constexpr (std::is_same_v<T, BFloat16>) {
-    if (on_tensor_cores(operands)) return attention_forward_on_tensor_cores(on, operands);
+    if (on_tensor_cores(args)) return attention_forward_on_tensor_cores(on, args);
   }
-  attention_forward_in_fp32(on, operands);
+  attention_forward_in_fp32(on, args);
 }
 
 constexpr int kThreads = 256;
 
-// A warp to a position of a head.
+// row_dots (B·H, T) ← Σ dout·out. A warp to a position of a head.
 template <typename T, int count>
 __global__ void row_dots_kernel(AttentionBackward<T> a) {
   const AttentionExtent& e = a.extent;
@@ -57,30 +47,16 @@ __global__ void row_dots_kernel(AttentionBackward<T> a) {
 }
 
 template <typename T>
-void attention_backward(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
-                        int64_t dimension, const AttentionSight& sight, const T* q, int64_t ldq, const T* k,
-                        int64_t ldk, const T* v, int64_t ldv, const T* out, int64_t ldo, const float* log_sum,
-                        const T* dout, int64_t lddo, T* dq, int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv,
-                        void* scratch) {
-  const AttentionBackward<T> operands{extent_of(batch, sequence, heads, kv_heads, dimension, sight),
-                                      {q, ldq},
-                                      {k, ldk},
-                                      {v, ldv},
-                                      {out, ldo},
-                                      {dout, lddo},
-                                      {dq, lddq},
-                                      {dk, lddk},
-                                      {dv, lddv},
-                                      log_sum,
-                                      static_cast<float*>(scratch)};
-  by_pieces<T>(dimension, {{out, ldo}, {dout, lddo}}, [&]<int count>() {
-    launch<row_dots_kernel<T, count>>(on, blocks_for(batch * sequence * heads, kThreads / kWarp), kThreads, 0,
-                                      operands);
+void attention_backward(const Execution& on, const AttentionBackward<T>& args) {
+  const AttentionExtent& e = args.extent;
+  by_pieces<T>(e.dimension, {args.out, args.dout}, [&]<int count>() {
+    launch<row_dots_kernel<T, count>>(on, blocks_for(e.batch * e.sequence * e.heads, kThreads / kWarp), kThreads, 0,
+                                      args);
   });
   if constexpr (std::is_same_v<T, BFloat16>) {
-    if (on_tensor_cores(operands)) return attention_backward_on_tensor_cores(on, operands);
+    if (on_tensor_cores(args)) return attention_backward_on_tensor_cores(on, args);
   }
-  attention_backward_in_fp32(on, operands);
+  attention_backward_in_fp32(on, args);
 }
 
 template <typename T>

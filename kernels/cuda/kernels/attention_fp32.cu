@@ -5,6 +5,7 @@
 #include "kernels/cuda/kernels/packs.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/math/exponential.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -26,9 +27,8 @@ __device__ __forceinline__ int down() {
 
 // Whether 16 bytes of T can be read at once everywhere.
 template <typename T>
-bool rows_aligned(const TokenRows<T>& x, int64_t dimension) {
-  constexpr int64_t kCount = Pack<std::remove_const_t<T>>::kCount;
-  return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.stride % kCount == 0 && dimension % kCount == 0;
+bool heads_aligned(const Matrix<T>& x, int64_t dimension) {
+  return rows_aligned(2, x) && dimension % Pack<std::remove_const_t<T>>::kCount == 0;
 }
 
 // `rows` rows of a head's numbers into the first of kRows rows of kD; zeros elsewhere.
@@ -152,6 +152,54 @@ struct ForwardTiles {
   static constexpr size_t kShared = (kTile + kQueries * (kKeys + kPad)) * sizeof(float);
 };
 
+// What a thread knows of its rows' softmax so far.
+template <int kR>
+struct RowSoftmax {
+  float largest[kR];
+  float total[kR];
+};
+
+// The thread's scores s of a tile of keys at j0 become probabilities in p_tile, relative to the largest score so far,
+// and the sums shrink by what they were relative to before. unit: sequence and head; i0: query of the thread's first
+// row.
+template <int kD, int kR, int kC>
+__device__ __forceinline__ void add_to_softmax(const AttentionExtent& e, int64_t length, int64_t unit, int64_t i0,
+                                               int64_t j0, float (&s)[kR][kC], RowSoftmax<kR>& rows, float* p_tile,
+                                               Sums<kD, kR>& sums) {
+  constexpr int kRow = kC * kAcross + kPad;
+#pragma unroll
+  for (int r = 0; r < kR; ++r) {
+    const int64_t i = i0 + r;
+    float highest = rows.largest[r];
+#pragma unroll
+    for (int c = 0; c < kC; ++c) {
+      const int64_t j = j0 + across() + kAcross * c;
+      s[r][c] = sees(e.mask, length, i, j) ? s[r][c] * e.scale : -INFINITY;
+      highest = s[r][c] > highest ? s[r][c] : highest;
+    }
+    highest = row_max(highest);
+    const float reference = row_reference(highest);
+    const float shrink = math::exponential_of_negative(rows.largest[r] - reference);
+    float sum = 0.0F;
+#pragma unroll
+    for (int c = 0; c < kC; ++c) {
+      float p = math::exponential_of_negative(s[r][c] - reference);
+      sum += p;
+      const int column = across() + kAcross * c;
+      if (e.mask.dropout.threshold != 0) p *= dropout_factor(e.mask, first_word(e.mask, unit, i) + j0 + column);
+      p_tile[(down() * kR + r) * kRow + column] = p;
+    }
+    rows.total[r] = rows.total[r] * shrink + row_sum(sum);
+    rows.largest[r] = highest;
+#pragma unroll
+    for (int g = 0; g < kD / 32; ++g) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) sums.at[r][g][n] *= shrink;
+    }
+  }
+}
+
+// out (B·T, H·D) and log_sum (B·H, T) of a tile of queries, over the keys in order.
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T> a, bool wide) {
   using Tiles = ForwardTiles<kD>;
@@ -163,8 +211,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
   float* kv_tile = q_tile + kQ * kStride<kD>;  // keys, then values
   float* p_tile = q_tile + Tiles::kTile;
   const AttentionExtent& e = a.extent;
-  const int64_t tiles = (e.sequence + kQ - 1) / kQ;
-  const TileOfHead at = tile_of_block(e, e.heads, tiles, e.sight.causal);
+  const int64_t tiles = ceil_div(e.sequence, kQ);
+  const TileOfHead at = tile_of_block(e, e.heads, tiles, e.mask.causal);
   const int64_t unit = at.sequence_index * e.heads + at.head;
   const int64_t i0 = at.tile * kQ;
   const int64_t kv_column = at.head / e.group * e.dimension;
@@ -172,14 +220,13 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
   load_tile<kQ, kD>(a.q.data + (at.start + i0) * a.q.stride + at.head * e.dimension, a.q.stride, at.length - i0,
                     e.dimension, wide, q_tile);
   Sums<kD, kR> sums{};
-  float largest[kR];
-  float total[kR];
+  RowSoftmax<kR> rows;
 #pragma unroll
   for (int r = 0; r < kR; ++r) {
-    largest[r] = -INFINITY;
-    total[r] = 0.0F;
+    rows.largest[r] = -INFINITY;
+    rows.total[r] = 0.0F;
   }
-  const Range keys = i0 < at.length ? keys_seen(e.sight, at.length, i0, kQ, kK) : Range{0, 0};
+  const Range keys = i0 < at.length ? keys_seen(e.mask, at.length, i0, kQ, kK) : Range{0, 0};
   for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kK) {
     const int64_t token = at.start + j0;
     __syncthreads();
@@ -189,36 +236,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
     rows_by_rows<kD>(q_tile, kv_tile, s);
     __syncthreads();
     load_tile<kK, kD>(a.v.data + token * a.v.stride + kv_column, a.v.stride, keys.end - j0, e.dimension, wide, kv_tile);
-#pragma unroll
-    for (int r = 0; r < kR; ++r) {
-      const int64_t i = first_row + r;
-      float highest = largest[r];
-#pragma unroll
-      for (int c = 0; c < kC; ++c) {
-        const int64_t j = j0 + across() + kAcross * c;
-        s[r][c] = sees(e.sight, at.length, i, j) ? s[r][c] * e.scale : -INFINITY;
-        highest = s[r][c] > highest ? s[r][c] : highest;
-      }
-      highest = row_max(highest);
-      const float reference = row_reference(highest);
-      const float shrink = math::exponential_of_negative(largest[r] - reference);
-      float sum = 0.0F;
-#pragma unroll
-      for (int c = 0; c < kC; ++c) {
-        float p = math::exponential_of_negative(s[r][c] - reference);
-        sum += p;
-        const int column = across() + kAcross * c;
-        if (e.sight.threshold != 0) p *= dropout_factor(e.sight, first_word(e.sight, unit, i) + j0 + column);
-        p_tile[(down() * kR + r) * (kK + kPad) + column] = p;
-      }
-      total[r] = total[r] * shrink + row_sum(sum);
-      largest[r] = highest;
-#pragma unroll
-      for (int g = 0; g < kD / 32; ++g) {
-#pragma unroll
-        for (int n = 0; n < 4; ++n) sums.at[r][g][n] *= shrink;
-      }
-    }
+    add_to_softmax<kD>(e, at.length, unit, first_row, j0, s, rows, p_tile, sums);
     __syncthreads();
     add_product<kD, kR, kK>(p_tile, kv_tile, sums);
   }
@@ -228,10 +246,10 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
     if (i >= e.sequence) break;
     const bool there = i < at.length;
     if (there) {
-      store_row(sums, r, 1.0F / total[r], e.dimension,
+      store_row(sums, r, 1.0F / rows.total[r], e.dimension,
                 a.out.data + (at.start + i) * a.out.stride + at.head * e.dimension);
     }
-    if (across() == 0) a.log_sum[unit * e.sequence + i] = there ? largest[r] + logf(total[r]) : 0.0F;
+    if (across() == 0) a.log_sum[unit * e.sequence + i] = there ? rows.largest[r] + logf(rows.total[r]) : 0.0F;
   }
 }
 
@@ -247,24 +265,50 @@ struct BackwardTiles {
 // The probabilities of a tile and the gradients of its scores, from scores and gradients of probabilities.
 __device__ __forceinline__ void backward_of_score(const AttentionExtent& e, int64_t length, int64_t unit, int64_t i,
                                                   int64_t j, float log_sum, float row_dot, float& p, float& g) {
-  if (!sees(e.sight, length, i, j)) {
+  if (!sees(e.mask, length, i, j)) {
     p = 0.0F;
     g = 0.0F;
     return;
   }
   const float probability = math::exponential_of_negative(p * e.scale - log_sum);
-  const float factor = e.sight.threshold != 0 ? dropout_factor(e.sight, first_word(e.sight, unit, i) + j) : 1.0F;
+  const float factor = e.mask.dropout.threshold != 0 ? dropout_factor(e.mask, first_word(e.mask, unit, i) + j) : 1.0F;
   p = probability * factor;
   g = probability * (g * factor - row_dot) * e.scale;
 }
 
-// dk and dv of a tile of keys, over the queries of all heads of its group in order.
+// The tiles of two matrices whose rows belong together: queries and dout, or keys and values.
+template <int kRows, int kD, typename T>
+__device__ __forceinline__ void load_tiles(const Matrix<const T>& first, const Matrix<const T>& second, int64_t row,
+                                           int64_t column, int64_t rows, int64_t dimension, bool wide,
+                                           float* first_tile, float* second_tile) {
+  load_tile<kRows, kD>(first.row(row) + column, first.stride, rows, dimension, wide, first_tile);
+  load_tile<kRows, kD>(second.row(row) + column, second.stride, rows, dimension, wide, second_tile);
+}
+
+// What a thread's scores become between a tile that is held and one that is passed over, kR rows by kC columns of the
+// thread: of(r, row, column, p, g) is given each with the gradient of its probability.
+template <int kD, int kB, typename Of>
+__device__ __forceinline__ void for_scores(const float* held, const float* passed, const float* held_of_gradient,
+                                           const float* passed_of_gradient, Of of) {
+  constexpr int kR = kB / kDown;
+  constexpr int kC = kB / kAcross;
+  float p[kR][kC];
+  float g[kR][kC];
+  rows_by_rows<kD>(held, passed, p);
+  rows_by_rows<kD>(held_of_gradient, passed_of_gradient, g);
+#pragma unroll
+  for (int r = 0; r < kR; ++r) {
+#pragma unroll
+    for (int c = 0; c < kC; ++c) of(r, down() * kR + r, across() + kAcross * c, p[r][c], g[r][c]);
+  }
+}
+
+// dk, dv (B·T, K·D) of a tile of keys, over the queries of all heads of its group in order.
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2) backward_keys_kernel(AttentionBackward<T> a, bool wide) {
   using Tiles = BackwardTiles<kD>;
   constexpr int kB = Tiles::kRows;
   constexpr int kR = kB / kDown;
-  constexpr int kC = kB / kAcross;
   float* k_tile = dynamic_shared<float>();
   float* v_tile = k_tile + Tiles::kTile;
   float* q_tile = v_tile + Tiles::kTile;
@@ -274,46 +318,30 @@ __global__ void __launch_bounds__(kThreads, 2) backward_keys_kernel(AttentionBac
   float* logs = g_tile + Tiles::kScores;
   float* dots = logs + kB;
   const AttentionExtent& e = a.extent;
-  const int64_t tiles = (e.sequence + kB - 1) / kB;
-  const TileOfHead at = tile_of_block(e, e.heads / e.group, tiles, false);
+  const TileOfHead at = tile_of_block(e, e.heads / e.group, ceil_div(e.sequence, kB), false);
   const int64_t j0 = at.tile * kB;
   const int64_t column = at.head * e.dimension;
-  const int64_t token = at.start + j0;
-  load_tile<kB, kD>(a.k.data + token * a.k.stride + column, a.k.stride, at.length - j0, e.dimension, wide, k_tile);
-  load_tile<kB, kD>(a.v.data + token * a.v.stride + column, a.v.stride, at.length - j0, e.dimension, wide, v_tile);
+  load_tiles<kB, kD>(a.k, a.v, at.start + j0, column, at.length - j0, e.dimension, wide, k_tile, v_tile);
   Sums<kD, kR> dk{};
   Sums<kD, kR> dv{};
-  const Range queries = j0 < at.length ? queries_seeing(e.sight, at.length, j0, kB, kB) : Range{0, 0};
+  const Range queries = j0 < at.length ? queries_seeing(e.mask, at.length, j0, kB, kB) : Range{0, 0};
   for (int64_t head = at.head * e.group; head < (at.head + 1) * e.group; ++head) {
     const int64_t unit = at.sequence_index * e.heads + head;
     for (int64_t i0 = queries.begin; i0 < queries.end; i0 += kB) {
-      const int64_t query = at.start + i0;
       __syncthreads();
-      load_tile<kB, kD>(a.q.data + query * a.q.stride + head * e.dimension, a.q.stride, at.length - i0, e.dimension,
-                        wide, q_tile);
-      load_tile<kB, kD>(a.dout.data + query * a.dout.stride + head * e.dimension, a.dout.stride, at.length - i0,
-                        e.dimension, wide, do_tile);
+      load_tiles<kB, kD>(a.q, a.dout, at.start + i0, head * e.dimension, at.length - i0, e.dimension, wide, q_tile,
+                         do_tile);
       if (threadIdx.x < kB) {
         const int64_t i = i0 + threadIdx.x;
         logs[threadIdx.x] = i < at.length ? a.log_sum[unit * e.sequence + i] : 0.0F;
         dots[threadIdx.x] = i < at.length ? a.row_dots[unit * e.sequence + i] : 0.0F;
       }
       __syncthreads();
-      float p[kR][kC];
-      float g[kR][kC];
-      rows_by_rows<kD>(k_tile, q_tile, p);
-      rows_by_rows<kD>(v_tile, do_tile, g);
-#pragma unroll
-      for (int r = 0; r < kR; ++r) {
-#pragma unroll
-        for (int c = 0; c < kC; ++c) {
-          const int row = down() * kR + r;
-          const int own = across() + kAcross * c;
-          backward_of_score(e, at.length, unit, i0 + own, j0 + row, logs[own], dots[own], p[r][c], g[r][c]);
-          p_tile[row * (kB + kPad) + own] = p[r][c];
-          g_tile[row * (kB + kPad) + own] = g[r][c];
-        }
-      }
+      for_scores<kD, kB>(k_tile, q_tile, v_tile, do_tile, [&](int, int row, int own, float& p, float& g) {
+        backward_of_score(e, at.length, unit, i0 + own, j0 + row, logs[own], dots[own], p, g);
+        p_tile[row * (kB + kPad) + own] = p;
+        g_tile[row * (kB + kPad) + own] = g;
+      });
       __syncthreads();
       add_product<kD, kR, kB>(p_tile, do_tile, dv);
       add_product<kD, kR, kB>(g_tile, q_tile, dk);
@@ -323,34 +351,29 @@ __global__ void __launch_bounds__(kThreads, 2) backward_keys_kernel(AttentionBac
   for (int r = 0; r < kR; ++r) {
     const int64_t j = j0 + down() * kR + r;
     if (j >= at.length) break;
-    store_row(dk, r, 1.0F, e.dimension, a.dk.data + (at.start + j) * a.dk.stride + column);
-    store_row(dv, r, 1.0F, e.dimension, a.dv.data + (at.start + j) * a.dv.stride + column);
+    store_row(dk, r, 1.0F, e.dimension, a.dk.row(at.start + j) + column);
+    store_row(dv, r, 1.0F, e.dimension, a.dv.row(at.start + j) + column);
   }
 }
 
-// dq of a tile of queries, over the keys in order.
+// dq (B·T, H·D) of a tile of queries, over the keys in order.
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2) backward_queries_kernel(AttentionBackward<T> a, bool wide) {
   using Tiles = BackwardTiles<kD>;
   constexpr int kB = Tiles::kRows;
   constexpr int kR = kB / kDown;
-  constexpr int kC = kB / kAcross;
   float* q_tile = dynamic_shared<float>();
   float* do_tile = q_tile + Tiles::kTile;
   float* k_tile = do_tile + Tiles::kTile;
   float* v_tile = k_tile + Tiles::kTile;
   float* g_tile = v_tile + Tiles::kTile;
   const AttentionExtent& e = a.extent;
-  const int64_t tiles = (e.sequence + kB - 1) / kB;
-  const TileOfHead at = tile_of_block(e, e.heads, tiles, e.sight.causal);
+  const TileOfHead at = tile_of_block(e, e.heads, ceil_div(e.sequence, kB), e.mask.causal);
   const int64_t unit = at.sequence_index * e.heads + at.head;
   const int64_t i0 = at.tile * kB;
   const int64_t column = at.head * e.dimension;
   const int64_t kv_column = at.head / e.group * e.dimension;
-  const int64_t query = at.start + i0;
-  load_tile<kB, kD>(a.q.data + query * a.q.stride + column, a.q.stride, at.length - i0, e.dimension, wide, q_tile);
-  load_tile<kB, kD>(a.dout.data + query * a.dout.stride + column, a.dout.stride, at.length - i0, e.dimension, wide,
-                    do_tile);
+  load_tiles<kB, kD>(a.q, a.dout, at.start + i0, column, at.length - i0, e.dimension, wide, q_tile, do_tile);
   float log_sum[kR];
   float row_dot[kR];
 #pragma unroll
@@ -360,34 +383,22 @@ __global__ void __launch_bounds__(kThreads, 2) backward_queries_kernel(Attention
     row_dot[r] = i < at.length ? a.row_dots[unit * e.sequence + i] : 0.0F;
   }
   Sums<kD, kR> dq{};
-  const Range keys = i0 < at.length ? keys_seen(e.sight, at.length, i0, kB, kB) : Range{0, 0};
+  const Range keys = i0 < at.length ? keys_seen(e.mask, at.length, i0, kB, kB) : Range{0, 0};
   for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kB) {
-    const int64_t token = at.start + j0;
     __syncthreads();
-    load_tile<kB, kD>(a.k.data + token * a.k.stride + kv_column, a.k.stride, keys.end - j0, e.dimension, wide, k_tile);
-    load_tile<kB, kD>(a.v.data + token * a.v.stride + kv_column, a.v.stride, keys.end - j0, e.dimension, wide, v_tile);
+    load_tiles<kB, kD>(a.k, a.v, at.start + j0, kv_column, keys.end - j0, e.dimension, wide, k_tile, v_tile);
     __syncthreads();
-    float p[kR][kC];
-    float g[kR][kC];
-    rows_by_rows<kD>(q_tile, k_tile, p);
-    rows_by_rows<kD>(do_tile, v_tile, g);
-#pragma unroll
-    for (int r = 0; r < kR; ++r) {
-#pragma unroll
-      for (int c = 0; c < kC; ++c) {
-        const int row = down() * kR + r;
-        const int own = across() + kAcross * c;
-        backward_of_score(e, at.length, unit, i0 + row, j0 + own, log_sum[r], row_dot[r], p[r][c], g[r][c]);
-        g_tile[row * (kB + kPad) + own] = g[r][c];
-      }
-    }
+    for_scores<kD, kB>(q_tile, k_tile, do_tile, v_tile, [&](int r, int row, int own, float& p, float& g) {
+      backward_of_score(e, at.length, unit, i0 + row, j0 + own, log_sum[r], row_dot[r], p, g);
+      g_tile[row * (kB + kPad) + own] = g;
+    });
     __syncthreads();
     add_product<kD, kR, kB>(g_tile, k_tile, dq);
   }
 #pragma unroll
   for (int r = 0; r < kR; ++r) {
     const int64_t i = i0 + down() * kR + r;
-    if (i < at.length) store_row(dq, r, 1.0F, e.dimension, a.dq.data + (at.start + i) * a.dq.stride + column);
+    if (i < at.length) store_row(dq, r, 1.0F, e.dimension, a.dq.row(at.start + i) + column);
   }
 }
 
@@ -401,7 +412,7 @@ void by_dimension(int64_t dimension, Call call) {
 }
 
 dim3 blocks_of(int64_t units, int64_t sequence, int64_t rows) {
-  return dim3(static_cast<unsigned>(units * ((sequence + rows - 1) / rows)));
+  return dim3(static_cast<unsigned>(units * (ceil_div(sequence, rows))));
 }
 
 }  // namespace
@@ -409,7 +420,8 @@ dim3 blocks_of(int64_t units, int64_t sequence, int64_t rows) {
 template <typename T>
 void attention_forward_in_fp32(const Execution& on, const AttentionForward<T>& a) {
   const AttentionExtent& e = a.extent;
-  const bool wide = rows_aligned(a.q, e.dimension) && rows_aligned(a.k, e.dimension) && rows_aligned(a.v, e.dimension);
+  const bool wide =
+      heads_aligned(a.q, e.dimension) && heads_aligned(a.k, e.dimension) && heads_aligned(a.v, e.dimension);
   by_dimension(e.dimension, [&]<int kD>() {
     using Tiles = ForwardTiles<kD>;
     launch<forward_kernel<T, kD>>(on, blocks_of(e.batch * e.heads, e.sequence, Tiles::kQueries), kThreads,
@@ -420,8 +432,8 @@ void attention_forward_in_fp32(const Execution& on, const AttentionForward<T>& a
 template <typename T>
 void attention_backward_in_fp32(const Execution& on, const AttentionBackward<T>& a) {
   const AttentionExtent& e = a.extent;
-  const bool wide = rows_aligned(a.q, e.dimension) && rows_aligned(a.k, e.dimension) &&
-                    rows_aligned(a.v, e.dimension) && rows_aligned(a.dout, e.dimension);
+  const bool wide = heads_aligned(a.q, e.dimension) && heads_aligned(a.k, e.dimension) &&
+                    heads_aligned(a.v, e.dimension) && heads_aligned(a.dout, e.dimension);
   by_dimension(e.dimension, [&]<int kD>() {
     using Tiles = BackwardTiles<kD>;
     launch<backward_keys_kernel<T, kD>>(on, blocks_of(e.batch * e.kv_heads(), e.sequence, Tiles::kRows), kThreads,

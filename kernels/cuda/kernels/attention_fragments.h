@@ -155,7 +155,7 @@ __device__ __forceinline__ void store_rows(const float (&o)[kM][kD / 8][4], cons
 }
 
 // What a query sees, in the numbers of a sequence; all of it fits 32 bits.
-struct Sight32 {
+struct Mask32 {
   int length;
   int window;
   bool causal;
@@ -168,15 +168,15 @@ struct Sight32 {
     return j0 + keys <= length && (!causal || j0 + keys <= i0 + 1) && i0 + queries - 1 - j0 < window;
   }
 };
-__device__ __forceinline__ Sight32 sight32(const AttentionSight& sight, int64_t length) {
-  const bool narrow = sight.window > 0 && sight.window < INT32_MAX;
-  return {static_cast<int>(length), narrow ? static_cast<int>(sight.window) : INT32_MAX, sight.causal};
+__device__ __forceinline__ Mask32 mask32(const DeviceMask& mask, int64_t length) {
+  const bool narrow = mask.window > 0 && mask.window < INT32_MAX;
+  return {static_cast<int>(length), narrow ? static_cast<int>(mask.window) : INT32_MAX, mask.causal};
 }
 
 // −∞ for the scores of keys that a query does not see. i0, j0: the query and the key of the thread's first number; a
 // result's rows are queries, or, transposed, keys.
 template <bool transposed, int kM, int kN>
-__device__ __forceinline__ void hide(const Sight32& sight, int i0, int j0, float (&s)[kM][kN][4]) {
+__device__ __forceinline__ void apply_mask(const Mask32& mask, int i0, int j0, float (&s)[kM][kN][4]) {
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -185,7 +185,7 @@ __device__ __forceinline__ void hide(const Sight32& sight, int i0, int j0, float
       for (int x = 0; x < 4; ++x) {
         const int row = 16 * m + 8 * (x / 2);
         const int column = 8 * n + x % 2;
-        if (!sight.sees(i0 + (transposed ? column : row), j0 + (transposed ? row : column))) s[m][n][x] = -INFINITY;
+        if (!mask.sees(i0 + (transposed ? column : row), j0 + (transposed ? row : column))) s[m][n][x] = -INFINITY;
       }
     }
   }

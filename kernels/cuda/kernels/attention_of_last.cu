@@ -11,8 +11,8 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kMostDimension = 256;
 constexpr int kMostOfLane = kMostDimension / kWarp;
 
-// A block to a head of a sequence. Every warp takes every kWarps-th key, its lanes side by side over the head's
-// numbers; what the warps have summed is added in their order.
+// q, out (B, H·D), k, v (B·T, K·D), all_scores (B·H, T). A block to a head of a sequence. Every warp takes every
+// kWarps-th key, its lanes side by side over the head's numbers; what the warps have summed is added in their order.
 template <typename T>
 __global__ void attention_of_last_kernel(int64_t sequence, int64_t heads, int64_t group, int64_t dimension,
                                          int64_t first, float scale, const T* __restrict__ q, int64_t ldq,
@@ -77,13 +77,12 @@ __global__ void attention_of_last_kernel(int64_t sequence, int64_t heads, int64_
 }
 
 template <typename T>
-void attention_of_last(const Execution& on, int64_t batch, int64_t sequence, int64_t heads, int64_t kv_heads,
-                       int64_t dimension, int64_t first, const T* q, int64_t ldq, const T* k, int64_t ldk, const T* v,
-                       int64_t ldv, T* out, int64_t ldo, void* scratch) {
-  const float scale = 1.0F / __builtin_sqrtf(static_cast<float>(dimension));
-  launch<attention_of_last_kernel<T>>(on, dim3(static_cast<unsigned>(batch * heads)), kThreads, 0, sequence, heads,
-                                      heads / kv_heads, dimension, first, scale, q, ldq, k, ldk, v, ldv, out, ldo,
-                                      static_cast<float*>(scratch));
+void attention_of_last(const Execution& on, const AttentionOfLast<T>& args) {
+  const AttentionExtent& e = args.extent;
+  launch<attention_of_last_kernel<T>>(on, dim3(static_cast<unsigned>(e.batch * e.heads)), kThreads, 0, e.sequence,
+                                      e.heads, e.group, e.dimension, args.first, e.scale, args.q.data, args.q.stride,
+                                      args.k.data, args.k.stride, args.v.data, args.v.stride, args.out.data,
+                                      args.out.stride, args.scores);
 }
 
 template <typename T>

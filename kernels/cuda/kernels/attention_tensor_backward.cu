@@ -1,4 +1,4 @@
-// The backward of attention in bf16 on tensor cores, from probabilities that are computed again. One kernel holds tiles
+// The backward of attention in bf16 on tensor cores, from recomputed probabilities. One kernel holds tiles
 // of keys and passes over the queries, one holds queries and passes over the keys: two products of seven are done
 // twice, but every sum has one order and nothing is added atomically. A warp owns rows of scores or of their
 // transposes, which as registers are left operands of the next products. With P = exp(S − log_sum), M what dropout
@@ -6,6 +6,7 @@
 // dSᵀ·Q·scale.
 #include "kernels/cuda/kernels/attention_fragments.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -29,7 +30,7 @@ constexpr int kQueriesPassed = dropped ? 32 : 64;
 template <int kD, bool dropped>
 constexpr int kUnrolled = dropped || kD == 96 ? 2 : 4;
 
-// dk and dv of a tile of keys, over the queries of all heads of its group in order.
+// dk, dv (B·T, K·D) of a tile of keys, over the queries of all heads of its group in order.
 template <int kD, int kQueries, bool dropped>
 __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(AttentionBackward<BFloat16> a) {
   using Space = Shared<kKeysHeld, kQueries, kD>;
@@ -43,12 +44,12 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
   auto* numbers = reinterpret_cast<float*>(memory + Space::kNumbers);
 
   const AttentionExtent& e = a.extent;
-  const TileOfHead at = tile_of_block(e, e.kv_heads(), (e.sequence + kKeysHeld - 1) / kKeysHeld, false);
+  const TileOfHead at = tile_of_block(e, e.kv_heads(), ceil_div(e.sequence, kKeysHeld), false);
   const int j0 = static_cast<int>(at.tile) * kKeysHeld;
   const int own_j0 = j0 + warp_of_thread() * 16;
   const int64_t column = at.head * kD;
-  const Sight32 sight = sight32(e.sight, at.length);
-  const Range queries = j0 < at.length ? queries_seeing(e.sight, at.length, j0, kKeysHeld, kQueries) : Range{0, 0};
+  const Mask32 mask = mask32(e.mask, at.length);
+  const Range queries = j0 < at.length ? queries_seeing(e.mask, at.length, j0, kKeysHeld, kQueries) : Range{0, 0};
   const int begin = static_cast<int>(queries.begin);
   const int end = static_cast<int>(queries.end);
   // Of the first head of the group; head h of it, and query i, are so many numbers further on.
@@ -61,8 +62,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
     if (threadIdx.x >= kQueries) return;
     const int i = i0 + static_cast<int>(threadIdx.x);
     const int64_t row = first_row + head * e.sequence + i;
-    to[threadIdx.x] = i < sight.length ? a.log_sum[row] * kLog2OfE : 0.0F;
-    to[kQueries + threadIdx.x] = i < sight.length ? a.row_dots[row] : 0.0F;
+    to[threadIdx.x] = i < mask.length ? a.log_sum[row] * kLog2OfE : 0.0F;
+    to[kQueries + threadIdx.x] = i < mask.length ? a.row_dots[row] : 0.0F;
   };
 
   float dk[1][kD / 8][4] = {};
@@ -72,12 +73,12 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
   bool more = begin < end;
   if (more) {
     const int64_t token = at.start + j0;
-    copy_tile<kKeysHeld, kD>(k_copy, a.k.data + token * a.k.stride + column, a.k.stride, sight.length - j0);
-    copy_tile<kKeysHeld, kD>(v_copy, a.v.data + token * a.v.stride + column, a.v.stride, sight.length - j0);
-    copy_tile<kQueries, kD>(q_copy, q + i0 * a.q.stride, a.q.stride, sight.length - i0);
+    copy_tile<kKeysHeld, kD>(k_copy, a.k.data + token * a.k.stride + column, a.k.stride, mask.length - j0);
+    copy_tile<kKeysHeld, kD>(v_copy, a.v.data + token * a.v.stride + column, a.v.stride, mask.length - j0);
+    copy_tile<kQueries, kD>(q_copy, q + i0 * a.q.stride, a.q.stride, mask.length - i0);
     copy_numbers(0, i0, numbers);
     copy_async_commit();
-    copy_tile<kQueries, kD>(do_copy, dout + i0 * a.dout.stride, a.dout.stride, sight.length - i0);
+    copy_tile<kQueries, kD>(do_copy, dout + i0 * a.dout.stride, a.dout.stride, mask.length - i0);
     copy_async_commit();
   }
   int buffer = 0;
@@ -94,7 +95,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
     __syncthreads();  // these queries are there, and the last ones are read
     if (more) {
       copy_tile<kQueries, kD>(q_copy + buffer * Space::kPassedBytes, q + next_i0 * a.q.stride + next_head * kD,
-                              a.q.stride, sight.length - next_i0);
+                              a.q.stride, mask.length - next_i0);
       copy_numbers(next_head, next_i0, numbers + buffer * 2 * kQueries);
     }
     copy_async_commit();
@@ -104,8 +105,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
     __syncthreads();  // dout is there
     float g[1][kN][4];
     multiply_rows<kD, kUnrolled<kD, dropped>>(v_copy + own_bytes + left_offset<kD>(), do_copy + right_offset<kD>(), g);
-    if (!sight.all_see(i0, kQueries, own_j0, 16)) {
-      hide<true>(sight, i0 + fragment_column(), own_j0 + fragment_row(), s);
+    if (!mask.all_see(i0, kQueries, own_j0, 16)) {
+      apply_mask<true>(mask, i0 + fragment_column(), own_j0 + fragment_row(), s);
     }
     const float scale = e.scale * kLog2OfE;
 #pragma unroll
@@ -118,7 +119,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
         if constexpr (dropped) {
           const int64_t unit = at.sequence_index * e.heads + first_head + head;
           const int j = own_j0 + fragment_row() + 8 * (x / 2);
-          factor = dropout_factor(e.sight, first_word(e.sight, unit, i0 + query) + j);
+          factor = dropout_factor(e.mask, first_word(e.mask, unit, i0 + query) + j);
         }
         s[0][t][x] = p * factor;
         g[0][t][x] = p * (g[0][t][x] * factor - dots[query]);
@@ -131,7 +132,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
     __syncthreads();  // dout is read
     if (more) {
       copy_tile<kQueries, kD>(do_copy, dout + next_i0 * a.dout.stride + next_head * kD, a.dout.stride,
-                              sight.length - next_i0);
+                              mask.length - next_i0);
     }
     copy_async_commit();
     add_product<kD>(left, q_tile + left_offset<kD>(), dk);
@@ -142,8 +143,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_keys_kernel(Attentio
   const int64_t token = at.start + own_j0;
   const float scaled[1][2] = {{e.scale, e.scale}};
   const float plain[1][2] = {{1.0F, 1.0F}};
-  store_rows<kD, 1>(dk, scaled, memory + own_bytes, at.length - own_j0,
-                    a.dk.data + token * a.dk.stride + column, a.dk.stride);
+  store_rows<kD, 1>(dk, scaled, memory + own_bytes, at.length - own_j0, a.dk.data + token * a.dk.stride + column,
+                    a.dk.stride);
   store_rows<kD, 1>(dv, plain, memory + Space::kHeldBytes + own_bytes, at.length - own_j0,
                     a.dv.data + token * a.dv.stride + column, a.dv.stride);
 }
@@ -152,7 +153,7 @@ constexpr int kM = 2;  // times 16 queries of a warp
 constexpr int kQueriesHeld = kTensorWarps * 16 * kM;
 constexpr int kKeysPassed = 32;
 
-// dq of a tile of queries, over the keys in order.
+// dq (B·T, H·D) of a tile of queries, over the keys in order.
 template <int kD, bool dropped>
 __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(AttentionBackward<BFloat16> a) {
   using Space = Shared<kQueriesHeld, kKeysPassed, kD>;
@@ -165,15 +166,15 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
   const SharedAddress v_copy = q_copy + Space::kSecond;
 
   const AttentionExtent& e = a.extent;
-  const TileOfHead at = tile_of_block(e, e.heads, (e.sequence + kQueriesHeld - 1) / kQueriesHeld, e.sight.causal);
+  const TileOfHead at = tile_of_block(e, e.heads, ceil_div(e.sequence, kQueriesHeld), e.mask.causal);
   const int64_t unit = at.sequence_index * e.heads + at.head;
   const int i0 = static_cast<int>(at.tile) * kQueriesHeld;
   const int own_i0 = i0 + warp_of_thread() * 16 * kM;
   const int64_t column = at.head * kD;
   const BFloat16* k = a.k.data + at.start * a.k.stride + at.head / e.group * kD;
   const BFloat16* v = a.v.data + at.start * a.v.stride + at.head / e.group * kD;
-  const Sight32 sight = sight32(e.sight, at.length);
-  const Range keys = i0 < at.length ? keys_seen(e.sight, at.length, i0, kQueriesHeld, kKeysPassed) : Range{0, 0};
+  const Mask32 mask = mask32(e.mask, at.length);
+  const Range keys = i0 < at.length ? keys_seen(e.mask, at.length, i0, kQueriesHeld, kKeysPassed) : Range{0, 0};
   const int end = static_cast<int>(keys.end);
   int j0 = static_cast<int>(keys.begin);
 
@@ -184,8 +185,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int i = own_i0 + 16 * m + 8 * half + fragment_row();
-      log_sum[m][half] = i < sight.length ? a.log_sum[unit * e.sequence + i] * kLog2OfE : 0.0F;
-      row_dot[m][half] = i < sight.length ? a.row_dots[unit * e.sequence + i] : 0.0F;
+      log_sum[m][half] = i < mask.length ? a.log_sum[unit * e.sequence + i] * kLog2OfE : 0.0F;
+      row_dot[m][half] = i < mask.length ? a.row_dots[unit * e.sequence + i] : 0.0F;
     }
   }
   float dq[kM][kD / 8][4] = {};
@@ -218,8 +219,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
     __syncthreads();  // and read
     if (next < end) copy_tile<kKeysPassed, kD>(v_copy, v + next * a.v.stride, a.v.stride, end - next);
     copy_async_commit();
-    if (!sight.all_see(own_i0, 16 * kM, j0, kKeysPassed)) {
-      hide<false>(sight, own_i0 + fragment_row(), j0 + fragment_column(), s);
+    if (!mask.all_see(own_i0, 16 * kM, j0, kKeysPassed)) {
+      apply_mask<false>(mask, own_i0 + fragment_row(), j0 + fragment_column(), s);
     }
     const float scale = e.scale * kLog2OfE;
 #pragma unroll
@@ -233,7 +234,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_queries_kernel(Atten
           if constexpr (dropped) {
             const int i = own_i0 + 16 * m + 8 * (x / 2) + fragment_row();
             const int j = j0 + 8 * t + fragment_column() + x % 2;
-            gradient *= dropout_factor(e.sight, first_word(e.sight, unit, i) + j);
+            gradient *= dropout_factor(e.mask, first_word(e.mask, unit, i) + j);
           }
           g[m][t][x] = p * (gradient - row_dot[m][x / 2]);
         }
@@ -257,13 +258,13 @@ void attention_backward_on_tensor_cores(const Execution& on, const AttentionBack
     const auto run = [&]<bool dropped>() {
       constexpr int kQueries = kQueriesPassed<dropped>;
       launch<tensor_keys_kernel<kD, kQueries, dropped>>(
-          on, dim3(static_cast<unsigned>(e.batch * e.kv_heads() * ((e.sequence + kKeysHeld - 1) / kKeysHeld))),
-          kTensorThreads, Shared<kKeysHeld, kQueries, kD>::kBytes, a);
+          on, dim3(static_cast<unsigned>(e.batch * e.kv_heads() * (ceil_div(e.sequence, kKeysHeld)))), kTensorThreads,
+          Shared<kKeysHeld, kQueries, kD>::kBytes, a);
       launch<tensor_queries_kernel<kD, dropped>>(
-          on, dim3(static_cast<unsigned>(e.batch * e.heads * ((e.sequence + kQueriesHeld - 1) / kQueriesHeld))),
-          kTensorThreads, Shared<kQueriesHeld, kKeysPassed, kD>::kBytes, a);
+          on, dim3(static_cast<unsigned>(e.batch * e.heads * (ceil_div(e.sequence, kQueriesHeld)))), kTensorThreads,
+          Shared<kQueriesHeld, kKeysPassed, kD>::kBytes, a);
     };
-    if (e.sight.threshold != 0) {
+    if (e.mask.dropout.threshold != 0) {
       run.template operator()<true>();
     } else {
       run.template operator()<false>();

@@ -2,7 +2,9 @@
 // 2023). A warp owns 32 queries, so that what it loads of keys and values serves two products. While a tile of keys is
 // multiplied its values arrive, and while these are multiplied the next keys do.
 #include "kernels/cuda/kernels/attention_fragments.h"
+#include "kernels/cuda/kernels/packs.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -31,17 +33,17 @@ __device__ __forceinline__ float quad_sum(float x) {
 
 // Drops probabilities of a tile whose first query and key are i0 and j0.
 template <int kN>
-__device__ __forceinline__ void drop(const AttentionSight& sight, int64_t unit, int i0, int j0, float (&p)[kM][kN][4]) {
+__device__ __forceinline__ void drop(const DeviceMask& mask, int64_t unit, int i0, int j0, float (&p)[kM][kN][4]) {
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int64_t row = first_word(sight, unit, i0 + 16 * m + 8 * half + fragment_row()) + j0 + fragment_column();
+      const int64_t row = first_word(mask, unit, i0 + 16 * m + 8 * half + fragment_row()) + j0 + fragment_column();
 #pragma unroll
       for (int n = 0; n < kN; ++n) {
         float first;
         float second;
-        dropout_factors(sight, row + 8 * n, first, second);
+        dropout_factors(mask, row + 8 * n, first, second);
         p[m][n][2 * half] *= first;
         p[m][n][2 * half + 1] *= second;
       }
@@ -49,6 +51,7 @@ __device__ __forceinline__ void drop(const AttentionSight& sight, int64_t unit, 
   }
 }
 
+// out (B·T, H·D) and log_sum (B·H, T) of a tile of queries, over the keys in order.
 template <int kD, int kKeys, bool dropped>
 __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(AttentionForward<BFloat16> a) {
   constexpr int kN = kKeys / 8;
@@ -62,7 +65,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
   const SharedAddress v_right = v_copy + left_offset<kD>();
 
   const AttentionExtent& e = a.extent;
-  const TileOfHead at = tile_of_block(e, e.heads, (e.sequence + kQueries - 1) / kQueries, e.sight.causal);
+  const TileOfHead at = tile_of_block(e, e.heads, ceil_div(e.sequence, kQueries), e.mask.causal);
   const int64_t unit = at.sequence_index * e.heads + at.head;
   const int64_t kv_column = at.head / e.group * kD;
   const BFloat16* k = a.k.data + at.start * a.k.stride + kv_column;
@@ -70,8 +73,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
   const int i0 = static_cast<int>(at.tile) * kQueries;
   const int own_i0 = i0 + warp_of_thread() * 16 * kM;
   const int64_t token = at.start + i0;
-  const Sight32 sight = sight32(e.sight, at.length);
-  const Range keys = i0 < at.length ? keys_seen(e.sight, at.length, i0, kQueries, kKeys) : Range{0, 0};
+  const Mask32 mask = mask32(e.mask, at.length);
+  const Range keys = i0 < at.length ? keys_seen(e.mask, at.length, i0, kQueries, kKeys) : Range{0, 0};
   const int end = static_cast<int>(keys.end);
   const float scale = e.scale * kLog2OfE;
 
@@ -96,8 +99,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
     copy_async_commit();
     float s[kM][kN][4];
     multiply_rows<kD, kUnrolled<kD, dropped>>(q_left, k_right, s);
-    if (!sight.all_see(own_i0, 16 * kM, j0, kKeys)) {
-      hide<false>(sight, own_i0 + fragment_row(), j0 + fragment_column(), s);
+    if (!mask.all_see(own_i0, 16 * kM, j0, kKeys)) {
+      apply_mask<false>(mask, own_i0 + fragment_row(), j0 + fragment_column(), s);
     }
     float shrink[kM][2];
     bool shrinks = false;
@@ -126,7 +129,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
         shrinks = shrinks || shrink[m][half] != 1.0F;
       }
     }
-    if constexpr (dropped) drop(e.sight, unit, own_i0, j0, s);
+    if constexpr (dropped) drop(e.mask, unit, own_i0, j0, s);
     uint32_t p[kM][kN / 2][4];
     round_to_left(s, p);
     // Once the largest scores of its rows are found, nothing of a warp shrinks any more.
@@ -156,7 +159,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
       factors[m][half] = 1.0F / sum;
       const int i = own_i0 + 16 * m + 8 * half + fragment_row();
       if (fragment_column() == 0 && i < e.sequence) {
-        a.log_sum[unit * e.sequence + i] = i < sight.length ? largest[m][half] * e.scale + logf(sum) : 0.0F;
+        a.log_sum[unit * e.sequence + i] = i < mask.length ? largest[m][half] * e.scale + logf(sum) : 0.0F;
       }
     }
   }
@@ -164,9 +167,6 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_forward_kernel(Atten
                      a.out.data + (at.start + own_i0) * a.out.stride + at.head * kD, a.out.stride);
 }
 
-bool rows_aligned(const BFloat16* data, int64_t stride) {
-  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride % Pack<BFloat16>::kCount == 0;
-}
 bool dimension_fits(const AttentionExtent& e) {
   return (e.dimension == 64 || e.dimension == 96 || e.dimension == 128) && e.sequence <= INT32_MAX / 2;
 }
@@ -174,25 +174,23 @@ bool dimension_fits(const AttentionExtent& e) {
 }  // namespace
 
 bool on_tensor_cores(const AttentionForward<BFloat16>& a) {
-  return dimension_fits(a.extent) && rows_aligned(a.q.data, a.q.stride) && rows_aligned(a.k.data, a.k.stride) &&
-         rows_aligned(a.v.data, a.v.stride) && rows_aligned(a.out.data, a.out.stride);
+  return dimension_fits(a.extent) && rows_aligned(2, a.q) && rows_aligned(2, a.k) && rows_aligned(2, a.v) &&
+         rows_aligned(2, a.out);
 }
 bool on_tensor_cores(const AttentionBackward<BFloat16>& a) {
-  return dimension_fits(a.extent) && rows_aligned(a.q.data, a.q.stride) && rows_aligned(a.k.data, a.k.stride) &&
-         rows_aligned(a.v.data, a.v.stride) && rows_aligned(a.dout.data, a.dout.stride) &&
-         rows_aligned(a.dq.data, a.dq.stride) && rows_aligned(a.dk.data, a.dk.stride) &&
-         rows_aligned(a.dv.data, a.dv.stride);
+  return dimension_fits(a.extent) && rows_aligned(2, a.q) && rows_aligned(2, a.k) && rows_aligned(2, a.v) &&
+         rows_aligned(2, a.dout) && rows_aligned(2, a.dq) && rows_aligned(2, a.dk) && rows_aligned(2, a.dv);
 }
 
 void attention_forward_on_tensor_cores(const Execution& on, const AttentionForward<BFloat16>& a) {
   const AttentionExtent& e = a.extent;
-  const dim3 blocks(static_cast<unsigned>(e.batch * e.heads * ((e.sequence + kQueries - 1) / kQueries)));
+  const dim3 blocks(static_cast<unsigned>(e.batch * e.heads * (ceil_div(e.sequence, kQueries))));
   by_tensor_dimension(e.dimension, [&]<int kD>() {
     const auto run = [&]<bool dropped>() {
       constexpr int kKeys = kKeysOf<dropped>;
       launch<tensor_forward_kernel<kD, kKeys, dropped>>(on, blocks, kTensorThreads, kShared<kD, kKeys>, a);
     };
-    if (e.sight.threshold != 0) {
+    if (e.mask.dropout.threshold != 0) {
       run.template operator()<true>();
     } else {
       run.template operator()<false>();

@@ -1,6 +1,7 @@
 #include "kernels/cuda/kernels/elementwise.h"
 #include "kernels/cuda/kernels/kernels.h"
 #include "kernels/cuda/kernels/row_teams.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -10,8 +11,8 @@ struct SumFormula {
 };
 
 template <typename T>
-void add_bias(const Execution& on, int64_t rows, int64_t n, const T* bias, T* y, int64_t ldy) {
-  map(on, rows, n, SumFormula{}, Rows<const T>{y, ldy}, Rows<const T>{bias, 0}, Rows<T>{y, ldy});
+void add_bias(const Execution& on, int64_t rows, int64_t n, const T* bias, Matrix<T> y) {
+  map(on, rows, n, SumFormula{}, rows_of<const T>(y), vector_rows(bias), rows_of(y));
 }
 
 constexpr int kThreads = 512;
@@ -56,15 +57,16 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T>
-void bias_backward(const Execution& on, int64_t rows, int64_t n, const T* dy, int64_t ldy, float* dbias) {
+void bias_backward(const Execution& on, int64_t rows, int64_t n, Matrix<const T> dy, float* dbias) {
   constexpr int kLanes = kSegment / 16;
   constexpr int kColumns = kLanes * Pack<T>::kCount;
-  if (rows_aligned(rows, dy, ldy)) {
-    const auto blocks = static_cast<unsigned>((n + kColumns - 1) / kColumns);
-    launch<bias_backward_kernel<T, Pack<T>::kCount, kLanes>>(on, blocks, kThreads, 0, rows, n, dy, ldy, dbias);
+  if (rows_aligned(rows, dy)) {
+    const auto blocks = static_cast<unsigned>(ceil_div(n, kColumns));
+    launch<bias_backward_kernel<T, Pack<T>::kCount, kLanes>>(on, blocks, kThreads, 0, rows, n, dy.data, dy.stride,
+                                                             dbias);
   } else {
-    const auto blocks = static_cast<unsigned>((n + kWarp - 1) / kWarp);
-    launch<bias_backward_kernel<T, 1, kWarp>>(on, blocks, kThreads, 0, rows, n, dy, ldy, dbias);
+    const auto blocks = static_cast<unsigned>(ceil_div(n, kWarp));
+    launch<bias_backward_kernel<T, 1, kWarp>>(on, blocks, kThreads, 0, rows, n, dy.data, dy.stride, dbias);
   }
 }
 

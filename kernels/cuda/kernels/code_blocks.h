@@ -7,6 +7,7 @@
 #include "kernels/cuda/kernels/packs.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/math/dynamic8.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 
@@ -28,7 +29,7 @@ inline CodeTeams code_teams(int64_t size, int64_t block) {
   teams.width = 1;
   while (teams.width < kMostCodeTeam && int64_t{teams.width} * kBlockPiece * kBlockPieces < block) teams.width *= 2;
   teams.height = std::max(1, kCodeThreads / teams.width);
-  teams.blocks = blocks_for((size + block - 1) / block, teams.height).x;
+  teams.blocks = blocks_for(ceil_div(size, block), teams.height).x;
   return teams;
 }
 
@@ -40,10 +41,10 @@ struct CodeBlock {
   int64_t count;
 };
 __device__ __forceinline__ int64_t code_rounds(int64_t size, int64_t block) {
-  const int64_t blocks = (size + block - 1) / block;
+  const int64_t blocks = ceil_div(size, block);
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.y;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.y;
-  return first < blocks ? (blocks - first + step - 1) / step : 0;
+  return first < blocks ? ceil_div(blocks - first, step) : 0;
 }
 __device__ __forceinline__ CodeBlock code_block(int64_t round, int64_t size, int64_t block) {
   CodeBlock own{};

@@ -6,26 +6,32 @@
 
 #include "kernels/cuda/kernels/packs.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 
-// Rows of an operand in device memory, `stride` elements apart; a stride of 0 repeats one row.
+// An operand that is moved in pieces; a stride of 0 repeats one row.
 template <typename T>
-struct Rows {
-  T* data;
-  int64_t stride;
-
+struct Rows : Matrix<T> {
   template <int count>
   __device__ __forceinline__ auto load(int64_t row, int64_t column) const {
-    return load_piece<count>(data + row * stride + column);
+    return load_piece<count>(this->row(row) + column);
   }
   template <int count>
   __device__ __forceinline__ void store(int64_t row, int64_t column,
                                         const Piece<std::remove_const_t<T>, count>& piece) const {
-    store_piece(data + row * stride + column, piece);
+    store_piece(this->row(row) + column, piece);
   }
-  bool aligned(int64_t rows) const { return rows_aligned(rows, data, stride); }
+  bool aligned(int64_t rows) const { return rows_aligned(rows, *this); }
 };
+template <typename T>
+Rows<T> rows_of(const Matrix<T>& matrix) {
+  return {matrix};
+}
+template <typename T>
+Rows<T> vector_rows(T* data) {
+  return {{data, 0}};
+}
 
 // Calls body.at<count>(row, column) for every piece of `count` numbers, and body.at<1> for what is left of a row.
 template <int count, typename Body>
@@ -55,7 +61,7 @@ inline ElementwiseGrid elementwise_grid(int64_t rows, int64_t pieces) {
   const int64_t height = kThreads / width;
   const dim3 across = blocks_for(pieces, width);
   const int64_t most_down = std::min<int64_t>(65535, std::max<int64_t>(1, blocks_for(INT64_MAX / 2, 1).x / across.x));
-  const int64_t down = std::min((rows + height - 1) / height, most_down);
+  const int64_t down = std::min(ceil_div(rows, height), most_down);
   return {dim3(across.x, static_cast<unsigned>(down)),
           dim3(static_cast<unsigned>(width), static_cast<unsigned>(height))};
 }
@@ -63,7 +69,7 @@ inline ElementwiseGrid elementwise_grid(int64_t rows, int64_t pieces) {
 // `wide`: every operand's rows are aligned. `count`: numbers in 16 bytes of the narrowest operand.
 template <int count, typename Body>
 void elementwise(const Execution& on, int64_t rows, int64_t n, bool wide, const Body& body) {
-  const ElementwiseGrid shape = elementwise_grid(rows, wide ? (n + count - 1) / count : n);
+  const ElementwiseGrid shape = elementwise_grid(rows, wide ? ceil_div(n, count) : n);
   if (wide) {
     launch<elementwise_kernel<count, Body>>(on, shape.grid, shape.block, 0, rows, n, body);
   } else {

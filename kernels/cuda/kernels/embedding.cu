@@ -21,11 +21,11 @@ __global__ void embedding_kernel(int64_t tokens, int64_t pieces, int64_t vocabul
 
 template <typename T>
 void embedding(const Execution& on, int64_t tokens, int64_t hidden, int64_t vocabulary, const int32_t* ids,
-               const T* table, int64_t ldt, T* x, int64_t ldx) {
-  by_pieces<T>(hidden, {{table, ldt}, {x, ldx}}, [&]<int count>() {
+               Matrix<const T> table, Matrix<T> x) {
+  by_pieces<T>(hidden, {table, x}, [&]<int count>() {
     const int64_t pieces = hidden / count;
     launch<embedding_kernel<T, count>>(on, blocks_for(tokens * pieces, kThreads), kThreads, 0, tokens, pieces,
-                                       vocabulary, ids, table, ldt, x, ldx);
+                                       vocabulary, ids, table.data, table.stride, x.data, x.stride);
   });
 }
 
@@ -70,17 +70,16 @@ __global__ void embedding_backward_kernel(int64_t tokens, int64_t hidden, int64_
 
 template <typename T>
 void embedding_backward(const Execution& on, int64_t tokens, int64_t hidden, int64_t vocabulary, const int32_t* ids,
-                        const T* dx, int64_t lddx, float* dtable, int64_t ldt, void* scratch) {
+                        Matrix<const T> dx, Matrix<float> dtable, void* scratch) {
   const int32_t* order = order_by_id(on, tokens, vocabulary, ids, scratch);
-  const bool table_aligned = reinterpret_cast<uintptr_t>(dtable) % 16 == 0 && ldt % Pack<float>::kCount == 0;
   const auto sum_rows = [&]<int count>() {
     const int64_t strips = (hidden + int64_t{kStrip} * count - 1) / (int64_t{kStrip} * count);
     launch<embedding_backward_kernel<T, count>>(on, dim3(static_cast<unsigned>(tokens), static_cast<unsigned>(strips)),
-                                                kStrip, 0, tokens, hidden, vocabulary, ids, order, dx, lddx, dtable,
-                                                ldt);
+                                                kStrip, 0, tokens, hidden, vocabulary, ids, order, dx.data, dx.stride,
+                                                dtable.data, dtable.stride);
   };
-  by_pieces<T>(hidden, {{dx, lddx}}, [&]<int count>() {
-    if (table_aligned) {
+  by_pieces<T>(hidden, {dx}, [&]<int count>() {
+    if (rows_aligned(2, dtable)) {
       sum_rows.template operator()<count>();
     } else {
       sum_rows.template operator()<1>();

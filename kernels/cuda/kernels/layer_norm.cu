@@ -61,14 +61,14 @@ __global__ void __launch_bounds__(kMostTeam)
 }
 
 template <typename T>
-void layer_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
-                const T* weight, const T* bias, float epsilon, T* y, int64_t ldy, float* statistics) {
-  const RowTeams teams = forward_teams(rows, n, Pack<T>::kCount);
-  const bool wide = rows_aligned(rows, x, ldx) && (delta == nullptr || rows_aligned(rows, delta, ldd)) &&
-                    rows_aligned(1, weight, 0) && rows_aligned(1, bias, 0) && rows_aligned(rows, y, ldy);
+void layer_norm(const Execution& on, const LayerNorm<T>& a) {
+  const RowTeams teams = forward_teams(a.rows, a.n, Pack<T>::kCount);
+  const bool wide = rows_aligned(a.rows, a.x) && (a.delta.data == nullptr || rows_aligned(a.rows, a.delta)) &&
+                    vector_aligned(a.weight) && vector_aligned(a.bias) && rows_aligned(a.rows, a.y);
   const auto run = [&]<int kept>() {
-    launch<layer_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, delta, ldd, weight,
-                                       bias, epsilon, y, ldy, statistics);
+    launch<layer_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, a.rows, a.n, wide, a.x.data, a.x.stride,
+                                       a.delta.data, a.delta.stride, a.weight, a.bias, a.epsilon, a.y.data, a.y.stride,
+                                       a.statistics);
   };
   if (teams.kept) {
     run.template operator()<kForwardKept>();
@@ -78,7 +78,7 @@ void layer_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx,
 }
 
 template <typename T>
-struct Again {
+struct Recompute {
   Rows<const T> x;
   Rows<const T> weight;  // of stride 0, as bias
   Rows<const T> bias;
@@ -103,11 +103,10 @@ struct Again {
 };
 
 template <typename T>
-void layer_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                      const T* bias, const float* statistics, T* y, int64_t ldy) {
-  const Again<T> body{{x, ldx}, {weight, 0}, {bias, 0}, statistics, {y, ldy}};
-  const bool wide = body.x.aligned(rows) && body.weight.aligned(1) && body.bias.aligned(1) && body.y.aligned(rows);
-  elementwise<Pack<T>::kCount>(on, rows, n, wide, body);
+void layer_norm_recompute(const Execution& on, const LayerNormRecompute<T>& a) {
+  const Recompute<T> body{rows_of(a.x), vector_rows(a.weight), vector_rows(a.bias), a.statistics, rows_of(a.y)};
+  const bool wide = body.x.aligned(a.rows) && body.weight.aligned(1) && body.bias.aligned(1) && body.y.aligned(a.rows);
+  elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide, body);
 }
 
 // With x̂ = (x − mean)·s, y = x̂·w + b and g = dy·w: dx = s·(g − mean(g) − x̂·mean(g·x̂)), dw = Σ_rows dy·x̂, db = Σ_rows
@@ -191,30 +190,29 @@ __global__ void __launch_bounds__(kMostTeam)
 }
 
 template <typename T>
-void layer_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                         const float* statistics, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
-                         float* dbias, void* scratch) {
-  const RowTeams teams = backward_teams(rows, n, Pack<T>::kCount);
-  const bool wide = rows_aligned(rows, x, ldx) && rows_aligned(1, weight, 0) && rows_aligned(rows, dy, lddy) &&
-                    rows_aligned(rows, dx, lddx);
-  float* partial = dweight != nullptr || dbias != nullptr ? static_cast<float*>(scratch) : nullptr;
+void layer_norm_backward(const Execution& on, const LayerNormBackward<T>& a, void* scratch) {
+  const RowTeams teams = backward_teams(a.rows, a.n, Pack<T>::kCount);
+  const bool wide =
+      rows_aligned(a.rows, a.x) && vector_aligned(a.weight) && rows_aligned(a.rows, a.dy) && rows_aligned(a.rows, a.dx);
+  float* partial = a.dweight != nullptr || a.dbias != nullptr ? static_cast<float*>(scratch) : nullptr;
   const auto run = [&]<int kept>() {
-    launch<layer_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, weight,
-                                                statistics, dy, lddy, dx, lddx, partial);
+    launch<layer_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, a.rows, a.n, wide, a.x.data,
+                                                a.x.stride, a.weight, a.statistics, a.dy.data, a.dy.stride, a.dx.data,
+                                                a.dx.stride, partial);
   };
   if (teams.kept) {
     run.template operator()<kBackwardKept>();
   } else {
     run.template operator()<0>();
   }
-  if (dweight != nullptr) add_parts(on, teams.teams(), n, partial, 2 * n, dweight);
-  if (dbias != nullptr) add_parts(on, teams.teams(), n, partial + n, 2 * n, dbias);
+  if (a.dweight != nullptr) add_parts(on, teams.teams(), a.n, partial, 2 * a.n, a.dweight);
+  if (a.dbias != nullptr) add_parts(on, teams.teams(), a.n, partial + a.n, 2 * a.n, a.dbias);
 }
 
 template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.layer_norm = layer_norm<T>;
-  table.layer_norm_again = layer_norm_again<T>;
+  table.layer_norm_recompute = layer_norm_recompute<T>;
   table.layer_norm_backward = layer_norm_backward<T>;
   table.layer_norm_backward_workspace = layer_norm_backward_workspace;
 }

@@ -4,6 +4,7 @@
 #include "kernels/cuda/kernels/packs.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/math/exponential.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -120,19 +121,19 @@ __global__ void cross_entropy_forward_kernel(int64_t n, const float* __restrict_
 
 // As many threads as have something to do.
 unsigned threads_for(int64_t n, int count) {
-  const int64_t pieces = (n + count - 1) / count;
-  return static_cast<unsigned>(std::clamp<int64_t>((pieces + kWarp - 1) / kWarp * kWarp, kWarp, kMostThreads));
+  const int64_t pieces = ceil_div(n, count);
+  return static_cast<unsigned>(std::clamp<int64_t>(round_up(pieces, kWarp), kWarp, kMostThreads));
 }
 
 template <typename T>
-void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, int64_t ldl, const int32_t* targets,
-                   float scale, float* losses, T* gradient, int64_t ldg) {
+void cross_entropy(const Execution& on, const CrossEntropy<T>& a) {
   const auto run = [&]<int read, int count>() {
-    launch<cross_entropy_kernel<T, read, count>>(on, static_cast<unsigned>(rows), threads_for(n, read), 0, n, logits,
-                                                 ldl, targets, scale, losses, gradient, ldg);
+    launch<cross_entropy_kernel<T, read, count>>(on, static_cast<unsigned>(a.rows), threads_for(a.n, read), 0, a.n,
+                                                 a.logits.data, a.logits.stride, a.targets, a.scale, a.losses,
+                                                 a.gradient.data, a.gradient.stride);
   };
-  by_pieces<float>(n, {{logits, ldl}}, [&]<int read>() {
-    by_pieces<T>(n, {{gradient, ldg}}, [&]<int count>() {
+  by_pieces<float>(a.n, {a.logits}, [&]<int read>() {
+    by_pieces<T>(a.n, {a.gradient}, [&]<int count>() {
       if constexpr (read > 1) {
         run.template operator()<read, count>();
       } else {
@@ -142,11 +143,11 @@ void cross_entropy(const Execution& on, int64_t rows, int64_t n, float* logits, 
   });
 }
 
-void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, const float* logits, int64_t ldl,
+void cross_entropy_forward(const Execution& on, int64_t rows, int64_t n, Matrix<const float> logits,
                            const int32_t* targets, float* losses) {
-  by_pieces<float>(n, {{logits, ldl}}, [&]<int count>() {
-    launch<cross_entropy_forward_kernel<count>>(on, static_cast<unsigned>(rows), threads_for(n, count), 0, n, logits,
-                                                ldl, targets, losses);
+  by_pieces<float>(n, {logits}, [&]<int count>() {
+    launch<cross_entropy_forward_kernel<count>>(on, static_cast<unsigned>(rows), threads_for(n, count), 0, n,
+                                                logits.data, logits.stride, targets, losses);
   });
 }
 
@@ -161,10 +162,10 @@ __global__ void squared_error_kernel(int64_t rows, const float* outputs, int64_t
   }
 }
 
-void squared_error(const Execution& on, int64_t rows, const float* outputs, int64_t ldo, const float* labels,
-                   float scale, float* losses, float* gradient, int64_t ldg) {
-  launch<squared_error_kernel>(on, blocks_for(rows, kErrorThreads), kErrorThreads, 0, rows, outputs, ldo, labels, scale,
-                               losses, gradient, ldg);
+void squared_error(const Execution& on, int64_t rows, Matrix<const float> outputs, const float* labels, float scale,
+                   float* losses, Matrix<float> gradient) {
+  launch<squared_error_kernel>(on, blocks_for(rows, kErrorThreads), kErrorThreads, 0, rows, outputs.data,
+                               outputs.stride, labels, scale, losses, gradient.data, gradient.stride);
 }
 
 }  // namespace

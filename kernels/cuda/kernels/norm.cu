@@ -43,14 +43,14 @@ __global__ void __launch_bounds__(kMostTeam)
 }
 
 template <typename T>
-void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, const T* delta, int64_t ldd,
-              const T* weight, float epsilon, T* y, int64_t ldy, float* inverse_rms) {
-  const RowTeams teams = forward_teams(rows, n, Pack<T>::kCount);
-  const bool wide = rows_aligned(rows, x, ldx) && (delta == nullptr || rows_aligned(rows, delta, ldd)) &&
-                    rows_aligned(1, weight, 0) && rows_aligned(rows, y, ldy);
+void rms_norm(const Execution& on, const RmsNorm<T>& a) {
+  const RowTeams teams = forward_teams(a.rows, a.n, Pack<T>::kCount);
+  const bool wide = rows_aligned(a.rows, a.x) && (a.delta.data == nullptr || rows_aligned(a.rows, a.delta)) &&
+                    vector_aligned(a.weight) && rows_aligned(a.rows, a.y);
   const auto run = [&]<int kept>() {
-    launch<rms_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, delta, ldd, weight,
-                                     epsilon, y, ldy, inverse_rms);
+    launch<rms_norm_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, a.rows, a.n, wide, a.x.data, a.x.stride,
+                                     a.delta.data, a.delta.stride, a.weight, a.epsilon, a.y.data, a.y.stride,
+                                     a.inverse_rms);
   };
   if (teams.kept) {
     run.template operator()<kForwardKept>();
@@ -60,7 +60,7 @@ void rms_norm(const Execution& on, int64_t rows, int64_t n, T* x, int64_t ldx, c
 }
 
 template <typename T>
-struct Again {
+struct Recompute {
   Rows<const T> x;
   Rows<const T> weight;  // of stride 0
   const float* inverse_rms;
@@ -80,11 +80,10 @@ struct Again {
 };
 
 template <typename T>
-void rms_norm_again(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                    const float* inverse_rms, T* y, int64_t ldy) {
-  const Again<T> body{{x, ldx}, {weight, 0}, inverse_rms, {y, ldy}};
-  elementwise<Pack<T>::kCount>(on, rows, n, body.x.aligned(rows) && body.weight.aligned(1) && body.y.aligned(rows),
-                               body);
+void rms_norm_recompute(const Execution& on, const RmsNormRecompute<T>& a) {
+  const Recompute<T> body{rows_of(a.x), vector_rows(a.weight), a.inverse_rms, rows_of(a.y)};
+  const bool wide = body.x.aligned(a.rows) && body.weight.aligned(1) && body.y.aligned(a.rows);
+  elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide, body);
 }
 
 // With y_i = x_i·s·w_i and s = 1/rms: dx_i = s·w_i·dy_i − x_i·s³/n·Σ_j dy_j·w_j·x_j, dw_i = Σ_rows dy_i·x_i·s. A team's
@@ -156,29 +155,28 @@ __global__ void __launch_bounds__(kMostTeam)
 }
 
 template <typename T>
-void rms_norm_backward(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, const T* weight,
-                       const float* inverse_rms, const T* dy, int64_t lddy, T* dx, int64_t lddx, float* dweight,
-                       void* scratch) {
-  const RowTeams teams = backward_teams(rows, n, Pack<T>::kCount);
-  const bool wide = rows_aligned(rows, x, ldx) && rows_aligned(1, weight, 0) && rows_aligned(rows, dy, lddy) &&
-                    rows_aligned(rows, dx, lddx);
-  float* partial = dweight != nullptr ? static_cast<float*>(scratch) : nullptr;
+void rms_norm_backward(const Execution& on, const RmsNormBackward<T>& a, void* scratch) {
+  const RowTeams teams = backward_teams(a.rows, a.n, Pack<T>::kCount);
+  const bool wide =
+      rows_aligned(a.rows, a.x) && vector_aligned(a.weight) && rows_aligned(a.rows, a.dy) && rows_aligned(a.rows, a.dx);
+  float* partial = a.dweight != nullptr ? static_cast<float*>(scratch) : nullptr;
   const auto run = [&]<int kept>() {
-    launch<rms_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, rows, n, wide, x, ldx, weight,
-                                              inverse_rms, dy, lddy, dx, lddx, partial);
+    launch<rms_norm_backward_kernel<T, kept>>(on, teams.grid(), teams.block(), 0, a.rows, a.n, wide, a.x.data,
+                                              a.x.stride, a.weight, a.inverse_rms, a.dy.data, a.dy.stride, a.dx.data,
+                                              a.dx.stride, partial);
   };
   if (teams.kept) {
     run.template operator()<kBackwardKept>();
   } else {
     run.template operator()<0>();
   }
-  if (dweight != nullptr) add_parts(on, teams.teams(), n, partial, n, dweight);
+  if (a.dweight != nullptr) add_parts(on, teams.teams(), a.n, partial, a.n, a.dweight);
 }
 
 template <typename T>
 void fill_typed(FloatOperations<T>& table) {
   table.rms_norm = rms_norm<T>;
-  table.rms_norm_again = rms_norm_again<T>;
+  table.rms_norm_recompute = rms_norm_recompute<T>;
   table.rms_norm_backward = rms_norm_backward<T>;
   table.rms_norm_backward_workspace = rms_norm_backward_workspace;
 }

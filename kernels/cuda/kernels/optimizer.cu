@@ -9,10 +9,7 @@ namespace galleon::cuda {
 namespace {
 
 struct Adam {
-  float beta1;
-  float beta2;
-  float epsilon;
-  float gradient_scale;
+  AdamRule rule;
   Rows<float> r;
   Rows<float> m;
   Rows<float> v;
@@ -24,8 +21,8 @@ struct Adam {
     auto square = v.load<count>(row, column);
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      update.value[i] =
-          math::adam(update.value[i] * gradient_scale, beta1, beta2, epsilon, moment.value[i], square.value[i]);
+      update.value[i] = math::adam(update.value[i] * rule.gradient_scale, rule.beta1, rule.beta2, rule.epsilon,
+                                   moment.value[i], square.value[i]);
     }
     r.store<count>(row, column, update);
     m.store<count>(row, column, moment);
@@ -33,17 +30,16 @@ struct Adam {
   }
 };
 
-void adam_update(const Execution& on, int64_t size, float beta1, float beta2, float epsilon, float gradient_scale,
-                 float* r, float* m, float* v) {
-  const Adam body{beta1, beta2, epsilon, gradient_scale, {r, 0}, {m, 0}, {v, 0}};
+void adam_update(const Execution& on, int64_t size, const AdamRule& rule, float* r, float* m, float* v) {
+  const Adam body{rule, vector_rows(r), vector_rows(m), vector_rows(v)};
   elementwise<Pack<float>::kCount>(on, 1, size, body.r.aligned(1) && body.m.aligned(1) && body.v.aligned(1), body);
 }
 
 // A team keeps the new moments of its block until their largest are known.
 __global__ void __launch_bounds__(kMostCodeTeam)
-    adam8bit_kernel(int64_t size, int64_t block, bool wide, float beta1, float beta2, float epsilon,
-                    float gradient_scale, float* __restrict__ r, uint8_t* __restrict__ m_codes,
-                    float* __restrict__ m_scales, uint8_t* __restrict__ v_codes, float* __restrict__ v_scales) {
+    adam8bit_kernel(int64_t size, int64_t block, bool wide, AdamRule rule, float* __restrict__ r,
+                    uint8_t* __restrict__ m_codes, float* __restrict__ m_scales, uint8_t* __restrict__ v_codes,
+                    float* __restrict__ v_scales) {
   __shared__ float signed_values[256];
   __shared__ float unsigned_values[256];
   __shared__ float largest_of_warps[kMostCodeTeam / kWarp];
@@ -71,7 +67,7 @@ __global__ void __launch_bounds__(kMostCodeTeam)
       for (int i = 0; i < kBlockPiece; ++i) {
         float m = signed_values[mc >> (8 * i) & 255U] * m_scale;
         float v = unsigned_values[vc >> (8 * i) & 255U] * v_scale;
-        update.value[i] = math::adam(update.value[i] * gradient_scale, beta1, beta2, epsilon, m, v);
+        update.value[i] = math::adam(update.value[i] * rule.gradient_scale, rule.beta1, rule.beta2, rule.epsilon, m, v);
         moment[k].value[i] = m;
         square[k].value[i] = v;
         if (i >= left) continue;
@@ -108,13 +104,12 @@ __global__ void __launch_bounds__(kMostCodeTeam)
   }
 }
 
-void adam8bit_update(const Execution& on, int64_t size, int64_t block, float beta1, float beta2, float epsilon,
-                     float gradient_scale, float* r, uint8_t* m_codes, float* m_scales, uint8_t* v_codes,
-                     float* v_scales) {
+void adam8bit_update(const Execution& on, int64_t size, int64_t block, const AdamRule& rule, float* r,
+                     const CodedNumbers& m, const CodedNumbers& v) {
   const CodeTeams teams = code_teams(size, block);
-  const bool wide = blocks_aligned(block, r) && codes_aligned(m_codes) && codes_aligned(v_codes);
-  launch<adam8bit_kernel>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, beta1, beta2, epsilon,
-                          gradient_scale, r, m_codes, m_scales, v_codes, v_scales);
+  const bool wide = blocks_aligned(block, r) && codes_aligned(m.codes) && codes_aligned(v.codes);
+  launch<adam8bit_kernel>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, rule, r, m.codes, m.scales,
+                          v.codes, v.scales);
 }
 
 struct Momentum {
@@ -135,7 +130,7 @@ struct Momentum {
 };
 
 void momentum_update(const Execution& on, int64_t size, float momentum, float gradient_scale, float* r, float* buffer) {
-  const Momentum body{momentum, gradient_scale, {r, 0}, {buffer, 0}};
+  const Momentum body{momentum, gradient_scale, vector_rows(r), vector_rows(buffer)};
   elementwise<Pack<float>::kCount>(on, 1, size, body.r.aligned(1) && body.buffer.aligned(1), body);
 }
 
@@ -148,11 +143,11 @@ struct SquareFormula {
 };
 
 void scale(const Execution& on, int64_t size, float factor, const float* x, float* y) {
-  map(on, 1, size, ScaleFormula{factor}, Rows<const float>{x, 0}, Rows<float>{y, 0});
+  map(on, 1, size, ScaleFormula{factor}, vector_rows(x), vector_rows(y));
 }
 
 void square(const Execution& on, int64_t size, const float* x, float* y) {
-  map(on, 1, size, SquareFormula{}, Rows<const float>{x, 0}, Rows<float>{y, 0});
+  map(on, 1, size, SquareFormula{}, vector_rows(x), vector_rows(y));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <initializer_list>
 
 #include "kernels/cuda/simt.h"
-#include "kernels/math/bfloat16.h"
+#include "kernels/operation_arguments.h"
 
 namespace galleon::cuda {
 
@@ -61,27 +61,22 @@ __device__ __forceinline__ void store_rounded(BFloat16& to, float x) {
 
 // Whether every row of an operand begins at a multiple of 16 bytes.
 template <typename T>
-bool rows_aligned(int64_t rows, const T* data, int64_t stride) {
-  return reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
-         (rows <= 1 || stride * static_cast<int64_t>(sizeof(T)) % 16 == 0);
+bool rows_aligned(int64_t rows, const Matrix<T>& x) {
+  return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 &&
+         (rows <= 1 || x.stride * static_cast<int64_t>(sizeof(T)) % 16 == 0);
+}
+template <typename T>
+bool vector_aligned(const T* data) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
-// An operand of an operation on rows of n numbers; a stride of 0 stands for a single row.
-template <typename T>
-struct RowsAt {
-  const T* data;
-  int64_t stride;
-};
-
 // Calls `call.template operator()<count>()` with the numbers of 16 bytes where every row of every operand begins at a
-// multiple of 16 bytes and n is a multiple of them, else with 1.
+// multiple of 16 bytes and n is a multiple of them, else with 1. A stride of 0 stands for a single row.
 template <typename T, typename Call>
-void by_pieces(int64_t n, std::initializer_list<RowsAt<T>> operands, Call call) {
+void by_pieces(int64_t n, std::initializer_list<Matrix<const T>> operands, Call call) {
   constexpr int kCount = Pack<T>::kCount;
   bool wide = n % kCount == 0;
-  for (const RowsAt<T>& operand : operands) {
-    wide = wide && rows_aligned(2, operand.data, operand.stride);
-  }
+  for (const Matrix<const T>& operand : operands) wide = wide && rows_aligned(2, operand);
   if (wide) {
     call.template operator()<kCount>();
   } else {

@@ -60,16 +60,16 @@ __global__ void __launch_bounds__(kMostCodeTeam)
   }
 }
 
-void encode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x, uint8_t* codes,
-                   float* scales) {
+void encode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x,
+                   const CodedNumbers& to) {
   const CodeTeams teams = code_teams(size, block);
-  const bool wide = blocks_aligned(block, x) && codes_aligned(codes);
+  const bool wide = blocks_aligned(block, x) && codes_aligned(to.codes);
   if (is_signed) {
-    launch<encode_moment_kernel<true>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, codes,
-                                       scales);
+    launch<encode_moment_kernel<true>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, to.codes,
+                                       to.scales);
   } else {
-    launch<encode_moment_kernel<false>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, codes,
-                                        scales);
+    launch<encode_moment_kernel<false>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, to.codes,
+                                        to.scales);
   }
 }
 
@@ -95,16 +95,16 @@ __global__ void __launch_bounds__(kMostCodeTeam)
   }
 }
 
-void decode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const uint8_t* codes,
-                   const float* scales, float* x) {
+void decode_moment(const Execution& on, bool is_signed, int64_t size, int64_t block, const CodedNumbers& from,
+                   float* x) {
   const CodeTeams teams = code_teams(size, block);
-  const bool wide = blocks_aligned(block, x) && codes_aligned(codes);
+  const bool wide = blocks_aligned(block, x) && codes_aligned(from.codes);
   if (is_signed) {
-    launch<decode_moment_kernel<true>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, codes, scales,
-                                       x);
+    launch<decode_moment_kernel<true>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, from.codes,
+                                       from.scales, x);
   } else {
-    launch<decode_moment_kernel<false>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, codes, scales,
-                                        x);
+    launch<decode_moment_kernel<false>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, from.codes,
+                                        from.scales, x);
   }
 }
 
@@ -157,14 +157,15 @@ __global__ void __launch_bounds__(kMostCodeTeam)
   }
 }
 
-void encode_basis(const Execution& on, int bits, int64_t size, int64_t block, const float* x, uint8_t* codes,
-                  float* scales) {
+void encode_basis(const Execution& on, int bits, int64_t size, int64_t block, const float* x, const CodedNumbers& to) {
   const CodeTeams teams = code_teams(size, block);
-  const bool wide = blocks_aligned(block, x) && codes_aligned(codes);
+  const bool wide = blocks_aligned(block, x) && codes_aligned(to.codes);
   if (bits == 8) {
-    launch<encode_basis_kernel<8>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, codes, scales);
+    launch<encode_basis_kernel<8>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, to.codes,
+                                   to.scales);
   } else {
-    launch<encode_basis_kernel<4>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, codes, scales);
+    launch<encode_basis_kernel<4>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, x, to.codes,
+                                   to.scales);
   }
 }
 
@@ -192,14 +193,15 @@ __global__ void __launch_bounds__(kMostCodeTeam)
   }
 }
 
-void decode_basis(const Execution& on, int bits, int64_t size, int64_t block, const uint8_t* codes, const float* scales,
-                  float* x) {
+void decode_basis(const Execution& on, int bits, int64_t size, int64_t block, const CodedNumbers& from, float* x) {
   const CodeTeams teams = code_teams(size, block);
-  const bool wide = blocks_aligned(block, x) && codes_aligned(codes);
+  const bool wide = blocks_aligned(block, x) && codes_aligned(from.codes);
   if (bits == 8) {
-    launch<decode_basis_kernel<8>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, codes, scales, x);
+    launch<decode_basis_kernel<8>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, from.codes,
+                                   from.scales, x);
   } else {
-    launch<decode_basis_kernel<4>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, codes, scales, x);
+    launch<decode_basis_kernel<4>>(on, teams.grid_size(), teams.block_size(), 0, size, block, wide, from.codes,
+                                   from.scales, x);
   }
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/math/bits.h"
 #include "kernels/math/mix.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -57,31 +58,31 @@ __global__ void add_partial_sums_kernel(int64_t pieces, const double* __restrict
 }
 
 template <typename T, bool squares>
-void reduce_to(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, double* total, void* scratch) {
+void reduce_to(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, double* total, void* scratch) {
   auto* partial = static_cast<double*>(scratch);
   const int64_t per_row = sum_blocks(n);
   const int64_t pieces = rows * per_row;
-  by_pieces<T>(n, {{x, rows > 1 ? ldx : 0}}, [&]<int count>() {
-    launch<partial_sums_kernel<T, count, squares>>(on, blocks_for(pieces, 1), kThreads, 0, pieces, per_row, n, x, ldx,
-                                                   partial);
+  by_pieces<T>(n, {{x.data, rows > 1 ? x.stride : 0}}, [&]<int count>() {
+    launch<partial_sums_kernel<T, count, squares>>(on, blocks_for(pieces, 1), kThreads, 0, pieces, per_row, n, x.data,
+                                                   x.stride, partial);
   });
   launch<add_partial_sums_kernel>(on, 1, kThreads, 0, pieces, partial, total);
 }
 
 template <typename T, bool squares>
-double reduce(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch) {
+double reduce(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, void* scratch) {
   auto* total = result_slot<double>(on);
-  reduce_to<T, squares>(on, rows, n, x, ldx, total, scratch);
+  reduce_to<T, squares>(on, rows, n, x, total, scratch);
   return read_back(on, total);
 }
 
 template <typename T>
-double sum_of_squares(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, void* scratch) {
-  return reduce<T, true>(on, rows, n, x, ldx, scratch);
+double sum_of_squares(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, void* scratch) {
+  return reduce<T, true>(on, rows, n, x, scratch);
 }
 
-double sum(const Execution& on, int64_t rows, int64_t n, const float* x, int64_t ldx, void* scratch) {
-  return reduce<float, false>(on, rows, n, x, ldx, scratch);
+double sum(const Execution& on, int64_t rows, int64_t n, Matrix<const float> x, void* scratch) {
+  return reduce<float, false>(on, rows, n, x, scratch);
 }
 
 __global__ void nothing_found_kernel(unsigned* found) {
@@ -104,13 +105,13 @@ __global__ void find_not_finite_kernel(int64_t rows, int64_t pieces, const T* __
 }
 
 template <typename T>
-bool all_finite(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx) {
+bool all_finite(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x) {
   auto* found = result_slot<unsigned>(on);
   launch<nothing_found_kernel>(on, 1, 1, 0, found);
-  by_pieces<T>(n, {{x, rows > 1 ? ldx : 0}}, [&]<int count>() {
+  by_pieces<T>(n, {{x.data, rows > 1 ? x.stride : 0}}, [&]<int count>() {
     const int64_t pieces = n / count;
-    launch<find_not_finite_kernel<T, count>>(on, blocks_for(rows * pieces, kThreads), kThreads, 0, rows, pieces, x, ldx,
-                                             found);
+    launch<find_not_finite_kernel<T, count>>(on, blocks_for(rows * pieces, kThreads), kThreads, 0, rows, pieces, x.data,
+                                             x.stride, found);
   });
   return read_back(on, found) == 0;
 }
@@ -142,8 +143,7 @@ __global__ void hash_blocks_kernel(int64_t blocks, int64_t bytes, const unsigned
     const unsigned char* begin = data + block * math::kHashBlockBytes;
     const unsigned char* end = begin + own_bytes;
     const unsigned char* at = begin + 8 * lane;
-    state =
-        (static_cast<uint64_t>(block) + 1) * 0xA0761D6478BD642FU + static_cast<uint64_t>(lane) * 0xE7037ED1A0B428DBU;
+    state = math::hash_lane(static_cast<uint64_t>(block), static_cast<uint64_t>(lane));
     const int64_t stripes = own_bytes / kStripeBytes;
     int64_t stripe = 0;
     if (aligned) {
@@ -189,10 +189,10 @@ __global__ void hash_of_blocks_kernel(int64_t blocks, int64_t bytes, const uint6
 uint64_t hash_bytes(const Execution& on, const void* data, int64_t bytes, void* scratch) {
   const auto* begin = static_cast<const unsigned char*>(data);
   auto* partial = static_cast<uint64_t*>(scratch);
-  const int64_t blocks = (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes;
+  const int64_t blocks = ceil_div(bytes, math::kHashBlockBytes);
   if (blocks > 0) {
     constexpr int64_t kPerBlock = kHashThreads / math::kHashLanes;
-    const dim3 grid(static_cast<unsigned>((blocks + kPerBlock - 1) / kPerBlock));
+    const dim3 grid(static_cast<unsigned>(ceil_div(blocks, kPerBlock)));
     if (reinterpret_cast<uintptr_t>(begin) % 8 == 0) {
       launch<hash_blocks_kernel<true>>(on, grid, kHashThreads, 0, blocks, bytes, begin, partial);
     } else {

@@ -29,14 +29,14 @@ __global__ void rotary_table_kernel(int64_t sequence, int64_t half, Frequencies 
 }
 
 void rotary_table(const Execution& on, int64_t sequence, int64_t dimension, const double* frequencies, double factor,
-                  float* table, int64_t ldt) {
+                  Matrix<float> table) {
   const int64_t half = dimension / 2;
   GALLEON_CHECK(half <= kMostFrequencies)
       << "rotary positions of " << dimension << " dimensions; a GPU takes " << 2 * kMostFrequencies;
   Frequencies passed{};
   std::copy_n(frequencies, half, passed.of_pair);
   launch<rotary_table_kernel>(on, blocks_for(sequence * half, kThreads), kThreads, 0, sequence, half, passed, factor,
-                              table, ldt);
+                              table.data, table.stride);
 }
 
 // A thread rotates `count` pairs of a head.
@@ -70,18 +70,19 @@ __global__ void rotary_kernel(int64_t tokens, int64_t sequence, int64_t heads, i
 }
 
 template <typename T>
-void rotary(const Execution& on, int64_t tokens, int64_t sequence, int64_t heads, int64_t dimension, T* x, int64_t ldx,
-            const float* table, int64_t ldt, bool backward) {
-  const int64_t half = dimension / 2;
-  const float sign = backward ? -1.0F : 1.0F;
-  const bool table_aligned = reinterpret_cast<uintptr_t>(table) % 16 == 0 && ldt % Pack<float>::kCount == 0;
-  by_pieces<T>(half, {{x, ldx}}, [&]<int count>() {
-    if (table_aligned) {
-      launch<rotary_kernel<T, count>>(on, blocks_for(tokens * heads * half / count, kThreads), kThreads, 0, tokens,
-                                      sequence, heads, half, x, ldx, table, ldt, sign);
+void rotary(const Execution& on, const Rotary<T>& a) {
+  const int64_t half = a.dimension / 2;
+  const float sign = a.backward ? -1.0F : 1.0F;
+  const auto run = [&]<int count>() {
+    launch<rotary_kernel<T, count>>(on, blocks_for(a.tokens * a.heads * half / count, kThreads), kThreads, 0, a.tokens,
+                                    a.sequence, a.heads, half, a.x.data, a.x.stride, a.table.data, a.table.stride,
+                                    sign);
+  };
+  by_pieces<T>(half, {a.x}, [&]<int count>() {
+    if (rows_aligned(2, a.table)) {
+      run.template operator()<count>();
     } else {
-      launch<rotary_kernel<T, 1>>(on, blocks_for(tokens * heads * half, kThreads), kThreads, 0, tokens, sequence, heads,
-                                  half, x, ldx, table, ldt, sign);
+      run.template operator()<1>();
     }
   });
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/math/multiples.h"
 #include "kernels/operation_table.h"
 
 namespace galleon::cuda {
@@ -25,7 +26,7 @@ struct TeamShape {
 };
 // `count`: numbers of a piece; `kept`: pieces that a thread can keep.
 inline TeamShape team_shape(int64_t rows, int64_t n, int count, int kept, int64_t most_blocks) {
-  const int64_t pieces = (n + count - 1) / count;
+  const int64_t pieces = ceil_div(n, count);
   const int64_t warps = (pieces + kept * kTeamWarp - 1) / (kept * kTeamWarp);
   TeamShape teams{};
   teams.kept = pieces <= int64_t{kMostTeam} * kept;
@@ -55,7 +56,7 @@ inline int64_t layer_norm_backward_workspace(int64_t rows, int64_t n) {
 inline constexpr int64_t kMostAdafactorPieces = 64;
 inline constexpr int64_t kLeastAdafactorRows = 16;
 inline int64_t adafactor_pieces(int64_t rows) {
-  return std::min((rows + kLeastAdafactorRows - 1) / kLeastAdafactorRows, kMostAdafactorPieces);
+  return std::min(ceil_div(rows, kLeastAdafactorRows), kMostAdafactorPieces);
 }
 inline int64_t adafactor_sums_workspace(int64_t rows, int64_t n) {
   return adafactor_pieces(rows) * (2 * n + 1) * static_cast<int64_t>(sizeof(double));

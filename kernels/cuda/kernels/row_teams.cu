@@ -1,4 +1,5 @@
 #include "kernels/cuda/kernels/row_teams.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -27,7 +28,7 @@ __global__ void __launch_bounds__(kWarp* kLanes)
 }  // namespace
 
 void add_parts(const Execution& on, int64_t parts, int64_t n, const float* partial, int64_t stride, float* to) {
-  const auto blocks = static_cast<unsigned>((n + kWarp - 1) / kWarp);
+  const auto blocks = static_cast<unsigned>(ceil_div(n, kWarp));
   launch<add_parts_kernel>(on, dim3(blocks), dim3(kWarp, kLanes), 0, parts, n, partial, stride, to);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/math/mix.h"
+#include "kernels/math/multiples.h"
 #include "kernels/operation_table.h"
 
 namespace galleon::cuda {
@@ -12,21 +13,21 @@ namespace galleon::cuda {
 inline constexpr int64_t kSumBlock = 16384;  // numbers of a row that one block adds up
 
 inline int64_t sum_blocks(int64_t n) {
-  return (n + kSumBlock - 1) / kSumBlock;
+  return ceil_div(n, kSumBlock);
 }
 inline int64_t sum_workspace(int64_t rows, int64_t n) {
   return rows * sum_blocks(n) * static_cast<int64_t>(sizeof(double));
 }
 
 inline int64_t hash_bytes_workspace(int64_t bytes) {
-  return (bytes + math::kHashBlockBytes - 1) / math::kHashBlockBytes * static_cast<int64_t>(sizeof(uint64_t));
+  return ceil_div(bytes, math::kHashBlockBytes) * static_cast<int64_t>(sizeof(uint64_t));
 }
 
 // Sorting tokens by id: counts of digits for each tile of tokens, and the order before and after a round.
 inline constexpr int64_t kTokensOfTile = 1024;
 inline constexpr int kDigits = 256;
 inline int64_t tiles_of_tokens(int64_t tokens) {
-  return (tokens + kTokensOfTile - 1) / kTokensOfTile;
+  return ceil_div(tokens, kTokensOfTile);
 }
 inline int64_t embedding_backward_workspace(int64_t tokens) {
   return (tiles_of_tokens(tokens) * kDigits + 2 * tokens) * static_cast<int64_t>(sizeof(int32_t));

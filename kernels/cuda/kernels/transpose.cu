@@ -1,6 +1,7 @@
 // y ← xᵀ in squares that turn in shared memory, so that both reads and writes are along rows.
 #include "kernels/cuda/kernels/elementwise.h"
 #include "kernels/cuda/kernels/kernels.h"
+#include "kernels/math/multiples.h"
 
 namespace galleon::cuda {
 namespace {
@@ -57,15 +58,15 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T>
-void transpose(const Execution& on, int64_t rows, int64_t n, const T* x, int64_t ldx, T* y, int64_t ldy) {
-  const int64_t tiles_down = (rows + kTile - 1) / kTile;
-  const int64_t tiles_across = (n + kTile - 1) / kTile;
+void transpose(const Execution& on, int64_t rows, int64_t n, Matrix<const T> x, Matrix<T> y) {
+  const int64_t tiles_down = ceil_div(rows, kTile);
+  const int64_t tiles_across = ceil_div(n, kTile);
   const dim3 grid(static_cast<unsigned>(tiles_down * tiles_across));
-  if (Rows<const T>{x, ldx}.aligned(rows) && Rows<T>{y, ldy}.aligned(n)) {
-    launch<transpose_kernel<T, Pack<T>::kCount, kStored<T>>>(on, grid, kThreads, 0, rows, n, tiles_across, x, ldx, y,
-                                                             ldy);
+  if (rows_aligned(rows, x) && rows_aligned(n, y)) {
+    launch<transpose_kernel<T, Pack<T>::kCount, kStored<T>>>(on, grid, kThreads, 0, rows, n, tiles_across, x.data,
+                                                             x.stride, y.data, y.stride);
   } else {
-    launch<transpose_kernel<T, 1, 1>>(on, grid, kThreads, 0, rows, n, tiles_across, x, ldx, y, ldy);
+    launch<transpose_kernel<T, 1, 1>>(on, grid, kThreads, 0, rows, n, tiles_across, x.data, x.stride, y.data, y.stride);
   }
 }
 

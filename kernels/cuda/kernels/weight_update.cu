@@ -65,15 +65,14 @@ struct ApplyToMaster {
 };
 
 template <typename T>
-void apply(const Execution& on, int64_t rows, int64_t n, const float* back, int64_t ldb, float step, float keep,
-           T* weight, int64_t ldw, float* master, int64_t ldm, uint64_t noise, int64_t first_row) {
-  const bool wide = rows_aligned(rows, back, ldb) && rows_aligned(rows, weight, ldw);
-  if (master == nullptr) {
-    const Apply<T> body{{back, ldb}, {weight, ldw}, step, keep, noise, first_row};
-    elementwise<Pack<T>::kCount>(on, rows, n, wide, body);
+void apply(const Execution& on, const ApplyUpdate<T>& a) {
+  const bool wide = rows_aligned(a.rows, a.back) && rows_aligned(a.rows, a.weight);
+  if (a.master.data == nullptr) {
+    const Apply<T> body{rows_of(a.back), rows_of(a.weight), a.step, a.keep, a.noise, a.first_row};
+    elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide, body);
   } else {
-    const ApplyToMaster<T> body{{back, ldb}, {weight, ldw}, {master, ldm}, step, keep};
-    elementwise<Pack<T>::kCount>(on, rows, n, wide && rows_aligned(rows, master, ldm), body);
+    const ApplyToMaster<T> body{rows_of(a.back), rows_of(a.weight), rows_of(a.master), a.step, a.keep};
+    elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide && rows_aligned(a.rows, a.master), body);
   }
 }
 

@@ -22,11 +22,6 @@ struct Bench {
     fill_normal(*device, t, 1, stream++, 0, 0.0F, deviation);
     return t;
   }
-  Tensor ids(int64_t count, int64_t vocabulary) {
-    const Tensor t = arena.tensor("ids", MemoryCategory::kActivations, count, 1, DataType::kInt32);
-    for (int64_t i = 0; i < count; ++i) t.i32()[i] = static_cast<int32_t>(i * 7919 % vocabulary);
-    return t;
-  }
 
   // Runs `call` as often as asked and reports the rates that the ledger of work gives.
   template <typename Call>

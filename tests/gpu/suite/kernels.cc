@@ -2,8 +2,8 @@
 // beside the best product.
 #include "kernels/cuda/devices.h"
 #include "tests/gpu/suite/ceilings.h"
-#include "tests/gpu/suite/operations.h"
 #include "tests/gpu/suite/parts.h"
+#include "tests/kernels/cases/case.h"
 
 namespace galleon::gpu {
 
@@ -22,23 +22,24 @@ int kernels(Report& report) {
   report.figure("ceiling.copy", copy_rate / 1e9, "GB/s");
   report.figure("ceiling.bf16_product", product_rate / 1e12, "TFLOP/s");
   // Activations of llama-1b at 16 × 1,024 tokens; optimizer states of one of its compact matrices, many times over.
-  const Operations operations(device, OperationSizes());
   int bound_by_memory = 0;
   int reach_the_aim = 0;
-  for (const Operation& one : operations.all()) {
+  for (const auto& of : model_cases(ModelSizes())) {
+    const DrawnOperands operands(device, *of, DataType::kBFloat16);
+    const auto call = [&] { of->run(device, operands.tensors()); };
     device.work() = {};
-    one.call();
+    call();
     const WorkCounters work = device.work();
-    const double seconds = seconds_of(device, one.bound == Bound::kSeconds ? 2 : 20, one.call);
-    if (one.bound == Bound::kMemory) {
+    const double seconds = seconds_of(device, of->bound() == Bound::kSeconds ? 2 : 20, call);
+    if (of->bound() == Bound::kMemory) {
       const double part = work.bytes / seconds / copy_rate;
       ++bound_by_memory;
       reach_the_aim += part >= kOfCopy ? 1 : 0;
-      report.at_least("kernel." + one.name, part, "of a copy", kOfCopy);
-    } else if (one.bound == Bound::kProduct) {
-      report.figure("product." + one.name, work.flops / seconds / product_rate, "of the best product");
+      report.at_least("kernel." + of->name(), part, "of a copy", kOfCopy);
+    } else if (of->bound() == Bound::kProduct) {
+      report.figure("product." + of->name(), work.flops / seconds / product_rate, "of the best product");
     } else {
-      report.figure(one.name, seconds, "s");
+      report.figure(of->name(), seconds, "s");
     }
   }
   report.at_least("kernels_at_the_aim", reach_the_aim, "kernels", bound_by_memory);

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "kernels/math/mix.h"
 
 namespace galleon {
 
@@ -23,7 +24,7 @@ constexpr int64_t kSample = 1 << 16;
 // FNV-1a's step over eight bytes at a time, with the high half folded in, so that every bit comes to count.
 void Fingerprint::add(absl::string_view bytes) {
   const auto step = [this](uint64_t value) {
-    hash_ = (hash_ ^ value) * 0x9E3779B97F4A7C15ULL;
+    hash_ = (hash_ ^ value) * math::kGolden;
     hash_ ^= hash_ >> 32;
   };
   step(bytes.size());

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "kernels/math/multiples.h"
+
 namespace galleon {
 
 namespace {
@@ -43,7 +45,7 @@ void BatchMaker::add(const Sequence& sequence, int64_t row, Batch& batch) const 
 
 void BatchMaker::end(Batch& batch) const {
   const int64_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
-  const int64_t length = std::min(length_, (longest + kLengthUnit - 1) / kLengthUnit * kLengthUnit);
+  const int64_t length = std::min(length_, round_up(longest, kLengthUnit));
   if (length < length_) {
     batch.length = length;
     for (std::vector<int32_t>* values : {&batch.ids, &batch.token_types, &batch.targets}) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/embedding.h"
 #include "kernels/ops/loss.h"
@@ -108,8 +109,8 @@ void Decoder::forward_within_block(const Block& b) {
 void Decoder::forward(const int32_t* ids) {
   device_.upload(top(ids_), ids);
   {
-    const AcquiredWeights held(weights(), 0, blocks_.empty() ? -1 : blocks_[0].query.weight);
-    embedding(device_, top(ids_), layers_.weight(0), top(blocks_.empty() ? last_ : blocks_[0].input));
+    const AcquiredWeights held(weights(), embedding_, blocks_.empty() ? -1 : blocks_[0].query.weight);
+    embedding(device_, top(ids_), layers_.weight(embedding_), top(blocks_.empty() ? last_ : blocks_[0].input));
   }
   Tensor middle;
   for (size_t l = 0; l < blocks_.size(); ++l) {
@@ -157,10 +158,10 @@ double Decoder::head_backward(float scale, GradientSink& sink) {
   return sum(device_, top(losses_));
 }
 
-void Decoder::compute_input_again(const Block& before, const Block& block) {
+void Decoder::recompute_input(const Block& before, const Block& block) {
   const Block b = of_pass(before);
   const Tensor input = top(block.input);
-  rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, top(normed_));
+  rms_norm_recompute(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, top(normed_));
   forward_within_block(b);
   swiglu(device_, b.gates, b.ups, top(activated_));
   layers_.forward(b.down, top(activated_), input);
@@ -176,14 +177,14 @@ void Decoder::backward_block(const Block& whole, GradientSink& sink) {
   // The last block's activations are still those of the forward, unless the head has used their memory.
   const bool still_there = &whole == &blocks_.back() && dlogits_.data == nullptr;
   if (kept_ == Activations::kBlockInputs && !still_there) {
-    rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
+    rms_norm_recompute(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
     forward_within_block(b);
   }
   // MLP. Gradients take the place of what they belong to: of gates, ups, and of their product, which is there again.
   swiglu(device_, b.gates, b.ups, activated);
   layers_.backward(b.down, activated, dx, activated, 0.0F, sink);
   swiglu_backward(device_, b.gates, b.ups, activated, b.gates, b.ups);
-  rms_norm_again(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, normed);
+  rms_norm_recompute(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, normed);
   layers_.backward(b.gate, normed, b.gates, dnormed, 0.0F, sink);
   layers_.backward(b.up, normed, b.ups, dnormed, 1.0F, sink);
   rms_norm_backward(device_, b.middle, layers_.weight(b.mlp_norm), b.inverse_rms_mlp, dnormed, dx,
@@ -199,7 +200,7 @@ void Decoder::backward_block(const Block& whole, GradientSink& sink) {
     head_norm_backward(b.query_norm, b.raw_q, b.inverse_rms_q, b.dq, sink);
     head_norm_backward(b.key_norm, b.raw_k, b.inverse_rms_k, b.dk, sink);
   }
-  rms_norm_again(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
+  rms_norm_recompute(device_, b.input, layers_.weight(b.attention_norm), b.inverse_rms_attention, normed);
   layers_.backward(b.query, normed, b.dq, dnormed, 0.0F, sink);
   layers_.backward(b.key, normed, b.dk, dnormed, 1.0F, sink);
   layers_.backward(b.value, normed, b.dv, dnormed, 1.0F, sink);
@@ -235,21 +236,22 @@ double Decoder::forward_backward(const Batch& batch, float scale, GradientSink& 
     const Block& block = blocks_[visits[i].block];
     const int next = i + 1 < visits.size() ? blocks_[visits[i + 1].block].query.weight : -1;
     const AcquiredWeights held(weights(), block.query.weight, next);
-    if (embeds_again_ && visits[i].block == 0 && first_visit) {
-      embedding(device_, top(ids_), layers_.weight(0), top(block.input));
+    if (recomputes_embedding_ && visits[i].block == 0 && first_visit) {
+      embedding(device_, top(ids_), layers_.weight(embedding_), top(block.input));
       first_visit = false;
     }
     if (visits[i].backward) {
       backward_block(block, sink);
     } else {
-      compute_input_again(block, blocks_[visits[i].block + 1]);
+      recompute_input(block, blocks_[visits[i].block + 1]);
     }
   }
-  if (layers_.wanted_by_rows(0)) {
+  if (layers_.wanted_by_rows(embedding_)) {
     embedding_by_rows(batch, sink);
   } else {
-    if (layers_.trained(0)) embedding_backward(device_, top(ids_), top(dx_), layers_.dense_gradient(0, sink));
-    layers_.finished(0, sink);
+    if (layers_.trained(embedding_))
+      embedding_backward(device_, top(ids_), top(dx_), layers_.dense_gradient(embedding_, sink));
+    layers_.finished(embedding_, sink);
   }
   layers_.end_training();
   return loss;
@@ -258,8 +260,8 @@ double Decoder::forward_backward(const Batch& batch, float scale, GradientSink& 
 // Tokens are sorted by the range that their row lies in, those of a range in their own order: the sums have the same
 // bits as over the whole table.
 void Decoder::embedding_by_rows(const Batch& batch, GradientSink& sink) {
-  const int64_t at_once = layers_.rows_at_once(0, sink);
-  const auto ranges = static_cast<size_t>((config().vocabulary + at_once - 1) / at_once);
+  const int64_t at_once = layers_.rows_at_once(embedding_, sink);
+  const auto ranges = static_cast<size_t>(ceil_div(config().vocabulary, at_once));
   // Begins of the ranges among the sorted tokens. Without ids all are in the first: the work is the same.
   std::vector<int64_t> begins(ranges + 1, tokens());
   begins[0] = 0;
@@ -282,7 +284,7 @@ void Decoder::embedding_by_rows(const Batch& batch, GradientSink& sink) {
   }
   const Tensor sorted = top(normed_);
   embedding(device_, places, top(dx_), sorted);
-  layers_.by_rows(0, sink, [&](int64_t first, const Tensor& gradient) {
+  layers_.by_rows(embedding_, sink, [&](int64_t first, const Tensor& gradient) {
     const int64_t begin = begins[first / at_once];
     const int64_t count = begins[first / at_once + 1] - begin;
     fill(device_, gradient, 0.0F);

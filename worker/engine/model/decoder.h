@@ -1,6 +1,9 @@
 // A decoder of Llama's kind: forward, loss and backward over a batch of sequences, with gradients handed on as factors.
-// Norm outputs and the SwiGLU product are computed again in the backward; attention keeps its row sums, never a T×T
-// matrix. What does not live at the same time shares its memory.
+// Norm outputs and the SwiGLU product are recomputed in the backward; attention keeps its row sums, never a T×T matrix.
+// What does not live at the same time shares its memory.
+//
+// Shapes stand beside tensors: B sequences of T positions, C hidden numbers, H heads and K key-value heads of D
+// numbers, F numbers in the MLP, V words.
 #pragma once
 
 #include <cstdint>
@@ -33,22 +36,27 @@ class Decoder final : public Model {
     Linear query, key, value, output, gate, up, down;
     int query_norm, key_norm;  // of every head; -1: none
     int attention_norm, mlp_norm;
-    int64_t window;  // of attention; 0: none
-    Tensor input;    // tokens×hidden: the residual stream before the block
-    Tensor inverse_rms_attention;
-    Tensor raw_q, raw_k;  // before their norms; empty without
-    Tensor inverse_rms_q, inverse_rms_k;
-    Tensor q, k, v;       // after rotation
-    Tensor keys, values;  // of a pass: k and v with those of the text before it
-    Tensor attended;      // tokens×query width
-    Tensor log_sum;
-    Tensor middle;  // the residual stream between attention and MLP
-    Tensor inverse_rms_mlp;
-    Tensor gates, ups;  // tokens×intermediate
-    // Gradients of attention, where gates and ups were: the backward of the MLP comes first.
+    int64_t window;                       // of attention; 0: none
+    Tensor input;                         // (B·T, C): the residual stream before the block
+    Tensor inverse_rms_attention;         // (B·T)
+    Tensor raw_q, raw_k;                  // (B·T, H·D), (B·T, K·D): before their norms; empty without
+    Tensor inverse_rms_q, inverse_rms_k;  // (B·T·H), (B·T·K)
+    Tensor q, k, v;                       // (B·T, H·D), (B·T, K·D), (B·T, K·D): after rotation
+    Tensor keys, values;                  // of a pass: k and v with those of the text before it
+    Tensor attended;                      // (B·T, H·D)
+    Tensor log_sum;                       // (B·H, T)
+    Tensor middle;                        // (B·T, C): the residual stream between attention and MLP
+    Tensor inverse_rms_mlp;               // (B·T)
+    Tensor gates, ups;                    // (B·T, F)
+    // Gradients of attention, of the shapes of attended, q, k and v, where gates and ups were: the backward of the MLP
+    // comes first.
     Tensor dattended, dq, dk, dv;
   };
 
+  // Allocates what the constructor wants, in decoder_memory.cc.
+  class Memory;
+  // The indices of the parameters of block `number`.
+  void bind(const ParameterNames& names, int64_t number, Block& block) const;
   // `past`: positions of the text before this pass, which is then one token.
   void begin_pass(const Batch& batch, int64_t past = 0);
   std::vector<float> last_logits(const std::vector<int32_t>& ids, int64_t past);
@@ -60,8 +68,8 @@ class Decoder final : public Model {
   void forward_block(const Block& block, const Tensor* addition, const Tensor& output);
   // From the first norm's output in `normed_` to the gates and ups. `block`: of the pass.
   void forward_within_block(const Block& block);
-  // The input of `block` once more, from that of the block before it.
-  void compute_input_again(const Block& before, const Block& block);
+  // Recomputes the input of `block` from that of the block before it.
+  void recompute_input(const Block& before, const Block& block);
   // y ← norm(x + addition), x ← x + addition.
   void normalize(const Tensor& x, const Tensor* addition, int weight, const Tensor& y, const Tensor& inverse_rms);
   void backward_block(const Block& block, GradientSink& sink);
@@ -84,30 +92,32 @@ class Decoder final : public Model {
   Activations kept_;
   RecomputeOrder order_;
   // The first block's input is embedded a second time, in the memory of the last input that is kept.
-  bool embeds_again_;
+  bool recomputes_embedding_;
   int64_t sequences_ = 0;  // of the pass
   int64_t length_ = 0;     // of its sequences
   int64_t past_ = 0;       // positions before them, whose keys and values are kept
   std::vector<int32_t> text_;
   int64_t head_rows_;  // tokens whose logits exist at a time
+  int embedding_ = 0;  // indices of parameters
   int final_norm_ = 0;
   int head_ = 0;  // the embedding, where they are tied
   std::vector<Block> blocks_;
-  Tensor rotary_;
-  int64_t rotary_length_ = 0;  // that the frequencies in it are for
-  Tensor ids_, targets_, losses_;
-  Tensor last_;  // the residual stream after the last block
-  Tensor inverse_rms_last_;
-  Tensor dx_;           // gradient of the residual stream
-  Tensor last_normed_;  // output of the last norm, what the head reads; dx_ where there is one, which begins behind it
+  Tensor rotary_;                  // (T, D): cosines, then sines
+  int64_t rotary_length_ = 0;      // that the frequencies in it are for
+  Tensor ids_, targets_, losses_;  // (B·T)
+  Tensor last_;                    // (B·T, C): the residual stream after the last block
+  Tensor inverse_rms_last_;        // (B·T)
+  Tensor dx_;                      // (B·T, C): gradient of the residual stream
+  // (B·T, C): output of the last norm, what the head reads; dx_ where there is one, which begins behind it.
+  Tensor last_normed_;
   // One piece of memory. In a block: the output of whichever norm is in use and its gradient, or SwiGLU's product and
   // its gradient. In the head: the gradient of the last norm's output, and logits.
-  Tensor normed_, dnormed_;  // tokens×hidden
-  Tensor activated_;         // tokens×intermediate
-  Tensor dlast_normed_;      // tokens×hidden
-  Tensor logits_;
-  // tokens×vocabulary, where the head's gradient is wanted by rows. Where blocks are computed again, it lies over what
-  // the last one left.
+  Tensor normed_, dnormed_;  // (B·T, C)
+  Tensor activated_;         // (B·T, F)
+  Tensor dlast_normed_;      // (B·T, C)
+  Tensor logits_;            // (head rows, V)
+  // (B·T, V), where the head's gradient is wanted by rows. Where blocks are recomputed, it lies over what the last one
+  // left.
   Tensor dlogits_;
 };
 

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <numeric>
 
-#include "absl/strings/str_cat.h"
+#include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/dropout.h"
 #include "kernels/ops/embedding.h"
@@ -22,102 +22,6 @@ constexpr int64_t kRowUnit = 32;
 
 }  // namespace
 
-Encoder::Encoder(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch, int64_t sequence,
-                 Activations activations, Arena& arena, const std::optional<LoraOptions>& lora, int64_t kept_inputs)
-    : Model(config, batch, sequence),
-      layers_(parameters, arena.device(), lora),
-      device_(arena.device()),
-      type_(parameters.front().weight.type),
-      kept_(activations),
-      order_(config.layers, activations == Activations::kBlockInputs && kept_inputs > 0 ? kept_inputs : config.layers) {
-  GALLEON_CHECK(sequence <= config.longest_sequence())
-      << "sequences of " << sequence << " in a model with " << config.longest_sequence() << " positions";
-  const int64_t tokens = batch * sequence;
-  const int64_t hidden = config.hidden;
-  auto typed = [&](const std::string& name, int64_t rows, int64_t columns, DataType type) {
-    return arena.tensor(name, MemoryCategory::kActivations, rows, columns, type);
-  };
-  auto activation = [&](const std::string& name, int64_t rows, int64_t columns) {
-    return typed(name, rows, columns, type_);
-  };
-  auto statistic = [&](const std::string& name, int64_t rows, int64_t columns) {
-    return typed(name, rows, columns, DataType::kFloat32);
-  };
-  auto integers = [&](const std::string& name, int64_t count) { return typed(name, count, 1, DataType::kInt32); };
-  ids_ = integers("ids", tokens);
-  position_ids_ = integers("position ids", tokens);
-  type_ids_ = integers("token types", tokens);
-  starts_ = integers("row starts", batch + 2);
-  row_numbers_ = integers("row numbers", tokens);
-  targets_ = integers("targets", batch);
-  labels_ = statistic("labels", batch, 1);
-  losses_ = statistic("losses", batch, 1);
-
-  ParameterOrder order(3);  // after the three embeddings
-  auto norm = [&] {
-    Norm n;
-    n.weight = order.one();
-    n.bias = order.one();
-    return n;
-  };
-  embedding_norm_ = norm();
-  embedding_sum_ = activation("embedding sum", tokens, hidden);
-  embedding_statistics_ = statistic("embedding statistics", tokens, 2);
-  scratch_ = activation("scratch", tokens, hidden);
-  activated_ = activation("activated", tokens, config.intermediate);
-  std::vector<Tensor> input_places;
-  for (int64_t i = 0; i < order_.places(); ++i)
-    input_places.push_back(activation(absl::StrCat("computed input ", i), tokens, hidden));
-  blocks_.resize(config.layers);
-  for (int64_t l = 0; l < config.layers; ++l) {
-    Block& b = blocks_[l];
-    // Without a backward nothing is kept from block to block, but a block's input must not be overwritten while it is
-    // read.
-    const bool none_kept = activations == Activations::kNone && l >= 2;
-    const bool inputs_kept = activations == Activations::kBlockInputs && l >= 1;
-    if (none_kept) b = blocks_[l - 2];
-    if (inputs_kept) b = blocks_[0];
-    b.number = l;
-    b.query = order.linear(true);
-    b.key = order.linear(true);
-    b.value = order.linear(true);
-    b.output = order.linear(true);
-    b.attention_norm = norm();
-    b.up = order.linear(true);
-    b.down = order.linear(true);
-    b.mlp_norm = norm();
-    if (none_kept) continue;
-    const std::string prefix = absl::StrCat("block ", l, " ");
-    b.input = order_.place(l) < 0 ? activation(prefix + "input", tokens, hidden) : input_places[order_.place(l)];
-    if (inputs_kept) continue;
-    b.q = activation(prefix + "q", tokens, hidden);
-    b.k = activation(prefix + "k", tokens, hidden);
-    b.v = activation(prefix + "v", tokens, hidden);
-    b.attended = activation(prefix + "attended", tokens, hidden);
-    b.log_sum = statistic(prefix + "log sum", (batch + 1) * config.heads, sequence);
-    b.attention_sum = activation(prefix + "attention sum", tokens, hidden);
-    b.attention_statistics = statistic(prefix + "attention statistics", tokens, 2);
-    b.wide = activation(prefix + "wide", tokens, config.intermediate);
-    b.mlp_sum = activation(prefix + "mlp sum", tokens, hidden);
-    b.mlp_statistics = statistic(prefix + "mlp statistics", tokens, 2);
-  }
-  last_ = activation("last", tokens, hidden);
-  dense_ = order.linear(true);
-  classifier_ = order.linear(true);
-  first_ = activation("first tokens", batch, hidden);
-  pooled_ = activation("pooled", batch, hidden);
-  dropped_ = activation("dropped", batch, hidden);
-  outputs_ = statistic("outputs", batch, config.labels);
-  if (activations != Activations::kNone) {
-    dx_ = activation("dx", tokens, hidden);
-    dscratch_ = activation("dscratch", tokens, hidden);
-    dq_ = activation("dq", tokens, hidden);
-    dk_ = activation("dk", tokens, hidden);
-    dv_ = activation("dv", tokens, hidden);
-    dpooled_ = activation("dpooled", batch, hidden);
-  }
-}
-
 void Encoder::begin_pass(const Batch& batch) {
   check_batch(batch, device_.executes());
   sequences_ = batch.sequences;
@@ -132,8 +36,7 @@ void Encoder::begin_pass(const Batch& batch) {
   device_.upload(top(position_ids_), by_rows(positions, first).data());
   // A model with one token type does not tell a second sentence from a first, as RoBERTa does not.
   const bool typed = !batch.token_types.empty() && config().token_types > 1;
-  device_.upload(top(type_ids_),
-                 (typed ? by_rows(batch.token_types, 0) : std::vector<int32_t>(tokens(), 0)).data());
+  device_.upload(top(type_ids_), (typed ? by_rows(batch.token_types, 0) : std::vector<int32_t>(tokens(), 0)).data());
   if (ragged_) device_.upload(starts_.row_range(0, std::ssize(row_starts_)), row_starts_.data());
   if (!numbered_) return;
   for (int64_t s = 0; s < sequences_; ++s) {
@@ -151,7 +54,7 @@ void Encoder::lay_out(const Batch& batch) {
     row_starts_.push_back(row_starts_.back() + static_cast<int32_t>(ragged_ ? batch.lengths[s] : length_));
   if (!ragged_) return;
   const int64_t unit = std::min(kRowUnit, length_);
-  const int64_t rows = std::min((tokens() + unit - 1) / unit * unit, ids_.rows);
+  const int64_t rows = std::min(round_up(tokens(), unit), ids_.rows);
   if (rows > tokens()) row_starts_.push_back(static_cast<int32_t>(rows));
 }
 
@@ -356,8 +259,8 @@ void Encoder::backward_block(const Block& whole, GradientSink& sink) {
   gelu(device_, b.wide, config().tanh_gelu, activated);
   layers_.backward(b.down, activated, dscratch, activated, 0.0F, sink);
   gelu_backward(device_, b.wide, config().tanh_gelu, activated, b.wide);
-  layer_norm_again(device_, b.attention_sum, layers_.weight(b.attention_norm.weight),
-                   layers_.weight(b.attention_norm.bias), b.attention_statistics, middle);
+  layer_norm_recompute(device_, b.attention_sum, layers_.weight(b.attention_norm.weight),
+                       layers_.weight(b.attention_norm.bias), b.attention_statistics, middle);
   layers_.backward(b.up, middle, b.wide, dx, 1.0F, sink);
 
   // Attention.
@@ -402,9 +305,9 @@ double Encoder::forward_backward(const Batch& batch, float scale, GradientSink& 
       backward_block(block, sink);
       continue;
     }
-    const Block again = of_pass(block);
-    forward_within_block(again);
-    leave_block(again, top(blocks_[visits[i].block + 1].input));
+    const Block recomputed = of_pass(block);
+    forward_within_block(recomputed);
+    leave_block(recomputed, top(blocks_[visits[i].block + 1].input));
   }
   backward_embeddings(sink);
   layers_.end_training();

@@ -1,10 +1,13 @@
 // BERT and RoBERTa with a head over whole sequences: classification, or a regression where there is one label. Layer
-// norms follow the residual sums; a sequence's first token stands for it. Outputs of norms and of GELU are computed
-// again in the backward; dropout's masks are numbered by place, so that the backward, ranks and recomputation see the
-// same.
+// norms follow the residual sums; a sequence's first token stands for it. Outputs of norms and of GELU are recomputed
+// in the backward; dropout's masks are numbered by place, so that the backward, ranks and recomputation see the same.
+//
+// Shapes stand beside tensors: B sequences of T positions, without the padding of those that are shorter, C hidden
+// numbers, H heads, F numbers in the MLP, L labels.
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "kernels/ops/attention.h"
@@ -37,18 +40,25 @@ class Encoder final : public Model {
     int64_t number = 0;
     Linear query, key, value, output, up, down;
     Norm attention_norm, mlp_norm;
-    Tensor input;  // tokens×hidden
-    Tensor q, k, v;
-    Tensor attended;
-    Tensor log_sum;
-    Tensor attention_sum;  // what the first norm reads: input + dropped output of attention
-    Tensor attention_statistics;
-    Tensor wide;     // tokens×intermediate, before GELU
-    Tensor mlp_sum;  // what the second norm reads
-    Tensor mlp_statistics;
+    Tensor input;                 // (B·T, C)
+    Tensor q, k, v;               // (B·T, C)
+    Tensor attended;              // (B·T, C)
+    Tensor log_sum;               // (B·H, T)
+    Tensor attention_sum;         // (B·T, C): what the first norm reads: input + dropped output of attention
+    Tensor attention_statistics;  // (B·T, 2)
+    Tensor wide;                  // (B·T, F), before GELU
+    Tensor mlp_sum;               // (B·T, C): what the second norm reads
+    Tensor mlp_statistics;        // (B·T, 2)
   };
   // Where dropout takes place, in the order of a pass; a block's places follow one another.
   enum class Drop { kEmbeddings, kClassifier, kClassifierDense, kProbabilities, kAttention, kMlp };
+
+  // The constructor's parts: indices of parameters by name, and activations of a time each.
+  class Memory;
+  void bind(const ParameterNames& names);
+  void bind(const ParameterNames& names, int64_t number, Block& block) const;
+  static Norm norm_of(const ParameterNames& names, const std::string& name);
+  std::string body() const;  // what names of parameters begin with, "bert."
 
   void begin_pass(const Batch& batch);
   Block of_pass(const Block& block) const;
@@ -92,23 +102,27 @@ class Encoder final : public Model {
   // Of each sequence, and where the last one ends; a last one may be there that fills up rows and is none of the batch.
   std::vector<int32_t> row_starts_;
   bool ragged_ = false;
-  bool numbered_ = false;  // rows are not those of sequences of full length
-  int words_ = 0, positions_ = 1, types_ = 2;  // parameter indices
+  bool numbered_ = false;                      // rows are not those of sequences of full length
+  int words_ = 0, positions_ = 0, types_ = 0;  // parameter indices
   Norm embedding_norm_;
   Linear dense_;  // BERT's pooler, the first layer of RoBERTa's head
   Linear classifier_;
   std::vector<Block> blocks_;
-  Tensor ids_, position_ids_, type_ids_, starts_, row_numbers_, targets_, labels_, losses_;
-  Tensor embedding_sum_, embedding_statistics_;
-  Tensor last_;     // what leaves the last block
-  Tensor scratch_;  // tokens×hidden: output of the first norm of a block, and sums on their way
-  Tensor activated_;
-  Tensor first_;    // sequences×hidden: first tokens, dropped where RoBERTa does so
-  Tensor pooled_;   // after the hyperbolic tangent
-  Tensor dropped_;  // and after dropout
-  Tensor outputs_;
-  Tensor dx_;  // the gradient on its way through the blocks
-  Tensor dscratch_, dq_, dk_, dv_, dpooled_;
+  Tensor ids_, position_ids_, type_ids_, row_numbers_;  // (B·T)
+  Tensor starts_;                                       // (B + 2)
+  Tensor targets_, labels_, losses_;                    // (B)
+  Tensor embedding_sum_;                                // (B·T, C)
+  Tensor embedding_statistics_;                         // (B·T, 2)
+  Tensor last_;                                         // (B·T, C): what leaves the last block
+  Tensor scratch_;                  // (B·T, C): output of the first norm of a block, and sums on their way
+  Tensor activated_;                // (B·T, F)
+  Tensor first_;                    // (B, C): first tokens, dropped where RoBERTa does so
+  Tensor pooled_;                   // (B, C): after the hyperbolic tangent
+  Tensor dropped_;                  // (B, C): and after dropout
+  Tensor outputs_;                  // (B, L)
+  Tensor dx_;                       // (B·T, C): the gradient on its way through the blocks
+  Tensor dscratch_, dq_, dk_, dv_;  // (B·T, C)
+  Tensor dpooled_;                  // (B, C)
 };
 
 }  // namespace galleon

@@ -98,4 +98,19 @@ Adapter Layers::adapter_of(const Parameter& p) const {
   return adapter;
 }
 
+ParameterNames::ParameterNames(const std::vector<Parameter>& parameters) {
+  for (const Parameter& p : parameters) indices_.emplace(p.name, p.index);
+}
+
+int ParameterNames::at(const std::string& name) const {
+  const auto found = indices_.find(name);
+  GALLEON_CHECK(found != indices_.end()) << "the model has no parameter " << name;
+  return found->second;
+}
+
+Linear ParameterNames::linear(const std::string& name) const {
+  const auto bias = indices_.find(name + ".bias");
+  return {at(name + ".weight"), bias == indices_.end() ? -1 : bias->second};
+}
+
 }  // namespace galleon

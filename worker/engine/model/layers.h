@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <optional>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/device.h"
@@ -71,20 +73,17 @@ class Layers {
   Tensor row_numbers_;
 };
 
-// Gives out the indices of a model's parameters in the order of model_parameters.
-class ParameterOrder {
+// The indices of a model's parameters by their names in model.safetensors.
+class ParameterNames {
  public:
-  explicit ParameterOrder(int first) : next_(first) {}
-  int one() { return next_++; }
-  Linear linear(bool with_bias) {
-    Linear layer;
-    layer.weight = next_++;
-    if (with_bias) layer.bias = next_++;
-    return layer;
-  }
+  explicit ParameterNames(const std::vector<Parameter>& parameters);
+  // Aborts where there is none of that name.
+  int at(const std::string& name) const;
+  // NAME.weight and, where there is one, NAME.bias.
+  Linear linear(const std::string& name) const;
 
  private:
-  int next_;
+  std::unordered_map<std::string, int> indices_;
 };
 
 }  // namespace galleon

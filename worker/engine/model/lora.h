@@ -25,7 +25,7 @@ std::vector<float> merged_weight(const Parameter& parameter, const std::vector<P
                                  const LoraOptions& lora, Device& device);
 
 // The mask of the tokens that begin at `first_token` of a step: of (seed, step, adapter, token, element) alone, so that
-// ranks, passes and a block that is computed again see the same one. `a`: the adapter's A.
+// ranks, passes and a block that is recomputed see the same one. `a`: the adapter's A.
 DropoutMask adapter_mask(const LoraOptions& lora, const Parameter& a, int64_t step, int64_t first_token);
 
 // One matrix's adapter during a pass. Products of low rank are not kept from forward to backward.

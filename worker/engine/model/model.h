@@ -21,7 +21,7 @@ enum class Activations {
   kNone,         // there is no backward
   kText,         // nor here, and the keys and values of one growing text stay: see extend_text
   kAll,          // those of every block
-  kBlockInputs,  // each block's input and what is small beside it; the rest lives once and is computed again, to the
+  kBlockInputs,  // each block's input and what is small beside it; the rest lives once and is recomputed, to the
                  // same bits
 };
 
@@ -81,7 +81,7 @@ class Model {
 // The network of `config` over `parameters` (those of model_parameters and, with `lora`, of add_adapters), which must
 // outlive it. Activations are of the weights' type; they are allocated here, and the arena's status tells whether there
 // was room. kept_inputs: with kBlockInputs, how many blocks' inputs are kept, up to config.layers; the others are
-// computed again as well, to the same bits. 0: all.
+// recomputed as well, to the same bits. 0: all.
 std::unique_ptr<Model> make_model(const ModelConfig& config, std::vector<Parameter>& parameters, int64_t batch,
                                   int64_t sequence, Activations activations, Arena& arena,
                                   const std::optional<LoraOptions>& lora = std::nullopt, int64_t kept_inputs = 0);

@@ -6,7 +6,7 @@
 
 namespace galleon {
 
-// Blocks lie in runs that begin with one whose input is kept. The inputs within a run are computed again from it, all
+// Blocks lie in runs that begin with one whose input is kept. The inputs within a run are recomputed from it, all
 // before the backward comes to the run's last block, in places that the runs use one after the other. The last run's
 // are still there from the forward.
 class RecomputeOrder {

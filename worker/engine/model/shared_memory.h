@@ -1,6 +1,7 @@
 // Memory that tensors use one after the other, when their lives do not overlap.
 #pragma once
 
+#include "kernels/math/multiples.h"
 #include "kernels/tensor.h"
 
 namespace galleon {
@@ -14,7 +15,7 @@ class SharedMemory {
 
   // What a tensor takes, in bytes.
   static int64_t bytes(int64_t rows, int64_t columns, DataType type) {
-    return (rows * columns * bytes_of(type) + kAlignment - 1) / kAlignment * kAlignment;
+    return round_up(rows * columns * bytes_of(type), kAlignment);
   }
 
   // Empty, as the memory itself, where that could not be allocated.

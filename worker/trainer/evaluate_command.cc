@@ -162,16 +162,16 @@ absl::Status evaluate(const EvaluateOptions& options) {
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Corpus> corpus, Corpus::make(request));
   if (absl::StatusOr<StoreProgress> some = corpus->wait_for_start(); !some.ok()) return some.status();
-  std::unique_ptr<Communicator> alone = make_single_communicator(loaded->device);
+  std::unique_ptr<Communicator> alone = make_single_communicator(*loaded->device);
   const int32_t padding = padding_id(loaded->tokenizer.get());
   absl::StatusOr<EvaluationLine> line = absl::UnknownError("");
   std::optional<double> entropy;
   if (config.encoder()) {
     absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
-    line = evaluate_labels(loaded->model, *corpus, request.labels,
+    line = evaluate_labels(*loaded->model, *corpus, request.labels,
                            task.ok() ? task->metrics : std::vector<std::string>{}, options.tokens, padding, *alone, 0);
   } else {
-    line = evaluate_sequences(loaded->model, corpus->store(), options.tokens, padding, *alone, 0);
+    line = evaluate_sequences(*loaded->model, corpus->store(), options.tokens, padding, *alone, 0);
     if (line.ok()) {
       ASSIGN_OR_RETURN(entropy, unigram_entropy(corpus->store(), line->validation_tokens, request.vocabulary));
     }

@@ -55,7 +55,7 @@ absl::Status generate(const GenerateOptions& options) {
   if (config.eos_token >= 0) generation.stop.push_back(static_cast<int32_t>(config.eos_token));
   TextStream stream(tokenizer);
   std::cout << stream.add(spoken) << std::flush;
-  generate_tokens(loaded->model, ids, generation, [&](int32_t token) {
+  generate_tokens(*loaded->model, ids, generation, [&](int32_t token) {
     std::cout << stream.add({token}) << std::flush;
     return std::cout.good();
   });

@@ -62,5 +62,20 @@ TEST(StatusMacros, AnExpressionIsEvaluatedOnce) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST(StatusMacros, AnExpressionMayHoldAFunctionThatUsesThemToo) {
+  const auto apply = [](const auto& function) -> absl::Status { return function(); };
+  const auto run = [&apply](int number) -> absl::Status {
+    RETURN_IF_ERROR(apply([number]() -> absl::Status {
+      RETURN_IF_ERROR(require_even(number));
+      ASSIGN_OR_RETURN(const int once, half(number));
+      return require_even(once);
+    }));
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(run(4).ok());
+  EXPECT_FALSE(run(2).ok());
+  EXPECT_FALSE(run(1).ok());
+}
+
 }  // namespace
 }  // namespace galleon

@@ -136,14 +136,6 @@ void Scheduler::settle(Now now, const v1::JobState& job) {
   if (all_released) end_attempt(now, job);
 }
 
-void Scheduler::refuse_start(Now now, const std::string& job_id, const std::string& reason) {
-  const v1::JobState& job = *state_.job(job_id);
-  const v1::AttemptState* attempt = live_attempt(job);
-  if (attempt == nullptr || attempt->closed() || job.record().state() != v1::JobRecord::RESERVED) return;
-  close_attempt(now, job, reason);
-  settle(now, job);
-}
-
 void Scheduler::end_attempt(Now now, const v1::JobState& job) {
   const v1::AttemptState& attempt = *live_attempt(job);
   int cause = 0;

@@ -176,6 +176,11 @@ class Scheduler {
   void end_job(Now now, const v1::JobState& job, v1::JobRecord::State to, const std::string& message);
 
   // sync.cc
+  using Reports = std::map<std::pair<std::string, uint32_t>, const v1::RankReport*>;
+  absl::Status check_speaker(const v1::SyncWorkerRequest& request) const;
+  void renew_lease(Now now, const v1::SyncWorkerRequest& request, WorkerLive& speaker);
+  void take_devices(const v1::SyncWorkerRequest& request, WorkerLive& speaker);
+  Reports own_reports(const v1::SyncWorkerRequest& request, int& foreign) const;
   void take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report);
   void miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence);
   void advance(Now now, const v1::JobState& job);
@@ -188,7 +193,11 @@ class Scheduler {
   void lose_worker(Now now, const std::string& worker_id);
   void close_attempt(Now now, const v1::JobState& job, const std::string& reason);
   void settle(Now now, const v1::JobState& job);
+  static int cause_of(const v1::AttemptState& attempt);
+  v1::AttemptEnded verdict(Now now, const v1::JobState& job);
   void end_attempt(Now now, const v1::JobState& job);
+  void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
+              bool permanent);
   void requeue(Now now, const v1::JobState& job, const std::string& message, bool with_backoff);
 
   // dispatch.cc

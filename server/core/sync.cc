@@ -146,43 +146,47 @@ int64_t Scheduler::granted_wait_ms(const v1::SyncWorkerRequest& request) const {
   return static_cast<int64_t>(std::min(request.wait_milliseconds(), static_cast<uint64_t>(longest)));
 }
 
-absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
+// Whoever speaks must be registered, by this incarnation, in this session.
+absl::Status Scheduler::check_speaker(const v1::SyncWorkerRequest& request) const {
   const v1::Worker* worker = state_.worker(request.worker_id());
   if (worker == nullptr || worker->state() == v1::Worker::GONE) {
     return refusal(v1::ErrorInfo::NOT_REGISTERED,
                    absl::StrCat("worker ", request.worker_id(), " is not registered",
                                 worker == nullptr ? "" : " any more, its lease ended", "; register again"));
   }
-  if (worker->incarnation() != request.incarnation()) {
+  if (worker->incarnation() != request.incarnation())
     return refusal(v1::ErrorInfo::NAME_TAKEN, absl::StrCat("another daemon has taken the name ", request.worker_id()));
-  }
-  WorkerLive& speaker = fleet_.workers[request.worker_id()];
-  if (request.session() != 0 && speaker.session != 0 && request.session() != speaker.session) {
+  const uint64_t known = session(request.worker_id());
+  if (request.session() != 0 && known != 0 && request.session() != known) {
     return refusal(v1::ErrorInfo::NOT_REGISTERED,
                    absl::StrCat("worker ", request.worker_id(), " was registered anew since; register again"));
   }
+  return absl::OkStatus();
+}
+
+void Scheduler::renew_lease(Now now, const v1::SyncWorkerRequest& request, WorkerLive& speaker) {
   if (speaker.session == 0) speaker.session = request.session();
-  const int64_t wait = granted_wait_ms(request);
   speaker.lease_end_ms = now.mono_ms + options_.held_lease_ms();
-  speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + wait + options_.sync_ms);
+  speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + granted_wait_ms(request) + options_.sync_ms);
   speaker.last_seen_wall_ms = now.wall_ms;
   if (speaker.unreachable) dirty_ = true;
   speaker.unreachable = false;
-  if (request.sequence() <= speaker.last_sequence) return absl::OkStatus();
-  speaker.last_sequence = request.sequence();
-  if (!speaker.synced) dirty_ = true;
-  speaker.synced = true;
-  if (request.devices_size() == static_cast<int>(worker->slots())) {
-    for (int i = 0; i < request.devices_size(); ++i) {
-      const v1::DeviceInfo& device = request.devices(i);
-      dirty_ |= device.free_memory_bytes() != speaker.devices[i].free_memory_bytes() ||
-                device.healthy() != speaker.devices[i].healthy();
-      speaker.devices[i] = device;
-    }
-  }
+}
 
-  std::map<std::pair<std::string, uint32_t>, const v1::RankReport*> reports;
-  int foreign = 0;
+void Scheduler::take_devices(const v1::SyncWorkerRequest& request, WorkerLive& speaker) {
+  if (request.devices_size() != static_cast<int>(speaker.devices.size())) return;
+  for (int i = 0; i < request.devices_size(); ++i) {
+    const v1::DeviceInfo& device = request.devices(i);
+    dirty_ |= device.free_memory_bytes() != speaker.devices[i].free_memory_bytes() ||
+              device.healthy() != speaker.devices[i].healthy();
+    speaker.devices[i] = device;
+  }
+}
+
+// By job and rank, those that this worker holds and should hold; of others `foreign` counts the living.
+Scheduler::Reports Scheduler::own_reports(const v1::SyncWorkerRequest& request, int& foreign) const {
+  Reports reports;
+  foreign = 0;
   for (const v1::RankReport& report : request.ranks()) {
     const v1::JobState* job = state_.job(report.id().job_id());
     const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
@@ -197,6 +201,20 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
       ++foreign;
     }
   }
+  return reports;
+}
+
+absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
+  RETURN_IF_ERROR(check_speaker(request));
+  WorkerLive& speaker = fleet_.workers[request.worker_id()];
+  renew_lease(now, request, speaker);
+  if (request.sequence() <= speaker.last_sequence) return absl::OkStatus();
+  speaker.last_sequence = request.sequence();
+  if (!speaker.synced) dirty_ = true;
+  speaker.synced = true;
+  take_devices(request, speaker);
+  int foreign = 0;
+  const Reports reports = own_reports(request, foreign);
   if (foreign != speaker.foreign_ranks) dirty_ = true;
   speaker.foreign_ranks = foreign;
 

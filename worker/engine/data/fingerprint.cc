@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "kernels/math/mix.h"
 
 namespace galleon {
@@ -71,11 +72,11 @@ absl::Status Fingerprint::add_files(const std::vector<std::string>& paths) {
       return absl::OkStatus();
     };
     if (total <= kWhole || sizes[i] <= 3 * kSample) {
-      if (absl::Status s = add_range(0, sizes[i]); !s.ok()) return s;
+      RETURN_IF_ERROR(add_range(0, sizes[i]));
       continue;
     }
     for (const int64_t begin : {int64_t{0}, sizes[i] / 2, sizes[i] - kSample}) {
-      if (absl::Status s = add_range(begin, begin + kSample); !s.ok()) return s;
+      RETURN_IF_ERROR(add_range(begin, begin + kSample));
     }
   }
   return absl::OkStatus();

@@ -5,14 +5,11 @@
 #include "absl/strings/str_format.h"
 #include "client/commands.h"
 #include "client/job_client.h"
+#include "client/wire_bytes.h"
 
 namespace galleon {
 
 namespace {
-
-double sum(const v1::WireBytes& bytes) {
-  return static_cast<double>(bytes.reduce_scatter() + bytes.all_gather() + bytes.all_reduce() + bytes.broadcast());
-}
 
 // What a job's ledger counted; its plan before it has run.
 const v1::MemoryPlan& memory_of(const v1::JobRecord& job) {
@@ -44,8 +41,9 @@ std::vector<std::vector<std::string>> rows_of(const std::vector<v1::JobRecord>& 
   });
   add("saved",
       [](const v1::JobRecord& job) { return absl::StrFormat("%.1f %%", 100.0 * memory_of(job).saved_ratio()); });
-  add("sent by rank 0",
-      [](const v1::JobRecord& job) { return human_bytes(sum(job.progress().communication_total())); });
+  add("sent by rank 0", [](const v1::JobRecord& job) {
+    return human_bytes(static_cast<double>(sent_bytes(job.progress().communication_total())));
+  });
   add("dense gradients would have sent", [](const v1::JobRecord& job) {
     return human_bytes(static_cast<double>(job.progress().communication_dense_total_bytes()));
   });

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -96,11 +97,11 @@ absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJo
   std::vector<v1::JobRecord> all;
   v1::ListJobsRequest page = request;
   do {
-    absl::StatusOr<v1::ListJobsResponse> response = call<v1::ListJobsResponse>(
-        kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListJobs(&context, page, &r); });
-    if (!response.ok()) return response.status();
-    all.insert(all.end(), response->jobs().begin(), response->jobs().end());
-    page.set_page_token(response->next_page_token());
+    ASSIGN_OR_RETURN(v1::ListJobsResponse response,
+                     call<v1::ListJobsResponse>(
+                         kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListJobs(&context, page, &r); }));
+    all.insert(all.end(), response.jobs().begin(), response.jobs().end());
+    page.set_page_token(response.next_page_token());
   } while (!page.page_token().empty());
   return all;
 }
@@ -116,21 +117,23 @@ absl::StatusOr<v1::JobRecord> JobClient::cancel_job(const std::string& job, cons
 absl::StatusOr<std::vector<v1::Attempt>> JobClient::list_attempts(const std::string& job) {
   v1::ListAttemptsRequest request;
   request.set_parent(job_name(job));
-  absl::StatusOr<v1::ListAttemptsResponse> response = call<v1::ListAttemptsResponse>(
-      kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListAttempts(&context, request, &r); });
-  if (!response.ok()) return response.status();
-  return std::vector<v1::Attempt>(response->attempts().begin(), response->attempts().end());
+  ASSIGN_OR_RETURN(v1::ListAttemptsResponse response,
+                   call<v1::ListAttemptsResponse>(kCallTimeout, [&](auto& context, auto& r) {
+                     return jobs_->ListAttempts(&context, request, &r);
+                   }));
+  return std::vector<v1::Attempt>(response.attempts().begin(), response.attempts().end());
 }
 
 absl::StatusOr<std::vector<v1::Worker>> JobClient::list_workers() {
   std::vector<v1::Worker> all;
   v1::ListWorkersRequest page;
   do {
-    absl::StatusOr<v1::ListWorkersResponse> response = call<v1::ListWorkersResponse>(
-        kCallTimeout, [&](auto& context, auto& r) { return workers_->ListWorkers(&context, page, &r); });
-    if (!response.ok()) return response.status();
-    all.insert(all.end(), response->workers().begin(), response->workers().end());
-    page.set_page_token(response->next_page_token());
+    ASSIGN_OR_RETURN(v1::ListWorkersResponse response,
+                     call<v1::ListWorkersResponse>(kCallTimeout, [&](auto& context, auto& r) {
+                       return workers_->ListWorkers(&context, page, &r);
+                     }));
+    all.insert(all.end(), response.workers().begin(), response.workers().end());
+    page.set_page_token(response.next_page_token());
   } while (!page.page_token().empty());
   return all;
 }
@@ -139,11 +142,12 @@ absl::StatusOr<std::vector<v1::Queue>> JobClient::list_queues() {
   std::vector<v1::Queue> all;
   v1::ListQueuesRequest page;
   do {
-    absl::StatusOr<v1::ListQueuesResponse> response = call<v1::ListQueuesResponse>(
-        kCallTimeout, [&](auto& context, auto& r) { return queues_->ListQueues(&context, page, &r); });
-    if (!response.ok()) return response.status();
-    all.insert(all.end(), response->queues().begin(), response->queues().end());
-    page.set_page_token(response->next_page_token());
+    ASSIGN_OR_RETURN(v1::ListQueuesResponse response,
+                     call<v1::ListQueuesResponse>(kCallTimeout, [&](auto& context, auto& r) {
+                       return queues_->ListQueues(&context, page, &r);
+                     }));
+    all.insert(all.end(), response.queues().begin(), response.queues().end());
+    page.set_page_token(response.next_page_token());
   } while (!page.page_token().empty());
   return all;
 }

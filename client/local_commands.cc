@@ -24,10 +24,12 @@
 #include "absl/time/clock.h"
 #include "client/commands.h"
 #include "client/progress.h"
+#include "client/wire_bytes.h"
 #include "common/base/files.h"
 #include "common/base/frame.h"
 #include "common/base/ids.h"
 #include "common/base/process.h"
+#include "common/base/status_macros.h"
 #include "galleon/v1/plan.pb.h"
 #include "galleon/v1/trainer.pb.h"
 #include "proto/jobfile/jobfile.h"
@@ -40,10 +42,6 @@ volatile std::sig_atomic_t interrupted = 0;
 
 int usable_cores() {
   return std::max(1U, std::thread::hardware_concurrency());
-}
-
-uint64_t sent_bytes(const v1::WireBytes& wire) {
-  return wire.reduce_scatter() + wire.all_gather() + wire.all_reduce() + wire.reduce() + wire.broadcast();
 }
 
 std::string human(uint64_t bytes) {
@@ -221,8 +219,8 @@ class LocalRun {
   }
 
   absl::Status start() {
-    if (absl::Status s = make_folders(arguments_.output); !s.ok()) return s;
-    if (absl::Status s = write_file_atomically(job_path(), job_.SerializeAsString()); !s.ok()) return s;
+    RETURN_IF_ERROR(make_folders(arguments_.output));
+    RETURN_IF_ERROR(write_file_atomically(job_path(), job_.SerializeAsString()));
     int events[2];
     if (::pipe2(events, O_CLOEXEC) != 0) return errno_status("cannot create a pipe for", trainer_path(), errno);
     events_ = FileDescriptor(events[0]);
@@ -266,9 +264,8 @@ class LocalRun {
       options.stdout_path = log_path(rank);
       options.event_fd = tells ? write_end.get() : -1;
       options.die_with_parent = true;
-      absl::StatusOr<ProcessId> process = start_process(options);
-      if (!process.ok()) return process.status();
-      running_.push_back({*process, std::nullopt});
+      ASSIGN_OR_RETURN(ProcessId process, start_process(options));
+      running_.push_back({process, std::nullopt});
     }
     return absl::OkStatus();
   }

@@ -46,6 +46,9 @@ class Program {
     add_submit();
     add_job_commands();
     add_operator_commands();
+    add_worker_orders();
+    add_admin();
+    add_completion();
     const char* tls = std::getenv("GALLEON_TLS");
     try {
       if (tls != nullptr && *tls != '\0') use_tls(tls);
@@ -206,6 +209,9 @@ class Program {
     again->add_option("--priority", priority_, "higher goes first within a queue");
     again->add_option("--queue", list_.queue, "another queue");
     again->callback([this] { code_ = run_reprioritize(remote_, job_, priority_, list_.queue); });
+  }
+
+  void add_worker_orders() {
     const std::tuple<const char*, WorkerOrder, const char*> orders[] = {
         {"cordon", WorkerOrder::kCordon, "give a worker no new work"},
         {"drain", WorkerOrder::kDrain, "give a worker no new work, and let others take over what it runs"},
@@ -217,6 +223,9 @@ class Program {
       if (order != WorkerOrder::kUndrain) sub->add_option("--reason", reason_, "shown with the worker");
       sub->callback([this, order = order] { code_ = run_order(remote_, worker_, order, reason_); });
     }
+  }
+
+  void add_admin() {
     CLI::App* admin = command("admin", "for those who run the scheduler", "galleon admin backup galleon.db");
     admin->require_subcommand(1);
     CLI::App* backup = admin->add_subcommand("backup", "copy the scheduler's journal into a file, while jobs go on");
@@ -237,6 +246,9 @@ class Program {
         ->check(CLI::Range(1, 36500))
         ->capture_default_str();
     init->callback([this] { code_ = run_init_tls(init_); });
+  }
+
+  void add_completion() {
     CLI::App* completion =
         command("completion", "print completion for a shell: bash or zsh", "source <(galleon completion bash)");
     completion->add_option("shell", shell_, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));

@@ -18,6 +18,7 @@
 #include "common/base/files.h"
 #include "common/base/ids.h"
 #include "common/base/process.h"
+#include "common/base/status_macros.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
@@ -89,14 +90,13 @@ absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
   if (absl::StatusOr<v1::Job> job = load_job_file(path); !job.ok()) return job.status();
   const std::string resolved =
       absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".pb");
-  absl::StatusOr<CommandResult> result =
-      run_command({trainer_path(), "--resolve", "--job", path, "--output", resolved}, absl::Minutes(2));
-  if (!result.ok()) return result.status();
+  ASSIGN_OR_RETURN(CommandResult result,
+                   run_command({trainer_path(), "--resolve", "--job", path, "--output", resolved}, absl::Minutes(2)));
   absl::StatusOr<std::string> text = read_file(resolved);
   ::unlink(resolved.c_str());
-  if (result->timed_out) return absl::DeadlineExceededError("reading the model's shape took longer than two minutes");
-  if (result->exit.code != 0 || result->exit.signal != 0 || !text.ok()) {
-    return absl::InvalidArgumentError(result->err.empty() ? "galleon-trainer --resolve failed" : result->err);
+  if (result.timed_out) return absl::DeadlineExceededError("reading the model's shape took longer than two minutes");
+  if (result.exit.code != 0 || result.exit.signal != 0 || !text.ok()) {
+    return absl::InvalidArgumentError(result.err.empty() ? "galleon-trainer --resolve failed" : result.err);
   }
   v1::Job job;
   if (!job.ParseFromString(*text))

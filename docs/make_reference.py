@@ -73,6 +73,17 @@ def comment_above(lines, at):
     return " ".join(line.strip().lstrip("/").strip() for line in lines[begin:at])
 
 
+def reasons():
+    """The words of ErrorInfo, each with the code that its comment begins with."""
+    text = re.search(r"enum Reason \{(.*?)\n  \}", (PROTO / "error.proto").read_text(), re.DOTALL).group(1)
+    rows = []
+    for word, comment in re.findall(r"^ +([A-Z_]+) = [1-9]\d*; *// (.*)$", text, re.MULTILINE):
+        found = re.match(r"([A-Z_]+): (.*)", comment)
+        code, meaning = found.groups() if found else ("any", comment)
+        rows.append(f"| `{word}` | {code} | {meaning} |")
+    return rows
+
+
 def api(_):
     out = ["# API", "", "gRPC, package `galleon.v1`, with the standard health and reflection services. Beyond loopback a call needs a client's certificate or a token",
            "(`authorization: Bearer …`), see [operate.md](../operate.md). Errors are `google.rpc.Status` with `ErrorInfo` (domain `galleon`) and, for bad fields,",
@@ -87,6 +98,8 @@ def api(_):
             elif found := re.match(r"\s+rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", line):
                 name, _, request, stream, response = found.groups()
                 out.append(f"| `{name}` | `{request}` | {'a stream of ' if stream else ''}`{response}` | {comment_above(lines, at)} |")
+    out += ["", "## Reasons", "", "The `reason` of an error's `ErrorInfo`, stable across versions; where none of these words fits, it is the code's name.", "",
+            "| reason | code | |", "|---|---|---|", *reasons()]
     return "\n".join(out) + "\n"
 
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "kernels/math/multiples.h"
 
 namespace galleon {
@@ -78,9 +79,7 @@ absl::StatusOr<Buffer> Device::allocate(absl::string_view name, MemoryCategory c
 absl::Status Device::set_workspace_budget(int64_t bytes) {
   GALLEON_CHECK(workspace_used_ == 0) << "the workspace is in use";
   release_workspace();
-  absl::StatusOr<Buffer> buffer = allocate("workspace", MemoryCategory::kWorkspace, bytes);
-  if (!buffer.ok()) return buffer.status();
-  workspace_ = *std::move(buffer);
+  ASSIGN_OR_RETURN(workspace_, allocate("workspace", MemoryCategory::kWorkspace, bytes));
   workspace_fixed_ = true;
   return absl::OkStatus();
 }

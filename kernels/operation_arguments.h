@@ -22,8 +22,10 @@ struct Matrix {
   int64_t stride;
 
   GALLEON_FORMULA T* row(int64_t index) const { return data + index * stride; }
-  GALLEON_FORMULA operator Matrix<const T>() const  // NOLINT(google-explicit-constructor): as T* is a const T*
-      requires(!std::is_const_v<T>) {
+  // As a T* is a const T*.
+  template <typename U>
+  requires(std::is_same_v<U, const T> && !std::is_const_v<T>) GALLEON_FORMULA operator Matrix<U>()
+      const {  // NOLINT(google-explicit-constructor)
     return {data, stride};
   }
 };

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -60,12 +61,11 @@ absl::StatusOr<sockaddr_un> short_address(const std::string& path, FileDescripto
 
 absl::StatusOr<int> listen_unix(const std::string& path) {
   FileDescriptor folder;
-  absl::StatusOr<sockaddr_un> address = short_address(path, folder);
-  if (!address.ok()) return address.status();
+  ASSIGN_OR_RETURN(sockaddr_un address, short_address(path, folder));
   FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return errno_status("cannot create a socket for", path, errno);
   ::unlink(path.c_str());
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
       ::listen(socket.get(), 4) != 0) {
     return errno_status("cannot listen on", path, errno);
   }
@@ -74,11 +74,10 @@ absl::StatusOr<int> listen_unix(const std::string& path) {
 
 absl::StatusOr<int> connect_unix(const std::string& path) {
   FileDescriptor folder;
-  absl::StatusOr<sockaddr_un> address = short_address(path, folder);
-  if (!address.ok()) return address.status();
+  ASSIGN_OR_RETURN(sockaddr_un address, short_address(path, folder));
   FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return errno_status("cannot create a socket for", path, errno);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0) {
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return errno_status("cannot connect to", path, errno);
   }
   return socket.release();

@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 extern char** environ;
 
@@ -130,14 +131,12 @@ absl::StatusOr<ProcessId> start_process(const ProcessOptions& options) {
   FileDescriptor out;
   FileDescriptor err;
   if (!options.stdout_path.empty()) {
-    absl::StatusOr<FileDescriptor> file = open_append(options.stdout_path);
-    if (!file.ok()) return file.status();
-    out = std::move(*file);
+    ASSIGN_OR_RETURN(FileDescriptor file, open_append(options.stdout_path));
+    out = std::move(file);
   }
   if (!options.stderr_path.empty()) {
-    absl::StatusOr<FileDescriptor> file = open_append(options.stderr_path);
-    if (!file.ok()) return file.status();
-    err = std::move(*file);
+    ASSIGN_OR_RETURN(FileDescriptor file, open_append(options.stderr_path));
+    err = std::move(file);
   }
   return spawn(options, out.get(), err.get());
 }
@@ -200,8 +199,7 @@ absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& comman
   FileDescriptor err_read(err[0]), err_write(err[1]);
   ProcessOptions options;
   options.command = command;
-  absl::StatusOr<ProcessId> process = spawn(options, out_write.get(), err_write.get());
-  if (!process.ok()) return process.status();
+  ASSIGN_OR_RETURN(ProcessId process, spawn(options, out_write.get(), err_write.get()));
   out_write.reset();
   err_write.reset();
 
@@ -224,18 +222,28 @@ absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& comman
       if (n == 0) (i == 0 ? out_read : err_read).reset();
     }
   }
-  if (result.timed_out) signal_process_group(*process, SIGKILL);
+  if (result.timed_out) signal_process_group(process, SIGKILL);
   absl::StatusOr<std::optional<ProcessExit>> exit =
-      wait_process(process->pid, result.timed_out ? absl::Seconds(10) : deadline - absl::Now());
+      wait_process(process.pid, result.timed_out ? absl::Seconds(10) : deadline - absl::Now());
   if (!exit.ok()) return exit.status();
   if (!exit->has_value()) {
     result.timed_out = true;
-    signal_process_group(*process, SIGKILL);
-    exit = wait_process(process->pid, absl::Seconds(10));
+    signal_process_group(process, SIGKILL);
+    exit = wait_process(process.pid, absl::Seconds(10));
     if (!exit.ok() || !exit->has_value()) return absl::UnavailableError(absl::StrCat(command[0], " cannot be ended"));
   }
   result.exit = **exit;
   return result;
+}
+
+sigset_t block_end_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  return signals;
 }
 
 std::string executable_folder() {

@@ -2,6 +2,7 @@
 // pid is never taken for it.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -62,6 +63,10 @@ struct CommandResult {
 // After `timeout` the whole group is killed.
 absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& command, absl::Duration timeout,
                                           size_t max_output = 16 << 20);
+
+// For programs that serve until SIGTERM or SIGINT: blocks both, before any other thread starts, so that all of them
+// leave these signals to whoever waits for them. SIGPIPE is ignored.
+sigset_t block_end_signals();
 
 // The folder of the running executable.
 std::string executable_folder();

@@ -1,8 +1,5 @@
 #include "common/net/certificates.h"
 
-#include <openssl/bio.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
@@ -16,21 +13,17 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
+#include "common/net/openssl.h"
 
 namespace galleon {
 
 namespace {
 
-template <auto Free>
-struct Freer {
-  template <typename T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
-using Bio = std::unique_ptr<BIO, Freer<BIO_free_all>>;
+using openssl::Bio;
+using openssl::Certificate;
+using openssl::Freer;
+using openssl::Key;
 
 absl::Status failed(absl::string_view what) {
   return absl::InternalError(absl::StrCat("OpenSSL cannot ", what));
@@ -112,7 +105,7 @@ absl::StatusOr<KeyPair> make(const Request& request, X509* issuer, EVP_PKEY* iss
 }
 
 absl::Status write_folder(const std::string& folder, const std::string& authority, const KeyPair& pair) {
-  if (absl::Status status = make_folders(folder); !status.ok()) return status;
+  RETURN_IF_ERROR(make_folders(folder));
   absl::Status status = write_secret(folder + "/key.pem", pair.key);
   if (status.ok()) status = write_file_durably(folder + "/cert.pem", pair.certificate);
   if (status.ok()) status = write_file_durably(folder + "/ca.pem", authority);
@@ -127,10 +120,8 @@ absl::StatusOr<KeyPair> make_authority(const std::string& name, absl::Time from,
 
 absl::StatusOr<KeyPair> make_certificate(const KeyPair& authority, const std::string& name,
                                          const std::vector<std::string>& hosts, absl::Time from, absl::Time until) {
-  Bio certificate_text(BIO_new_mem_buf(authority.certificate.data(), static_cast<int>(authority.certificate.size())));
-  Bio key_text(BIO_new_mem_buf(authority.key.data(), static_cast<int>(authority.key.size())));
-  const Certificate issuer(PEM_read_bio_X509(certificate_text.get(), nullptr, nullptr, nullptr));
-  const Key key(PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
+  const Certificate issuer = openssl::read_certificate(openssl::bio_of(authority.certificate));
+  const Key key = openssl::read_key(openssl::bio_of(authority.key));
   if (issuer == nullptr || key == nullptr) return absl::InvalidArgumentError("the authority's files are not PEM");
   return make({name, hosts, from, until, false}, issuer.get(), key.get());
 }
@@ -155,33 +146,27 @@ absl::Status init_tls(const std::string& folder, const std::vector<std::string>&
         absl::StrCat(root, " is an authority already; --client NAME makes one more client"));
   // A little into the past, for machines whose clocks differ.
   const absl::Time from = absl::Now() - absl::Hours(1);
-  const absl::StatusOr<KeyPair> authority = make_authority("Galleon authority", from, absl::Now() + valid);
-  if (!authority.ok()) return authority.status();
+  ASSIGN_OR_RETURN(const KeyPair authority, make_authority("Galleon authority", from, absl::Now() + valid));
   std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
   names.insert(names.end(), hosts.begin(), hosts.end());
   for (const std::string& name : {std::string("server"), std::string("admin"), std::string("worker")}) {
-    const absl::StatusOr<KeyPair> pair = make_certificate(
-        *authority, name, name == "server" ? names : std::vector<std::string>(), from, absl::Now() + valid);
-    if (!pair.ok()) return pair.status();
-    if (absl::Status status = write_folder(absl::StrCat(folder, "/", name), authority->certificate, *pair);
-        !status.ok())
-      return status;
+    ASSIGN_OR_RETURN(const KeyPair pair,
+                     make_certificate(authority, name, name == "server" ? names : std::vector<std::string>(), from,
+                                      absl::Now() + valid));
+    RETURN_IF_ERROR(write_folder(absl::StrCat(folder, "/", name), authority.certificate, pair));
   }
-  return write_folder(root, authority->certificate, *authority);
+  return write_folder(root, authority.certificate, authority);
 }
 
 absl::Status add_client(const std::string& folder, const std::string& name, absl::Duration valid) {
   const std::string root = folder + "/authority";
-  absl::StatusOr<std::string> certificate = read_file(root + "/cert.pem");
-  if (!certificate.ok()) return certificate.status();
-  absl::StatusOr<std::string> key = read_file(root + "/key.pem");
-  if (!key.ok()) return key.status();
+  ASSIGN_OR_RETURN(std::string certificate, read_file(root + "/cert.pem"));
+  ASSIGN_OR_RETURN(std::string key, read_file(root + "/key.pem"));
   if (::access(absl::StrCat(folder, "/", name, "/key.pem").c_str(), F_OK) == 0)
     return absl::AlreadyExistsError(absl::StrCat(folder, "/", name, " is there already"));
-  const absl::StatusOr<KeyPair> pair =
-      make_certificate({*certificate, *key}, name, {}, absl::Now() - absl::Hours(1), absl::Now() + valid);
-  if (!pair.ok()) return pair.status();
-  return write_folder(absl::StrCat(folder, "/", name), *certificate, *pair);
+  ASSIGN_OR_RETURN(const KeyPair pair,
+                   make_certificate({certificate, key}, name, {}, absl::Now() - absl::Hours(1), absl::Now() + valid));
+  return write_folder(absl::StrCat(folder, "/", name), certificate, pair);
 }
 
 }  // namespace galleon

@@ -20,6 +20,7 @@
 #include "common/base/clock.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "common/net/listen_address.h"
 #include "common/net/server_tls.h"
 #include "prometheus/collectable.h"
@@ -248,24 +249,20 @@ class HttpEndpoint::Server {
 };
 
 absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::start(HttpEndpointOptions options) {
-  absl::StatusOr<ListenAddress> address = parse_listen_address(options.listen);
-  if (!address.ok()) return address.status();
-  if (options.tls.empty() && !options.plain_http && !is_loopback(*address)) {
+  ASSIGN_OR_RETURN(ListenAddress address, parse_listen_address(options.listen));
+  if (options.tls.empty() && !options.plain_http && !is_loopback(address)) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "--metrics ", to_string(*address), " would be open to other machines; give --tls FOLDER for HTTPS, ",
-        "--metrics-plain-http where the network itself is closed, or --metrics 127.0.0.1:", address->port));
+        "--metrics ", to_string(address), " would be open to other machines; give --tls FOLDER for HTTPS, ",
+        "--metrics-plain-http where the network itself is closed, or --metrics 127.0.0.1:", address.port));
   }
   std::unique_ptr<ServerTls> tls;
   if (!options.tls.empty()) {
-    absl::StatusOr<std::unique_ptr<ServerTls>> loaded = ServerTls::load(options.tls);
-    if (!loaded.ok()) return loaded.status();
-    tls = *std::move(loaded);
+    ASSIGN_OR_RETURN(tls, ServerTls::load(options.tls));
   }
-  absl::StatusOr<Bound> bound = listen_tcp(*address);
-  if (!bound.ok()) return bound.status();
+  ASSIGN_OR_RETURN(Bound bound, listen_tcp(address));
   FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return errno_status("cannot create an event descriptor for", options.listen, errno);
-  auto server = std::make_unique<Server>(std::move(options), std::move(tls), std::move(*bound), std::move(wake));
+  auto server = std::make_unique<Server>(std::move(options), std::move(tls), std::move(bound), std::move(wake));
   return std::unique_ptr<HttpEndpoint>(new HttpEndpoint(std::move(server)));
 }
 

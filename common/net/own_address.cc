@@ -9,18 +9,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "common/net/listen_address.h"
 
 namespace galleon {
 
 absl::StatusOr<std::string> own_address_towards(const std::string& server) {
-  absl::StatusOr<ListenAddress> address = parse_listen_address(server);
-  if (!address.ok()) return address.status();
+  ASSIGN_OR_RETURN(ListenAddress address, parse_listen_address(server));
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
   addrinfo* found = nullptr;
-  const int code = ::getaddrinfo(address->host.c_str(), absl::StrCat(address->port).c_str(), &hints, &found);
-  if (code != 0) return absl::UnavailableError(absl::StrCat(address->host, ": ", ::gai_strerror(code)));
+  const int code = ::getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
+  if (code != 0) return absl::UnavailableError(absl::StrCat(address.host, ": ", ::gai_strerror(code)));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> guard(found, &::freeaddrinfo);
   int error = 0;
   for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {

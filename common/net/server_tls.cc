@@ -1,38 +1,18 @@
 #include "common/net/server_tls.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <poll.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/net/openssl.h"
 #include "common/net/tls_folder.h"
 
 namespace galleon {
-
-namespace {
-
-template <auto FreeFunction>
-struct Freer {
-  template <typename T>
-  void operator()(T* object) const {
-    FreeFunction(object);
-  }
-};
-using Bio = std::unique_ptr<BIO, Freer<BIO_free_all>>;
-using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
-
-int clamped(size_t size) {
-  return static_cast<int>(std::min<size_t>(size, INT_MAX));
-}
-
-}  // namespace
 
 ssize_t TlsSession::result(int returned) {
   if (returned > 0) return returned;
@@ -50,12 +30,12 @@ ssize_t TlsSession::result(int returned) {
 
 ssize_t TlsSession::receive(char* data, size_t size) {
   ERR_clear_error();
-  return result(SSL_read(ssl_.get(), data, clamped(size)));
+  return result(SSL_read(ssl_.get(), data, openssl::clamped(size)));
 }
 
 ssize_t TlsSession::send(const char* data, size_t size) {
   ERR_clear_error();
-  return result(SSL_write(ssl_.get(), data, clamped(size)));
+  return result(SSL_write(ssl_.get(), data, openssl::clamped(size)));
 }
 
 void TlsSession::shut_down() {
@@ -66,9 +46,7 @@ void TlsSession::shut_down() {
 absl::StatusOr<std::unique_ptr<ServerTls>> ServerTls::load(const std::string& folder) {
   std::unique_ptr<ServerTls> tls(new ServerTls(folder));
   tls->version_ = tls->version();
-  absl::StatusOr<Context> context = tls->read();
-  if (!context.ok()) return context.status();
-  tls->context_ = *std::move(context);
+  ASSIGN_OR_RETURN(tls->context_, tls->read());
   return tls;
 }
 
@@ -101,28 +79,26 @@ std::string ServerTls::version() const {
 }
 
 absl::StatusOr<ServerTls::Context> ServerTls::read() const {
-  absl::StatusOr<TlsFolder> files = load_tls_folder(folder_);
-  if (!files.ok()) return files.status();
+  ASSIGN_OR_RETURN(TlsFolder files, load_tls_folder(folder_));
   const absl::Status unusable = absl::InvalidArgumentError(
       absl::StrCat(folder_, "/cert.pem and key.pem are not a certificate in PEM with its key"));
-  if (files->certificate.empty()) return unusable;
+  if (files.certificate.empty()) return unusable;
   Context context(SSL_CTX_new(TLS_server_method()));
   if (context == nullptr) return absl::InternalError("OpenSSL has no TLS for servers");
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   // A response goes out in pieces, from wherever the rest of it then lies.
   SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  const Bio certificates(BIO_new_mem_buf(files->certificate.data(), clamped(files->certificate.size())));
-  const Bio keys(BIO_new_mem_buf(files->key.data(), clamped(files->key.size())));
-  const Certificate own(PEM_read_bio_X509(certificates.get(), nullptr, nullptr, nullptr));
-  const Key key(PEM_read_bio_PrivateKey(keys.get(), nullptr, nullptr, nullptr));
+  const openssl::Bio certificates = openssl::bio_of(files.certificate);
+  const openssl::Certificate own = openssl::read_certificate(certificates);
+  const openssl::Key key = openssl::read_key(openssl::bio_of(files.key));
   if (own == nullptr || key == nullptr || SSL_CTX_use_certificate(context.get(), own.get()) != 1 ||
       SSL_CTX_use_PrivateKey(context.get(), key.get()) != 1 || SSL_CTX_check_private_key(context.get()) != 1) {
     ERR_clear_error();
     return unusable;
   }
   // Whoever signed it, where that is not the authority itself.
-  while (X509* next = PEM_read_bio_X509(certificates.get(), nullptr, nullptr, nullptr)) {
-    if (SSL_CTX_add0_chain_cert(context.get(), next) != 1) X509_free(next);
+  while (openssl::Certificate next = openssl::read_certificate(certificates)) {
+    if (SSL_CTX_add0_chain_cert(context.get(), next.get()) == 1) (void)next.release();
   }
   ERR_clear_error();
   return context;

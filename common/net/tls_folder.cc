@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "grpcpp/security/tls_certificate_provider.h"
 #include "grpcpp/security/tls_credentials_options.h"
 
@@ -67,30 +68,24 @@ std::shared_ptr<tls_api::CertificateProviderInterface> watch(const std::string& 
 
 absl::StatusOr<TlsFolder> load_tls_folder(const std::string& folder) {
   TlsFolder tls;
-  absl::StatusOr<std::string> authority = read_file(folder + "/ca.pem");
-  if (!authority.ok()) return authority.status();
-  tls.authority = *std::move(authority);
+  ASSIGN_OR_RETURN(tls.authority, read_file(folder + "/ca.pem"));
   const bool has_token = ::access((folder + "/token").c_str(), F_OK) == 0;
   if (has_token) {
-    absl::StatusOr<std::string> token = read_secret(folder + "/token");
-    if (!token.ok()) return token.status();
-    tls.token = std::string(absl::StripAsciiWhitespace(*token));
+    ASSIGN_OR_RETURN(std::string token, read_secret(folder + "/token"));
+    tls.token = std::string(absl::StripAsciiWhitespace(token));
   }
   if (has_token && ::access((folder + "/cert.pem").c_str(), F_OK) != 0) return tls;
-  absl::StatusOr<std::string> certificate = read_file(folder + "/cert.pem");
-  if (!certificate.ok()) return certificate.status();
-  absl::StatusOr<std::string> key = read_secret(folder + "/key.pem");
-  if (!key.ok()) return key.status();
-  tls.certificate = *std::move(certificate);
-  tls.key = *std::move(key);
+  ASSIGN_OR_RETURN(std::string certificate, read_file(folder + "/cert.pem"));
+  ASSIGN_OR_RETURN(std::string key, read_secret(folder + "/key.pem"));
+  tls.certificate = std::move(certificate);
+  tls.key = std::move(key);
   return tls;
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const std::string& folder,
                                                                             absl::Duration interval) {
-  absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
-  if (!tls.ok()) return tls.status();
-  if (tls->certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
+  ASSIGN_OR_RETURN(TlsFolder tls, load_tls_folder(folder));
+  if (tls.certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
   tls_api::TlsServerCredentialsOptions options(watch(folder, true, interval));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
@@ -104,13 +99,12 @@ std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsFolder& t
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> watched_channel_credentials(const std::string& folder,
                                                                                       absl::Duration interval) {
-  absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
-  if (!tls.ok()) return tls.status();
+  ASSIGN_OR_RETURN(TlsFolder tls, load_tls_folder(folder));
   tls_api::TlsChannelCredentialsOptions options;
-  options.set_certificate_provider(watch(folder, !tls->certificate.empty(), interval));
+  options.set_certificate_provider(watch(folder, !tls.certificate.empty(), interval));
   options.watch_root_certs();
-  if (!tls->certificate.empty()) options.watch_identity_key_cert_pairs();
-  return with_token(tls_api::TlsCredentials(options), tls->token);
+  if (!tls.certificate.empty()) options.watch_identity_key_cert_pairs();
+  return with_token(tls_api::TlsCredentials(options), tls.token);
 }
 
 }  // namespace galleon

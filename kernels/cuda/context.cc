@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 #include "kernels/cuda/context_state.h"
 #include "kernels/cuda/status.h"
 #include "kernels/ops/index_check.h"
@@ -18,7 +19,7 @@ constexpr size_t kSharedWithoutAsking = size_t{48} << 10;
 
 absl::StatusOr<DeviceMemory> device_memory(size_t bytes) {
   void* data = nullptr;
-  if (absl::Status s = to_status(cudaMalloc(&data, bytes), "cudaMalloc"); !s.ok()) return s;
+  RETURN_IF_ERROR(to_status(cudaMalloc(&data, bytes), "cudaMalloc"));
   return DeviceMemory(data);
 }
 
@@ -79,22 +80,20 @@ void Staging::download(cudaStream_t stream, void* to, const void* on_device, siz
 
 absl::StatusOr<std::unique_ptr<Context>> Context::open(int index) {
   int count = 0;
-  if (absl::Status s = to_status(cudaGetDeviceCount(&count), "cudaGetDeviceCount"); !s.ok()) return s;
+  RETURN_IF_ERROR(to_status(cudaGetDeviceCount(&count), "cudaGetDeviceCount"));
   if (index < 0 || index >= count) {
     return absl::UnavailableError(absl::StrCat("there is no GPU ", index, " here; this process sees ", count,
                                                count == 1 ? " GPU" : " GPUs", ", numbered from 0"));
   }
   auto context = std::make_unique<Context>();
   context->index = index;
-  if (absl::Status s = to_status(cudaSetDevice(index), "cudaSetDevice"); !s.ok()) return s;
+  RETURN_IF_ERROR(to_status(cudaSetDevice(index), "cudaSetDevice"));
   cudaStream_t stream = nullptr;
   absl::Status s = to_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   if (!s.ok()) return s;
   context->stream.reset(stream);
   if (s = context->staging.open(); !s.ok()) return s;
-  absl::StatusOr<DeviceMemory> result = device_memory(kResultBytes);
-  if (!result.ok()) return result.status();
-  context->result = *std::move(result);
+  ASSIGN_OR_RETURN(context->result, device_memory(kResultBytes));
   // Mapped, so that a kernel that meets a bad index writes it straight into the host's memory and nothing has to be
   // copied where there is none.
   void* note = nullptr;
@@ -109,9 +108,7 @@ absl::StatusOr<std::unique_ptr<Context>> Context::open(int index) {
   if (s = to_status(cublasCreate(&blas), "cublasCreate"); !s.ok()) return s;
   context->blas.reset(blas);
   if (s = to_status(cublasSetStream(blas, stream), "cublasSetStream"); !s.ok()) return s;
-  absl::StatusOr<DeviceMemory> workspace = device_memory(kBlasWorkspaceBytes);
-  if (!workspace.ok()) return workspace.status();
-  context->blas_workspace = *std::move(workspace);
+  ASSIGN_OR_RETURN(context->blas_workspace, device_memory(kBlasWorkspaceBytes));
   s = to_status(cublasSetWorkspace(blas, context->blas_workspace.get(), kBlasWorkspaceBytes), "cublasSetWorkspace");
   if (!s.ok()) return s;
 

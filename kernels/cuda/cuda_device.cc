@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "kernels/cuda/context_state.h"
 #include "kernels/cuda/devices.h"
 #include "kernels/cuda/event_stopwatch.h"
@@ -97,7 +98,7 @@ class CudaDevice final : public Device {
 
 absl::StatusOr<int> cuda_device_count() {
   int count = 0;
-  if (absl::Status s = cuda::to_status(cudaGetDeviceCount(&count), "cudaGetDeviceCount"); !s.ok()) return s;
+  RETURN_IF_ERROR(cuda::to_status(cudaGetDeviceCount(&count), "cudaGetDeviceCount"));
   if (count == 0) return cuda::to_status(cudaErrorNoDevice, "cudaGetDeviceCount");
   return count;
 }
@@ -106,8 +107,7 @@ absl::StatusOr<std::unique_ptr<Device>> make_cuda_device(int index) {
   absl::StatusOr<std::unique_ptr<cuda::Context>> context = cuda::Context::open(index);
   if (!context.ok()) return context.status();
   cudaDeviceProp properties{};
-  if (absl::Status s = cuda::to_status(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties"); !s.ok())
-    return s;
+  RETURN_IF_ERROR(cuda::to_status(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties"));
   return std::make_unique<CudaDevice>(*std::move(context), absl::StrCat("GPU ", index, " (", properties.name, ")"));
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "kernels/ops/index_check.h"
 #include "kernels/ops/operands.h"
@@ -57,6 +58,16 @@ AttentionExtent extent_of(const AttentionShape& s, const DeviceMask& mask) {
           mask};
 }
 
+struct Named {
+  const char* what;
+  const Tensor& tensor;
+};
+
+// That these have rows and type of q, and `columns` columns.
+void check_heads(const Tensor& q, int64_t columns, std::initializer_list<Named> operands) {
+  for (const Named& operand : operands) check_shape(operand.what, operand.tensor, q.rows, columns, q.type);
+}
+
 }  // namespace
 
 void rotary_table(Device& device, const Tensor& table, const std::vector<double>& frequencies, double factor) {
@@ -94,12 +105,8 @@ void attention(Device& device, const AttentionShape& shape, const Tensor& q, con
                const Tensor& out, const Tensor& log_sum, const AttentionMask& mask) {
   check_attention(shape);
   const AttentionExtent extent = extent_of(shape, device_mask(device, shape, q.rows, mask));
-  const int64_t wide = shape.heads * shape.head_dimension;
-  const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention: q", q, q.rows, wide, q.type);
-  check_shape("attention: k", k, q.rows, narrow, q.type);
-  check_shape("attention: v", v, q.rows, narrow, q.type);
-  check_shape("attention: out", out, q.rows, wide, q.type);
+  check_heads(q, shape.heads * shape.head_dimension, {{"attention: q", q}, {"attention: out", out}});
+  check_heads(q, shape.key_value_heads * shape.head_dimension, {{"attention: k", k}, {"attention: v", v}});
   check_shape("attention: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention: log_sum", log_sum);
   count_work(device, pairs(shape) * 4.0 * static_cast<double>(shape.head_dimension),
@@ -149,16 +156,16 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
                         const Tensor& dk, const Tensor& dv, const AttentionMask& mask) {
   check_attention(shape);
   const AttentionExtent extent = extent_of(shape, device_mask(device, shape, q.rows, mask));
-  const int64_t wide = shape.heads * shape.head_dimension;
-  const int64_t narrow = shape.key_value_heads * shape.head_dimension;
-  check_shape("attention_backward: q", q, q.rows, wide, q.type);
-  check_shape("attention_backward: k", k, q.rows, narrow, q.type);
-  check_shape("attention_backward: v", v, q.rows, narrow, q.type);
-  check_shape("attention_backward: out", out, q.rows, wide, q.type);
-  check_shape("attention_backward: dout", dout, q.rows, wide, q.type);
-  check_shape("attention_backward: dq", dq, q.rows, wide, q.type);
-  check_shape("attention_backward: dk", dk, q.rows, narrow, q.type);
-  check_shape("attention_backward: dv", dv, q.rows, narrow, q.type);
+  check_heads(q, shape.heads * shape.head_dimension,
+              {{"attention_backward: q", q},
+               {"attention_backward: out", out},
+               {"attention_backward: dout", dout},
+               {"attention_backward: dq", dq}});
+  check_heads(q, shape.key_value_heads * shape.head_dimension,
+              {{"attention_backward: k", k},
+               {"attention_backward: v", v},
+               {"attention_backward: dk", dk},
+               {"attention_backward: dv", dv}});
   check_shape("attention_backward: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention_backward: log_sum", log_sum);
   by_float_type("attention_backward: q", device, q.type, [&](const auto& functions, auto element) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
 #include "proto/jobfile/yaml_reader.h"
@@ -118,10 +119,9 @@ absl::StatusOr<v1::Job> load_job_file(const std::string& path) {
   if (std::filesystem::is_directory(path, error)) {
     return absl::InvalidArgumentError(absl::StrCat(path, " is a folder; a job file is accepted"));
   }
-  absl::StatusOr<std::string> yaml = read_file(path);
-  if (!yaml.ok()) return yaml.status();
+  ASSIGN_OR_RETURN(std::string yaml, read_file(path));
   const std::filesystem::path whole = std::filesystem::absolute(path, error);
-  return parse_job(*yaml, path, whole.parent_path().lexically_normal().string());
+  return parse_job(yaml, path, whole.parent_path().lexically_normal().string());
 }
 
 absl::Status validate_job(const v1::Job& job) {

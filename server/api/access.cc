@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "common/net/certificates.h"
 
 namespace galleon::server {
@@ -101,9 +102,8 @@ absl::StatusOr<Access> Access::parse(const std::string& yaml, absl::string_view 
 }
 
 absl::StatusOr<Access> Access::load(const std::string& path) {
-  absl::StatusOr<std::string> text = read_file(path);
-  if (!text.ok()) return text.status();
-  return parse(*text, path);
+  ASSIGN_OR_RETURN(std::string text, read_file(path));
+  return parse(text, path);
 }
 
 absl::StatusOr<Caller> Access::identify(const std::string& certificate, absl::string_view authorization) const {

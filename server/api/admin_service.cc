@@ -12,6 +12,7 @@
 #include "server/api/services.h"
 #include "server/api/task_thread.h"
 #include "server/api/unary.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -25,15 +26,16 @@ class BackupStream final : public grpc::ServerWriteReactor<v1::BackupResponse> {
   BackupStream(Metrics* metrics, std::string path, std::atomic<bool>* busy)
       : metrics_(metrics), path_(std::move(path)), busy_(busy) {}
 
-  void end(const absl::Status& status, absl::string_view reason = "") {
+  void end(const absl::Status& status) {
     count_request(metrics_, "Backup", status);
-    Finish(to_grpc(status, reason));
+    Finish(to_grpc(status));
   }
 
   void begin(const Journal& journal) {
     if (absl::Status status = make_folders(std::filesystem::path(path_).parent_path().string()); !status.ok())
       return end(status);
-    if (absl::Status status = journal.backup(path_); !status.ok()) return end(status, "BACKUP_FAILED");
+    if (absl::Status status = journal.backup(path_); !status.ok())
+      return end(with_reason(status, v1::ErrorInfo::BACKUP_FAILED));
     std::error_code error;
     total_ = std::filesystem::file_size(path_, error);
     file_.open(path_, std::ios::binary);
@@ -88,7 +90,7 @@ class AdminService final : public v1::AdminService::CallbackService, public Stop
     context_.audit->record(caller.ok() ? caller->name : "", context->peer(), "Backup", "", allowed);
     if (!allowed.ok()) {
       auto* denied = new BackupStream(context_.metrics, "", nullptr);
-      denied->end(allowed, "PERMISSION_DENIED");
+      denied->end(allowed);
       return denied;
     }
     const bool refused = stopping_ || busy_.exchange(true);
@@ -96,8 +98,8 @@ class AdminService final : public v1::AdminService::CallbackService, public Stop
         new BackupStream(context_.metrics, context_.backup_folder + "/scheduler.db", refused ? nullptr : &busy_);
     if (refused) {
       stream->end(stopping_ ? absl::UnavailableError("the scheduler shuts down; try again soon")
-                            : absl::ResourceExhaustedError("another backup is being made; try again when it is done"),
-                  "BACKUP_IN_PROGRESS");
+                            : refusal(v1::ErrorInfo::BACKUP_IN_PROGRESS,
+                                      "another backup is being made; try again when it is done"));
     } else {
       thread_.post([this, stream] { stream->begin(*context_.journal); });
     }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "galleon/v1/error.pb.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -49,14 +50,16 @@ std::string shortened(absl::string_view message) {
 
 }  // namespace
 
-grpc::Status to_grpc(const absl::Status& status, absl::string_view reason) {
+grpc::Status to_grpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   const std::string message = shortened(status.message());
   v1::RpcStatus details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);
   v1::ErrorInfo info;
-  info.set_reason(reason.empty() ? absl::StatusCodeToString(status.code()) : std::string(reason));
+  const v1::ErrorInfo::Reason reason = reason_of(status);
+  info.set_reason(reason == v1::ErrorInfo::REASON_UNSPECIFIED ? absl::StatusCodeToString(status.code())
+                                                              : v1::ErrorInfo::Reason_Name(reason));
   info.set_domain("galleon");
   pack(info, "ErrorInfo", details);
   v1::BadRequest bad;

@@ -1,16 +1,18 @@
 // What users call: create, get, list, cancel, watch, attempts, logs.
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "galleon/v1/jobs.grpc.pb.h"
+#include "server/api/pages.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
 #include "server/api/watches.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -19,8 +21,6 @@ namespace {
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
 constexpr size_t kLongestReason = 1024;
-constexpr uint32_t kDefaultPage = 100;
-constexpr uint32_t kLargestPage = 1000;
 constexpr size_t kLargestPageBytes = 3 << 20;  // below the 4 MiB that a client accepts
 
 absl::Status check_job(const v1::Job& job) {
@@ -55,18 +55,7 @@ absl::Status check_size(const v1::CreateJobRequest& request) {
 }
 
 absl::Status no_job(absl::string_view name) {
-  return absl::NotFoundError(absl::StrCat("there is no job jobs/", job_id_of(name)));
-}
-
-// The first number whose folder is not taken by files of jobs that this journal does not know.
-uint64_t free_number(const Scheduler& scheduler, const v1::Job& job, const std::string& jobs_folder) {
-  uint64_t number = scheduler.next_number();
-  std::error_code error;
-  while (true) {
-    const std::string folder = absl::StrCat(jobs_folder, "/", Scheduler::job_id(job, number));
-    if (!std::filesystem::exists(folder, error) || std::filesystem::is_empty(folder, error)) return number;
-    ++number;
-  }
+  return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id_of(name)));
 }
 
 class JobService final : public v1::JobService::CallbackService, public StoppableService {
@@ -102,20 +91,20 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     }
     if (call.refused()) return call.reactor();
     // A repeated request is answered without planning again; an impossible one without planning at all.
-    post(call, [this, call, request, response](Turn& turn) {
+    call.on_loop([this, call, request, response](Turn& turn) {
       const std::string queue = queue_of(request->job());
       if (!call.require(Role::kSubmitter, project_of(turn, queue))) return;
       const absl::StatusOr<const v1::JobState*> known =
           turn.scheduler.find_request(request->job(), request->request_id());
-      if (!known.ok()) return call.finish(known.status(), "REQUEST_ID_REUSED");
+      if (!known.ok()) return call.finish(known.status());
       if (*known != nullptr) return answer(turn, call, **known, response);
       if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
         return call.finish(refused);
       if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
         return create(turn, call, *request, *plan, response);
       context_.planner->plan(request->job(), [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
-        if (!plan.ok()) return call.finish(plan.status(), "PLAN_FAILED");
-        post(call, [this, call, request, response, plan = *std::move(plan)](Turn& again) {
+        if (!plan.ok()) return call.finish(with_reason(plan.status(), v1::ErrorInfo::PLAN_FAILED));
+        call.on_loop([this, call, request, response, plan = *std::move(plan)](Turn& again) {
           create(again, call, *request, plan, response);
         });
       });
@@ -126,9 +115,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                    v1::JobRecord* response) override {
     const Unary call(context, context_, "GetJob", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->name()));
-      if (job == nullptr) return call.finish(no_job(request->name()), "JOB_NOT_FOUND");
+      if (job == nullptr) return call.finish(no_job(request->name()));
       if (call.require(Role::kViewer, project_of(turn, job->record().queue()))) answer(turn, call, *job, response);
     });
     return call.reactor();
@@ -137,7 +126,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
                                      v1::ListJobsResponse* response) override {
     const Unary call(context, context_, "ListJobs", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       const absl::Status status = list(turn, call, *request, *response);
       turn.after_commit.push_back([call, status] { call.finish(status); });
     });
@@ -153,14 +142,12 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                                           " bytes, at most ", kLongestReason, " are accepted")));
       return call.reactor();
     }
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       const std::string id = job_id_of(request->name());
       if (!may_change(turn, call, id)) return;
       const absl::Status status =
           turn.scheduler.cancel(turn.now, id, request->etag(), request->reason(), call.caller());
-      if (!status.ok()) {
-        return call.finish(status, change_refused(status));
-      }
+      if (!status.ok()) return call.finish(status);
       answer(turn, call, *turn.scheduler.state().job(id), response);
     });
     return call.reactor();
@@ -171,12 +158,12 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                             v1::JobRecord* response) override {
     const Unary call(context, context_, "ReprioritizeJob", Role::kSubmitter, Unary::Kind::kChanges,
                      "jobs/" + job_id_of(request->name()));
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       if (!may_change(turn, call, job_id_of(request->name()))) return;
       const bool moves = !request->queue().empty() && turn.scheduler.queue_config(request->queue()) != nullptr;
       if (moves && !call.require(Role::kSubmitter, project_of(turn, request->queue()))) return;
       const absl::Status status = turn.scheduler.reprioritize(turn.now, *request, call.caller());
-      if (!status.ok()) return call.finish(status, change_refused(status));
+      if (!status.ok()) return call.finish(status);
       answer(turn, call, *turn.scheduler.state().job(job_id_of(request->name())), response);
     });
     return call.reactor();
@@ -185,9 +172,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerUnaryReactor* ListAttempts(grpc::CallbackServerContext* context, const v1::ListAttemptsRequest* request,
                                          v1::ListAttemptsResponse* response) override {
     const Unary call(context, context_, "ListAttempts", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->parent()));
-      if (job == nullptr) return call.finish(no_job(request->parent()), "JOB_NOT_FOUND");
+      if (job == nullptr) return call.finish(no_job(request->parent()));
       if (!call.require(Role::kViewer, project_of(turn, job->record().queue()))) return;
       for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
@@ -207,10 +194,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     const absl::Status posted =
         context_.loop->post([this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
           const v1::JobState* job = turn.scheduler.state().job(id);
-          if (job == nullptr) return stream->finish(no_job(id), "JOB_NOT_FOUND");
+          if (job == nullptr) return stream->finish(no_job(id));
           const absl::Status allowed = require_role(caller, Role::kViewer, project_of(turn, job->record().queue()));
-          if (!allowed.ok()) return stream->finish(allowed, "PERMISSION_DENIED");
-          if (!watches_.add(stream, turn.scheduler, id, after)) stream->finish(too_many(), "TOO_MANY_STREAMS");
+          if (!allowed.ok()) return stream->finish(allowed);
+          if (!watches_.add(stream, turn.scheduler, id, after)) stream->finish(too_many());
         });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -226,9 +213,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     }
     const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
-      if (job == nullptr) return stream->finish(no_job(wanted.name()), "JOB_NOT_FOUND");
+      if (job == nullptr) return stream->finish(no_job(wanted.name()));
       const absl::Status allowed = require_role(caller, Role::kViewer, project_of(turn, job->record().queue()));
-      if (!allowed.ok()) return stream->finish(allowed, "PERMISSION_DENIED");
+      if (!allowed.ok()) return stream->finish(allowed);
       if (wanted.attempt() > job->record().attempts()) {
         return stream->finish(absl::NotFoundError(absl::StrCat(
             job->record().name(), " has had ", job->record().attempts(), " attempts, not ", wanted.attempt())));
@@ -238,7 +225,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         return stream->finish(absl::NotFoundError(
             absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
       }
-      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many(), "TOO_MANY_STREAMS");
+      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many());
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -257,8 +244,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
       const absl::Status allowed =
           require_role(caller, Role::kViewer, job == nullptr ? "*" : project_of(turn, job->record().queue()));
-      if (!allowed.ok()) return stream->finish(allowed, "PERMISSION_DENIED");
-      if (!events_.add(stream, wanted)) stream->finish(too_many(), "TOO_MANY_STREAMS");
+      if (!allowed.ok()) return stream->finish(allowed);
+      if (!events_.add(stream, wanted)) stream->finish(too_many());
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -266,13 +253,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
  private:
   static absl::Status too_many() {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(kMostStreams, " streams of this kind are open; close some, or try again later"));
-  }
-
-  void post(const Unary& call, std::function<void(Turn&)> task) {
-    if (call.refused()) return;
-    if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
+    return refusal(v1::ErrorInfo::TOO_MANY_STREAMS,
+                   absl::StrCat(kMostStreams, " streams of this kind are open; close some, or try again later"));
   }
 
   static void answer(Turn& turn, const Unary& call, const v1::JobState& job, v1::JobRecord* response) {
@@ -295,35 +277,21 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     return job == nullptr || call.require(Role::kSubmitter, project_of(turn, job->record().queue()));
   }
 
-  static const char* change_refused(const absl::Status& status) {
-    return absl::IsNotFound(status)             ? "JOB_NOT_FOUND"
-           : absl::IsAborted(status)            ? "ETAG_MISMATCH"
-           : absl::IsFailedPrecondition(status) ? "JOB_HAS_ENDED"
-                                                : "";
-  }
-
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
               v1::JobRecord* response) {
     Scheduler& scheduler = turn.scheduler;
-    const absl::StatusOr<const v1::JobState*> known = scheduler.find_request(request.job(), request.request_id());
-    if (!known.ok()) return call.finish(known.status(), "REQUEST_ID_REUSED");
-    if (*known != nullptr) return answer(turn, call, **known, response);
     if (request.validate_only()) {
-      if (absl::Status status = scheduler.check_scheduling(request.job()); !status.ok()) return call.finish(status);
+      const absl::StatusOr<Scheduler::Forecast> forecast = scheduler.validate(request.job(), plan, turn.now);
+      if (!forecast.ok()) return call.finish(forecast.status());
       *response->mutable_job() = request.job();
       *response->mutable_plan() = plan;
-      if (absl::Status status = scheduler.check_fits(request.job(), plan); !status.ok())
-        return call.finish(status, "NEVER_FITS");
-      const Scheduler::Forecast forecast = scheduler.forecast(request.job(), plan, turn.now);
-      response->set_message(forecast.message);
-      response->set_start_estimate_ms(forecast.start_estimate_ms);
+      response->set_message(forecast->message);
+      response->set_start_estimate_ms(forecast->start_estimate_ms);
       return call.finish(absl::OkStatus());
     }
-    if (absl::Status status = scheduler.check_fits(request.job(), plan); !status.ok())
-      return call.finish(status, "NEVER_FITS");
     Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0, call.caller()};
-    submission.number = free_number(scheduler, request.job(), context_.jobs_folder);
-    absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
+    submission.number = context_.folders->free_number(request.job().name(), scheduler.next_number());
+    const absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
     if (!id.ok()) return call.finish(id.status());
     call.about("jobs/" + *id);
     answer(turn, call, *scheduler.state().job(*id), response);
@@ -332,16 +300,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   // Newest first; the token is the number of the last job of the page before.
   static absl::Status list(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
                            v1::ListJobsResponse& response) {
-    if (request.page_size() > kLargestPage) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("page_size: ", request.page_size(), " is more than ", kLargestPage));
-    }
+    ASSIGN_OR_RETURN(const int page, page_size(request.page_size()));
     uint64_t below = UINT64_MAX;
-    if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("page_token: \"", request.page_token(), "\" is not one that ListJobs gave"));
-    }
-    const int page = static_cast<int>(request.page_size() == 0 ? kDefaultPage : request.page_size());
+    if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0))
+      return foreign_token(request.page_token(), "ListJobs");
     const auto& jobs = turn.scheduler.state().jobs();
     size_t bytes = 0;
     uint64_t last = 0;

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon::server {
 
@@ -21,8 +22,7 @@ absl::StatusOr<uint64_t> LogFiles::append(const Key& key, uint64_t offset, absl:
   const std::string name = path(key, ".log");
   FileDescriptor file(::open(name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
   if (!file.valid() && errno == ENOENT) {
-    if (absl::Status status = make_folders(std::filesystem::path(name).parent_path().string()); !status.ok())
-      return status;
+    RETURN_IF_ERROR(make_folders(std::filesystem::path(name).parent_path().string()));
     file = FileDescriptor(::open(name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
   }
   if (!file.valid()) return errno_status("cannot open", name, errno);
@@ -33,7 +33,7 @@ absl::StatusOr<uint64_t> LogFiles::append(const Key& key, uint64_t offset, absl:
   const uint64_t doubled = stored - offset;
   if (doubled < data.size()) {
     data.remove_prefix(doubled);
-    if (absl::Status status = write_all(file.get(), data); !status.ok()) return status;
+    RETURN_IF_ERROR(write_all(file.get(), data));
     if (::fdatasync(file.get()) != 0) return errno_status("cannot flush", name, errno);
     offset = stored;
   } else {
@@ -41,7 +41,7 @@ absl::StatusOr<uint64_t> LogFiles::append(const Key& key, uint64_t offset, absl:
     offset = stored;
   }
   if (all_sent && !complete(key)) {
-    if (absl::Status status = write_file_durably(path(key, ".complete"), ""); !status.ok()) return status;
+    RETURN_IF_ERROR(write_file_durably(path(key, ".complete"), ""));
   }
   return offset + data.size();
 }

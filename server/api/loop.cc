@@ -1,11 +1,10 @@
 #include "server/api/loop.h"
 
 #include <chrono>
-#include <set>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 
 namespace galleon::server {
 
@@ -27,15 +26,22 @@ Now Loop::now() const {
 }
 
 absl::Status Loop::recover() {
-  const absl::Status status = options_.journal->load({
+  RETURN_IF_ERROR(options_.journal->load({
       [this](const v1::StateSnapshot& head) { scheduler_.restore_head(head); },
       [this](v1::JobState job) { scheduler_.restore_job(std::move(job)); },
       [this](const v1::JournalEvent& event) { scheduler_.replay(event); },
-  });
-  if (!status.ok()) return status;
+  }));
   scheduler_.recovered(now());
-  const std::set<uint64_t> active = scheduler_.state().active();
-  for (const uint64_t number : active) make_job_folder(now(), *scheduler_.state().job_by_number(number));
+  for (const uint64_t number : scheduler_.state().active()) {
+    const v1::JobState& job = *scheduler_.state().job_by_number(number);
+    if (const v1::AttemptState* attempt = live_attempt(job); attempt != nullptr) {
+      v1::AttemptId id;
+      id.set_job_id(job.record().job_id());
+      id.set_attempt(attempt->attempt().number());
+      id.set_epoch(attempt->attempt().epoch());
+      make_job_folder(job, id);
+    }
+  }
   if (options_.journal->events_since_snapshot() > options_.compact_idle) compact();
   log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
            " of them active, and ", scheduler_.state().workers().size(), " workers");
@@ -110,15 +116,26 @@ void Loop::run() {
   }
 }
 
-void Loop::make_job_folder(Now time, const v1::JobState& job) {
-  const absl::Status status = make_folders(job.record().folder());
-  if (status.ok()) return;
-  const std::string reason = absl::StrCat("the scheduler cannot make the job's folder: ", status.message());
-  log_warning(job.record().name(), ": ", reason);
-  scheduler_.refuse_start(time, job.record().job_id(), reason);
+void Loop::arrive(std::function<void(Turn&)> task) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    inbox_.push_back(std::move(task));
+  }
+  arrived_.notify_one();
 }
 
-bool Loop::commit(Now time) {
+void Loop::make_job_folder(const v1::JobState& job, const v1::AttemptId& id) {
+  options_.folders->make(job.record().folder(), [this, id](const absl::Status& made) {
+    arrive([id, made](Turn& turn) {
+      if (made.ok()) return turn.scheduler.confirm_start(turn.now, id);
+      const std::string reason = absl::StrCat("the scheduler cannot make the job's folder: ", made.message());
+      log_warning("jobs/", id.job_id(), ": ", reason);
+      turn.scheduler.refuse_start(turn.now, id, reason);
+    });
+  });
+}
+
+bool Loop::commit() {
   const std::vector<v1::JournalEvent> events = scheduler_.take_events();
   const absl::Duration before = options_.clock->monotonic();
   if (absl::Status status = options_.journal->append(events); !status.ok()) {
@@ -130,9 +147,11 @@ bool Loop::commit(Now time) {
   options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
   std::vector<std::string> forgotten;
   for (const v1::JournalEvent& event : events) {
-    // Before a worker is told; making it at submit would cost more than everything else that a submit does.
-    if (event.has_attempt_reserved())
-      make_job_folder(time, *scheduler_.state().job(event.attempt_reserved().id().job_id()));
+    // Making it at submit would cost more than everything else that a submit does.
+    if (event.has_attempt_reserved()) {
+      const v1::AttemptId& id = event.attempt_reserved().id();
+      make_job_folder(*scheduler_.state().job(id.job_id()), id);
+    }
     if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
   }
   if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));
@@ -147,10 +166,7 @@ void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
   const absl::Duration before_pass = options_.clock->monotonic();
   scheduler_.tick(time);
   if (scheduler_.placed_in_last_tick()) options_.metrics->decided(options_.clock->monotonic() - before_pass);
-  // Twice where a commit leads to more: an attempt whose job's folder cannot be made ends before anybody hears of it.
-  while (scheduler_.has_events()) {
-    if (!commit(time)) return;
-  }
+  if (scheduler_.has_events() && !commit()) return;
   for (const auto& task : after_commit) task();
   for (const auto& observer : observers_) observer(scheduler_, time);
   if (const absl::Duration moment = options_.clock->monotonic(); moment - last_gauges_ > absl::Milliseconds(500)) {

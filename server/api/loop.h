@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "common/base/clock.h"
+#include "server/api/job_folders.h"
 #include "server/api/metrics.h"
 #include "server/core/scheduler.h"
 #include "server/store/journal.h"
@@ -32,6 +33,7 @@ class Loop {
     const Clock* clock = nullptr;
     Journal* journal = nullptr;
     Metrics* metrics = nullptr;
+    JobFolders* folders = nullptr;
     // A commit failed: must not return to a process that goes on answering.
     std::function<void(const absl::Status&)> on_fatal;
     // Jobs that have left the list for good.
@@ -48,6 +50,8 @@ class Loop {
   absl::Status recover();
   // `on_round` runs on the loop's thread after the commit of each round; add all of them before start().
   void add_round_observer(std::function<void(Scheduler&, Now)> on_round) { observers_.push_back(std::move(on_round)); }
+  // Of the job that is submitted next, once recovered.
+  uint64_t next_job_number() const { return scheduler_.next_number(); }
   void start();
   // Finishes what has been posted, then ends the thread.
   void stop();
@@ -58,10 +62,13 @@ class Loop {
  private:
   void run();
   void round(std::vector<std::function<void(Turn&)>> tasks);
-  // Makes what was decided durable; then makes the folders of jobs that are about to start, which may decide more.
-  // False: the journal cannot be written, and the process ends.
-  bool commit(Now time);
-  void make_job_folder(Now time, const v1::JobState& job);
+  // Makes what was decided durable; then has the folders of jobs made that are about to start. False: the journal
+  // cannot be written, and the process ends.
+  bool commit();
+  // Workers hear of the attempt once its job's folder is there.
+  void make_job_folder(const v1::JobState& job, const v1::AttemptId& id);
+  // What this process owes itself: no limit refuses it.
+  void arrive(std::function<void(Turn&)> task);
   Now now() const;
   void compact();
   void compact_if_due(bool idle);

@@ -45,82 +45,75 @@ int restore_journal(const std::string& backup, const std::string& data) {
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+struct Arguments {
   galleon::server::ServerOptions options;
-  options.scheduler.version = GALLEON_VERSION;
-  options.planner = galleon::executable_folder() + "/galleon-trainer";
-  options.validate_job = galleon::validate_job;
   std::string lease = "45s";
   std::string ready_file;
   std::string queues_file;
   std::string restore;
-  CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",
-               "galleon-scheduler"};
+};
+
+void add_options(CLI::App& app, Arguments& a) {
   app.set_version_flag("--version", GALLEON_VERSION);
   app.footer(kFooter);
-  app.add_option("--data", options.data, "folder of the journal and the logs; made if missing")->required();
-  app.add_option("--listen", options.listen, "address of the gRPC services, port 0 for any free one");
-  app.add_option("--metrics", options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
-  app.add_flag("--metrics-plain-http", options.metrics_plain_http,
+  app.add_option("--data", a.options.data, "folder of the journal and the logs; made if missing")->required();
+  app.add_option("--listen", a.options.listen, "address of the gRPC services, port 0 for any free one");
+  app.add_option("--metrics", a.options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
+  app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");
-  app.add_option("--ready-file", ready_file, "JSON with pid, listen and metrics, written when it serves");
-  app.add_option("--jobs", options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
-  app.add_option("--lease", lease, "how long a silent worker keeps its jobs")
+  app.add_option("--ready-file", a.ready_file, "JSON with pid, listen and metrics, written when it serves");
+  app.add_option("--jobs", a.options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
+  app.add_option("--lease", a.lease, "how long a silent worker keeps its jobs")
       ->check(check_duration)
       ->capture_default_str();
-  app.add_option("--restore", restore,
+  app.add_option("--restore", a.restore,
                  "make this backup (galleon admin backup) the journal of --data, keep the old one beside it, and end");
-  app.add_option("--tls", options.tls,
+  app.add_option("--tls", a.options.tls,
                  "folder with ca.pem, cert.pem and key.pem (galleon admin init-tls); needed beyond loopback");
-  app.add_option("--access", options.access,
+  app.add_option("--access", a.options.access,
                  "YAML file of who may do what (default: the certificates that init-tls makes)");
-  app.add_option("--max-requests", options.requests_per_second, "calls a second that each caller may make")
+  app.add_option("--max-requests", a.options.requests_per_second, "calls a second that each caller may make")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--queues", queues_file, "YAML file of the queues (default: one queue, default)");
-  app.add_option("--planner", options.planner, "the galleon-trainer that plans memory")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  galleon::init_logging("galleon-scheduler");
-  if (!restore.empty()) return restore_journal(restore, options.data);
-  for (const auto& [flag, value] : {std::pair("--listen", &options.listen), std::pair("--metrics", &options.metrics)}) {
+  app.add_option("--queues", a.queues_file, "YAML file of the queues (default: one queue, default)");
+  app.add_option("--planner", a.options.planner, "the galleon-trainer that plans memory")->capture_default_str();
+}
+
+// What the options say together, and what the files say that they name. False: it has been told what is wrong.
+bool complete(Arguments& a) {
+  for (const auto& [flag, value] :
+       {std::pair("--listen", &a.options.listen), std::pair("--metrics", &a.options.metrics)}) {
     if (!value->empty()) continue;
     galleon::log_error(flag, " is required, such as ", flag, " 127.0.0.1:7070");
-    return 1;
+    return false;
   }
-  absl::Duration lease_duration;
-  absl::ParseDuration(lease, &lease_duration);
-  options.scheduler.lease_ms = absl::ToInt64Milliseconds(lease_duration);
-
-  if (!queues_file.empty()) {
-    absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(queues_file);
-    if (!queues.ok()) {
-      galleon::log_error("--queues: ", std::string(queues.status().message()));
-      return 1;
-    }
-    options.scheduler.queues = *std::move(queues);
+  absl::Duration lease;
+  absl::ParseDuration(a.lease, &lease);
+  a.options.scheduler.lease_ms = absl::ToInt64Milliseconds(lease);
+  if (a.queues_file.empty()) return true;
+  absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.queues_file);
+  if (!queues.ok()) {
+    galleon::log_error("--queues: ", std::string(queues.status().message()));
+    return false;
   }
+  a.options.scheduler.queues = *std::move(queues);
+  return true;
+}
 
-  // Blocked before any thread starts, so that all of them leave these signals to sigwait below.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-
+// Until a signal ends it.
+int serve(const Arguments& a) {
+  const sigset_t signals = galleon::block_end_signals();
   std::error_code ignored;
-  if (!ready_file.empty()) std::filesystem::remove(ready_file, ignored);
-  absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(std::move(options));
+  if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);
+  absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(a.options);
   if (!server.ok()) {
     galleon::log_error(std::string(server.status().message()));
     return 1;
   }
   galleon::log_info("serves on ", (*server)->address(), ", metrics on ", (*server)->metrics_address());
-  if (!ready_file.empty()) {
+  if (!a.ready_file.empty()) {
     const absl::Status written =
-        galleon::write_ready_file(ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address()});
+        galleon::write_ready_file(a.ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address()});
     if (!written.ok()) {
       galleon::log_error("--ready-file: ", std::string(written.message()));
       return 1;
@@ -130,7 +123,23 @@ int main(int argc, char** argv) {
   sigwait(&signals, &signal);
   galleon::log_info(signal == SIGTERM ? "SIGTERM" : "SIGINT", ": shuts down");
   server->reset();
-  if (!ready_file.empty()) std::filesystem::remove(ready_file, ignored);
+  if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);
   galleon::log_info("is down");
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  arguments.options.scheduler.version = GALLEON_VERSION;
+  arguments.options.planner = galleon::executable_folder() + "/galleon-trainer";
+  arguments.options.validate_job = galleon::validate_job;
+  CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",
+               "galleon-scheduler"};
+  add_options(app, arguments);
+  CLI11_PARSE(app, argc, argv);
+  galleon::init_logging("galleon-scheduler");
+  if (!arguments.restore.empty()) return restore_journal(arguments.restore, arguments.options.data);
+  return complete(arguments) ? serve(arguments) : 1;
 }

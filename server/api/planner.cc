@@ -11,6 +11,7 @@
 #include "common/base/files.h"
 #include "common/base/ids.h"
 #include "common/base/process.h"
+#include "common/base/status_macros.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
@@ -129,10 +130,9 @@ void Planner::run() {
 }
 
 absl::StatusOr<v1::MemoryPlan> Planner::compute(const Request& request) {
-  if (absl::Status status = make_folders(folder_); !status.ok()) return status;
+  RETURN_IF_ERROR(make_folders(folder_));
   const Files files{absl::StrCat(folder_, "/plan-", random_hex(8))};
-  if (absl::Status status = write_file_atomically(files.base + ".job", request.job.SerializeAsString()); !status.ok())
-    return status;
+  RETURN_IF_ERROR(write_file_atomically(files.base + ".job", request.job.SerializeAsString()));
   ProcessOptions options;
   options.command = {program_, "--plan", "--job", files.base + ".job", "--format", "binary"};
   options.stdout_path = files.base + ".out";
@@ -145,14 +145,12 @@ absl::StatusOr<v1::MemoryPlan> Planner::compute(const Request& request) {
   }
   const absl::Time deadline = absl::Now() + timeout_;
   while (true) {
-    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process->pid, absl::Milliseconds(100));
-    if (!exit.ok()) return exit.status();
-    if (exit->has_value()) {
+    ASSIGN_OR_RETURN(std::optional<ProcessExit> exit, wait_process(process->pid, absl::Milliseconds(100)));
+    if (exit.has_value()) {
       const std::string error = last_line(read_file_tail(files.base + ".err", kErrorTail).value_or(""));
-      if ((*exit)->signal != 0)
-        return absl::InternalError(absl::StrCat("the planner was ended by signal ", (*exit)->signal));
-      if ((*exit)->code != 0) {
-        return absl::InvalidArgumentError(error.empty() ? absl::StrCat("the planner ended with code ", (*exit)->code)
+      if (exit->signal != 0) return absl::InternalError(absl::StrCat("the planner was ended by signal ", exit->signal));
+      if (exit->code != 0) {
+        return absl::InvalidArgumentError(error.empty() ? absl::StrCat("the planner ended with code ", exit->code)
                                                         : error);
       }
       break;
@@ -169,11 +167,10 @@ absl::StatusOr<v1::MemoryPlan> Planner::compute(const Request& request) {
     return absl::DeadlineExceededError(
         absl::StrCat("the job could not be planned within ", absl::FormatDuration(timeout_)));
   }
-  absl::StatusOr<std::string> output = read_file(files.base + ".out");
-  if (!output.ok()) return output.status();
+  ASSIGN_OR_RETURN(std::string output, read_file(files.base + ".out"));
   v1::MemoryPlan plan;
   const uint32_t ranks = std::max<uint32_t>(1, request.job.parallel().ranks());
-  if (!plan.ParseFromString(*output) || plan.ranks_size() != static_cast<int>(ranks)) {
+  if (!plan.ParseFromString(output) || plan.ranks_size() != static_cast<int>(ranks)) {
     return absl::InternalError(
         absl::StrCat(program_, " answered with something that is not a plan of ", ranks, " ranks"));
   }

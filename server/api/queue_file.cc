@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon::server {
 
@@ -24,10 +25,9 @@ class Reader {
     std::vector<QueueConfig> queues;
     std::set<std::string> seen;
     for (const auto& entry : root["queues"]) {
-      absl::StatusOr<QueueConfig> queue = read_queue(entry.first, entry.second);
-      if (!queue.ok()) return queue.status();
-      if (!seen.insert(queue->id).second) return wrong(entry.first, absl::StrCat(queue->id, " is there twice"));
-      queues.push_back(*std::move(queue));
+      ASSIGN_OR_RETURN(QueueConfig queue, read_queue(entry.first, entry.second));
+      if (!seen.insert(queue.id).second) return wrong(entry.first, absl::StrCat(queue.id, " is there twice"));
+      queues.push_back(std::move(queue));
     }
     return queues;
   }
@@ -51,7 +51,7 @@ class Reader {
     if (fields.IsNull()) return queue;
     if (!fields.IsMap()) return wrong(fields, absl::StrCat("queues.", queue.id, ": a mapping is expected"));
     for (const auto& field : fields) {
-      if (absl::Status status = read_field(field.first, field.second, queue); !status.ok()) return status;
+      RETURN_IF_ERROR(read_field(field.first, field.second, queue));
     }
     if (queue.limit != 0 && queue.guaranteed > queue.limit) {
       return wrong(fields, absl::StrCat("queues.", queue.id, ": guaranteed_slots ", queue.guaranteed,
@@ -98,9 +98,8 @@ absl::StatusOr<std::vector<QueueConfig>> parse_queues(const std::string& yaml, a
 }
 
 absl::StatusOr<std::vector<QueueConfig>> load_queues(const std::string& path) {
-  absl::StatusOr<std::string> text = read_file(path);
-  if (!text.ok()) return text.status();
-  return parse_queues(*text, path);
+  ASSIGN_OR_RETURN(std::string text, read_file(path));
+  return parse_queues(text, path);
 }
 
 }  // namespace galleon::server

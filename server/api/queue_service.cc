@@ -2,15 +2,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "galleon/v1/queues.grpc.pb.h"
+#include "server/api/pages.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
 namespace {
-
-constexpr uint32_t kDefaultPage = 100;
-constexpr uint32_t kLargestPage = 1000;
 
 class QueueService final : public v1::QueueService::CallbackService, public StoppableService {
  public:
@@ -21,12 +20,9 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
   grpc::ServerUnaryReactor* ListQueues(grpc::CallbackServerContext* context, const v1::ListQueuesRequest* request,
                                        v1::ListQueuesResponse* response) override {
     const Unary call(context, context_, "ListQueues", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
-      if (request->page_size() > kLargestPage) {
-        return call.finish(absl::InvalidArgumentError(
-            absl::StrCat("page_size: ", request->page_size(), " is more than ", kLargestPage)));
-      }
-      const int page = static_cast<int>(request->page_size() == 0 ? kDefaultPage : request->page_size());
+    call.on_loop([call, request, response](Turn& turn) {
+      const absl::StatusOr<int> page = page_size(request->page_size());
+      if (!page.ok()) return call.finish(page.status());
       // The token is the name of the last queue of the page before.
       bool begun = request->page_token().empty();
       for (v1::Queue& queue : turn.scheduler.describe_queues()) {
@@ -34,16 +30,13 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
           begun = queue.queue_id() == request->page_token();
           continue;
         }
-        if (response->queues_size() == page) {
-          response->set_next_page_token(response->queues(page - 1).queue_id());
+        if (response->queues_size() == *page) {
+          response->set_next_page_token(response->queues(*page - 1).queue_id());
           break;
         }
         *response->add_queues() = std::move(queue);
       }
-      if (!begun) {
-        return call.finish(absl::InvalidArgumentError(
-            absl::StrCat("page_token: \"", request->page_token(), "\" is not one that ListQueues gave")));
-      }
+      if (!begun) return call.finish(foreign_token(request->page_token(), "ListQueues"));
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
@@ -52,7 +45,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
   grpc::ServerUnaryReactor* GetQueue(grpc::CallbackServerContext* context, const v1::GetQueueRequest* request,
                                      v1::Queue* response) override {
     const Unary call(context, context_, "GetQueue", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       const std::string name =
           absl::StartsWith(request->name(), "queues/") ? request->name() : "queues/" + request->name();
       for (v1::Queue& queue : turn.scheduler.describe_queues()) {
@@ -60,17 +53,12 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
         *response = std::move(queue);
         return turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
       }
-      call.finish(absl::NotFoundError(absl::StrCat("there is no queue ", name)), "QUEUE_NOT_FOUND");
+      call.finish(refusal(v1::ErrorInfo::QUEUE_NOT_FOUND, absl::StrCat("there is no queue ", name)));
     });
     return call.reactor();
   }
 
  private:
-  void post(const Unary& call, std::function<void(Turn&)> task) {
-    if (call.refused()) return;
-    if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
-  }
-
   const ServiceContext context_;
 };
 

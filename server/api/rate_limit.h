@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -25,8 +26,8 @@ class RateLimit {
     bucket.left = std::min(per_second_, bucket.left + absl::ToDoubleSeconds(now - bucket.since) * per_second_);
     bucket.since = now;
     if (bucket.left < 1) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(caller, " calls more often than ", per_second_, " times a second; slow down"));
+      return refusal(v1::ErrorInfo::RATE_LIMITED,
+                     absl::StrCat(caller, " calls more often than ", per_second_, " times a second; slow down"));
     }
     bucket.left -= 1;
     return absl::OkStatus();

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "common/net/disk_space.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
@@ -17,6 +18,7 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "prometheus/collectable.h"
+#include "server/api/job_folders.h"
 #include "server/api/log_files.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
@@ -53,14 +55,12 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
         absl::StrCat(std::string(status.message()), "; or give --tls FOLDER, which galleon admin init-tls makes"));
   }
   // gRPC takes what is no certificate, and then cannot listen.
-  if (absl::Status usable = ServerTls::load(options.tls).status(); !usable.ok()) return usable;
-  absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = server_credentials(options.tls);
-  if (!credentials.ok()) return credentials.status();
-  absl::StatusOr<Access> access =
-      options.access.empty() ? Access::parse(kDefaultAccess, "access") : Access::load(options.access);
-  if (!access.ok()) return access.status();
-  made.credentials = *std::move(credentials);
-  made.access = *std::move(access);
+  RETURN_IF_ERROR(ServerTls::load(options.tls).status());
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials, server_credentials(options.tls));
+  ASSIGN_OR_RETURN(Access access,
+                   options.access.empty() ? Access::parse(kDefaultAccess, "access") : Access::load(options.access));
+  made.credentials = std::move(credentials);
+  made.access = std::move(access);
   return made;
 }
 
@@ -87,12 +87,25 @@ std::unique_ptr<grpc::Server> serve(const ListenAddress& address,
 }  // namespace
 
 struct Server::Parts {
+  explicit Parts(const ServerOptions& options)
+      : data(std::filesystem::absolute(options.data).lexically_normal().string()),
+        jobs_folder(options.jobs.empty() ? data + "/jobs"
+                                         : std::filesystem::absolute(options.jobs).lexically_normal().string()) {}
   // The threads end before what they use.
   ~Parts() {
     if (planner != nullptr) planner->shut_down();
     if (loop != nullptr) loop->stop();
+    folders.reset();
   }
 
+  // The state, as the journal has it, and whom it is for.
+  absl::Status recover(const ServerOptions& options);
+  void make_services(const ServerOptions& options);
+  absl::Status serve_metrics(const ServerOptions& options);
+  absl::Status serve_calls(ListenAddress address, const std::shared_ptr<grpc::ServerCredentials>& credentials);
+
+  const std::string data;
+  const std::string jobs_folder;
   SystemClock system_clock;
   std::unique_ptr<SqliteJournal> journal;
   std::unique_ptr<Metrics> metrics;
@@ -101,6 +114,7 @@ struct Server::Parts {
   std::unique_ptr<RateLimit> rates;
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
+  std::unique_ptr<JobFolders> folders;
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
   std::unique_ptr<StoppableService> jobs;
@@ -113,77 +127,85 @@ struct Server::Parts {
   std::string address;
 };
 
-absl::StatusOr<std::unique_ptr<Server>> Server::start(ServerOptions options) {
-  absl::StatusOr<ListenAddress> listen = parse_listen_address(options.listen);
-  if (!listen.ok()) return listen.status();
-  absl::StatusOr<Security> secured = security(options, *listen);
-  if (!secured.ok()) return secured.status();
-  auto parts = std::make_unique<Parts>();
-  const std::string data = std::filesystem::absolute(options.data).lexically_normal().string();
-  const std::string jobs =
-      options.jobs.empty() ? data + "/jobs" : std::filesystem::absolute(options.jobs).lexically_normal().string();
-  absl::StatusOr<std::unique_ptr<SqliteJournal>> journal = SqliteJournal::open(data);
-  if (!journal.ok()) return journal.status();
-  parts->journal = *std::move(journal);
-  if (absl::Status status = make_folders(jobs); !status.ok()) return status;
-
-  parts->metrics = std::make_unique<Metrics>(options.scheduler.version);
-  parts->logs = std::make_unique<LogFiles>(data + "/logs");
-  Loop::Options loop;
-  loop.scheduler = options.scheduler;
-  loop.clock = options.clock == nullptr ? &parts->system_clock : options.clock;
-  loop.journal = parts->journal.get();
-  loop.metrics = parts->metrics.get();
-  loop.on_fatal = options.on_fatal ? options.on_fatal : [](const absl::Status&) { ::_exit(kExitJournal); };
-  loop.on_forgotten = [parts = parts.get()](std::vector<std::string> gone) {
-    parts->cleaner.post([parts, gone = std::move(gone)] {
-      for (const std::string& id : gone) parts->logs->remove(id);
+absl::Status Server::Parts::recover(const ServerOptions& options) {
+  ASSIGN_OR_RETURN(journal, SqliteJournal::open(data));
+  metrics = std::make_unique<Metrics>(options.scheduler.version);
+  logs = std::make_unique<LogFiles>(data + "/logs");
+  folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
+  Loop::Options with;
+  with.scheduler = options.scheduler;
+  with.clock = options.clock == nullptr ? &system_clock : options.clock;
+  with.journal = journal.get();
+  with.metrics = metrics.get();
+  with.folders = folders.get();
+  with.on_fatal = options.on_fatal ? options.on_fatal : [](const absl::Status&) { ::_exit(kExitJournal); };
+  with.on_forgotten = [this](std::vector<std::string> gone) {
+    cleaner.post([this, gone = std::move(gone)] {
+      for (const std::string& id : gone) logs->remove(id);
     });
   };
-  parts->loop = std::make_unique<Loop>(std::move(loop));
-  if (absl::Status status = parts->loop->recover(); !status.ok()) return status;
-  parts->planner = std::make_unique<Planner>(options.planner, data + "/planner");
+  loop = std::make_unique<Loop>(std::move(with));
+  RETURN_IF_ERROR(loop->recover());
+  return folders->open(loop->next_job_number(), options.jobs_patience);
+}
 
-  parts->access = std::move(secured->access);
-  parts->rates = std::make_unique<RateLimit>(&parts->system_clock, options.requests_per_second);
-  parts->audit = std::make_unique<Audit>(data);
+void Server::Parts::make_services(const ServerOptions& options) {
+  planner = std::make_unique<Planner>(options.planner, data + "/planner");
+  rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
+  audit = std::make_unique<Audit>(data);
   ServiceContext context;
-  context.loop = parts->loop.get();
-  context.planner = parts->planner.get();
-  context.logs = parts->logs.get();
-  context.metrics = parts->metrics.get();
-  context.journal = parts->journal.get();
-  context.access = &parts->access;
-  context.rates = parts->rates.get();
-  context.audit = parts->audit.get();
-  context.jobs_folder = jobs;
+  context.loop = loop.get();
+  context.folders = folders.get();
+  context.planner = planner.get();
+  context.logs = logs.get();
+  context.metrics = metrics.get();
+  context.journal = journal.get();
+  context.access = &access;
+  context.rates = rates.get();
+  context.audit = audit.get();
+  context.jobs_folder = jobs_folder;
   context.backup_folder = data + "/backup";
   context.validate_job = options.validate_job;
-  parts->jobs = make_job_service(context);
-  parts->workers = make_worker_service(context);
-  parts->queues = make_queue_service(context);
-  parts->admin = make_admin_service(context);
+  jobs = make_job_service(context);
+  workers = make_worker_service(context);
+  queues = make_queue_service(context);
+  admin = make_admin_service(context);
+}
+
+absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   HttpEndpointOptions http;
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
-  http.metrics = std::make_shared<WithDiskSpace>(parts->metrics->collectable(), data);
-  http.ready = [serving = &parts->serving] {
-    return *serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve");
-  };
-  absl::StatusOr<std::unique_ptr<HttpEndpoint>> endpoint = HttpEndpoint::start(std::move(http));
-  if (!endpoint.ok()) return endpoint.status();
-  parts->endpoint = *std::move(endpoint);
-  parts->loop->start();
+  http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
+  http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
+  ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::serve_calls(ListenAddress listen,
+                                        const std::shared_ptr<grpc::ServerCredentials>& credentials) {
   int port = 0;
-  parts->server = serve(*listen, secured->credentials,
-                        {parts->jobs.get(), parts->workers.get(), parts->queues.get(), parts->admin.get()}, &port);
-  if (parts->server == nullptr || port == 0) {
+  server = serve(listen, credentials, {jobs.get(), workers.get(), queues.get(), admin.get()}, &port);
+  if (server == nullptr || port == 0) {
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", options.listen, "; it is taken, or not an address of this machine"));
+        absl::StrCat("cannot listen on ", to_string(listen), "; it is taken, or not an address of this machine"));
   }
-  listen->port = static_cast<uint16_t>(port);
-  parts->address = to_string(*listen);
-  parts->serving = true;
+  listen.port = static_cast<uint16_t>(port);
+  address = to_string(listen);
+  serving = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& options) {
+  ASSIGN_OR_RETURN(const ListenAddress listen, parse_listen_address(options.listen));
+  ASSIGN_OR_RETURN(Security secured, security(options, listen));
+  auto parts = std::make_unique<Parts>(options);
+  RETURN_IF_ERROR(parts->recover(options));
+  parts->access = std::move(secured.access);
+  parts->make_services(options);
+  RETURN_IF_ERROR(parts->serve_metrics(options));
+  parts->loop->start();
+  RETURN_IF_ERROR(parts->serve_calls(listen, secured.credentials));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 

@@ -21,7 +21,11 @@ struct ServerOptions {
   std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
   double requests_per_second = 20'000;  // of each caller
   std::string jobs;                     // jobs' own folders; empty: DATA/jobs
-  std::string planner;                  // galleon-trainer
+  // How a folder of a job is made; as every call to its file system, on a thread that nothing else waits for. The
+  // default makes it and those above it.
+  std::function<absl::Status(const std::string& path)> make_folder;
+  absl::Duration jobs_patience = absl::Seconds(5);  // for that file system to answer, before serving begins without it
+  std::string planner;                              // galleon-trainer
   SchedulerOptions scheduler;
   const Clock* clock = nullptr;
   // Further checks of a submitted job; see ServiceContext.
@@ -33,7 +37,7 @@ struct ServerOptions {
 class Server {
  public:
   // Serves when it returns. Errors: those of the journal, of the addresses, of the folders.
-  static absl::StatusOr<std::unique_ptr<Server>> start(ServerOptions options);
+  static absl::StatusOr<std::unique_ptr<Server>> start(const ServerOptions& options);
   // Not serving → open calls end with UNAVAILABLE → everything decided is durable → closed.
   ~Server();
 

@@ -21,6 +21,7 @@ namespace galleon::server {
 // What the services work with; all of it outlives them.
 struct ServiceContext {
   Loop* loop = nullptr;
+  const JobFolders* folders = nullptr;
   Planner* planner = nullptr;
   LogFiles* logs = nullptr;
   Metrics* metrics = nullptr;

@@ -27,9 +27,9 @@ class Stream : public grpc::ServerWriteReactor<Response> {
     this->StartWrite(&response_);
   }
   // Only when nothing is being written.
-  void finish(const absl::Status& status, absl::string_view reason = "") {
+  void finish(const absl::Status& status) {
     count_request(metrics_, method_, status);
-    this->Finish(to_grpc(status, reason));
+    this->Finish(to_grpc(status));
   }
 
   void OnWriteDone(bool ok) override {

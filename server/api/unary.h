@@ -2,10 +2,12 @@
 // and answered once.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/base/status_macros.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/api/errors.h"
@@ -30,7 +32,7 @@ inline absl::StatusOr<Caller> authorize(const ServiceContext& service, const grp
                                         Role needed) {
   absl::StatusOr<Caller> caller = service.access->identify(context);
   if (!caller.ok()) return caller;
-  if (absl::Status status = check_caller(service, *caller, needed); !status.ok()) return status;
+  RETURN_IF_ERROR(check_caller(service, *caller, needed));
   return caller;
 }
 
@@ -49,9 +51,7 @@ class Unary {
     if (caller.ok()) info_->caller = *std::move(caller);
     const absl::Status status = caller.ok() ? check_caller(service, info_->caller, needed) : caller.status();
     if (!status.ok()) {
-      answer(status, absl::IsUnauthenticated(status)     ? "UNAUTHENTICATED"
-                     : absl::IsResourceExhausted(status) ? "RATE_LIMITED"
-                                                         : "PERMISSION_DENIED");
+      answer(status);
       info_->refused = true;
     }
   }
@@ -62,14 +62,19 @@ class Unary {
   // False: the caller may not, and has been told.
   bool require(Role needed, absl::string_view project) const {
     const absl::Status status = require_role(info_->caller, needed, project);
-    if (!status.ok()) finish(status, "PERMISSION_DENIED");
+    if (!status.ok()) finish(status);
     return status.ok();
   }
   // What it is about, for the audit log.
   void about(std::string resource) const { info_->resource = std::move(resource); }
 
-  void finish(const absl::Status& status, absl::string_view reason = "") const {
-    if (!info_->refused) answer(status, reason);
+  void finish(const absl::Status& status) const {
+    if (!info_->refused) answer(status);
+  }
+  // Runs `task`, which answers, on the loop's thread; answers at once if the loop takes no more.
+  void on_loop(std::function<void(Turn&)> task) const {
+    if (info_->refused) return;
+    if (absl::Status status = service_->loop->post(std::move(task)); !status.ok()) finish(status);
   }
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 
@@ -82,10 +87,10 @@ class Unary {
     bool refused = false;
   };
 
-  void answer(const absl::Status& status, absl::string_view reason) const {
+  void answer(const absl::Status& status) const {
     count_request(service_->metrics, method_, status);
     if (info_->audited) service_->audit->record(info_->caller.name, info_->peer, method_, info_->resource, status);
-    reactor_->Finish(to_grpc(status, reason));
+    reactor_->Finish(to_grpc(status));
   }
 
   grpc::ServerUnaryReactor* reactor_;

@@ -1,6 +1,7 @@
 #include "server/api/watches.h"
 
 #include "absl/strings/str_cat.h"
+#include "server/core/refusal.h"
 #include "server/core/transitions.h"
 
 namespace galleon::server {
@@ -16,8 +17,9 @@ constexpr int64_t kLogTailMs = 5'000;
 constexpr size_t kMostEvents = 500;  // in one message
 
 absl::Status no_longer_kept(uint64_t revision) {
-  return absl::OutOfRangeError(absl::StrCat("some events after revision ", revision,
-                                            " are no longer kept; list what there is, and watch from its revision"));
+  return refusal(v1::ErrorInfo::REVISION_TOO_OLD,
+                 absl::StrCat("some events after revision ", revision,
+                              " are no longer kept; list what there is, and watch from its revision"));
 }
 
 absl::Status shutting_down() {
@@ -55,14 +57,14 @@ bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
   watch.next_ms = now.mono_ms + kWatchIntervalMs;
   const v1::JobState* job = scheduler.state().job(watch.job_id);
   if (job == nullptr) {
-    watch.stream->finish(absl::NotFoundError("the job has left the list"), "JOB_NOT_FOUND");
+    watch.stream->finish(refusal(v1::ErrorInfo::JOB_NOT_FOUND, "the job has left the list"));
     return true;
   }
   v1::WatchJobResponse response;
   *response.mutable_job() = scheduler.describe(*job, now);
   std::vector<v1::Event> events;
   if (!scheduler.state().events_after(watch.revision, job->record().name(), kMostEvents, events)) {
-    watch.stream->finish(no_longer_kept(watch.revision), "REVISION_TOO_OLD");
+    watch.stream->finish(no_longer_kept(watch.revision));
     return true;
   }
   for (v1::Event& event : events) {
@@ -89,8 +91,8 @@ void EventStreams::feed(const Scheduler& scheduler, Now now) {
 
 bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now) {
   if (reader.stream->writing()) return false;
-  const auto finish = [&reader](const absl::Status& status, absl::string_view reason = "") {
-    reader.stream->finish(status, reason);
+  const auto finish = [&reader](const absl::Status& status) {
+    reader.stream->finish(status);
     return true;
   };
   if (reader.stream->cancelled()) return finish(absl::CancelledError("the caller went away"));
@@ -100,7 +102,7 @@ bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now)
   if (reader.revision >= state.revision()) return reader.follow ? false : finish(absl::OkStatus());
   std::vector<v1::Event> events;
   if (!state.events_after(reader.revision, reader.subject, kMostEvents, events))
-    return finish(no_longer_kept(reader.revision), "REVISION_TOO_OLD");
+    return finish(no_longer_kept(reader.revision));
   // Fewer than asked for: there are no more.
   reader.revision = events.size() < kMostEvents ? state.revision() : events.back().revision();
   if (events.empty()) return reader.follow ? false : finish(absl::OkStatus());

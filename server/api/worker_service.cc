@@ -6,9 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "galleon/v1/workers.grpc.pb.h"
+#include "server/api/pages.h"
 #include "server/api/services.h"
 #include "server/api/task_thread.h"
 #include "server/api/unary.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -16,8 +18,6 @@ namespace {
 
 constexpr size_t kLargestLogPiece = 1 << 20;
 constexpr size_t kLongestReason = 1024;
-constexpr uint32_t kDefaultPage = 100;
-constexpr uint32_t kLargestPage = 1000;
 
 class WorkerService final : public v1::WorkerService::CallbackService, public StoppableService {
  public:
@@ -36,13 +36,9 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
                                            v1::RegisterWorkerResponse* response) override {
     const Unary call(context, context_, "RegisterWorker", Role::kWorker, Unary::Kind::kChanges);
     call.about("workers/" + request->worker().worker_id());
-    post(call, [this, call, request, response](Turn& turn) {
+    call.on_loop([this, call, request, response](Turn& turn) {
       const absl::Status status = turn.scheduler.register_worker(turn.now, request->worker());
-      if (!status.ok()) {
-        return call.finish(status, absl::IsAlreadyExists(status)        ? "LEASE_HELD"
-                                   : absl::IsFailedPrecondition(status) ? "VERSION_MISMATCH"
-                                                                        : "");
-      }
+      if (!status.ok()) return call.finish(status);
       *response->mutable_worker() =
           turn.scheduler.describe(*turn.scheduler.state().worker(request->worker().worker_id()));
       response->set_lease_milliseconds(static_cast<uint64_t>(turn.scheduler.options().lease_ms));
@@ -57,11 +53,11 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* SyncWorker(grpc::CallbackServerContext* context, const v1::SyncWorkerRequest* request,
                                        v1::SyncWorkerResponse* response) override {
     const Unary call(context, context_, "SyncWorker", Role::kWorker);
-    post(call, [this, call, context, request, response](Turn& turn) {
+    call.on_loop([this, call, context, request, response](Turn& turn) {
       // What a daemon that has gone away said last is not news any more.
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
       const absl::Status status = turn.scheduler.sync(turn.now, *request);
-      if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "NOT_REGISTERED" : "NAME_TAKEN");
+      if (!status.ok()) return call.finish(status);
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
         it->second.call.finish(
             absl::CancelledError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
@@ -82,9 +78,9 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
                                               const v1::PublishCheckpointRequest* request,
                                               v1::PublishCheckpointResponse*) override {
     const Unary call(context, context_, "PublishCheckpoint", Role::kWorker);
-    post(call, [call, request](Turn& turn) {
+    call.on_loop([call, request](Turn& turn) {
       const absl::Status status = turn.scheduler.publish_checkpoint(turn.now, *request);
-      if (!status.ok()) return call.finish(status, "EPOCH_OVER");
+      if (!status.ok()) return call.finish(status);
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
@@ -98,7 +94,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
           absl::StrCat("data: is of ", request->data().size(), " bytes, at most ", kLargestLogPiece, " are accepted")));
       return call.reactor();
     }
-    post(call, [this, call, request, response](Turn& turn) {
+    call.on_loop([this, call, request, response](Turn& turn) {
       if (absl::Status status = turn.scheduler.check_log_source(*request); !status.ok()) return call.finish(status);
       // Slow disks hold up the logs, not the scheduler.
       log_writer_.post([this, call, request, response] {
@@ -115,16 +111,13 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
                                         v1::ListWorkersResponse* response) override {
     const Unary call(context, context_, "ListWorkers", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
-      if (request->page_size() > kLargestPage) {
-        return call.finish(absl::InvalidArgumentError(
-            absl::StrCat("page_size: ", request->page_size(), " is more than ", kLargestPage)));
-      }
-      const int page = static_cast<int>(request->page_size() == 0 ? kDefaultPage : request->page_size());
+    call.on_loop([call, request, response](Turn& turn) {
+      const absl::StatusOr<int> page = page_size(request->page_size());
+      if (!page.ok()) return call.finish(page.status());
       const auto& workers = turn.scheduler.state().workers();
       for (auto it = workers.upper_bound(request->page_token()); it != workers.end(); ++it) {
-        if (response->workers_size() == page) {
-          response->set_next_page_token(response->workers(page - 1).worker_id());
+        if (response->workers_size() == *page) {
+          response->set_next_page_token(response->workers(*page - 1).worker_id());
           break;
         }
         v1::Worker worker = turn.scheduler.describe(it->second);
@@ -140,12 +133,11 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* GetWorker(grpc::CallbackServerContext* context, const v1::GetWorkerRequest* request,
                                       v1::Worker* response) override {
     const Unary call(context, context_, "GetWorker", Role::kViewer);
-    post(call, [call, request, response](Turn& turn) {
+    call.on_loop([call, request, response](Turn& turn) {
       const v1::Worker* worker = turn.scheduler.state().worker(worker_id_of(request->name()));
       if (worker == nullptr) {
-        return call.finish(
-            absl::NotFoundError(absl::StrCat("there is no worker workers/", worker_id_of(request->name()))),
-            "WORKER_NOT_FOUND");
+        return call.finish(refusal(v1::ErrorInfo::WORKER_NOT_FOUND,
+                                   absl::StrCat("there is no worker workers/", worker_id_of(request->name()))));
       }
       *response = turn.scheduler.describe(*worker);
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
@@ -191,20 +183,15 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       return call.reactor();
     }
     call.about("workers/" + worker_id_of(name));
-    post(call, [call, ordered, id = worker_id_of(name), reason, etag, response](Turn& turn) {
+    call.on_loop([call, ordered, id = worker_id_of(name), reason, etag, response](Turn& turn) {
       const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag, call.caller());
-      if (!status.ok()) return call.finish(status, absl::IsNotFound(status) ? "WORKER_NOT_FOUND" : "ETAG_MISMATCH");
+      if (!status.ok()) return call.finish(status);
       turn.after_commit.push_back([call, id, response, &scheduler = turn.scheduler] {
         *response = scheduler.describe(*scheduler.state().worker(id));
         call.finish(absl::OkStatus());
       });
     });
     return call.reactor();
-  }
-
-  void post(const Unary& call, std::function<void(Turn&)> task) {
-    if (call.refused()) return;
-    if (absl::Status status = context_.loop->post(std::move(task)); !status.ok()) call.finish(status);
   }
 
   // After each commit: whoever has something new to be told, or has waited long enough, is answered. What it costs

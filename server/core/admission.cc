@@ -2,17 +2,25 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "server/core/refusal.h"
 #include "server/core/scheduler.h"
 
 namespace galleon::server {
+
+absl::StatusOr<Scheduler::Forecast> Scheduler::validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const {
+  RETURN_IF_ERROR(check_scheduling(job));
+  RETURN_IF_ERROR(check_fits(job, plan));
+  return forecast(job, plan, now);
+}
 
 absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const {
   const Demand demand = demand_of(job, plan);
   const QueueConfig* queue = queue_config(queue_of(job));
   if (queue != nullptr && queue->limit != 0 && demand.ranks() > queue->limit) {
-    return absl::FailedPreconditionError(absl::StrCat("needs ", count_text(demand.ranks(), "slot"), ", but queue ",
-                                                      queue->id, " may use ", queue->limit,
-                                                      " at most; give it fewer parallel.ranks, or another queue"));
+    return refusal(v1::ErrorInfo::NEVER_FITS,
+                   absl::StrCat("needs ", count_text(demand.ranks(), "slot"), ", but queue ", queue->id, " may use ",
+                                queue->limit, " at most; give it fewer parallel.ranks, or another queue"));
   }
   // Workers that are gone may come back; once they have left the list, they do not count.
   if (!whole_fleet_) {
@@ -34,7 +42,8 @@ absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& pla
   if (whole_fleet_->hold(slots.cells, demand.descending())) return absl::OkStatus();
   const uint64_t largest = slots.cells.empty() ? 0 : whole_fleet_->cells()[slots.cells[0]].bytes;
   const uint32_t fitting = static_cast<uint32_t>(whole_fleet_->fitting(slots.cells, demand.largest()));
-  return absl::FailedPreconditionError(
+  return refusal(
+      v1::ErrorInfo::NEVER_FITS,
       absl::StrCat("needs ", demand_text(demand), ", which ", count_text(whole_fleet_->workers().size(), "worker"),
                    " with ", count_text(slots.cells.size(), "slot"), " of that kind can never hold: ",
                    what_fits(demand, fitting, static_cast<uint32_t>(slots.cells.size()), largest)));

@@ -49,11 +49,33 @@ void Scheduler::check_workers(Now now) {
       lost.push_back(id);
       continue;
     }
-    const bool unreachable = now.mono_ms > worker.expected_ms + 4 * options_.sync_ms;
+    const bool unreachable = now.mono_ms > worker.expected_ms + options_.missed_syncs_ms();
     if (unreachable != worker.unreachable) dirty_ = true;
     worker.unreachable = unreachable;
   }
   for (const std::string& id : lost) lose_worker(now, id);
+}
+
+const v1::AttemptState* Scheduler::unoffered(Now now, const v1::AttemptId& id) {
+  const v1::JobState* job = state_.job(id.job_id());
+  const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
+  if (attempt == nullptr || attempt->attempt().epoch() != id.epoch()) return nullptr;
+  return live(now, *job, *attempt).offered_ms < 0 ? attempt : nullptr;
+}
+
+void Scheduler::confirm_start(Now now, const v1::AttemptId& id) {
+  const v1::AttemptState* attempt = unoffered(now, id);
+  if (attempt == nullptr) return;
+  live(now, *state_.job(id.job_id()), *attempt).offered_ms = now.mono_ms;
+  touch(*attempt);
+}
+
+void Scheduler::refuse_start(Now now, const v1::AttemptId& id, const std::string& reason) {
+  const v1::AttemptState* attempt = unoffered(now, id);
+  const v1::JobState* job = state_.job(id.job_id());
+  if (attempt == nullptr || attempt->closed() || job->record().state() != v1::JobRecord::RESERVED) return;
+  close_attempt(now, *job, reason);
+  settle(now, *job);
 }
 
 void Scheduler::check_attempts(Now now) {
@@ -75,7 +97,8 @@ void Scheduler::check_attempt(Now now, const v1::JobState& job) {
     return;
   }
   std::string reason;
-  if (job.record().state() == v1::JobRecord::RESERVED && now.mono_ms - known.since_ms > options_.reservation_ms) {
+  if (job.record().state() == v1::JobRecord::RESERVED && known.offered_ms >= 0 &&
+      now.mono_ms - known.offered_ms > options_.reservation_ms) {
     for (int rank = 0; rank < attempt->ranks_size(); ++rank) {
       if (known.ranks[rank].reported) continue;
       reason = absl::StrCat("worker ", attempt->ranks(rank).worker_id(), " did not take up rank ", rank, " within ",

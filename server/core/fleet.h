@@ -45,6 +45,7 @@ struct AttemptLive {
   int64_t since_ms = 0;       // monotonic: first seen by this process
   int64_t ran_before_ms = 0;  // how long it had run then
   int64_t change_ms = 0;      // monotonic: something was heard of it that differs from before
+  int64_t offered_ms = -1;    // monotonic: since when workers are told of it; -1: its job's folder is not there yet
   int64_t stop_ms = -1;       // monotonic: when the order to stop was given
   int64_t success_ms = -1;    // monotonic: when its first rank ended with success
   bool rendezvous_complete = false;

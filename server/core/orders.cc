@@ -2,17 +2,18 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "server/core/refusal.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
 namespace galleon::server {
 
 absl::Status Scheduler::reprioritize(Now now, const v1::ReprioritizeJobRequest& request, absl::string_view actor) {
-  const absl::StatusOr<const v1::JobState*> found = changeable(job_id_of(request.name()), request.etag());
-  if (!found.ok()) return found.status();
+  ASSIGN_OR_RETURN(const v1::JobState* found, changeable(job_id_of(request.name()), request.etag()));
   if (!request.has_priority() && request.queue().empty())
     return absl::InvalidArgumentError("priority: give a priority, a queue, or both");
-  const v1::JobState& job = **found;
+  const v1::JobState& job = *found;
   const std::string queue = request.queue().empty() ? job.record().queue() : request.queue();
   const int32_t priority = request.has_priority() ? request.priority() : job.record().priority();
   const QueueConfig* config = queue_config(queue);
@@ -34,11 +35,12 @@ absl::Status Scheduler::reprioritize(Now now, const v1::ReprioritizeJobRequest& 
 absl::Status Scheduler::order_worker(Now now, absl::string_view worker_id, v1::Worker::State ordered,
                                      absl::string_view reason, absl::string_view etag, absl::string_view actor) {
   const v1::Worker* worker = state_.worker(worker_id);
-  if (worker == nullptr) return absl::NotFoundError(absl::StrCat("there is no worker workers/", worker_id));
+  if (worker == nullptr)
+    return refusal(v1::ErrorInfo::WORKER_NOT_FOUND, absl::StrCat("there is no worker workers/", worker_id));
   const std::string revision = absl::StrCat(worker->revision());
   if (!etag.empty() && etag != revision) {
-    return absl::AbortedError(
-        absl::StrCat("workers/", worker_id, " has changed since: its etag is ", revision, ", not ", etag));
+    return refusal(v1::ErrorInfo::ETAG_MISMATCH,
+                   absl::StrCat("workers/", worker_id, " has changed since: its etag is ", revision, ", not ", etag));
   }
   if (worker->ordered() == ordered) return absl::OkStatus();
   const Acting acting(*this, actor);

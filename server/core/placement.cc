@@ -51,14 +51,14 @@ Groups divide(const SlotBoard& board, const Cells& usable, size_t keys, const Ke
   for (const uint32_t cell : usable) {
     const int32_t of = key(board.cells()[cell].worker);
     if (of < 0) continue;
-    uint32_t& place = next[static_cast<size_t>(of)];
-    if (place == kNone) {
+    uint32_t& at = next[static_cast<size_t>(of)];
+    if (at == kNone) {
       const uint32_t count = counts[static_cast<size_t>(of)];
       made.groups.push_back({absl::MakeConstSpan(made.cells.data() + begin, count), {}});
-      place = begin;
+      at = begin;
       begin += count;
     }
-    made.cells[place++] = cell;
+    made.cells[at++] = cell;
   }
   return made;
 }

@@ -128,7 +128,8 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   running.stopping = attempt.closed() || attempt.has_stop();
   running.start_ms = attempt.attempt().start_time_ms();
   if (const int64_t limit_ms = time_limit_ms(job.record().job()); limit_ms != kNever)
-    running.ends_by_ms = now.wall_ms + std::max<int64_t>(0, limit_ms - job.ran_ms() - ran_ms) + 4 * options_.sync_ms;
+    running.ends_by_ms =
+        now.wall_ms + std::max<int64_t>(0, limit_ms - job.ran_ms() - ran_ms) + options_.missed_syncs_ms();
   if (known != nullptr && known->ranks[0].report.progress().attempt_steps() > 0 && ran_ms > 0) {
     const v1::StepMetrics& progress = known->ranks[0].report.progress();
     const double step_ms = static_cast<double>(ran_ms) / static_cast<double>(progress.attempt_steps());
@@ -167,7 +168,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
       known.configured = known.queue < options_.queues.size();
       known.limit_ms = kNever;
       if (const int64_t limit_ms = time_limit_ms(record.job()); limit_ms != kNever)
-        known.limit_ms = std::max<int64_t>(0, limit_ms - job->ran_ms()) + 4 * options_.sync_ms;
+        known.limit_ms = std::max<int64_t>(0, limit_ms - job->ran_ms()) + options_.missed_syncs_ms();
       known.not_before_ms = job->not_before_ms();
       known.job_id = &record.job_id();
       known.known = true;
@@ -303,7 +304,7 @@ Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan
   queued.preemptible = is_preemptible(job);
   queued.demand = &demand;
   if (const int64_t limit_ms = time_limit_ms(job); limit_ms != kNever)
-    queued.limit_ms = limit_ms + 4 * options_.sync_ms;
+    queued.limit_ms = limit_ms + options_.missed_syncs_ms();
   // Behind all that go before it.
   size_t index = input.queued.size();
   while (index > 0 && input.queued[index - 1].priority < queued.priority) --index;

@@ -33,7 +33,8 @@ std::string Scheduler::live_message(const v1::JobState& job) const {
   const AttemptLive* known = live_or_null(job);
   switch (job.record().state()) {
     case v1::JobRecord::RESERVED:
-      return absl::StrCat("slots are reserved on ", absl::StrJoin(holding, ", "));
+      return absl::StrCat("slots are reserved on ", absl::StrJoin(holding, ", "),
+                          known != nullptr && known->offered_ms < 0 ? "; the job's folder is being made" : "");
     case v1::JobRecord::STARTING: {
       const v1::Stage stage = known == nullptr ? v1::Stage() : known->ranks[0].report.stage();
       if (stage.name().empty()) return absl::StrCat("starting on ", absl::StrJoin(holding, ", "));

@@ -6,7 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "server/core/refusal.h"
 #include "server/core/transitions.h"
 
 namespace galleon::server {
@@ -77,7 +79,7 @@ void Scheduler::recovered(Now now) {
   for (const auto& [id, worker] : state_.workers()) {
     if (worker.state() == v1::Worker::GONE) continue;
     WorkerLive& known = fleet_.workers[id];
-    known.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
+    known.lease_end_ms = now.mono_ms + options_.held_lease_ms();
     known.expected_ms = now.mono_ms + options_.sync_ms;
     known.last_seen_wall_ms = worker.last_seen_time_ms();
     assignments_changed(id, known);
@@ -112,6 +114,7 @@ AttemptLive& Scheduler::live(Now now, const v1::JobState& job, const v1::Attempt
     known.ran_before_ms = std::max<int64_t>(0, now.wall_ms - attempt.attempt().start_time_ms());
     known.change_ms = now.mono_ms;
     if (attempt.has_stop()) known.stop_ms = now.mono_ms;
+    if (job.record().state() != v1::JobRecord::RESERVED) known.offered_ms = now.mono_ms;
   }
   return known;
 }
@@ -129,8 +132,9 @@ absl::StatusOr<const v1::JobState*> Scheduler::find_request(const v1::Job& job, 
   const v1::JobState* known = state_.job_by_request(request_id);
   if (known == nullptr) return nullptr;
   if (google::protobuf::util::MessageDifferencer::Equals(known->record().job(), job)) return known;
-  return absl::AlreadyExistsError(absl::StrCat("request_id \"", request_id, "\" was used for ", known->record().name(),
-                                               ", which differs from this job; use a new request_id"));
+  return refusal(v1::ErrorInfo::REQUEST_ID_REUSED,
+                 absl::StrCat("request_id \"", request_id, "\" was used for ", known->record().name(),
+                              ", which differs from this job; use a new request_id"));
 }
 
 const QueueConfig* Scheduler::queue_config(absl::string_view id) const {
@@ -159,11 +163,10 @@ absl::Status Scheduler::check_scheduling(const v1::Job& job) const {
 }
 
 absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submission) {
-  absl::StatusOr<const v1::JobState*> known = find_request(submission.job, submission.request_id);
-  if (!known.ok()) return known.status();
-  if (*known != nullptr) return (*known)->record().job_id();
-  if (absl::Status status = check_scheduling(submission.job); !status.ok()) return status;
-  if (absl::Status status = check_fits(submission.job, submission.plan); !status.ok()) return status;
+  ASSIGN_OR_RETURN(const v1::JobState* known, find_request(submission.job, submission.request_id));
+  if (known != nullptr) return known->record().job_id();
+  RETURN_IF_ERROR(check_scheduling(submission.job));
+  RETURN_IF_ERROR(check_fits(submission.job, submission.plan));
   const Acting acting(*this, submission.owner);
   GALLEON_CHECK(submission.number >= next_number()) << "job numbers grow";
   v1::JournalEvent event;
@@ -182,25 +185,24 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
 
 absl::StatusOr<const v1::JobState*> Scheduler::changeable(absl::string_view job_id, absl::string_view etag) const {
   const v1::JobState* job = state_.job(job_id);
-  if (job == nullptr) return absl::NotFoundError(absl::StrCat("there is no job jobs/", job_id));
+  if (job == nullptr) return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id));
   const std::string revision = absl::StrCat(job->revision());
   if (!etag.empty() && etag != revision) {
-    return absl::AbortedError(
-        absl::StrCat("jobs/", job_id, " has changed since: its etag is ", revision, ", not ", etag));
+    return refusal(v1::ErrorInfo::ETAG_MISMATCH,
+                   absl::StrCat("jobs/", job_id, " has changed since: its etag is ", revision, ", not ", etag));
   }
   const v1::JobRecord::State state = job->record().state();
   if (is_terminal(state)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("jobs/", job_id, " has already ended: ", v1::JobRecord::State_Name(state)));
+    return refusal(v1::ErrorInfo::JOB_HAS_ENDED,
+                   absl::StrCat("jobs/", job_id, " has already ended: ", v1::JobRecord::State_Name(state)));
   }
   return job;
 }
 
 absl::Status Scheduler::cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
                                absl::string_view actor) {
-  const absl::StatusOr<const v1::JobState*> found = changeable(job_id, etag);
-  if (!found.ok()) return found.status();
-  const v1::JobState* job = *found;
+  ASSIGN_OR_RETURN(const v1::JobState* found, changeable(job_id, etag));
+  const v1::JobState* job = found;
   const Acting acting(*this, actor);
   const v1::JobRecord::State state = job->record().state();
   if (state == v1::JobRecord::CANCELLING) return absl::OkStatus();

@@ -26,9 +26,9 @@ namespace galleon::server {
 struct SchedulerOptions {
   std::string version;  // a worker of another version is refused
   std::vector<QueueConfig> queues = {QueueConfig()};
-  int64_t lease_ms = 45'000;        // what a worker is promised; it is held to a tenth more, for clocks that drift
-  int64_t sync_ms = 500;            // how often a worker speaks at least
-  int64_t reservation_ms = 60'000;  // a rank that its worker has not taken up by then: the attempt is lost
+  int64_t lease_ms = 45'000;               // what a worker is promised
+  int64_t sync_ms = 500;                   // how often a worker speaks at least
+  int64_t reservation_ms = 60'000;         // a rank that its worker has not taken up by then: the attempt is lost
   int64_t start_stall_ms = 2 * 3'600'000;  // nothing new heard of a starting attempt for so long: it is lost
   int64_t straggler_ms = 60'000;           // ranks that outlive the first successful one by so much are killed
   int64_t stop_grace_ms = 30'000;          // for a checkpoint before the end
@@ -39,6 +39,13 @@ struct SchedulerOptions {
   int64_t gone_retention_ms = 3'600'000;               // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
   size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
+
+  // After so long without a word a worker's ranks count as lost: a tenth more than it was promised, for clocks that
+  // drift.
+  int64_t held_lease_ms() const { return lease_ms + lease_ms / 10; }
+  // A worker so much later than it should have spoken is unreachable; so long it may take until what has ended is known
+  // to have ended.
+  int64_t missed_syncs_ms() const { return 4 * sync_ms; }
 };
 
 class Scheduler {
@@ -64,15 +71,22 @@ class Scheduler {
   };
   uint64_t next_number() const { return state_.last_job_number() + 1; }
   static std::string job_id(const v1::Job& job, uint64_t number);
-  // The job that a request_id belongs to: null if none; ALREADY_EXISTS if it was used for a job that differs.
+  // Refusals carry their reason (refusal.h). The job that a request_id belongs to: null if none; REQUEST_ID_REUSED if
+  // it was used for a job that differs.
   absl::StatusOr<const v1::JobState*> find_request(const v1::Job& job, absl::string_view request_id) const;
   // INVALID_ARGUMENT: unknown queue, or a job in `after` that does not exist. As a job can only come after jobs that
   // are there before it, nothing ever waits in a circle. The same for a submission that stores nothing.
   absl::Status check_scheduling(const v1::Job& job) const;
-  // FAILED_PRECONDITION: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold it;
-  // says what would fit. A fleet without any worker refuses nothing.
-  absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const;
+  // The new job's id, or that of the job that the request_id belongs to. Refusals: those of find_request() and of
+  // check_scheduling(), and NEVER_FITS.
   absl::StatusOr<std::string> submit(Now now, const Submission& submission);
+  // What would become of a job if it were submitted now, and when it is expected to start (0: not known).
+  struct Forecast {
+    std::string message;
+    int64_t start_estimate_ms = 0;
+  };
+  // Stores nothing. Refusals: those of a submission of a new job.
+  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
   // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is. `actor`:
   // who asks, for the record.
   absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
@@ -84,12 +98,6 @@ class Scheduler {
                             absl::string_view etag, absl::string_view actor = "");
   // A job as users see it, with progress, position and reason. The job must exist.
   v1::JobRecord describe(const v1::JobState& job, Now now) const;
-  // What would become of a job if it were submitted now, and when it is expected to start (0: not known).
-  struct Forecast {
-    std::string message;
-    int64_t start_estimate_ms = 0;
-  };
-  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
   v1::Worker describe(const v1::Worker& worker) const;
   // The state that describe() gives, without the rest.
   v1::Worker::State state_now(const v1::Worker& worker) const;
@@ -99,9 +107,12 @@ class Scheduler {
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);
   absl::Status sync(Now now, const v1::SyncWorkerRequest& request);
-  // Something that the reserved attempt needs cannot be had, and no worker has been told of it: the attempt is lost
-  // with this reason, as by any outside cause. A job whose ranks may have begun is left alone.
-  void refuse_start(Now now, const std::string& job_id, const std::string& reason);
+  // The job's folder is there: workers are told of the reserved attempt. Until then they are not, however long it
+  // takes.
+  void confirm_start(Now now, const v1::AttemptId& id);
+  // The folder cannot be had: the attempt is lost with this reason, as by any outside cause. One that workers may know
+  // of already is left alone.
+  void refuse_start(Now now, const v1::AttemptId& id, const std::string& reason);
   // How long the answer to a sync may be held back: what the daemon asks, but never so long that its lease is in
   // danger.
   int64_t granted_wait_ms(const v1::SyncWorkerRequest& request) const;
@@ -136,6 +147,11 @@ class Scheduler {
   bool placed_in_last_tick() const { return pass_ran_; }
 
  private:
+  // admission.cc. NEVER_FITS: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold
+  // it; says what would fit. A fleet without any worker refuses nothing.
+  absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const;
+  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+
   // scheduler.cc
   absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
   absl::StatusOr<const v1::JobState*> changeable(absl::string_view job_id, absl::string_view etag) const;
@@ -160,16 +176,28 @@ class Scheduler {
   void end_job(Now now, const v1::JobState& job, v1::JobRecord::State to, const std::string& message);
 
   // sync.cc
+  using Reports = std::map<std::pair<std::string, uint32_t>, const v1::RankReport*>;
+  absl::Status check_speaker(const v1::SyncWorkerRequest& request) const;
+  void renew_lease(Now now, const v1::SyncWorkerRequest& request, WorkerLive& speaker);
+  void take_devices(const v1::SyncWorkerRequest& request, WorkerLive& speaker);
+  Reports own_reports(const v1::SyncWorkerRequest& request, int& foreign) const;
   void take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report);
   void miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence);
   void advance(Now now, const v1::JobState& job);
+
+  // The live attempt of this id that no worker has been told of; null: none.
+  const v1::AttemptState* unoffered(Now now, const v1::AttemptId& id);
 
   // settle.cc: the end of ranks, of attempts, and what becomes of the job.
   void release_rank(Now now, const v1::JobState& job, uint32_t rank, v1::RankExit exit);
   void lose_worker(Now now, const std::string& worker_id);
   void close_attempt(Now now, const v1::JobState& job, const std::string& reason);
   void settle(Now now, const v1::JobState& job);
+  static int cause_of(const v1::AttemptState& attempt);
+  v1::AttemptEnded verdict(Now now, const v1::JobState& job);
   void end_attempt(Now now, const v1::JobState& job);
+  void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
+              bool permanent);
   void requeue(Now now, const v1::JobState& job, const std::string& message, bool with_backoff);
 
   // dispatch.cc

@@ -136,88 +136,97 @@ void Scheduler::settle(Now now, const v1::JobState& job) {
   if (all_released) end_attempt(now, job);
 }
 
-void Scheduler::refuse_start(Now now, const std::string& job_id, const std::string& reason) {
-  const v1::JobState& job = *state_.job(job_id);
-  const v1::AttemptState* attempt = live_attempt(job);
-  if (attempt == nullptr || attempt->closed() || job.record().state() != v1::JobRecord::RESERVED) return;
-  close_attempt(now, job, reason);
-  settle(now, job);
-}
-
-void Scheduler::end_attempt(Now now, const v1::JobState& job) {
-  const v1::AttemptState& attempt = *live_attempt(job);
+// The rank whose end explains the attempt's best.
+int Scheduler::cause_of(const v1::AttemptState& attempt) {
   int cause = 0;
-  bool all_succeeded = true;
-  for (int rank = 0; rank < attempt.ranks_size(); ++rank) {
-    all_succeeded &= attempt.ranks(rank).exit().kind() == Kind::SUCCEEDED;
+  for (int rank = 1; rank < attempt.ranks_size(); ++rank) {
     if (weight(attempt, attempt.ranks(rank).exit()) > weight(attempt, attempt.ranks(cause).exit())) cause = rank;
   }
-  const v1::RankExit exit = attempt.ranks(cause).exit();
-  const int heaviest = weight(attempt, exit);
-  const bool failed = exit.kind() == Kind::FAILED;
-  const v1::StopOrder stop = attempt.stop();
-  const uint32_t number = attempt.attempt().number();
+  return cause;
+}
 
-  v1::JournalEvent event;
-  v1::AttemptEnded& ended = *event.mutable_attempt_ended();
+// How the attempt has ended, all of whose ranks have.
+v1::AttemptEnded Scheduler::verdict(Now now, const v1::JobState& job) {
+  const v1::AttemptState& attempt = *live_attempt(job);
+  const int cause = cause_of(attempt);
+  const v1::RankExit& exit = attempt.ranks(cause).exit();
+  const bool nobodys_fault = weight(attempt, exit) == 0;
+  const bool all_succeeded = std::all_of(attempt.ranks().begin(), attempt.ranks().end(), [](const v1::RankState& rank) {
+    return rank.exit().kind() == Kind::SUCCEEDED;
+  });
+  const v1::StopOrder& stop = attempt.stop();
+  v1::AttemptEnded ended;
   *ended.mutable_id() = id_of(job, attempt);
   ended.set_failed_rank(static_cast<uint32_t>(cause));
   ended.set_ran_ms(live(now, job, attempt).ran_ms(now.mono_ms));
   ended.set_exit_code(exit.exit_code());
   ended.set_exit_signal(exit.exit_signal());
-  std::string cause_text = rank_text(attempt, cause);
+  ended.set_message(rank_text(attempt, cause));
   if (all_succeeded) {
     ended.set_outcome(v1::Attempt::SUCCEEDED);
     ended.clear_failed_rank();
-    cause_text = attempt.ranks(0).exit().message();
-  } else if (stop.cause() == v1::StopOrder::CANCEL || stop.cause() == v1::StopOrder::TIME_LIMIT) {
+    ended.set_message(attempt.ranks(0).exit().message());
+  } else if (stop.cause() == v1::StopOrder::CANCEL || stop.cause() == v1::StopOrder::TIME_LIMIT ||
+             (exit.kind() != Kind::FAILED && hands_back(stop.cause()) && nobodys_fault)) {
     ended.set_outcome(v1::Attempt::STOPPED);
-    cause_text = stop.reason();
-  } else if (failed) {
+    ended.set_message(stop.reason());
+  } else if (exit.kind() == Kind::FAILED) {
     ended.set_outcome(v1::Attempt::FAILED);
-  } else if (hands_back(stop.cause()) && heaviest == 0) {
-    ended.set_outcome(v1::Attempt::STOPPED);
-    cause_text = stop.reason();
   } else {
     ended.set_outcome(v1::Attempt::LOST);
     ended.set_reason(reason_word(attempt, exit));
-    if (heaviest == 0) cause_text = attempt.close_reason();
+    if (nobodys_fault) ended.set_message(attempt.close_reason());
   }
-  ended.set_message(cause_text);
-  const v1::Attempt::Outcome outcome = ended.outcome();
-  if (all_succeeded && stop.cause() != v1::StopOrder::CANCEL) {
+  return ended;
+}
+
+void Scheduler::end_attempt(Now now, const v1::JobState& job) {
+  const v1::AttemptState& attempt = *live_attempt(job);
+  const v1::AttemptEnded ended = verdict(now, job);
+  const v1::StopOrder stop = attempt.stop();
+  const bool permanent = attempt.ranks(cause_of(attempt)).exit().permanent();
+  if (ended.outcome() == v1::Attempt::SUCCEEDED && stop.cause() != v1::StopOrder::CANCEL) {
     // A run so short that nobody saw it begin still takes every step of the table.
     if (job.record().state() == v1::JobRecord::RESERVED) move(now, job, v1::JobRecord::STARTING);
     if (job.record().state() == v1::JobRecord::STARTING) move(now, job, v1::JobRecord::RUNNING);
   }
+  v1::JournalEvent event;
+  *event.mutable_attempt_ended() = ended;
   emit(now, std::move(event));
   fleet_.attempts.erase(job.record().job_id());
+  follow(now, job, ended, stop, permanent);
+}
 
+// What becomes of the job.
+void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
+                       bool permanent) {
   if (stop.cause() == v1::StopOrder::CANCEL) return end_job(now, job, v1::JobRecord::CANCELLED, stop.reason());
   const uint32_t allowed =
       job.record().job().scheduling().has_max_retries() ? job.record().job().scheduling().max_retries() : 3;
-  switch (outcome) {
+  switch (ended.outcome()) {
     case v1::Attempt::SUCCEEDED:
-      return end_job(now, job, v1::JobRecord::SUCCEEDED, cause_text.empty() ? "all steps are done" : cause_text);
+      return end_job(now, job, v1::JobRecord::SUCCEEDED,
+                     ended.message().empty() ? "all steps are done" : ended.message());
     case v1::Attempt::FAILED:
-      if (exit.permanent()) return end_job(now, job, v1::JobRecord::FAILED, cause_text);
+      if (permanent) return end_job(now, job, v1::JobRecord::FAILED, ended.message());
       if (job.record().failures() > allowed) {
         return end_job(now, job, v1::JobRecord::FAILED,
                        absl::StrCat("failed ", job.record().failures(), " times, max_retries is ", allowed,
-                                    "; the last time, ", cause_text));
+                                    "; the last time, ", ended.message()));
       }
-      return requeue(now, job, absl::StrCat("attempt ", number, " failed: ", cause_text), true);
+      return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " failed: ", ended.message()), true);
     case v1::Attempt::LOST:
       if (job.lost_in_a_row() >= options_.lost_in_a_row) {
-        return end_job(
-            now, job, v1::JobRecord::FAILED,
-            absl::StrCat(job.lost_in_a_row(),
-                         " attempts in a row were lost without a new checkpoint or step; the last time, ", cause_text));
+        return end_job(now, job, v1::JobRecord::FAILED,
+                       absl::StrCat(job.lost_in_a_row(),
+                                    " attempts in a row were lost without a new checkpoint or step; the last time, ",
+                                    ended.message()));
       }
-      return requeue(now, job, absl::StrCat("attempt ", number, " was lost: ", cause_text), true);
+      return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " was lost: ", ended.message()), true);
     default:
       if (stop.cause() == v1::StopOrder::TIME_LIMIT) return end_job(now, job, v1::JobRecord::FAILED, stop.reason());
-      return requeue(now, job, absl::StrCat("attempt ", number, " was handed back: ", cause_text), false);
+      return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " was handed back: ", ended.message()),
+                     false);
   }
 }
 

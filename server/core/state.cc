@@ -115,13 +115,13 @@ void State::move(v1::JobState& job, v1::JobRecord::State to) {
 
 void State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
   for (int rank = 0; rank < attempt.ranks_size(); ++rank) {
-    const v1::RankState& place = attempt.ranks(rank);
-    if (place.released()) continue;
-    const bool free = slots_[place.worker_id()]
-                          .emplace(place.slot(), SlotUse{job.record().job_id(), attempt.attempt().number(),
-                                                         static_cast<uint32_t>(rank)})
+    const v1::RankState& assigned = attempt.ranks(rank);
+    if (assigned.released()) continue;
+    const bool free = slots_[assigned.worker_id()]
+                          .emplace(assigned.slot(), SlotUse{job.record().job_id(), attempt.attempt().number(),
+                                                            static_cast<uint32_t>(rank)})
                           .second;
-    GALLEON_CHECK(free) << "slot " << place.slot() << " of " << place.worker_id() << " leased twice, to "
+    GALLEON_CHECK(free) << "slot " << assigned.slot() << " of " << assigned.worker_id() << " leased twice, to "
                         << job.record().job_id();
   }
 }

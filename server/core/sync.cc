@@ -4,6 +4,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "server/core/refusal.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -95,18 +97,18 @@ bool differs(const v1::RankReport& a, const v1::RankReport& b) {
 }  // namespace
 
 absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
-  if (absl::Status status = check_worker(worker); !status.ok()) return status;
+  RETURN_IF_ERROR(check_worker(worker));
   if (worker.version() != options_.version) {
-    return absl::FailedPreconditionError(absl::StrCat("worker ", worker.worker_id(), " is of version ",
-                                                      worker.version(), ", the scheduler of version ", options_.version,
-                                                      "; install the same on both"));
+    return refusal(v1::ErrorInfo::VERSION_MISMATCH,
+                   absl::StrCat("worker ", worker.worker_id(), " is of version ", worker.version(),
+                                ", the scheduler of version ", options_.version, "; install the same on both"));
   }
   const v1::Worker* known = state_.worker(worker.worker_id());
   if (known != nullptr && known->state() != v1::Worker::GONE && known->incarnation() != worker.incarnation()) {
     const int64_t left = std::max<int64_t>(0, fleet_.workers[worker.worker_id()].lease_end_ms - now.mono_ms);
-    return absl::AlreadyExistsError(absl::StrCat("another daemon named ", worker.worker_id(), " on ", known->host(),
-                                                 " holds its lease for ", (left + 999) / 1000,
-                                                 " s more; give this one another --name, or stop the other"));
+    return refusal(v1::ErrorInfo::LEASE_HELD, absl::StrCat("another daemon named ", worker.worker_id(), " on ",
+                                                           known->host(), " holds its lease for ", (left + 999) / 1000,
+                                                           " s more; give this one another --name, or stop the other"));
   }
   v1::JournalEvent event;
   v1::Worker& stored = *event.mutable_worker_registered()->mutable_worker();
@@ -115,7 +117,7 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
   stored.clear_slots_used();
   emit(now, std::move(event));
   WorkerLive& live = fleet_.workers[worker.worker_id()];
-  live.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
+  live.lease_end_ms = now.mono_ms + options_.held_lease_ms();
   live.expected_ms = now.mono_ms + options_.sync_ms;
   live.last_seen_wall_ms = now.wall_ms;
   live.session = ++last_revision_;
@@ -144,42 +146,47 @@ int64_t Scheduler::granted_wait_ms(const v1::SyncWorkerRequest& request) const {
   return static_cast<int64_t>(std::min(request.wait_milliseconds(), static_cast<uint64_t>(longest)));
 }
 
-absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
+// Whoever speaks must be registered, by this incarnation, in this session.
+absl::Status Scheduler::check_speaker(const v1::SyncWorkerRequest& request) const {
   const v1::Worker* worker = state_.worker(request.worker_id());
   if (worker == nullptr || worker->state() == v1::Worker::GONE) {
-    return absl::NotFoundError(absl::StrCat("worker ", request.worker_id(), " is not registered",
-                                            worker == nullptr ? "" : " any more, its lease ended", "; register again"));
+    return refusal(v1::ErrorInfo::NOT_REGISTERED,
+                   absl::StrCat("worker ", request.worker_id(), " is not registered",
+                                worker == nullptr ? "" : " any more, its lease ended", "; register again"));
   }
-  if (worker->incarnation() != request.incarnation()) {
-    return absl::AbortedError(absl::StrCat("another daemon has taken the name ", request.worker_id()));
+  if (worker->incarnation() != request.incarnation())
+    return refusal(v1::ErrorInfo::NAME_TAKEN, absl::StrCat("another daemon has taken the name ", request.worker_id()));
+  const uint64_t known = session(request.worker_id());
+  if (request.session() != 0 && known != 0 && request.session() != known) {
+    return refusal(v1::ErrorInfo::NOT_REGISTERED,
+                   absl::StrCat("worker ", request.worker_id(), " was registered anew since; register again"));
   }
-  WorkerLive& speaker = fleet_.workers[request.worker_id()];
-  if (request.session() != 0 && speaker.session != 0 && request.session() != speaker.session) {
-    return absl::NotFoundError(
-        absl::StrCat("worker ", request.worker_id(), " was registered anew since; register again"));
-  }
+  return absl::OkStatus();
+}
+
+void Scheduler::renew_lease(Now now, const v1::SyncWorkerRequest& request, WorkerLive& speaker) {
   if (speaker.session == 0) speaker.session = request.session();
-  const int64_t wait = granted_wait_ms(request);
-  speaker.lease_end_ms = now.mono_ms + options_.lease_ms + options_.lease_ms / 10;
-  speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + wait + options_.sync_ms);
+  speaker.lease_end_ms = now.mono_ms + options_.held_lease_ms();
+  speaker.expected_ms = std::max(speaker.expected_ms, now.mono_ms + granted_wait_ms(request) + options_.sync_ms);
   speaker.last_seen_wall_ms = now.wall_ms;
   if (speaker.unreachable) dirty_ = true;
   speaker.unreachable = false;
-  if (request.sequence() <= speaker.last_sequence) return absl::OkStatus();
-  speaker.last_sequence = request.sequence();
-  if (!speaker.synced) dirty_ = true;
-  speaker.synced = true;
-  if (request.devices_size() == static_cast<int>(worker->slots())) {
-    for (int i = 0; i < request.devices_size(); ++i) {
-      const v1::DeviceInfo& device = request.devices(i);
-      dirty_ |= device.free_memory_bytes() != speaker.devices[i].free_memory_bytes() ||
-                device.healthy() != speaker.devices[i].healthy();
-      speaker.devices[i] = device;
-    }
-  }
+}
 
-  std::map<std::pair<std::string, uint32_t>, const v1::RankReport*> reports;
-  int foreign = 0;
+void Scheduler::take_devices(const v1::SyncWorkerRequest& request, WorkerLive& speaker) {
+  if (request.devices_size() != static_cast<int>(speaker.devices.size())) return;
+  for (int i = 0; i < request.devices_size(); ++i) {
+    const v1::DeviceInfo& device = request.devices(i);
+    dirty_ |= device.free_memory_bytes() != speaker.devices[i].free_memory_bytes() ||
+              device.healthy() != speaker.devices[i].healthy();
+    speaker.devices[i] = device;
+  }
+}
+
+// By job and rank, those that this worker holds and should hold; of others `foreign` counts the living.
+Scheduler::Reports Scheduler::own_reports(const v1::SyncWorkerRequest& request, int& foreign) const {
+  Reports reports;
+  foreign = 0;
   for (const v1::RankReport& report : request.ranks()) {
     const v1::JobState* job = state_.job(report.id().job_id());
     const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
@@ -194,6 +201,20 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
       ++foreign;
     }
   }
+  return reports;
+}
+
+absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
+  RETURN_IF_ERROR(check_speaker(request));
+  WorkerLive& speaker = fleet_.workers[request.worker_id()];
+  renew_lease(now, request, speaker);
+  if (request.sequence() <= speaker.last_sequence) return absl::OkStatus();
+  speaker.last_sequence = request.sequence();
+  if (!speaker.synced) dirty_ = true;
+  speaker.synced = true;
+  take_devices(request, speaker);
+  int foreign = 0;
+  const Reports reports = own_reports(request, foreign);
   if (foreign != speaker.foreign_ranks) dirty_ = true;
   speaker.foreign_ranks = foreign;
 
@@ -226,12 +247,17 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
 void Scheduler::take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report) {
   const v1::AttemptState& attempt = *live_attempt(job);
   AttemptLive& known = live(now, job, attempt);
-  RankLive& place = known.ranks[rank];
-  if (!place.reported || differs(place.report, report)) known.change_ms = now.mono_ms;
-  const bool offered = place.report.rendezvous_payload() != report.rendezvous_payload();
-  place.reported = true;
-  place.report = report;
-  if (offered) {
+  RankLive& heard = known.ranks[rank];
+  if (!heard.reported || differs(heard.report, report)) known.change_ms = now.mono_ms;
+  const bool new_payload = heard.report.rendezvous_payload() != report.rendezvous_payload();
+  heard.reported = true;
+  if (known.offered_ms < 0) {
+    // It was told by the process before this one, which had seen the folder made.
+    known.offered_ms = now.mono_ms;
+    touch(attempt);
+  }
+  heard.report = report;
+  if (new_payload) {
     const bool complete = std::all_of(known.ranks.begin(), known.ranks.end(),
                                       [](const RankLive& r) { return !r.report.rendezvous_payload().empty(); });
     if (complete) {
@@ -244,11 +270,11 @@ void Scheduler::take_report(Now now, const v1::JobState& job, uint32_t rank, con
 
 void Scheduler::miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence) {
   const v1::AttemptState& attempt = *live_attempt(job);
-  const RankLive& place = live(now, job, attempt).ranks[rank];
+  const RankLive& heard = live(now, job, attempt).ranks[rank];
   v1::RankExit exit;
   if (attempt.closed() || attempt.has_stop()) {
     // The answer to this very sequence cannot have listed it, so what is not held now will not be.
-    if (sequence <= place.listed_sequence) return;
+    if (sequence <= heard.listed_sequence) return;
     exit.set_kind(v1::RankExit::LET_GO);
     exit.set_message("was let go");
     release_rank(now, job, rank, exit);
@@ -256,7 +282,7 @@ void Scheduler::miss_report(Now now, const v1::JobState& job, uint32_t rank, uin
   }
   // STARTING and later are reached only when every rank has been reported, so this holds over a restart of the
   // scheduler too.
-  const bool was_held = place.reported || job.record().state() != v1::JobRecord::RESERVED;
+  const bool was_held = heard.reported || job.record().state() != v1::JobRecord::RESERVED;
   if (!was_held) return;
   exit.set_kind(v1::RankExit::FORGOTTEN);
   exit.set_message("is no longer known to its worker");
@@ -298,12 +324,13 @@ v1::SyncWorkerResponse Scheduler::assignments(Now now, const std::string& worker
     const v1::JobState& job = *state_.job(use.job_id);
     const v1::AttemptState& attempt = *live_attempt(job);
     AttemptLive& known = live(now, job, attempt);
-    RankLive& place = known.ranks[use.rank];
+    RankLive& heard = known.ranks[use.rank];
     const bool stop = attempt.closed() || attempt.has_stop();
     // What was never taken up is simply not offered any more. After a restart of the scheduler nothing is known to have
     // been taken up before the daemon has said so; then it is listed when it speaks next.
-    if (stop && !place.reported) continue;
-    place.listed_sequence = std::max({place.listed_sequence, sequence, it->second.last_sequence});
+    if (stop && !heard.reported) continue;
+    if (known.offered_ms < 0) continue;
+    heard.listed_sequence = std::max({heard.listed_sequence, sequence, it->second.last_sequence});
     v1::Assignment& assignment = *response.add_assignments();
     assignment.mutable_id()->set_job_id(use.job_id);
     assignment.mutable_id()->set_attempt(use.attempt);
@@ -314,7 +341,7 @@ v1::SyncWorkerResponse Scheduler::assignments(Now now, const std::string& worker
     assignment.set_job_folder(job.record().folder());
     assignment.set_resume_step(attempt.resume_step());
     assignment.set_resume_epoch(attempt.resume_epoch());
-    if (!place.reported) *assignment.mutable_job() = job.record().job();
+    if (!heard.reported) *assignment.mutable_job() = job.record().job();
     if (known.rendezvous_complete && !stop) {
       for (const RankLive& rank : known.ranks) assignment.add_rendezvous_payloads(rank.report.rendezvous_payload());
     }
@@ -339,17 +366,17 @@ absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointR
                                         " at epoch ", request.id().epoch());
   if (attempt == nullptr || attempt->attempt().number() != request.id().attempt() ||
       attempt->attempt().epoch() != request.id().epoch() || attempt->closed()) {
-    return absl::FailedPreconditionError(absl::StrCat(what, " is over; its checkpoint is not recorded"));
+    return refusal(v1::ErrorInfo::EPOCH_OVER, absl::StrCat(what, " is over; its checkpoint is not recorded"));
   }
   const v1::RankState& first = attempt->ranks(0);
   if (first.worker_id() != request.worker_id() || first.released()) {
-    return absl::FailedPreconditionError(absl::StrCat(what, ": rank 0 is not on worker ", request.worker_id()));
+    return refusal(v1::ErrorInfo::EPOCH_OVER, absl::StrCat(what, ": rank 0 is not on worker ", request.worker_id()));
   }
   const v1::PublishedCheckpoint& newest = job->record().checkpoint();
   if (newest.epoch() == request.id().epoch() && newest.step() == request.step()) return absl::OkStatus();
   if (newest.epoch() == request.id().epoch() && newest.step() > request.step()) {
-    return absl::FailedPreconditionError(absl::StrCat(what, ": step ", request.step(), " comes after step ",
-                                                      newest.step(), ", which is recorded already"));
+    return refusal(v1::ErrorInfo::EPOCH_OVER, absl::StrCat(what, ": step ", request.step(), " comes after step ",
+                                                           newest.step(), ", which is recorded already"));
   }
   v1::JournalEvent event;
   v1::CheckpointRecorded& recorded = *event.mutable_checkpoint_recorded();

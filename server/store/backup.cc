@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "server/core/state.h"
 #include "server/store/sqlite_database.h"
 #include "server/store/sqlite_journal.h"
@@ -37,20 +38,17 @@ absl::Status move_file(const std::string& from, const std::string& to) {
 
 // Reads all of the journal in `folder` and skips epochs behind its end; the number of its jobs.
 absl::StatusOr<size_t> renew(const std::string& folder) {
-  absl::StatusOr<std::unique_ptr<SqliteJournal>> journal = SqliteJournal::open(folder);
-  if (!journal.ok()) return journal.status();
+  ASSIGN_OR_RETURN(std::unique_ptr<SqliteJournal> journal, SqliteJournal::open(folder));
   State state;
-  if (absl::Status status = (*journal)->load({
-          [&state](const v1::StateSnapshot& head) { state.restore_head(head); },
-          [&state](v1::JobState job) { state.restore_job(std::move(job)); },
-          [&state](const v1::JournalEvent& event) { state.apply(event); },
-      });
-      !status.ok())
-    return status;
+  RETURN_IF_ERROR(journal->load({
+      [&state](const v1::StateSnapshot& head) { state.restore_head(head); },
+      [&state](v1::JobState job) { state.restore_job(std::move(job)); },
+      [&state](const v1::JournalEvent& event) { state.apply(event); },
+  }));
   v1::JournalEvent restored;
   restored.set_time_ms(absl::ToUnixMillis(absl::Now()));
   restored.mutable_state_restored()->set_last_epoch(state.last_epoch() + kEpochsSkipped);
-  if (absl::Status status = (*journal)->append({restored}); !status.ok()) return status;
+  RETURN_IF_ERROR(journal->append({restored}));
   return state.jobs().size();
 }
 
@@ -65,14 +63,12 @@ struct FolderRemover {
 }  // namespace
 
 absl::Status copy_database(const std::string& from, const std::string& to) {
-  absl::StatusOr<SqliteDatabase> source = SqliteDatabase::open(from, SqliteDatabase::Mode::kReadOnly);
-  if (!source.ok()) return source.status();
+  ASSIGN_OR_RETURN(SqliteDatabase source, SqliteDatabase::open(from, SqliteDatabase::Mode::kReadOnly));
   const std::string partial = to + ".partial";
   ::unlink(partial.c_str());
-  absl::StatusOr<SqliteDatabase::Statement> copy = source->statement("VACUUM INTO ?");
-  if (!copy.ok()) return copy.status();
-  sqlite3_bind_text(copy->get(), 1, partial.c_str(), static_cast<int>(partial.size()), SQLITE_STATIC);
-  absl::Status status = source->run(*copy);
+  ASSIGN_OR_RETURN(SqliteDatabase::Statement copy, source.statement("VACUUM INTO ?"));
+  sqlite3_bind_text(copy.get(), 1, partial.c_str(), static_cast<int>(partial.size()), SQLITE_STATIC);
+  absl::Status status = source.run(copy);
   if (status.ok()) status = sync_file(partial);
   if (status.ok()) status = move_file(partial, to);
   if (status.ok()) status = sync_folder(fs::absolute(to).parent_path().string());
@@ -81,13 +77,12 @@ absl::Status copy_database(const std::string& from, const std::string& to) {
 }
 
 absl::StatusOr<Restored> restore_backup(const std::string& backup, const std::string& folder) {
-  if (absl::Status status = make_folders(folder); !status.ok()) return status;
-  absl::StatusOr<FileDescriptor> lock = SqliteJournal::lock(folder);
-  if (!lock.ok()) return lock.status();
+  RETURN_IF_ERROR(make_folders(folder));
+  ASSIGN_OR_RETURN(FileDescriptor lock, SqliteJournal::lock(folder));
   const FolderRemover work{folder + "/restoring"};
   std::error_code error;
   fs::remove_all(work.folder, error);
-  if (absl::Status status = make_folders(work.folder); !status.ok()) return status;
+  RETURN_IF_ERROR(make_folders(work.folder));
   const std::string fresh = work.folder + "/scheduler.db";
   fs::copy_file(backup, fresh, error);
   if (error) return absl::NotFoundError(absl::StrCat("cannot read ", backup, ": ", error.message()));
@@ -97,7 +92,7 @@ absl::StatusOr<Restored> restore_backup(const std::string& backup, const std::st
         jobs.status().code(),
         absl::StrCat(backup, " cannot be restored, and nothing was changed: ", std::string(jobs.status().message())));
   }
-  if (absl::Status status = sync_file(fresh); !status.ok()) return status;
+  RETURN_IF_ERROR(sync_file(fresh));
   Restored restored{*jobs, ""};
   const std::string path = folder + "/scheduler.db";
   if (fs::exists(path)) {
@@ -105,11 +100,11 @@ absl::StatusOr<Restored> restore_backup(const std::string& backup, const std::st
     // What belongs together stays together, so that the old file can be looked at.
     for (const char* suffix : {"", "-wal", "-shm"}) {
       if (!fs::exists(path + suffix)) continue;
-      if (absl::Status status = move_file(path + suffix, restored.replaced + suffix); !status.ok()) return status;
+      RETURN_IF_ERROR(move_file(path + suffix, restored.replaced + suffix));
     }
   }
-  if (absl::Status status = move_file(fresh, path); !status.ok()) return status;
-  if (absl::Status status = sync_folder(folder); !status.ok()) return status;
+  RETURN_IF_ERROR(move_file(fresh, path));
+  RETURN_IF_ERROR(sync_folder(folder));
   return restored;
 }
 

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 
 namespace galleon::server {
 
@@ -61,12 +62,11 @@ absl::StatusOr<SqliteDatabase::Statement> SqliteDatabase::statement(const char* 
 }
 
 absl::StatusOr<int64_t> SqliteDatabase::number(const char* sql) {
-  absl::StatusOr<Statement> query = statement(sql);
-  if (!query.ok()) return query.status();
-  const int step = sqlite3_step(query->get());
+  ASSIGN_OR_RETURN(Statement query, statement(sql));
+  const int step = sqlite3_step(query.get());
   if (step == SQLITE_DONE) return 0;
   if (step != SQLITE_ROW) return error("cannot read");
-  return sqlite3_column_int64(query->get(), 0);
+  return sqlite3_column_int64(query.get(), 0);
 }
 
 absl::Status SqliteDatabase::run(const Statement& statement) {
@@ -76,10 +76,9 @@ absl::Status SqliteDatabase::run(const Statement& statement) {
 }
 
 absl::Status SqliteDatabase::check_integrity() {
-  absl::StatusOr<Statement> query = statement("PRAGMA integrity_check(1)");
-  if (!query.ok()) return query.status();
-  if (sqlite3_step(query->get()) != SQLITE_ROW) return error("cannot check");
-  const std::string verdict(reinterpret_cast<const char*>(sqlite3_column_text(query->get(), 0)));
+  ASSIGN_OR_RETURN(Statement query, statement("PRAGMA integrity_check(1)"));
+  if (sqlite3_step(query.get()) != SQLITE_ROW) return error("cannot check");
+  const std::string verdict(reinterpret_cast<const char*>(sqlite3_column_text(query.get(), 0)));
   return verdict == "ok" ? absl::OkStatus() : damaged(verdict);
 }
 

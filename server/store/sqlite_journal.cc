@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
 #include "server/store/backup.h"
 #include "server/store/sqlite_schema.h"
 
@@ -28,35 +29,33 @@ absl::StatusOr<FileDescriptor> SqliteJournal::lock(const std::string& folder) {
   }
   const std::string pid = absl::StrCat(::getpid(), "\n");
   if (::ftruncate(file.get(), 0) != 0) return errno_status("cannot write", path, errno);
-  if (absl::Status status = write_all(file.get(), pid); !status.ok()) return status;
+  RETURN_IF_ERROR(write_all(file.get(), pid));
   return file;
 }
 
 absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const std::string& folder) {
-  if (absl::Status status = make_folders(folder); !status.ok()) return status;
-  absl::StatusOr<FileDescriptor> held = lock(folder);
-  if (!held.ok()) return held.status();
+  RETURN_IF_ERROR(make_folders(folder));
+  ASSIGN_OR_RETURN(FileDescriptor held, lock(folder));
   const std::string path = absl::StrCat(folder, "/scheduler.db");
   const bool exists = ::access(path.c_str(), F_OK) == 0;
-  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::open(path, SqliteDatabase::Mode::kReadWrite);
-  if (!database.ok()) return database.status();
+  ASSIGN_OR_RETURN(SqliteDatabase database, SqliteDatabase::open(path, SqliteDatabase::Mode::kReadWrite));
   // Until the checks have passed, closing must not fold the write-ahead log into a file that will be refused.
-  sqlite3_db_config(database->get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  sqlite3_db_config(database.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   if (exists) {
-    if (absl::Status status = check_schema(*database); !status.ok()) return status;
+    RETURN_IF_ERROR(check_schema(database));
   }
-  std::unique_ptr<SqliteJournal> journal(new SqliteJournal(*std::move(held), *std::move(database)));
-  if (absl::Status status = journal->prepare(); !status.ok()) return status;
+  std::unique_ptr<SqliteJournal> journal(new SqliteJournal(std::move(held), std::move(database)));
+  RETURN_IF_ERROR(journal->prepare());
   sqlite3_db_config(journal->database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
-  if (absl::Status status = sync_folder(folder); !status.ok()) return status;
+  RETURN_IF_ERROR(sync_folder(folder));
   return journal;
 }
 
 absl::Status SqliteJournal::prepare() {
   for (const char* sql : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"}) {
-    if (absl::Status status = database_.execute(sql); !status.ok()) return status;
+    RETURN_IF_ERROR(database_.execute(sql));
   }
-  if (absl::Status status = prepare_schema(database_); !status.ok()) return status;
+  RETURN_IF_ERROR(prepare_schema(database_));
   const std::pair<SqliteDatabase::Statement*, const char*> statements[] = {
       {&begin_, "BEGIN IMMEDIATE"},
       {&commit_, "COMMIT"},
@@ -64,32 +63,27 @@ absl::Status SqliteJournal::prepare() {
       {&put_, "INSERT OR REPLACE INTO part (kind, number, body, checksum) VALUES (?, ?, ?, ?)"},
   };
   for (const auto& [statement, sql] : statements) {
-    absl::StatusOr<SqliteDatabase::Statement> made = database_.statement(sql);
-    if (!made.ok()) return made.status();
-    *statement = *std::move(made);
+    ASSIGN_OR_RETURN(SqliteDatabase::Statement made, database_.statement(sql));
+    *statement = std::move(made);
   }
-  absl::StatusOr<int64_t> snapshot = database_.number("SELECT sequence FROM snapshot_sequence");
-  if (!snapshot.ok()) return snapshot.status();
-  absl::StatusOr<int64_t> last = database_.number("SELECT coalesce(max(sequence), 0) FROM event");
-  if (!last.ok()) return last.status();
-  last_sequence_ = std::max(*snapshot, *last);
-  events_since_snapshot_ = last_sequence_ - *snapshot;
+  ASSIGN_OR_RETURN(int64_t snapshot, database_.number("SELECT sequence FROM snapshot_sequence"));
+  ASSIGN_OR_RETURN(int64_t last, database_.number("SELECT coalesce(max(sequence), 0) FROM event"));
+  last_sequence_ = std::max(snapshot, last);
+  events_since_snapshot_ = last_sequence_ - snapshot;
   return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> SqliteJournal::load_parts(const Recovery& recovery) {
-  absl::StatusOr<int64_t> sequence = database_.number("SELECT sequence FROM snapshot_sequence");
-  if (!sequence.ok()) return sequence.status();
-  absl::StatusOr<SqliteDatabase::Statement> parts =
-      database_.statement("SELECT kind, number, body, checksum FROM part ORDER BY kind, number");
-  if (!parts.ok()) return parts.status();
+  ASSIGN_OR_RETURN(int64_t sequence, database_.number("SELECT sequence FROM snapshot_sequence"));
+  ASSIGN_OR_RETURN(SqliteDatabase::Statement parts,
+                   database_.statement("SELECT kind, number, body, checksum FROM part ORDER BY kind, number"));
   int step = SQLITE_DONE;
   bool head = false;
-  while ((step = sqlite3_step(parts->get())) == SQLITE_ROW) {
-    const int kind = sqlite3_column_int(parts->get(), 0);
-    const int64_t number = sqlite3_column_int64(parts->get(), 1);
-    const absl::string_view body = blob_column(parts->get(), 2);
-    bool whole = checksum(number, body) == sqlite3_column_int64(parts->get(), 3);
+  while ((step = sqlite3_step(parts.get())) == SQLITE_ROW) {
+    const int kind = sqlite3_column_int(parts.get(), 0);
+    const int64_t number = sqlite3_column_int64(parts.get(), 1);
+    const absl::string_view body = blob_column(parts.get(), 2);
+    bool whole = checksum(number, body) == sqlite3_column_int64(parts.get(), 3);
     if (whole && kind == kHeadPart) {
       v1::StateSnapshot snapshot;
       whole = snapshot.ParseFromArray(body.data(), static_cast<int>(body.size()));
@@ -103,26 +97,25 @@ absl::StatusOr<int64_t> SqliteJournal::load_parts(const Recovery& recovery) {
     if (!whole) return database_.damaged(absl::StrCat("part ", kind, "/", number, " does not match its checksum"));
   }
   if (step != SQLITE_DONE) return database_.error("cannot read");
-  if (*sequence > 0 && !head) return database_.damaged("the head of the snapshot is missing");
-  return *sequence;
+  if (sequence > 0 && !head) return database_.damaged("the head of the snapshot is missing");
+  return sequence;
 }
 
 absl::Status SqliteJournal::load(const Recovery& recovery) {
-  absl::StatusOr<int64_t> snapshot = load_parts(recovery);
-  if (!snapshot.ok()) return snapshot.status();
-  int64_t sequence = *snapshot;
-  absl::StatusOr<SqliteDatabase::Statement> events =
-      database_.statement("SELECT sequence, body, checksum FROM event WHERE sequence > ? ORDER BY sequence");
-  if (!events.ok()) return events.status();
-  sqlite3_bind_int64(events->get(), 1, sequence);
+  ASSIGN_OR_RETURN(int64_t snapshot, load_parts(recovery));
+  int64_t sequence = snapshot;
+  ASSIGN_OR_RETURN(
+      SqliteDatabase::Statement events,
+      database_.statement("SELECT sequence, body, checksum FROM event WHERE sequence > ? ORDER BY sequence"));
+  sqlite3_bind_int64(events.get(), 1, sequence);
   v1::JournalEvent stored;
   int step = SQLITE_DONE;
-  while ((step = sqlite3_step(events->get())) == SQLITE_ROW) {
-    const int64_t found = sqlite3_column_int64(events->get(), 0);
+  while ((step = sqlite3_step(events.get())) == SQLITE_ROW) {
+    const int64_t found = sqlite3_column_int64(events.get(), 0);
     if (found != sequence + 1) return database_.damaged(absl::StrCat("event ", sequence + 1, " is missing"));
     sequence = found;
-    const absl::string_view body = blob_column(events->get(), 1);
-    if (checksum(sequence, body) != sqlite3_column_int64(events->get(), 2) ||
+    const absl::string_view body = blob_column(events.get(), 1);
+    if (checksum(sequence, body) != sqlite3_column_int64(events.get(), 2) ||
         !stored.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
       return database_.damaged(absl::StrCat("event ", sequence, " does not match its checksum"));
     }
@@ -133,22 +126,22 @@ absl::Status SqliteJournal::load(const Recovery& recovery) {
 
 absl::Status SqliteJournal::append(const std::vector<v1::JournalEvent>& events) {
   if (events.empty()) return absl::OkStatus();
-  if (absl::Status status = database_.run(begin_); !status.ok()) return status;
+  RETURN_IF_ERROR(database_.run(begin_));
   for (const v1::JournalEvent& event : events) {
     event.SerializeToString(&buffer_);
     const int64_t sequence = ++last_sequence_;
     sqlite3_bind_int64(insert_.get(), 1, sequence);
     bind_blob(insert_.get(), 2, buffer_);
     sqlite3_bind_int64(insert_.get(), 3, checksum(sequence, buffer_));
-    if (absl::Status status = database_.run(insert_); !status.ok()) return status;
+    RETURN_IF_ERROR(database_.run(insert_));
   }
-  if (absl::Status status = database_.run(commit_); !status.ok()) return status;
+  RETURN_IF_ERROR(database_.run(commit_));
   events_since_snapshot_ += static_cast<int64_t>(events.size());
   return absl::OkStatus();
 }
 
 absl::Status SqliteJournal::compact(const SnapshotChange& change) {
-  if (absl::Status status = database_.run(begin_); !status.ok()) return status;
+  RETURN_IF_ERROR(database_.run(begin_));
   if (absl::Status status = write_parts(change); !status.ok()) {
     // The events are still there and still enough.
     sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
@@ -159,11 +152,10 @@ absl::Status SqliteJournal::compact(const SnapshotChange& change) {
 }
 
 absl::Status SqliteJournal::write_parts(const SnapshotChange& change) {
-  if (absl::Status status = put_part(kHeadPart, 0, change.head.SerializeAsString()); !status.ok()) return status;
+  RETURN_IF_ERROR(put_part(kHeadPart, 0, change.head.SerializeAsString()));
   for (const v1::JobState* job : change.jobs) {
     job->SerializeToString(&buffer_);
-    if (absl::Status status = put_part(kJobPart, static_cast<int64_t>(job->number()), buffer_); !status.ok())
-      return status;
+    RETURN_IF_ERROR(put_part(kJobPart, static_cast<int64_t>(job->number()), buffer_));
   }
   for (const uint64_t number : change.removed) {
     if (absl::Status status =

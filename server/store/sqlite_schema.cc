@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "galleon/v1/journal.pb.h"
 #include "server/store/backup.h"
 
@@ -21,34 +22,32 @@ constexpr char kTables[] =
     "INSERT INTO snapshot_sequence VALUES (0, 0);";
 
 absl::Status put_part(SqliteDatabase& database, int kind, int64_t number, const std::string& body) {
-  absl::StatusOr<SqliteDatabase::Statement> insert =
-      database.statement("INSERT INTO part (kind, number, body, checksum) VALUES (?, ?, ?, ?)");
-  if (!insert.ok()) return insert.status();
-  sqlite3_bind_int(insert->get(), 1, kind);
-  sqlite3_bind_int64(insert->get(), 2, number);
-  bind_blob(insert->get(), 3, body);
-  sqlite3_bind_int64(insert->get(), 4, checksum(number, body));
-  return database.run(*insert);
+  ASSIGN_OR_RETURN(SqliteDatabase::Statement insert,
+                   database.statement("INSERT INTO part (kind, number, body, checksum) VALUES (?, ?, ?, ?)"));
+  sqlite3_bind_int(insert.get(), 1, kind);
+  sqlite3_bind_int64(insert.get(), 2, number);
+  bind_blob(insert.get(), 3, body);
+  sqlite3_bind_int64(insert.get(), 4, checksum(number, body));
+  return database.run(insert);
 }
 
 // Version 1 kept the snapshot in one piece, which had to be written whole each time.
 absl::Status split_snapshot(SqliteDatabase& database) {
-  absl::StatusOr<SqliteDatabase::Statement> newest =
-      database.statement("SELECT sequence, body, checksum FROM snapshot ORDER BY sequence DESC LIMIT 1");
-  if (!newest.ok()) return newest.status();
-  const int step = sqlite3_step(newest->get());
+  ASSIGN_OR_RETURN(SqliteDatabase::Statement newest,
+                   database.statement("SELECT sequence, body, checksum FROM snapshot ORDER BY sequence DESC LIMIT 1"));
+  const int step = sqlite3_step(newest.get());
   if (step != SQLITE_ROW && step != SQLITE_DONE) return database.error("cannot read");
   int64_t sequence = 0;
   v1::StateSnapshot snapshot;
   if (step == SQLITE_ROW) {
-    sequence = sqlite3_column_int64(newest->get(), 0);
-    const absl::string_view body = blob_column(newest->get(), 1);
-    if (checksum(sequence, body) != sqlite3_column_int64(newest->get(), 2) ||
+    sequence = sqlite3_column_int64(newest.get(), 0);
+    const absl::string_view body = blob_column(newest.get(), 1);
+    if (checksum(sequence, body) != sqlite3_column_int64(newest.get(), 2) ||
         !snapshot.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
       return database.damaged(absl::StrCat("snapshot ", sequence, " does not match its checksum"));
     }
   }
-  newest->reset();
+  newest.reset();
   if (absl::Status status = database.execute(absl::StrCat("ALTER TABLE event RENAME TO old_event;", kTables,
                                                           "INSERT INTO event SELECT * FROM old_event;"
                                                           "DROP TABLE old_event; DROP TABLE snapshot;"
@@ -85,36 +84,32 @@ int64_t checksum(int64_t number, absl::string_view bytes) {
 }
 
 absl::Status check_schema(SqliteDatabase& database) {
-  absl::StatusOr<int64_t> version = database.number("PRAGMA user_version");
-  if (!version.ok()) return version.status();
-  absl::StatusOr<int64_t> application = database.number("PRAGMA application_id");
-  if (!application.ok()) return application.status();
-  absl::StatusOr<int64_t> tables = database.number("SELECT count(*) FROM sqlite_master");
-  if (!tables.ok()) return tables.status();
+  ASSIGN_OR_RETURN(int64_t version, database.number("PRAGMA user_version"));
+  ASSIGN_OR_RETURN(int64_t application, database.number("PRAGMA application_id"));
+  ASSIGN_OR_RETURN(int64_t tables, database.number("SELECT count(*) FROM sqlite_master"));
   // A file that was created and never written to.
-  if (*version == 0 && *application == 0 && *tables == 0) return absl::OkStatus();
-  if (*application != kApplicationId) {
+  if (version == 0 && application == 0 && tables == 0) return absl::OkStatus();
+  if (application != kApplicationId) {
     return absl::FailedPreconditionError(
         absl::StrCat(database.path(), " is a database of another program; give another --data"));
   }
-  if (*version > kSchemaVersion) {
+  if (version > kSchemaVersion) {
     return absl::FailedPreconditionError(
-        absl::StrCat(database.path(), " was written by a newer Galleon (schema ", *version, ", this one reads up to ",
+        absl::StrCat(database.path(), " was written by a newer Galleon (schema ", version, ", this one reads up to ",
                      kSchemaVersion, ") and was left as it is; start that version, or give another --data"));
   }
   return database.check_integrity();
 }
 
 absl::Status prepare_schema(SqliteDatabase& database) {
-  absl::StatusOr<int64_t> version = database.number("PRAGMA user_version");
-  if (!version.ok()) return version.status();
-  if (*version == kSchemaVersion) return absl::OkStatus();
-  if (*version > 0) {
-    const std::string kept = absl::StrCat(database.path(), ".schema-", *version);
-    if (absl::Status status = copy_database(database.path(), kept); !status.ok()) return status;
+  ASSIGN_OR_RETURN(int64_t version, database.number("PRAGMA user_version"));
+  if (version == kSchemaVersion) return absl::OkStatus();
+  if (version > 0) {
+    const std::string kept = absl::StrCat(database.path(), ".schema-", version);
+    RETURN_IF_ERROR(copy_database(database.path(), kept));
   }
-  if (absl::Status status = database.execute("BEGIN IMMEDIATE"); !status.ok()) return status;
-  absl::Status status = migrate(database, *version);
+  RETURN_IF_ERROR(database.execute("BEGIN IMMEDIATE"));
+  absl::Status status = migrate(database, version);
   if (status.ok()) {
     status = database.execute(absl::StrCat("PRAGMA application_id = ", kApplicationId,
                                            "; PRAGMA user_version = ", kSchemaVersion, "; COMMIT"));

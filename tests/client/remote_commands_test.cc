@@ -203,6 +203,20 @@ TEST(Compare, SetsJobsSideBySide) {
   EXPECT_THAT(ran.out, HasSubstr("validation loss                  -"));
 }
 
+TEST(Compare, CountsWhatEveryCollectiveSent) {
+  FakeService service;
+  v1::JobRecord job = record_of(v1::JobRecord::SUCCEEDED, "", 100);
+  v1::WireBytes& sent = *job.mutable_progress()->mutable_communication_total();
+  sent.set_reduce_scatter(1 << 10);
+  sent.set_all_gather(2 << 10);
+  sent.set_all_reduce(4 << 10);
+  sent.set_reduce(8 << 10);  // exact refreshes
+  sent.set_broadcast(16 << 10);
+  service.records = {job};
+  const Ran ran = run([&] { return run_compare({service.address()}, {"a-1", "a-1"}); });
+  EXPECT_THAT(ran.out, HasSubstr("sent by rank 0                   31.0 KiB"));
+}
+
 TEST(Workers, AreATableWithSlotsAndMemory) {
   FakeService service;
   v1::Worker worker;

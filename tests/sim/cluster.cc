@@ -150,9 +150,11 @@ bool Cluster::commit() {
     return false;
   }
   std::vector<v1::AttemptId> without_folder;
+  std::vector<v1::AttemptId> with_folder;
   for (v1::JournalEvent& event : events) {
     if (event.has_attempt_reserved()) {
-      if (chance(folders_, faults(script_.no_folder))) without_folder.push_back(event.attempt_reserved().id());
+      const bool fails = chance(folders_, faults(script_.no_folder));
+      (fails ? without_folder : with_folder).push_back(event.attempt_reserved().id());
       // What the epochs are for: nothing of an earlier attempt runs any more when the next one begins.
       for (const auto& machine : machines_) {
         // A frozen process does nothing, and one that has just gone on is fenced.
@@ -177,11 +179,23 @@ bool Cluster::commit() {
     crash();
     return false;
   }
-  for (const v1::AttemptId& id : without_folder) scheduler_->refuse_start(now(), id.job_id(), "no folder");
+  for (const v1::AttemptId& id : with_folder) make_folder(id);
+  for (const v1::AttemptId& id : without_folder) scheduler_->refuse_start(now(), id, "no folder");
   if (!commit()) return false;
   for (const v1::AttemptId& id : without_folder) refused_starts_.insert(id.epoch());
   tally.refused_starts += static_cast<int64_t>(without_folder.size());
   return true;
+}
+
+// At once, or after some time in which the file system does not answer.
+void Cluster::make_folder(const v1::AttemptId& id) {
+  const auto made = [this, id, life = life_] {
+    if (scheduler_ == nullptr || life != life_) return;
+    with_folder_.insert(id.epoch());
+    scheduler_->confirm_start(now(), id);
+  };
+  if (!chance(folders_, faults(0.2))) return made();
+  at(between(folders_, 1, 5'000), made);
 }
 
 void Cluster::crash() {
@@ -200,6 +214,16 @@ void Cluster::recover() {
   if (snapshot_at_ > 0) scheduler_->restore(snapshot_);
   for (size_t i = snapshot_at_; i < journal_.size(); ++i) scheduler_->replay(journal_[i]);
   scheduler_->recovered(now());
+  for (const uint64_t number : scheduler_->state().active()) {
+    const v1::JobState& job = *scheduler_->state().job_by_number(number);
+    const v1::AttemptState* attempt = live_attempt(job);
+    if (attempt == nullptr) continue;
+    v1::AttemptId id;
+    id.set_job_id(job.record().job_id());
+    id.set_attempt(attempt->attempt().number());
+    id.set_epoch(attempt->attempt().epoch());
+    make_folder(id);
+  }
 }
 
 void Cluster::scheduler_tick() {

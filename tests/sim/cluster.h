@@ -94,6 +94,7 @@ class Cluster {
 
   // Scheduler.
   bool commit();
+  void make_folder(const v1::AttemptId& id);
   void crash();
   void recover();
   void scheduler_tick();
@@ -135,7 +136,7 @@ class Cluster {
   const Script script_;
   const Fault fault_;
   Random random_;
-  Random folders_;  // which of them cannot be made
+  Random folders_;  // which of them cannot be made, and how long the others take
   SchedulerOptions options_;
   std::priority_queue<Action> actions_;
   uint64_t order_ = 0;
@@ -154,6 +155,7 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
+  std::set<uint64_t> with_folder_;     // epochs of attempts whose job's folder has been made
   std::set<uint64_t> refused_starts_;  // epochs of attempts whose job's folder could not be made
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;

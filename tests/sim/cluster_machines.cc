@@ -203,6 +203,7 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
       trainer.slot = assignment.slot();
       trainer.steps = 10 + assignment.job().training().steps();
       promises_.require(assignment.has_job(), "a rank that is not held comes with its job");
+      promises_.require(with_folder_.contains(assignment.id().epoch()), "no rank begins without its job's folder");
       promises_.require(!refused_starts_.contains(assignment.id().epoch()), "what could not start runs nowhere");
     } else if (held != nullptr && held->alive() && assignment.stop()) {
       const int64_t grace = static_cast<int64_t>(assignment.stop_grace_milliseconds());

@@ -80,7 +80,8 @@ void DaemonLoop::check_lease() {
 }
 
 void DaemonLoop::end_all(const std::string& reason) {
-  for (const auto& [key, rank] : ranks_) rank->kill(reason);
+  const absl::Duration now = clock_.monotonic();
+  for (const auto& [key, rank] : ranks_) rank->kill(reason, now);
 }
 
 void DaemonLoop::tick_ranks() {
@@ -243,7 +244,7 @@ void DaemonLoop::apply(const v1::SyncWorkerResponse& response) {
   }
   for (const auto& [key, rank] : ranks_) {
     if (!wanted.contains(key)) {
-      rank->unlist();
+      rank->unlist(now);
       urgent_ = urgent_ || !rank->exited();
     }
   }

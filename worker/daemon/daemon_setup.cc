@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/ids.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
 #include "common/net/own_address.h"
@@ -24,21 +25,20 @@ DaemonLoop::DaemonLoop(const DaemonOptions& options)
     : options_(options), metrics_(std::make_shared<JobMetrics>(clock_)), client_(options.server, options.credentials) {}
 
 absl::Status DaemonLoop::prepare() {
-  absl::StatusOr<std::vector<std::string>> roots = resolve_roots(options_.allow);
-  if (!roots.ok()) return roots.status();
+  ASSIGN_OR_RETURN(std::vector<std::string> roots, resolve_roots(options_.allow));
   if (::access(options_.trainer.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
   }
-  if (absl::Status s = make_folders(absl::StrCat(options_.data, "/attempts")); !s.ok()) return s;
+  RETURN_IF_ERROR(make_folders(absl::StrCat(options_.data, "/attempts")));
   std::error_code error;
   options_.data = std::filesystem::canonical(options_.data, error).string();
-  if (absl::Status s = lock_data_folder(); !s.ok()) return s;
-  if (absl::Status s = load_incarnation(); !s.ok()) return s;
+  RETURN_IF_ERROR(lock_data_folder());
+  RETURN_IF_ERROR(load_incarnation());
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   rank_options_.executable = options_.executable;
   rank_options_.trainer = std::filesystem::absolute(options_.trainer, error).string();
-  rank_options_.roots = *roots;
+  rank_options_.roots = roots;
   rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);
   rank_options_.spool_bytes = options_.spool_bytes;
   rank_options_.interface = options_.interface;
@@ -50,7 +50,7 @@ absl::Status DaemonLoop::prepare() {
       log_warning("jobs of several machines cannot run here until --interface is given: ", own.status().message());
     }
   }
-  if (absl::Status s = find_devices(); !s.ok()) return s;
+  RETURN_IF_ERROR(find_devices());
   recover_ranks();
   if (!options_.metrics.empty()) {
     HttpEndpointOptions http;
@@ -61,9 +61,7 @@ absl::Status DaemonLoop::prepare() {
       return registered_ ? absl::OkStatus()
                          : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));
     };
-    absl::StatusOr<std::unique_ptr<HttpEndpoint>> endpoint = HttpEndpoint::start(http);
-    if (!endpoint.ok()) return endpoint.status();
-    endpoint_ = *std::move(endpoint);
+    ASSIGN_OR_RETURN(endpoint_, HttpEndpoint::start(http));
   }
   return absl::OkStatus();
 }
@@ -111,9 +109,7 @@ absl::Status DaemonLoop::find_devices() {
     log_info("slots are shares of the processors: ", gpus.status().message());
     return absl::OkStatus();
   }
-  absl::StatusOr<SlotDevices> devices = SlotDevices::make(options_.device, options_.slots, *std::move(gpus));
-  if (!devices.ok()) return devices.status();
-  devices_ = *std::move(devices);
+  ASSIGN_OR_RETURN(devices_, SlotDevices::make(options_.device, options_.slots, *std::move(gpus)));
   for (uint32_t slot = 0; slot < devices_.gpu_slots(); ++slot) {
     const v1::DeviceInfo device = devices_.describe(slot);
     rank_options_.devices[slot] = {"cuda", device.uuid()};

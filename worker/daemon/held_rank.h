@@ -1,5 +1,5 @@
-// One rank of an attempt as this daemon holds it: its process, its socket, its log and its report, kept in a folder so
-// that a restarted daemon goes on where the last one stood.
+// One rank of an attempt as this daemon holds it: its process, what is delivered to and from its trainer, its log and
+// its report, kept in a folder so that a restarted daemon goes on where the last one stood.
 #pragma once
 
 #include <memory>
@@ -10,10 +10,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/base/process.h"
+#include "galleon/v1/daemon.pb.h"
 #include "galleon/v1/workers.pb.h"
+#include "worker/daemon/kept_report.h"
 #include "worker/daemon/log_tail.h"
-#include "worker/daemon/trainer_link.h"
+#include "worker/daemon/rank_process.h"
+#include "worker/daemon/trainer_delivery.h"
 
 namespace galleon {
 
@@ -47,35 +49,36 @@ class HeldRank {
   static absl::StatusOr<std::unique_ptr<HeldRank>> recover(const std::string& folder, const RankOptions& options);
 
   const v1::Assignment& assignment() const { return assignment_; }
-  const v1::RankReport& report() const { return report_; }
+  const v1::RankReport& report() const { return report_.report(); }
   std::string key() const { return key(assignment_.id(), assignment_.rank()); }
   const std::string& folder() const { return folder_; }
-  bool exited() const { return report_.phase() == v1::RankReport::EXITED; }
-  const ProcessId& process() const { return process_; }
+  bool exited() const { return report_.exited(); }
+  const ProcessId& process() const { return process_.id(); }
 
   // The scheduler's newest word on this rank.
   void update(const v1::Assignment& assignment, absl::Duration now);
   // The scheduler does not list it: ended, and forgotten once its log is away.
-  void unlist();
+  void unlist(absl::Duration now);
   bool listed() const { return listed_; }
   // The attempt may go on until then, on the monotonic clock.
-  void grant_lease(absl::Duration lease_end, absl::Duration now);
+  void grant_lease(absl::Duration lease_end, absl::Duration now) { delivery_.grant_lease(lease_end, now); }
   // Asks the trainer to checkpoint and end; kills it when `grace` and the margin are over.
   void stop(const std::string& reason, absl::Duration grace, absl::Duration now);
-  // Ends the whole group at once. The reason goes into its log.
-  void kill(const std::string& reason);
+  // Ends the whole group at once, or, where it may have ended by itself a moment ago, once that is clear: the end is
+  // then seen with its own code or signal. The reason goes into its log.
+  void kill(const std::string& reason, absl::Duration now);
 
   // A checkpoint that waits for the scheduler's permission, given out once until decided or released for another try.
-  std::optional<v1::CheckpointReady> take_checkpoint();
-  void retry_checkpoint() { checkpoint_taken_ = false; }
+  std::optional<v1::CheckpointReady> take_checkpoint() { return delivery_.take_checkpoint(); }
+  void retry_checkpoint() { delivery_.retry_checkpoint(); }
   void decide(uint64_t step, bool approved, const std::string& reason);
 
   // Connects, reads events, sees the end. True when the report changed in a way that the scheduler should hear of now.
   bool tick(absl::Duration now);
-  int fd() const { return link_.fd(); }
-  bool wants_to_write() const { return link_.wants_to_write(); }
+  int fd() const { return delivery_.fd(); }
+  bool wants_to_write() const { return delivery_.wants_to_write(); }
   // Counts changes of the report, urgent or not.
-  uint64_t changes() const { return changes_; }
+  uint64_t changes() const { return report_.changes(); }
 
   // The log's next piece; nullopt: nothing to send now.
   struct LogPiece {
@@ -88,43 +91,30 @@ class HeldRank {
   bool log_done() const { return log_done_; }
 
  private:
-  // Whether the trainer had ended by itself; waits half a second for its supervisor to say so.
-  bool ended_before() const;
-  HeldRank(std::string folder, const RankOptions& options, LogPosition position);
+  HeldRank(std::string folder, const RankOptions& options, const v1::HeldRankState& state);
 
   std::string log_path() const;
+  absl::Status check(const RankOptions& options, bool& permanent) const;
   absl::Status launch(absl::Duration lease);
+  v1::TrainerAssignment trainer_assignment(absl::Duration lease) const;
   void refuse(const absl::Status& why, bool permanent);
   void append_to_log(const std::string& line);
-  bool handle(const v1::TrainerEvent& event);
+  void try_to_kill(absl::Duration now);
   bool receive();
-  void greet(absl::Duration now);
-  void acknowledge();
   bool see_end();
-  void note_device_failure();
   void save();
 
-  std::string folder_;
-  RankOptions options_;
+  const std::string folder_;
+  const RankOptions options_;
   v1::Assignment assignment_;
-  v1::RankReport report_;
-  ProcessId process_;
-  TrainerLink link_;
+  KeptReport report_;
+  RankProcess process_;
+  TrainerDelivery delivery_;
   LogTail log_;
-  uint64_t processed_ = 0;     // events, by sequence
-  uint64_t acknowledged_ = 0;  // the last one that the trainer was told we have
-  std::optional<v1::TrainerEvent> checkpoint_;
-  bool checkpoint_taken_ = false;
-  std::optional<v1::CheckpointDecision> decision_;
-  std::optional<v1::StopRequest> stop_;
-  std::optional<absl::Duration> kill_at_;
-  std::optional<absl::Duration> lease_end_;
-  absl::Duration next_connect_ = absl::ZeroDuration();
-  uint64_t kills_before_ = 0;  // for want of memory, on this machine, when it started
-  bool listed_ = true;
-  bool killed_ = false;
   bool log_done_ = false;
-  uint64_t changes_ = 1;
+  std::optional<absl::Duration> kill_at_;   // the grace of a stop is over
+  std::optional<std::string> kill_reason_;  // decided, and not yet done
+  bool listed_ = true;
 };
 
 }  // namespace galleon

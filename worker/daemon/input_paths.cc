@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -47,7 +48,7 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
-  if (absl::Status s = check_one(key, fixed_part(pattern), roots); !s.ok()) return s;
+  RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
   glob_t found{};
   absl::Status status;
   if (::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found) == 0) {

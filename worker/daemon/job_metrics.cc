@@ -12,18 +12,11 @@
 
 namespace galleon {
 
-namespace {
-
-constexpr absl::Duration kKeepAfterEnd = absl::Seconds(15);
-constexpr int kScrapesAfterEnd = 2;
-
-using Labels = std::vector<std::pair<std::string, std::string>>;
-
 // Families in order of first use, so that a scrape is easy to read.
-class Families {
+class JobMetrics::Families {
  public:
-  void add(const std::string& name, const std::string& help, prometheus::MetricType type, const Labels& labels,
-           double value) {
+  void add(const std::string& name, const std::string& help, prometheus::MetricType type,
+           const std::vector<std::pair<std::string, std::string>>& labels, double value) {
     auto [it, fresh] = index_.emplace(name, families_.size());
     if (fresh) families_.push_back({name, help, type, {}});
     prometheus::ClientMetric metric;
@@ -42,6 +35,17 @@ class Families {
   std::vector<prometheus::MetricFamily> families_;
 };
 
+namespace {
+
+constexpr absl::Duration kKeepAfterEnd = absl::Seconds(15);
+constexpr int kScrapesAfterEnd = 2;
+
+constexpr auto kGauge = prometheus::MetricType::Gauge;
+constexpr auto kCounter = prometheus::MetricType::Counter;
+
+using Families = JobMetrics::Families;
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
 Labels with(Labels labels, const std::string& key, const std::string& value) {
   labels.emplace_back(key, value);
   return labels;
@@ -59,6 +63,113 @@ void add_memory(Families& out, const Labels& labels, const v1::MemoryByCategory&
   for (const auto& [category, bytes] : rows) {
     out.add("galleon_job_memory_bytes", "Bytes of rank 0 by category, as its ledger counts them",
             prometheus::MetricType::Gauge, with(labels, "category", category), static_cast<double>(bytes));
+  }
+}
+
+void add_gpu(Families& out, size_t slot, const GpuState& gpu) {
+  const Labels labels = {{"slot", absl::StrCat(slot)}, {"uuid", gpu.uuid}};
+  out.add("galleon_worker_gpu_info", "The GPU of a slot; other exporters know it by its UUID", kGauge,
+          with(labels, "name", gpu.name), 1);
+  out.add("galleon_worker_gpu_healthy", "1: takes ranks; 0: its driver reports a fault", kGauge, labels,
+          gpu.fault.empty() ? 1 : 0);
+  out.add("galleon_worker_gpu_memory_bytes", "Memory of the GPU", kGauge, with(labels, "state", "used"),
+          static_cast<double>(gpu.memory_bytes - std::min(gpu.memory_bytes, gpu.free_bytes)));
+  out.add("galleon_worker_gpu_memory_bytes", "Memory of the GPU", kGauge, with(labels, "state", "free"),
+          static_cast<double>(gpu.free_bytes));
+  if (gpu.temperature_celsius >= 0) {
+    out.add("galleon_worker_gpu_temperature_celsius", "Temperature of the GPU", kGauge, labels,
+            gpu.temperature_celsius);
+  }
+  if (gpu.utilisation >= 0) {
+    out.add("galleon_worker_gpu_utilisation_ratio", "Part of the last moments in which a kernel ran", kGauge, labels,
+            gpu.utilisation);
+  }
+}
+
+// What the newest logged step says of training.
+void add_steps(Families& out, const Labels& labels, const v1::StepMetrics& p) {
+  out.add("galleon_job_loss", "Training loss before the newest logged update", kGauge, labels, p.loss());
+  out.add("galleon_job_step", "The newest logged step", kGauge, labels, static_cast<double>(p.step()));
+  out.add("galleon_job_tokens_total", "Tokens trained on", kCounter, labels, static_cast<double>(p.tokens()));
+  out.add("galleon_job_tokens_per_second", "Throughput of all ranks", kGauge, labels, p.tokens_per_second());
+  out.add("galleon_job_learning_rate", "Learning rate of the newest logged update", kGauge, labels, p.learning_rate());
+  out.add("galleon_job_gradient_norm", "Norm of the gradient in the clip space", kGauge, labels, p.grad_norm());
+  out.add("galleon_job_memory_peak_bytes", "Largest sum over categories so far, rank 0", kGauge, labels,
+          static_cast<double>(p.memory_peak()));
+  out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
+          p.refresh_seconds_total());
+  out.add("galleon_job_step_seconds_total", "Seconds spent in steps, refreshes and waits included", kCounter, labels,
+          p.step_seconds_total());
+  out.add("galleon_job_data_wait_seconds_total", "Seconds of steps in which rank 0 waited for data", kCounter, labels,
+          p.data_wait_seconds_total());
+  out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
+          p.subspace_overlap());
+  out.add("galleon_job_subspace_energy_ratio", "Part of the gradient's energy that new bases keep, mean", kGauge,
+          labels, p.captured_energy());
+}
+
+// What rank 0 has sent.
+void add_wire(Families& out, const Labels& labels, const v1::StepMetrics& p) {
+  const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", p.communication_total().reduce_scatter()},
+                                                   {"all_gather", p.communication_total().all_gather()},
+                                                   {"all_reduce", p.communication_total().all_reduce()},
+                                                   {"reduce", p.communication_total().reduce()},
+                                                   {"broadcast", p.communication_total().broadcast()}};
+  for (const auto& [operation, bytes] : rows) {
+    out.add("galleon_job_communication_bytes_total", "Bytes that rank 0 sent", kCounter,
+            with(labels, "operation", operation), static_cast<double>(bytes));
+  }
+  const std::pair<const char*, uint64_t> contents[] = {
+      {"projected_gradient", p.communication_total().projected_gradient()},
+      {"update", p.communication_total().update()},
+      {"dense_gradient", p.communication_total().dense_gradient()},
+      {"projected_dense", p.communication_total().projected_dense()},
+      {"weight", p.communication_total().weight()},
+      {"statistic", p.communication_total().statistic()},
+      {"subspace", p.communication_total().subspace()}};
+  for (const auto& [content, bytes] : contents) {
+    out.add("galleon_job_communication_content_bytes_total", "Bytes that rank 0 sent, by what they carry", kCounter,
+            with(labels, "content", content), static_cast<double>(bytes));
+  }
+  out.add("galleon_job_communication_dense_bytes_total", "Bytes that dense gradients would have cost rank 0", kCounter,
+          labels, static_cast<double>(p.communication_dense_total_bytes()));
+}
+
+// Who has waited for whom.
+void add_waits(Families& out, const Labels& labels, const v1::StepMetrics& p) {
+  for (int rank = 0; rank < p.waited_seconds_total_size(); ++rank) {
+    out.add("galleon_job_rank_waited_seconds_total",
+            "Seconds that a rank has waited for others in this attempt; they wait for the one with the least", kCounter,
+            with(labels, "rank", absl::StrCat(rank)), p.waited_seconds_total(rank));
+  }
+  if (p.waited_seconds_size() > 1) {
+    const auto least = std::min_element(p.waited_seconds().begin(), p.waited_seconds().end());
+    out.add("galleon_job_slowest_rank", "The rank that the others waited for most since the last logged step", kGauge,
+            labels, static_cast<double>(least - p.waited_seconds().begin()));
+  }
+}
+
+void add_ledger(Families& out, const Labels& labels, const v1::MemoryPlan& ledger) {
+  out.add("galleon_job_optimizer_full_rank_bytes", "Optimizer state of the same rule at full rank, all ranks", kGauge,
+          labels, static_cast<double>(ledger.optimizer_full_rank_bytes()));
+  out.add("galleon_job_optimizer_saved_ratio", "1 - (optimizer states + subspaces) / full rank", kGauge, labels,
+          ledger.saved_ratio());
+}
+
+// All that rank 0 reports.
+void add_report(Families& out, const Labels& labels, const v1::RankReport& report) {
+  if (report.has_progress()) {
+    add_steps(out, labels, report.progress());
+    add_memory(out, labels, report.progress().memory());
+    add_wire(out, labels, report.progress());
+    add_waits(out, labels, report.progress());
+  } else if (report.ledger().ranks_size() > 0) {
+    add_memory(out, labels, report.ledger().ranks(0).memory());
+  }
+  if (report.has_ledger()) add_ledger(out, labels, report.ledger());
+  if (report.has_evaluation()) {
+    out.add("galleon_job_validation_loss", "Loss of the newest evaluation", kGauge, labels,
+            report.evaluation().validation_loss());
   }
 }
 
@@ -110,12 +221,7 @@ void JobMetrics::set_lease_end(absl::Duration lease_end) {
   lease_end_ = lease_end;
 }
 
-std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
-  constexpr auto kGauge = prometheus::MetricType::Gauge;
-  constexpr auto kCounter = prometheus::MetricType::Counter;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const absl::Duration now = clock_.monotonic();
-  Families out;
+void JobMetrics::add_worker(Families& out, absl::Duration now) const {
   out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "used"}}, slots_used_);
   out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "free"}},
           slots_ - std::min(slots_, slots_used_));
@@ -123,111 +229,30 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
           static_cast<double>(slot_memory_));
   out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
           std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
-  for (size_t slot = 0; slot < gpus_.size(); ++slot) {
-    const GpuState& gpu = gpus_[slot];
-    const Labels labels = {{"slot", absl::StrCat(slot)}, {"uuid", gpu.uuid}};
-    out.add("galleon_worker_gpu_info", "The GPU of a slot; other exporters know it by its UUID", kGauge,
-            with(labels, "name", gpu.name), 1);
-    out.add("galleon_worker_gpu_healthy", "1: takes ranks; 0: its driver reports a fault", kGauge, labels,
-            gpu.fault.empty() ? 1 : 0);
-    out.add("galleon_worker_gpu_memory_bytes", "Memory of the GPU", kGauge, with(labels, "state", "used"),
-            static_cast<double>(gpu.memory_bytes - std::min(gpu.memory_bytes, gpu.free_bytes)));
-    out.add("galleon_worker_gpu_memory_bytes", "Memory of the GPU", kGauge, with(labels, "state", "free"),
-            static_cast<double>(gpu.free_bytes));
-    if (gpu.temperature_celsius >= 0) {
-      out.add("galleon_worker_gpu_temperature_celsius", "Temperature of the GPU", kGauge, labels,
-              gpu.temperature_celsius);
-    }
-    if (gpu.utilisation >= 0) {
-      out.add("galleon_worker_gpu_utilisation_ratio", "Part of the last moments in which a kernel ran", kGauge, labels,
-              gpu.utilisation);
-    }
-  }
-  for (auto it = series_.begin(); it != series_.end();) {
-    Series& s = it->second;
-    if (s.ended && (s.scrapes_after_end >= kScrapesAfterEnd || now - s.end > kKeepAfterEnd)) {
-      it = series_.erase(it);
-      continue;
-    }
-    if (s.ended) ++s.scrapes_after_end;
-    ++it;
-    const Labels labels = {{"job_id", s.job_id}, {"attempt", absl::StrCat(s.attempt)}};
+  for (size_t slot = 0; slot < gpus_.size(); ++slot) add_gpu(out, slot, gpus_[slot]);
+}
+
+bool JobMetrics::is_over(const Series& series, absl::Duration now) {
+  return series.ended && (series.scrapes_after_end >= kScrapesAfterEnd || now - series.end > kKeepAfterEnd);
+}
+
+std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const absl::Duration now = clock_.monotonic();
+  Families out;
+  add_worker(out, now);
+  std::erase_if(series_, [now](const auto& entry) { return is_over(entry.second, now); });
+  for (auto& [key, series] : series_) {
+    if (series.ended) ++series.scrapes_after_end;
+    const Labels labels = {{"job_id", series.job_id}, {"attempt", absl::StrCat(series.attempt)}};
     Labels info = labels;
-    info.insert(info.end(), s.info.begin(), s.info.end());
+    info.insert(info.end(), series.info.begin(), series.info.end());
     out.add("galleon_job_info", "What the job is", kGauge, info, 1);
-    if (!s.ended && s.group > 0) {
+    if (!series.ended && series.group > 0) {
       out.add("galleon_job_memory_resident_bytes", "Resident memory of rank 0's processes", kGauge, labels,
-              static_cast<double>(process_group_use(s.group).resident_bytes));
+              static_cast<double>(process_group_use(series.group).resident_bytes));
     }
-    const v1::MemoryPlan& ledger = s.report.ledger();
-    if (s.report.has_progress()) {
-      const v1::StepMetrics& p = s.report.progress();
-      out.add("galleon_job_loss", "Training loss before the newest logged update", kGauge, labels, p.loss());
-      out.add("galleon_job_step", "The newest logged step", kGauge, labels, static_cast<double>(p.step()));
-      out.add("galleon_job_tokens_total", "Tokens trained on", kCounter, labels, static_cast<double>(p.tokens()));
-      out.add("galleon_job_tokens_per_second", "Throughput of all ranks", kGauge, labels, p.tokens_per_second());
-      out.add("galleon_job_learning_rate", "Learning rate of the newest logged update", kGauge, labels,
-              p.learning_rate());
-      out.add("galleon_job_gradient_norm", "Norm of the gradient in the clip space", kGauge, labels, p.grad_norm());
-      out.add("galleon_job_memory_peak_bytes", "Largest sum over categories so far, rank 0", kGauge, labels,
-              static_cast<double>(p.memory_peak()));
-      out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
-              p.refresh_seconds_total());
-      out.add("galleon_job_step_seconds_total", "Seconds spent in steps, refreshes and waits included", kCounter,
-              labels, p.step_seconds_total());
-      out.add("galleon_job_data_wait_seconds_total", "Seconds of steps in which rank 0 waited for data", kCounter,
-              labels, p.data_wait_seconds_total());
-      out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
-              p.subspace_overlap());
-      out.add("galleon_job_subspace_energy_ratio", "Part of the gradient's energy that new bases keep, mean", kGauge,
-              labels, p.captured_energy());
-      add_memory(out, labels, p.memory());
-      const std::pair<const char*, uint64_t> rows[] = {{"reduce_scatter", p.communication_total().reduce_scatter()},
-                                                       {"all_gather", p.communication_total().all_gather()},
-                                                       {"all_reduce", p.communication_total().all_reduce()},
-                                                       {"reduce", p.communication_total().reduce()},
-                                                       {"broadcast", p.communication_total().broadcast()}};
-      for (const auto& [operation, bytes] : rows) {
-        out.add("galleon_job_communication_bytes_total", "Bytes that rank 0 sent", kCounter,
-                with(labels, "operation", operation), static_cast<double>(bytes));
-      }
-      const std::pair<const char*, uint64_t> contents[] = {
-          {"projected_gradient", p.communication_total().projected_gradient()},
-          {"update", p.communication_total().update()},
-          {"dense_gradient", p.communication_total().dense_gradient()},
-          {"projected_dense", p.communication_total().projected_dense()},
-          {"weight", p.communication_total().weight()},
-          {"statistic", p.communication_total().statistic()},
-          {"subspace", p.communication_total().subspace()}};
-      for (const auto& [content, bytes] : contents) {
-        out.add("galleon_job_communication_content_bytes_total", "Bytes that rank 0 sent, by what they carry", kCounter,
-                with(labels, "content", content), static_cast<double>(bytes));
-      }
-      for (int rank = 0; rank < p.waited_seconds_total_size(); ++rank) {
-        out.add("galleon_job_rank_waited_seconds_total",
-                "Seconds that a rank has waited for others in this attempt; they wait for the one with the least",
-                kCounter, with(labels, "rank", absl::StrCat(rank)), p.waited_seconds_total(rank));
-      }
-      if (p.waited_seconds_size() > 1) {
-        const auto least = std::min_element(p.waited_seconds().begin(), p.waited_seconds().end());
-        out.add("galleon_job_slowest_rank", "The rank that the others waited for most since the last logged step",
-                kGauge, labels, static_cast<double>(least - p.waited_seconds().begin()));
-      }
-      out.add("galleon_job_communication_dense_bytes_total", "Bytes that dense gradients would have cost rank 0",
-              kCounter, labels, static_cast<double>(p.communication_dense_total_bytes()));
-    } else if (ledger.ranks_size() > 0) {
-      add_memory(out, labels, ledger.ranks(0).memory());
-    }
-    if (s.report.has_ledger()) {
-      out.add("galleon_job_optimizer_full_rank_bytes", "Optimizer state of the same rule at full rank, all ranks",
-              kGauge, labels, static_cast<double>(ledger.optimizer_full_rank_bytes()));
-      out.add("galleon_job_optimizer_saved_ratio", "1 - (optimizer states + subspaces) / full rank", kGauge, labels,
-              ledger.saved_ratio());
-    }
-    if (s.report.has_evaluation()) {
-      out.add("galleon_job_validation_loss", "Loss of the newest evaluation", kGauge, labels,
-              s.report.evaluation().validation_loss());
-    }
+    add_report(out, labels, series.report);
   }
   return out.take();
 }

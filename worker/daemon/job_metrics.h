@@ -33,6 +33,8 @@ class JobMetrics final : public prometheus::Collectable {
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
+  class Families;  // what a scrape gives
+
  private:
   struct Series {
     v1::RankReport report;
@@ -44,6 +46,10 @@ class JobMetrics final : public prometheus::Collectable {
     absl::Duration end = absl::ZeroDuration();
     int scrapes_after_end = 0;
   };
+
+  void add_worker(Families& out, absl::Duration now) const;
+  // Its last values have been seen.
+  static bool is_over(const Series& series, absl::Duration now);
 
   const Clock& clock_;
   mutable std::mutex mutex_;

@@ -40,7 +40,7 @@ std::string LogTail::dropped_line() const {
 
 void LogTail::bound(uint64_t size) {
   const uint64_t dropped = position_.drop_to - position_.drop_from;
-  if (drop_settled_ || size - position_.file - dropped <= spool_bytes_) return;
+  if (drop_fixed_ || size - position_.file - dropped <= spool_bytes_) return;
   // The first half is what led here, the last half is how it ended.
   if (dropped == 0) {
     position_.drop_from = position_.drop_to = position_.file + spool_bytes_ / 2;
@@ -57,7 +57,7 @@ LogTail::Chunk LogTail::next(size_t limit) {
   chunk.offset = position_.shipped;
   const bool drops = position_.drop_to > position_.drop_from;
   if (drops && position_.file == position_.drop_from) {
-    drop_settled_ = true;
+    drop_fixed_ = true;
     chunk.data = dropped_line();
     return chunk;
   }
@@ -74,12 +74,12 @@ LogTail::Chunk LogTail::next(size_t limit) {
 
 void LogTail::acknowledge(const Chunk& sent, uint64_t stored) {
   const uint64_t before = position_.file;
-  if (drop_settled_ && stored > sent.offset) {
+  if (drop_fixed_ && stored > sent.offset) {
     // The line stands for the dropped part; it is short and goes as a whole.
     position_.file = position_.drop_to;
     position_.shipped = stored;
     position_.drop_from = position_.drop_to = 0;
-    drop_settled_ = false;
+    drop_fixed_ = false;
   } else if (stored > position_.shipped) {
     // More than was sent is what an earlier, unanswered call had brought.
     const uint64_t end =

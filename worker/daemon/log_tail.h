@@ -47,7 +47,7 @@ class LogTail {
   LogPosition position_;
   uint64_t spool_bytes_;
   // The end of the dropped part may not move any more: the line that states its size is on its way.
-  bool drop_settled_ = false;
+  bool drop_fixed_ = false;
 };
 
 }  // namespace galleon

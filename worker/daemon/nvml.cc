@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/status_macros.h"
 #include "worker/daemon/gpus.h"
 
 namespace galleon {
@@ -166,19 +167,18 @@ bool is_visible(const char* list, unsigned index, const std::string& uuid) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Gpus>> open_nvml() {
-  absl::StatusOr<std::unique_ptr<Library>> library = Library::load();
-  if (!library.ok()) return library.status();
+  ASSIGN_OR_RETURN(std::unique_ptr<Library> library, Library::load());
   unsigned count = 0;
-  if (const int answer = (*library)->count(&count); answer != kSuccess) {
-    return absl::UnavailableError(absl::StrCat("nvmlDeviceGetCount_v2: ", (*library)->error_string(answer)));
+  if (const int answer = library->count(&count); answer != kSuccess) {
+    return absl::UnavailableError(absl::StrCat("nvmlDeviceGetCount_v2: ", library->error_string(answer)));
   }
   const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
   std::vector<Handle> handles;
   for (unsigned i = 0; i < count; ++i) {
     Handle handle = nullptr;
-    if ((*library)->by_index(i, &handle) != kSuccess) continue;
+    if (library->by_index(i, &handle) != kSuccess) continue;
     char uuid[kUuidLength] = "";
-    (void)(*library)->uuid(handle, uuid, kUuidLength);
+    (void)library->uuid(handle, uuid, kUuidLength);
     if (is_visible(visible, i, uuid)) handles.push_back(handle);
   }
   if (handles.empty()) {
@@ -186,7 +186,7 @@ absl::StatusOr<std::unique_ptr<Gpus>> open_nvml() {
                                                visible != nullptr ? " (CUDA_VISIBLE_DEVICES)" : "",
                                                "; offer CPUs with --device cpu"));
   }
-  return std::make_unique<Nvml>(*std::move(library), std::move(handles));
+  return std::make_unique<Nvml>(std::move(library), std::move(handles));
 }
 
 }  // namespace galleon

@@ -6,12 +6,13 @@
 #include <cerrno>
 #include <optional>
 
+#include "common/base/status_macros.h"
+
 namespace galleon {
 
 absl::Status TrainerLink::connect(const std::string& path) {
-  absl::StatusOr<int> socket = connect_unix(path);
-  if (!socket.ok()) return socket.status();
-  socket_ = FileDescriptor(*socket);
+  ASSIGN_OR_RETURN(int socket, connect_unix(path));
+  socket_ = FileDescriptor(socket);
   ::fcntl(socket_.get(), F_SETFL, ::fcntl(socket_.get(), F_GETFL) | O_NONBLOCK);
   decoder_ = FrameDecoder();
   outgoing_.clear();

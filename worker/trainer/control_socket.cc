@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/frame.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -27,9 +28,8 @@ absl::Duration monotonic() {
 
 absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::string& path, const v1::Hello& hello,
                                                                     absl::Duration initial_lease) {
-  absl::StatusOr<int> listener = listen_unix(path);
-  if (!listener.ok()) return listener.status();
-  std::unique_ptr<ControlSocket> control(new ControlSocket(*listener));
+  ASSIGN_OR_RETURN(int listener, listen_unix(path));
+  std::unique_ptr<ControlSocket> control(new ControlSocket(listener));
   int wake[2];
   if (::pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) return errno_status("cannot create a pipe for", path, errno);
   control->wake_read_ = FileDescriptor(wake[0]);

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/run/evaluation.h"
@@ -48,7 +49,7 @@ absl::StatusOr<double> unigram_entropy(SequenceStore& store, int64_t tokens, int
   int64_t total = 0;
   Sequence sequence;
   for (int64_t i = 0; total < tokens; ++i) {
-    if (absl::Status s = store.read(i, sequence); !s.ok()) return s;
+    RETURN_IF_ERROR(store.read(i, sequence));
     for (const int32_t id : sequence.targets) {
       if (id < 0) continue;
       ++counts[id];
@@ -128,17 +129,15 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
 }  // namespace
 
 absl::Status evaluate(const EvaluateOptions& options) {
-  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
-  if (!config.ok()) return config.status();
+  ASSIGN_OR_RETURN(ModelConfig config, resolve_model_config(options.model, {}, 0));
   const int64_t length =
-      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config->longest_sequence());
-  if (absl::Status s = check(options, *config, length); !s.ok()) return s;
-  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
-      load_model(options.model, options.tokenizer, options.batch, length,
-                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads});
-  if (!loaded.ok()) return loaded.status();
+      options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config.longest_sequence());
+  RETURN_IF_ERROR(check(options, config, length));
+  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> loaded,
+                   load_model(options.model, options.tokenizer, options.batch, length,
+                              DeviceRequest{device_of_word(options.device), 0, 1, options.threads}));
   TemporaryFolder folder;
-  if (absl::Status s = folder.make(); !s.ok()) return s;
+  RETURN_IF_ERROR(folder.make());
   CorpusRequest request;
   request.options.format = options.format;
   request.options.text_field = options.text_field;
@@ -146,14 +145,12 @@ absl::Status evaluate(const EvaluateOptions& options) {
   request.options.sequence_length = length;
   request.globs = options.data;
   request.key = "--data";
-  request.tokenizer = (*loaded)->tokenizer.get();
-  request.vocabulary = (*loaded)->config.vocabulary;
+  request.tokenizer = loaded->tokenizer.get();
+  request.vocabulary = loaded->config.vocabulary;
   request.folder = folder.path();
   request.name = "data";
-  if (config->encoder()) {
-    absl::StatusOr<LabelSet> labels = labels_of(options, *config);
-    if (!labels.ok()) return labels.status();
-    request.labels = *std::move(labels);
+  if (config.encoder()) {
+    ASSIGN_OR_RETURN(request.labels, labels_of(options, config));
     request.options.classify = true;
     request.options.format = "tsv";
     request.options.glue_task = options.glue_task;
@@ -161,31 +158,26 @@ absl::Status evaluate(const EvaluateOptions& options) {
     request.options.label_column = options.label_column;
   }
   if (options.format == "chat") {
-    absl::StatusOr<std::string> text = find_chat_template(options.chat_template, (*loaded)->tokenizer_source);
-    if (!text.ok()) return text.status();
-    request.chat_template = *std::move(text);
+    ASSIGN_OR_RETURN(request.chat_template, find_chat_template(options.chat_template, loaded->tokenizer_source));
   }
-  absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(request);
-  if (!corpus.ok()) return corpus.status();
-  if (absl::StatusOr<StoreProgress> some = (*corpus)->wait_for_start(); !some.ok()) return some.status();
-  std::unique_ptr<Communicator> alone = make_single_communicator(*(*loaded)->device);
-  const int32_t padding = padding_id((*loaded)->tokenizer.get());
+  ASSIGN_OR_RETURN(std::unique_ptr<Corpus> corpus, Corpus::make(request));
+  if (absl::StatusOr<StoreProgress> some = corpus->wait_for_start(); !some.ok()) return some.status();
+  std::unique_ptr<Communicator> alone = make_single_communicator(*loaded->device);
+  const int32_t padding = padding_id(loaded->tokenizer.get());
   absl::StatusOr<EvaluationLine> line = absl::UnknownError("");
   std::optional<double> entropy;
-  if (config->encoder()) {
+  if (config.encoder()) {
     absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
-    line = evaluate_labels(*(*loaded)->model, **corpus, request.labels,
+    line = evaluate_labels(*loaded->model, *corpus, request.labels,
                            task.ok() ? task->metrics : std::vector<std::string>{}, options.tokens, padding, *alone, 0);
   } else {
-    line = evaluate_sequences(*(*loaded)->model, (*corpus)->store(), options.tokens, padding, *alone, 0);
+    line = evaluate_sequences(*loaded->model, corpus->store(), options.tokens, padding, *alone, 0);
     if (line.ok()) {
-      absl::StatusOr<double> counted = unigram_entropy((*corpus)->store(), line->validation_tokens, request.vocabulary);
-      if (!counted.ok()) return counted.status();
-      entropy = *counted;
+      ASSIGN_OR_RETURN(entropy, unigram_entropy(corpus->store(), line->validation_tokens, request.vocabulary));
     }
   }
   if (!line.ok()) return line.status();
-  for (const std::string& note : (*corpus)->store().notes()) std::cerr << note << "\n";
+  for (const std::string& note : corpus->store().notes()) std::cerr << note << "\n";
   print(*line, entropy, options.json);
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/run/generation.h"
 #include "worker/trainer/loaded_model.h"
 #include "worker/trainer/text_commands.h"
@@ -24,15 +25,13 @@ int32_t first_token(const std::string& folder, const Tokenizer& tokenizer, bool 
 }  // namespace
 
 absl::Status generate(const GenerateOptions& options) {
-  absl::StatusOr<ModelConfig> config = resolve_model_config(options.model, {}, 0);
-  if (!config.ok()) return config.status();
-  if (config->encoder()) {
-    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config->architecture),
+  ASSIGN_OR_RETURN(ModelConfig config, resolve_model_config(options.model, {}, 0));
+  if (config.encoder()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
                                                    " that classifies; text comes from a language model"));
   }
-  absl::StatusOr<ModelTokenizer> opened = open_model_tokenizer(options.model, options.tokenizer, *config);
-  if (!opened.ok()) return opened.status();
-  const Tokenizer& tokenizer = *opened->tokenizer;
+  ASSIGN_OR_RETURN(ModelTokenizer opened, open_model_tokenizer(options.model, options.tokenizer, config));
+  const Tokenizer& tokenizer = *opened.tokenizer;
   std::vector<int32_t> spoken;
   tokenizer.encode(options.prompt, spoken);
   std::vector<int32_t> ids;
@@ -41,10 +40,10 @@ absl::Status generate(const GenerateOptions& options) {
   ids.insert(ids.end(), spoken.begin(), spoken.end());
   // Room for all of it, as far as the model's positions go.
   const auto wanted = static_cast<int64_t>(ids.size()) + options.tokens;
-  absl::StatusOr<std::unique_ptr<LoadedModel>> loaded =
-      load_model(options.model, options.tokenizer, 1, std::min(wanted, config->longest_sequence()),
-                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads}, Activations::kText);
-  if (!loaded.ok()) return loaded.status();
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<LoadedModel> loaded,
+      load_model(options.model, options.tokenizer, 1, std::min(wanted, config.longest_sequence()),
+                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads}, Activations::kText));
 
   GenerationOptions generation;
   generation.tokens = options.tokens;
@@ -53,10 +52,10 @@ absl::Status generate(const GenerateOptions& options) {
   generation.seed = options.seed;
   generation.vocabulary = tokenizer.vocabulary();
   generation.stop = {tokenizer.end_token()};
-  if (config->eos_token >= 0) generation.stop.push_back(static_cast<int32_t>(config->eos_token));
+  if (config.eos_token >= 0) generation.stop.push_back(static_cast<int32_t>(config.eos_token));
   TextStream stream(tokenizer);
   std::cout << stream.add(spoken) << std::flush;
-  generate_tokens(*(*loaded)->model, ids, generation, [&](int32_t token) {
+  generate_tokens(*loaded->model, ids, generation, [&](int32_t token) {
     std::cout << stream.add({token}) << std::flush;
     return std::cout.good();
   });

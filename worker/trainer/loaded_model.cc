@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/model_parameters.h"
 
@@ -40,26 +41,21 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   auto loaded = std::make_unique<LoadedModel>();
   if (device_kind(request) == "cpu")
     tell_processor([](const std::string& what, const std::string& text) { log_info(what, ": ", text); });
-  absl::StatusOr<ModelConfig> config = resolve_model_config(folder, {}, 0);
-  if (!config.ok()) return config.status();
-  loaded->config = *config;
-  absl::StatusOr<ModelTokenizer> opened = open_model_tokenizer(folder, tokenizer, *config);
-  if (!opened.ok()) return opened.status();
-  loaded->tokenizer_source = std::move(opened->source);
-  loaded->tokenizer = std::move(opened->tokenizer);
-  loaded->parameters = model_parameters(*config, std::nullopt);
+  ASSIGN_OR_RETURN(ModelConfig config, resolve_model_config(folder, {}, 0));
+  loaded->config = config;
+  ASSIGN_OR_RETURN(ModelTokenizer opened, open_model_tokenizer(folder, tokenizer, config));
+  loaded->tokenizer_source = std::move(opened.source);
+  loaded->tokenizer = std::move(opened.tokenizer);
+  loaded->parameters = model_parameters(config, std::nullopt);
   // Before there is memory for any of it.
-  if (absl::Status s = check_weights(folder, loaded->parameters); !s.ok()) return s;
-  absl::StatusOr<DataType> type = stored_weight_type(folder);
-  if (!type.ok()) return type.status();
-  absl::StatusOr<std::unique_ptr<Device>> device = open_device(request);
-  if (!device.ok()) return device.status();
-  loaded->device = *std::move(device);
+  RETURN_IF_ERROR(check_weights(folder, loaded->parameters));
+  ASSIGN_OR_RETURN(DataType type, stored_weight_type(folder));
+  ASSIGN_OR_RETURN(loaded->device, open_device(request));
   loaded->arena = std::make_unique<Arena>(*loaded->device);
-  allocate_weights(loaded->parameters, {*type}, *loaded->arena);
+  allocate_weights(loaded->parameters, {type}, *loaded->arena);
   loaded->model = make_model(loaded->config, loaded->parameters, batch, sequence, activations, *loaded->arena);
   if (!loaded->arena->status().ok()) return loaded->arena->status();
-  if (absl::Status s = load_weights(folder, loaded->parameters, *loaded->device); !s.ok()) return s;
+  RETURN_IF_ERROR(load_weights(folder, loaded->parameters, *loaded->device));
   return loaded;
 }
 

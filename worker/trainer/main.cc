@@ -111,12 +111,7 @@ int train(Arguments& arguments) {
   return train_locally(*job, arguments.local);
 }
 
-int run(int argc, char** argv) {
-  CLI::App app{
-      "One rank of a Galleon training run. People use `galleon train`, `galleon plan` and the others, which call this "
-      "program."};
-  Arguments arguments;
-  app.set_version_flag("--version", GALLEON_VERSION);
+void add_training(CLI::App& app, Arguments& arguments) {
   app.add_option("--job", arguments.job, "a YAML job file or a binary Job message");
   app.add_option("--assignment", arguments.assignment, "a binary TrainerAssignment, from the worker daemon");
   app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
@@ -134,58 +129,73 @@ int run(int argc, char** argv) {
   app.add_option("--meet-within", arguments.local.meet_within, "seconds")->check(CLI::PositiveNumber);
   app.add_option("--events-fd", arguments.local.events_fd, "where events go");
   app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
+}
 
-  const auto devices = CLI::IsMember({"auto", "cpu", "cuda"});
-  EvaluateOptions evaluation;
-  CLI::App* evaluate_command = app.add_subcommand("evaluate", "loss and task metrics of a model folder on data");
-  evaluate_command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
-  evaluate_command->add_option("--model", evaluation.model, "a checkpoint or a Hugging Face folder")->required();
-  evaluate_command->add_option("--data", evaluation.data, "globs of text")->required();
-  evaluate_command->add_option("--tokenizer", evaluation.tokenizer, "instead of the folder's own");
-  evaluate_command->add_option("--format", evaluation.format, "auto | text | jsonl | tokens | tsv | chat")
+CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
+  CLI::App* command = app.add_subcommand("evaluate", "loss and task metrics of a model folder on data");
+  command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
+  command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
+  command->add_option("--data", options.data, "globs of text")->required();
+  command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
+  command->add_option("--format", options.format, "auto | text | jsonl | tokens | tsv | chat")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "tokens", "tsv", "chat"}));
-  evaluate_command->add_option("--text-field", evaluation.text_field, "of a JSON line");
-  evaluate_command->add_option("--chat-template", evaluation.chat_template, "preset:NAME or a .jinja file");
-  evaluate_command->add_option("--glue-task", evaluation.glue_task, "columns and metrics of a GLUE task");
-  evaluate_command->add_option("--text-columns", evaluation.text_columns, "one column of a TSV file, or two");
-  evaluate_command->add_option("--label-column", evaluation.label_column, "of a TSV file");
-  evaluate_command->add_flag("--packing,!--no-packing", evaluation.packing, "join documents, or take each by itself");
-  evaluate_command->add_option("--sequence-length", evaluation.sequence_length, "tokens of a window");
-  evaluate_command->add_option("--batch", evaluation.batch, "windows at a time")->check(CLI::PositiveNumber);
-  evaluate_command->add_option("--tokens", evaluation.tokens, "at most; 0: all")->check(CLI::NonNegativeNumber);
-  evaluate_command->add_option("--threads", evaluation.threads, "CPU threads; 0: all cores");
-  evaluate_command->add_option("--device", evaluation.device, "auto | cpu | cuda")->check(devices);
-  evaluate_command->add_flag("--json", evaluation.json, "one line of JSON");
+  command->add_option("--text-field", options.text_field, "of a JSON line");
+  command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
+  command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
+  command->add_option("--text-columns", options.text_columns, "one column of a TSV file, or two");
+  command->add_option("--label-column", options.label_column, "of a TSV file");
+  command->add_flag("--packing,!--no-packing", options.packing, "join documents, or take each by itself");
+  command->add_option("--sequence-length", options.sequence_length, "tokens of a window");
+  command->add_option("--batch", options.batch, "windows at a time")->check(CLI::PositiveNumber);
+  command->add_option("--tokens", options.tokens, "at most; 0: all")->check(CLI::NonNegativeNumber);
+  command->add_option("--threads", options.threads, "CPU threads; 0: all cores");
+  command->add_option("--device", options.device, "auto | cpu | cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  command->add_flag("--json", options.json, "one line of JSON");
+  return command;
+}
 
-  GenerateOptions generation;
-  CLI::App* generate_command = app.add_subcommand("generate", "sample text from a model folder");
-  generate_command->footer("Example: galleon generate --model run/checkpoints/step-00001000 --prompt 'It is a truth'");
-  generate_command->add_option("--model", generation.model, "a checkpoint or a Hugging Face folder")->required();
-  generate_command->add_option("--prompt", generation.prompt, "what it goes on from");
-  generate_command->add_option("--tokenizer", generation.tokenizer, "instead of the folder's own");
-  generate_command->add_option("--tokens", generation.tokens, "at most")->check(CLI::NonNegativeNumber);
-  generate_command->add_option("--temperature", generation.temperature, "0 takes the most probable token")
+CLI::App* add_generate(CLI::App& app, GenerateOptions& options) {
+  CLI::App* command = app.add_subcommand("generate", "sample text from a model folder");
+  command->footer("Example: galleon generate --model run/checkpoints/step-00001000 --prompt 'It is a truth'");
+  command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
+  command->add_option("--prompt", options.prompt, "what it goes on from");
+  command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
+  command->add_option("--tokens", options.tokens, "at most")->check(CLI::NonNegativeNumber);
+  command->add_option("--temperature", options.temperature, "0 takes the most probable token")
       ->check(CLI::NonNegativeNumber);
-  generate_command->add_option("--top-p", generation.top_p, "mass of the tokens that are drawn from")
-      ->check(CLI::Range(0.0, 1.0));
-  generate_command->add_option("--seed", generation.seed, "of the draws");
-  generate_command->add_option("--threads", generation.threads, "CPU threads; 0: all cores");
-  generate_command->add_option("--device", generation.device, "auto | cpu | cuda")->check(devices);
+  command->add_option("--top-p", options.top_p, "mass of the tokens that are drawn from")->check(CLI::Range(0.0, 1.0));
+  command->add_option("--seed", options.seed, "of the draws");
+  command->add_option("--threads", options.threads, "CPU threads; 0: all cores");
+  command->add_option("--device", options.device, "auto | cpu | cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  return command;
+}
 
-  TokenizeOptions tokenizing;
-  CLI::App* tokenize_command = app.add_subcommand("tokenize", "write a token file");
-  tokenize_command->footer(
-      "Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens");
-  tokenize_command
-      ->add_option("--tokenizer", tokenizing.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
+CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
+  CLI::App* command = app.add_subcommand("tokenize", "write a token file");
+  command->footer("Example: galleon tokenize --tokenizer tokenizer.model --input 'books/*.txt' --output books.tokens");
+  command->add_option("--tokenizer", options.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
       ->required();
-  tokenize_command->add_option("--input", tokenizing.input, "globs of text")->required();
-  tokenize_command->add_option("--format", tokenizing.format, "auto | text | jsonl");
-  tokenize_command->add_option("--text-field", tokenizing.text_field, "of a JSON line");
-  tokenize_command->add_option("--output", tokenizing.output, "the token file")->required();
-  tokenize_command->add_option("--threads", tokenizing.threads, "CPU threads; 0: all cores")
-      ->check(CLI::NonNegativeNumber);
+  command->add_option("--input", options.input, "globs of text")->required();
+  command->add_option("--format", options.format, "auto | text | jsonl");
+  command->add_option("--text-field", options.text_field, "of a JSON line");
+  command->add_option("--output", options.output, "the token file")->required();
+  command->add_option("--threads", options.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  return command;
+}
 
+int run(int argc, char** argv) {
+  CLI::App app{
+      "One rank of a Galleon training run. People use `galleon train`, `galleon plan` and the others, which call this "
+      "program."};
+  Arguments arguments;
+  EvaluateOptions evaluation;
+  GenerateOptions generation;
+  TokenizeOptions tokenizing;
+  app.set_version_flag("--version", GALLEON_VERSION);
+  add_training(app, arguments);
+  const CLI::App* evaluate_command = add_evaluate(app, evaluation);
+  const CLI::App* generate_command = add_generate(app, generation);
+  const CLI::App* tokenize_command = add_tokenize(app, tokenizing);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "common/base/status_macros.h"
 #include "worker/trainer/other_ways.h"
 
 namespace galleon {
@@ -29,9 +30,8 @@ absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_
   EngineShape full = shape;
   full.optimizer.galore.reset();
   full.optimizer.lora.reset();
-  absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, rank, ranks);
-  if (!estimate.ok()) return estimate.status();
-  return estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
+  ASSIGN_OR_RETURN(RankEstimate estimate, dry_run(full, device_kind, rank, ranks));
+  return estimate.by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
 }
 
 // 1 − (states of all ranks + bases once) / full-rank states of all ranks.
@@ -75,23 +75,21 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
   double flops = 0;
   int64_t largest = 0;
   for (int rank = 0; rank < ranks; ++rank) {
-    absl::StatusOr<RankEstimate> estimate = dry_run(shape, device_kind, rank, ranks);
-    if (!estimate.ok()) return estimate.status();
+    ASSIGN_OR_RETURN(RankEstimate estimate, dry_run(shape, device_kind, rank, ranks));
     v1::RankPlan& message = *plan.add_ranks();
     message.set_rank(rank);
-    set_categories(estimate->by_category, *message.mutable_memory());
-    message.set_peak_bytes(estimate->peak_bytes);
-    largest = std::max(largest, estimate->peak_bytes);
+    set_categories(estimate.by_category, *message.mutable_memory());
+    message.set_peak_bytes(estimate.peak_bytes);
+    largest = std::max(largest, estimate.peak_bytes);
     states += static_cast<double>(message.memory().optimizer_states());
     subspaces = static_cast<double>(message.memory().subspaces());
-    flops += estimate->step_flops;
-    absl::StatusOr<int64_t> share = full_rank_states(shape, device_kind, rank, ranks);
-    if (!share.ok()) return share.status();
-    full += *share;
-    set_wire_bytes(estimate->sent_step, *message.mutable_wire_step());
-    SentBytes mean = estimate->sent_interval;
+    flops += estimate.step_flops;
+    ASSIGN_OR_RETURN(int64_t share, full_rank_states(shape, device_kind, rank, ranks));
+    full += share;
+    set_wire_bytes(estimate.sent_step, *message.mutable_wire_step());
+    SentBytes mean = estimate.sent_interval;
     for (auto& of_collective : mean.bytes) {
-      for (int64_t& bytes : of_collective) bytes = (bytes + estimate->interval / 2) / estimate->interval;
+      for (int64_t& bytes : of_collective) bytes = (bytes + estimate.interval / 2) / estimate.interval;
     }
     set_wire_bytes(mean, *message.mutable_wire_mean());
   }
@@ -106,17 +104,15 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
   plan.set_process_base_bytes(device_kind == "cuda" ? kCudaBaseBytes
                                                     : kProcessBaseBytes + std::min(kTokenizingBytes, text_bytes));
   plan.set_device(std::string(device_kind));
-  absl::StatusOr<std::vector<v1::OtherWay>> ways = other_ways(shape, device_kind, ranks);
-  if (!ways.ok()) return ways.status();
-  plan.mutable_other_ways()->Add(ways->begin(), ways->end());
+  ASSIGN_OR_RETURN(std::vector<v1::OtherWay> ways, other_ways(shape, device_kind, ranks));
+  plan.mutable_other_ways()->Add(ways.begin(), ways.end());
   const auto process = static_cast<int64_t>(plan.process_base_bytes());
   plan.set_required_bytes(largest + process);
   plan.set_available_bytes(available);
   if (available > 0 && largest + process > available) {
-    absl::StatusOr<std::vector<v1::FittingChange>> fits =
-        fitting_changes(shape, device_kind, ranks, process, available);
-    if (!fits.ok()) return fits.status();
-    plan.mutable_fitting_changes()->Add(fits->begin(), fits->end());
+    ASSIGN_OR_RETURN(std::vector<v1::FittingChange> fits,
+                     fitting_changes(shape, device_kind, ranks, process, available));
+    plan.mutable_fitting_changes()->Add(fits.begin(), fits.end());
   }
   return plan;
 }
@@ -135,13 +131,11 @@ absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, absl::st
   double states = static_cast<double>(message.memory().optimizer_states());
   int64_t full = 0;
   for (int other = 0; other < ranks; ++other) {
-    absl::StatusOr<int64_t> share = full_rank_states(shape, device_kind, other, ranks);
-    if (!share.ok()) return share.status();
-    full += *share;
+    ASSIGN_OR_RETURN(int64_t share, full_rank_states(shape, device_kind, other, ranks));
+    full += share;
     if (other == rank) continue;
-    absl::StatusOr<RankEstimate> estimate = dry_run(shape, device_kind, other, ranks);
-    if (!estimate.ok()) return estimate.status();
-    states += static_cast<double>(estimate->by_category[static_cast<int>(MemoryCategory::kOptimizerStates)]);
+    ASSIGN_OR_RETURN(RankEstimate estimate, dry_run(shape, device_kind, other, ranks));
+    states += static_cast<double>(estimate.by_category[static_cast<int>(MemoryCategory::kOptimizerStates)]);
   }
   plan.set_optimizer_full_rank_bytes(full);
   plan.set_saved_ratio(

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/trainer/memory_messages.h"
 
 namespace galleon {
@@ -97,18 +98,16 @@ absl::StatusOr<std::vector<v1::OtherWay>> other_ways(const EngineShape& shape, a
   full.optimizer.rule = MomentRule::kAdamW;
   full.optimizer.per_layer = false;
   full.optimizer.zero = 1;
-  absl::StatusOr<RankEstimate> alone = dry_run(full, device_kind, 0, 1);
-  if (!alone.ok()) return alone.status();
+  ASSIGN_OR_RETURN(RankEstimate alone, dry_run(full, device_kind, 0, 1));
   const int64_t numbers = shape.config.parameters();
-  alone->sent_step = SentBytes{};
-  alone->sent_step.of(Collective::kAllReduce, Content::kDenseGradient) =
+  alone.sent_step = SentBytes{};
+  alone.sent_step.of(Collective::kAllReduce, Content::kDenseGradient) =
       2 * (ranks - 1) * numbers * bytes_of(shape.optimizer.wire_type) / ranks;
-  std::vector<v1::OtherWay> ways{message_of("AdamW, dense data parallelism", *alone)};
+  std::vector<v1::OtherWay> ways{message_of("AdamW, dense data parallelism", alone)};
   for (int stage = 1; ranks > 1 && stage <= 3; ++stage) {
     full.optimizer.zero = stage;
-    absl::StatusOr<RankEstimate> estimate = dry_run(full, device_kind, 0, ranks);
-    if (!estimate.ok()) return estimate.status();
-    ways.push_back(message_of(absl::StrCat("AdamW, ZeRO ", stage), *estimate));
+    ASSIGN_OR_RETURN(RankEstimate estimate, dry_run(full, device_kind, 0, ranks));
+    ways.push_back(message_of(absl::StrCat("AdamW, ZeRO ", stage), estimate));
   }
   return ways;
 }
@@ -117,20 +116,18 @@ absl::StatusOr<std::vector<v1::FittingChange>> fitting_changes(const EngineShape
                                                                int ranks, int64_t process, int64_t available) {
   std::vector<v1::FittingChange> found;
   auto needed = [&](const EngineShape& changed) -> absl::StatusOr<int64_t> {
-    absl::StatusOr<RankEstimate> estimate = dry_run(changed, device_kind, 0, ranks);
-    if (!estimate.ok()) return estimate.status();
-    return estimate->peak_bytes + process;
+    ASSIGN_OR_RETURN(RankEstimate estimate, dry_run(changed, device_kind, 0, ranks));
+    return estimate.peak_bytes + process;
   };
   for (const Change& change : changes(ranks)) {
     EngineShape changed = shape;
     const std::optional<std::string> key = change(changed);
     if (!key.has_value()) continue;
-    absl::StatusOr<int64_t> bytes = needed(changed);
-    if (!bytes.ok()) return bytes.status();
-    if (*bytes > available) continue;
+    ASSIGN_OR_RETURN(int64_t bytes, needed(changed));
+    if (bytes > available) continue;
     v1::FittingChange message;
     message.add_keys(*key);
-    message.set_bytes(*bytes);
+    message.set_bytes(bytes);
     found.push_back(std::move(message));
   }
   if (!found.empty()) return found;
@@ -147,10 +144,9 @@ absl::StatusOr<std::vector<v1::FittingChange>> fitting_changes(const EngineShape
       if (keys->Get(i).substr(0, name.size()) == name) keys->DeleteSubrange(i, 1);
     }
     message.add_keys(*key);
-    absl::StatusOr<int64_t> bytes = needed(changed);
-    if (!bytes.ok()) return bytes.status();
-    if (*bytes > available) continue;
-    message.set_bytes(*bytes);
+    ASSIGN_OR_RETURN(int64_t bytes, needed(changed));
+    if (bytes > available) continue;
+    message.set_bytes(bytes);
     found.push_back(std::move(message));
     break;
   }

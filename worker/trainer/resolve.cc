@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "proto/jobfile/jobfile.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/run/options_from_job.h"
@@ -16,10 +17,9 @@ namespace galleon {
 
 absl::StatusOr<v1::Job> read_job(const std::string& path) {
   if (absl::EndsWith(path, ".yaml") || absl::EndsWith(path, ".yml")) return load_job_file(path);
-  absl::StatusOr<std::string> text = read_file(path);
-  if (!text.ok()) return text.status();
+  ASSIGN_OR_RETURN(std::string text, read_file(path));
   v1::Job job;
-  if (!job.ParseFromString(*text))
+  if (!job.ParseFromString(text))
     return absl::InvalidArgumentError(absl::StrCat(path, " is neither a YAML job file nor a Job message"));
   return job;
 }
@@ -89,12 +89,11 @@ absl::Status check_shape(const v1::Job& job, const ModelConfig& found) {
 namespace {
 
 absl::StatusOr<v1::Job> with_shape(const v1::Job& job, const RunOptions& options) {
-  absl::StatusOr<ResolvedJob> resolved = resolve_job(options);
-  if (!resolved.ok()) return resolved.status();
-  if (absl::StatusOr<EngineShape> shape = engine_shape(options, resolved->config, job.parallel().ranks()); !shape.ok())
+  ASSIGN_OR_RETURN(ResolvedJob resolved, resolve_job(options));
+  if (absl::StatusOr<EngineShape> shape = engine_shape(options, resolved.config, job.parallel().ranks()); !shape.ok())
     return shape.status();
   v1::Job complete = job;
-  *complete.mutable_shape() = shape_message(resolved->config);
+  *complete.mutable_shape() = shape_message(resolved.config);
   return complete;
 }
 
@@ -109,9 +108,8 @@ absl::Status check_data(const DataOptions& data) {
 
 absl::StatusOr<v1::Job> resolve(const v1::Job& job) {
   const RunOptions options = options_from_job(job, ".");
-  absl::StatusOr<v1::Job> complete = with_shape(job, options);
-  if (!complete.ok()) return complete.status();
-  if (absl::Status s = check_data(options.data); !s.ok()) return s;
+  ASSIGN_OR_RETURN(v1::Job complete, with_shape(job, options));
+  RETURN_IF_ERROR(check_data(options.data));
   return complete;
 }
 
@@ -121,11 +119,10 @@ absl::StatusOr<v1::Job> resolve_for_plan(const v1::Job& job, std::vector<std::st
   if (!preset) return resolve(job);
   const std::string tokenizer = options.tokenizer;
   if (!tokenizer.empty() && tokenizer != "bytes" && !std::filesystem::exists(tokenizer)) options.tokenizer.clear();
-  absl::StatusOr<v1::Job> complete = with_shape(job, options);
-  if (!complete.ok()) return complete.status();
+  ASSIGN_OR_RETURN(v1::Job complete, with_shape(job, options));
   if (options.tokenizer != tokenizer) {
     notes.push_back(absl::StrCat("tokenizer: ", tokenizer, " does not exist; planned with the vocabulary of ",
-                                 options.model.source, ", ", complete->shape().vocabulary()));
+                                 options.model.source, ", ", complete.shape().vocabulary()));
   }
   if (absl::Status s = check_data(options.data); !s.ok())
     notes.push_back(absl::StrCat(s.message(), "; planned without what reading it takes"));

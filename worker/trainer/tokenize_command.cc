@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/files.h"
 
@@ -34,23 +35,21 @@ std::string tokenize_bar(int64_t file_bytes, int64_t all_bytes, int64_t text_byt
 }  // namespace
 
 absl::Status tokenize(const TokenizeOptions& options) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer(options.tokenizer);
-  if (!tokenizer.ok()) return tokenizer.status();
-  absl::StatusOr<std::vector<std::string>> paths = expand_globs(options.input, "--input");
-  if (!paths.ok()) return paths.status();
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(options.tokenizer));
+  ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(options.input, "--input"));
   DataOptions data;
   data.text_field = options.text_field;
   CacheBuild build;
   int64_t bytes = 0;
-  for (const std::string& path : *paths) {
+  for (const std::string& path : paths) {
     build.files.push_back({path, input_format(options.format, path)});
     std::error_code error;
     bytes += static_cast<int64_t>(std::filesystem::file_size(path, error));
   }
-  const int64_t vocabulary = (*tokenizer)->vocabulary();
+  const int64_t vocabulary = tokenizer->vocabulary();
   build.base = absl::StrCat(options.output, ".part-", ::getpid());
   build.key = "--input";
-  build.encoder = make_packed_encoder(data, tokenizer->get(), vocabulary);
+  build.encoder = make_packed_encoder(data, tokenizer.get(), vocabulary);
   build.shape.width = vocabulary > 65536 ? 4 : 2;
   build.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   const absl::Cleanup remove = [base = build.base] {
@@ -60,9 +59,8 @@ absl::Status tokenize(const TokenizeOptions& options) {
   const int width = build.shape.width;
   const std::string base = build.base;
   const size_t files = build.files.size();
-  absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(std::move(build));
-  if (!builder.ok()) return builder.status();
-  const std::shared_ptr<const CacheProgress> progress = (*builder)->progress();
+  ASSIGN_OR_RETURN(std::unique_ptr<CacheBuilder> builder, CacheBuilder::start(std::move(build)));
+  const std::shared_ptr<const CacheProgress> progress = builder->progress();
   const absl::Time start = absl::Now();
   const bool terminal = ::isatty(STDERR_FILENO) != 0;
   CacheIndex index;
@@ -70,7 +68,7 @@ absl::Status tokenize(const TokenizeOptions& options) {
     index = progress->wait([](const CacheIndex& i) { return i.complete || !i.error.empty(); }, absl::Milliseconds(200));
     if (terminal) {
       const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
-      std::cerr << tokenize_bar((*builder)->file_bytes(), bytes, (*builder)->text_bytes(), seconds, index.tokens)
+      std::cerr << tokenize_bar(builder->file_bytes(), bytes, builder->text_bytes(), seconds, index.tokens)
                 << std::flush;
     }
   } while (!index.complete && index.error.empty());
@@ -78,14 +76,14 @@ absl::Status tokenize(const TokenizeOptions& options) {
   if (!index.error.empty()) return absl::Status(static_cast<absl::StatusCode>(index.error_code), index.error);
   if (index.tokens == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--input: there is no text in ", files == 1 ? paths->front() : absl::StrCat(files, " files")));
+        absl::StrCat("--input: there is no text in ", files == 1 ? paths.front() : absl::StrCat(files, " files")));
   }
   std::error_code error;
   std::filesystem::rename(base + ".tokens", options.output, error);
   if (error) return errno_status("cannot rename to", options.output, error.value());
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   std::cout << absl::StrFormat("%d tokens, %d bits each, %s (%.1f MB of text in %.1f s)\n", index.tokens, width * 8,
-                               options.output, static_cast<double>((*builder)->text_bytes()) * 1e-6, seconds);
+                               options.output, static_cast<double>(builder->text_bytes()) * 1e-6, seconds);
   return absl::OkStatus();
 }
 

@@ -12,6 +12,7 @@
 #include "common/base/device_failure.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "kernels/cuda/devices.h"
 #include "worker/engine/ranks/nccl_communicator.h"
 #include "worker/engine/ranks/socket_communicator.h"
@@ -101,18 +102,16 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
   if (device_kind(ground.device) == "cpu")
     tell_processor([&](const std::string& what, const std::string& text) { observer.stage(what, text); });
   RunOptions options = options_from_job(ground.job, ground.output);
-  if (absl::Status s = make_folders(ground.output); !s.ok()) return s;
-  absl::StatusOr<ResolvedJob> resolved = resolve_job(options);
-  if (!resolved.ok()) return resolved.status();
-  if (absl::Status s = check_shape(ground.job, resolved->config); !s.ok()) return s;
+  RETURN_IF_ERROR(make_folders(ground.output));
+  ASSIGN_OR_RETURN(ResolvedJob resolved, resolve_job(options));
+  RETURN_IF_ERROR(check_shape(ground.job, resolved.config));
   // The resolved shape belongs to the mathematics, whether the job file came with it or not.
   v1::Job complete = ground.job;
-  *complete.mutable_shape() = shape_message(resolved->config);
+  *complete.mutable_shape() = shape_message(resolved.config);
   options.mathematics = mathematics_of(complete);
 
-  absl::StatusOr<std::unique_ptr<Device>> opened = open_device_of(ground);
-  if (!opened.ok()) return opened.status();
-  const std::unique_ptr<Device> device = *std::move(opened);
+  ASSIGN_OR_RETURN(std::unique_ptr<Device> opened, open_device_of(ground));
+  const std::unique_ptr<Device> device = std::move(opened);
   device->ledger().set_limit(options.memory_limit);
   const bool on_gpu = device->kind() == "cuda";
   // Ranks on different kinds of devices do not compute the same thing.
@@ -129,23 +128,16 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
     if (!ground.interface.empty()) sockets.interface = ground.interface;
     // Also what need not agree for the same result must agree between ranks that work together: how a batch is cut,
     // what is sharded, where checkpoints are.
-    absl::StatusOr<std::unique_ptr<Communicator>> connected = make_socket_communicator(
-        *device, ground.rank, ground.ranks, *rendezvous, {GALLEON_VERSION, job_lines(complete)}, sockets);
-    if (!connected.ok()) return connected.status();
-    communicator = *std::move(connected);
+    ASSIGN_OR_RETURN(communicator, make_socket_communicator(*device, ground.rank, ground.ranks, *rendezvous,
+                                                            {GALLEON_VERSION, job_lines(complete)}, sockets));
     if (on_gpu) {
-      absl::StatusOr<std::unique_ptr<NcclApi>> found = make_nccl_api(compute_stream(*device));
-      if (!found.ok()) return found.status();
-      nccl = *std::move(found);
+      ASSIGN_OR_RETURN(nccl, make_nccl_api(compute_stream(*device)));
       NcclOptions over_nccl;
       over_nccl.hang_timeout = sockets.hang_timeout;
-      absl::StatusOr<std::unique_ptr<NcclCommunicator>> gpus =
-          make_nccl_communicator(*device, std::move(communicator), *nccl, over_nccl);
-      if (!gpus.ok()) return gpus.status();
-      communicator = *std::move(gpus);
+      ASSIGN_OR_RETURN(communicator, make_nccl_communicator(*device, std::move(communicator), *nccl, over_nccl));
     }
   }
-  return run_training(options, *resolved, *device, *communicator, ground.context, observer);
+  return run_training(options, resolved, *device, *communicator, ground.context, observer);
 }
 
 v1::Resources::Device wanted_device(const v1::Job& job) {

@@ -24,7 +24,7 @@ void layer_norm(const Execution& on, const LayerNorm<T>& args) {
       const T* d = args.delta.row(row);
 #pragma omp simd reduction(+ : sum)
       for (int64_t i = 0; i < n; ++i) {
-        // The sum counts as it is stored, so that the backward computes the same output again.
+        // The sum counts as it is stored, so that the backward recomputes the same output.
         math::store(a[i], math::load(a[i]) + math::load(d[i]));
         sum += math::load(a[i]);
       }

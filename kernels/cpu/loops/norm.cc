@@ -22,7 +22,7 @@ void rms_norm(const Execution& on, const RmsNorm<T>& args) {
       const T* d = args.delta.row(row);
 #pragma omp simd reduction(+ : squares)
       for (int64_t i = 0; i < n; ++i) {
-        // The sum counts as it is stored, so that the backward computes the same output again.
+        // The sum counts as it is stored, so that the backward recomputes the same output.
         math::store(a[i], math::load(a[i]) + math::load(d[i]));
         const float value = math::load(a[i]);
         squares += value * value;

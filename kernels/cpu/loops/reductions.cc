@@ -77,7 +77,7 @@ int64_t hash_bytes_workspace(int64_t bytes) {
 uint64_t hash_block(const char* data, int64_t bytes, uint64_t index) {
   uint64_t lane[math::kHashLanes];
   for (int l = 0; l < math::kHashLanes; ++l) {
-    lane[l] = (index + 1) * 0xA0761D6478BD642FU + static_cast<uint64_t>(l) * 0xE7037ED1A0B428DBU;
+    lane[l] = math::hash_lane(index, static_cast<uint64_t>(l));
   }
   constexpr int64_t stripe = math::kHashLanes * 8;
   int64_t at = 0;

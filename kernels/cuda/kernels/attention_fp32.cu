@@ -152,6 +152,53 @@ struct ForwardTiles {
   static constexpr size_t kShared = (kTile + kQueries * (kKeys + kPad)) * sizeof(float);
 };
 
+// What a thread knows of its rows' softmax so far.
+template <int kR>
+struct RowSoftmax {
+  float largest[kR];
+  float total[kR];
+};
+
+// The thread's scores s of a tile of keys at j0 become probabilities in p_tile, relative to the largest score so far,
+// and the sums shrink by what they were relative to before. unit: sequence and head; i0: query of the thread's first
+// row.
+template <int kD, int kR, int kC>
+__device__ __forceinline__ void add_to_softmax(const AttentionExtent& e, int64_t length, int64_t unit, int64_t i0,
+                                               int64_t j0, float (&s)[kR][kC], RowSoftmax<kR>& rows, float* p_tile,
+                                               Sums<kD, kR>& sums) {
+  constexpr int kRow = kC * kAcross + kPad;
+#pragma unroll
+  for (int r = 0; r < kR; ++r) {
+    const int64_t i = i0 + r;
+    float highest = rows.largest[r];
+#pragma unroll
+    for (int c = 0; c < kC; ++c) {
+      const int64_t j = j0 + across() + kAcross * c;
+      s[r][c] = sees(e.mask, length, i, j) ? s[r][c] * e.scale : -INFINITY;
+      highest = s[r][c] > highest ? s[r][c] : highest;
+    }
+    highest = row_max(highest);
+    const float reference = row_reference(highest);
+    const float shrink = math::exponential_of_negative(rows.largest[r] - reference);
+    float sum = 0.0F;
+#pragma unroll
+    for (int c = 0; c < kC; ++c) {
+      float p = math::exponential_of_negative(s[r][c] - reference);
+      sum += p;
+      const int column = across() + kAcross * c;
+      if (e.mask.dropout.threshold != 0) p *= dropout_factor(e.mask, first_word(e.mask, unit, i) + j0 + column);
+      p_tile[(down() * kR + r) * kRow + column] = p;
+    }
+    rows.total[r] = rows.total[r] * shrink + row_sum(sum);
+    rows.largest[r] = highest;
+#pragma unroll
+    for (int g = 0; g < kD / 32; ++g) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) sums.at[r][g][n] *= shrink;
+    }
+  }
+}
+
 // out (B·T, H·D) and log_sum (B·H, T) of a tile of queries, over the keys in order.
 template <typename T, int kD>
 __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T> a, bool wide) {
@@ -173,12 +220,11 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
   load_tile<kQ, kD>(a.q.data + (at.start + i0) * a.q.stride + at.head * e.dimension, a.q.stride, at.length - i0,
                     e.dimension, wide, q_tile);
   Sums<kD, kR> sums{};
-  float largest[kR];
-  float total[kR];
+  RowSoftmax<kR> rows;
 #pragma unroll
   for (int r = 0; r < kR; ++r) {
-    largest[r] = -INFINITY;
-    total[r] = 0.0F;
+    rows.largest[r] = -INFINITY;
+    rows.total[r] = 0.0F;
   }
   const Range keys = i0 < at.length ? keys_seen(e.mask, at.length, i0, kQ, kK) : Range{0, 0};
   for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kK) {
@@ -190,36 +236,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
     rows_by_rows<kD>(q_tile, kv_tile, s);
     __syncthreads();
     load_tile<kK, kD>(a.v.data + token * a.v.stride + kv_column, a.v.stride, keys.end - j0, e.dimension, wide, kv_tile);
-#pragma unroll
-    for (int r = 0; r < kR; ++r) {
-      const int64_t i = first_row + r;
-      float highest = largest[r];
-#pragma unroll
-      for (int c = 0; c < kC; ++c) {
-        const int64_t j = j0 + across() + kAcross * c;
-        s[r][c] = sees(e.mask, at.length, i, j) ? s[r][c] * e.scale : -INFINITY;
-        highest = s[r][c] > highest ? s[r][c] : highest;
-      }
-      highest = row_max(highest);
-      const float reference = row_reference(highest);
-      const float shrink = math::exponential_of_negative(largest[r] - reference);
-      float sum = 0.0F;
-#pragma unroll
-      for (int c = 0; c < kC; ++c) {
-        float p = math::exponential_of_negative(s[r][c] - reference);
-        sum += p;
-        const int column = across() + kAcross * c;
-        if (e.mask.dropout.threshold != 0) p *= dropout_factor(e.mask, first_word(e.mask, unit, i) + j0 + column);
-        p_tile[(down() * kR + r) * (kK + kPad) + column] = p;
-      }
-      total[r] = total[r] * shrink + row_sum(sum);
-      largest[r] = highest;
-#pragma unroll
-      for (int g = 0; g < kD / 32; ++g) {
-#pragma unroll
-        for (int n = 0; n < 4; ++n) sums.at[r][g][n] *= shrink;
-      }
-    }
+    add_to_softmax<kD>(e, at.length, unit, first_row, j0, s, rows, p_tile, sums);
     __syncthreads();
     add_product<kD, kR, kK>(p_tile, kv_tile, sums);
   }
@@ -229,10 +246,10 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(AttentionForward<T
     if (i >= e.sequence) break;
     const bool there = i < at.length;
     if (there) {
-      store_row(sums, r, 1.0F / total[r], e.dimension,
+      store_row(sums, r, 1.0F / rows.total[r], e.dimension,
                 a.out.data + (at.start + i) * a.out.stride + at.head * e.dimension);
     }
-    if (across() == 0) a.log_sum[unit * e.sequence + i] = there ? largest[r] + logf(total[r]) : 0.0F;
+    if (across() == 0) a.log_sum[unit * e.sequence + i] = there ? rows.largest[r] + logf(rows.total[r]) : 0.0F;
   }
 }
 

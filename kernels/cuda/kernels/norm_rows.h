@@ -22,7 +22,7 @@ __device__ __forceinline__ void read_residual_row(int64_t n, bool wide, T* a, co
   for_row_pieces<kept, kCount>(n, [&](int k, int64_t column) {
     if constexpr (kept == 0) load(k, column);
     if (d != nullptr) {
-      // The sum counts as it is stored, so that the backward computes the same output again.
+      // The sum counts as it is stored, so that the backward recomputes the same output.
 #pragma unroll
       for (int i = 0; i < kCount; ++i)
         store_rounded(own[k].value[i], math::load(own[k].value[i]) + math::load(added[k].value[i]));

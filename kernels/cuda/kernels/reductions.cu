@@ -143,8 +143,7 @@ __global__ void hash_blocks_kernel(int64_t blocks, int64_t bytes, const unsigned
     const unsigned char* begin = data + block * math::kHashBlockBytes;
     const unsigned char* end = begin + own_bytes;
     const unsigned char* at = begin + 8 * lane;
-    state =
-        (static_cast<uint64_t>(block) + 1) * 0xA0761D6478BD642FU + static_cast<uint64_t>(lane) * 0xE7037ED1A0B428DBU;
+    state = math::hash_lane(static_cast<uint64_t>(block), static_cast<uint64_t>(lane));
     const int64_t stripes = own_bytes / kStripeBytes;
     int64_t stripe = 0;
     if (aligned) {

@@ -1,7 +1,6 @@
 // The speed of training on this machine, all figures from one run: full-rank AdamW beside GaLore-AdamW on random
 // tokens, step by step in turn, with the rate of OpenBLAS measured between them.
 #include <omp.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -10,9 +9,7 @@
 #include <ctime>
 #include <fstream>
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -21,7 +18,7 @@
 #include "kernels/cpu/blas.h"
 #include "kernels/ops/random.h"
 #include "tests/bench/engine/statistics.h"
-#include "worker/engine/run/engine.h"
+#include "tests/bench/random_training.h"
 
 namespace galleon {
 namespace {
@@ -128,22 +125,10 @@ struct StepTime {
 };
 
 // One engine on random tokens, and the numbers of the steps that it is asked for.
-class Contestant {
+class Contestant : public RandomTraining {
  public:
   Contestant(const EngineShape& shape, int threads, const Stopwatch& watch)
-      : shape_(shape), watch_(watch), device_(make_cpu_device(threads)) {
-    communicator_ = make_single_communicator(*device_);
-    absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::create(shape, *device_, *communicator_);
-    GALLEON_CHECK(engine.ok()) << engine.status().ToString();
-    engine_ = *std::move(engine);
-    initialize_weights(engine_->parameters(), *device_, 42, shape.config.initializer_range);
-    batch_.sequences = shape.micro_batch;
-    batch_.length = shape.sequence_length;
-    batch_.ids.resize(tokens());
-    batch_.targets.resize(tokens());
-  }
-
-  int64_t tokens() const { return shape_.micro_batch * shape_.sequence_length; }
+      : RandomTraining(shape, threads), watch_(watch) {}
 
   // Whether this step refreshes a matrix.
   bool refreshes(int64_t step) const {
@@ -154,10 +139,7 @@ class Contestant {
   }
 
   StepTime step(int64_t number) {
-    for (size_t i = 0; i < batch_.ids.size(); ++i) {
-      batch_.ids[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
-      batch_.targets[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
-    }
+    draw_batch();
     device_->work() = WorkCounters{};
     const double start = watch_.now();
     double backward_done = start;
@@ -177,13 +159,7 @@ class Contestant {
   }
 
  private:
-  EngineShape shape_;
   Stopwatch watch_;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Communicator> communicator_;
-  std::unique_ptr<Engine> engine_;
-  Batch batch_;
-  std::mt19937_64 random_{7};
 };
 
 EngineShape engine_shape(const ModelConfig& config, const Options& options, int64_t micro_batch, bool galore) {
@@ -406,10 +382,6 @@ int run(int argc, char** argv) {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
-  // As galleon-trainer starts itself: idle threads do not spin.
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
-    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
-    ::execv("/proc/self/exe", argv);
-  }
+  galleon::with_passive_threads(argv);
   return galleon::run(argc, argv);
 }

@@ -20,6 +20,13 @@ void join(server::Scheduler& scheduler, server::Now now, const v1::Worker& worke
   (void)scheduler.sync(now, sync);
 }
 
+// Jobs' folders, as if they had been made.
+void make_folders(server::Scheduler& scheduler, server::Now now, const std::vector<v1::JournalEvent>& events) {
+  for (const v1::JournalEvent& event : events) {
+    if (event.has_attempt_reserved()) scheduler.confirm_start(now, event.attempt_reserved().id());
+  }
+}
+
 server::SchedulerOptions core_options() {
   server::SchedulerOptions options;
   options.version = "1";
@@ -42,7 +49,7 @@ Json decision_pass(int jobs, int workers) {
     now.mono_ms += 1'000;
     now.wall_ms += 1'000;
     scheduler.tick(now);
-    (void)scheduler.take_events();
+    make_folders(scheduler, now, scheduler.take_events());
     for (int i = 0; i < workers; ++i) join(scheduler, now, worker_named(i, 8));
   }
   for (int i = 0; i < jobs; ++i) submit(1 + static_cast<uint32_t>(i % 16), 1 + static_cast<uint64_t>(i % 37));
@@ -83,7 +90,9 @@ Json dispatches(int workers, double seconds) {
     while (scheduler.state().queue().size() < 500)
       (void)scheduler.submit(now, {job_named("j"), plan_of(1, 1 << 30), "", "/jobs", scheduler.next_number()});
     scheduler.tick(now);
-    if (!(*journal)->append(scheduler.take_events()).ok()) std::abort();
+    const std::vector<v1::JournalEvent> events = scheduler.take_events();
+    if (!(*journal)->append(events).ok()) std::abort();
+    make_folders(scheduler, now, events);
     for (v1::SyncWorkerRequest& request : requests) {
       const v1::SyncWorkerResponse response = scheduler.assignments(now, request.worker_id(), request.sequence());
       request.clear_ranks();

@@ -3,20 +3,17 @@
 // "refresh" (every basis), "end". Each is answered by a line of JSON.
 #include <omp.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "worker/engine/run/engine.h"
+#include "kernels/math/multiples.h"
+#include "tests/bench/random_training.h"
 
 namespace galleon {
 namespace {
@@ -50,27 +47,12 @@ int64_t peak_resident() {
   return 0;
 }
 
-class Side {
+class Side : public RandomTraining {
  public:
-  explicit Side(const EngineShape& shape, int threads) : shape_(shape), device_(make_cpu_device(threads)) {
-    communicator_ = make_single_communicator(*device_);
-    absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::create(shape, *device_, *communicator_);
-    GALLEON_CHECK(engine.ok()) << engine.status().ToString();
-    engine_ = *std::move(engine);
-    initialize_weights(engine_->parameters(), *device_, 42, shape.config.initializer_range);
-    batch_.sequences = shape.micro_batch;
-    batch_.length = shape.sequence_length;
-    batch_.ids.resize(tokens());
-    batch_.targets.resize(tokens());
-  }
-
-  int64_t tokens() const { return shape_.micro_batch * shape_.sequence_length; }
+  using RandomTraining::RandomTraining;
 
   nlohmann::json step(int64_t number) {
-    for (size_t i = 0; i < batch_.ids.size(); ++i) {
-      batch_.ids[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
-      batch_.targets[i] = static_cast<int32_t>(random_() % static_cast<uint64_t>(shape_.config.vocabulary));
-    }
+    draw_batch();
     device_->work() = WorkCounters{};
     const double processor_start = processor_seconds();
     const auto start = std::chrono::steady_clock::now();
@@ -90,14 +72,6 @@ class Side {
             {"loss", result.loss / static_cast<double>(tokens())},
             {"flops", device_->work().flops}};
   }
-
- private:
-  EngineShape shape_;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Communicator> communicator_;
-  std::unique_ptr<Engine> engine_;
-  Batch batch_;
-  std::mt19937_64 random_{7};
 };
 
 int run(int argc, char** argv) {
@@ -145,7 +119,7 @@ int run(int argc, char** argv) {
     if (command == "end") break;
     const bool refresh = command == "refresh";
     // Every kInterval steps all bases are refreshed.
-    number = refresh ? (number + kInterval - 1) / kInterval * kInterval + 1 : number + 1;
+    number = refresh ? round_up(number, kInterval) + 1 : number + 1;
     std::cout << side.step(number) << std::endl;
   }
   std::cout << nlohmann::json{{"peak_bytes", peak_resident()}} << std::endl;
@@ -156,10 +130,6 @@ int run(int argc, char** argv) {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
-  // As galleon-trainer starts itself: idle threads do not spin.
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
-    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
-    ::execv("/proc/self/exe", argv);
-  }
+  galleon::with_passive_threads(argv);
   return galleon::run(argc, argv);
 }

@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "executor_context.h"
+#include "kernels/math/multiples.h"
 #include "kernels/ops/index_check.h"
 
 namespace galleon::executor {
@@ -15,10 +16,6 @@ namespace {
 constexpr int64_t kReserved = int64_t{4} << 30;
 constexpr int64_t kPage = 4096;
 constexpr int64_t kAlignment = 512;
-
-int64_t rounded(int64_t bytes, int64_t to) {
-  return (bytes + to - 1) / to * to;
-}
 
 }  // namespace
 
@@ -40,11 +37,11 @@ void* GuardedMemory::allocate(int64_t bytes) {
     int64_t offset = 0;
     for (const auto& [begin, size] : taken_) {
       if (begin - offset >= bytes) break;
-      offset = rounded(begin + size, kAlignment);
+      offset = round_up(begin + size, kAlignment);
     }
     if (offset + bytes > kReserved) return nullptr;
     taken_[offset] = bytes;
-    const int64_t end = rounded(offset + bytes, kPage);
+    const int64_t end = round_up(offset + bytes, kPage);
     if (end > used_) {
       used_ = end;
       protect();

@@ -20,9 +20,9 @@ TEST_F(Jobs, AJobRunsFromSubmitToSuccessAndItsFolderIsThere) {
   ASSERT_TRUE(join(a).ok());
   ASSERT_TRUE(join(b).ok());
   EXPECT_EQ(a.registration.jobs_folder(), folder_ + "/data/jobs");
-  EXPECT_TRUE(std::filesystem::is_directory(folder_ + "/data/jobs/tiny-1"));
   EXPECT_EQ(a.registration.lease_milliseconds(), 2'000U);
   train(a, 3);
+  EXPECT_TRUE(std::filesystem::is_directory(folder_ + "/data/jobs/tiny-1"));
   train(b, 3);
   ASSERT_TRUE(sync(a).ok());
   ASSERT_TRUE(reaches(id, J::RUNNING));

@@ -344,5 +344,62 @@ TEST(Lifecycle, ARequestIdMakesASubmitIdempotent) {
   EXPECT_EQ(w.scheduler->submit(w.now, other).status().code(), absl::StatusCode::kAlreadyExists);
 }
 
+TEST(Lifecycle, WorkersAreToldOnceTheJobsFolderIsThereHoweverLongItTakes) {
+  World w;
+  w.folders_answer = false;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  const std::string id = w.submit(job_named("x"));
+  EXPECT_EQ(w.state(id), J::RESERVED);
+  for (int i = 0; i < 100; ++i) {
+    w.tick(1'000);
+    ASSERT_TRUE(w.sync("a").ok());
+    EXPECT_EQ(w.assignments("a").assignments_size(), 0);
+  }
+  EXPECT_EQ(w.record(id).message(), "slots are reserved on a; the job's folder is being made");
+  const uint64_t revision = w.scheduler->assignments_revision("a");
+  v1::AttemptId attempt;
+  attempt.set_job_id(id);
+  attempt.set_attempt(1);
+  attempt.set_epoch(w.record(id).attempt().epoch());
+  w.scheduler->confirm_start(w.now, attempt);
+  EXPECT_NE(w.scheduler->assignments_revision("a"), revision);
+  EXPECT_EQ(w.assignments("a").assignments_size(), 1);
+  EXPECT_EQ(w.record(id).message(), "slots are reserved on a");
+  // What comes late for an attempt that workers know of changes nothing.
+  w.scheduler->refuse_start(w.now, attempt, "too late");
+  EXPECT_EQ(w.state(id), J::RESERVED);
+  // From then on the worker has its time to take it up.
+  for (int64_t ms = 0; ms < w.options.reservation_ms - 1'000; ms += 1'000) {
+    w.tick(1'000);
+    ASSERT_TRUE(w.sync("a").ok());
+  }
+  EXPECT_EQ(w.state(id), J::RESERVED);
+}
+
+TEST(Lifecycle, ARankThatItsWorkerHoldsIsNotTakenFromItWhileTheFolderIsAskedForAgain) {
+  World w;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  const std::string id = w.submit(job_named("x", 1));
+  w.take_up("a");
+  w.folders_answer = false;
+  w.restart();
+  ASSERT_TRUE(w.sync("a").ok());
+  EXPECT_EQ(w.assignments("a").assignments_size(), 1);
+  w.train("a", id, 0, 5);
+  EXPECT_EQ(w.state(id), J::RUNNING);
+}
+
+TEST(Lifecycle, AJobWhoseFolderIsStillBeingMadeCanBeCancelled) {
+  World w;
+  w.folders_answer = false;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  const std::string id = w.submit(job_named("x"));
+  EXPECT_EQ(w.state(id), J::RESERVED);
+  ASSERT_TRUE(w.scheduler->cancel(w.now, id, "", "").ok());
+  ASSERT_TRUE(w.sync("a").ok());
+  EXPECT_EQ(w.state(id), J::CANCELLED);
+  EXPECT_TRUE(w.scheduler->state().leased_slots("a").empty());
+}
+
 }  // namespace
 }  // namespace galleon::server

@@ -244,7 +244,7 @@ TEST(Workers, AJobTooLargeForTheFleetThatCameLaterSaysSoAndLetsOthersPass) {
             "0 slots of that size, "
             "the largest of 100 MiB");
   EXPECT_EQ(w.state(small), J::RESERVED);
-  EXPECT_EQ(w.scheduler->forecast(job_named("next"), plan_of(1, 1 << 20), w.now).message,
+  EXPECT_EQ(w.scheduler->validate(job_named("next"), plan_of(1, 1 << 20), w.now)->message,
             "would wait: position 2 of 2; needs 1 slot of 1 MiB, 0 free on 1 worker");
 }
 

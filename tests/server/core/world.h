@@ -64,7 +64,10 @@ class World {
   }
 
   void collect() {
-    for (v1::JournalEvent& event : scheduler->take_events()) journal.push_back(std::move(event));
+    for (v1::JournalEvent& event : scheduler->take_events()) {
+      if (event.has_attempt_reserved() && folders_answer) scheduler->confirm_start(now, event.attempt_reserved().id());
+      journal.push_back(std::move(event));
+    }
   }
 
   void tick(int64_t ms = 0) {
@@ -183,6 +186,7 @@ class World {
 
   SchedulerOptions options;
   Now now{1'700'000'000'000, 1'000};
+  bool folders_answer = true;  // jobs' folders are made at once
   std::unique_ptr<Scheduler> scheduler;
   std::vector<v1::JournalEvent> journal;
   std::map<std::string, uint64_t> sequences;

@@ -1,6 +1,7 @@
 #include "worker/engine/checkpoint/adapters.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -22,15 +23,14 @@ std::vector<int> adapter_parameters(const std::vector<Parameter>& parameters) {
 
 absl::Status load_adapters(const std::string& step_folder, const std::vector<Parameter>& parameters, Device& device) {
   const std::string path = absl::StrCat(step_folder, "/", kAdaptersFile);
-  absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(path);
-  if (!file.ok()) return file.status();
+  ASSIGN_OR_RETURN(SafetensorsReader file, SafetensorsReader::open(path));
   for (const Parameter& p : parameters) {
     if (!belongs(p)) continue;
-    const auto entry = file->entries().find(p.name);
-    if (entry == file->entries().end() || entry->second.shape != std::vector<int64_t>{p.out, p.in})
+    const auto entry = file.entries().find(p.name);
+    if (entry == file.entries().end() || entry->second.shape != std::vector<int64_t>{p.out, p.in})
       return absl::DataLossError(absl::StrCat(path, " has no tensor ", p.name, " of ", p.out, "x", p.in));
     std::vector<float> values(p.out * p.in);
-    if (absl::Status s = file->read(p.name, 0, p.out * p.in, values.data()); !s.ok()) return s;
+    RETURN_IF_ERROR(file.read(p.name, 0, p.out * p.in, values.data()));
     set_weight(p, device, values.data());
   }
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/safetensors.h"
 
@@ -14,16 +15,15 @@ namespace galleon {
 
 absl::Status load_checkpoint(const std::string& step_folder, const CheckpointHeader& header,
                              const CheckpointContent& content) {
-  if (absl::Status s = load_weights(step_folder, content.parameters, content.device); !s.ok()) return s;
+  RETURN_IF_ERROR(load_weights(step_folder, content.parameters, content.device));
   if (content.lora.has_value()) {
-    if (absl::Status s = load_adapters(step_folder, content.parameters, content.device); !s.ok()) return s;
+    RETURN_IF_ERROR(load_adapters(step_folder, content.parameters, content.device));
   }
   std::vector<SafetensorsReader> shards;
   for (int64_t rank = 0; rank < header.ranks; ++rank) {
-    absl::StatusOr<SafetensorsReader> shard =
-        SafetensorsReader::open(absl::StrCat(step_folder, "/", shard_name(static_cast<int>(rank), header.ranks)));
-    if (!shard.ok()) return shard.status();
-    shards.push_back(*std::move(shard));
+    ASSIGN_OR_RETURN(SafetensorsReader shard, SafetensorsReader::open(absl::StrCat(
+                                                  step_folder, "/", shard_name(static_cast<int>(rank), header.ranks))));
+    shards.push_back(std::move(shard));
   }
   // Pieces by name: (shard, entry's name, first row).
   std::map<std::string, std::vector<std::pair<size_t, int64_t>>> pieces;

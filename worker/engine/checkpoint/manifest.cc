@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
 
 namespace galleon {
@@ -53,9 +54,8 @@ Json to_json(const CheckpointHeader& h) {
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/", kManifest);
-  absl::StatusOr<std::string> text = read_file(path);
-  if (!text.ok()) return text.status();
-  Json json = Json::parse(*text, nullptr, false);
+  ASSIGN_OR_RETURN(std::string text, read_file(path));
+  Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded() || !json.is_object() || !json.contains("files") || !json.contains("step")) {
     return absl::DataLossError(absl::StrCat(path, " is damaged"));
   }
@@ -118,15 +118,13 @@ std::vector<int64_t> list_checkpoints(const std::string& folder) {
 }
 
 absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_folder) {
-  absl::StatusOr<Json> json = read_manifest(step_folder);
-  if (!json.ok()) return json.status();
-  return header_from_json(*json, step_folder);
+  ASSIGN_OR_RETURN(Json json, read_manifest(step_folder));
+  return header_from_json(json, step_folder);
 }
 
 absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
-  absl::StatusOr<Json> json = read_manifest(step_folder);
-  if (!json.ok()) return json.status();
-  for (const auto& [name, expected] : (*json)["files"].items()) {
+  ASSIGN_OR_RETURN(Json json, read_manifest(step_folder));
+  for (const auto& [name, expected] : json["files"].items()) {
     const std::string path = absl::StrCat(step_folder, "/", name);
     std::error_code error;
     const auto size = static_cast<int64_t>(fs::file_size(path, error));
@@ -136,9 +134,8 @@ absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
                                               expected.value("bytes", int64_t{-1})));
     }
     if (!deep) continue;
-    absl::StatusOr<WrittenFile> found = checksum_file(path);
-    if (!found.ok()) return found.status();
-    if (found->crc32 != expected.value("crc32", uint32_t{0}))
+    ASSIGN_OR_RETURN(WrittenFile found, checksum_file(path));
+    if (found.crc32 != expected.value("crc32", uint32_t{0}))
       return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is damaged: its checksum differs"));
   }
   return absl::OkStatus();

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
 
 namespace galleon {
@@ -34,10 +35,9 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   const std::string index_path = folder + "/model.safetensors.index.json";
   std::error_code error;
   if (fs::exists(index_path, error)) {
-    absl::StatusOr<std::string> text = read_file(index_path);
-    if (!text.ok()) return text.status();
-    const Json index = Json::parse(*text, nullptr, false);
-    if (nested_too_deeply(*text) || index.is_discarded() || !index.contains("weight_map") ||
+    ASSIGN_OR_RETURN(std::string text, read_file(index_path));
+    const Json index = Json::parse(text, nullptr, false);
+    if (nested_too_deeply(text) || index.is_discarded() || !index.contains("weight_map") ||
         !index["weight_map"].is_object())
       return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
     names.clear();
@@ -59,9 +59,8 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   }
   std::vector<SafetensorsReader> files;
   for (const std::string& name : names) {
-    absl::StatusOr<SafetensorsReader> file = SafetensorsReader::open(absl::StrCat(folder, "/", name));
-    if (!file.ok()) return file.status();
-    files.push_back(*std::move(file));
+    ASSIGN_OR_RETURN(SafetensorsReader file, SafetensorsReader::open(absl::StrCat(folder, "/", name)));
+    files.push_back(std::move(file));
   }
   return files;
 }
@@ -163,20 +162,17 @@ absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
 
 absl::Status check_weights(const std::string& folder, const std::vector<Parameter>& parameters,
                            std::vector<std::string>* fresh) {
-  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
-  if (!files.ok()) return files.status();
-  return find_tensors(folder, *files, parameters, fresh).status();
+  ASSIGN_OR_RETURN(std::vector<SafetensorsReader> files, open_weights(folder));
+  return find_tensors(folder, files, parameters, fresh).status();
 }
 
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
                           std::vector<std::string>* fresh) {
-  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
-  if (!files.ok()) return files.status();
-  absl::StatusOr<std::vector<FoundTensor>> tensors = find_tensors(folder, *files, parameters, fresh);
-  if (!tensors.ok()) return tensors.status();
-  for (const auto& [parameter, file, name] : *tensors) {
+  ASSIGN_OR_RETURN(std::vector<SafetensorsReader> files, open_weights(folder));
+  ASSIGN_OR_RETURN(std::vector<FoundTensor> tensors, find_tensors(folder, files, parameters, fresh));
+  for (const auto& [parameter, file, name] : tensors) {
     std::vector<float> values(file->entries().at(name).count());
-    if (absl::Status s = file->read(name, 0, static_cast<int64_t>(values.size()), values.data()); !s.ok()) return s;
+    RETURN_IF_ERROR(file->read(name, 0, static_cast<int64_t>(values.size()), values.data()));
     const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     if (bad != values.end()) {
       return absl::InvalidArgumentError(absl::StrCat(file->path(), ": ", name, " holds a number that is not finite (",
@@ -188,9 +184,8 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
 }
 
 absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {
-  absl::StatusOr<std::vector<SafetensorsReader>> files = open_weights(folder);
-  if (!files.ok()) return files.status();
-  for (const SafetensorsReader& file : *files) {
+  ASSIGN_OR_RETURN(std::vector<SafetensorsReader> files, open_weights(folder));
+  for (const SafetensorsReader& file : files) {
     for (const auto& [name, entry] : file.entries()) {
       if (entry.type == "F32" || entry.type == "F16") return DataType::kFloat32;
     }

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/json_depth.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -146,14 +147,13 @@ absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& pat
   if (::fstat(reader.file_.get(), &info) != 0) return errno_status("cannot read", path, errno);
   if (info.st_size < 8) return damaged(path, "it is shorter than its header");
   unsigned char prefix[8];
-  if (absl::Status s = read_exactly(reader.file_.get(), path, 0, 8, prefix); !s.ok()) return s;
+  RETURN_IF_ERROR(read_exactly(reader.file_.get(), path, 0, 8, prefix));
   uint64_t length = 0;
   for (int i = 0; i < 8; ++i) length |= static_cast<uint64_t>(prefix[i]) << (8 * i);
   if (length > kMaxHeaderBytes || length > static_cast<uint64_t>(info.st_size) - 8)
     return damaged(path, "the header is longer than the file");
   std::string header(length, '\0');
-  if (absl::Status s = read_exactly(reader.file_.get(), path, 8, static_cast<int64_t>(length), header.data()); !s.ok())
-    return s;
+  RETURN_IF_ERROR(read_exactly(reader.file_.get(), path, 8, static_cast<int64_t>(length), header.data()));
   if (nested_too_deeply(header)) return damaged(path, "the header is nested too deeply");
   const nlohmann::json json = nlohmann::json::parse(header, nullptr, false);
   if (json.is_discarded() || !json.is_object()) return damaged(path, "the header is not JSON");
@@ -167,7 +167,7 @@ absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& pat
       continue;
     }
     TensorEntry entry;
-    if (absl::Status s = parse_entry(path, name, value, info.st_size - reader.data_start_, entry); !s.ok()) return s;
+    RETURN_IF_ERROR(parse_entry(path, name, value, info.st_size - reader.data_start_, entry));
     reader.entries_[name] = std::move(entry);
   }
   return reader;
@@ -196,7 +196,7 @@ absl::Status SafetensorsReader::read(const std::string& name, int64_t first, int
         absl::StrCat(path_, ": ", name, " has type ", entry.type, "; F32, F16 or BF16 can be read"));
   }
   std::vector<uint16_t> half(count);
-  if (absl::Status s = read_exactly(file_.get(), path_, start + first * 2, count * 2, half.data()); !s.ok()) return s;
+  RETURN_IF_ERROR(read_exactly(file_.get(), path_, start + first * 2, count * 2, half.data()));
   const bool bf16 = entry.type == "BF16";
   for (int64_t i = 0; i < count; ++i)
     out[i] = bf16 ? std::bit_cast<float>(static_cast<uint32_t>(half[i]) << 16) : from_half(half[i]);
@@ -223,16 +223,16 @@ absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return errno_status("cannot create", path, errno);
   ChecksummedFile file(path, fd);
-  if (absl::Status s = file.write(prefix, 8); !s.ok()) return s;
-  if (absl::Status s = file.write(text.data(), static_cast<int64_t>(text.size())); !s.ok()) return s;
+  RETURN_IF_ERROR(file.write(prefix, 8));
+  RETURN_IF_ERROR(file.write(text.data(), static_cast<int64_t>(text.size())));
   for (const TensorToWrite& tensor : tensors) {
     if (tensor.bytes) {
       const std::string bytes = tensor.bytes();
-      if (absl::Status s = file.write(bytes.data(), static_cast<int64_t>(bytes.size())); !s.ok()) return s;
+      RETURN_IF_ERROR(file.write(bytes.data(), static_cast<int64_t>(bytes.size())));
       continue;
     }
     const std::vector<float> values = tensor.values();
-    if (absl::Status s = file.write(values.data(), static_cast<int64_t>(values.size()) * 4); !s.ok()) return s;
+    RETURN_IF_ERROR(file.write(values.data(), static_cast<int64_t>(values.size()) * 4));
   }
   return file.finish(unflushed);
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -47,7 +48,7 @@ void run_in_background() {
 
 absl::StatusOr<std::unique_ptr<CacheBuilder>> CacheBuilder::start(CacheBuild build) {
   std::unique_ptr<CacheBuilder> builder(new CacheBuilder(std::move(build)));
-  if (absl::Status s = builder->open_files(); !s.ok()) return s;
+  RETURN_IF_ERROR(builder->open_files());
   if (builder->index_.complete) return builder;
   CacheBuilder* self = builder.get();
   builder->threads_.emplace_back([self] { self->read(); });
@@ -80,13 +81,9 @@ absl::Status CacheBuilder::open_files() {
   index_.shape = build_.shape;
   index_.error.clear();
   index_.error_code = 0;
-  absl::StatusOr<FileDescriptor> tokens = open_for_writing(build_.base + ".tokens");
-  if (!tokens.ok()) return tokens.status();
-  tokens_ = *std::move(tokens);
+  ASSIGN_OR_RETURN(tokens_, open_for_writing(build_.base + ".tokens"));
   if (build_.shape.has_sequences) {
-    absl::StatusOr<FileDescriptor> records = open_for_writing(build_.base + ".sequences");
-    if (!records.ok()) return records.status();
-    records_ = *std::move(records);
+    ASSIGN_OR_RETURN(records_, open_for_writing(build_.base + ".sequences"));
   }
   last_flush_ = absl::Now();
   progress_->publish(index_);
@@ -193,17 +190,13 @@ absl::Status CacheBuilder::append(const Slot& slot) {
     }
     bytes = packed_;
   }
-  if (absl::Status s = write_at(tokens_.get(), build_.base + ".tokens", index_.tokens * build_.shape.width, bytes);
-      !s.ok())
-    return s;
+  RETURN_IF_ERROR(write_at(tokens_.get(), build_.base + ".tokens", index_.tokens * build_.shape.width, bytes));
   if (build_.shape.has_sequences) {
     std::vector<SequenceRecord> records = made.sequences;
     for (SequenceRecord& record : records) record.begin += static_cast<uint64_t>(index_.tokens);
     constexpr auto size = static_cast<int64_t>(sizeof(SequenceRecord));
-    if (absl::Status s = write_at(records_.get(), build_.base + ".sequences", index_.sequences * size,
-                                  {reinterpret_cast<const char*>(records.data()), records.size() * sizeof(records[0])});
-        !s.ok())
-      return s;
+    RETURN_IF_ERROR(write_at(records_.get(), build_.base + ".sequences", index_.sequences * size,
+                             {reinterpret_cast<const char*>(records.data()), records.size() * sizeof(records[0])}));
     index_.sequences += static_cast<int64_t>(records.size());
   }
   index_.tokens += static_cast<int64_t>(made.tokens.size());
@@ -237,7 +230,7 @@ absl::Status CacheBuilder::flush(bool last) {
   if (::fdatasync(tokens_.get()) != 0) return errno_status("cannot flush", build_.base + ".tokens", errno);
   if (records_.valid() && ::fdatasync(records_.get()) != 0)
     return errno_status("cannot flush", build_.base + ".sequences", errno);
-  if (absl::Status s = index_.write(build_.base); !s.ok()) return s;
+  RETURN_IF_ERROR(index_.write(build_.base));
   last_flush_ = absl::Now();
   progress_->publish(index_);
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/input_encoder.h"
 #include "worker/engine/data/json_lines.h"
 #include "worker/engine/data/tsv.h"
@@ -19,27 +20,24 @@ class ClassifyEncoder final : public InputEncoder {
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
     if (piece.text.empty()) return out;
-    absl::StatusOr<TsvColumns> columns = TsvColumns::create(layout_, piece.header, path);
-    if (!columns.ok()) return columns.status();
+    ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout_, piece.header, path));
     TsvRow row;
     std::vector<std::vector<int32_t>> ids(2);
-    const absl::Status status = for_each_line(piece, [&](absl::string_view line, int64_t number) {
-      if (!columns->read(line, row)) {
-        if (!layout_.leaves_out_short_rows) return too_few_columns(path, number, line, columns->needed());
+    RETURN_IF_ERROR(for_each_line(piece, [&](absl::string_view line, int64_t number) {
+      if (!columns.read(line, row)) {
+        if (!layout_.leaves_out_short_rows) return too_few_columns(path, number, line, columns.needed());
         if (out.left_out.count++ == 0) out.left_out.first = line_name(path, number);
         out.left_out.reason = "has too few columns";
         return absl::OkStatus();
       }
-      absl::StatusOr<float> label = label_value(labels_, row.label, path, number);
-      if (!label.ok()) return label.status();
+      ASSIGN_OR_RETURN(float label, label_value(labels_, row.label, path, number));
       for (size_t i = 0; i < 2; ++i) {
         ids[i].clear();
         if (i < row.texts.size()) tokenizer_.encode(row.texts[i], ids[i]);
       }
-      append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, *label, piece.file, out);
+      append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, label, piece.file, out);
       return absl::OkStatus();
-    });
-    if (!status.ok()) return status;
+    }));
     return out;
   }
 
@@ -82,15 +80,14 @@ class ClassifyEncoder final : public InputEncoder {
 
 absl::StatusOr<std::unique_ptr<InputEncoder>> make_classify_encoder(const DataOptions& options, const LabelSet& labels,
                                                                     const Tokenizer& tokenizer) {
-  absl::StatusOr<TsvLayout> layout = tsv_layout(options);
-  if (!layout.ok()) return layout.status();
+  ASSIGN_OR_RETURN(TsvLayout layout, tsv_layout(options));
   const SpecialTokens special = tokenizer.special();
   if (special.classify < 0 || special.separator < 0) {
     return absl::InvalidArgumentError(
         "tokenizer: it has no tokens that begin and end a sentence ([CLS] and [SEP], or <s> and </s>), which task: "
         "classify needs");
   }
-  return std::make_unique<ClassifyEncoder>(*layout, labels, options.sequence_length, tokenizer);
+  return std::make_unique<ClassifyEncoder>(layout, labels, options.sequence_length, tokenizer);
 }
 
 }  // namespace galleon

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/fingerprint.h"
 #include "worker/engine/data/mapped_tokens.h"
@@ -45,9 +46,8 @@ void remove_other_caches(const std::string& folder, const std::string& name, con
 }  // namespace
 
 absl::Status Corpus::find_files() {
-  absl::StatusOr<std::vector<std::string>> paths = expand_globs(request_.globs, request_.key);
-  if (!paths.ok()) return paths.status();
-  for (const std::string& path : *paths) files_.push_back({path, input_format(request_.options.format, path)});
+  ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(request_.globs, request_.key));
+  for (const std::string& path : paths) files_.push_back({path, input_format(request_.options.format, path)});
   return absl::OkStatus();
 }
 
@@ -74,18 +74,12 @@ std::string Corpus::base() const {
 absl::Status Corpus::choose_encoder(CacheBuild& build) const {
   const DataOptions& options = request_.options;
   if (options.classify) {
-    absl::StatusOr<std::unique_ptr<InputEncoder>> encoder =
-        make_classify_encoder(options, request_.labels, *request_.tokenizer);
-    if (!encoder.ok()) return encoder.status();
-    build.encoder = *std::move(encoder);
+    ASSIGN_OR_RETURN(build.encoder, make_classify_encoder(options, request_.labels, *request_.tokenizer));
     build.shape.classifies = true;
     build.pieces.tsv_header = tsv_layout(options)->header;
   } else if (options.format == "chat") {
     if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.format: chat needs a tokenizer");
-    absl::StatusOr<std::unique_ptr<InputEncoder>> encoder =
-        make_chat_encoder(options, request_.chat_template, *request_.tokenizer);
-    if (!encoder.ok()) return encoder.status();
-    build.encoder = *std::move(encoder);
+    ASSIGN_OR_RETURN(build.encoder, make_chat_encoder(options, request_.chat_template, *request_.tokenizer));
   } else if (options.packing) {
     build.encoder = make_packed_encoder(options, request_.tokenizer, request_.vocabulary);
   } else {
@@ -102,7 +96,7 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
 
 absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& request) {
   std::unique_ptr<Corpus> corpus(new Corpus(request));
-  if (absl::Status s = corpus->find_files(); !s.ok()) return s;
+  RETURN_IF_ERROR(corpus->find_files());
   const DataOptions& options = request.options;
   Fingerprint fingerprint;
   std::vector<std::string> paths;
@@ -112,7 +106,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   }
   if (absl::Status s = fingerprint.add_files(paths); !s.ok()) return with_key(request.key, s);
   if (request.tokenizer != nullptr) {
-    if (absl::Status s = fingerprint.add_files(request.tokenizer->files()); !s.ok()) return s;
+    RETURN_IF_ERROR(fingerprint.add_files(request.tokenizer->files()));
   }
   for (const int64_t number :
        {kEncodingVersion, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
@@ -128,7 +122,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   corpus->fingerprint_ = fingerprint.text();
 
   if (corpus->is_mapped()) {
-    if (absl::Status s = corpus->map(); !s.ok()) return s;
+    RETURN_IF_ERROR(corpus->map());
     return corpus;
   }
   CacheBuild build;
@@ -138,8 +132,8 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   build.shape.width = request.vocabulary > 65536 ? 4 : 2;
   build.shape.sequence_length = options.sequence_length;
-  if (absl::Status s = corpus->choose_encoder(build); !s.ok()) return s;
-  if (absl::Status s = make_folders(request.folder); !s.ok()) return s;
+  RETURN_IF_ERROR(corpus->choose_encoder(build));
+  RETURN_IF_ERROR(make_folders(request.folder));
   remove_other_caches(request.folder, request.name, corpus->fingerprint_);
   absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(std::move(build));
   if (!builder.ok()) return with_key(request.key, builder.status());
@@ -152,10 +146,10 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
 
 absl::StatusOr<std::unique_ptr<Corpus>> Corpus::join(const CorpusRequest& request, const std::string& description) {
   std::unique_ptr<Corpus> corpus(new Corpus(request));
-  if (absl::Status s = corpus->find_files(); !s.ok()) return s;
+  RETURN_IF_ERROR(corpus->find_files());
   corpus->fingerprint_ = description;
   if (corpus->is_mapped()) {
-    if (absl::Status s = corpus->map(); !s.ok()) return s;
+    RETURN_IF_ERROR(corpus->map());
     return corpus;
   }
   absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), nullptr);
@@ -193,16 +187,14 @@ absl::Status Corpus::check_some(const StoreProgress& progress) const {
 }
 
 absl::StatusOr<StoreProgress> Corpus::wait_for_start() {
-  absl::StatusOr<StoreProgress> progress = store_->wait_for(first_block());
-  if (!progress.ok()) return progress.status();
-  if (absl::Status s = check_some(*progress); !s.ok()) return s;
+  ASSIGN_OR_RETURN(StoreProgress progress, store_->wait_for(first_block()));
+  RETURN_IF_ERROR(check_some(progress));
   return progress;
 }
 
 absl::StatusOr<StoreProgress> Corpus::wait_for_all() {
-  absl::StatusOr<StoreProgress> progress = store_->wait_for(std::numeric_limits<int64_t>::max());
-  if (!progress.ok()) return progress.status();
-  if (absl::Status s = check_some(*progress); !s.ok()) return s;
+  ASSIGN_OR_RETURN(StoreProgress progress, store_->wait_for(std::numeric_limits<int64_t>::max()));
+  RETURN_IF_ERROR(check_some(progress));
   return progress;
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/input_encoder.h"
 #include "worker/engine/data/json_lines.h"
 
@@ -48,7 +49,7 @@ class PackedEncoder final : public InputEncoder {
     } else if (piece.format == InputFormat::kJsonLines) {
       status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
         const std::string* text = nullptr;
-        if (absl::Status s = text_of_line(json, path, number, text_field_, text); !s.ok()) return s;
+        RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
         ids.append(*tokenizer_, *text, out.tokens);
         end_document(out);
         return absl::OkStatus();
@@ -125,13 +126,12 @@ class DocumentEncoder final : public InputEncoder {
       if (!piece.text.empty()) add(piece.text, 1);
       return out;
     }
-    const absl::Status status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
       const std::string* text = nullptr;
-      if (absl::Status s = text_of_line(json, path, number, text_field_, text); !s.ok()) return s;
+      RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
       add(*text, number);
       return absl::OkStatus();
-    });
-    if (!status.ok()) return status;
+    }));
     return out;
   }
 

@@ -3,16 +3,14 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "kernels/math/mix.h"
 
 namespace galleon {
 
 namespace {
 
 uint64_t mix(uint64_t x) {
-  x += 0x9E3779B97F4A7C15ULL;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
-  return x ^ (x >> 31);
+  return math::avalanche(x + math::kGolden);
 }
 
 }  // namespace

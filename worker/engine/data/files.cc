@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/input_stream.h"
 
 namespace galleon {
@@ -29,17 +30,15 @@ absl::StatusOr<std::vector<std::string>> expand_globs(const std::vector<std::str
 }
 
 absl::StatusOr<std::string> read_maybe_compressed(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<InputStream>> stream = open_input(path);
-  if (!stream.ok()) return stream.status();
+  ASSIGN_OR_RETURN(std::unique_ptr<InputStream> stream, open_input(path));
   std::string content;
   while (true) {
     constexpr size_t kPiece = 1 << 18;
     const size_t before = content.size();
     content.resize(before + kPiece);
-    absl::StatusOr<size_t> n = (*stream)->read(content.data() + before, kPiece);
-    if (!n.ok()) return n.status();
-    content.resize(before + *n);
-    if (*n == 0) return content;
+    ASSIGN_OR_RETURN(size_t n, stream->read(content.data() + before, kPiece));
+    content.resize(before + n);
+    if (n == 0) return content;
   }
 }
 

@@ -10,6 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
+#include "kernels/math/mix.h"
 
 namespace galleon {
 
@@ -23,7 +25,7 @@ constexpr int64_t kSample = 1 << 16;
 // FNV-1a's step over eight bytes at a time, with the high half folded in, so that every bit comes to count.
 void Fingerprint::add(absl::string_view bytes) {
   const auto step = [this](uint64_t value) {
-    hash_ = (hash_ ^ value) * 0x9E3779B97F4A7C15ULL;
+    hash_ = (hash_ ^ value) * math::kGolden;
     hash_ ^= hash_ >> 32;
   };
   step(bytes.size());
@@ -70,11 +72,11 @@ absl::Status Fingerprint::add_files(const std::vector<std::string>& paths) {
       return absl::OkStatus();
     };
     if (total <= kWhole || sizes[i] <= 3 * kSample) {
-      if (absl::Status s = add_range(0, sizes[i]); !s.ok()) return s;
+      RETURN_IF_ERROR(add_range(0, sizes[i]));
       continue;
     }
     for (const int64_t begin : {int64_t{0}, sizes[i] / 2, sizes[i] - kSample}) {
-      if (absl::Status s = add_range(begin, begin + kSample); !s.ok()) return s;
+      RETURN_IF_ERROR(add_range(begin, begin + kSample));
     }
   }
   return absl::OkStatus();

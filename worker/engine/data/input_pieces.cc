@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -66,9 +67,7 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
   if (file_ == files_.size()) return std::optional<InputPiece>();
   const InputFile& file = files_[file_];
   if (stream_ == nullptr) {
-    absl::StatusOr<std::unique_ptr<InputStream>> stream = open_input(file.path);
-    if (!stream.ok()) return stream.status();
-    stream_ = *std::move(stream);
+    ASSIGN_OR_RETURN(stream_, open_input(file.path));
     buffer_.clear();
     header_.clear();
     ended_ = begun_ = false;
@@ -76,12 +75,12 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
     byte_ = position_ = 0;
   }
   // One byte more than a piece, so that a cut sees what follows it.
-  if (absl::Status s = fill(options_.piece_bytes + 1); !s.ok()) return s;
+  RETURN_IF_ERROR(fill(options_.piece_bytes + 1));
   const bool lines = by_lines(file.format);
   if (!begun_ && file.format != InputFormat::kTokens && absl::StartsWith(buffer_, kByteOrderMark)) {
     buffer_.erase(0, kByteOrderMark.size());
     byte_ = kByteOrderMark.size();
-    if (absl::Status s = fill(options_.piece_bytes + 1); !s.ok()) return s;
+    RETURN_IF_ERROR(fill(options_.piece_bytes + 1));
   }
 
   InputPiece piece;
@@ -98,7 +97,7 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
       // A line longer than a piece.
       for (size_t searched = 0; end == std::string::npos && !ended_; end = buffer_.find('\n', searched)) {
         searched = buffer_.size();
-        if (absl::Status s = fill(2 * buffer_.size()); !s.ok()) return s;
+        RETURN_IF_ERROR(fill(2 * buffer_.size()));
       }
       cut = end == std::string::npos ? buffer_.size() : end + 1;
     } else if (file.format == InputFormat::kTokens) {
@@ -110,7 +109,7 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
   piece.text = buffer_.substr(0, cut);
   buffer_.erase(0, cut);
   byte_ += static_cast<int64_t>(cut);
-  if (absl::Status s = fill(1); !s.ok()) return s;
+  RETURN_IF_ERROR(fill(1));
   piece.ends_file = buffer_.empty();
   piece.file_bytes = stream_->position() - position_;
   position_ = stream_->position();

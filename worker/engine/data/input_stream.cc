@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -96,10 +97,9 @@ class PackedInput {
   // False at the end of the file.
   absl::StatusOr<bool> fill() {
     if (used < size) return true;
-    absl::StatusOr<size_t> n = stream_->read(buffer_.data(), buffer_.size());
-    if (!n.ok()) return n.status();
+    ASSIGN_OR_RETURN(size_t n, stream_->read(buffer_.data(), buffer_.size()));
     used = 0;
-    size = *n;
+    size = n;
     return size > 0;
   }
   int64_t position() const { return stream_->position(); }
@@ -127,9 +127,8 @@ class GzipStream final : public InputStream {
     size = std::min<size_t>(size, 1 << 30);
     size_t done = 0;
     while (done < size && !ended_) {
-      absl::StatusOr<bool> more = input_.fill();
-      if (!more.ok()) return more.status();
-      if (!*more) {
+      ASSIGN_OR_RETURN(bool more, input_.fill());
+      if (!more) {
         if (between_members_) {
           ended_ = true;
           break;
@@ -170,8 +169,8 @@ class GzipStream final : public InputStream {
   bool ended_ = false;
 };
 
-// Unpacks into a buffer of its own, for libzstd judges a frame that fits into the output whole otherwise than the same frame
-// in parts: what is an error must not depend on how much is asked for at a time.
+// Unpacks into a buffer of its own, for libzstd judges a frame that fits into the output whole otherwise than the same
+// frame in parts: what is an error must not depend on how much is asked for at a time.
 class ZstdStream final : public InputStream {
  public:
   explicit ZstdStream(PackedInput input)
@@ -181,7 +180,7 @@ class ZstdStream final : public InputStream {
   ~ZstdStream() override { ZSTD_freeDStream(state_); }
   absl::StatusOr<size_t> read(char* out, size_t size) override {
     if (taken_ == ready_) {
-      if (absl::Status s = unpack(); !s.ok()) return s;
+      RETURN_IF_ERROR(unpack());
     }
     const size_t n = std::min(size, ready_ - taken_);
     std::copy_n(text_.data() + taken_, n, out);
@@ -195,15 +194,14 @@ class ZstdStream final : public InputStream {
   absl::Status unpack() {
     ZSTD_outBuffer output{text_.data(), text_.size(), 0};
     while (output.pos == 0) {
-      absl::StatusOr<bool> more = input_.fill();
-      if (!more.ok()) return more.status();
-      if (!*more && expected_ == 0) break;
+      ASSIGN_OR_RETURN(bool more, input_.fill());
+      if (!more && expected_ == 0) break;
       ZSTD_inBuffer input{input_.next(), input_.size - input_.used, 0};
       const size_t result = ZSTD_decompressStream(state_, &output, &input);
       if (ZSTD_isError(result))
         return input_.damaged(absl::StrCat("zstd data is damaged (", ZSTD_getErrorName(result), ")"));
       // At the end of the file what is still held back may come out, and nothing else.
-      if (!*more && output.pos == 0) return input_.damaged("zstd data ends too early; the file is truncated");
+      if (!more && output.pos == 0) return input_.damaged("zstd data ends too early; the file is truncated");
       input_.used += input.pos;
       expected_ = result;
     }
@@ -224,10 +222,9 @@ absl::StatusOr<std::unique_ptr<InputStream>> unpacked(std::unique_ptr<InputStrea
   std::string magic(kMagicBytes, '\0');
   size_t known = 0;
   while (known < kMagicBytes) {
-    absl::StatusOr<size_t> n = stream->read(magic.data() + known, kMagicBytes - known);
-    if (!n.ok()) return n.status();
-    if (*n == 0) break;
-    known += *n;
+    ASSIGN_OR_RETURN(size_t n, stream->read(magic.data() + known, kMagicBytes - known));
+    if (n == 0) break;
+    known += n;
   }
   magic.resize(known);
   const bool gzip = is_gzip(magic);
@@ -235,7 +232,7 @@ absl::StatusOr<std::unique_ptr<InputStream>> unpacked(std::unique_ptr<InputStrea
   auto whole = std::make_unique<RejoinedStream>(std::move(magic), std::move(stream));
   if (gzip) {
     auto result = std::make_unique<GzipStream>(PackedInput(std::move(whole), path));
-    if (absl::Status s = result->start(); !s.ok()) return s;
+    RETURN_IF_ERROR(result->start());
     return result;
   }
   if (zstd) return std::make_unique<ZstdStream>(PackedInput(std::move(whole), path));

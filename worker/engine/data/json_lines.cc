@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
 namespace galleon {
@@ -19,7 +20,7 @@ absl::Status for_each_line(const InputPiece& piece,
     rest.remove_prefix(end == absl::string_view::npos ? rest.size() : end + 1);
     absl::ConsumeSuffix(&line, "\r");
     if (line.find_first_not_of(" \t") == absl::string_view::npos) continue;
-    if (absl::Status s = take(line, number); !s.ok()) return s;
+    RETURN_IF_ERROR(take(line, number));
   }
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -53,15 +54,14 @@ class MappedTokens final : public SequenceStore {
       : vocabulary_(vocabulary), length_(sequence_length), width_(vocabulary > 65536 ? 4 : 2) {}
 
   absl::Status add(const std::string& path) {
-    absl::StatusOr<Mapping> mapping = map_file(path);
-    if (!mapping.ok()) return mapping.status();
-    if (mapping->size() % width_ != 0) {
+    ASSIGN_OR_RETURN(Mapping mapping, map_file(path));
+    if (mapping.size() % width_ != 0) {
       return absl::InvalidArgumentError(
-          absl::StrCat(path, ": ", mapping->size(), " bytes is not a whole number of ", width_ * 8, "-bit ids"));
+          absl::StrCat(path, ": ", mapping.size(), " bytes is not a whole number of ", width_ * 8, "-bit ids"));
     }
-    const auto count = static_cast<int64_t>(mapping->size() / width_);
+    const auto count = static_cast<int64_t>(mapping.size() / width_);
     if (count == 0) notes_.push_back(absl::StrCat("there is nothing in ", path, "; it is left out"));
-    files_.push_back({path, *std::move(mapping), tokens_, count});
+    files_.push_back({path, std::move(mapping), tokens_, count});
     tokens_ += count;
     return absl::OkStatus();
   }
@@ -72,7 +72,7 @@ class MappedTokens final : public SequenceStore {
     std::vector<int32_t> ids(1 << 16);
     for (int64_t at = 0; at < tokens_; at += static_cast<int64_t>(ids.size())) {
       const int64_t count = std::min<int64_t>(static_cast<int64_t>(ids.size()), tokens_ - at);
-      if (absl::Status s = copy(at, count, ids.data()); !s.ok()) return s;
+      RETURN_IF_ERROR(copy(at, count, ids.data()));
     }
     return absl::OkStatus();
   }
@@ -83,7 +83,7 @@ class MappedTokens final : public SequenceStore {
 
   absl::Status read(int64_t index, Sequence& out) override {
     row_.resize(length_ + 1);
-    if (absl::Status s = copy(index * length_, length_ + 1, row_.data()); !s.ok()) return s;
+    RETURN_IF_ERROR(copy(index * length_, length_ + 1, row_.data()));
     out.ids.assign(row_.begin(), row_.end() - 1);
     out.targets.assign(row_.begin() + 1, row_.end());
     out.second = static_cast<int32_t>(length_);
@@ -147,10 +147,10 @@ absl::StatusOr<std::unique_ptr<SequenceStore>> map_token_files(const std::vector
                                                                int64_t checked_bytes) {
   auto store = std::make_unique<MappedTokens>(vocabulary, sequence_length);
   for (const std::string& path : paths) {
-    if (absl::Status s = store->add(path); !s.ok()) return s;
+    RETURN_IF_ERROR(store->add(path));
   }
   if (store->bytes() < checked_bytes) {
-    if (absl::Status s = store->check_all(); !s.ok()) return s;
+    RETURN_IF_ERROR(store->check_all());
   }
   return store;
 }

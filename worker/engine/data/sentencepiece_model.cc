@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/process.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/sentencepiece/plugin.h"
 
 namespace galleon {
@@ -42,12 +43,11 @@ absl::StatusOr<const GalleonSentencePieceFunctions*> load_plugin() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SentencePieceModel>> SentencePieceModel::open(const std::string& path) {
-  absl::StatusOr<const GalleonSentencePieceFunctions*> functions = load_plugin();
-  if (!functions.ok()) return functions.status();
-  GalleonSentencePiece* model = (*functions)->open(path.c_str());
+  ASSIGN_OR_RETURN(const GalleonSentencePieceFunctions* functions, load_plugin());
+  GalleonSentencePiece* model = functions->open(path.c_str());
   if (model == nullptr)
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
-  return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(**functions, model));
+  return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(*functions, model));
 }
 
 SentencePieceModel::~SentencePieceModel() {

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/sentencepiece_model.h"
 #include "worker/engine/data/tokenizers/word_memory.h"
 
@@ -115,13 +116,12 @@ class SentencePieceTokenizer final : public Tokenizer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_sentencepiece_tokenizer(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<SentencePieceModel>> model = SentencePieceModel::open(path);
-  if (!model.ok()) return model.status();
-  if ((*model)->end_token() < 0) {
+  ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceModel> model, SentencePieceModel::open(path));
+  if (model->end_token() < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("tokenizer: ", path, " has no end-of-sentence piece, which joins documents"));
   }
-  return std::make_unique<SentencePieceTokenizer>(*std::move(model), path);
+  return std::make_unique<SentencePieceTokenizer>(std::move(model), path);
 }
 
 }  // namespace galleon

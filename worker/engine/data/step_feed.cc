@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "common/base/status_macros.h"
+#include "kernels/math/multiples.h"
+
 namespace galleon {
 
 namespace {
@@ -43,7 +46,7 @@ void BatchMaker::add(const Sequence& sequence, int64_t row, Batch& batch) const 
 
 void BatchMaker::end(Batch& batch) const {
   const int64_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
-  const int64_t length = std::min(length_, (longest + kLengthUnit - 1) / kLengthUnit * kLengthUnit);
+  const int64_t length = std::min(length_, round_up(longest, kLengthUnit));
   if (length < length_) {
     batch.length = length;
     for (std::vector<int32_t>* values : {&batch.ids, &batch.token_types, &batch.targets}) {
@@ -100,9 +103,7 @@ absl::StatusOr<StepData> StepFeed::next() {
 absl::StatusOr<int64_t> StepFeed::index_of(int64_t n) {
   EpochOrder::Place place = order_.place(n, progress_);
   while (place.index < 0) {
-    absl::StatusOr<StoreProgress> progress = store_.wait_for(place.needed, kLookInterval);
-    if (!progress.ok()) return progress.status();
-    progress_ = *progress;
+    ASSIGN_OR_RETURN(progress_, store_.wait_for(place.needed, kLookInterval));
     place = order_.place(n, progress_);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return absl::CancelledError("the feed has ended");
@@ -116,14 +117,11 @@ absl::StatusOr<StepData> StepFeed::make(int64_t step) {
   const int64_t first = (step - 1) * shape_.global_batch;
   Sequence sequence;
   for (int64_t row = 0; row < shape_.global_batch; ++row) {
-    absl::StatusOr<int64_t> index = index_of(first + row);
-    if (!index.ok()) return index.status();
-    absl::StatusOr<int64_t> targets = store_.targets(*index);
-    if (!targets.ok()) return targets.status();
-    data.targets += *targets;
-    absl::StatusOr<int64_t> inputs = store_.inputs(*index);
-    if (!inputs.ok()) return inputs.status();
-    data.inputs += *inputs;
+    ASSIGN_OR_RETURN(int64_t index, index_of(first + row));
+    ASSIGN_OR_RETURN(int64_t targets, store_.targets(index));
+    data.targets += targets;
+    ASSIGN_OR_RETURN(int64_t inputs, store_.inputs(index));
+    data.inputs += inputs;
     // Passes of the ranks lie one after the other.
     const int64_t pass = row / shape_.micro_batch;
     if (pass % shape_.ranks != shape_.rank) continue;
@@ -132,7 +130,7 @@ absl::StatusOr<StepData> StepFeed::make(int64_t step) {
       data.passes.emplace_back();
       maker.begin(shape_.micro_batch, data.passes.back());
     }
-    if (absl::Status s = store_.read(*index, sequence); !s.ok()) return s;
+    RETURN_IF_ERROR(store_.read(index, sequence));
     maker.add(sequence, place, data.passes.back());
     if (place + 1 == shape_.micro_batch) maker.end(data.passes.back());
   }

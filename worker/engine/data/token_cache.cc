@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -36,7 +37,7 @@ class TokenCacheStore final : public SequenceStore {
       : base_(std::move(base)), progress_(std::move(progress)) {}
 
   absl::Status open() {
-    if (absl::Status s = refresh(); !s.ok()) return s;
+    RETURN_IF_ERROR(refresh());
     shape_ = index_.shape;
     return reopen();
   }
@@ -50,12 +51,12 @@ class TokenCacheStore final : public SequenceStore {
     }
     const absl::Time deadline = absl::Now() + timeout;
     while (true) {
-      if (absl::Status s = refresh(); !s.ok()) return s;
+      RETURN_IF_ERROR(refresh());
       if (enough(index_, sequences) || absl::Now() >= deadline) break;
       absl::SleepFor(absl::Milliseconds(50));
     }
     // What another machine wrote is seen by those who open the file afterwards.
-    if (absl::Status s = reopen(); !s.ok()) return s;
+    RETURN_IF_ERROR(reopen());
     return state();
   }
 
@@ -63,8 +64,8 @@ class TokenCacheStore final : public SequenceStore {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!shape_.has_sequences) return read_window(index, out);
     SequenceRecord record;
-    if (absl::Status s = read_record(index, record); !s.ok()) return s;
-    if (absl::Status s = read_row(static_cast<int64_t>(record.begin), record.length); !s.ok()) return s;
+    RETURN_IF_ERROR(read_record(index, record));
+    RETURN_IF_ERROR(read_row(static_cast<int64_t>(record.begin), record.length));
     out.file = record.file;
     out.label = record.label;
     out.second = static_cast<int32_t>(record.second);
@@ -84,7 +85,7 @@ class TokenCacheStore final : public SequenceStore {
     if (!shape_.has_sequences) return shape_.sequence_length;
     const std::lock_guard<std::mutex> lock(mutex_);
     SequenceRecord record;
-    if (absl::Status s = read_record(index, record); !s.ok()) return s;
+    RETURN_IF_ERROR(read_record(index, record));
     return record.targets;
   }
 
@@ -92,7 +93,7 @@ class TokenCacheStore final : public SequenceStore {
     if (!shape_.has_sequences) return shape_.sequence_length;
     const std::lock_guard<std::mutex> lock(mutex_);
     SequenceRecord record;
-    if (absl::Status s = read_record(index, record); !s.ok()) return s;
+    RETURN_IF_ERROR(read_record(index, record));
     return shape_.classifies ? record.length : record.length - 1;
   }
 
@@ -151,15 +152,14 @@ class TokenCacheStore final : public SequenceStore {
     row_.resize(count);
     if (shape_.width == 4) return read_at(tokens_.get(), base_ + ".tokens", begin * 4, row_.data(), count * 4);
     narrow_.resize(count);
-    if (absl::Status s = read_at(tokens_.get(), base_ + ".tokens", begin * 2, narrow_.data(), count * 2); !s.ok())
-      return s;
+    RETURN_IF_ERROR(read_at(tokens_.get(), base_ + ".tokens", begin * 2, narrow_.data(), count * 2));
     row_.assign(narrow_.begin(), narrow_.end());
     return absl::OkStatus();
   }
 
   absl::Status read_window(int64_t index, Sequence& out) {
     const int64_t length = shape_.sequence_length;
-    if (absl::Status s = read_row(index * length, length + 1); !s.ok()) return s;
+    RETURN_IF_ERROR(read_row(index * length, length + 1));
     out.ids.assign(row_.begin(), row_.end() - 1);
     out.targets.assign(row_.begin() + 1, row_.end());
     out.second = static_cast<int32_t>(length);
@@ -181,11 +181,10 @@ class TokenCacheStore final : public SequenceStore {
 
 absl::StatusOr<CacheIndex> CacheIndex::read(const std::string& base) {
   const std::string path = base + ".json";
-  absl::StatusOr<std::string> text = read_file(path);
-  if (!text.ok()) return text.status();
+  ASSIGN_OR_RETURN(std::string text, read_file(path));
   CacheIndex index;
   try {
-    const Json json = Json::parse(*text);
+    const Json json = Json::parse(text);
     if (json.at("version").get<int>() != 1) return absl::DataLossError(absl::StrCat(path, " is of another version"));
     const Json& shape = json.at("shape");
     index.shape.width = shape.at("width").get<int>();
@@ -244,7 +243,7 @@ CacheIndex CacheProgress::current() const {
 absl::StatusOr<std::unique_ptr<SequenceStore>> open_token_cache(const std::string& base,
                                                                 std::shared_ptr<const CacheProgress> progress) {
   auto store = std::make_unique<TokenCacheStore>(base, std::move(progress));
-  if (absl::Status s = store->open(); !s.ok()) return s;
+  RETURN_IF_ERROR(store->open());
   return store;
 }
 

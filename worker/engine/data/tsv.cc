@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/json_lines.h"
 
@@ -62,9 +63,8 @@ absl::StatusOr<GlueTask> glue_task(absl::string_view name) {
 
 absl::StatusOr<TsvLayout> tsv_layout(const DataOptions& options) {
   if (options.glue_task.empty()) return with_header(options.text_columns, options.label_column);
-  absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
-  if (!task.ok()) return task.status();
-  return task->layout;
+  ASSIGN_OR_RETURN(GlueTask task, glue_task(options.glue_task));
+  return task.layout;
 }
 
 absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::string_view header,
@@ -130,32 +130,27 @@ absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view labe
 
 absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
   if (!options.glue_task.empty()) {
-    absl::StatusOr<GlueTask> task = glue_task(options.glue_task);
-    if (!task.ok()) return task.status();
-    return task->labels;
+    ASSIGN_OR_RETURN(GlueTask task, glue_task(options.glue_task));
+    return task.labels;
   }
-  absl::StatusOr<TsvLayout> layout = tsv_layout(options);
-  if (!layout.ok()) return layout.status();
-  absl::StatusOr<std::vector<std::string>> paths = expand_globs(options.train, "data.train");
-  if (!paths.ok()) return paths.status();
+  ASSIGN_OR_RETURN(TsvLayout layout, tsv_layout(options));
+  ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(options.train, "data.train"));
   std::vector<InputFile> files;
-  for (const std::string& path : *paths) files.push_back({path, InputFormat::kTsv});
+  for (const std::string& path : paths) files.push_back({path, InputFormat::kTsv});
   PieceReader reader(files, 0, {});
   std::set<std::string> seen;
   bool numbers = true;
   int64_t highest = -1;  // as long as all are whole numbers from 0
   bool whole = true;
   while (true) {
-    absl::StatusOr<std::optional<InputPiece>> piece = reader.next();
-    if (!piece.ok()) return piece.status();
-    if (!piece->has_value()) break;
-    const std::string& path = files[(*piece)->file].path;
-    if ((*piece)->text.empty()) continue;
-    absl::StatusOr<TsvColumns> columns = TsvColumns::create(*layout, (*piece)->header, path);
-    if (!columns.ok()) return columns.status();
-    const absl::Status status = for_each_line(**piece, [&](absl::string_view line, int64_t number) {
+    ASSIGN_OR_RETURN(std::optional<InputPiece> piece, reader.next());
+    if (!piece.has_value()) break;
+    const std::string& path = files[piece->file].path;
+    if (piece->text.empty()) continue;
+    ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout, piece->header, path));
+    RETURN_IF_ERROR(for_each_line(*piece, [&](absl::string_view line, int64_t number) {
       TsvRow row;
-      if (!columns->read(line, row)) return too_few_columns(path, number, line, columns->needed());
+      if (!columns.read(line, row)) return too_few_columns(path, number, line, columns.needed());
       double value = 0;
       int64_t integer = 0;
       numbers = numbers && absl::SimpleAtod(row.label, &value) && std::isfinite(value);
@@ -164,8 +159,7 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
       // Beyond this many they can only be numbers.
       if (static_cast<int64_t>(seen.size()) <= kMostClasses) seen.emplace(row.label);
       return absl::OkStatus();
-    });
-    if (!status.ok()) return status;
+    }));
   }
   LabelSet labels;
   if (seen.empty()) return absl::InvalidArgumentError("data.train: there is no row in the files");

@@ -62,6 +62,9 @@ struct WeightStorage {
   bool master = false;
 };
 
+// What becomes of a matrix's gradient before the rule sees it; worker/engine/optim/method.h says what follows from it.
+enum class GradientMethod { kFullRank, kGalore, kLora };
+
 struct OptimizerOptions {
   MomentRule rule = MomentRule::kAdamW;
   double learning_rate = 1e-3;
@@ -83,6 +86,12 @@ struct OptimizerOptions {
   ScheduleOptions schedule;
   std::optional<GaloreOptions> galore;
   std::optional<LoraOptions> lora;  // not together with galore
+
+  // As the job file's keys resolve to: what is projected is asked of it alone.
+  GradientMethod method() const {
+    if (galore.has_value()) return GradientMethod::kGalore;
+    return lora.has_value() ? GradientMethod::kLora : GradientMethod::kFullRank;
+  }
 };
 
 struct DataOptions {

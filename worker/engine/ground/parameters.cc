@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/math/mix.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/random.h"
 #include "kernels/ops/reduction.h"
@@ -144,7 +145,7 @@ uint64_t hash_weights(const std::vector<Parameter>& parameters, Device& device, 
   WeightCursor cursor(weights);
   for (const Parameter& p : parameters) {
     cursor.visit(p.index);
-    hash = hash * 0x9E3779B97F4A7C15ULL + hash_bytes(device, p.weight);
+    hash = math::mixed_seed(hash, hash_bytes(device, p.weight));
   }
   return hash;
 }

@@ -1,6 +1,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/json_depth.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/model/config_fields.h"
 
 namespace galleon {
@@ -101,7 +102,7 @@ absl::Status refuse_unknown_overrides(const std::vector<std::pair<std::string, s
 
 absl::StatusOr<ModelConfig> from_json(Json json, absl::string_view where,
                                       const std::vector<std::pair<std::string, std::string>>& overrides) {
-  if (absl::Status s = refuse_unknown_overrides(overrides); !s.ok()) return s;
+  RETURN_IF_ERROR(refuse_unknown_overrides(overrides));
   for (const auto& [field, text] : overrides) {
     json[field] = Json::parse(text);
     // Of two ways to say the same, the override's counts.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/math/mix.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
@@ -56,8 +57,10 @@ bool BasisSearch::due(const ProjectedPath& path, int64_t step) const {
 
 // Every refresh draws from a stream of its own.
 uint64_t BasisSearch::seed(const ProjectedPath& path) const {
-  return method_.galore().seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step_) * 1000003ULL +
-         path.subspace().index() * 64ULL;
+  constexpr uint64_t kStep = 1000003;  // prime
+  constexpr uint64_t kMatrix = 64;     // seeds of one search follow one another
+  return math::mixed_seed(method_.galore().seed, static_cast<uint64_t>(step_) * kStep +
+                                                     static_cast<uint64_t>(path.subspace().index()) * kMatrix);
 }
 
 int BasisSearch::owner_of(const ProjectedPath& path) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linalg.h"
 #include "kernels/ops/linear.h"
@@ -16,8 +17,9 @@ namespace {
 
 constexpr int64_t kFloat = bytes_of(DataType::kFloat32);
 
+// Pieces of lent memory begin at a cache line.
 int64_t aligned(int64_t numbers) {
-  return (numbers + 15) / 16 * 16;
+  return round_up(numbers, 64 / kFloat);
 }
 
 // Whether each rank keeps own rows of G·P alone.

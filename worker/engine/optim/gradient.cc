@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
 #include "worker/engine/optim/moments.h"
 #include "worker/engine/optim/row_tiles.h"
@@ -36,8 +37,7 @@ void Gradient::begin_step() {
 }
 
 int64_t Gradient::staged_bytes() const {
-  constexpr int64_t kAlignment = 64;
-  return (accumulator.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  return round_up(accumulator.bytes(), kStagedAlignment);
 }
 
 void Gradient::keep_own_rows(Device& device) {

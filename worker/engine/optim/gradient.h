@@ -11,6 +11,9 @@
 
 namespace galleon {
 
+// Of gradients and updates in the staging memory, bytes.
+inline constexpr int64_t kStagedAlignment = 64;
+
 struct Gradient {
   // Compact rows × compact columns; of a matrix that is updated by rows, the rows that are formed at a time. Without
   // data while a staged one has no place.

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernels/math/mix.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/reduction.h"
@@ -13,8 +14,8 @@ namespace {
 
 // Of the noise that rounds a bf16 weight in a step; the same on all ranks.
 uint64_t rounding_seed(uint64_t seed, int64_t step, int parameter) {
-  return (seed * 0x9E3779B97F4A7C15ULL + static_cast<uint64_t>(step)) * 0xD1342543DE82EF95ULL +
-         static_cast<uint64_t>(parameter);
+  constexpr uint64_t kParameters = 0xD1342543DE82EF95U;  // a multiplier of Steele & Vigna 2021
+  return math::mixed_seed(seed, static_cast<uint64_t>(step)) * kParameters + static_cast<uint64_t>(parameter);
 }
 
 }  // namespace

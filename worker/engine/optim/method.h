@@ -20,7 +20,7 @@ class Method {
   const OptimizerOptions& options() const { return options_; }
   // Of a method that projects.
   const GaloreOptions& galore() const { return *options_.galore; }
-  bool projects() const { return options_.galore.has_value(); }
+  bool projects() const { return options_.method() == GradientMethod::kGalore; }
   int64_t micro_batches() const { return micro_batches_; }
   int ranks() const { return ranks_; }
 

@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/math/multiples.h"
+
 namespace galleon {
 
 namespace {
 
 // Buckets that a step's gradients take at least, so that most of them travel beside the backward.
 constexpr int64_t kLeastBuckets = 8;
-
-int64_t padded(int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
 
 }  // namespace
 
@@ -185,7 +183,7 @@ int64_t Reducer::place_updates(Paths bucket) {
     }
     const Tensor& place = g.accumulator;
     g.update = Tensor{fits ? place.data : nullptr, wire, place.rows, place.columns, place.columns};
-    if (g.update.data == nullptr) wide += padded(g.update.bytes());
+    if (g.update.data == nullptr) wide += round_up(g.update.bytes(), kStagedAlignment);
   }
   return wide;
 }
@@ -196,7 +194,7 @@ void Reducer::place_wide_updates(Paths bucket, const Workspace& memory) {
     Gradient& g = path->gradient();
     if (!travels(*path) || g.skipped || g.update.data != nullptr) continue;
     g.update.data = free;
-    free += padded(g.update.bytes());
+    free += round_up(g.update.bytes(), kStagedAlignment);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
 
 namespace galleon {
@@ -11,7 +12,7 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 int64_t aligned(int64_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return round_up(bytes, kAlignment);
 }
 
 // Pieces one after the other in a piece of memory.
@@ -31,7 +32,7 @@ class Pieces {
 }  // namespace
 
 RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit) {
-  const int64_t units = (rows + unit - 1) / unit;
+  const int64_t units = ceil_div(rows, unit);
   const int64_t base = units / ranks;
   const int64_t more = units % ranks;
   const int64_t begin = rank * base + std::min<int64_t>(rank, more);
@@ -124,7 +125,7 @@ int64_t Communicator::reduction_bytes(absl::Span<const ShardedRows> bucket, Data
 }
 
 // The messages to and from the distances that are next; what is rounded for the wire and what arrives lie in `memory`.
-Communicator::Messages Communicator::stage_of(Scatter& scatter, char* memory) {
+Communicator::Messages Communicator::messages_of(Scatter& scatter, char* memory) {
   Messages messages;
   Pieces leave(memory);
   Pieces arrive(memory + scatter.together * scatter.leaving_bytes);
@@ -172,7 +173,7 @@ void Communicator::scatter(absl::Span<const ShardedRows> bucket, DataType wire, 
   Scatter scatter = scatter_of(bucket, wire, operation);
   const Workspace memory(device_, scatter.together * (scatter.leaving_bytes + scatter.arriving_bytes));
   for (scatter.first = 1; scatter.first < ranks_; scatter.first += scatter.together) {
-    move(stage_of(scatter, static_cast<char*>(memory.data())), collective_name(operation).data());
+    move(messages_of(scatter, static_cast<char*>(memory.data())), collective_name(operation).data());
     if (!status_.ok()) return;
     add_parts(scatter);
   }
@@ -186,7 +187,7 @@ void Communicator::begin_reduce_scatter_rows(absl::Span<const ShardedRows> bucke
   flight_ = scatter_of(bucket, wire, Collective::kReduceScatter);
   flight_memory_ = memory;
   flight_.first = 1;
-  flight_.ticket = begin_move(stage_of(flight_, static_cast<char*>(memory.data)), "reduce_scatter");
+  flight_.ticket = begin_move(messages_of(flight_, static_cast<char*>(memory.data)), "reduce_scatter");
 }
 
 void Communicator::finish_reduce_scatter() {
@@ -196,7 +197,7 @@ void Communicator::finish_reduce_scatter() {
     add_parts(flight_);
     flight_.first += flight_.together;
     if (flight_.first >= ranks_) break;
-    move(stage_of(flight_, static_cast<char*>(flight_memory_.data)), "reduce_scatter");
+    move(messages_of(flight_, static_cast<char*>(flight_memory_.data)), "reduce_scatter");
   }
   flight_ = Scatter{};
 }

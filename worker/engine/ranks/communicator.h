@@ -147,7 +147,7 @@ class Communicator {
     int64_t ticket = 0;
   };
   Scatter scatter_of(absl::Span<const ShardedRows> bucket, DataType wire, Collective operation) const;
-  Messages stage_of(Scatter& scatter, char* memory);
+  Messages messages_of(Scatter& scatter, char* memory);
   void add_parts(const Scatter& scatter);
   void scatter(absl::Span<const ShardedRows> bucket, DataType wire, Collective operation);
   Messages gather(absl::Span<const ShardedRows> bucket, Collective operation);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
 
 namespace galleon {
@@ -10,7 +11,7 @@ namespace galleon {
 namespace {
 
 int64_t padded(int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
+  return round_up(bytes, 64);
 }
 
 class GatheredWeights final : public WeightView {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -195,7 +196,7 @@ absl::StatusOr<std::unique_ptr<NcclCommunicator>> make_nccl_communicator(Device&
                                                                          std::unique_ptr<Communicator> hosts,
                                                                          NcclApi& api, const NcclOptions& options) {
   auto communicator = std::make_unique<OverNccl>(device, std::move(hosts), api, options);
-  if (absl::Status s = communicator->start(); !s.ok()) return s;
+  RETURN_IF_ERROR(communicator->start());
   return communicator;
 }
 

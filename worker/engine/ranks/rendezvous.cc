@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "common/base/files.h"
 #include "common/base/ids.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/ground/differing_lines.h"
 #include "worker/engine/ranks/sockets.h"
 
@@ -30,7 +31,7 @@ absl::Status write_privately(const std::string& path, const std::string& content
   {
     const FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!file.valid()) return errno_status("cannot write", temporary, errno);
-    if (absl::Status s = write_all(file.get(), content); !s.ok()) return s;
+    RETURN_IF_ERROR(write_all(file.get(), content));
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_status("cannot write", path, errno);
   return absl::OkStatus();
@@ -50,8 +51,8 @@ class FolderRendezvous final : public Rendezvous {
 
   absl::StatusOr<std::vector<std::string>> exchange(int rank, int ranks, const std::string& payload,
                                                     absl::Duration timeout) override {
-    if (absl::Status s = make_folders(folder_); !s.ok()) return s;
-    if (absl::Status s = write_privately(path("rank-", rank), random_hex(kIdBytes / 2) + payload); !s.ok()) return s;
+    RETURN_IF_ERROR(make_folders(folder_));
+    RETURN_IF_ERROR(write_privately(path("rank-", rank), random_hex(kIdBytes / 2) + payload));
     const absl::Time deadline = absl::Now() + timeout;
     std::string told;
     while (true) {
@@ -69,7 +70,7 @@ class FolderRendezvous final : public Rendezvous {
       }
       if (missing.empty()) {
         if (told != seen) {
-          if (absl::Status s = write_privately(path("seen-", rank), seen); !s.ok()) return s;
+          RETURN_IF_ERROR(write_privately(path("seen-", rank), seen));
           told = seen;
         }
         for (int other = 0; other < ranks; ++other) {

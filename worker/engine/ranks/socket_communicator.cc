@@ -20,6 +20,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/ids.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/ranks/sockets.h"
 
 namespace galleon {
@@ -309,7 +310,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
       return absl::Status(offer.status().code(), absl::StrCat("rank ", other, ": ", offer.status().message()));
     offers.push_back(*std::move(offer));
   }
-  if (absl::Status s = check_identities(offers); !s.ok()) return s;
+  RETURN_IF_ERROR(check_identities(offers));
   // All were there a moment ago: who does not connect now has ended since.
   absl::StatusOr<std::vector<FileDescriptor>> peers =
       connect_ranks(*listener, rank, offers, absl::Now() + kConnectTimeout);

@@ -24,6 +24,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/ids.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -154,7 +155,7 @@ absl::StatusOr<std::string> receive_exactly(int fd, size_t bytes, absl::Time dea
 
 absl::Status greet(int fd, int rank, const std::string& secret, absl::Time deadline) {
   const std::string hello = absl::StrCat(kMark, absl::Dec(rank, absl::kZeroPad8), draw_nonce());
-  if (absl::Status s = send_all(fd, hello, deadline); !s.ok()) return s;
+  RETURN_IF_ERROR(send_all(fd, hello, deadline));
   absl::StatusOr<std::string> answer = receive_exactly(fd, kNonceBytes + kProofBytes, deadline);
   if (!answer.ok()) return answer.status();
   const std::string nonce = answer->substr(0, kNonceBytes);
@@ -172,8 +173,7 @@ absl::StatusOr<int> answer_greeting(int fd, const std::function<std::string(int)
   const std::string secret = known ? secret_of(rank) : "";
   if (secret.empty()) return absl::UnauthenticatedError("a stranger called");
   const std::string nonce = draw_nonce();
-  if (absl::Status s = send_all(fd, absl::StrCat(nonce, proof(secret, "called", *hello, nonce)), deadline); !s.ok())
-    return s;
+  RETURN_IF_ERROR(send_all(fd, absl::StrCat(nonce, proof(secret, "called", *hello, nonce)), deadline));
   absl::StatusOr<std::string> shown = receive_exactly(fd, kProofBytes, deadline);
   if (!shown.ok()) return shown.status();
   if (!same(*shown, proof(secret, "caller", *hello, nonce)))

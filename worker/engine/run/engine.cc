@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/model/lora.h"
 #include "worker/engine/model/model_parameters.h"
 #include "worker/engine/ranks/gathered_weights.h"
@@ -67,7 +68,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::create(const EngineShape& shape,
   if (!estimate.ok()) return estimate.status();
   absl::StatusOr<std::unique_ptr<Engine>> engine = allocate(shape, device, communicator);
   if (!engine.ok()) return engine.status();
-  if (absl::Status s = device.set_workspace_budget(estimate->workspace_bytes); !s.ok()) return s;
+  RETURN_IF_ERROR(device.set_workspace_budget(estimate->workspace_bytes));
   return engine;
 }
 
@@ -117,9 +118,7 @@ class DryRun {
   }
 
   absl::Status prepare() {
-    absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::allocate(shape_, *device_, *communicator_);
-    if (!engine.ok()) return engine.status();
-    engine_ = *std::move(engine);
+    ASSIGN_OR_RETURN(engine_, Engine::allocate(shape_, *device_, *communicator_));
     initialize_weights(engine_->parameters(), *device_, 0, 1.0);
     if (shape_.optimizer.lora.has_value()) {
       WeightCursor cursor(engine_->weights());
@@ -159,7 +158,7 @@ class DryRun {
 
 absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
   DryRun run(shape, device_kind, rank, ranks);
-  if (absl::Status s = run.prepare(); !s.ok()) return s;
+  RETURN_IF_ERROR(run.prepare());
   RankEstimate estimate;
   run.step(1);
   // A step with a refresh of every matrix that a later step refreshes, so that each shape's workspace is seen.
@@ -179,7 +178,7 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
     estimate.sent_interval += run.quiet(step) ? estimate.sent_step : run.step(step);
   }
   estimate.workspace_bytes = run.device().workspace_peak();
-  if (absl::Status s = run.device().set_workspace_budget(estimate.workspace_bytes); !s.ok()) return s;
+  RETURN_IF_ERROR(run.device().set_workspace_budget(estimate.workspace_bytes));
   for (int i = 0; i < kMemoryCategories; ++i)
     estimate.by_category[i] = run.device().ledger().bytes(static_cast<MemoryCategory>(i));
   estimate.peak_bytes = run.device().ledger().peak();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 
+#include "common/base/status_macros.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/run/task_metrics.h"
 
@@ -42,7 +43,7 @@ absl::Status for_own_batches(
     maker.begin(std::max<int64_t>(counted, 1), batch);
     files.clear();
     for (int64_t row = 0; row < batch.sequences; ++row) {
-      if (absl::Status s = data.read(first + (counted > 0 ? begin + row : 0), sequence); !s.ok()) return s;
+      RETURN_IF_ERROR(data.read(first + (counted > 0 ? begin + row : 0), sequence));
       maker.add(sequence, row, batch);
       files.push_back(sequence.file);
     }
@@ -79,7 +80,7 @@ absl::StatusOr<EvaluationLine> evaluate_sequences(Model& model, SequenceStore& d
         const double sum = model.forward_loss(batch);
         if (counted > 0) loss += sum;
       });
-  if (absl::Status s = agreed(own, communicator); !s.ok()) return s;
+  RETURN_IF_ERROR(agreed(own, communicator));
   std::vector<double> sums{loss};
   communicator.all_reduce_host(sums);
   EvaluationLine line;
@@ -110,7 +111,7 @@ absl::StatusOr<EvaluationLine> evaluate_labels(Model& model, Corpus& data, const
           append(files[row]);
         }
       });
-  if (absl::Status s = agreed(own, communicator); !s.ok()) return s;
+  RETURN_IF_ERROR(agreed(own, communicator));
   std::vector<TaskAnswer> answers;
   for (const std::string& text : communicator.all_gather_text(own_answers)) {
     const size_t size = (outputs + 2) * 4;

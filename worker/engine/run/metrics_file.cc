@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -37,7 +38,7 @@ absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t s
       kept.push_back('\n');
     }
   }
-  if (absl::Status s = write_file_atomically(path, kept); !s.ok()) return s;
+  RETURN_IF_ERROR(write_file_atomically(path, kept));
   return MetricsFile(path);
 }
 

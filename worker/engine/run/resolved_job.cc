@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/model/model_parameters.h"
@@ -35,7 +36,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   if (options.data.format == "chat") {
     absl::StatusOr<std::string> text = find_chat_template(options.data.chat_template, options.tokenizer);
     if (!text.ok()) return text.status();
-    if (absl::Status s = ChatTemplate::parse(*text, "the chat template").status(); !s.ok()) return s;
+    RETURN_IF_ERROR(ChatTemplate::parse(*text, "the chat template").status());
     job.chat_template = *std::move(text);
   }
   const int64_t vocabulary = job.tokenizer ? job.tokenizer->vocabulary() : 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/ground/differing_lines.h"
 
 namespace galleon {
@@ -43,7 +44,7 @@ struct Found {
 
 // An explicit folder is taken or refused; nothing else will do.
 absl::StatusOr<Found> explicit_folder(const std::string& folder) {
-  if (absl::Status s = verify_checkpoint(folder, true); !s.ok()) return s;
+  RETURN_IF_ERROR(verify_checkpoint(folder, true));
   return Found{folder, ""};
 }
 
@@ -73,7 +74,7 @@ absl::StatusOr<Found> newest_sound(const std::string& folder, const ResumePoint&
 
 absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) {
   const std::string& folder = options.checkpoint_folder;
-  if (absl::Status s = make_folders(folder); !s.ok()) return s;
+  RETURN_IF_ERROR(make_folders(folder));
   if (point.recorded_only) {
     // Nothing of this job is recorded yet: a folder that the job file names is where it begins.
     if (point.step == 0)
@@ -82,7 +83,7 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
     std::error_code error;
     const bool renamed = fs::exists(absl::StrCat(folder, "/", step_folder_name(point.step)), error);
     if (!renamed && fs::exists(absl::StrCat(folder, "/", pending_folder_name(point.step, point.epoch)), error)) {
-      if (absl::Status s = publish_checkpoint(folder, point.step, point.epoch); !s.ok()) return s;
+      RETURN_IF_ERROR(publish_checkpoint(folder, point.step, point.epoch));
     }
     absl::StatusOr<Found> found = newest_sound(folder, point);
     if (found.ok() && found->folder.empty()) {

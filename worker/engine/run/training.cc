@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
 #include "worker/engine/data/corpus.h"
@@ -48,11 +49,11 @@ class Training {
     }
     // Tokens are made by rank 0 and read by all.
     const std::string output = std::filesystem::path(context_.metrics_path).parent_path().string();
-    if (absl::Status s = check_shared_folder(output, "the output folder", communicator_); !s.ok()) return s;
-    if (absl::Status s = agree(load_data()); !s.ok()) return s;
-    if (absl::Status s = derive_lengths(); !s.ok()) return s;
-    if (absl::Status s = allocate(); !s.ok()) return s;
-    if (absl::Status s = start_or_resume(); !s.ok()) return s;
+    RETURN_IF_ERROR(check_shared_folder(output, "the output folder", communicator_));
+    RETURN_IF_ERROR(agree(load_data()));
+    RETURN_IF_ERROR(derive_lengths());
+    RETURN_IF_ERROR(allocate());
+    RETURN_IF_ERROR(start_or_resume());
     return train();
   }
 
@@ -61,10 +62,10 @@ class Training {
     observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1
                                                                  ? options_.data.train[0]
                                                                  : absl::StrCat(options_.data.train.size(), " globs")));
-    if (absl::Status s = open_corpus("train", options_.data.train, train_); !s.ok()) return s;
+    RETURN_IF_ERROR(open_corpus("train", options_.data.train, train_));
     absl::StrAppend(&options_.mathematics, "data.train content: ", train_->fingerprint(), "\n");
     if (!options_.data.validation.empty()) {
-      if (absl::Status s = open_corpus("validation", options_.data.validation, validation_); !s.ok()) return s;
+      RETURN_IF_ERROR(open_corpus("validation", options_.data.validation, validation_));
     }
     absl::StatusOr<StoreProgress> start = train_->wait_for_start();
     if (start.ok() && validation_ != nullptr) start = validation_->wait_for_start();
@@ -98,7 +99,7 @@ class Training {
       opened = absl::UnavailableError(absl::StrCat("rank 0 could not open ", request.key));
       if (!told[0].empty()) opened = Corpus::join(request, told[0]);
     }
-    if (absl::Status s = agree(opened.status()); !s.ok()) return s;
+    RETURN_IF_ERROR(agree(opened.status()));
     corpus = *std::move(opened);
     return absl::OkStatus();
   }
@@ -122,9 +123,7 @@ class Training {
                                              " parameters"));
     absl::StatusOr<EngineShape> shape = engine_shape(options_, job_.config, communicator_.ranks());
     if (!shape.ok()) return shape.status();
-    absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::create(*shape, device_, communicator_);
-    if (!engine.ok()) return engine.status();
-    engine_ = *std::move(engine);
+    ASSIGN_OR_RETURN(engine_, Engine::create(*shape, device_, communicator_));
     observer_.allocated(*engine_);
     int64_t numbers = 0;
     for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
@@ -151,8 +150,8 @@ class Training {
       observer_.stage("resume", absl::StrCat("continuing from step ", found.header.step, " (", found.folder, ")",
                                              found.skipped.empty() ? "" : absl::StrCat("; ", found.skipped)));
       const absl::Status loaded = load_checkpoint(found.folder, found.header, content());
-      if (absl::Status s = agree(loaded); !s.ok()) return s;
-      if (absl::Status s = check_loaded_weights(found.folder, found.header, content()); !s.ok()) return s;
+      RETURN_IF_ERROR(agree(loaded));
+      RETURN_IF_ERROR(check_loaded_weights(found.folder, found.header, content()));
       step_ = found.header.step;
       tokens_ = found.header.tokens;
       seconds_ = found.header.seconds;
@@ -171,7 +170,7 @@ class Training {
           initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
         const absl::Status loaded =
             load_weights(options_.model.source, engine_->parameters(), device_, encoder ? &fresh : nullptr);
-        if (absl::Status s = agree(loaded); !s.ok()) return s;
+        RETURN_IF_ERROR(agree(loaded));
         if (!fresh.empty()) observer_.stage("initialise", absl::StrCat("random ", absl::StrJoin(fresh, ", ")));
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
@@ -180,9 +179,7 @@ class Training {
         initialize_adapters(engine_->parameters(), device_, options_.optimizer.lora->seed);
     }
     if (communicator_.rank() != 0) return absl::OkStatus();
-    absl::StatusOr<MetricsFile> file = MetricsFile::open(context_.metrics_path, step_);
-    if (!file.ok()) return file.status();
-    metrics_ = *std::move(file);
+    ASSIGN_OR_RETURN(metrics_, MetricsFile::open(context_.metrics_path, step_));
     return absl::OkStatus();
   }
 
@@ -379,18 +376,18 @@ class Training {
       log(*report, loss, step_seconds);
       if (!metrics_status_.ok()) return metrics_status_;
       if (evaluation_due()) {
-        if (absl::Status s = evaluate(); !s.ok()) return s;
+        RETURN_IF_ERROR(evaluate());
       }
       const bool due = options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0;
       const bool last = stop.has_value() || step_ == options_.steps;
       if (writer_.under_way() && (all_flushed_ || due || last)) {
-        if (absl::Status s = publish(); !s.ok()) return s;
+        RETURN_IF_ERROR(publish());
       }
       if (due || last) {
-        if (absl::Status s = save(); !s.ok()) return s;
+        RETURN_IF_ERROR(save());
       }
       if (last) {
-        if (absl::Status s = publish(); !s.ok()) return s;
+        RETURN_IF_ERROR(publish());
       }
     }
     result_.stopped = step_ < options_.steps;

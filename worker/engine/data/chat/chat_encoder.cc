@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/chat/conversation.h"
 #include "worker/engine/data/input_encoder.h"
@@ -18,13 +19,12 @@ class ChatEncoder final : public InputEncoder {
 
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
-    const absl::Status status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
       const std::string where = line_name(path, number);
-      absl::StatusOr<nlohmann::ordered_json> messages = messages_of(json, where);
-      if (!messages.ok()) return messages.status();
+      ASSIGN_OR_RETURN(nlohmann::ordered_json messages, messages_of(json, where));
       const auto tools = json.find("tools");
       absl::StatusOr<std::vector<ChatTokens>> sequences =
-          format_.encode(*messages, tools == json.end() ? nlohmann::ordered_json() : nlohmann::ordered_json(*tools));
+          format_.encode(messages, tools == json.end() ? nlohmann::ordered_json() : nlohmann::ordered_json(*tools));
       if (!sequences.ok()) return absl::InvalidArgumentError(absl::StrCat(where, ": ", sequences.status().message()));
       ++out.documents;
       bool kept = false;
@@ -34,8 +34,7 @@ class ChatEncoder final : public InputEncoder {
         out.left_out.reason = "has no answer within data.sequence_length";
       }
       return absl::OkStatus();
-    });
-    if (!status.ok()) return status;
+    }));
     return out;
   }
 
@@ -68,9 +67,8 @@ class ChatEncoder final : public InputEncoder {
 absl::StatusOr<std::unique_ptr<InputEncoder>> make_chat_encoder(const DataOptions& options,
                                                                 const std::string& chat_template,
                                                                 const Tokenizer& tokenizer) {
-  absl::StatusOr<ChatTemplate> parsed = ChatTemplate::parse(chat_template, "the chat template");
-  if (!parsed.ok()) return parsed.status();
-  return std::make_unique<ChatEncoder>(ChatFormat(*std::move(parsed), tokenizer), options.sequence_length + 1);
+  ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(chat_template, "the chat template"));
+  return std::make_unique<ChatEncoder>(ChatFormat(std::move(parsed), tokenizer), options.sequence_length + 1);
 }
 
 }  // namespace galleon

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 namespace {
@@ -77,11 +78,10 @@ ChatTokens ChatFormat::tokens_of(const std::string& text, const Stretches& answe
 }
 
 absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode(const Json& messages, const Json& tools) const {
-  absl::StatusOr<RenderedChat> whole = render(messages, tools, false);
-  if (!whole.ok()) return whole.status();
+  ASSIGN_OR_RETURN(RenderedChat whole, render(messages, tools, false));
   std::vector<ChatTokens> sequences;
-  if (!whole->generated.empty()) {
-    sequences.push_back(tokens_of(whole->text, whole->generated));
+  if (!whole.generated.empty()) {
+    sequences.push_back(tokens_of(whole.text, whole.generated));
     return sequences;
   }
   Stretches answers;
@@ -91,23 +91,21 @@ absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode(const Json& messages,
     const bool answer = message.value("role", "") == "assistant";
     std::string prompt;
     if (answer) {
-      absl::StatusOr<RenderedChat> asked = render(so_far, tools, true);
-      if (!asked.ok()) return asked.status();
-      prompt = std::move(asked->text);
+      ASSIGN_OR_RETURN(RenderedChat asked, render(so_far, tools, true));
+      prompt = std::move(asked.text);
     }
     so_far.push_back(message);
     if (!answer) continue;
-    absl::StatusOr<RenderedChat> answered = render(so_far, tools, false);
-    if (!answered.ok()) return answered.status();
-    const std::string& text = answered->text;
+    ASSIGN_OR_RETURN(RenderedChat answered, render(so_far, tools, false));
+    const std::string& text = answered.text;
     const size_t begin = common_prefix(prompt, text);
     const size_t end = end_of_answer(text, begin, text.size());
     answers.emplace_back(begin, end);
-    joined = joined && absl::StartsWith(whole->text, text);
+    joined = joined && absl::StartsWith(whole.text, text);
     sequences.push_back(tokens_of(text, {{begin, end}}));
   }
   if (!joined || sequences.size() <= 1) return sequences;
-  return std::vector<ChatTokens>{tokens_of(whole->text, answers)};
+  return std::vector<ChatTokens>{tokens_of(whole.text, answers)};
 }
 
 absl::StatusOr<std::string> find_chat_template(const std::string& choice, const std::string& tokenizer) {

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/chat/template_values.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
@@ -86,10 +87,9 @@ Value items(const Value& map) {
 }
 
 absl::StatusOr<Value> joined(const Value& subject, const std::string& separator) {
-  absl::StatusOr<std::vector<Value>> all = members_of(subject);
-  if (!all.ok()) return all.status();
+  ASSIGN_OR_RETURN(std::vector<Value> all, members_of(subject));
   std::string text;
-  for (size_t i = 0; i < all->size(); ++i) absl::StrAppend(&text, i > 0 ? separator : "", text_of((*all)[i]));
+  for (size_t i = 0; i < all.size(); ++i) absl::StrAppend(&text, i > 0 ? separator : "", text_of(all[i]));
   return Value(text);
 }
 
@@ -97,13 +97,12 @@ absl::StatusOr<Value> joined(const Value& subject, const std::string& separator)
 absl::StatusOr<Value> selected(const std::string& name, const Value& subject, const Arguments& arguments) {
   const bool by_attribute = absl::EndsWith(name, "attr");
   const bool keeps = absl::StartsWith(name, "select");
-  absl::StatusOr<std::vector<Value>> all = members_of(subject);
-  if (!all.ok()) return all.status();
+  ASSIGN_OR_RETURN(std::vector<Value> all, members_of(subject));
   const size_t first = by_attribute ? 1 : 0;
   Arguments rest;
   for (size_t i = first + 1; i < arguments.values.size(); ++i) rest.values.push_back(arguments.values[i]);
   Value kept = Value::array();
-  for (const Value& one : *all) {
+  for (const Value& one : all) {
     const Value tested = by_attribute ? member(one, arguments.get(0, "attribute")) : one;
     absl::StatusOr<bool> holds = is_true(tested);
     if (arguments.values.size() > first) holds = apply_test(text_of(arguments.values[first]), tested, rest);
@@ -114,20 +113,18 @@ absl::StatusOr<Value> selected(const std::string& name, const Value& subject, co
 }
 
 absl::StatusOr<Value> mapped(const Value& subject, const Arguments& arguments) {
-  absl::StatusOr<std::vector<Value>> all = members_of(subject);
-  if (!all.ok()) return all.status();
+  ASSIGN_OR_RETURN(std::vector<Value> all, members_of(subject));
   const Value attribute = arguments.values.empty() ? arguments.get(0, "attribute") : undefined_value();
   Arguments rest;
   for (size_t i = 1; i < arguments.values.size(); ++i) rest.values.push_back(arguments.values[i]);
   Value result = Value::array();
-  for (const Value& one : *all) {
+  for (const Value& one : all) {
     if (!attribute.is_discarded()) {
       result.push_back(member(one, attribute));
       continue;
     }
-    absl::StatusOr<Value> made = apply_filter(text_of(arguments.get(0, "")), one, rest);
-    if (!made.ok()) return made.status();
-    result.push_back(*made);
+    ASSIGN_OR_RETURN(Value made, apply_filter(text_of(arguments.get(0, "")), one, rest));
+    result.push_back(made);
   }
   return result;
 }
@@ -192,16 +189,14 @@ absl::StatusOr<Value> apply_filter(const std::string& name, const Value& subject
     return selected(name, subject, arguments);
   if (name == "first" || name == "last") return member(subject, Value(name == "first" ? 0 : -1));
   if (name == "list") {
-    absl::StatusOr<std::vector<Value>> all = members_of(subject);
-    if (!all.ok()) return all.status();
-    return Value(*all);
+    ASSIGN_OR_RETURN(std::vector<Value> all, members_of(subject));
+    return Value(all);
   }
   if (name == "reverse") return slice(subject, nullptr, nullptr, Value(-1));
   if (name == "unique") {
-    absl::StatusOr<std::vector<Value>> all = members_of(subject);
-    if (!all.ok()) return all.status();
+    ASSIGN_OR_RETURN(std::vector<Value> all, members_of(subject));
     Value kept = Value::array();
-    for (const Value& one : *all) {
+    for (const Value& one : all) {
       if (std::find(kept.begin(), kept.end(), one) == kept.end()) kept.push_back(one);
     }
     return kept;
@@ -235,9 +230,8 @@ absl::StatusOr<bool> apply_test(const std::string& name, const Value& subject, c
   for (const auto& [word, symbol] : {std::pair("eq", "=="), std::pair("equalto", "=="), std::pair("ne", "!="),
                                      std::pair("lt", "<"), std::pair("gt", ">"), std::pair("in", "in")}) {
     if (name != word) continue;
-    absl::StatusOr<Value> holds = apply_operator(symbol, subject, other);
-    if (!holds.ok()) return holds.status();
-    return is_true(*holds);
+    ASSIGN_OR_RETURN(Value holds, apply_operator(symbol, subject, other));
+    return is_true(holds);
   }
   return absl::UnimplementedError(absl::StrCat("the test ", name, " is not known"));
 }

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/chat/template_syntax.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
@@ -20,7 +21,7 @@ class Lexer {
 
   absl::StatusOr<std::vector<TemplateToken>> run() {
     while (!rest_.empty()) {
-      if (absl::Status s = next(); !s.ok()) return s;
+      RETURN_IF_ERROR(next());
     }
     return std::move(tokens_);
   }
@@ -139,7 +140,7 @@ class Lexer {
         return absl::OkStatus();
       }
       if (c == '\'' || c == '"') {
-        if (absl::Status s = string(); !s.ok()) return s;
+        RETURN_IF_ERROR(string());
         continue;
       }
       const auto word = [](char x) { return absl::ascii_isalnum(static_cast<unsigned char>(x)) || x == '_'; };

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/chat/template_syntax.h"
 
 namespace galleon {
@@ -401,8 +402,7 @@ class Parser {
       } else if (take_operator("[")) {
         node = subscript(std::move(node));
       } else if (take_operator("(")) {
-        node = make_of(Node::Kind::kCall, "", std::move(node));
-        arguments(*node);
+        node = call_of(std::move(node));
       } else {
         break;
       }
@@ -419,6 +419,13 @@ class Parser {
     if (take_operator(":") && !is_operator("]")) step = expression();
     expect_operator("]");
     return make_of(Node::Kind::kSlice, "", std::move(node), std::move(begin), std::move(end), std::move(step));
+  }
+
+  // Behind "(".
+  NodePtr call_of(NodePtr callee) {
+    NodePtr call = make_of(Node::Kind::kCall, "", std::move(callee));
+    arguments(*call);
+    return call;
   }
 
   // Behind "(".
@@ -443,8 +450,7 @@ class Parser {
       } else if (take_word("is")) {
         node = test(std::move(node));
       } else if (take_operator("(")) {
-        node = make_of(Node::Kind::kCall, "", std::move(node));
-        arguments(*node);
+        node = call_of(std::move(node));
       } else {
         break;
       }
@@ -475,9 +481,8 @@ class Parser {
 }  // namespace
 
 absl::StatusOr<NodePtr> parse_template(absl::string_view source) {
-  absl::StatusOr<std::vector<Token>> tokens = template_tokens(source);
-  if (!tokens.ok()) return tokens.status();
-  return Parser(*std::move(tokens)).run();
+  ASSIGN_OR_RETURN(std::vector<Token> tokens, template_tokens(source));
+  return Parser(std::move(tokens)).run();
 }
 
 }  // namespace galleon

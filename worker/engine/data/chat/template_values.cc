@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
 namespace galleon {
@@ -261,9 +262,8 @@ absl::StatusOr<Value> apply_operator(const std::string& name, const Value& left,
     return Value(found == (name == "in"));
   }
   if (name == "<" || name == ">" || name == "<=" || name == ">=") {
-    absl::StatusOr<int> order = order_of(name, left, right);
-    if (!order.ok()) return order.status();
-    return Value(name == "<" ? *order < 0 : name == ">" ? *order > 0 : name == "<=" ? *order <= 0 : *order >= 0);
+    ASSIGN_OR_RETURN(int order, order_of(name, left, right));
+    return Value(name == "<" ? order < 0 : name == ">" ? order > 0 : name == "<=" ? order <= 0 : order >= 0);
   }
   return arithmetic(name, left, right);
 }

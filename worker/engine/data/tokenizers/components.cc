@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 namespace {
@@ -43,7 +44,7 @@ absl::Status add_normalizer(const Json& json, const std::string& where, Tokenize
   const std::string type = type_of(json);
   if (type == "Sequence") {
     for (const Json& part : field(json, "normalizers", Json::array())) {
-      if (absl::Status s = add_normalizer(part, where, out); !s.ok()) return s;
+      RETURN_IF_ERROR(add_normalizer(part, where, out));
     }
   } else if (type == "NFC") {
     out.normalizers.push_back(normal_form(NormalForm::kNfc));
@@ -120,7 +121,7 @@ absl::Status add_pre_tokenizer(const Json& json, const std::string& where, Token
   const std::string type = type_of(json);
   if (type == "Sequence") {
     for (const Json& part : field(json, "pretokenizers", Json::array())) {
-      if (absl::Status s = add_pre_tokenizer(part, where, out); !s.ok()) return s;
+      RETURN_IF_ERROR(add_pre_tokenizer(part, where, out));
     }
     return absl::OkStatus();
   }
@@ -129,17 +130,15 @@ absl::Status add_pre_tokenizer(const Json& json, const std::string& where, Token
   if (type == "ByteLevel") {
     if (field(json, "add_prefix_space", false)) out.pre_tokenizers.push_back(add_prefix_space());
     if (!field(json, "use_regex", true)) return absl::OkStatus();
-    absl::StatusOr<Regex> regex = Regex::compile(kGpt2Pattern);
-    if (!regex.ok()) return regex.status();
-    out.pre_tokenizers.push_back(split_by(*std::move(regex), Separators::kIsolated, false));
+    ASSIGN_OR_RETURN(Regex regex, Regex::compile(kGpt2Pattern));
+    out.pre_tokenizers.push_back(split_by(std::move(regex), Separators::kIsolated, false));
   } else if (type == "Digits") {
     out.pre_tokenizers.push_back(split_digits(field(json, "individual_digits", false)));
   } else if (type == "BertPreTokenizer") {
     out.pre_tokenizers.push_back(split_words_and_punctuation());
   } else if (type == "Whitespace" || type == "WhitespaceSplit") {
-    absl::StatusOr<Regex> regex = Regex::compile(type == "Whitespace" ? R"(\w+|[^\w\s]+)" : R"(\S+)");
-    if (!regex.ok()) return regex.status();
-    out.pre_tokenizers.push_back(split_by(*std::move(regex), Separators::kRemoved, true));
+    ASSIGN_OR_RETURN(Regex regex, Regex::compile(type == "Whitespace" ? R"(\w+|[^\w\s]+)" : R"(\S+)"));
+    out.pre_tokenizers.push_back(split_by(std::move(regex), Separators::kRemoved, true));
   } else {
     return bad(where, absl::StrCat("the pre-tokenizer \"", type,
                                    "\" is not available in this version; available: Sequence, Split, Metaspace, "
@@ -197,8 +196,7 @@ absl::Status read_bpe(const Json& json, const Json& model, const std::string& wh
   if (!field<std::string>(model, "continuing_subword_prefix", "").empty() ||
       !field<std::string>(model, "end_of_word_suffix", "").empty())
     return bad(where, "BPE with prefixes or suffixes of symbols is not available in this version");
-  absl::StatusOr<Merges> merges = read_merges(model.value("merges", Json()), where);
-  if (!merges.ok()) return merges.status();
+  ASSIGN_OR_RETURN(Merges merges, read_merges(model.value("merges", Json()), where));
   BytePairOptions options;
   options.byte_level = has_component(json.value("pre_tokenizer", Json()), "ByteLevel") ||
                        has_component(json.value("decoder", Json()), "ByteLevel");
@@ -207,7 +205,7 @@ absl::Status read_bpe(const Json& json, const Json& model, const std::string& wh
   options.fuse_unknown = field(model, "fuse_unk", false);
   const auto unknown = out.vocabulary.find(field<std::string>(model, "unk_token", ""));
   if (unknown != out.vocabulary.end()) options.unknown = unknown->second;
-  absl::StatusOr<BytePair> encoder = BytePair::create(out.vocabulary, *merges, options);
+  absl::StatusOr<BytePair> encoder = BytePair::create(out.vocabulary, merges, options);
   if (!encoder.ok()) return bad(where, encoder.status().message());
   out.metaspace |= !options.byte_level;
   out.model.emplace<BytePair>(*std::move(encoder));
@@ -232,10 +230,10 @@ absl::StatusOr<TokenizerComponents> components_from_json(const Json& json, const
   if (!json.is_object() || !json.contains("model") || !json["model"].is_object())
     return bad(where, "is not a tokenizer.json: it has no model");
   if (const auto normalizer = json.find("normalizer"); normalizer != json.end() && !normalizer->is_null()) {
-    if (absl::Status s = add_normalizer(*normalizer, where, out); !s.ok()) return s;
+    RETURN_IF_ERROR(add_normalizer(*normalizer, where, out));
   }
   if (const auto cut = json.find("pre_tokenizer"); cut != json.end() && !cut->is_null()) {
-    if (absl::Status s = add_pre_tokenizer(*cut, where, out); !s.ok()) return s;
+    RETURN_IF_ERROR(add_pre_tokenizer(*cut, where, out));
   }
   if (out.normalizers.size() + out.pre_tokenizers.size() > kMostComponents)
     return bad(where, absl::StrCat("it has more than ", kMostComponents, " normalizers and pre-tokenizers"));
@@ -247,11 +245,8 @@ absl::StatusOr<TokenizerComponents> components_from_json(const Json& json, const
                                    "\" is not available in this version; available: BPE, WordPiece, or a SentencePiece "
                                    ".model file"));
   }
-  absl::StatusOr<Vocabulary> vocabulary = read_vocabulary(model.value("vocab", Json()), where);
-  if (!vocabulary.ok()) return vocabulary.status();
-  out.vocabulary = *std::move(vocabulary);
-  if (absl::Status s = type == "BPE" ? read_bpe(json, model, where, out) : read_word_piece(model, where, out); !s.ok())
-    return s;
+  ASSIGN_OR_RETURN(out.vocabulary, read_vocabulary(model.value("vocab", Json()), where));
+  RETURN_IF_ERROR(type == "BPE" ? read_bpe(json, model, where, out) : read_word_piece(model, where, out));
   for (const Json& token : json.value("added_tokens", Json::array())) {
     if (!token.is_object()) continue;
     AddedToken added;
@@ -269,26 +264,23 @@ absl::StatusOr<TokenizerComponents> components_from_json(const Json& json, const
 
 absl::StatusOr<TokenizerComponents> components_from_bpe_files(const std::string& folder) {
   const std::string where = folder + "/vocab.json";
-  absl::StatusOr<std::string> text = read_file(where);
-  if (!text.ok()) return text.status();
-  absl::StatusOr<Vocabulary> vocabulary = read_vocabulary(Json::parse(*text, nullptr, false), where);
-  if (!vocabulary.ok()) return vocabulary.status();
-  absl::StatusOr<std::string> lines = read_file(folder + "/merges.txt");
-  if (!lines.ok()) return lines.status();
+  ASSIGN_OR_RETURN(std::string text, read_file(where));
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, read_vocabulary(Json::parse(text, nullptr, false), where));
+  ASSIGN_OR_RETURN(std::string lines, read_file(folder + "/merges.txt"));
   Json merges = Json::array();
   bool first = true;
-  for (absl::string_view line : absl::StrSplit(*lines, '\n')) {
+  for (absl::string_view line : absl::StrSplit(lines, '\n')) {
     const bool header = first && absl::StartsWith(line, "#version");
     first = false;
     absl::ConsumeSuffix(&line, "\r");
     if (!header && !line.empty()) merges.push_back(std::string(line));
   }
   TokenizerComponents out;
-  out.vocabulary = *std::move(vocabulary);
+  out.vocabulary = std::move(vocabulary);
   const Json level = {{"type", "ByteLevel"}};
-  if (absl::Status s = add_pre_tokenizer(level, where, out); !s.ok()) return s;
+  RETURN_IF_ERROR(add_pre_tokenizer(level, where, out));
   const Json model = {{"merges", std::move(merges)}, {"unk_token", "<unk>"}};
-  if (absl::Status s = read_bpe({{"pre_tokenizer", level}}, model, folder + "/merges.txt", out); !s.ok()) return s;
+  RETURN_IF_ERROR(read_bpe({{"pre_tokenizer", level}}, model, folder + "/merges.txt", out));
   for (const char* special : {"<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>"}) {
     const auto found = out.vocabulary.find(special);
     if (found == out.vocabulary.end()) continue;
@@ -299,11 +291,10 @@ absl::StatusOr<TokenizerComponents> components_from_bpe_files(const std::string&
 
 absl::StatusOr<TokenizerComponents> components_from_word_piece_file(const std::string& folder, bool lowercase) {
   const std::string where = folder + "/vocab.txt";
-  absl::StatusOr<std::string> text = read_file(where);
-  if (!text.ok()) return text.status();
+  ASSIGN_OR_RETURN(std::string text, read_file(where));
   TokenizerComponents out;
   int32_t id = 0;
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
     absl::ConsumeSuffix(&line, "\r");
     if (!line.empty()) out.vocabulary[std::string(line)] = id;
     ++id;
@@ -312,7 +303,7 @@ absl::StatusOr<TokenizerComponents> components_from_word_piece_file(const std::s
   normalization.lowercase = normalization.strip_accents = lowercase;
   out.normalizers.push_back(bert_normalizer(normalization));
   out.pre_tokenizers.push_back(split_words_and_punctuation());
-  if (absl::Status s = read_word_piece(Json::object(), where, out); !s.ok()) return s;
+  RETURN_IF_ERROR(read_word_piece(Json::object(), where, out));
   for (const char* special : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) {
     const auto found = out.vocabulary.find(special);
     if (found != out.vocabulary.end()) out.added.push_back({special, found->second, true, false, false});

@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/components.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
@@ -188,9 +189,8 @@ absl::StatusOr<TokenizerComponents> read_components(const std::string& source, c
   std::error_code error;
   const std::string json_path = fs::is_directory(source, error) ? folder + "/tokenizer.json" : source;
   if (fs::exists(json_path, error)) {
-    absl::StatusOr<std::string> text = read_file(json_path);
-    if (!text.ok()) return text.status();
-    const Json json = nested_too_deeply(*text) ? Json(Json::value_t::discarded) : Json::parse(*text, nullptr, false);
+    ASSIGN_OR_RETURN(std::string text, read_file(json_path));
+    const Json json = nested_too_deeply(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
     if (json.is_discarded())
       return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", json_path, " is not valid JSON"));
     return components_from_json(json, json_path);
@@ -213,9 +213,8 @@ absl::StatusOr<TokenizerComponents> read_components(const std::string& source, c
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_hugging_face_tokenizer(const std::string& source) {
   std::error_code error;
   const std::string folder = fs::is_directory(source, error) ? source : fs::path(source).parent_path().string();
-  absl::StatusOr<TokenizerComponents> parts = read_components(source, folder.empty() ? "." : folder);
-  if (!parts.ok()) return parts.status();
-  const SpecialTokens special = special_tokens(folder.empty() ? "." : folder, *parts);
+  ASSIGN_OR_RETURN(TokenizerComponents parts, read_components(source, folder.empty() ? "." : folder));
+  const SpecialTokens special = special_tokens(folder.empty() ? "." : folder, parts);
   if (special.end < 0) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", source,
                                                    " has no end token, which joins documents; name one as eos_token in "
@@ -226,7 +225,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> open_hugging_face_tokenizer(const std
     const std::string path = (fs::path(folder) / name).string();
     if (fs::exists(path, error)) files.push_back(path);
   }
-  return std::make_unique<HuggingFaceTokenizer>(*std::move(parts), special, std::move(files));
+  return std::make_unique<HuggingFaceTokenizer>(std::move(parts), special, std::move(files));
 }
 
 }  // namespace galleon

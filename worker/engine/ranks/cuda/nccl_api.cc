@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -87,7 +88,7 @@ class RealNccl final : public NcclApi {
 
   absl::StatusOr<std::string> unique_id() override {
     ncclUniqueId id;
-    if (absl::Status s = nccl_.status(nccl_.get_unique_id(&id), "ncclGetUniqueId"); !s.ok()) return s;
+    RETURN_IF_ERROR(nccl_.status(nccl_.get_unique_id(&id), "ncclGetUniqueId"));
     return std::string(id.internal, sizeof(id.internal));
   }
 
@@ -105,8 +106,7 @@ class RealNccl final : public NcclApi {
 
   absl::Status state(Comm comm) override {
     ncclResult_t result = ncclSuccess;
-    if (absl::Status s = nccl_.status(nccl_.async_error(comm_of(comm), &result), "ncclCommGetAsyncError"); !s.ok())
-      return s;
+    RETURN_IF_ERROR(nccl_.status(nccl_.async_error(comm_of(comm), &result), "ncclCommGetAsyncError"));
     if (result == ncclInProgress) return absl::UnavailableError("under way");
     if (result == ncclSuccess) return absl::OkStatus();
     return absl::InternalError(absl::StrCat(nccl_.get_error_string(result), ": ", nccl_.get_last_error(comm_of(comm))));
@@ -160,7 +160,7 @@ class RealNccl final : public NcclApi {
   absl::StatusOr<bool> done(Event event) override {
     const cudaError_t error = cudaEventQuery(event_of(event));
     if (error == cudaErrorNotReady) return false;
-    if (absl::Status s = cuda_status(error, "cudaEventQuery"); !s.ok()) return s;
+    RETURN_IF_ERROR(cuda_status(error, "cudaEventQuery"));
     return true;
   }
 

@@ -1,0 +1,63 @@
+#include "server/core/refusal.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "common/base/check.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr absl::string_view kPayload = "galleon/reason";
+
+absl::StatusCode code_of(v1::ErrorInfo::Reason reason) {
+  switch (reason) {
+    case v1::ErrorInfo::JOB_NOT_FOUND:
+    case v1::ErrorInfo::WORKER_NOT_FOUND:
+    case v1::ErrorInfo::QUEUE_NOT_FOUND:
+    case v1::ErrorInfo::NOT_REGISTERED:
+      return absl::StatusCode::kNotFound;
+    case v1::ErrorInfo::NEVER_FITS:
+    case v1::ErrorInfo::JOB_HAS_ENDED:
+    case v1::ErrorInfo::VERSION_MISMATCH:
+    case v1::ErrorInfo::EPOCH_OVER:
+      return absl::StatusCode::kFailedPrecondition;
+    case v1::ErrorInfo::REQUEST_ID_REUSED:
+    case v1::ErrorInfo::LEASE_HELD:
+      return absl::StatusCode::kAlreadyExists;
+    case v1::ErrorInfo::ETAG_MISMATCH:
+    case v1::ErrorInfo::NAME_TAKEN:
+      return absl::StatusCode::kAborted;
+    case v1::ErrorInfo::REVISION_TOO_OLD:
+      return absl::StatusCode::kOutOfRange;
+    case v1::ErrorInfo::TOO_MANY_STREAMS:
+    case v1::ErrorInfo::RATE_LIMITED:
+    case v1::ErrorInfo::BACKUP_IN_PROGRESS:
+      return absl::StatusCode::kResourceExhausted;
+    default:
+      GALLEON_CHECK(false) << v1::ErrorInfo::Reason_Name(reason) << " comes with several codes";
+      return absl::StatusCode::kUnknown;
+  }
+}
+
+}  // namespace
+
+absl::Status refusal(v1::ErrorInfo::Reason reason, absl::string_view sentence) {
+  return with_reason(absl::Status(code_of(reason), sentence), reason);
+}
+
+absl::Status with_reason(absl::Status status, v1::ErrorInfo::Reason reason) {
+  if (!status.ok()) status.SetPayload(kPayload, absl::Cord(v1::ErrorInfo::Reason_Name(reason)));
+  return status;
+}
+
+v1::ErrorInfo::Reason reason_of(const absl::Status& status) {
+  const auto word = status.GetPayload(kPayload);
+  v1::ErrorInfo::Reason reason = v1::ErrorInfo::REASON_UNSPECIFIED;
+  if (word.has_value()) v1::ErrorInfo::Reason_Parse(std::string(*word), &reason);
+  return reason;
+}
+
+}  // namespace galleon::server

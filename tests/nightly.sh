@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# What is too long for every change: all tests under both sanitizers, clang-tidy over everything, the fuzzers, the long tests, kills. Goes on after
+# a failure, names each part with its seconds at the end, and fails if one of them did.
+#   tests/nightly.sh [--minutes N] [PART...]      N: of each fuzzer, 10 by default; parts: address thread tidy fuzz long
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+minutes=10
+if [[ "${1:-}" == --minutes ]]; then
+  minutes=$2
+  shift 2
+fi
+parts=("$@")
+((${#parts[@]} > 0)) || parts=(address thread tidy fuzz long)
+
+export ASAN_OPTIONS=handle_segv=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/leak.supp:print_suppressions=0
+export TSAN_OPTIONS="suppressions=$PWD/tests/sanitizers/thread.supp ignore_noninstrumented_modules=1"
+
+everything() { # PRESET
+  cmake --preset "$1" && cmake --build "build-$1" -j "$(nproc)" &&
+    ctest --test-dir "build-$1" --output-on-failure -j "$(nproc)" -LE '^(deploy|bench)$' --timeout 1800
+}
+
+part_address() { everything asan; }
+part_thread() { everything tsan; }
+
+part_tidy() {
+  cmake --preset release && cmake --build build -j "$(nproc)" && tests/tidy.sh --all --build build
+}
+
+part_fuzz() {
+  if ! command -v clang++ >/dev/null; then
+    echo "fuzzers: skipped, clang is not installed"
+    return 0
+  fi
+  cmake --preset fuzz && cmake --build build-fuzz -j "$(nproc)" --target fuzz || return 1
+  local failed=0 found seeds name
+  for program in build-fuzz/bin/fuzz_*; do
+    name=${program##*/fuzz_}
+    seeds=tests/fuzz/seeds/$name
+    found=build-fuzz/found/$name
+    mkdir -p "$found"
+    # What is found stays there, and is gone on from the next time.
+    "$program" -max_total_time=$((60 * minutes)) -malloc_limit_mb=512 -artifact_prefix="build-fuzz/found/$name-" "$found" "$seeds" || failed=1
+  done
+  return $failed
+}
+
+part_long() {
+  cmake --preset release && cmake --build build -j "$(nproc)" && ctest --test-dir build -C long -L long --output-on-failure
+}
+
+summary=() failed=0
+for part in "${parts[@]}"; do
+  if ! declare -F "part_$part" >/dev/null; then
+    echo "tests/nightly.sh: address, thread, tidy, fuzz and long are accepted, not $part" >&2
+    exit 2
+  fi
+  begun=$SECONDS
+  if "part_$part"; then result=passed; else result=FAILED failed=1; fi
+  summary+=("$part: $result in $((SECONDS - begun)) s")
+done
+printf '%s\n' "" "${summary[@]}"
+exit $failed

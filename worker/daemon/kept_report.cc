@@ -1,0 +1,117 @@
+#include "worker/daemon/kept_report.h"
+
+#include <signal.h>
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "common/base/device_failure.h"
+
+namespace galleon {
+
+namespace {
+
+// With this code a trainer ends itself when its lease was not renewed.
+constexpr int kLeaseExitCode = 75;
+
+}  // namespace
+
+KeptReport::KeptReport(const v1::AttemptId& id, uint32_t rank) {
+  *report_.mutable_id() = id;
+  report_.set_rank(rank);
+  report_.set_phase(v1::RankReport::LAUNCHING);
+}
+
+bool KeptReport::take(const v1::TrainerEvent& event) {
+  switch (event.event_case()) {
+    case v1::TrainerEvent::kHello:
+      if (event.hello().has_plan()) *report_.mutable_ledger() = event.hello().plan();
+      return false;
+    case v1::TrainerEvent::kStage:
+      *report_.mutable_stage() = event.stage();
+      return true;
+    case v1::TrainerEvent::kStep:
+      *report_.mutable_progress() = event.step();
+      return false;
+    case v1::TrainerEvent::kEvaluation:
+      *report_.mutable_evaluation() = event.evaluation();
+      return false;
+    case v1::TrainerEvent::kRendezvousOffer:
+      report_.set_rendezvous_payload(event.rendezvous_offer().payload());
+      return true;
+    case v1::TrainerEvent::kFinished:
+      *report_.mutable_finished() = event.finished();
+      return true;
+    case v1::TrainerEvent::kLedger:
+      *report_.mutable_ledger() = event.ledger();
+      return false;
+    case v1::TrainerEvent::kCheckpointReady:
+    case v1::TrainerEvent::kCheckpointPublished:
+    case v1::TrainerEvent::EVENT_NOT_SET:
+      return false;
+  }
+  return false;
+}
+
+void KeptReport::started() {
+  report_.set_phase(v1::RankReport::RUNNING);
+  ++changes_;
+}
+
+void KeptReport::refused(const std::string& why, bool permanent, uint64_t log_bytes) {
+  v1::Finished& finished = *report_.mutable_finished();
+  finished.set_outcome(v1::Finished::FAILED);
+  finished.set_message(why);
+  finished.set_permanent(permanent);
+  report_.set_phase(v1::RankReport::EXITED);
+  report_.set_exit_code(permanent ? 2 : 1);
+  report_.set_log_bytes(log_bytes);
+  ++changes_;
+}
+
+void KeptReport::killed_unstarted() {
+  report_.set_phase(v1::RankReport::EXITED);
+  report_.set_exit_signal(SIGKILL);
+  ++changes_;
+}
+
+void KeptReport::ended(const Ended& end) {
+  if (end.written) report_.set_signalled_by_daemon(false);
+  report_.set_phase(v1::RankReport::EXITED);
+  report_.set_exit_code(end.exit.code);
+  report_.set_exit_signal(end.exit.signal);
+  report_.set_out_of_memory(end.out_of_memory);
+  report_.set_log_bytes(end.log_bytes);
+  // Messages carry UTF-8 only; a log may hold anything.
+  std::string lines = end.last_lines;
+  std::replace_if(
+      lines.begin(), lines.end(), [](unsigned char c) { return c >= 0x80 || c == 0; }, '?');
+  report_.set_last_lines(std::move(lines));
+  ++changes_;
+  if (end.exit.signal != 0) return;
+  if (end.exit.code == kLeaseExitCode) report_.set_signalled_by_daemon(true);
+  if (end.exit.code == 0 && !report_.has_finished()) {
+    // Its last words were said while no daemon listened. What it published is recorded; another attempt finds it.
+    report_.mutable_finished()->set_outcome(v1::Finished::STOPPED);
+    report_.mutable_finished()->set_message("ended by itself while its worker was away");
+    report_.mutable_finished()->set_step(report_.progress().step());
+  }
+  if (end.exit.code == kDeviceFailureExitCode) device_failed();
+}
+
+// The trainer's last line says what happened to its device.
+void KeptReport::device_failed() {
+  report_.set_device_failed(true);
+  std::string what = "its device failed";
+  for (const absl::string_view line : absl::StrSplit(report_.last_lines(), '\n')) {
+    if (absl::StartsWith(line, kDeviceFailurePrefix)) what = std::string(line);
+  }
+  // Whatever it said before is about the fault, not about the job.
+  v1::Finished& finished = *report_.mutable_finished();
+  finished.Clear();
+  finished.set_outcome(v1::Finished::FAILED);
+  finished.set_message(what);
+}
+
+}  // namespace galleon

@@ -1,8 +1,11 @@
-// Matrix products, all of oneDNN, which chooses its kernels by the processor's features: fp32, and bf16 where it has
-// that for this machine; elsewhere bf16 is computed in fp32 tiles.
+// Matrix products. On x86 all are oneDNN's, which chooses its kernels by the processor's features: fp32, and bf16 where
+// it has that for this machine; elsewhere bf16 is computed in fp32 tiles. oneDNN 2.6 has no tuned fp32 product and none
+// in bf16 for other architectures: there OpenBLAS's serve.
+#include <cblas.h>
 #include <dnnl.h>
 
 #include <algorithm>
+#include <limits>
 #include <type_traits>
 
 #include "common/base/check.h"
@@ -140,10 +143,19 @@ void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k
     }
     return;
   }
+#ifdef __x86_64__
   const dnnl_status_t status =
       dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   GALLEON_CHECK(status == dnnl_success) << "oneDNN: product of " << m << "x" << k << " and " << k << "x" << n << ": "
                                         << static_cast<int>(status);
+#else
+  const auto size = [](int64_t number) {
+    GALLEON_CHECK(number <= std::numeric_limits<blasint>::max()) << number << " is too large for the BLAS";
+    return static_cast<blasint>(number);
+  };
+  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, size(m),
+              size(n), size(k), alpha, a, size(lda), b, size(ldb), beta, c, size(ldc));
+#endif
 }
 
 void matmul(const Execution& on, const Product<float, float>& p, void*) {

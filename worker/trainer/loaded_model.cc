@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/model_parameters.h"
@@ -39,8 +38,6 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
                                                         int64_t batch, int64_t sequence, const DeviceRequest& request,
                                                         Activations activations) {
   auto loaded = std::make_unique<LoadedModel>();
-  if (device_kind(request) == "cpu")
-    tell_processor([](const std::string& what, const std::string& text) { log_info(what, ": ", text); });
   ASSIGN_OR_RETURN(ModelConfig config, resolve_model_config(folder, {}, 0));
   loaded->config = config;
   ASSIGN_OR_RETURN(ModelTokenizer opened, open_model_tokenizer(folder, tokenizer, config));

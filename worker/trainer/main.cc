@@ -25,6 +25,12 @@
 namespace galleon {
 namespace {
 
+// The first line of the log of what computes here.
+void log_processor(const std::string& device) {
+  if (device_kind({device_of_word(device)}) != "cpu") return;
+  tell_processor([](const std::string& what, const std::string& text) { log_info(what, ": ", text); });
+}
+
 struct Arguments {
   std::string job;
   std::string assignment;
@@ -206,8 +212,10 @@ int run(int argc, char** argv) {
                service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
   absl::Status status;
   if (*evaluate_command) {
+    log_processor(evaluation.device);
     status = evaluate(evaluation);
   } else if (*generate_command) {
+    log_processor(generation.device);
     status = generate(generation);
   } else if (*tokenize_command) {
     status = tokenize(tokenizing);

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Builds the CPU part for arm64 with Debian's cross compiler and runs its unit tests under qemu-user.
+#   tests/arm64.sh [--no-install] [--all] [--root] [ctest arguments, such as -R Gemm]
+# --all adds the tests that emulation makes slow; --root makes the root of arm64 packages and ends.
+# Needs root once, for mmdebstrap. Everything lies in build-arm64 and build-arm64-root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+install=1
+all=0
+only_root=0
+while (($#)); do
+  case "$1" in
+    --no-install) install=0 ;;
+    --all) all=1 ;;
+    --root) only_root=1 ;;
+    -h | --help)
+      sed -n '2,5p' "$0" | cut -c3-
+      exit 0
+      ;;
+    *) break ;;
+  esac
+  shift
+done
+if ((install)); then deploy/packages.sh arm64; fi
+
+# The foreign packages, unpacked and never configured: nothing of arm64 is installed on this machine.
+root=build-arm64-root
+packages=(libc6-dev libstdc++-12-dev libgomp1 libabsl-dev libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
+  prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libopenblas-openmp-dev libdnnl-dev
+  ocl-icd-opencl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libgtest-dev libgmock-dev libbenchmark-dev)
+if [[ "$(cat $root/complete 2>/dev/null)" != "${packages[*]}" ]]; then
+  [[ $EUID -eq 0 ]] || { echo "arm64: root is needed once, to make $root" >&2; exit 1; }
+  rm -rf $root
+  mmdebstrap --quiet --variant=extract --architectures=arm64 --components=main --include="$(IFS=,; echo "${packages[*]}")" bookworm $root
+  # Links that begin at the root would lead out of the folder.
+  find $root/usr $root/lib -type l -lname '/*' -printf '%p\t%l\n' | while IFS=$'\t' read -r link target; do
+    ln -sfn "$(realpath -m --relative-to="$(dirname "$link")" "$root$target")" "$link"
+  done
+  echo "${packages[*]}" >$root/complete
+fi
+if ((only_root)); then exit 0; fi

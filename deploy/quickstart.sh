@@ -55,6 +55,10 @@ building() {
 build_began=$SECONDS
 cmake --build $build -j "$(nproc)" --target galleon galleon-trainer galleon-scheduler galleon-worker >"$log" 2>&1 &
 building=$!
+# Whoever ends the script ends the build.
+trap 'kill $building 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 # A terminal sees it go on; elsewhere a line each 20 s says that it does.
 told=$SECONDS
 while kill -0 $building 2>/dev/null; do

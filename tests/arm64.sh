@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the CPU part for arm64 with Debian's cross compiler and runs its unit tests under qemu-user.
-#   tests/arm64.sh [--no-install] [--all] [--root] [ctest arguments, such as -R Gemm]
+#   tests/arm64.sh [--no-install] [--all] [--root] [arguments for each test program, such as --gtest_filter=Matmul*]
 # --all adds the tests that emulation makes slow; --root makes the root of arm64 packages and ends.
 # Needs root once, for mmdebstrap. Everything lies in build-arm64 and build-arm64-root.
 set -euo pipefail
@@ -40,3 +40,29 @@ if [[ "$(cat $root/complete 2>/dev/null)" != "${packages[*]}" ]]; then
   echo "${packages[*]}" >$root/complete
 fi
 if ((only_root)); then exit 0; fi
+
+cmake --preset arm64 >/dev/null
+# Whole programs, since each start is emulated as well. galleon-trainer is there to be linked.
+tests=(test_base test_jobfile test_kernels)
+if ((all)); then tests+=(test_engine test_ranks); fi
+cmake --build build-arm64 -j "$(nproc)" --target galleon-trainer "${tests[@]}" |
+  { if [[ -t 1 ]]; then cat; else grep -vE '^\[[0-9]+/[0-9]+\]' || true; fi; }
+
+emulator=$(command -v qemu-aarch64-static || command -v qemu-aarch64) || { echo "arm64: qemu-user is not installed" >&2; exit 1; }
+# CUDA's kernels on their executor, and devices beside each other.
+slow='*/executor*:Executor*:DevicesAtOnce.*'
+failed=()
+for test in "${tests[@]}"; do
+  filter=(--gtest_brief=1)
+  if [[ $test == test_kernels ]] && ((!all)); then filter+=("--gtest_filter=-$slow"); fi
+  # Death tests start the program again by its name, which has to be one that this machine can run.
+  again=$PWD/build-arm64/again-$test
+  printf '#!/bin/sh\nexec "%s" -L "%s" -0 "%s" "%s" "$@"\n' "$emulator" "$PWD/$root" "$again" "$PWD/build-arm64/bin/$test" >"$again"
+  chmod +x "$again"
+  echo "$test"
+  OMP_WAIT_POLICY=PASSIVE "$again" "${filter[@]}" "$@" || failed+=("$test")
+done
+if ((${#failed[@]})); then
+  echo "failed on arm64: ${failed[*]}" >&2
+  exit 1
+fi

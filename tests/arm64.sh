@@ -62,6 +62,38 @@ for test in "${tests[@]}"; do
   echo "$test"
   OMP_WAIT_POLICY=PASSIVE "$again" "${filter[@]}" "$@" || failed+=("$test")
 done
+
+# A training by arm64's trainer beside this machine's, where `galleon` is built for it: losses differ in the last digits alone.
+if [[ -x build/bin/galleon && -x build/bin/galleon-trainer ]]; then
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  mkdir "$folder/arm64"
+  cp build/bin/galleon "$folder/arm64/"
+  printf '#!/bin/sh\nexec "%s" -L "%s" "%s" "$@"\n' "$emulator" "$PWD/$root" "$PWD/build-arm64/bin/galleon-trainer" >"$folder/arm64/galleon-trainer"
+  chmod +x "$folder/arm64/galleon-trainer"
+  for precision in fp32 bf16; do
+    cat >"$folder/$precision.yaml" <<END
+name: $precision
+task: pretrain
+model: {source: 'preset:tiny'}
+tokenizer: bytes
+data: {train: [$PWD/deploy/examples/janeausten/train/persuasion.txt], sequence_length: 64}
+optimizer: {learning_rate: 0.01, galore: {rank: 8, refresh_interval: 5}}
+training: {steps: 12, global_batch: 4, micro_batch: 4, precision: $precision, evaluate_every: 0}
+END
+    echo "twelve steps in $precision"
+    for program in "$PWD/build/bin" "$folder/arm64"; do
+      OMP_WAIT_POLICY=PASSIVE "$program/galleon" train "$folder/$precision.yaml" --output "$folder/run" --threads 1 >"$folder/said" 2>&1 ||
+        { cat "$folder/said" >&2; failed+=("training in $precision"); }
+      rm -rf "$folder/run"
+      sed -nE 's/^done: .*training loss ([0-9.]+).*/\1/p' "$folder/said" >>"$folder/$precision.losses"
+    done
+    # Of sums in another order.
+    awk '{ loss[NR] = $1 } END { difference = loss[1] - loss[2]; exit !(NR == 2 && difference ^ 2 < 0.002 ^ 2) }' "$folder/$precision.losses" ||
+      { paste -sd ' ' "$folder/$precision.losses" >&2; failed+=("losses in $precision"); }
+  done
+fi
+
 if ((${#failed[@]})); then
   echo "failed on arm64: ${failed[*]}" >&2
   exit 1

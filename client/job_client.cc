@@ -30,8 +30,9 @@ std::string worker_name(const std::string& worker) {
   return absl::StartsWith(worker, "workers/") ? worker : "workers/" + worker;
 }
 
-JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials)
-    : server_(server) {
+JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials,
+                     absl::Duration retry_timeout)
+    : server_(server), retry_timeout_(retry_timeout) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
@@ -65,7 +66,7 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
 
 template <typename Response, typename Call>
 absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once) {
-  const absl::Time give_up = absl::Now() + kRetryTimeout;
+  const absl::Time give_up = absl::Now() + retry_timeout_;
   absl::Duration pause = absl::Milliseconds(100);
   while (true) {
     // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
@@ -207,7 +208,7 @@ absl::Status JobClient::watch_events(const std::string& subject, bool follow,
     const grpc::Status status = reader->Finish();
     if (status.ok()) return absl::OkStatus();
     const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-                       ((reached && follow) || absl::Now() < start + kRetryTimeout);
+                       ((reached && follow) || absl::Now() < start + retry_timeout_);
     if (!again) return from_grpc(status);
     if (reached && !told_away) away(from_grpc(status));
     told_away |= reached;
@@ -312,7 +313,7 @@ absl::Status JobClient::read_logs(const std::string& name, uint32_t attempt, uin
     resumed = seen_attempt != 0;
     // What has been read is not asked for again.
     const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-                       (seen_attempt != 0 || absl::Now() < start + kRetryTimeout);
+                       (seen_attempt != 0 || absl::Now() < start + retry_timeout_);
     if (!again) return from_grpc(status);
     absl::SleepFor(absl::Milliseconds(500));
   }

@@ -20,10 +20,11 @@ namespace galleon {
 class JobClient {
  public:
   // `server`: "HOST:PORT". Without credentials the connection is neither encrypted nor authenticated.
-  explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
+  explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr,
+                     absl::Duration retry_timeout = kRetryTimeout);
 
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
-  // `kRetryTimeout`; creating a job is safe to repeat because of its request id.
+  // `retry_timeout`; creating a job is safe to repeat because of its request id.
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
   absl::StatusOr<v1::JobRecord> get_job(const std::string& job);
   absl::StatusOr<std::vector<v1::JobRecord>> list_jobs(const v1::ListJobsRequest& request);
@@ -62,6 +63,7 @@ class JobClient {
   absl::Status from_grpc(const grpc::Status& status) const;
 
   std::string server_;
+  const absl::Duration retry_timeout_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;

@@ -15,17 +15,14 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 
 # OpenBLAS built on OpenMP, so that the BLAS and our own loops share one pool of threads. Its folder goes into the RPATH
 # because the distribution's default alternative is the pthread build under the same file name.
-find_library(GALLEON_OPENBLAS openblas PATHS /usr/lib/x86_64-linux-gnu/openblas-openmp
-             /usr/lib/aarch64-linux-gnu/openblas-openmp NO_DEFAULT_PATH)
+find_library(GALLEON_OPENBLAS openblas PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp NO_DEFAULT_PATH)
 if(NOT GALLEON_OPENBLAS)
   message(FATAL_ERROR "OpenBLAS for OpenMP was not found: apt-get install libopenblas-openmp-dev")
 endif()
-get_filename_component(GALLEON_OPENBLAS_DIR ${GALLEON_OPENBLAS} DIRECTORY)
-find_path(GALLEON_OPENBLAS_INCLUDE cblas.h PATHS ${GALLEON_OPENBLAS_DIR} /usr/include/x86_64-linux-gnu/openblas-openmp
-          /usr/include/aarch64-linux-gnu/openblas-openmp NO_DEFAULT_PATH REQUIRED)
+find_path(GALLEON_OPENBLAS_INCLUDE cblas.h PATHS /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp NO_DEFAULT_PATH REQUIRED)
 add_library(galleon_openblas INTERFACE)
 target_include_directories(galleon_openblas SYSTEM INTERFACE ${GALLEON_OPENBLAS_INCLUDE})
-target_link_libraries(galleon_openblas INTERFACE ${GALLEON_OPENBLAS} -Wl,-rpath,${GALLEON_OPENBLAS_DIR})
+target_link_libraries(galleon_openblas INTERFACE ${GALLEON_OPENBLAS} -Wl,-rpath,/usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp)
 
 find_package(dnnl CONFIG REQUIRED)  # oneDNN, on OpenMP as well
 

@@ -8,7 +8,7 @@ if(GALLEON_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${GALLEON_CCACHE})
 endif()
 find_program(GALLEON_MOLD mold)
-if(GALLEON_MOLD)
+if(GALLEON_MOLD AND NOT CMAKE_CROSSCOMPILING)  # the cross compiler does not find it
   add_link_options(-fuse-ld=mold)
 endif()
 link_libraries(-Wl,--as-needed)

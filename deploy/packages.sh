@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Galleon builds and runs with, those that are missing, with sudo where the caller is not root.
-#   deploy/packages.sh [build|test]      "test" adds what only the tests need
+#   deploy/packages.sh [build|test|arm64]      "test" adds what only the tests need; "arm64" what tests/arm64.sh needs beside "build"
 set -euo pipefail
 
 # ocl-icd-opencl-dev: oneDNN's CMake files ask for it, and its package only recommends it.
@@ -10,7 +10,10 @@ build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev li
 test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap buildah systemd-container)
 
 wanted=("${build[@]}")
-if [[ "${1:-build}" == test ]]; then wanted+=("${test[@]}"); fi
+case "${1:-build}" in
+  test) wanted+=("${test[@]}") ;;
+  arm64) wanted+=(g++-aarch64-linux-gnu qemu-user-static mmdebstrap) ;;
+esac
 
 missing=()
 for package in "${wanted[@]}"; do

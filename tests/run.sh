@@ -11,6 +11,6 @@ if [[ "${1:-}" == --no-install ]]; then
 fi
 if ((install)); then deploy/packages.sh test; fi
 
-cmake --preset release >/dev/null
+cmake --preset release -DGALLEON_TESTS=ON >/dev/null
 cmake --build build -j "$(nproc)" | { if [[ -t 1 ]]; then cat; else grep -vE '^\[[0-9]+/[0-9]+\]' || true; fi; }
 exec ctest --test-dir build --output-on-failure -j "$(nproc)" "$@"

@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "common/base/files.h"
 #include "common/base/process.h"
+#include "tests/patience.h"
 
 namespace galleon {
 
@@ -44,7 +45,7 @@ class GalleonProgram : public testing::Test {
   ~GalleonProgram() override {
     if (process_.pid != 0) {
       signal_process_group(process_, SIGKILL);
-      (void)wait_process(process_.pid, absl::Seconds(10));
+      (void)wait_process(process_.pid, kPatience);
     }
     std::error_code error;
     std::filesystem::remove_all(folder_, error);
@@ -64,7 +65,7 @@ class GalleonProgram : public testing::Test {
     return path;
   }
 
-  CommandResult galleon(std::vector<std::string> arguments, absl::Duration timeout = absl::Seconds(60)) {
+  CommandResult galleon(std::vector<std::string> arguments, absl::Duration timeout = kPatience) {
     const std::string first = arguments.empty() ? "" : arguments[0];
     arguments.insert(arguments.begin(), program("galleon"));
     absl::StatusOr<CommandResult> result = run_command(arguments, timeout);
@@ -88,7 +89,7 @@ class GalleonProgram : public testing::Test {
   void send(int signal) { ::kill(process_.pid, signal); }
   // Its exit code, or 128 and more for a signal; -1 when it does not end.
   int await_end() {
-    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process_.pid, absl::Seconds(60));
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process_.pid, kPatience);
     if (!exit.ok() || !exit->has_value()) return -1;
     process_ = {};
     return (*exit)->signal != 0 ? 128 + (*exit)->signal : (*exit)->code;
@@ -108,12 +109,10 @@ class GalleonProgram : public testing::Test {
     return found;
   }
   static bool await_step(const std::string& output, int64_t step) {
-    for (int i = 0; i < 1200; ++i) {
-      if (const std::map<int64_t, double> known = losses(output); !known.empty() && known.rbegin()->first >= step)
-        return true;
-      absl::SleepFor(absl::Milliseconds(50));
-    }
-    return false;
+    return eventually([&] {
+      const std::map<int64_t, double> known = losses(output);
+      return !known.empty() && known.rbegin()->first >= step;
+    });
   }
   static std::vector<std::string> checkpoints(const std::string& output) {
     std::vector<std::string> names;

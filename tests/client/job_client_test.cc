@@ -7,6 +7,7 @@
 
 #include "absl/time/clock.h"
 #include "tests/client/fake_service.h"
+#include "tests/patience.h"
 
 namespace galleon {
 namespace {
@@ -27,7 +28,7 @@ TEST(JobClient, TriesAgainWhileTheSchedulerIsUnavailable) {
   FakeService service;
   service.records = {record_of(v1::JobRecord::QUEUED)};
   service.unavailable = 2;
-  JobClient client(service.address());
+  JobClient client(service.address(), nullptr, kPatience);
   const absl::StatusOr<v1::JobRecord> job = client.get_job("a-1");
   ASSERT_TRUE(job.ok()) << job.status();
   EXPECT_EQ(service.gets, 3);
@@ -39,7 +40,7 @@ TEST(JobClient, RepeatsACreateUnderTheSameRequestId) {
   v1::CreateJobRequest request;
   request.set_request_id("once");
   request.mutable_job()->set_name("a");
-  JobClient client(service.address());
+  JobClient client(service.address(), nullptr, kPatience);
   ASSERT_TRUE(client.create_job(request).ok());
   ASSERT_EQ(service.created.size(), 2U);
   EXPECT_EQ(service.created[0].request_id(), "once");
@@ -55,13 +56,13 @@ TEST(JobClient, GivesUpOnASchedulerThatStaysAway) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cannot reach the scheduler at " + service.address()));
   EXPECT_THAT(std::string(status.message()), HasSubstr("--server or GALLEON_SERVER"));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(60));
 }
 
 TEST(JobClient, FindsASchedulerThatComesBack) {
   FakeService service;
   service.records = {record_of(v1::JobRecord::QUEUED)};
-  JobClient client(service.address());
+  JobClient client(service.address(), nullptr, kPatience);
   ASSERT_TRUE(client.get_job("a-1").ok());
   service.stop();
   std::thread restart([&] {

@@ -6,7 +6,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/commands.h"
+#include "client/job_client.h"
 #include "tests/client/fake_service.h"
+#include "tests/patience.h"
 
 namespace galleon {
 namespace {
@@ -62,11 +64,15 @@ TEST(Wait, ExitsWithThreeAfterItsTimeout) {
 
 TEST(Wait, GoesOnWhileTheSchedulerRestarts) {
   FakeService service;
-  service.records = {record_of(v1::JobRecord::RUNNING), record_of(v1::JobRecord::SUCCEEDED)};
+  service.records = {record_of(v1::JobRecord::RUNNING)};
   std::thread restart([&] {
-    absl::SleepFor(absl::Milliseconds(100));
+    EXPECT_TRUE(eventually([&] {
+      const std::lock_guard<std::mutex> lock(service.mutex);
+      return service.gets > 1;  // so that the first was answered
+    })) << "a scheduler that was never there is not waited for";
     service.stop();
-    absl::SleepFor(absl::Seconds(3));
+    absl::SleepFor(JobClient::kRetryTimeout + absl::Seconds(1));
+    service.records = {record_of(v1::JobRecord::SUCCEEDED)};
     service.start();
   });
   const Ran ran = run([&] { return run_wait({service.address()}, "a-1", 0); });

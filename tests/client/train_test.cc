@@ -61,7 +61,7 @@ TEST_F(Train, SavesACheckpointOnCtrlCAndGoesOnWithThePrintedCommand) {
   // As a shell would take it.
   const std::string command = said.substr(at + 10, said.find('\n', at) - at - 10);
   const absl::StatusOr<CommandResult> again =
-      run_command({"/bin/sh", "-c", absl::StrCat("PATH=", GALLEON_BINARY_DIR, ":$PATH; ", command)}, absl::Seconds(60));
+      run_command({"/bin/sh", "-c", absl::StrCat("PATH=", GALLEON_BINARY_DIR, ":$PATH; ", command)}, kPatience);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->exit.code, 0) << command << "\n" << again->err;
   EXPECT_EQ(losses(output), losses(whole)) << "bit for bit, each step once";
@@ -71,8 +71,7 @@ TEST_F(Train, CtrlCBeforeTheFirstStepIsNoFailure) {
   for (const int ranks : {1, 2}) {
     const std::string output = absl::StrCat(folder_, "/run-", ranks);
     start({"train", job_file("a", 5000), "--output", output, "--ranks", std::to_string(ranks), "--threads", "1"});
-    for (int i = 0; i < 1000 && !std::filesystem::exists(output + "/rank-0.log"); ++i)
-      absl::SleepFor(absl::Milliseconds(5));
+    EXPECT_TRUE(eventually([&] { return std::filesystem::exists(output + "/rank-0.log"); }));
     send(SIGINT);
     EXPECT_EQ(await_end(), 1);
     EXPECT_EQ(text_of("err.log"), "");

@@ -13,6 +13,7 @@
 #include "common/base/process.h"
 #include "server/api/server.h"
 #include "server/store/backup.h"
+#include "tests/patience.h"
 
 namespace galleon {
 namespace {
@@ -109,7 +110,7 @@ TEST_F(Commands, WaitTellsItsOwnErrorsFromTheJobsEnd) {
   const std::string galleon = absl::StrCat(GALLEON_BINARY_DIR, "/galleon");
   const auto code = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), galleon);
-    const absl::StatusOr<CommandResult> result = run_command(arguments, absl::Seconds(30));
+    const absl::StatusOr<CommandResult> result = run_command(arguments, kPatience);
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? result->exit.code : -1;
   };
@@ -127,7 +128,7 @@ TEST_F(Commands, CompletionOffersCommandsOptionsAndJobs) {
     const std::string script = absl::StrCat(
         "export PATH=", GALLEON_BINARY_DIR, ":$PATH GALLEON_SERVER=", remote_.server, "; source <(", program,
         " completion bash); COMP_WORDS=(", words, "); COMP_CWORD=", word, "; _galleon; echo ${COMPREPLY[@]}");
-    const absl::StatusOr<CommandResult> result = run_command({"/bin/bash", "-c", script}, absl::Seconds(30));
+    const absl::StatusOr<CommandResult> result = run_command({"/bin/bash", "-c", script}, kPatience);
     EXPECT_TRUE(result.ok() && result->exit.code == 0) << result.status() << result->err;
     return result.ok() ? result->out : "";
   };
@@ -135,7 +136,7 @@ TEST_F(Commands, CompletionOffersCommandsOptionsAndJobs) {
   EXPECT_EQ(complete("galleon reprioritize --pri", 2), "--priority\n");
   EXPECT_EQ(complete("galleon cancel x", 2), "x-1\n");
   EXPECT_EQ(complete("galleon admin b", 2), "backup\n");
-  const absl::StatusOr<CommandResult> zsh = run_command({program, "completion", "zsh"}, absl::Seconds(10));
+  const absl::StatusOr<CommandResult> zsh = run_command({program, "completion", "zsh"}, kPatience);
   ASSERT_TRUE(zsh.ok());
   EXPECT_THAT(zsh->out, HasSubstr("#compdef galleon"));
 }

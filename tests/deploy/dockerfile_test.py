@@ -145,7 +145,7 @@ class DockerfileTest(unittest.TestCase):
     def start(self, target, arguments, network=None):
         started = Running(self.folder, f"{target}-{time.monotonic_ns()}", self.roots[target], self.configurations[target], arguments, network)
         self.addCleanup(started.end)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not started.health():
             self.assertLess(time.monotonic(), end, started.log())
             time.sleep(0.1)
@@ -183,7 +183,7 @@ class DockerfileTest(unittest.TestCase):
             self.assertRegex(status, r"Uid:\t10001\t10001\t10001\t10001")
             self.assertRegex(status, r"CapEff:\t0000000000000000")
             self.assertRegex(status, r"NSpid:\t\d+\t1\n")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 240
         while "READY" not in (said := scheduler.enter("galleon", "workers", "--server", "127.0.0.1:7070").stdout):
             self.assertLess(time.monotonic(), end, said + worker.log())
             time.sleep(0.2)

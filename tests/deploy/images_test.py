@@ -199,7 +199,7 @@ class ImagesTest(unittest.TestCase):
 
             def galleon(*arguments):
                 container = start("galleon", *arguments)
-                code = container.process.wait(120)
+                code = container.process.wait(240)
                 self.assertEqual(code, 0, container.log.read_text())
                 return container.log.read_text()
 
@@ -213,25 +213,25 @@ class ImagesTest(unittest.TestCase):
 
             for _ in range(2):  # the second finds what the first made
                 certificates = start("certificates")
-                self.assertEqual(certificates.process.wait(60), 0, certificates.log.read_text())
+                self.assertEqual(certificates.process.wait(240), 0, certificates.log.read_text())
             self.assertEqual(sorted(p.name for p in (self.folder / "volumes/tls-worker").iterdir()), ["ca.pem", "cert.pem", "key.pem"])
             scheduler = start("scheduler")
-            within(60, "the scheduler's health check", scheduler.healthy, scheduler)
+            within(240, "the scheduler's health check", scheduler.healthy, scheduler)
             workers = [start("worker-1"), start("worker-2")]
             for worker in workers:
-                within(60, f"{worker.name}'s health check", worker.healthy, worker)
+                within(240, f"{worker.name}'s health check", worker.healthy, worker)
             job = re.search(r"submitted (\S+)", galleon("submit", "/srv/galleon/data/short.yaml")).group(1)
-            self.assertIn("SUCCEEDED", galleon("wait", job, "--timeout", "100"))
+            self.assertIn("SUCCEEDED", galleon("wait", job, "--timeout", "240"))
             self.scrape(compose, net, within)
 
             job = re.search(r"submitted (\S+)", galleon("submit", "/srv/galleon/data/long.yaml")).group(1)
-            within(60, "the job's steps", lambda: int(json.loads(galleon("get", job, "-o", "json")).get("progress", {}).get("step", 0)) > 20, *workers)
+            within(240, "the job's steps", lambda: int(json.loads(galleon("get", job, "-o", "json")).get("progress", {}).get("step", 0)) > 20, *workers)
             for worker in workers:
                 self.assertEqual(worker.zombies(), [], "process 1 leaves ended children")
             # SIGTERM: a checkpoint, the job handed back, and the end well within the grace.
             self.assertLess(workers[0].stop(60), 30)
             self.assertEqual(workers[0].process.returncode, 0, workers[0].log.read_text())
-            within(30, "the checkpoint", lambda: "checkpoint" in json.loads(galleon("get", job, "-o", "json")), workers[1])
+            within(240, "the checkpoint", lambda: "checkpoint" in json.loads(galleon("get", job, "-o", "json")), workers[1])
             record = json.loads(galleon("get", job, "-o", "json"))
             self.assertGreater(int(record["checkpoint"]["step"]), 20)
             self.assertEqual(record["state"], "QUEUED")
@@ -263,7 +263,7 @@ class ImagesTest(unittest.TestCase):
                 said = ask("query", query="up == 1")
                 return said is not None and len(said["result"]) == 3
 
-            within(40, "every target is scraped\n" + (place / "log").read_text(), all_up)
+            within(240, "every target is scraped\n" + (place / "log").read_text(), all_up)
             self.assertGreater(len(ask("rules")["groups"]), 0)
             self.assertTrue(ask("query", query="galleon_jobs")["result"])
         finally:

@@ -114,7 +114,7 @@ class PackageTest(unittest.TestCase):
         process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
         log.close()
         self.addCleanup(self.end, process)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not ready.exists():
             self.assertIsNone(process.poll(), (self.folder / f"{ready.parent.name}.log").read_text())
             self.assertLess(time.monotonic(), deadline, "not ready")
@@ -148,7 +148,7 @@ class PackageTest(unittest.TestCase):
         environment = {**os.environ, "GALLEON_SERVER": state["listen"]}
         galleon = self.root / "usr/bin/galleon"
         identifier = json.loads(run(galleon, "submit", job, "-o", "json", env=environment))["job_id"]
-        said = run(galleon, "wait", identifier, "--timeout", "120", env=environment)
+        said = run(galleon, "wait", identifier, "--timeout", "240", env=environment)
         self.assertIn("SUCCEEDED", said)
 
 

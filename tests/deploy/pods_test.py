@@ -184,7 +184,7 @@ class PodsTest(unittest.TestCase):
         except OSError:
             return 0
 
-    def wait_for(self, pod, kind, seconds=60):
+    def wait_for(self, pod, kind, seconds=240):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.assertIsNone(pod.process.poll(), pod.said())

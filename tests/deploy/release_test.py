@@ -28,7 +28,7 @@ class ReleaseTest(unittest.TestCase):
 
     def helm(self, *arguments):
         command = [chart.HELM, *arguments, "--namespace", "ns", "--kube-apiserver", self.api.address]
-        return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, timeout=60,
+        return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, timeout=240,
                               env={**os.environ, "HOME": str(self.home), "KUBECONFIG": "/dev/null"})
 
     def done(self, verb, *arguments):

@@ -23,7 +23,7 @@ class Kill : public testing::Test {
   }
 
   void expect_success_with_the_same_losses() {
-    const CommandResult wait = service.galleon({"wait", job, "--timeout", "150"}, absl::Seconds(170));
+    const CommandResult wait = service.galleon({"wait", job, "--timeout", "230"});
     ASSERT_EQ(wait.exit.code, 0) << wait.out << wait.err << service.galleon({"attempts", job}).out;
     const Json record = service.get(job);
     const std::map<int64_t, double> found = Service::losses(record.value("folder", "") + "/metrics.jsonl");

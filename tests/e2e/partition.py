@@ -36,7 +36,7 @@ class Service:
         log = open(self.folder / f"{machine}.log", "ab")
         self.running[machine] = subprocess.Popen(["ip", "netns", "exec", self.network.names[machine], *map(str, command)],
                                                  stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        for _ in range(400):
+        for _ in range(4800):
             if ready.exists():
                 return json.loads(ready.read_text())
             if self.running[machine].poll() is not None:
@@ -68,7 +68,7 @@ class Service:
                 self.running[machine].terminate()
         for process in self.running.values():
             try:
-                process.wait(timeout=60)
+                process.wait(timeout=240)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -84,7 +84,7 @@ class Service:
     def get(self, job):
         return json.loads(self.galleon("get", job, "-o", "json"))
 
-    def await_step(self, job, step, attempt=1, seconds=90):
+    def await_step(self, job, step, attempt=1, seconds=240):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             record = self.get(job)
@@ -162,7 +162,7 @@ def main():
                 return job
 
             def finish(job, attempts):
-                service.galleon("wait", job, "--timeout", "150")
+                service.galleon("wait", job, "--timeout", "240")
                 record = service.get(job)
                 assert record["state"] == "SUCCEEDED", record
                 assert record["attempts"] == attempts, f"{record['attempts']} attempts, not {attempts}"
@@ -184,7 +184,7 @@ def main():
             assert service.workers()["north"] in ("UNREACHABLE", "GONE"), service.workers()
             network.heal("north")
             finish(job, 2)
-            for _ in range(200):
+            for _ in range(2400):
                 if service.workers()["north"] == "READY":
                     break
                 time.sleep(0.1)

@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "common/base/files.h"
 #include "common/base/process.h"
+#include "tests/patience.h"
 
 namespace galleon {
 
@@ -110,7 +111,7 @@ class Service {
   }
 
   // Runs `galleon` against this service.
-  CommandResult galleon(std::vector<std::string> arguments, absl::Duration timeout = absl::Seconds(120)) {
+  CommandResult galleon(std::vector<std::string> arguments, absl::Duration timeout = kPatience) {
     arguments.insert(arguments.begin(), program("galleon"));
     ::setenv("GALLEON_SERVER", server_.c_str(), 1);
     absl::StatusOr<CommandResult> result = run_command(arguments, timeout);
@@ -134,7 +135,7 @@ class Service {
 
   // Waits until the job runs an attempt of at least this number and has logged at least this step.
   bool await_step(const std::string& job, uint64_t step, int attempt = 1) {
-    for (int i = 0; i < 600; ++i) {
+    for (const absl::Time end = absl::Now() + kPatience; absl::Now() < end;) {
       const Json record = get(job);
       remember_trainers();
       const std::string state = record.value("state", "");
@@ -173,7 +174,7 @@ class Service {
   // SIGKILL, and reaped.
   void kill(const std::string& name) {
     signal(name, SIGKILL);
-    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(running_.at(name).pid, absl::Seconds(10));
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(running_.at(name).pid, kPatience);
     EXPECT_TRUE(exit.ok() && exit->has_value());
     running_.erase(name);
     std::filesystem::remove(absl::StrCat(folder_, "/", name, ".json"));
@@ -182,7 +183,7 @@ class Service {
   // SIGTERM; the exit code.
   int stop(const std::string& name) {
     signal(name, SIGTERM);
-    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(running_.at(name).pid, absl::Seconds(60));
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(running_.at(name).pid, kPatience);
     running_.erase(name);
     std::filesystem::remove(absl::StrCat(folder_, "/", name, ".json"));
     return exit.ok() && exit->has_value() && (*exit)->signal == 0 ? (*exit)->code : -1;
@@ -207,7 +208,7 @@ class Service {
   // The losses of the same job file without the service.
   std::map<int64_t, double> undisturbed_losses(const std::string& file) {
     const std::string output = folder_ + "/undisturbed";
-    const CommandResult result = galleon({"train", file, "--output", output, "--threads", "1"}, absl::Seconds(200));
+    const CommandResult result = galleon({"train", file, "--output", output, "--threads", "1"});
     EXPECT_EQ(result.exit.code, 0) << result.err;
     return losses(output + "/metrics.jsonl");
   }
@@ -227,7 +228,7 @@ class Service {
 
  private:
   static void end(const std::string& name, const ProcessId& process) {
-    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process.pid, absl::Seconds(45));
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process.pid, kPatience);
     if (exit.ok() && exit->has_value()) return;
     ADD_FAILURE() << name << " did not end on SIGTERM";
     signal_process_group(process, SIGKILL);
@@ -236,16 +237,13 @@ class Service {
 
   Json await_ready(const std::string& name) {
     const std::string path = absl::StrCat(folder_, "/", name, ".json");
-    for (int i = 0; i < 300; ++i) {
-      absl::StatusOr<std::string> text = read_file(path);
-      if (text.ok()) {
-        const Json json = Json::parse(*text, nullptr, false);
-        if (json.is_object() && json.value("pid", 0) == running_[name].pid) return json;
-      }
-      absl::SleepFor(absl::Milliseconds(50));
-    }
-    ADD_FAILURE() << name << " did not become ready";
-    return Json::object();
+    Json ready;
+    EXPECT_TRUE(eventually([&] {
+      ready = Json::parse(read_file(path).value_or(""), nullptr, false);
+      return ready.is_object() && ready.value("pid", 0) == running_[name].pid;
+    })) << name
+        << " did not become ready";
+    return ready.is_object() ? ready : Json::object();
   }
 
   std::string folder_;

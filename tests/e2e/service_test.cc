@@ -8,7 +8,7 @@ namespace {
 std::optional<double> query(const std::string& address, const std::string& expression) {
   absl::StatusOr<CommandResult> result = run_command(
       {"/usr/bin/curl", "-sG", "--data-urlencode", "query=" + expression, "http://" + address + "/api/v1/query"},
-      absl::Seconds(10));
+      kPatience);
   if (!result.ok() || result->exit.code != 0) return std::nullopt;
   const Json json = Json::parse(result->out, nullptr, false);
   if (!json.is_object() || json.value("status", "") != "success" || json["data"]["result"].empty()) return std::nullopt;
@@ -30,29 +30,27 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
                                "--storage.tsdb.path=" + service.folder() + "/tsdb", "--web.listen-address=127.0.0.1:0",
                                "--log.format=json"});
   std::string prometheus;
-  for (int i = 0; i < 200 && prometheus.empty(); ++i) {
+  EXPECT_TRUE(eventually([&] {
     absl::StatusOr<std::string> log = read_file(service.folder() + "/prometheus.log");
     for (absl::string_view line : absl::StrSplit(log.ok() ? *log : "", '\n', absl::SkipEmpty())) {
       const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
       if (json.is_object() && json.value("msg", "") == "Listening on") prometheus = json.value("address", "");
     }
-    absl::SleepFor(absl::Milliseconds(50));
-  }
-  ASSERT_FALSE(prometheus.empty());
+    return !prometheus.empty();
+  }));
   // Prometheus takes some seconds to begin with its targets.
-  for (int i = 0; i < 200 && query(prometheus, "sum(up)") != 2.0; ++i) absl::SleepFor(absl::Milliseconds(100));
-  ASSERT_EQ(query(prometheus, "sum(up)"), 2.0);
+  ASSERT_TRUE(eventually([&] { return query(prometheus, "sum(up)") == 2.0; }));
 
   const std::string file = service.job_file("voyage", 1500, 2);
   const std::string job = service.submit(file);
   ASSERT_TRUE(service.await_step(job, 20));
   std::optional<double> loss;
   std::optional<double> saved;
-  for (int i = 0; i < 100 && !(loss.has_value() && saved.has_value()); ++i) {
+  EXPECT_TRUE(eventually([&] {
     loss = query(prometheus, absl::StrCat("galleon_job_loss{job_id=\"", job, "\"}"));
     saved = query(prometheus, absl::StrCat("galleon_job_optimizer_saved_ratio{job_id=\"", job, "\"}"));
-    absl::SleepFor(absl::Milliseconds(100));
-  }
+    return loss.has_value() && saved.has_value();
+  }));
   ASSERT_TRUE(loss.has_value());
   ASSERT_TRUE(saved.has_value());
   EXPECT_GT(*loss, 0.1);
@@ -62,10 +60,9 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
        {"galleon_job_step", "galleon_job_tokens_total", "galleon_job_tokens_per_second", "galleon_job_learning_rate",
         "galleon_job_gradient_norm", "galleon_job_memory_bytes", "galleon_job_memory_peak_bytes",
         "galleon_job_optimizer_full_rank_bytes", "galleon_job_subspace_refresh_seconds",
-        "galleon_job_step_seconds_total", "galleon_job_data_wait_seconds_total",
-        "galleon_job_subspace_overlap_ratio", "galleon_job_communication_bytes_total",
-        "galleon_job_communication_dense_bytes_total", "galleon_job_info", "galleon_jobs", "galleon_slots",
-        "galleon_journal_commit_seconds_count"}) {
+        "galleon_job_step_seconds_total", "galleon_job_data_wait_seconds_total", "galleon_job_subspace_overlap_ratio",
+        "galleon_job_communication_bytes_total", "galleon_job_communication_dense_bytes_total", "galleon_job_info",
+        "galleon_jobs", "galleon_slots", "galleon_journal_commit_seconds_count"}) {
     EXPECT_TRUE(query(prometheus, metric).has_value()) << metric;
   }
   ASSERT_EQ(service.galleon({"wait", job, "--timeout", "200"}).exit.code, 0);
@@ -149,13 +146,13 @@ TEST(EndToEnd, BadInputIsRefusedInOneSentenceAndNothingIsLost) {
       run_command({program("galleon-worker"), "--server", service.server(), "--name", "north", "--data",
                    service.folder() + "/other", "--slots", "1", "--allow", service.folder(), "--metrics", "127.0.0.1:0",
                    "--ready-file", service.folder() + "/x.json"},
-                  absl::Seconds(30));
+                  kPatience);
   ASSERT_TRUE(second.ok() && !second->timed_out);
   EXPECT_NE(second->exit.code, 0);
   EXPECT_THAT(second->err, HasSubstr("north"));
   second = run_command({program("galleon-scheduler"), "--data", service.folder() + "/scheduler", "--listen",
                         "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--ready-file", service.folder() + "/y.json"},
-                       absl::Seconds(30));
+                       kPatience);
   ASSERT_TRUE(second.ok() && !second->timed_out);
   EXPECT_NE(second->exit.code, 0);
 }
@@ -179,7 +176,7 @@ TEST(EndToEnd, ADamagedJournalIsRefusedUntouched) {
   absl::StatusOr<CommandResult> result =
       run_command({program("galleon-scheduler"), "--data", service.folder() + "/scheduler", "--listen", "127.0.0.1:0",
                    "--metrics", "127.0.0.1:0", "--ready-file", service.folder() + "/z.json"},
-                  absl::Seconds(30));
+                  kPatience);
   ASSERT_TRUE(result.ok() && !result->timed_out);
   EXPECT_NE(result->exit.code, 0);
   EXPECT_THAT(result->err, testing::HasSubstr(database));

@@ -36,7 +36,7 @@ class HttpsEndpoint : public testing::Test {
     ASSERT_TRUE(init_tls(folder_, {"first.example"}, absl::Hours(1)).ok());
     options_.listen = "127.0.0.1:0";
     options_.tls = folder_ + "/server";
-    options_.timeout = absl::Seconds(2);
+    options_.timeout = absl::Seconds(5);
     options_.metrics = registry_;
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }

@@ -15,6 +15,7 @@
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
+#include "tests/patience.h"
 
 namespace galleon {
 namespace {
@@ -49,7 +50,7 @@ class TlsFolderTest : public testing::Test {
   static bool reaches(const std::shared_ptr<grpc::Channel>& channel) {
     grpc::GenericStub stub(channel);
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(3));
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
     grpc::CompletionQueue queue;
     const grpc::Slice nothing;
     const auto call = stub.PrepareUnaryCall(&context, "/none/None", grpc::ByteBuffer(&nothing, 1), &queue);
@@ -70,13 +71,6 @@ class TlsFolderTest : public testing::Test {
   bool reaches_as(const std::string& client) const {
     return reaches(connect(channel_credentials(*load_tls_folder(folder_ + client))));
   }
-  bool soon(const std::function<bool()>& condition) const {
-    for (int i = 0; i < 40; ++i) {
-      if (condition()) return true;
-      absl::SleepFor(absl::Milliseconds(250));
-    }
-    return false;
-  }
 
   std::string folder_;
   int port_ = 0;
@@ -90,7 +84,7 @@ TEST_F(TlsFolderTest, ARenewedServerServesNewConnectionsWithItsNewCertificateAnd
   EXPECT_FALSE(reaches_as("/new/worker"));
   std::filesystem::copy(folder_ + "/new/worker", folder_ + "/ours", std::filesystem::copy_options::recursive);
   renew("server");
-  EXPECT_TRUE(soon([this] { return reaches_as("/ours"); }));
+  EXPECT_TRUE(eventually([this] { return reaches_as("/ours"); }));
   EXPECT_FALSE(reaches_as("/old/worker"));
   EXPECT_TRUE(reaches(before));
 }
@@ -100,20 +94,20 @@ TEST_F(TlsFolderTest, ARenewedClientShowsItsNewCertificateWhenItConnectsAgain) {
   ASSERT_TRUE(credentials.ok()) << credentials.status();
   EXPECT_TRUE(reaches(connect(*credentials)));
   renew("server");
-  EXPECT_TRUE(soon([&] { return !reaches(connect(*credentials)); }));
+  EXPECT_TRUE(eventually([&] { return !reaches(connect(*credentials)); }));
   renew("worker");
-  EXPECT_TRUE(soon([&] { return reaches(connect(*credentials)); }));
+  EXPECT_TRUE(eventually([&] { return reaches(connect(*credentials)); }));
 }
 
 TEST_F(TlsFolderTest, ARenewalThatIsHalfWrittenKeepsConnectionsAndIsTakenWhenItIsWhole) {
   const auto before = connect(channel_credentials(*load_tls_folder(folder_ + "/old/worker")));
   EXPECT_TRUE(reaches(before));
   std::filesystem::rename(folder_ + "/new/server/cert.pem", folder_ + "/now/server/cert.pem");
-  EXPECT_TRUE(soon([this] { return !reaches_as("/old/worker"); }));
+  EXPECT_TRUE(eventually([this] { return !reaches_as("/old/worker"); }));
   EXPECT_TRUE(reaches(before));
   for (const char* file : {"/key.pem", "/ca.pem"})
     std::filesystem::rename(folder_ + "/new/server" + file, folder_ + "/now/server" + file);
-  EXPECT_TRUE(soon([this] { return reaches_as("/new/worker"); }));
+  EXPECT_TRUE(eventually([this] { return reaches_as("/new/worker"); }));
 }
 
 TEST_F(TlsFolderTest, WithoutACertificateThereIsNoServer) {

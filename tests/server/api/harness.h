@@ -18,6 +18,7 @@
 #include "galleon/v1/workers.grpc.pb.h"
 #include "grpcpp/create_channel.h"
 #include "server/api/server.h"
+#include "tests/patience.h"
 
 namespace galleon::server {
 
@@ -78,7 +79,7 @@ class ServerTest : public testing::Test {
   }
   void stop() { server_.reset(); }
 
-  static std::unique_ptr<grpc::ClientContext> context(absl::Duration deadline = absl::Seconds(20)) {
+  static std::unique_ptr<grpc::ClientContext> context(absl::Duration deadline = kPatience) {
     auto made = std::make_unique<grpc::ClientContext>();
     made->set_deadline(absl::ToChronoTime(absl::Now() + deadline));
     return made;
@@ -107,13 +108,9 @@ class ServerTest : public testing::Test {
     EXPECT_TRUE(status.ok()) << status.error_message();
     return record;
   }
-  // Waits until the job is in `state`; false after ten seconds.
+  // Waits until the job is in `state`; false when that does not come.
   bool reaches(const std::string& id, v1::JobRecord::State state) {
-    const absl::Time deadline = absl::Now() + absl::Seconds(10);
-    while (absl::Now() < deadline) {
-      if (get(id).state() == state) return true;
-      absl::SleepFor(absl::Milliseconds(20));
-    }
+    if (eventually([&] { return get(id).state() == state; })) return true;
     ADD_FAILURE() << id << " is " << v1::JobRecord::State_Name(get(id).state()) << ": " << get(id).message();
     return false;
   }

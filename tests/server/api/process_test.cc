@@ -52,16 +52,15 @@ class Process : public ServerTest {
     ASSERT_TRUE(process.ok()) << process.status();
     process_ = *process;
     nlohmann::json ready = nlohmann::json::object();
-    for (int i = 0; i < 500 && ready.value("pid", 0) != process_.pid; ++i) {
-      absl::SleepFor(absl::Milliseconds(20));
+    ASSERT_TRUE(eventually([&] {
       ready = nlohmann::json::parse(read_file(ready_file()).value_or("{}"));
-    }
-    ASSERT_EQ(ready.value("pid", 0), process_.pid) << read_file(folder_ + "/log").value_or("");
+      return ready.value("pid", 0) == process_.pid;
+    })) << read_file(folder_ + "/log").value_or("");
     channel_ = grpc::CreateChannel(ready["listen"].get<std::string>(), grpc::InsecureChannelCredentials());
     jobs_ = v1::JobService::NewStub(channel_);
   }
   ProcessExit wait() {
-    const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process_.pid, absl::Seconds(20));
+    const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process_.pid, kPatience);
     process_ = {};
     EXPECT_TRUE(exit.ok() && exit->has_value());
     return exit.ok() ? exit->value_or(ProcessExit{-1, 0}) : ProcessExit{-1, 0};
@@ -141,7 +140,7 @@ TEST_F(Process, WrongFlagsAreExplained) {
   const std::string program = GALLEON_BINARY_DIR "/galleon-scheduler";
   const auto run = [&program](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), program);
-    return *run_command(arguments, absl::Seconds(10));
+    return *run_command(arguments, kPatience);
   };
   const CommandResult lease =
       run({"--data", folder_ + "/d", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--lease", "soon"});

@@ -61,12 +61,11 @@ TEST_F(ServerItself, MetricsCountJobsSlotsAttemptsAndCalls) {
   };
   // Gauges follow within a second, while the worker is heard of.
   std::string metrics;
-  for (int i = 0; i < 20; ++i) {
-    ASSERT_TRUE(sync(a).ok());
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_TRUE(sync(a).ok());
     metrics = http("/metrics");
-    if (missing(metrics).empty()) break;
-    absl::SleepFor(absl::Milliseconds(200));
-  }
+    return missing(metrics).empty();
+  }));
   EXPECT_EQ(missing(metrics), std::vector<std::string>{}) << metrics;
   for (const char* name : {"galleon_decision_pass_seconds_count", "galleon_journal_commit_seconds_count",
                            "galleon_journal_batch_events_count"}) {

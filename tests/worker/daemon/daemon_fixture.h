@@ -48,8 +48,8 @@ class DaemonTest : public testing::Test {
     absl::StatusOr<ProcessId> process = start_process(options);
     ASSERT_TRUE(process.ok()) << process.status();
     daemon_ = *process;
-    for (int i = 0; i < 1000 && !std::filesystem::exists(ready_file()); ++i) absl::SleepFor(absl::Milliseconds(10));
-    ASSERT_TRUE(std::filesystem::exists(ready_file())) << *read_file(folder_ + "/daemon.log");
+    ASSERT_TRUE(eventually([this] { return std::filesystem::exists(ready_file()); }))
+        << *read_file(folder_ + "/daemon.log");
   }
 
   std::vector<std::string> command(const std::vector<std::string>& more = {}) const {
@@ -78,7 +78,7 @@ class DaemonTest : public testing::Test {
   ProcessExit end(int signal) {
     if (!daemon_.has_value()) return {};
     ::kill(daemon_->pid, signal);
-    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(daemon_->pid, absl::Seconds(30));
+    absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(daemon_->pid, kPatience);
     EXPECT_TRUE(exit.ok() && exit->has_value());
     daemon_.reset();
     return exit.ok() ? exit->value_or(ProcessExit{}) : ProcessExit{};
@@ -99,7 +99,7 @@ class DaemonTest : public testing::Test {
 
   // The one that is there, once its supervisor has begun.
   ProcessId group() const {
-    for (int i = 0; i < 1000 && groups().empty(); ++i) absl::SleepFor(absl::Milliseconds(10));
+    EXPECT_TRUE(eventually([this] { return !groups().empty(); }));
     const std::vector<ProcessId> found = groups();
     EXPECT_EQ(found.size(), 1u);
     return found.empty() ? ProcessId{} : found[0];
@@ -129,6 +129,10 @@ class DaemonTest : public testing::Test {
     for (int i = 0; i < count; ++i) absl::StrAppend(&text, "line ", i, "\n");
     return text;
   }
+
+  // The word of a script that waits until `allow` is called with the same name.
+  std::string wait_for_file(const std::string& name) const { return "wait-file " + folder_ + "/" + name; }
+  void allow(const std::string& name) const { EXPECT_TRUE(write_file_atomically(folder_ + "/" + name, "").ok()); }
 
   std::string ready_file() const { return folder_ + "/ready.json"; }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "galleon/v1/workers.grpc.pb.h"
+#include "tests/patience.h"
 
 namespace galleon {
 
@@ -81,21 +82,15 @@ class FakeScheduler final : public v1::WorkerService::Service {
     const std::lock_guard<std::mutex> lock(mutex);
     return logs[name];
   }
-  // Looks every 10 ms; false after `timeout`.
-  bool wait_for(const std::function<bool()>& condition, absl::Duration timeout = absl::Seconds(20)) {
-    const absl::Time end = absl::Now() + timeout;
-    while (absl::Now() < end) {
-      {
-        const std::lock_guard<std::mutex> lock(mutex);
-        if (condition()) return true;
-      }
-      absl::SleepFor(absl::Milliseconds(10));
-    }
-    return false;
+  // Looks at the condition under the lock until it is true; false when that does not come.
+  bool wait_for(const std::function<bool()>& condition) {
+    return eventually([&] {
+      const std::lock_guard<std::mutex> lock(mutex);
+      return condition();
+    });
   }
-  bool wait_for_phase(const std::string& name, v1::RankReport::Phase phase,
-                      absl::Duration timeout = absl::Seconds(20)) {
-    return wait_for([&] { return reports[name].phase() == phase; }, timeout);
+  bool wait_for_phase(const std::string& name, v1::RankReport::Phase phase) {
+    return wait_for([&] { return reports[name].phase() == phase; });
   }
 
   grpc::Status RegisterWorker(grpc::ServerContext*, const v1::RegisterWorkerRequest* request,

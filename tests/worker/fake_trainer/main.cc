@@ -1,6 +1,6 @@
 // A trainer for tests: speaks the whole protocol and does what the label "script" of its job says, step by step.
-//   log N | chatter MS | stage NAME | step N | rendezvous | checkpoint N | sleep MS | wait-stop | ignore-lease | child
-//   | finish | fail | exit CODE | raise SIGNAL | device | fail-device
+//   log N | chatter MS | stage NAME | step N | rendezvous | checkpoint N | sleep MS | wait-file PATH | wait-stop |
+//   ignore-lease | child | finish | fail | exit CODE | raise SIGNAL | device | fail-device
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -75,7 +75,7 @@ class FakeTrainer {
 
   void drain() {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait_for(lock, std::chrono::seconds(20), [this] { return waiting_.empty(); });
+    changed_.wait_for(lock, std::chrono::minutes(4), [this] { return waiting_.empty(); });
   }
 
   void perform(const std::string& word, long number, const std::string& text) {
@@ -119,6 +119,8 @@ class FakeTrainer {
                                : absl::StrCat("refused ", number, ": ", decision_.reason()));
     } else if (word == "sleep") {
       absl::SleepFor(absl::Milliseconds(number));
+    } else if (word == "wait-file") {
+      while (::access(text.c_str(), F_OK) != 0) absl::SleepFor(absl::Milliseconds(5));
     } else if (word == "wait-stop") {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return stopped_; });

@@ -80,20 +80,14 @@ void BasisSearch::begin_step(int64_t step) {
 
 void BasisSearch::draw(ProjectedPath& path) {
   const Interval timed(*clock_);
-  const Parameter& p = path.parameter();
-  const bool two_sided = path.subspace().two_sided();
-  const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
-  const Workspace rows_memory(device_, two_sided ? p.rows() * p.rank * kFloat : 0);
-  const FoundBases drawn{basis_memory.tensor(p.columns(), p.rank),
-                         two_sided ? rows_memory.tensor(p.rows(), p.rank) : Tensor{}};
+  const BasesMemory drawn(device_, path.parameter(), path.subspace());
   // Every rank draws the same numbers, but may orthonormalise them otherwise in the last bit.
-  start_basis(device_, drawn.columns, seed(path));
-  communicator_.broadcast(drawn.columns, owner_of(path), Content::kSubspace);
-  if (two_sided) {
-    start_basis(device_, drawn.rows, seed(path) + 1);
-    communicator_.broadcast(drawn.rows, owner_of(path), Content::kSubspace);
+  uint64_t own_seed = seed(path);
+  for (const Tensor& basis : drawn.bases().sides()) {
+    start_basis(device_, basis, own_seed++);
+    communicator_.broadcast(basis, owner_of(path), Content::kSubspace);
   }
-  take(path, drawn);
+  take(path, drawn.bases());
   ++report_.refreshed;
 }
 
@@ -223,7 +217,7 @@ void BasisSearch::project(ProjectedPath& path, RowTiles& g, const Tensor& found)
   const bool summed = is_exact || communicator_.ranks() == 1;
   Measure& m = measure(path);
   m.known = true;
-  m.beyond = !summed && !path.subspace().two_sided();
+  m.beyond = !summed && path.estimates_beyond_basis();
   m.energy = summed ? 0.0 : estimated_energy(path, g);
   m.captured = 0;
   // After an exact search the owner's gradient is the sum over ranks, and the others have nothing to add.
@@ -241,14 +235,16 @@ bool BasisSearch::refresh(ProjectedPath& path, RowTiles& g, const Tensor& found)
   Subspace& subspace = path.subspace();
   const bool is_exact = exact(path);
   const bool known = subspace.known();
+  // The range of G·P is wanted by an iteration, and where it is a basis itself.
   const bool two_sided = subspace.two_sided();
+  const bool wants_range = two_sided || !is_exact;
   const bool in_place = path.range_in_accumulator();
   const Workspace basis_memory(device_, p.columns() * p.rank * kFloat);
-  const Workspace range_memory(device_, two_sided || !(is_exact || in_place) ? p.rows() * p.rank * kFloat : 0);
+  const Workspace range_memory(device_, wants_range && !in_place ? p.rows() * p.rank * kFloat : 0);
   const Tensor basis = basis_memory.tensor(p.columns(), p.rank);
-  const Tensor range = is_exact && !two_sided ? Tensor{}
-                       : in_place             ? path.gradient().accumulator
-                                              : range_memory.tensor(p.rows(), p.rank);
+  const Tensor range = !wants_range ? Tensor{}
+                       : in_place   ? path.gradient().accumulator
+                                    : range_memory.tensor(p.rows(), p.rank);
   const FoundBases bases{basis, two_sided ? range : Tensor{}};
   const int owner = owner_of(path);
   if (known) {
@@ -260,8 +256,10 @@ bool BasisSearch::refresh(ProjectedPath& path, RowTiles& g, const Tensor& found)
                     : known  ? iterate_subspace(device_, communicator_, g, basis, range, owner, seed(path))
                              : find_first_basis(device_, communicator_, g, basis, range, owner, seed(path));
   // Where there is nothing to go on with, what the search began with serves until the next one.
-  if (!good && !known) start_basis(device_, basis, seed(path));
-  if (!good && !known && two_sided) start_basis(device_, bases.rows, seed(path) + 1);
+  uint64_t start_seed = seed(path);
+  for (const Tensor& side : bases.sides()) {
+    if (!good && !known) start_basis(device_, side, start_seed++);
+  }
   if (good || !known) take(path, bases);
   ++(good ? report_.refreshed : report_.skipped_refreshes);
   return good;
@@ -271,17 +269,13 @@ bool BasisSearch::refresh(ProjectedPath& path, RowTiles& g, const Tensor& found)
 void BasisSearch::take(ProjectedPath& path, const FoundBases& found) {
   Subspace& subspace = path.subspace();
   if (subspace.known()) {
-    const int64_t rank = found.columns.columns;
-    const Workspace columns_memory(device_, rank * rank * kFloat);
-    const Workspace rows_memory(device_, subspace.two_sided() ? rank * rank * kFloat : 0);
-    const Rotation rotation{columns_memory.tensor(rank, rank),
-                            subspace.two_sided() ? rows_memory.tensor(rank, rank) : Tensor{}};
-    const double overlap = subspace.rotation_to(device_, found, rotation);
+    const RotationMemory turn(device_, subspace);
+    const double overlap = subspace.rotation_to(device_, found, turn.rotation());
     report_.overlap_sum += overlap;
     ++report_.overlaps;
     pace_next(path, overlap);
     RuleState& rule = path.rule();
-    if (method_.galore().moments == MomentsAtRefresh::kRotate) rule.moments->rotate(device_, rotation);
+    if (method_.galore().moments == MomentsAtRefresh::kRotate) rule.moments->rotate(device_, turn.rotation());
     if (method_.galore().moments == MomentsAtRefresh::kReset) {
       rule.moments->reset(device_);
       rule.count = 0;
@@ -304,7 +298,7 @@ double BasisSearch::estimated_energy(const ProjectedPath& path, RowTiles& g) {
   const Subspace& subspace = path.subspace();
   const BasisNumbers basis(device_, subspace.columns(), DataType::kFloat32);
   const double energy =
-      estimate_energy(device_, communicator_, g, subspace.two_sided() ? Tensor{} : basis.tensor(), seed(path));
+      estimate_energy(device_, communicator_, g, path.estimates_beyond_basis() ? basis.tensor() : Tensor{}, seed(path));
   return communicator_.rank() == 0 ? energy : 0.0;
 }
 

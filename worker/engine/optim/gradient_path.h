@@ -121,6 +121,8 @@ class ProjectedPath : public GradientPath {
   double project(RowTiles& g, bool measure);
   // Whether the range of G·P (rows×rank, fp32) can lie where R comes to lie.
   virtual bool range_in_accumulator() const { return gradient_.accumulator.type == DataType::kFloat32; }
+  // Whether an estimate of ‖G‖² is of what the basis leaves alone, which is the more exact one.
+  virtual bool estimates_beyond_basis() const { return true; }
 
  protected:
   void accumulate(const Factors& g, float beta) override;
@@ -137,6 +139,7 @@ class TwoSidedPath final : public ProjectedPath {
   using ProjectedPath::ProjectedPath;
   void apply(const Tensor& update, const WeightUpdate& how) const override;
   bool range_in_accumulator() const override { return false; }
+  bool estimates_beyond_basis() const override { return false; }
 
  protected:
   void accumulate(const Factors& g, float beta) override;

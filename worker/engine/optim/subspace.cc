@@ -23,7 +23,27 @@ void inject_into(Device& device, const Basis& basis, const float* numbers) {
   basis.store(device, given);
 }
 
+constexpr int64_t kFloat = bytes_of(DataType::kFloat32);
+
 }  // namespace
+
+std::vector<Tensor> FoundBases::sides() const {
+  return rows.data == nullptr ? std::vector<Tensor>{columns} : std::vector<Tensor>{columns, rows};
+}
+
+BasesMemory::BasesMemory(Device& device, const Parameter& p, const Subspace& subspace)
+    : columns_(device, p.columns() * p.rank * kFloat),
+      rows_(device, subspace.two_sided() ? p.rows() * p.rank * kFloat : 0) {
+  bases_.columns = columns_.tensor(p.columns(), p.rank);
+  if (subspace.two_sided()) bases_.rows = rows_.tensor(p.rows(), p.rank);
+}
+
+RotationMemory::RotationMemory(Device& device, const Subspace& subspace)
+    : columns_(device, subspace.columns().rank() * subspace.columns().rank() * kFloat),
+      rows_(device, subspace.rows().rank() * subspace.rows().rank() * kFloat) {
+  rotation_.columns = columns_.tensor(subspace.columns().rank(), subspace.columns().rank());
+  if (subspace.two_sided()) rotation_.rows = rows_.tensor(subspace.rows().rank(), subspace.rows().rank());
+}
 
 Subspace::Subspace(const Parameter& p, const GaloreOptions& galore, int index, Arena& arena)
     : index_(index), columns_(p.name + ".basis", p.columns(), p.rank, galore.basis_type, arena) {

@@ -16,6 +16,9 @@ namespace galleon {
 struct FoundBases {
   Tensor columns;
   Tensor rows;
+
+  // Those that there are.
+  std::vector<Tensor> sides() const;
 };
 
 class Subspace {
@@ -35,8 +38,8 @@ class Subspace {
   const RefreshPace& pace() const { return pace_; }
 
   void store(Device& device, const FoundBases& found);
-  // From the coordinates of these bases to those of new ones, into `rotation` (rank×rank for each side). Returns the
-  // share of the new bases that lies in these, ‖P_oldᵀ·P_new‖²/rank, of two sides the mean.
+  // From the coordinates of these bases to those of new ones, into `rotation`. Returns the share of the new bases that
+  // lies in these, ‖P_oldᵀ·P_new‖²/rank, of two sides the mean.
   double rotation_to(Device& device, const FoundBases& found, const Rotation& rotation) const;
 
   // columns×rank and rows×rank numbers that are never refreshed.
@@ -51,6 +54,28 @@ class Subspace {
   RefreshPace pace_;
   bool known_ = false;
   bool frozen_ = false;
+};
+
+// Workspace for one matrix's new bases.
+class BasesMemory {
+ public:
+  BasesMemory(Device& device, const Parameter& p, const Subspace& subspace);
+  const FoundBases& bases() const { return bases_; }
+
+ private:
+  Workspace columns_, rows_;
+  FoundBases bases_;
+};
+
+// And for the turn from its old ones to these: rank×rank for each side.
+class RotationMemory {
+ public:
+  RotationMemory(Device& device, const Subspace& subspace);
+  const Rotation& rotation() const { return rotation_; }
+
+ private:
+  Workspace columns_, rows_;
+  Rotation rotation_;
 };
 
 }  // namespace galleon

@@ -231,9 +231,7 @@ TEST(Nccl, AHangIsAbortedToldWithOperationAndStepAndBegunAnew) {
     const Tensor x = arena.tensor("x", MemoryCategory::kGradients, 8, 4);
     self.communicator.set_step(9);
     self.nccl.deaf = true;
-    const absl::Time start = absl::Now();
     self.communicator.all_gather_rows({{x, 1, Content::kUpdate}});
-    EXPECT_LT(absl::Now() - start, absl::Seconds(2));
     EXPECT_EQ(self.communicator.status().code(), absl::StatusCode::kDeadlineExceeded);
     EXPECT_THAT(std::string(self.communicator.status().message()),
                 HasSubstr(absl::StrCat("rank ", self.communicator.rank(), " of 2 in all_gather of step 9: it hangs")));

@@ -47,11 +47,4 @@ class RandomTraining {
   std::mt19937_64 random_{7};
 };
 
-// As galleon-trainer starts itself. Starts the program once more where its threads would spin.
-inline void with_passive_threads(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
-  ::execv("/proc/self/exe", argv);
-}
-
 }  // namespace galleon

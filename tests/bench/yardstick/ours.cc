@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/processor.h"
 #include "kernels/math/multiples.h"
 #include "tests/bench/random_training.h"
 
@@ -130,6 +131,6 @@ int run(int argc, char** argv) {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
-  galleon::with_passive_threads(argv);
+  galleon::cpu::start_again_for_libraries(argv);
   return galleon::run(argc, argv);
 }

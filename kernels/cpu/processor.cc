@@ -8,15 +8,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <dnnl.hpp>
-#include <filesystem>
+#include <exception>
 #include <fstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/log.h"
 #include "kernels/cpu/cpu_operations.h"
 
 namespace galleon::cpu {
@@ -175,17 +177,29 @@ std::string fitting_openblas_core(VectorLevel level) {
   return "";
 }
 
-void start_again_for_libraries(char** argv) {
-  bool changed = false;
+namespace {
+
+// Whether a variable was missing.
+bool complete_environment() {
   // Idle threads of the pool must not spin: other ranks share the cores.
-  changed |= set_if_empty("OMP_WAIT_POLICY", "PASSIVE");
+  bool changed = set_if_empty("OMP_WAIT_POLICY", "PASSIVE");
   const VectorLevel level = vector_level();
   const LibraryFacts blas = openblas(level);
   if (blas.level < blas.expected) changed |= set_if_empty("OPENBLAS_CORETYPE", fitting_openblas_core(level));
-  if (!changed) return;
-  std::error_code error;
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe", error).string();
-  ::execv(self.c_str(), argv);
+  return changed;
+}
+
+}  // namespace
+
+void start_again_for_libraries(char** argv) {
+  try {
+    if (!complete_environment()) return;
+    // By its own path, which gives the process its name.
+    std::array<char, 4096> self{};
+    if (::readlink("/proc/self/exe", self.data(), self.size() - 1) > 0) ::execv(self.data(), argv);
+  } catch (const std::exception& error) {
+    log_warning("computes with the libraries as they are: ", error.what());
+  }
 }
 
 ProcessorFacts processor_facts() {

@@ -1,7 +1,5 @@
 #include "worker/engine/optim/gradient_path.h"
 
-#include <utility>
-
 #include "kernels/math/mix.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
@@ -66,10 +64,9 @@ void ByRowsPath::update(const RuleStep& step, int64_t number, int64_t first, con
               p.master.data != nullptr ? p.master.row_range(first, gradient.rows) : Tensor{}, gradient, how);
 }
 
-ProjectedPath::ProjectedPath(Device& device, const Method& method, const Parameter& parameter, Gradient gradient,
+ProjectedPath::ProjectedPath(Device& device, const Method& method, const Parameter& parameter, const Gradient& gradient,
                              int index, Arena& arena)
-    : GradientPath(device, method, parameter, std::move(gradient)),
-      subspace_(parameter, method.galore(), index, arena) {}
+    : GradientPath(device, method, parameter, gradient), subspace_(parameter, method.galore(), index, arena) {}
 
 Tensor ProjectedPath::dense() {
   GALLEON_CHECK(false) << parameter_.name << " is projected";
@@ -156,12 +153,12 @@ void TwoSidedPath::apply(const Tensor& update, const WeightUpdate& how) const {
   apply_projected(device_, p.shard, p.master, back, basis.tensor(), how);
 }
 
-std::unique_ptr<GradientPath> make_path(Device& device, const Method& method, const Parameter& p, Gradient gradient,
-                                        int projected, Arena& arena) {
-  if (p.two_sided) return std::make_unique<TwoSidedPath>(device, method, p, std::move(gradient), projected, arena);
-  if (p.rank > 0) return std::make_unique<ProjectedPath>(device, method, p, std::move(gradient), projected, arena);
-  if (p.by_rows) return std::make_unique<ByRowsPath>(device, method, p, std::move(gradient));
-  return std::make_unique<FullRankPath>(device, method, p, std::move(gradient));
+std::unique_ptr<GradientPath> make_path(Device& device, const Method& method, const Parameter& p,
+                                        const Gradient& gradient, int projected, Arena& arena) {
+  if (p.two_sided) return std::make_unique<TwoSidedPath>(device, method, p, gradient, projected, arena);
+  if (p.rank > 0) return std::make_unique<ProjectedPath>(device, method, p, gradient, projected, arena);
+  if (p.by_rows) return std::make_unique<ByRowsPath>(device, method, p, gradient);
+  return std::make_unique<FullRankPath>(device, method, p, gradient);
 }
 
 }  // namespace galleon

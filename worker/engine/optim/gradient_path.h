@@ -45,8 +45,8 @@ struct RuleState {
 
 class GradientPath {
  public:
-  GradientPath(Device& device, const Method& method, const Parameter& parameter, Gradient gradient)
-      : device_(device), method_(method), parameter_(parameter), gradient_(std::move(gradient)) {}
+  GradientPath(Device& device, const Method& method, const Parameter& parameter, const Gradient& gradient)
+      : device_(device), method_(method), parameter_(parameter), gradient_(gradient) {}
   virtual ~GradientPath() = default;
   GradientPath(const GradientPath&) = delete;
   GradientPath& operator=(const GradientPath&) = delete;
@@ -106,7 +106,7 @@ class ByRowsPath final : public FullRankPath {
 
 class ProjectedPath : public GradientPath {
  public:
-  ProjectedPath(Device& device, const Method& method, const Parameter& parameter, Gradient gradient, int index,
+  ProjectedPath(Device& device, const Method& method, const Parameter& parameter, const Gradient& gradient, int index,
                 Arena& arena);
   ProjectedPath* projected() override { return this; }
   Subspace& subspace() { return subspace_; }
@@ -148,6 +148,6 @@ class TwoSidedPath final : public ProjectedPath {
 
 // The way of a parameter under a method, its bases in `arena`. projected: how many projected ones came before it.
 std::unique_ptr<GradientPath> make_path(Device& device, const Method& method, const Parameter& parameter,
-                                        Gradient gradient, int projected, Arena& arena);
+                                        const Gradient& gradient, int projected, Arena& arena);
 
 }  // namespace galleon

@@ -22,6 +22,7 @@ Factors factors_of(const Parameter& p, const Tensor& x, const Tensor& dy) {
 
 std::vector<GradientPath*> pointers_to(const std::vector<std::unique_ptr<GradientPath>>& owned) {
   std::vector<GradientPath*> paths;
+  paths.reserve(owned.size());
   for (const std::unique_ptr<GradientPath>& path : owned) paths.push_back(path.get());
   return paths;
 }

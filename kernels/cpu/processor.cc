@@ -12,28 +12,16 @@
 #include <cstdlib>
 #include <dnnl.hpp>
 #include <exception>
-#include <fstream>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/log.h"
+#include "common/base/processor_name.h"
 #include "kernels/cpu/cpu_operations.h"
 
 namespace galleon::cpu {
 namespace {
-
-std::string model_name() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(':', 1));
-    if (absl::StripAsciiWhitespace(parts.first) == "model name")
-      return std::string(absl::StripAsciiWhitespace(parts.second));
-  }
-  return "unknown processor";
-}
 
 std::string architecture() {
   utsname names{};
@@ -204,7 +192,7 @@ void start_again_for_libraries(char** argv) {
 
 ProcessorFacts processor_facts() {
   ProcessorFacts facts;
-  facts.model = model_name();
+  facts.model = processor_name();
   facts.architecture = architecture();
   facts.instruction_set = std::string(cpu_instruction_sets().back());
   facts.level = vector_level();

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/ids.h"
 #include "common/base/log.h"
+#include "common/base/processor_name.h"
 #include "common/base/status_macros.h"
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"

@@ -1,7 +1,6 @@
 #include "worker/daemon/held_rank.h"
 
 #include <fcntl.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <filesystem>

@@ -77,18 +77,6 @@ uint64_t total_memory_bytes() {
   return limit > 0 ? std::min(total, limit) : total;
 }
 
-std::string processor_name() {
-  const absl::StatusOr<std::string> text = read_file("/proc/cpuinfo");
-  if (text.ok()) {
-    for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
-      if (!absl::StartsWith(line, "model name")) continue;
-      const size_t colon = line.find(':');
-      if (colon != absl::string_view::npos) return std::string(absl::StripAsciiWhitespace(line.substr(colon + 1)));
-    }
-  }
-  return "CPU";
-}
-
 uint64_t out_of_memory_kills() {
   return number_after("/proc/vmstat", "oom_kill");
 }

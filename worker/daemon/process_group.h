@@ -19,8 +19,6 @@ GroupUse process_group_use(pid_t group);
 // MemAvailable, or what the memory limit of our control group leaves if that is less.
 uint64_t available_memory_bytes();
 uint64_t total_memory_bytes();
-// The processor's name, "CPU" when the kernel does not say.
-std::string processor_name();
 // Processes that the kernel has killed for want of memory since it started.
 uint64_t out_of_memory_kills();
 

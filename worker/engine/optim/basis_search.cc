@@ -95,7 +95,7 @@ int BasisSearch::first_rounds() const {
   if (!method_.first_bases_in_rounds()) return 0;
   const bool missing =
       std::any_of(matrices_.begin(), matrices_.end(), [](const ProjectedPath* p) { return !p->subspace().known(); });
-  return missing ? 2 * kFirstIterations : 0;
+  return missing ? FirstBases::kRounds : 0;
 }
 
 void BasisSearch::begin_round(int round) {
@@ -106,14 +106,12 @@ void BasisSearch::begin_round(int round) {
     }
     first_ = std::make_unique<FirstBases>(device_, communicator_, std::move(seats));
   }
-  round_ = round;
   first_->begin_round(round);
 }
 
 void BasisSearch::end_round() {
   const Interval timed(*clock_);
-  first_->end_round();
-  if (round_ + 1 < 2 * kFirstIterations) return;
+  if (!first_->end_round()) return;
   for (ProjectedPath* path : matrices_) measure(*path).found_in_rounds = !path->subspace().known();
   const FirstBases::Outcome outcome = first_->store();
   report_.refreshed += outcome.found;

@@ -111,7 +111,6 @@ class BasisSearch {
   int64_t step_ = 0;
   std::vector<Measure> measures_;  // by projected matrix
   std::unique_ptr<FirstBases> first_;
-  int round_ = 0;
   std::vector<ProjectedPath*> collected_;  // that wait for their exact bases, by owner
   Tensor collected_gradient_;              // the sum of which this rank searches the basis
   RefreshReport report_;

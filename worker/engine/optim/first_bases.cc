@@ -9,7 +9,6 @@
 #include "kernels/ops/linear.h"
 #include "worker/engine/optim/in_type.h"
 #include "worker/engine/optim/reducer.h"
-#include "worker/engine/optim/subspace_iteration.h"
 
 namespace galleon {
 
@@ -141,7 +140,7 @@ void FirstBases::gather_range(const Seat& seat, const Tensor& whole) {
   communicator_.all_gather_rows({{whole, g.shard_unit, Content::kSubspace}});
 }
 
-void FirstBases::end_round() {
+bool FirstBases::end_round() {
   std::vector<GradientPath*> paths;
   for (const Seat& seat : seats_) paths.push_back(seat.path);
   auto seat = seats_.begin();
@@ -153,6 +152,7 @@ void FirstBases::end_round() {
   for (Seat& s : seats_) {
     if (!s.finite) start_basis(device_, s.basis, round_seed(s));
   }
+  return round_ + 1 == kRounds;
 }
 
 void FirstBases::finish_ranges(absl::Span<Seat* const> seats) {

@@ -10,12 +10,15 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "worker/engine/optim/gradient_path.h"
+#include "worker/engine/optim/subspace_iteration.h"
 #include "worker/engine/ranks/communicator.h"
 
 namespace galleon {
 
 class FirstBases {
  public:
+  static constexpr int kRounds = 2 * kFirstIterations;
+
   // One matrix in the search.
   struct Seat {
     ProjectedPath* path = nullptr;
@@ -32,8 +35,9 @@ class FirstBases {
   // 0, 1, …
   void begin_round(int round);
   void add(const ProjectedPath& path, const Factors& g);
-  void end_round();
-  // After the last round: stores the bases. Returns how many gradients were finite and how many were not.
+  // True: it was the last one.
+  bool end_round();
+  // Then: stores the bases. Returns how many gradients were finite and how many were not.
   struct Outcome {
     int found = 0;
     int skipped = 0;

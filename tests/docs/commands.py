@@ -67,8 +67,9 @@ def blocks_of(name, text):
 
 
 def shape(line):
-    """A line without what changes from run to run; of a text that a model writes only its beginning is left."""
+    """A line without what changes from run to run or from machine to machine; of a text that a model writes only its beginning is left."""
     line = re.sub(r"\s+\S+ tokens/s.*", "", line)
+    line = re.sub(r"( s +processor) .*", r"\1", line)
     line = re.sub(r"[0-9][0-9.,]*k?", "N", line)
     return re.sub(r" +", " ", line).strip()[:32]
 

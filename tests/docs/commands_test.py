@@ -36,6 +36,11 @@ class Commands(unittest.TestCase):
     def test_numbers_and_speeds_may_differ(self):
         self.assertEqual(checked("```sh\necho 'step 25/300  loss 4.2  9.7k tokens/s  48 s left'\n```\n\n```\nstep 50/300  loss 4.3  12.1k tokens/s  1 min 3 s left\n```\n"), [])
 
+    def test_the_processor_may_be_another_but_must_be_told(self):
+        says = "my-text     0.0 s  processor  AMD EPYC, AVX-512; loops avx512\n"
+        self.assertEqual(commands.differences(says, "my-text     0.1 s  processor  Intel Xeon, AVX2; loops avx2\n", False), [])
+        self.assertEqual(len(commands.differences(says, "my-text     0.1 s  tokenize   data.train\n", False)), 1)
+
     def test_counts_of_a_plan_may_not(self):
         self.assertEqual(commands.differences("total 76.2 MiB\n", "total 76.3 MiB\n", True), ["total 76.2 MiB"])
         self.assertEqual(commands.differences("total 76.2 MiB\n", "total 76.3 MiB\n", False), [])

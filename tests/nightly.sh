@@ -13,9 +13,7 @@ fi
 parts=("$@")
 ((${#parts[@]} > 0)) || parts=(address thread tidy fuzz long)
 
-export ASAN_OPTIONS=handle_segv=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
-export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/leak.supp:print_suppressions=0
-export TSAN_OPTIONS="suppressions=$PWD/tests/sanitizers/thread.supp ignore_noninstrumented_modules=1"
+source tests/sanitizers/options.sh
 
 everything() { # PRESET
   cmake --preset "$1" && cmake --build "build-$1" -j "$(nproc)" &&

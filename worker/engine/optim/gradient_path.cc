@@ -16,6 +16,22 @@ uint64_t rounding_seed(uint64_t seed, int64_t step, int parameter) {
   return math::mixed_seed(seed, static_cast<uint64_t>(step)) * kParameters + static_cast<uint64_t>(parameter);
 }
 
+// x·P (tokens×rank, in x's type) in the workspace. x: tokens×columns; P: columns×rank.
+class InSubspace {
+ public:
+  InSubspace(Device& device, const Tensor& x, const Basis& basis)
+      : memory_(device, x.rows * basis.rank() * bytes_of(x.type)),
+        tensor_(memory_.tensor(x.rows, basis.rank(), x.type)) {
+    const BasisNumbers numbers(device, basis, x.type);
+    matmul(device, x, Transpose::kNo, numbers.tensor(), Transpose::kNo, tensor_);
+  }
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Workspace memory_;
+  Tensor tensor_;
+};
+
 }  // namespace
 
 void GradientPath::add(const Factors& g) {
@@ -79,14 +95,8 @@ void ProjectedPath::add_state(std::vector<StatePiece>& pieces) const {
 }
 
 void ProjectedPath::accumulate(const Factors& g, float beta) {
-  const int64_t rank = subspace_.columns().rank();
-  const Workspace memory(device_, g.b.rows * rank * bytes_of(g.b.type));
-  const Tensor projected = memory.tensor(g.b.rows, rank, g.b.type);  // tokens×rank
-  {
-    const BasisNumbers basis(device_, subspace_.columns(), g.b.type);
-    matmul(device_, g.b, Transpose::kNo, basis.tensor(), Transpose::kNo, projected);
-  }
-  matmul(device_, g.a, Transpose::kYes, projected, Transpose::kNo, gradient_.accumulator, 1.0F, beta);
+  const InSubspace columns(device_, g.b, subspace_.columns());
+  matmul(device_, g.a, Transpose::kYes, columns.tensor(), Transpose::kNo, gradient_.accumulator, 1.0F, beta);
 }
 
 double ProjectedPath::project(RowTiles& g, bool measure) {
@@ -118,20 +128,9 @@ void ProjectedPath::apply(const Tensor& update, const WeightUpdate& how) const {
 }
 
 void TwoSidedPath::accumulate(const Factors& g, float beta) {
-  const int64_t rank = subspace_.columns().rank();
-  const Workspace columns_memory(device_, g.b.rows * rank * bytes_of(g.b.type));
-  const Tensor columns = columns_memory.tensor(g.b.rows, rank, g.b.type);  // tokens×rank
-  {
-    const BasisNumbers basis(device_, subspace_.columns(), g.b.type);
-    matmul(device_, g.b, Transpose::kNo, basis.tensor(), Transpose::kNo, columns);
-  }
-  const Workspace rows_memory(device_, g.a.rows * rank * bytes_of(g.a.type));
-  const Tensor rows = rows_memory.tensor(g.a.rows, rank, g.a.type);  // tokens×rank
-  {
-    const BasisNumbers basis(device_, subspace_.rows(), g.a.type);
-    matmul(device_, g.a, Transpose::kNo, basis.tensor(), Transpose::kNo, rows);
-  }
-  matmul(device_, rows, Transpose::kYes, columns, Transpose::kNo, gradient_.accumulator, 1.0F, beta);
+  const InSubspace columns(device_, g.b, subspace_.columns());
+  const InSubspace rows(device_, g.a, subspace_.rows());
+  matmul(device_, rows.tensor(), Transpose::kYes, columns.tensor(), Transpose::kNo, gradient_.accumulator, 1.0F, beta);
 }
 
 void TwoSidedPath::take_projected(const Tensor& projected) {

@@ -1,6 +1,6 @@
 // Matrix products. On x86 all are oneDNN's, which chooses its kernels by the processor's features: fp32, and bf16 where
-// it has that for this machine; elsewhere bf16 is computed in fp32 tiles. oneDNN 2.6 has no tuned fp32 product and none
-// in bf16 for other architectures: there OpenBLAS's serve.
+// it has that for this machine; elsewhere bf16 is computed in fp32 tiles. For other architectures oneDNN 2.6 has no
+// bf16 product, and its fp32 one was never measured: there OpenBLAS's serve.
 #include <cblas.h>
 #include <dnnl.h>
 

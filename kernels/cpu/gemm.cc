@@ -1,6 +1,9 @@
 // Matrix products. On x86 all are oneDNN's, which chooses its kernels by the processor's features: fp32, and bf16 where
 // it has that for this machine; elsewhere bf16 is computed in fp32 tiles. For other architectures oneDNN 2.6 has no
 // bf16 product, and its fp32 one was never measured: there OpenBLAS's serve.
+//
+// oneDNN's generated kernels use the stack pointer as one more register. A signal handler that interrupts a thread in one
+// writes its frame over whatever that points to: block signals in threads that compute (worker/trainer/stop_signals.h).
 #include <cblas.h>
 #include <dnnl.h>
 

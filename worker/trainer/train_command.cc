@@ -1,10 +1,8 @@
 #include "worker/trainer/train_command.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
 #include <cstdlib>
 
 #include "absl/strings/match.h"
@@ -22,23 +20,13 @@
 #include "worker/trainer/device_choice.h"
 #include "worker/trainer/events.h"
 #include "worker/trainer/resolve.h"
+#include "worker/trainer/stop_signals.h"
 
 namespace galleon {
 
 namespace {
 
 constexpr size_t kLeastSecret = 16;
-
-// Set by SIGTERM and SIGINT: stop with a checkpoint at the end of the step.
-volatile std::sig_atomic_t stop_signal = 0;
-
-void install_stop_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int signal) { stop_signal = signal; };
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-}
 
 bool is_permanent(const absl::Status& status) {
   switch (status.code()) {
@@ -57,7 +45,7 @@ class LocalObserver final : public EventObserver {
   using EventObserver::EventObserver;
   absl::Status approve_checkpoint(int64_t, const std::string&) override { return absl::OkStatus(); }
   std::optional<std::string> stop_requested() override {
-    return stop_signal != 0 ? std::optional<std::string>("interrupted") : std::nullopt;
+    return stop_signalled() ? std::optional<std::string>("interrupted") : std::nullopt;
   }
 };
 
@@ -70,7 +58,7 @@ class ServiceObserver final : public EventObserver {
   }
   std::optional<std::string> stop_requested() override {
     if (std::optional<std::string> reason = control_.stop_requested()) return reason;
-    return stop_signal != 0 ? std::optional<std::string>("interrupted") : std::nullopt;
+    return stop_signalled() ? std::optional<std::string>("interrupted") : std::nullopt;
   }
 
  private:
@@ -193,7 +181,7 @@ int report_end(const v1::Finished& finished, EventSink& sink) {
 }  // namespace
 
 int train_locally(const v1::Job& job, const LocalRank& rank) {
-  install_stop_signals();
+  keep_stop_signals();
   PipeSink sink(rank.events_fd);
   LocalObserver observer(sink, rank.rank, rank.ranks);
   Ground ground;
@@ -216,7 +204,7 @@ int train_locally(const v1::Job& job, const LocalRank& rank) {
 }
 
 int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment) {
-  install_stop_signals();
+  keep_stop_signals();
   v1::Hello hello;
   *hello.mutable_id() = assignment.id();
   hello.set_rank(assignment.rank());

@@ -81,6 +81,19 @@ class Rules {
     }
   }
 
+  // What stands at an end of each document of text.
+  void check_token(absl::string_view key, bool given, const std::string& token) {
+    if (!given || token == "auto") return;
+    const v1::Data::Format format = job_.data().format();
+    require(!token.empty(), key, "is empty; auto, none, or a token's text is accepted");
+    require(format != v1::Data::FORMAT_TOKENS, key,
+            "contradicts data.format: tokens, whose files are tokenized already; leave it out");
+    require(format != v1::Data::FORMAT_CHAT, key,
+            "contradicts data.format: chat, whose template writes such tokens; leave it out");
+    require(job_.task() != v1::TASK_CLASSIFY, key,
+            "contradicts task: classify, whose rows have the model's own layout; leave it out");
+  }
+
   void check_data() {
     const v1::Data& data = job_.data();
     const bool tokens = data.format() == v1::Data::FORMAT_TOKENS;
@@ -106,6 +119,8 @@ class Rules {
             "chat contradicts task; it needs task: finetune");
     require(!data.has_chat_template() || data.format() == v1::Data::FORMAT_CHAT, "data.chat_template",
             "contradicts data.format; it needs format: chat");
+    check_token("data.begin_token", data.has_begin_token(), data.begin_token());
+    check_token("data.end_token", data.has_end_token(), data.end_token());
     const v1::Columns& columns = data.columns();
     const bool default_columns =
         columns.text_size() == 1 && columns.text(0) == "sentence" && columns.label() == "label";

@@ -118,6 +118,11 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
     return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
                                                    ", which has no labels to be right about"));
   }
+  const bool tokens_given = options.begin_token != "auto" || options.end_token != "auto";
+  if (tokens_given && (config.encoder() || options.format == "chat" || options.format == "tokens")) {
+    return absl::InvalidArgumentError(
+        "--begin-token and --end-token are of text; rows, conversations and token files have their own");
+  }
   if (config.encoder() && options.format != "auto" && options.format != "tsv") {
     return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
                                                    " that classifies, and --format ", options.format,
@@ -141,6 +146,8 @@ absl::Status evaluate(const EvaluateOptions& options) {
   CorpusRequest request;
   request.options.format = options.format;
   request.options.text_field = options.text_field;
+  request.options.begin_token = options.begin_token;
+  request.options.end_token = options.end_token;
   request.options.packing = options.packing;
   request.options.sequence_length = length;
   request.globs = options.data;

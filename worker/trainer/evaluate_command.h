@@ -15,6 +15,8 @@ struct EvaluateOptions {
   std::string tokenizer;          // empty: the model folder's own
   std::string format = "auto";    // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";
+  std::string begin_token = "auto";  // auto | none | a token's text
+  std::string end_token = "auto";
   std::string chat_template;  // preset:NAME or a path; empty: that of the tokenizer's folder
   std::string glue_task;      // of an encoder; empty: its columns are
   std::vector<std::string> text_columns{"sentence"};

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/model/end_tokens.h"
 #include "worker/engine/run/generation.h"
 #include "worker/trainer/loaded_model.h"
 #include "worker/trainer/text_commands.h"
@@ -13,13 +14,25 @@ namespace galleon {
 
 namespace {
 
-// What a text begins with, as in the model's training: here documents follow the end token of the one before; elsewhere
-// the token that the tokenizer has for it. Without one a prompt stands alone: -1.
-int32_t first_token(const std::string& folder, const Tokenizer& tokenizer, bool prompted) {
+// What a text begins with, as in the model's training: the token before each document, which a prompt may have written
+// itself; without one the end token of the document before. Elsewhere a prompt then stands alone: -1.
+int32_t first_token(const std::string& folder, const Tokenizer& tokenizer, const DocumentTokens& around,
+                    const std::vector<int32_t>& prompt) {
+  if (around.begin >= 0) return !prompt.empty() && prompt.front() == around.begin ? -1 : around.begin;
   std::error_code error;
-  if (std::filesystem::exists(folder + "/manifest.json", error)) return tokenizer.end_token();
-  if (tokenizer.begin_token() >= 0) return tokenizer.begin_token();
-  return prompted ? -1 : tokenizer.end_token();
+  if (std::filesystem::exists(folder + "/manifest.json", error) && around.end >= 0) return around.end;
+  return prompt.empty() ? tokenizer.end_token() : -1;
+}
+
+// The tokens that end a text: of the tokenizer, and those that the model's folder names.
+absl::StatusOr<std::vector<int32_t>> stop_tokens(const GenerateOptions& options, const Tokenizer& tokenizer,
+                                                 const DocumentTokens& around, const ModelConfig& config) {
+  if (options.end_token == "none") return std::vector<int32_t>();
+  std::vector<int32_t> stop{around.end >= 0 ? around.end : tokenizer.end_token()};
+  if (config.eos_token >= 0) stop.push_back(static_cast<int32_t>(config.eos_token));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> named, end_tokens_of_folder(options.model));
+  stop.insert(stop.end(), named.begin(), named.end());
+  return stop;
 }
 
 }  // namespace
@@ -35,7 +48,8 @@ absl::Status generate(const GenerateOptions& options) {
   std::vector<int32_t> spoken;
   tokenizer.encode(options.prompt, spoken);
   std::vector<int32_t> ids;
-  const int32_t first = first_token(options.model, tokenizer, !spoken.empty());
+  ASSIGN_OR_RETURN(const DocumentTokens around, document_tokens(tokenizer, options.begin_token, options.end_token));
+  const int32_t first = first_token(options.model, tokenizer, around, spoken);
   if (first >= 0) ids.push_back(first);
   ids.insert(ids.end(), spoken.begin(), spoken.end());
   // Room for all of it, as far as the model's positions go.
@@ -51,8 +65,7 @@ absl::Status generate(const GenerateOptions& options) {
   generation.top_p = options.top_p;
   generation.seed = options.seed;
   generation.vocabulary = tokenizer.vocabulary();
-  generation.stop = {tokenizer.end_token()};
-  if (config.eos_token >= 0) generation.stop.push_back(static_cast<int32_t>(config.eos_token));
+  ASSIGN_OR_RETURN(generation.stop, stop_tokens(options, tokenizer, around, config));
   TextStream stream(tokenizer);
   std::cout << stream.add(spoken) << std::flush;
   generate_tokens(*loaded->model, ids, generation, [&](int32_t token) {

@@ -13,6 +13,8 @@ struct GenerateOptions {
   std::string model;
   std::string prompt;
   std::string tokenizer;
+  std::string begin_token = "auto";  // before the prompt: auto | none | a token's text
+  std::string end_token = "auto";    // that ends the text, beside those that the model's files name
   int64_t tokens = 64;
   double temperature = 0.8;
   double top_p = 0.95;

@@ -32,6 +32,15 @@ std::string tokenize_bar(int64_t file_bytes, int64_t all_bytes, int64_t text_byt
                          static_cast<double>(tokens) * 1e-6);
 }
 
+// A token and its id, for people.
+std::string token_name(const Tokenizer& tokenizer, int32_t token) {
+  if (token < 0) return "no token";
+  for (const auto& [text, id] : tokenizer.marks()) {
+    if (id == token) return absl::StrCat(text, " (", id, ")");
+  }
+  return absl::StrCat("token ", token);
+}
+
 }  // namespace
 
 absl::Status tokenize(const TokenizeOptions& options) {
@@ -49,7 +58,9 @@ absl::Status tokenize(const TokenizeOptions& options) {
   const int64_t vocabulary = tokenizer->vocabulary();
   build.base = absl::StrCat(options.output, ".part-", ::getpid());
   build.key = "--input";
-  build.encoder = make_packed_encoder(data, tokenizer.get(), vocabulary);
+  absl::StatusOr<DocumentTokens> around = document_tokens(*tokenizer, options.begin_token, options.end_token);
+  if (!around.ok()) return around.status();
+  build.encoder = make_packed_encoder(data, tokenizer.get(), *around, vocabulary);
   build.shape.width = vocabulary > 65536 ? 4 : 2;
   build.threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   const absl::Cleanup remove = [base = build.base] {
@@ -84,6 +95,8 @@ absl::Status tokenize(const TokenizeOptions& options) {
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   std::cout << absl::StrFormat("%d tokens, %d bits each, %s (%.1f MB of text in %.1f s)\n", index.tokens, width * 8,
                                options.output, static_cast<double>(builder->text_bytes()) * 1e-6, seconds);
+  std::cout << "each document has " << token_name(*tokenizer, around->begin) << " before it and "
+            << token_name(*tokenizer, around->end) << " behind it\n";
   return absl::OkStatus();
 }
 

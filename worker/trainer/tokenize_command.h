@@ -13,6 +13,8 @@ struct TokenizeOptions {
   std::vector<std::string> input;
   std::string format = "auto";
   std::string text_field = "text";
+  std::string begin_token = "auto";  // auto | none | a token's text
+  std::string end_token = "auto";
   std::string output;
   int threads = 0;  // 0: all cores
 };

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 constexpr int64_t kFirstBlockTokens = int64_t{4} << 20;
 constexpr int64_t kFirstBlockSequences = 1 << 14;
 // Part of every cache's name: to be raised with each change of what a piece of input becomes.
-constexpr int64_t kEncodingVersion = 1;
+constexpr int64_t kEncodingVersion = 2;
 
 absl::Status with_key(const std::string& key, const absl::Status& status) {
   if (status.ok() || absl::StartsWith(status.message(), key)) return status;
@@ -81,10 +81,10 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
     if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.format: chat needs a tokenizer");
     ASSIGN_OR_RETURN(build.encoder, make_chat_encoder(options, request_.chat_template, *request_.tokenizer));
   } else if (options.packing) {
-    build.encoder = make_packed_encoder(options, request_.tokenizer, request_.vocabulary);
+    build.encoder = make_packed_encoder(options, request_.tokenizer, around_, request_.vocabulary);
   } else {
     if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.packing: false needs a tokenizer");
-    build.encoder = make_document_encoder(options, *request_.tokenizer);
+    build.encoder = make_document_encoder(options, *request_.tokenizer, around_);
     build.pieces.first_piece_alone = true;
     build.pieces.piece_bytes = std::max<size_t>(build.pieces.piece_bytes, 64 * options.sequence_length);
   }
@@ -107,7 +107,10 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   if (absl::Status s = fingerprint.add_files(paths); !s.ok()) return with_key(request.key, s);
   if (request.tokenizer != nullptr) {
     RETURN_IF_ERROR(fingerprint.add_files(request.tokenizer->files()));
+    ASSIGN_OR_RETURN(corpus->around_, document_tokens(*request.tokenizer, options.begin_token, options.end_token));
   }
+  fingerprint.add_number(corpus->around_.begin);
+  fingerprint.add_number(corpus->around_.end);
   for (const int64_t number :
        {kEncodingVersion, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
     fingerprint.add_number(number);

@@ -65,6 +65,7 @@ class Corpus {
   CorpusRequest request_;
   std::vector<InputFile> files_;
   std::string fingerprint_;
+  DocumentTokens around_;
   std::unique_ptr<CacheBuilder> builder_;
   std::unique_ptr<SequenceStore> store_;
 };

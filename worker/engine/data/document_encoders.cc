@@ -20,12 +20,17 @@ absl::Status text_of_line(const nlohmann::json& json, const std::string& path, i
   return absl::OkStatus();
 }
 
+void add_token(int32_t token, std::vector<uint32_t>& tokens) {
+  if (token >= 0) tokens.push_back(static_cast<uint32_t>(token));
+}
+
 // Ids of a tokenizer, which are never negative, behind those that are there.
 class IdBuffer {
  public:
-  void append(const Tokenizer& tokenizer, absl::string_view text, std::vector<uint32_t>& tokens) {
+  void append(const Tokenizer& tokenizer, absl::string_view before, absl::string_view text,
+              std::vector<uint32_t>& tokens) {
     ids_.clear();
-    tokenizer.encode(text, ids_);
+    tokenizer.encode_behind(before, text, ids_);
     tokens.insert(tokens.end(), ids_.begin(), ids_.end());
   }
 
@@ -35,8 +40,8 @@ class IdBuffer {
 
 class PackedEncoder final : public InputEncoder {
  public:
-  PackedEncoder(const DataOptions& options, const Tokenizer* tokenizer, int64_t vocabulary)
-      : text_field_(options.text_field), tokenizer_(tokenizer), vocabulary_(vocabulary) {}
+  PackedEncoder(const DataOptions& options, const Tokenizer* tokenizer, DocumentTokens around, int64_t vocabulary)
+      : text_field_(options.text_field), tokenizer_(tokenizer), around_(around), vocabulary_(vocabulary) {}
 
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
@@ -50,12 +55,14 @@ class PackedEncoder final : public InputEncoder {
       status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
         const std::string* text = nullptr;
         RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
-        ids.append(*tokenizer_, *text, out.tokens);
+        add_token(around_.begin, out.tokens);
+        ids.append(*tokenizer_, "", *text, out.tokens);
         end_document(out);
         return absl::OkStatus();
       });
     } else {
-      ids.append(*tokenizer_, piece.text, out.tokens);
+      if (piece.begins_file && !piece.text.empty()) add_token(around_.begin, out.tokens);
+      ids.append(*tokenizer_, piece.before, piece.text, out.tokens);
       if (piece.ends_document && !(piece.begins_file && piece.text.empty())) end_document(out);
     }
     if (!status.ok()) return status;
@@ -64,7 +71,7 @@ class PackedEncoder final : public InputEncoder {
 
  private:
   void end_document(EncodedPiece& out) const {
-    out.tokens.push_back(static_cast<uint32_t>(tokenizer_->end_token()));
+    add_token(around_.end, out.tokens);
     ++out.documents;
   }
 
@@ -94,13 +101,17 @@ class PackedEncoder final : public InputEncoder {
 
   std::string text_field_;
   const Tokenizer* tokenizer_;
+  DocumentTokens around_;
   int64_t vocabulary_;
 };
 
 class DocumentEncoder final : public InputEncoder {
  public:
-  DocumentEncoder(const DataOptions& options, const Tokenizer& tokenizer)
-      : text_field_(options.text_field), longest_(options.sequence_length + 1), tokenizer_(tokenizer) {}
+  DocumentEncoder(const DataOptions& options, const Tokenizer& tokenizer, DocumentTokens around)
+      : text_field_(options.text_field),
+        longest_(options.sequence_length + 1),
+        tokenizer_(tokenizer),
+        around_(around) {}
 
   bool has_sequences() const override { return true; }
 
@@ -109,12 +120,15 @@ class DocumentEncoder final : public InputEncoder {
     IdBuffer ids;
     const auto add = [&](absl::string_view text, int64_t line) {
       const size_t begin = out.tokens.size();
-      ids.append(tokenizer_, text, out.tokens);
-      out.tokens.push_back(static_cast<uint32_t>(tokenizer_.end_token()));
+      add_token(around_.begin, out.tokens);
+      const size_t before = out.tokens.size();
+      ids.append(tokenizer_, "", text, out.tokens);
+      const bool empty = out.tokens.size() == before;
+      add_token(around_.end, out.tokens);
       out.tokens.resize(std::min(out.tokens.size(), begin + static_cast<size_t>(longest_)));
       ++out.documents;
       const auto length = static_cast<uint32_t>(out.tokens.size() - begin);
-      if (length < 2) {
+      if (empty || length < 2) {
         out.tokens.resize(begin);
         if (out.left_out.count++ == 0) out.left_out.first = line_name(path, line);
         out.left_out.reason = "holds no text";
@@ -139,17 +153,19 @@ class DocumentEncoder final : public InputEncoder {
   std::string text_field_;
   int64_t longest_;
   const Tokenizer& tokenizer_;
+  DocumentTokens around_;
 };
 
 }  // namespace
 
 std::unique_ptr<InputEncoder> make_packed_encoder(const DataOptions& options, const Tokenizer* tokenizer,
-                                                  int64_t vocabulary) {
-  return std::make_unique<PackedEncoder>(options, tokenizer, vocabulary);
+                                                  DocumentTokens around, int64_t vocabulary) {
+  return std::make_unique<PackedEncoder>(options, tokenizer, around, vocabulary);
 }
 
-std::unique_ptr<InputEncoder> make_document_encoder(const DataOptions& options, const Tokenizer& tokenizer) {
-  return std::make_unique<DocumentEncoder>(options, tokenizer);
+std::unique_ptr<InputEncoder> make_document_encoder(const DataOptions& options, const Tokenizer& tokenizer,
+                                                    DocumentTokens around) {
+  return std::make_unique<DocumentEncoder>(options, tokenizer, around);
 }
 
 }  // namespace galleon

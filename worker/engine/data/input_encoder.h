@@ -55,12 +55,14 @@ class InputEncoder {
   virtual bool has_mask() const { return false; }
 };
 
-// Documents joined by the end token. Token files hold ids below `vocabulary`. `tokenizer` may be null for token files.
+// Documents one behind the other, each with `around` at its ends. Token files hold ids below `vocabulary`. `tokenizer`
+// may be null for token files.
 std::unique_ptr<InputEncoder> make_packed_encoder(const DataOptions& options, const Tokenizer* tokenizer,
-                                                  int64_t vocabulary);
-// Each document a sequence of its own with the end token behind it, cut to data.sequence_length inputs and as many
-// targets. One of a single token is left out.
-std::unique_ptr<InputEncoder> make_document_encoder(const DataOptions& options, const Tokenizer& tokenizer);
+                                                  DocumentTokens around, int64_t vocabulary);
+// Each document a sequence of its own with `around` at its ends, cut to data.sequence_length inputs and as many
+// targets. One without text, or of a single token, is left out.
+std::unique_ptr<InputEncoder> make_document_encoder(const DataOptions& options, const Tokenizer& tokenizer,
+                                                    DocumentTokens around);
 
 // Rows of TSV files for an encoder that classifies, cut to data.sequence_length.
 absl::StatusOr<std::unique_ptr<InputEncoder>> make_classify_encoder(const DataOptions& options, const LabelSet& labels,

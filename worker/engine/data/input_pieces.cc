@@ -1,6 +1,7 @@
 #include "worker/engine/data/input_pieces.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -15,6 +16,15 @@ constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool by_lines(InputFormat format) {
   return format == InputFormat::kJsonLines || format == InputFormat::kTsv || format == InputFormat::kChat;
+}
+
+// The last characters of a text, as far as what follows them may depend on them.
+std::string end_of_text(absl::string_view text) {
+  constexpr size_t kBytes = 64;
+  if (text.size() <= kBytes) return std::string(text);
+  size_t begin = text.size() - kBytes;
+  while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xC0U) == 0x80U) ++begin;
+  return std::string(text.substr(begin));
 }
 
 }  // namespace
@@ -70,6 +80,7 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
     ASSIGN_OR_RETURN(stream_, open_input(file.path));
     buffer_.clear();
     header_.clear();
+    before_.clear();
     ended_ = begun_ = false;
     line_ = 1;
     byte_ = position_ = 0;
@@ -114,6 +125,7 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
   piece.file_bytes = stream_->position() - position_;
   position_ = stream_->position();
   if (file.format == InputFormat::kText) {
+    piece.before = std::exchange(before_, end_of_text(piece.text));
     piece.ends_document = piece.ends_file;
     if (options_.first_piece_alone) piece.ends_document = piece.ends_file = true;
   }

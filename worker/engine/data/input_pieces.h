@@ -26,6 +26,7 @@ struct InputPiece {
   int64_t first_byte = 0;  // of `text`, unpacked
   int64_t file_bytes = 0;  // of the file, as it lies on the disk, that were read for this piece
   std::string text;
+  std::string before;  // the last characters of the document before `text`, where it goes on from another piece
   std::string header;  // the first line of a TSV file
   bool begins_file = false;
   bool ends_document = true;  // false: the document goes on with the next piece
@@ -68,6 +69,7 @@ class PieceReader {
   int64_t byte_ = 0;
   int64_t position_ = 0;  // in the file as it lies on the disk
   std::string header_;
+  std::string before_;
 };
 
 }  // namespace galleon

@@ -8,13 +8,17 @@
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/sentencepiece_model.h"
+#include "worker/engine/data/tokenizers/added_tokens.h"
+#include "worker/engine/data/tokenizers/component_fields.h"
+#include "worker/engine/data/tokenizers/folder_settings.h"
+#include "worker/engine/data/tokenizers/unicode.h"
 #include "worker/engine/data/tokenizers/word_memory.h"
 
 namespace galleon {
 namespace {
 
-// The library's cost grows faster than the length of one call.
-constexpr size_t kPieceBytes = 1 << 16;
+// What a text that goes on behind an added token is encoded behind, so that no space is put before it.
+constexpr absl::string_view kContext = "<unk>";
 constexpr absl::string_view kSpaceMark = "\xE2\x96\x81";
 
 bool is_visible(char c) {
@@ -23,8 +27,12 @@ bool is_visible(char c) {
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  SentencePieceTokenizer(std::unique_ptr<SentencePieceModel> model, std::string path)
-      : model_(std::move(model)), path_(std::move(path)) {
+  SentencePieceTokenizer(std::unique_ptr<SentencePieceModel> model, std::vector<std::string> files)
+      : model_(std::move(model)), files_(std::move(files)) {
+    size_ = model_->size();
+    special_.begin = model_->begin_token();
+    special_.end = model_->end_token();
+    around_ = {special_.begin, special_.end};
     bool cut_at_spaces = true;
     bool merges = true;
     for (int32_t id = 0; id < model_->size(); ++id) {
@@ -43,10 +51,103 @@ class SentencePieceTokenizer final : public Tokenizer {
     by_words_ = merges && cut_at_spaces && words_alone_are_words_in_a_text();
   }
 
-  int64_t vocabulary() const override { return model_->size(); }
-  SpecialTokens special() const override { return {.begin = model_->begin_token(), .end = model_->end_token()}; }
+  // What the files beside the model say. INVALID_ARGUMENT: they contradict it.
+  absl::Status take_settings(const FolderSettings& settings) {
+    for (const AddedToken& token : settings.added()) RETURN_IF_ERROR(add_token(token, settings.config_path()));
+    ASSIGN_OR_RETURN(const std::optional<bool> prefix, settings.flag("add_prefix_space"));
+    if (!prefix.value_or(true)) {
+      return tokenizer_error(settings.config_path(),
+                             "add_prefix_space: false beside a .model is not available in this version; tokenizer.json "
+                             "is needed");
+    }
+    ASSIGN_OR_RETURN(const std::optional<bool> legacy, settings.flag("legacy"));
+    prefixes_all_ = legacy.value_or(true);
+    RETURN_IF_ERROR(take_role(settings, "bos_token", special_.begin));
+    RETURN_IF_ERROR(take_role(settings, "eos_token", special_.end));
+    ASSIGN_OR_RETURN(const std::optional<bool> begins, settings.flag("add_bos_token"));
+    ASSIGN_OR_RETURN(const std::optional<bool> ends, settings.flag("add_eos_token"));
+    around_.begin = begins.value_or(true) ? special_.begin : -1;
+    around_.end = ends.value_or(true) ? special_.end : -1;
+    return absl::OkStatus();
+  }
+
+  int64_t vocabulary() const override { return size_; }
+  SpecialTokens special() const override { return special_; }
+  DocumentTokens document_tokens() const override { return around_; }
 
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
+    if (added_.empty()) return encode_text(text, ids);
+    const std::string sound = valid_utf8(text);
+    std::vector<AddedTokenFinder::Stretch> stretches;
+    added_.cut(sound, stretches);
+    for (const AddedTokenFinder::Stretch& stretch : stretches) {
+      if (stretch.id >= 0) {
+        ids.push_back(stretch.id);
+      } else if (prefixes_all_ || stretch.text.data() == sound.data()) {
+        encode_text(stretch.text, ids);
+      } else {
+        encode_without_prefix(stretch.text, ids);
+      }
+    }
+  }
+
+  std::vector<std::pair<std::string, int32_t>> marks() const override { return marks_; }
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    std::string text;
+    std::vector<int32_t> pieces;
+    const auto flush = [&] {
+      if (!pieces.empty()) text += model_->decode(pieces);
+      pieces.clear();
+    };
+    for (const int32_t id : ids) {
+      const auto added = added_by_id_.find(id);
+      if (added == added_by_id_.end() || id < model_->size()) {
+        pieces.push_back(id);
+        continue;
+      }
+      flush();
+      if (!added->second.special) text += added->second.content;
+    }
+    flush();
+    return text;
+  }
+  std::vector<std::string> files() const override { return files_; }
+
+ private:
+  absl::Status add_token(const AddedToken& token, const std::string& where) {
+    if (token.id < model_->size()) {
+      if (model_->piece(token.id).text != token.content) {
+        return tokenizer_error(where, absl::StrCat("the added token \"", token.content, "\" has the id ", token.id,
+                                                   ", which in the model is \"", model_->piece(token.id).text, "\""));
+      }
+    } else {
+      size_ = std::max<int64_t>(size_, token.id + 1);
+      marks_.emplace_back(token.content, token.id);
+    }
+    added_.add(token.content, token);
+    added_by_id_[token.id] = token;
+    return absl::OkStatus();
+  }
+
+  absl::Status take_role(const FolderSettings& settings, const char* role, int32_t& id) const {
+    const std::string name = settings.token_of_role(role);
+    if (name.empty()) return absl::OkStatus();
+    id = token_of(name);
+    if (id >= 0) return absl::OkStatus();
+    return tokenizer_error(settings.config_path(),
+                           absl::StrCat(role, " is \"", name, "\", which the tokenizer's files give no id"));
+  }
+
+  void encode_without_prefix(absl::string_view text, std::vector<int32_t>& ids) const {
+    std::vector<int32_t> context;
+    encode_whole(kContext, context);
+    std::vector<int32_t> both;
+    encode_whole(absl::StrCat(kContext, text), both);
+    ids.insert(ids.end(), both.begin() + static_cast<std::ptrdiff_t>(std::min(context.size(), both.size())),
+               both.end());
+  }
+
+  void encode_text(absl::string_view text, std::vector<int32_t>& ids) const {
     if (!by_words_) return encode_whole(text, ids);
     size_t begin = 0;
     for (size_t space = text.find(' '); space != absl::string_view::npos; space = text.find(' ', space + 1)) {
@@ -58,11 +159,6 @@ class SentencePieceTokenizer final : public Tokenizer {
     encode_word(text.substr(begin), ids);
   }
 
-  std::vector<std::pair<std::string, int32_t>> marks() const override { return marks_; }
-  std::string decode(const std::vector<int32_t>& ids) const override { return model_->decode(ids); }
-  std::vector<std::string> files() const override { return {path_}; }
-
- private:
   // Where no piece goes on behind a space, a text may be cut before a single space between visible ASCII characters: to
   // the library a word alone begins with a space as well. Whether it does, and whether its normaliser leaves words
   // alone, is tried.
@@ -89,39 +185,39 @@ class SentencePieceTokenizer final : public Tokenizer {
     words_.insert(word, {ids.data() + before, ids.size() - before});
   }
 
-  // Pieces of a text that is too long for one call are cut behind line ends where there are any.
   void encode_whole(absl::string_view text, std::vector<int32_t>& ids) const {
-    while (!text.empty()) {
-      size_t length = std::min(text.size(), kPieceBytes);
-      if (length < text.size()) {
-        const size_t line = text.rfind('\n', length - 1);
-        if (line != absl::string_view::npos) {
-          length = line + 1;
-        } else {
-          while (length > kPieceBytes - 4 && (static_cast<unsigned char>(text[length]) & 0xC0U) == 0x80U) --length;
-        }
-      }
-      model_->encode(text.data(), length, ids);
-      text.remove_prefix(length);
-    }
+    if (!text.empty()) model_->encode(text.data(), text.size(), ids);
   }
 
   std::unique_ptr<SentencePieceModel> model_;
-  std::string path_;
+  std::vector<std::string> files_;
   std::vector<std::pair<std::string, int32_t>> marks_;
+  AddedTokenFinder added_;
+  absl::flat_hash_map<int32_t, AddedToken> added_by_id_;
+  SpecialTokens special_;
+  DocumentTokens around_;
+  int64_t size_ = 0;
+  bool prefixes_all_ = true;  // a space is put before each stretch between added tokens
   bool by_words_ = false;
   mutable WordMemory words_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> open_sentencepiece_tokenizer(const std::string& path) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> open_sentencepiece_tokenizer(const std::string& path,
+                                                                        const std::string& folder) {
   ASSIGN_OR_RETURN(std::unique_ptr<SentencePieceModel> model, SentencePieceModel::open(path));
-  if (model->end_token() < 0) {
+  auto tokenizer = std::make_unique<SentencePieceTokenizer>(
+      std::move(model), folder.empty() ? std::vector<std::string>{path} : tokenizer_files_of(folder));
+  if (!folder.empty()) {
+    ASSIGN_OR_RETURN(const FolderSettings settings, FolderSettings::read(folder));
+    RETURN_IF_ERROR(tokenizer->take_settings(settings));
+  }
+  if (tokenizer->special().end < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("tokenizer: ", path, " has no end-of-sentence piece, which joins documents"));
   }
-  return std::make_unique<SentencePieceTokenizer>(std::move(model), path);
+  return tokenizer;
 }
 
 }  // namespace galleon

@@ -9,7 +9,10 @@
 
 namespace galleon {
 
-// INVALID_ARGUMENT: no model, or one without an end piece. UNAVAILABLE: the library is not there.
-absl::StatusOr<std::unique_ptr<Tokenizer>> open_sentencepiece_tokenizer(const std::string& path);
+// `folder`: whose tokenizer_config.json and added_tokens.json are read as well; empty: the model alone.
+// INVALID_ARGUMENT: no model, one without an end piece, or files that contradict it. UNAVAILABLE: the library is not
+// there.
+absl::StatusOr<std::unique_ptr<Tokenizer>> open_sentencepiece_tokenizer(const std::string& path,
+                                                                        const std::string& folder = "");
 
 }  // namespace galleon

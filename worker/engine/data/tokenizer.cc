@@ -1,5 +1,6 @@
 #include "worker/engine/data/tokenizer.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -23,6 +24,9 @@ class ByteTokenizer final : public Tokenizer {
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
   }
   std::vector<std::pair<std::string, int32_t>> marks() const override { return {{"</s>", 256}}; }
+  void encode_behind(absl::string_view, absl::string_view text, std::vector<int32_t>& ids) const override {
+    encode(text, ids);
+  }
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string text;
     for (const int32_t id : ids) {
@@ -55,6 +59,45 @@ void Tokenizer::encode_marked(absl::string_view text, std::vector<int32_t>& ids)
   }
 }
 
+int32_t Tokenizer::token_of(absl::string_view text) const {
+  for (const auto& [mark, id] : marks()) {
+    if (mark == text) return id;
+  }
+  return -1;
+}
+
+void Tokenizer::encode_behind(absl::string_view before, absl::string_view text, std::vector<int32_t>& ids) const {
+  if (before.empty()) return encode(text, ids);
+  std::vector<int32_t> first;
+  encode(before, first);
+  std::vector<int32_t> both;
+  encode(absl::StrCat(before, text), both);
+  // Where a token of the two together lies across the cut, each keeps its own.
+  if (first.size() > both.size() || !std::equal(first.begin(), first.end(), both.begin())) return encode(text, ids);
+  ids.insert(ids.end(), both.begin() + static_cast<std::ptrdiff_t>(first.size()), both.end());
+}
+
+namespace {
+
+absl::Status choose_token(const Tokenizer& tokenizer, absl::string_view key, const std::string& choice,
+                          int32_t& token) {
+  if (choice == "auto") return absl::OkStatus();
+  token = choice == "none" ? -1 : tokenizer.token_of(choice);
+  if (token >= 0 || choice == "none") return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(key, ": the tokenizer has no token \"", choice,
+                                                 "\"; accepted: auto, none, or the text of one of its tokens"));
+}
+
+}  // namespace
+
+absl::StatusOr<DocumentTokens> document_tokens(const Tokenizer& tokenizer, const std::string& begin,
+                                               const std::string& end) {
+  DocumentTokens tokens = tokenizer.document_tokens();
+  if (absl::Status s = choose_token(tokenizer, "data.begin_token", begin, tokens.begin); !s.ok()) return s;
+  if (absl::Status s = choose_token(tokenizer, "data.end_token", end, tokens.end); !s.ok()) return s;
+  return tokens;
+}
+
 namespace {
 
 // A token in base64, a space and its rank on a line: how Llama 3's own `tokenizer.model` is kept.
@@ -72,13 +115,14 @@ bool is_tiktoken_vocabulary(const std::string& path) {
          absl::SimpleAtoi(parts[1], &rank);
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> open_model(const std::string& path) {
+// `folder`: whose settings are read as well; empty: the file was named by itself.
+absl::StatusOr<std::unique_ptr<Tokenizer>> open_model(const std::string& path, const std::string& folder) {
   if (is_tiktoken_vocabulary(path))
     return absl::InvalidArgumentError(
         absl::StrCat("tokenizer: ", path,
                      " is a vocabulary of tiktoken, which does not hold how text is cut; name the tokenizer.json "
                      "that is published with the model"));
-  return open_sentencepiece_tokenizer(path);
+  return open_sentencepiece_tokenizer(path, folder);
 }
 
 }  // namespace
@@ -89,15 +133,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& sou
   if (!std::filesystem::exists(source, error))
     return absl::NotFoundError(absl::StrCat("tokenizer: ", source, " does not exist"));
   if (std::filesystem::is_directory(source, error)) {
-    const bool json = std::filesystem::exists(std::filesystem::path(source) / "tokenizer.json", error);
+    if (std::filesystem::exists(std::filesystem::path(source) / "tokenizer.json", error))
+      return open_hugging_face_tokenizer(source);
     for (const char* name : {"tokenizer.model", "spiece.model"}) {
       const std::string model = (std::filesystem::path(source) / name).string();
-      if (!std::filesystem::exists(model, error)) continue;
-      if (json && is_tiktoken_vocabulary(model)) break;
-      return open_model(model);
+      if (std::filesystem::exists(model, error)) return open_model(model, source);
     }
   } else if (absl::EndsWith(source, ".model")) {
-    return open_model(source);
+    return open_model(source, "");
   } else if (!absl::EndsWith(source, ".json")) {
     return absl::InvalidArgumentError(
         absl::StrCat("tokenizer: ", source,

@@ -23,6 +23,12 @@ struct SpecialTokens {
   int32_t mask = -1;
 };
 
+// What stands around each document of text. -1: nothing.
+struct DocumentTokens {
+  int32_t begin = -1;
+  int32_t end = -1;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -30,8 +36,14 @@ class Tokenizer {
   virtual SpecialTokens special() const = 0;
   int32_t end_token() const { return special().end; }
   int32_t begin_token() const { return special().begin; }
+  // What the tokenizer's own settings put around a document. Where they do not speak of its end, the end token.
+  virtual DocumentTokens document_tokens() const { return {-1, special().end}; }
+  // The token that is written so; -1: there is none.
+  virtual int32_t token_of(absl::string_view text) const;
   // Ids of the text alone, without begin or end. Appends to `ids`.
   virtual void encode(absl::string_view text, std::vector<int32_t>& ids) const = 0;
+  // Ids of a text that goes on behind `before`, as they are in the two together. Appends to `ids`.
+  virtual void encode_behind(absl::string_view before, absl::string_view text, std::vector<int32_t>& ids) const;
   // Special tokens as they are written in the text that a chat template makes, and their ids.
   virtual std::vector<std::pair<std::string, int32_t>> marks() const = 0;
   // The ids of such a text: marks are their tokens, what lies between them is encoded. Appends to `ids`.
@@ -41,9 +53,14 @@ class Tokenizer {
   virtual std::vector<std::string> files() const = 0;
 };
 
+// The tokens around each document. `begin`, `end`: data.begin_token and data.end_token, "auto", "none" or a token's
+// text. INVALID_ARGUMENT: with the key, there is no such token.
+absl::StatusOr<DocumentTokens> document_tokens(const Tokenizer& tokenizer, const std::string& begin,
+                                               const std::string& end);
+
 // "bytes" (ids 0–255 and an end token 256), a SentencePiece .model, a tokenizer.json, or a folder with one of them or
-// with vocab.json + merges.txt or vocab.txt; in a folder the SentencePiece model comes first, from which the other
-// files were made. NOT_FOUND, INVALID_ARGUMENT with the path.
+// with vocab.json + merges.txt or vocab.txt; of a folder with several the tokenizer.json, which says most, is taken.
+// NOT_FOUND, INVALID_ARGUMENT with the path.
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& source);
 
 }  // namespace galleon

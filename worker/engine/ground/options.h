@@ -99,9 +99,11 @@ struct DataOptions {
   std::vector<std::string> validation;  // globs
   std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";
-  std::string chat_template;  // preset:NAME or a path; empty: that of the tokenizer's folder
-  bool classify = false;      // rows with labels
-  std::string glue_task;      // empty: columns are
+  std::string begin_token = "auto";  // before each document of text: auto | none | a token's text
+  std::string end_token = "auto";    // behind it
+  std::string chat_template;         // preset:NAME or a path; empty: that of the tokenizer's folder
+  bool classify = false;             // rows with labels
+  std::string glue_task;             // empty: columns are
   std::vector<std::string> text_columns{"sentence"};
   std::string label_column = "label";
   int64_t sequence_length = 256;

@@ -247,6 +247,8 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.validation.assign(job.data().validation().begin(), job.data().validation().end());
   o.data.format = format_name(job.data().format());
   o.data.text_field = job.data().text_field();
+  if (job.data().has_begin_token()) o.data.begin_token = job.data().begin_token();
+  if (job.data().has_end_token()) o.data.end_token = job.data().end_token();
   o.data.chat_template = job.data().chat_template();
   o.data.classify = job.task() == v1::TASK_CLASSIFY;
   if (o.data.classify && o.data.format == "auto") o.data.format = "tsv";

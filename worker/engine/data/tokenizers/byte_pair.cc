@@ -4,8 +4,10 @@
 #include <limits>
 #include <queue>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
 namespace galleon {
@@ -18,6 +20,15 @@ uint64_t pair_key(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
+constexpr absl::string_view kSpaceMark = "\xE2\x96\x81";
+
+// Whether "▁" stands behind another character.
+bool has_inner_space(absl::string_view symbol) {
+  while (absl::ConsumePrefix(&symbol, kSpaceMark)) {
+  }
+  return absl::StrContains(symbol, kSpaceMark);
+}
+
 int32_t byte_code_point(uint8_t byte) {
   const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
   if (printable(byte)) return byte;
@@ -26,7 +37,27 @@ int32_t byte_code_point(uint8_t byte) {
   return next;
 }
 
+// Appends the bytes that the characters of a symbol stand for. False: there is another character.
+bool in_alphabet(const std::string& symbol, std::string& bytes) {
+  static const absl::flat_hash_map<int32_t, uint8_t> byte_of = [] {
+    absl::flat_hash_map<int32_t, uint8_t> map;
+    for (int b = 0; b < 256; ++b) map[byte_code_point(static_cast<uint8_t>(b))] = static_cast<uint8_t>(b);
+    return map;
+  }();
+  for (size_t at = 0; at < symbol.size();) {
+    const auto byte = byte_of.find(next_code_point(symbol, at));
+    if (byte == byte_of.end()) return false;
+    bytes.push_back(static_cast<char>(byte->second));
+  }
+  return true;
+}
+
 }  // namespace
+
+std::string bytes_of_alphabet(const std::string& symbol) {
+  std::string bytes;
+  return in_alphabet(symbol, bytes) ? bytes : symbol;
+}
 
 std::string byte_character(uint8_t byte) {
   std::string text;
@@ -39,28 +70,14 @@ absl::StatusOr<BytePair> BytePair::create(const Vocabulary& vocabulary,
                                           const BytePairOptions& options) {
   BytePair encoder;
   encoder.options_ = options;
-  absl::flat_hash_map<int32_t, uint8_t> byte_of;
-  for (int b = 0; b < 256; ++b) byte_of[byte_code_point(static_cast<uint8_t>(b))] = static_cast<uint8_t>(b);
-  for (const auto& [symbol, id] : vocabulary) {
-    std::string bytes;
-    if (options.byte_level) {
-      bool in_alphabet = true;
-      for (size_t at = 0; at < symbol.size() && in_alphabet;) {
-        const auto byte = byte_of.find(next_code_point(symbol, at));
-        in_alphabet = byte != byte_of.end();
-        if (in_alphabet) bytes.push_back(static_cast<char>(byte->second));
-      }
-      if (!in_alphabet) bytes = symbol;  // a special token, written as it is
-    } else if (unsigned int byte = 0;
-               options.byte_fallback && symbol.size() == 6 && std::sscanf(symbol.c_str(), "<0x%02X>", &byte) == 1) {
-      bytes.push_back(static_cast<char>(byte));
-    } else {
-      bytes = symbol;
+  if (options.byte_level) {
+    for (const auto& [symbol, id] : vocabulary) {
+      std::string bytes;
+      if (in_alphabet(symbol, bytes)) encoder.whole_[bytes] = id;
     }
-    encoder.bytes_[id] = bytes;
-    if (options.byte_level) encoder.whole_[bytes] = id;
+  } else {
+    encoder.whole_ = vocabulary;
   }
-  if (!options.byte_level) encoder.whole_ = vocabulary;
 
   for (int b = 0; b < 256; ++b) {
     const std::string symbol =
@@ -71,17 +88,42 @@ absl::StatusOr<BytePair> BytePair::create(const Vocabulary& vocabulary,
     }
     encoder.byte_symbols_[b] = found == vocabulary.end() ? options.unknown : found->second;
   }
+  encoder.add_marked_bytes(vocabulary);
+  bool cuts_at_spaces =
+      !options.byte_level && !options.ignore_merges && !encoder.has_marks_ && vocabulary.contains(kSpaceMark);
   for (size_t i = 0; i < merges.size(); ++i) {
     const auto left = vocabulary.find(merges[i].first);
     const auto right = vocabulary.find(merges[i].second);
-    const auto merged = vocabulary.find(absl::StrCat(merges[i].first, merges[i].second));
+    absl::string_view second = merges[i].second;
+    absl::ConsumePrefix(&second, options.continuation);
+    const std::string whole = absl::StrCat(merges[i].first, second);
+    const auto merged = vocabulary.find(whole);
     if (left == vocabulary.end() || right == vocabulary.end() || merged == vocabulary.end()) {
       return absl::InvalidArgumentError(absl::StrCat("merge ", i + 1, " (", merges[i].first, " ", merges[i].second,
                                                      ") is of symbols that the vocabulary does not have"));
     }
-    encoder.merges_.try_emplace(pair_key(left->second, right->second), Merge{static_cast<int32_t>(i), merged->second});
+    // Of two equal pairs the later counts.
+    encoder.merges_.insert_or_assign(pair_key(left->second, right->second),
+                                     Merge{static_cast<int32_t>(i), merged->second});
+    cuts_at_spaces = cuts_at_spaces && !has_inner_space(whole);
   }
+  encoder.cuts_at_spaces_ = cuts_at_spaces;
   return encoder;
+}
+
+void BytePair::add_marked_bytes(const Vocabulary& vocabulary) {
+  has_marks_ = !options_.continuation.empty() || !options_.ending.empty();
+  if (!has_marks_ || !options_.byte_level) return;
+  for (const bool first : {false, true}) {
+    for (const bool last : {false, true}) {
+      for (int b = 0; b < 256; ++b) {
+        const std::string symbol = absl::StrCat(first ? "" : options_.continuation,
+                                                byte_character(static_cast<uint8_t>(b)), last ? options_.ending : "");
+        const auto found = vocabulary.find(symbol);
+        marked_byte_symbols_[first][last][b] = found == vocabulary.end() ? options_.unknown : found->second;
+      }
+    }
+  }
 }
 
 const BytePair::Merge* BytePair::find(int32_t left, int32_t right) const {
@@ -89,16 +131,30 @@ const BytePair::Merge* BytePair::find(int32_t left, int32_t right) const {
   return found == merges_.end() ? nullptr : &found->second;
 }
 
-void BytePair::symbols(absl::string_view piece, std::vector<int32_t>& out) const {
-  if (options_.byte_level) {
+void BytePair::symbols_of_bytes(absl::string_view piece, std::vector<int32_t>& out) const {
+  if (!has_marks_) {
     for (const char c : piece) out.push_back(byte_symbols_[static_cast<uint8_t>(c)]);
     return;
   }
+  for (size_t i = 0; i < piece.size(); ++i) {
+    const int32_t symbol = marked_byte_symbols_[i == 0][i + 1 == piece.size()][static_cast<uint8_t>(piece[i])];
+    if (symbol >= 0) out.push_back(symbol);
+  }
+}
+
+void BytePair::symbols(absl::string_view piece, std::vector<int32_t>& out) const {
+  if (options_.byte_level) return symbols_of_bytes(piece, out);
   bool after_unknown = false;
+  std::string marked;
   for (size_t at = 0; at < piece.size();) {
     const size_t begin = at;
     next_code_point(piece, at);
-    const absl::string_view character = piece.substr(begin, at - begin);
+    absl::string_view character = piece.substr(begin, at - begin);
+    if (has_marks_) {
+      marked =
+          absl::StrCat(begin > 0 ? options_.continuation : "", character, at == piece.size() ? options_.ending : "");
+      character = marked;
+    }
     const auto found = whole_.find(character);
     if (found != whole_.end()) {
       out.push_back(found->second);
@@ -190,10 +246,6 @@ void BytePair::encode(absl::string_view piece, std::vector<int32_t>& ids) const 
     merge_many(parts);
   }
   ids.insert(ids.end(), parts.begin(), parts.end());
-}
-
-void BytePair::decode(int32_t id, std::string& bytes) const {
-  if (const auto found = bytes_.find(id); found != bytes_.end()) bytes += found->second;
 }
 
 }  // namespace galleon

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "worker/engine/data/tokenizers/unicode.h"
 
 namespace galleon {
 
@@ -12,99 +13,71 @@ const char* const kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?
 
 namespace {
 
-class NormalFormStep final : public Normalizer {
+// Takes a piece's stretches in their order, separators and what lies between them, and hands out what they become.
+class StretchSink {
  public:
-  explicit NormalFormStep(NormalForm form) : form_(form) {}
-  std::string apply(absl::string_view text) const override { return normalized(text, form_); }
+  StretchSink(absl::string_view piece, bool first, Separators separators, const PieceSink& sink)
+      : piece_(piece), first_(first), separators_(separators), sink_(sink) {}
 
- private:
-  NormalForm form_;
-};
-
-class LowerCase final : public Normalizer {
- public:
-  std::string apply(absl::string_view text) const override { return lower_case(text); }
-};
-
-class StripAccents final : public Normalizer {
- public:
-  std::string apply(absl::string_view text) const override {
-    std::string out;
-    out.reserve(text.size());
-    for (size_t at = 0; at < text.size();) {
-      const int32_t c = next_code_point(text, at);
-      if (!is_nonspacing_mark(c)) append_code_point(c, out);
+  void add(size_t begin, size_t end, bool separator) {
+    if (begin == end) return;
+    const bool joins = started_ && joins_before(separator);
+    if (!joins) {
+      flush();
+      begin_ = begin;
+      started_ = !(separator && separators_ == Separators::kRemoved);
     }
-    return out;
+    end_ = end;
+    after_separator_ = separator;
   }
-};
-
-class Replace final : public Normalizer {
- public:
-  Replace(std::string from, std::string to) : from_(std::move(from)), to_(std::move(to)) {}
-  std::string apply(absl::string_view text) const override { return absl::StrReplaceAll(text, {{from_, to_}}); }
-
- private:
-  std::string from_;
-  std::string to_;
-};
-
-class Prepend final : public Normalizer {
- public:
-  explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
-  std::string apply(absl::string_view text) const override {
-    return text.empty() ? std::string() : absl::StrCat(prefix_, text);
+  void flush() {
+    if (started_) sink_(piece_.substr(begin_, end_ - begin_), first_ && begin_ == 0);
+    started_ = false;
   }
 
  private:
-  std::string prefix_;
-};
-
-class BertNormalizer final : public Normalizer {
- public:
-  explicit BertNormalizer(const BertNormalization& options) : options_(options) {}
-  std::string apply(absl::string_view text) const override {
-    std::string out;
-    out.reserve(text.size());
-    for (size_t at = 0; at < text.size();) {
-      const int32_t c = next_code_point(text, at);
-      if (options_.clean_text && (c == 0 || c == 0xFFFD || is_control(c))) continue;
-      if (options_.clean_text && is_white_space(c)) {
-        out.push_back(' ');
-      } else if (options_.handle_chinese_chars && is_chinese(c)) {
-        out.push_back(' ');
-        append_code_point(c, out);
-        out.push_back(' ');
-      } else {
-        append_code_point(c, out);
-      }
+  bool joins_before(bool separator) const {
+    switch (separators_) {
+      case Separators::kWithPrevious:
+        return separator && !after_separator_;
+      case Separators::kWithNext:
+        return !separator && after_separator_;
+      case Separators::kContiguous:
+        return separator == after_separator_;
+      case Separators::kIsolated:
+      case Separators::kRemoved:
+        break;
     }
-    if (options_.strip_accents) out = StripAccents().apply(normalized(out, NormalForm::kNfd));
-    if (options_.lowercase) out = lower_case(out);
-    return out;
+    return false;
   }
 
- private:
-  BertNormalization options_;
+  absl::string_view piece_;
+  bool first_;
+  Separators separators_;
+  const PieceSink& sink_;
+  bool started_ = false;
+  bool after_separator_ = false;
+  size_t begin_ = 0;
+  size_t end_ = 0;
 };
 
 class SplitByPattern final : public PreTokenizer {
  public:
   SplitByPattern(Regex pattern, Separators separators, bool invert)
       : pattern_(std::move(pattern)), separators_(separators), invert_(invert) {}
-  void split(absl::string_view piece, const PieceSink& sink) const override {
+  void split(absl::string_view piece, bool first, const PieceSink& sink) const override {
     Regex::Matcher matcher(pattern_);
-    const bool keep_matches = invert_ || separators_ == Separators::kIsolated;
-    const bool keep_between = !invert_ || separators_ == Separators::kIsolated;
+    StretchSink stretches(piece, first, separators_, sink);
     size_t done = 0;
     size_t begin = 0;
     size_t end = 0;
     while (done < piece.size() && matcher.find(piece, done, begin, end)) {
-      if (begin > done && keep_between) sink(piece.substr(done, begin - done));
-      if (keep_matches) sink(piece.substr(begin, end - begin));
+      stretches.add(done, begin, invert_);
+      stretches.add(begin, end, !invert_);
       done = end;
     }
-    if (done < piece.size() && keep_between) sink(piece.substr(done));
+    stretches.add(done, piece.size(), invert_);
+    stretches.flush();
   }
 
  private:
@@ -113,34 +86,58 @@ class SplitByPattern final : public PreTokenizer {
   bool invert_;
 };
 
-class SplitDigits final : public PreTokenizer {
+// `Separates`: of a code point.
+template <typename Separates>
+class SplitByCharacter final : public PreTokenizer {
  public:
-  explicit SplitDigits(bool individual) : individual_(individual) {}
-  void split(absl::string_view piece, const PieceSink& sink) const override {
-    size_t start = 0;  // of the run that is being read
-    bool digits = false;
+  SplitByCharacter(Separates separates, Separators separators) : separates_(separates), separators_(separators) {}
+  void split(absl::string_view piece, bool first, const PieceSink& sink) const override {
+    StretchSink stretches(piece, first, separators_, sink);
+    size_t start = 0;  // of what is no separator
     for (size_t at = 0; at < piece.size();) {
       const size_t here = at;
-      const bool digit = is_number(next_code_point(piece, at));
-      if (here > start && (digit != digits || (digit && individual_))) {
-        sink(piece.substr(start, here - start));
-        start = here;
-      }
-      digits = digit;
+      if (!separates_(next_code_point(piece, at))) continue;
+      stretches.add(start, here, false);
+      stretches.add(here, at, true);
+      start = at;
     }
-    if (start < piece.size()) sink(piece.substr(start));
+    stretches.add(start, piece.size(), false);
+    stretches.flush();
   }
 
  private:
-  bool individual_;
+  Separates separates_;
+  Separators separators_;
+};
+
+class SplitWordsAndMarks final : public PreTokenizer {
+ public:
+  void split(absl::string_view piece, bool first, const PieceSink& sink) const override {
+    enum class Kind { kSpace, kWord, kMark };
+    size_t start = 0;
+    Kind kind = Kind::kSpace;
+    const auto flush = [&](size_t end) {
+      if (end > start && kind != Kind::kSpace) sink(piece.substr(start, end - start), first && start == 0);
+    };
+    for (size_t at = 0; at < piece.size();) {
+      const size_t here = at;
+      const int32_t c = next_code_point(piece, at);
+      const Kind next = is_word_character(c) ? Kind::kWord : is_white_space(c) ? Kind::kSpace : Kind::kMark;
+      if (next == kind) continue;
+      flush(here);
+      start = here;
+      kind = next;
+    }
+    flush(piece.size());
+  }
 };
 
 class SplitWordsAndPunctuation final : public PreTokenizer {
  public:
-  void split(absl::string_view piece, const PieceSink& sink) const override {
+  void split(absl::string_view piece, bool first, const PieceSink& sink) const override {
     size_t start = 0;
     const auto flush = [&](size_t end) {
-      if (end > start) sink(piece.substr(start, end - start));
+      if (end > start) sink(piece.substr(start, end - start), first && start == 0);
     };
     for (size_t at = 0; at < piece.size();) {
       const size_t here = at;
@@ -148,7 +145,7 @@ class SplitWordsAndPunctuation final : public PreTokenizer {
       const bool space = is_white_space(c);
       if (!space && !is_punctuation(c)) continue;
       flush(here);
-      if (!space) sink(piece.substr(here, at - here));
+      if (!space) sink(piece.substr(here, at - here), first && here == 0);
       start = at;
     }
     flush(piece.size());
@@ -157,24 +154,25 @@ class SplitWordsAndPunctuation final : public PreTokenizer {
 
 class AddPrefixSpace final : public PreTokenizer {
  public:
-  void split(absl::string_view piece, const PieceSink& sink) const override {
+  void split(absl::string_view piece, bool first, const PieceSink& sink) const override {
     if (piece.empty() || piece[0] == ' ') {
-      sink(piece);
+      sink(piece, first);
     } else {
-      sink(absl::StrCat(" ", piece));
+      sink(absl::StrCat(" ", piece), first);
     }
   }
 };
 
 class Metaspace final : public PreTokenizer {
  public:
-  Metaspace(std::string replacement, bool prepend, bool split)
+  Metaspace(std::string replacement, Prepend prepend, bool split)
       : replacement_(std::move(replacement)), prepend_(prepend), split_(split) {}
-  void split(absl::string_view piece, const PieceSink& sink) const override {
+  void split(absl::string_view piece, bool first, const PieceSink& sink) const override {
     std::string text = absl::StrReplaceAll(piece, {{" ", replacement_}});
-    if (prepend_ && !absl::StartsWith(text, replacement_)) text = absl::StrCat(replacement_, text);
+    const bool prepends = prepend_ == Prepend::kAlways || (prepend_ == Prepend::kFirst && first);
+    if (prepends && !absl::StartsWith(text, replacement_)) text = absl::StrCat(replacement_, text);
     if (!split_) {
-      sink(text);
+      sink(text, first);
       return;
     }
     const absl::string_view whole = text;
@@ -182,43 +180,32 @@ class Metaspace final : public PreTokenizer {
     for (;;) {
       const size_t next = whole.find(replacement_, start + (start < whole.size() ? 1 : 0));
       if (next == absl::string_view::npos) break;
-      sink(whole.substr(start, next - start));
+      sink(whole.substr(start, next - start), first && start == 0);
       start = next;
     }
-    if (start < whole.size()) sink(whole.substr(start));
+    if (start < whole.size()) sink(whole.substr(start), first && start == 0);
   }
 
  private:
   std::string replacement_;
-  bool prepend_;
+  Prepend prepend_;
   bool split_;
 };
 
 }  // namespace
 
-std::unique_ptr<Normalizer> normal_form(NormalForm form) {
-  return std::make_unique<NormalFormStep>(form);
-}
-std::unique_ptr<Normalizer> lower_case_normalizer() {
-  return std::make_unique<LowerCase>();
-}
-std::unique_ptr<Normalizer> strip_accents() {
-  return std::make_unique<StripAccents>();
-}
-std::unique_ptr<Normalizer> replace_text(std::string from, std::string to) {
-  return std::make_unique<Replace>(std::move(from), std::move(to));
-}
-std::unique_ptr<Normalizer> prepend_text(std::string prefix) {
-  return std::make_unique<Prepend>(std::move(prefix));
-}
-std::unique_ptr<Normalizer> bert_normalizer(const BertNormalization& options) {
-  return std::make_unique<BertNormalizer>(options);
-}
 std::unique_ptr<PreTokenizer> split_by(Regex pattern, Separators separators, bool invert) {
   return std::make_unique<SplitByPattern>(std::move(pattern), separators, invert);
 }
-std::unique_ptr<PreTokenizer> split_digits(bool individual) {
-  return std::make_unique<SplitDigits>(individual);
+std::unique_ptr<PreTokenizer> split_by(bool (*separates)(int32_t), Separators separators) {
+  return std::make_unique<SplitByCharacter<bool (*)(int32_t)>>(separates, separators);
+}
+std::unique_ptr<PreTokenizer> split_by(int32_t code_point, Separators separators) {
+  const auto separates = [code_point](int32_t c) { return c == code_point; };
+  return std::make_unique<SplitByCharacter<decltype(separates)>>(separates, separators);
+}
+std::unique_ptr<PreTokenizer> split_words_and_marks() {
+  return std::make_unique<SplitWordsAndMarks>();
 }
 std::unique_ptr<PreTokenizer> split_words_and_punctuation() {
   return std::make_unique<SplitWordsAndPunctuation>();
@@ -226,7 +213,7 @@ std::unique_ptr<PreTokenizer> split_words_and_punctuation() {
 std::unique_ptr<PreTokenizer> add_prefix_space() {
   return std::make_unique<AddPrefixSpace>();
 }
-std::unique_ptr<PreTokenizer> metaspace(std::string replacement, bool prepend, bool split) {
+std::unique_ptr<PreTokenizer> metaspace(std::string replacement, Prepend prepend, bool split) {
   return std::make_unique<Metaspace>(std::move(replacement), prepend, split);
 }
 

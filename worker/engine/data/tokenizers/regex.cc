@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/data/tokenizers/pattern.h"
 
 namespace galleon {
 namespace {
@@ -17,13 +19,14 @@ pcre2_code* code_of(void* code) {
 
 }  // namespace
 
-absl::StatusOr<Regex> Regex::compile(const std::string& pattern) {
+absl::StatusOr<Regex> Regex::compile(const std::string& written) {
+  ASSIGN_OR_RETURN(const std::string pattern, pattern_of_oniguruma(written));
   int error = 0;
   PCRE2_SIZE offset = 0;
   // \C would cut within a character.
-  pcre2_code* code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
+  pcre2_code* code = pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
   if (code == nullptr) {
     PCRE2_UCHAR message[256];
     pcre2_get_error_message(error, message, sizeof(message));
@@ -56,8 +59,13 @@ Regex::Matcher::~Matcher() {
 
 bool Regex::Matcher::find(absl::string_view text, size_t from, size_t& begin, size_t& end) {
   auto* data = static_cast<pcre2_match_data*>(data_);
-  const int found = pcre2_match(code_of(regex_.code_), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                                PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data, nullptr);
+  const auto match = [&](uint32_t options) {
+    return pcre2_match(code_of(regex_.code_), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                       PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY | options, data, nullptr);
+  };
+  int found = match(0);
+  // A long match may need more room than compiled code has.
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match(PCRE2_NO_JIT);
   // Also where a limit on backtracking ended the search: what is left is then one piece.
   if (found < 0) return false;
   const PCRE2_SIZE* place = pcre2_get_ovector_pointer(data);

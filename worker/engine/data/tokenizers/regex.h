@@ -11,7 +11,7 @@ namespace galleon {
 
 class Regex {
  public:
-  // INVALID_ARGUMENT: the pattern, the place and what is wrong with it.
+  // In Oniguruma's syntax (pattern.h). INVALID_ARGUMENT: the pattern, the place and what is wrong with it.
   static absl::StatusOr<Regex> compile(const std::string& pattern);
   Regex(Regex&&) noexcept;
   Regex& operator=(Regex&&) noexcept;

@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <cctype>
 #include <cstdlib>
 
 #include "common/base/check.h"
@@ -9,6 +10,7 @@
 namespace galleon {
 namespace {
 
+constexpr int32_t kCapitalDottedI = 0x130;
 constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";
 
 // Length of the sound sequence at `at`, or 0; then `bad` is how many bytes one replacement stands for (the longest
@@ -106,6 +108,16 @@ std::string valid_utf8(absl::string_view text) {
   return out;
 }
 
+bool valid_utf8_whole(absl::string_view text) {
+  size_t bad = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = sequence_length(text, at, bad);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
 std::string normalized(absl::string_view text, NormalForm form) {
   if (is_ascii(text)) return std::string(text);
   switch (form) {
@@ -124,7 +136,14 @@ std::string normalized(absl::string_view text, NormalForm form) {
 std::string lower_case(absl::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (size_t at = 0; at < text.size();) append_code_point(utf8proc_tolower(next_code_point(text, at)), out);
+  for (size_t at = 0; at < text.size();) {
+    const int32_t c = next_code_point(text, at);
+    if (c == kCapitalDottedI) {  // the one letter that becomes two
+      out += "i\xCC\x87";
+    } else {
+      append_code_point(utf8proc_tolower(c), out);
+    }
+  }
   return out;
 }
 
@@ -152,9 +171,66 @@ bool is_nonspacing_mark(int32_t c) {
   return utf8proc_category(c) == UTF8PROC_CATEGORY_MN;
 }
 
+bool is_combining_mark(int32_t c) {
+  const utf8proc_category_t category = utf8proc_category(c);
+  return category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME;
+}
+
+bool is_word_character(int32_t c) {
+  if (c < 0x80) return std::isalnum(c) != 0 || c == '_';
+  const utf8proc_category_t category = utf8proc_category(c);
+  const bool joiner = c == 0x200C || c == 0x200D;
+  const bool circled_letter = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+                              (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC ||
+         joiner || circled_letter;
+}
+
+size_t white_space_at_start(absl::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    size_t next = at;
+    if (!is_white_space(next_code_point(text, next))) break;
+    at = next;
+  }
+  return at;
+}
+
+int32_t last_code_point(absl::string_view text) {
+  size_t at = text.size() - 1;
+  while (at > 0 && (static_cast<uint8_t>(text[at]) & 0xC0U) == 0x80U) --at;
+  return next_code_point(text, at);
+}
+
+size_t white_space_at_end(absl::string_view text) {
+  size_t taken = 0;
+  while (taken < text.size()) {
+    const absl::string_view rest = text.substr(0, text.size() - taken);
+    const int32_t c = last_code_point(rest);
+    if (!is_white_space(c)) break;
+    taken += c < 0x80 ? 1 : c < 0x800 ? 2 : 3;
+  }
+  return taken;
+}
+
+size_t end_of_cluster(absl::string_view text, size_t begin) {
+  utf8proc_int32_t state = 0;
+  size_t at = begin;
+  int32_t before = next_code_point(text, at);
+  while (at < text.size()) {
+    size_t next = at;
+    const int32_t c = next_code_point(text, next);
+    if (utf8proc_grapheme_break_stateful(before, c, &state)) break;
+    before = c;
+    at = next;
+  }
+  return at;
+}
+
+// The last block begins where the package `tokenizers` lets it begin.
 bool is_chinese(int32_t c) {
   return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
-         (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B820 && c <= 0x2CEAF) ||
+         (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 

@@ -2,16 +2,13 @@
 
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
 namespace galleon {
 
 WordPiece::WordPiece(Vocabulary vocabulary, WordPieceOptions options)
-    : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
-  for (const auto& [piece, id] : vocabulary_) pieces_[id] = piece;
-}
+    : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {}
 
 void WordPiece::encode(absl::string_view word, std::vector<int32_t>& ids) const {
   std::vector<size_t> starts;  // of characters, and the end
@@ -41,16 +38,9 @@ void WordPiece::encode(absl::string_view word, std::vector<int32_t>& ids) const 
   }
 }
 
-void WordPiece::decode(int32_t id, std::string& text) const {
-  const auto found = pieces_.find(id);
-  if (found == pieces_.end()) return;
-  absl::string_view piece = found->second;
-  if (absl::StartsWith(piece, options_.continuation)) {
-    piece.remove_prefix(options_.continuation.size());
-  } else if (!text.empty()) {
-    text.push_back(' ');
-  }
-  absl::StrAppend(&text, piece);
+void WordLevel::encode(absl::string_view word, std::vector<int32_t>& ids) const {
+  const auto found = vocabulary_.find(word);
+  ids.push_back(found != vocabulary_.end() ? found->second : unknown_);
 }
 
 }  // namespace galleon

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -21,13 +22,21 @@ class WordPiece {
   WordPiece(Vocabulary vocabulary, WordPieceOptions options);
   // Appends the pieces of one word, or the unknown token alone where it cannot be cut.
   void encode(absl::string_view word, std::vector<int32_t>& ids) const;
-  // Appends a piece, with a space before it where a word begins.
-  void decode(int32_t id, std::string& text) const;
 
  private:
   Vocabulary vocabulary_;
   WordPieceOptions options_;
-  absl::flat_hash_map<int32_t, std::string> pieces_;
+};
+
+// A whole word is a token, or the unknown one.
+class WordLevel {
+ public:
+  WordLevel(Vocabulary vocabulary, int32_t unknown) : vocabulary_(std::move(vocabulary)), unknown_(unknown) {}
+  void encode(absl::string_view word, std::vector<int32_t>& ids) const;
+
+ private:
+  Vocabulary vocabulary_;
+  int32_t unknown_;
 };
 
 }  // namespace galleon

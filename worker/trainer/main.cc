@@ -17,6 +17,7 @@
 #include "worker/trainer/device_choice.h"
 #include "worker/trainer/evaluate_command.h"
 #include "worker/trainer/memory_messages.h"
+#include "worker/trainer/processor_message.h"
 #include "worker/trainer/resolve.h"
 #include "worker/trainer/text_commands.h"
 #include "worker/trainer/tokenize_command.h"
@@ -36,6 +37,7 @@ struct Arguments {
   std::string assignment;
   bool plan = false;
   bool resolve = false;
+  bool processor = false;
   std::string format = "json";
   std::string output;
   LocalRank local;
@@ -61,6 +63,21 @@ int64_t text_bytes(const v1::Job& job) {
   return bytes;
 }
 
+int print(const google::protobuf::Message& message, const std::string& format) {
+  if (format == "binary") {
+    std::cout << message.SerializeAsString();
+    return 0;
+  }
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
+  std::cout << text;
+  return 0;
+}
+
 int plan(const Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
@@ -80,18 +97,7 @@ int plan(const Arguments& arguments) {
   const std::string kind = device_kind(request);
   absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, kind, ranks, text_bytes(*job), options.memory_limit);
   if (!message.ok()) return fail(message.status());
-  if (arguments.format == "binary") {
-    std::cout << message->SerializeAsString();
-    return 0;
-  }
-  google::protobuf::util::JsonPrintOptions print;
-  print.add_whitespace = true;
-  print.preserve_proto_field_names = true;
-  print.always_print_primitive_fields = true;
-  std::string text;
-  (void)google::protobuf::util::MessageToJsonString(*message, &text, print);
-  std::cout << text;
-  return 0;
+  return print(*message, arguments.format);
 }
 
 int resolve_to_file(const Arguments& arguments) {
@@ -121,7 +127,8 @@ void add_training(CLI::App& app, Arguments& arguments) {
   app.add_option("--job", arguments.job, "a YAML job file or a binary Job message");
   app.add_option("--assignment", arguments.assignment, "a binary TrainerAssignment, from the worker daemon");
   app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
-  app.add_option("--format", arguments.format, "of --plan")->check(CLI::IsMember({"json", "binary"}));
+  app.add_option("--format", arguments.format, "of --plan and --processor")->check(CLI::IsMember({"json", "binary"}));
+  app.add_flag("--processor", arguments.processor, "print what the CPU computes with here, and end");
   app.add_flag("--resolve", arguments.resolve, "write the job with its model's shape to --output, and end");
   app.add_option("--output", arguments.output, "the folder of a local run, or the file of --resolve");
   app.add_option("--rank", arguments.local.rank, "of a local run")->check(CLI::NonNegativeNumber);
@@ -220,6 +227,7 @@ int run(int argc, char** argv) {
   } else if (*tokenize_command) {
     status = tokenize(tokenizing);
   } else {
+    if (arguments.processor) return print(processor_message(), arguments.format);
     if (arguments.job.empty()) return fail(absl::InvalidArgumentError("--job is needed; see --help"));
     if (arguments.plan) return plan(arguments);
     if (!service && arguments.output.empty()) return fail(absl::InvalidArgumentError("--output is needed; see --help"));

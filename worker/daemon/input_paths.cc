@@ -1,12 +1,11 @@
 #include "worker/daemon/input_paths.h"
 
-#include <glob.h>
-
 #include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/globs.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -17,14 +16,6 @@ namespace fs = std::filesystem;
 
 bool lies_under(const fs::path& path, const std::string& root) {
   return path == fs::path(root) || absl::StartsWith(path.string(), root == "/" ? root : absl::StrCat(root, "/"));
-}
-
-// The part of a glob before its first pattern.
-std::string fixed_part(const std::string& pattern) {
-  const size_t wild = pattern.find_first_of("*?[{");
-  if (wild == std::string::npos) return pattern;
-  const size_t slash = pattern.rfind('/', wild);
-  return slash == std::string::npos ? "." : pattern.substr(0, slash + 1);
 }
 
 absl::Status check_one(const std::string& key, const std::string& path, const std::vector<std::string>& roots) {
@@ -49,13 +40,11 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
   RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
-  glob_t found{};
-  absl::Status status;
-  if (::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found) == 0) {
-    for (size_t i = 0; i < found.gl_pathc && status.ok(); ++i) status = check_one(key, found.gl_pathv[i], roots);
+  ASSIGN_OR_RETURN(const std::vector<std::string> files, matching_files(pattern));
+  for (const std::string& file : files) {
+    RETURN_IF_ERROR(check_one(key, file, roots));
   }
-  ::globfree(&found);
-  return status;
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The bytes of an input file from its first to its last, gzip and zstd unpacked on the way, in bounded memory.
+// The bytes of an input file from its first to its last, unpacked on the way, in bounded memory.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,12 @@ class InputStream {
   virtual int64_t position() const = 0;
 };
 
-// A file; gzip (all its members) and zstd (all its frames) are recognised by their first bytes.
+// A file; what it is packed with (unpackers.h) is recognised by its first bytes.
 absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path);
-// Whether a file's first bytes are gzip's or zstd's.
+// Up to `size` first bytes of a stream, and a stream that gives them again and then the rest.
+absl::StatusOr<std::unique_ptr<InputStream>> look_ahead(std::unique_ptr<InputStream> stream, size_t size,
+                                                        std::string& first);
+// Whether a file is packed.
 bool is_compressed(const std::string& path);
 // The same for bytes in memory, which must outlive the stream; `name` is for errors.
 absl::StatusOr<std::unique_ptr<InputStream>> open_input_bytes(absl::string_view bytes, const std::string& name);

@@ -24,6 +24,8 @@ constexpr int64_t kFirstBlockTokens = int64_t{4} << 20;
 constexpr int64_t kFirstBlockSequences = 1 << 14;
 // Part of every cache's name: to be raised with each change of what a piece of input becomes.
 constexpr int64_t kEncodingVersion = 1;
+// The same of conversations alone.
+constexpr int64_t kChatVersion = 2;
 
 absl::Status with_key(const std::string& key, const absl::Status& status) {
   if (status.ok() || absl::StartsWith(status.message(), key)) return status;
@@ -113,6 +115,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
     fingerprint.add_number(number);
   fingerprint.add(options.text_field);
   fingerprint.add(request.chat_template);
+  if (options.format == "chat") fingerprint.add_number(kChatVersion);
   if (options.classify) {
     fingerprint.add(options.glue_task);
     for (const std::string& column : options.text_columns) fingerprint.add(column);

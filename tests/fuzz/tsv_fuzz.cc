@@ -41,7 +41,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       return galleon::label_value(labels, row.label, file.path(), number).status();
     });
     (void)galleon::for_each_json_line(**piece, file.path(),
-                                      [](const nlohmann::json&, int64_t) { return absl::OkStatus(); });
+                                      [](const nlohmann::ordered_json&, int64_t) { return absl::OkStatus(); });
   }
   return 0;
 }

@@ -11,6 +11,7 @@
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/fingerprint.h"
 #include "worker/engine/data/mapped_tokens.h"
+#include "worker/engine/data/pair_layout.h"
 
 namespace galleon {
 
@@ -24,10 +25,30 @@ constexpr int64_t kFirstBlockTokens = int64_t{4} << 20;
 constexpr int64_t kFirstBlockSequences = 1 << 14;
 // Part of every cache's name: to be raised with each change of what a piece of input becomes.
 constexpr int64_t kEncodingVersion = 1;
+// The same of conversations alone.
+constexpr int64_t kChatVersion = 2;
 
 absl::Status with_key(const std::string& key, const absl::Status& status) {
   if (status.ok() || absl::StartsWith(status.message(), key)) return status;
   return absl::Status(status.code(), absl::StrCat(key, ": ", status.message()));
+}
+
+// What stands around labelled texts, unless it is what the tokenizer's special tokens alone say.
+absl::Status add_layout(const Tokenizer& tokenizer, Fingerprint& fingerprint) {
+  ASSIGN_OR_RETURN(PairLayout layout, pair_layout(tokenizer));
+  const SpecialTokens special = tokenizer.special();
+  const bool plain =
+      layout == (special.classify == special.begin ? PairLayout::roberta(special.classify, special.separator)
+                                                   : PairLayout::bert(special.classify, special.separator));
+  if (plain) return absl::OkStatus();
+  for (const std::vector<PairLayout::Item>* items : {&layout.single, &layout.pair}) {
+    fingerprint.add_number(static_cast<int64_t>(items->size()));
+    for (const PairLayout::Item& item : *items) {
+      for (const int64_t number : {int64_t{item.token}, int64_t{item.text}, int64_t{item.second}})
+        fingerprint.add_number(number);
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Caches of this name with another fingerprint, from data that has changed since.
@@ -113,11 +134,13 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
     fingerprint.add_number(number);
   fingerprint.add(options.text_field);
   fingerprint.add(request.chat_template);
+  if (options.format == "chat") fingerprint.add_number(kChatVersion);
   if (options.classify) {
     fingerprint.add(options.glue_task);
     for (const std::string& column : options.text_columns) fingerprint.add(column);
     fingerprint.add(options.label_column);
     for (const std::string& name : request.labels.names) fingerprint.add(name);
+    RETURN_IF_ERROR(add_layout(*request.tokenizer, fingerprint));
   }
   corpus->fingerprint_ = fingerprint.text();
 

@@ -9,8 +9,8 @@ namespace galleon {
 
 namespace {
 
-absl::Status text_of_line(const nlohmann::json& json, const std::string& path, int64_t number, const std::string& field,
-                          const std::string*& text) {
+absl::Status text_of_line(const nlohmann::ordered_json& json, const std::string& path, int64_t number,
+                          const std::string& field, const std::string*& text) {
   const auto found = json.find(field);
   if (found == json.end() || !found->is_string()) {
     return absl::InvalidArgumentError(
@@ -47,7 +47,7 @@ class PackedEncoder final : public InputEncoder {
     } else if (tokenizer_ == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(path, " is text, and no tokenizer is given"));
     } else if (piece.format == InputFormat::kJsonLines) {
-      status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+      status = for_each_json_line(piece, path, [&](const nlohmann::ordered_json& json, int64_t number) {
         const std::string* text = nullptr;
         RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
         ids.append(*tokenizer_, *text, out.tokens);
@@ -126,7 +126,7 @@ class DocumentEncoder final : public InputEncoder {
       if (!piece.text.empty()) add(piece.text, 1);
       return out;
     }
-    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::ordered_json& json, int64_t number) {
       const std::string* text = nullptr;
       RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
       add(*text, number);

@@ -25,13 +25,14 @@ absl::Status for_each_line(const InputPiece& piece,
   return absl::OkStatus();
 }
 
-absl::Status for_each_json_line(const InputPiece& piece, const std::string& path,
-                                const std::function<absl::Status(const nlohmann::json& json, int64_t number)>& take) {
+absl::Status for_each_json_line(
+    const InputPiece& piece, const std::string& path,
+    const std::function<absl::Status(const nlohmann::ordered_json& json, int64_t number)>& take) {
   return for_each_line(piece, [&](absl::string_view line, int64_t number) {
-    nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
+    nlohmann::ordered_json json = nlohmann::ordered_json::parse(line.begin(), line.end(), nullptr, false);
     if (json.is_discarded()) {
       const std::string sound = valid_utf8(line);
-      if (sound != line) json = nlohmann::json::parse(sound, nullptr, false);
+      if (sound != line) json = nlohmann::ordered_json::parse(sound, nullptr, false);
     }
     if (json.is_discarded() || !json.is_object())
       return absl::InvalidArgumentError(absl::StrCat(line_name(path, number), ": not a JSON object"));

@@ -18,8 +18,9 @@ absl::Status for_each_line(const InputPiece& piece,
                            const std::function<absl::Status(absl::string_view line, int64_t number)>& take);
 
 // The same with each line as a JSON object. Bytes that are no UTF-8 become U+FFFD. INVALID_ARGUMENT: what is not an
-// object, with file and line.
-absl::Status for_each_json_line(const InputPiece& piece, const std::string& path,
-                                const std::function<absl::Status(const nlohmann::json& json, int64_t number)>& take);
+// object, with file and line. Keys keep their order.
+absl::Status for_each_json_line(
+    const InputPiece& piece, const std::string& path,
+    const std::function<absl::Status(const nlohmann::ordered_json& json, int64_t number)>& take);
 
 }  // namespace galleon

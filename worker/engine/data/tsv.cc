@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/json_lines.h"
+#include "worker/engine/data/label_order.h"
 
 namespace galleon {
 
@@ -120,12 +121,12 @@ absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view labe
     return absl::InvalidArgumentError(
         absl::StrCat(line_name(path, line), ": the label \"", label, "\" is not a number"));
   }
-  const auto found = std::find(labels.names.begin(), labels.names.end(), label);
-  if (found == labels.names.end()) {
+  const std::optional<size_t> found = label_number(labels.names, label);
+  if (!found.has_value()) {
     return absl::InvalidArgumentError(absl::StrCat(line_name(path, line), ": the label \"", label,
                                                    "\" is unknown; known are: ", absl::StrJoin(labels.names, ", ")));
   }
-  return static_cast<float>(found - labels.names.begin());
+  return static_cast<float>(*found);
 }
 
 absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
@@ -142,6 +143,8 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
   bool numbers = true;
   int64_t highest = -1;  // as long as all are whole numbers from 0
   bool whole = true;
+  bool integers = true;
+  std::string negative;  // file and line of the first label below 0
   while (true) {
     ASSIGN_OR_RETURN(std::optional<InputPiece> piece, reader.next());
     if (!piece.has_value()) break;
@@ -153,8 +156,16 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
       if (!columns.read(line, row)) return too_few_columns(path, number, line, columns.needed());
       double value = 0;
       int64_t integer = 0;
-      numbers = numbers && absl::SimpleAtod(row.label, &value) && std::isfinite(value);
-      whole = whole && absl::SimpleAtoi(row.label, &integer) && integer >= 0 && integer < kMostClasses;
+      const bool number_here = absl::SimpleAtod(row.label, &value);
+      if (row.label.empty() || (number_here && !std::isfinite(value))) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(line_name(path, number), ": the label is ", row.label.empty() ? "empty" : row.label));
+      }
+      numbers = numbers && number_here;
+      const bool whole_here = absl::SimpleAtoi(row.label, &integer);
+      integers = integers && whole_here;
+      if (whole_here && integer < 0 && negative.empty()) negative = line_name(path, number);
+      whole = whole && whole_here && integer >= 0 && integer < kMostClasses;
       if (whole) highest = std::max(highest, integer);
       // Beyond this many they can only be numbers.
       if (static_cast<int64_t>(seen.size()) <= kMostClasses) seen.emplace(row.label);
@@ -163,6 +174,13 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
   }
   LabelSet labels;
   if (seen.empty()) return absl::InvalidArgumentError("data.train: there is no row in the files");
+  if (integers && !negative.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        negative,
+        ": labels are whole numbers, and some are below 0, so that they are neither the numbers of classes, "
+        "which count from 0, nor surely those of a regression; write 0, 1, …, or words, or for a regression a decimal "
+        "point (-1.0)"));
+  }
   if (whole) {
     for (int64_t i = 0; i <= highest; ++i) labels.names.push_back(absl::StrCat(i));
   } else if (numbers) {

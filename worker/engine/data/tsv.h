@@ -68,12 +68,14 @@ class TsvColumns {
 // "PATH:LINE: 3 columns, and 4 are needed"
 absl::Status too_few_columns(const std::string& path, int64_t line, absl::string_view row, size_t needed);
 
-// The number of a label. INVALID_ARGUMENT: unknown, or no number, with file and line and what is known.
+// The number of a label, whose name may have other capitals where that leaves no doubt. INVALID_ARGUMENT: unknown, or
+// no number, with file and line and what is known.
 absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view label, const std::string& path,
                                   int64_t line);
 
 // The labels of a job: the GLUE task's; else those in the label column of the training files: whole numbers from 0 are
-// the numbers of classes, other numbers make a regression, words are classes in alphabetical order.
+// the numbers of classes, other numbers make a regression, words are classes in alphabetical order. INVALID_ARGUMENT:
+// an empty label, or whole numbers below 0, with file and line.
 absl::StatusOr<LabelSet> find_labels(const DataOptions& options);
 
 }  // namespace galleon

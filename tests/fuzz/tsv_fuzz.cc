@@ -2,6 +2,7 @@
 // says in how large pieces, and whether there is a header.
 #include "worker/engine/data/tsv.h"
 
+#include "common/base/status_macros.h"
 #include "tests/fuzz/fuzz_file.h"
 #include "worker/engine/data/json_lines.h"
 
@@ -37,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!columns.ok()) break;
     (void)galleon::for_each_line(**piece, [&](absl::string_view line, int64_t number) {
       galleon::TsvRow row;
-      if (!columns->read(line, row)) return galleon::too_few_columns(file.path(), number, line, columns->needed());
+      RETURN_IF_ERROR(columns->read(line, galleon::line_name(file.path(), number), row));
       return galleon::label_value(labels, row.label, file.path(), number).status();
     });
     (void)galleon::for_each_json_line(**piece, file.path(),

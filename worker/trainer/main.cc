@@ -143,8 +143,8 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
   command->add_option("--data", options.data, "globs of text")->required();
   command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
-  command->add_option("--format", options.format, "auto | text | jsonl | tokens | tsv | chat")
-      ->check(CLI::IsMember({"auto", "text", "jsonl", "tokens", "tsv", "chat"}));
+  command->add_option("--format", options.format, "auto | text | jsonl | csv | tokens | tsv | chat")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tokens", "tsv", "chat"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
@@ -182,7 +182,8 @@ CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
   command->add_option("--tokenizer", options.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
       ->required();
   command->add_option("--input", options.input, "globs of text")->required();
-  command->add_option("--format", options.format, "auto | text | jsonl");
+  command->add_option("--format", options.format, "auto | text | jsonl | csv")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
   command->add_option("--output", options.output, "the token file")->required();
   command->add_option("--threads", options.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);

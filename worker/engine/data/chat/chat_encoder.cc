@@ -19,7 +19,7 @@ class ChatEncoder final : public InputEncoder {
 
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
-    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+    RETURN_IF_ERROR(for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::json& json, int64_t number) {
       const std::string where = line_name(path, number);
       ASSIGN_OR_RETURN(nlohmann::ordered_json messages, messages_of(json, where));
       const auto tools = json.find("tools");
@@ -53,6 +53,7 @@ class ChatEncoder final : public InputEncoder {
       out.tokens.resize(begin);
       return false;
     }
+    if (tokens.ids.size() > length) ++out.cut;
     const auto size = static_cast<uint32_t>(length);
     out.sequences.push_back({begin, size, size, targets, static_cast<uint32_t>(file), 0, 0});
     return true;

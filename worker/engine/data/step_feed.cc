@@ -145,10 +145,12 @@ absl::Status StepFeed::fill_pass(int64_t first, int64_t count, StepData& data) {
   for (int64_t row = 0; row < batch.sequences; ++row) {
     ASSIGN_OR_RETURN(int64_t index, index_of(first + row));
     RETURN_IF_ERROR(store_.read(index, sequence));
-    if (count == 0 && sequence.targets.empty()) {
+    if (count == 0 && shape_.regression) {
       return absl::InvalidArgumentError(
-          "data.last_batch: short leaves a rank without a row in the last batch of an epoch; wrap or drop");
+          "data.last_batch: short leaves a pass of a regression without a row in the last batch of an epoch; wrap or "
+          "drop, or a larger training.micro_batch");
     }
+    if (count == 0) sequence.label = -1;
     if (count == 0) std::fill(sequence.targets.begin(), sequence.targets.end(), -1);
     maker.add(sequence, row, batch);
   }
@@ -156,7 +158,8 @@ absl::Status StepFeed::fill_pass(int64_t first, int64_t count, StepData& data) {
   return absl::OkStatus();
 }
 
-// Passes of the ranks lie one after the other. Those of a short batch have as many rows as one another, or one more.
+// Passes of the ranks lie one after the other. A short batch has as many, with as many rows as one another, or one
+// more.
 absl::StatusOr<StepData> StepFeed::make(int64_t step) {
   StepData data;
   ASSIGN_OR_RETURN(Rows rows, rows_of(step));
@@ -167,8 +170,7 @@ absl::StatusOr<StepData> StepFeed::make(int64_t step) {
     ASSIGN_OR_RETURN(int64_t inputs, store_.inputs(index));
     data.inputs += inputs;
   }
-  const int64_t round = shape_.micro_batch * shape_.ranks;
-  const int64_t passes = (rows.count + round - 1) / round * shape_.ranks;
+  const int64_t passes = shape_.global_batch / shape_.micro_batch;
   for (int64_t pass = shape_.rank; pass < passes; pass += shape_.ranks) {
     const int64_t begin = pass * rows.count / passes;
     const int64_t end = (pass + 1) * rows.count / passes;

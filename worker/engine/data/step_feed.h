@@ -24,6 +24,7 @@ struct FeedShape {
   int ranks = 1;
   int32_t padding = 0;  // the id of a position that holds nothing
   LastBatch last_batch = LastBatch::kWrap;
+  bool regression = false;  // labels are numbers, of which none can be said not to count
 };
 
 // What one rank reads in one step.

@@ -428,6 +428,7 @@ class Training {
     shape.rank = communicator_.rank();
     shape.ranks = communicator_.ranks();
     shape.last_batch = options_.last_batch;
+    shape.regression = options_.data.classify && job_.labels.regression;
     shape.padding = padding_ = padding_id(job_.tokenizer.get());
     feed_ = std::make_unique<StepFeed>(train_->store(), train_->order(), shape, step_ + 1, options_.steps);
     last_saved_ = first_step_ = step_;

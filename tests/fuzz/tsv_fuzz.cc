@@ -41,8 +41,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       RETURN_IF_ERROR(columns->read(line, galleon::line_name(file.path(), number), row));
       return galleon::label_value(labels, row.label, file.path(), number).status();
     });
-    (void)galleon::for_each_json_line(**piece, file.path(),
+    (void)galleon::for_each_json_line(**piece, file.path(), nullptr,
                                       [](const nlohmann::json&, int64_t) { return absl::OkStatus(); });
+  }
+  // The same bytes as rows of other formats; lines of an array are as long as it at most.
+  for (const galleon::InputFormat format :
+       {galleon::InputFormat::kCsv, galleon::InputFormat::kTabRows, galleon::InputFormat::kJsonArray}) {
+    galleon::PieceReader rows({{file.path(), format}}, 0, pieces);
+    galleon::BadRows bad;
+    while (true) {
+      const absl::StatusOr<std::optional<galleon::InputPiece>> piece = rows.next();
+      if (!piece.ok() || !piece->has_value()) break;
+      if ((*piece)->text.size() > size) __builtin_trap();
+      (void)galleon::for_each_json_line(**piece, file.path(), &bad,
+                                        [](const nlohmann::json&, int64_t) { return absl::OkStatus(); });
+    }
   }
   return 0;
 }

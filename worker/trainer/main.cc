@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "kernels/cpu/processor.h"
@@ -61,12 +62,23 @@ int64_t text_bytes(const v1::Job& job) {
   return bytes;
 }
 
+std::string last_batch_word(const v1::Job& job) {
+  const v1::Data::LastBatch last = job.data().last_batch();
+  return last == v1::Data::LAST_BATCH_SHORT ? "short" : last == v1::Data::LAST_BATCH_DROP ? "drop" : "wrap";
+}
+
 int plan(const Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
   std::vector<std::string> notes;
   if (!job->has_shape()) job = resolve_for_plan(*job, notes);
   if (!job.ok()) return fail(job.status());
+  if (job->training().has_epochs()) {
+    notes.push_back(absl::StrCat(
+        "training.epochs: steps follow from the number of sequences, which the log tells when the "
+        "data is known; where an epoch ends within a batch of ",
+        job->training().global_batch(), ", data.last_batch: ", last_batch_word(*job), " says what becomes of it"));
+  }
   for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   const RunOptions options = options_from_job(*job, ".");
   const auto ranks = static_cast<int>(job->parallel().ranks());

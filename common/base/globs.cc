@@ -1,14 +1,12 @@
 #include "common/base/globs.h"
 
-#include <glob.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <filesystem>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "common/base/status_macros.h"
+#include "absl/strings/str_split.h"
 
 namespace galleon {
 
@@ -16,95 +14,112 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr absl::string_view kAnyDepth = "**/";
+constexpr size_t kMostAlternatives = 4096;
 
-// Where a component `**` begins; npos: nowhere.
-size_t any_depth(absl::string_view pattern) {
-  for (size_t at = pattern.find(kAnyDepth); at != absl::string_view::npos; at = pattern.find(kAnyDepth, at + 1)) {
-    if (at == 0 || pattern[at - 1] == '/') return at;
-  }
-  return absl::string_view::npos;
-}
-
-// A name as a pattern that matches it alone.
-std::string escaped(absl::string_view name) {
-  std::string pattern;
-  for (const char c : name) {
-    if (absl::string_view("*?[]{},~\\").find(c) != absl::string_view::npos) pattern += '\\';
-    pattern += c;
-  }
-  return pattern;
-}
-
-std::vector<std::string> glob_paths(const std::string& pattern) {
-  std::vector<std::string> paths;
-  glob_t found{};
-  if (::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found) == 0)
-    paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-  ::globfree(&found);
-  return paths;
-}
-
-// The folder and all below it.
-absl::Status add_folders(const fs::path& folder, std::vector<fs::path>& folders) {
-  folders.push_back(folder);
+bool exists(const std::string& path) {
   std::error_code error;
-  for (fs::directory_iterator it(folder.empty() ? "." : folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    std::error_code unknown;
-    if (absl::StartsWith(name, ".") || it->is_symlink(unknown) || !it->is_directory(unknown)) continue;
-    RETURN_IF_ERROR(add_folders(folder / name, folders));
-  }
-  if (!error) return absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot read the folder ", folder.string()));
+  return fs::symlink_status(path, error).type() != fs::file_type::not_found && !error;
 }
 
-// Those of a pattern that may have `**` components.
-absl::Status add_matches(const std::string& pattern, std::vector<std::string>& paths) {
-  const size_t at = any_depth(pattern);
-  if (at == std::string::npos) {
-    const std::vector<std::string> found = glob_paths(pattern);
-    paths.insert(paths.end(), found.begin(), found.end());
-    return absl::OkStatus();
-  }
-  const std::string rest = pattern.substr(at + kAnyDepth.size());
-  const std::vector<std::string> starts = at == 0 ? std::vector<std::string>{""} : glob_paths(pattern.substr(0, at));
-  for (const std::string& start : starts) {
-    std::error_code error;
-    if (!start.empty() && !fs::is_directory(start, error)) continue;
-    std::vector<fs::path> folders;
-    RETURN_IF_ERROR(add_folders(start, folders));
-    for (const fs::path& folder : folders) {
-      RETURN_IF_ERROR(add_matches(folder.empty() ? rest : escaped((folder / "").string()) + rest, paths));
+// Where the brace that opens at `open` closes, its commas at this level into `commas`; npos: it does not, or there is
+// no comma.
+size_t closing_brace(const std::string& pattern, size_t open, std::vector<size_t>& commas) {
+  int depth = 0;
+  for (size_t i = open; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\') {
+      ++i;
+    } else if (pattern[i] == '{') {
+      ++depth;
+    } else if (pattern[i] == ',' && depth == 1) {
+      commas.push_back(i);
+    } else if (pattern[i] == '}' && --depth == 0) {
+      return commas.empty() ? std::string::npos : i;
     }
   }
-  return absl::OkStatus();
+  return std::string::npos;
+}
+
+// The patterns without braces that one with braces stands for.
+void expand_braces(const std::string& pattern, size_t from, std::vector<std::string>& out) {
+  if (out.size() >= kMostAlternatives) return;
+  for (size_t open = pattern.find('{', from); open != std::string::npos; open = pattern.find('{', open + 1)) {
+    std::vector<size_t> commas;
+    const size_t close = closing_brace(pattern, open, commas);
+    if (close == std::string::npos) continue;
+    commas.push_back(close);
+    size_t begin = open + 1;
+    for (const size_t end : commas) {
+      expand_braces(
+          absl::StrCat(pattern.substr(0, open), pattern.substr(begin, end - begin), pattern.substr(close + 1)), open,
+          out);
+      begin = end + 1;
+    }
+    return;
+  }
+  out.push_back(pattern);
+}
+
+std::string joined(const std::string& folder, const std::string& name) {
+  return folder.empty() || folder.back() == '/' ? folder + name : absl::StrCat(folder, "/", name);
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator entry(folder.empty() ? "." : folder, error), end; !error && entry != end;
+       entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  return names;
+}
+
+// Matches components from `at` on below `folder`, which has been matched.
+void match(const std::string& folder, const std::vector<std::string>& components, size_t at,
+           std::vector<std::string>& found) {
+  if (at == components.size()) {
+    if (exists(folder)) found.push_back(folder);
+    return;
+  }
+  const std::string& component = components[at];
+  const std::string literal = joined(folder, component);
+  if (component == "**") {
+    match(folder, components, at + 1, found);
+    for (const std::string& name : names_in(folder)) {
+      const std::string inner = joined(folder, name);
+      std::error_code error;
+      if (name[0] == '.') continue;
+      if (fs::symlink_status(inner, error).type() == fs::file_type::directory) {
+        match(inner, components, at, found);
+      } else if (at + 1 == components.size()) {
+        found.push_back(inner);
+      }
+    }
+  } else if (component.find_first_of("*?[\\") == std::string::npos || exists(literal)) {
+    match(literal, components, at + 1, found);
+  } else {
+    for (const std::string& name : names_in(folder))
+      if (::fnmatch(component.c_str(), name.c_str(), FNM_PERIOD) == 0)
+        match(joined(folder, name), components, at + 1, found);
+  }
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> matching_files(const std::string& pattern) {
-  std::error_code error;
-  if (fs::is_regular_file(pattern, error)) return std::vector<std::string>{pattern};
-  std::vector<std::string> paths;
-  // `**` at the end means every file below.
-  const bool all = pattern == "**" || absl::EndsWith(pattern, "/**");
-  RETURN_IF_ERROR(add_matches(all ? pattern + "/*" : pattern, paths));
-  std::erase_if(paths, [](const std::string& path) {
-    std::error_code unknown;
-    return !fs::is_regular_file(path, unknown);
-  });
-  std::sort(paths.begin(), paths.end());
-  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
-  return paths;
+bool has_glob(const std::string& pattern) {
+  return pattern.find_first_of("*?[{") != std::string::npos;
 }
 
-std::string fixed_part(const std::string& pattern) {
-  std::error_code error;
-  const size_t wild = pattern.find_first_of("*?[{");
-  if (wild == std::string::npos || fs::exists(pattern, error)) return pattern;
-  const size_t slash = pattern.rfind('/', wild);
-  return slash == std::string::npos ? "." : pattern.substr(0, slash + 1);
+std::vector<std::string> glob_paths(const std::string& pattern) {
+  if (exists(pattern)) return {pattern};
+  std::vector<std::string> patterns;
+  expand_braces(pattern, 0, patterns);
+  std::vector<std::string> found;
+  for (const std::string& one : patterns) {
+    std::vector<std::string> components = absl::StrSplit(one, '/', absl::SkipEmpty());
+    match(one[0] == '/' ? "/" : "", components, 0, found);
+  }
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
 }
 
 }  // namespace galleon

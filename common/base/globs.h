@@ -1,19 +1,18 @@
-// Names of files with patterns: *, ?, [a-z], {a,b}, and ** for any depth of folders.
+// Paths by pattern, as shells expand them.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
-
 namespace galleon {
 
-// Regular files that match, sorted and each once; none: an empty list. A pattern that is the name of a file is that
-// file, whatever characters it has. `**` as a whole component stands for no, one or many folders; it does not follow
-// links to folders and passes over hidden ones. PERMISSION_DENIED and others: a folder below `**` that cannot be read.
-absl::StatusOr<std::vector<std::string>> matching_files(const std::string& pattern);
+// Whether the text has a character that means something in a pattern: * ? [ {
+bool has_glob(const std::string& pattern);
 
-// The part of a pattern before its first component that is one, such as "/data/" of "/data/*/a.txt".
-std::string fixed_part(const std::string& pattern);
+// Files and folders that match `pattern`, sorted by their bytes and each once; empty: none. `*`, `?` and `[…]` stand
+// for characters within a name, `{a,b}` for either text, and a component `**` for any number of folders, none included.
+// Names with a leading dot are matched by a dot alone. `**` follows no symbolic link to a folder, so that it ends. A
+// name that exists as it is written wins over what its characters mean, and so does a component of it.
+std::vector<std::string> glob_paths(const std::string& pattern);
 
 }  // namespace galleon

@@ -18,6 +18,14 @@ bool lies_under(const fs::path& path, const std::string& root) {
   return path == fs::path(root) || absl::StartsWith(path.string(), root == "/" ? root : absl::StrCat(root, "/"));
 }
 
+// The part of a glob before its first pattern.
+std::string fixed_part(const std::string& pattern) {
+  const size_t wild = pattern.find_first_of("*?[{");
+  if (wild == std::string::npos) return pattern;
+  const size_t slash = pattern.rfind('/', wild);
+  return slash == std::string::npos ? "." : pattern.substr(0, slash + 1);
+}
+
 absl::Status check_one(const std::string& key, const std::string& path, const std::vector<std::string>& roots) {
   if (!fs::path(path).is_absolute()) {
     return absl::PermissionDeniedError(absl::StrCat(key, ": ", path, " is not an absolute path"));
@@ -39,10 +47,11 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
+  std::error_code error;
+  if (fs::exists(pattern, error)) return check_one(key, pattern, roots);
   RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
-  ASSIGN_OR_RETURN(const std::vector<std::string> files, matching_files(pattern));
-  for (const std::string& file : files) {
-    RETURN_IF_ERROR(check_one(key, file, roots));
+  for (const std::string& path : glob_paths(pattern)) {
+    RETURN_IF_ERROR(check_one(key, path, roots));
   }
   return absl::OkStatus();
 }

@@ -131,6 +131,10 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
                                                    " that classifies, and --format ", options.format,
                                                    " has no labels; tsv has"));
   }
+  if (options.format == "tokens" && !options.tokenizer.empty()) {
+    return absl::InvalidArgumentError(
+        "--tokenizer contradicts --format tokens, whose files are tokenized already; leave it out");
+  }
   return absl::OkStatus();
 }
 
@@ -141,9 +145,10 @@ absl::Status evaluate(const EvaluateOptions& options) {
   const int64_t length =
       options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config.longest_sequence());
   RETURN_IF_ERROR(check(options, config, length));
-  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> loaded,
-                   load_model(options.model, options.tokenizer, options.batch, length,
-                              DeviceRequest{device_of_word(options.device), 0, 1, options.threads}));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<LoadedModel> loaded,
+      load_model(options.model, options.format == "tokens" ? kNoTokenizer : options.tokenizer, options.batch, length,
+                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads}));
   TemporaryFolder folder;
   RETURN_IF_ERROR(folder.make());
   CorpusRequest request;

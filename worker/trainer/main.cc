@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "kernels/cpu/processor.h"
@@ -78,12 +79,23 @@ int print(const google::protobuf::Message& message, const std::string& format) {
   return 0;
 }
 
+std::string last_batch_word(const v1::Job& job) {
+  const v1::Data::LastBatch last = job.data().last_batch();
+  return last == v1::Data::LAST_BATCH_SHORT ? "short" : last == v1::Data::LAST_BATCH_DROP ? "drop" : "wrap";
+}
+
 int plan(const Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
   std::vector<std::string> notes;
   if (!job->has_shape()) job = resolve_for_plan(*job, notes);
   if (!job.ok()) return fail(job.status());
+  if (job->training().has_epochs()) {
+    notes.push_back(absl::StrCat(
+        "training.epochs: steps follow from the number of sequences, which the log tells when the "
+        "data is known; where an epoch ends within a batch of ",
+        job->training().global_batch(), ", data.last_batch: ", last_batch_word(*job), " says what becomes of it"));
+  }
   for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   const RunOptions options = options_from_job(*job, ".");
   const auto ranks = static_cast<int>(job->parallel().ranks());
@@ -150,8 +162,8 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
   command->add_option("--data", options.data, "globs of text")->required();
   command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
-  command->add_option("--format", options.format, "auto | text | jsonl | tokens | tsv | chat")
-      ->check(CLI::IsMember({"auto", "text", "jsonl", "tokens", "tsv", "chat"}));
+  command->add_option("--format", options.format, "auto | text | jsonl | csv | tokens | tsv | chat")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tokens", "tsv", "chat"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
@@ -189,7 +201,8 @@ CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
   command->add_option("--tokenizer", options.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
       ->required();
   command->add_option("--input", options.input, "globs of text")->required();
-  command->add_option("--format", options.format, "auto | text | jsonl");
+  command->add_option("--format", options.format, "auto | text | jsonl | csv")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
   command->add_option("--output", options.output, "the token file")->required();
   command->add_option("--threads", options.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);

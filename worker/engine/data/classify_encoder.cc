@@ -26,27 +26,29 @@ class ClassifyEncoder final : public InputEncoder {
     EncodedPiece out;
     if (piece.text.empty()) return out;
     ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout_, piece.header, path));
-    TsvRow row;
-    std::vector<std::vector<int32_t>> ids(2);
     RETURN_IF_ERROR(for_each_line(piece, [&](absl::string_view line, int64_t number) {
-      if (!columns.read(line, row)) {
-        if (!layout_.leaves_out_short_rows) return too_few_columns(path, number, line, columns.needed());
+      if (layout_.leaves_out_short_rows && !columns.has_enough(line)) {
         if (out.left_out.count++ == 0) out.left_out.first = line_name(path, number);
         out.left_out.reason = "has too few columns";
         return absl::OkStatus();
       }
-      ASSIGN_OR_RETURN(float label, label_value(labels_, row.label, path, number));
-      for (size_t i = 0; i < 2; ++i) {
-        ids[i].clear();
-        if (i < row.texts.size()) tokenizer_.encode(row.texts[i], ids[i]);
-      }
-      append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, label, piece.file, out);
-      return absl::OkStatus();
+      return counted_bad_row(piece, &out.bad_rows, add_row(columns, line, path, number, piece.file, out));
     }));
     return out;
   }
 
  private:
+  absl::Status add_row(const TsvColumns& columns, absl::string_view line, const std::string& path, int64_t number,
+                       size_t file, EncodedPiece& out) const {
+    TsvRow row;
+    RETURN_IF_ERROR(columns.read(line, line_name(path, number), row));
+    ASSIGN_OR_RETURN(float label, label_value(labels_, row.label, path, number));
+    std::vector<std::vector<int32_t>> ids(2);
+    for (size_t i = 0; i < row.texts.size(); ++i) tokenizer_.encode(row.texts[i], ids[i]);
+    append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, label, file, out);
+    return absl::OkStatus();
+  }
+
   void append(std::vector<int32_t>& first, std::vector<int32_t>* second, float label, size_t file,
               EncodedPiece& out) const {
     const std::vector<PairLayout::Item>& items = second == nullptr ? around_.single : around_.pair;
@@ -55,6 +57,7 @@ class ClassifyEncoder final : public InputEncoder {
     // The longer of the two gives way, token by token; of two equal ones the second.
     auto size = static_cast<int64_t>(first.size());
     int64_t other = second == nullptr ? 0 : static_cast<int64_t>(second->size());
+    if (size + other > room) ++out.cut;
     while (size + other > room) --(size > other ? size : other);
     const size_t begin = out.tokens.size();
     bool typed = false;

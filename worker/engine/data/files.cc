@@ -12,16 +12,12 @@ namespace galleon {
 absl::StatusOr<std::vector<std::string>> expand_globs(const std::vector<std::string>& globs, const std::string& key) {
   std::vector<std::string> files;
   for (const std::string& pattern : globs) {
-    absl::StatusOr<std::vector<std::string>> found = matching_files(pattern);
-    if (!found.ok())
-      return absl::Status(found.status().code(), absl::StrCat(key, ": ", pattern, ": ", found.status().message()));
-    std::error_code error;
-    if (found->empty() && std::filesystem::is_directory(pattern, error)) {
-      return absl::NotFoundError(absl::StrCat(key, ": ", pattern, " is a folder; name its files, such as ",
-                                              (std::filesystem::path(pattern) / "**").string()));
+    const size_t before = files.size();
+    for (const std::string& path : glob_paths(pattern)) {
+      std::error_code error;
+      if (std::filesystem::is_regular_file(path, error)) files.push_back(path);
     }
-    if (found->empty()) return absl::NotFoundError(absl::StrCat(key, ": no file matches ", pattern));
-    files.insert(files.end(), found->begin(), found->end());
+    if (files.size() == before) return absl::NotFoundError(absl::StrCat(key, ": no file matches ", pattern));
   }
   return files;
 }

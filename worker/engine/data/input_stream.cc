@@ -9,11 +9,13 @@
 
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
-#include "worker/engine/data/unpackers.h"
+#include "worker/engine/data/unpacking.h"
 
 namespace galleon {
 
 namespace {
+
+constexpr size_t kMagicBytes = 10;
 
 class FileStream final : public InputStream {
  public:
@@ -75,32 +77,38 @@ class RejoinedStream final : public InputStream {
   std::unique_ptr<InputStream> rest_;
 };
 
+// The first bytes of a stream, up to `size` of them.
+absl::StatusOr<std::string> read_head(InputStream& stream, size_t size) {
+  std::string head(size, '\0');
+  size_t known = 0;
+  while (known < size) {
+    ASSIGN_OR_RETURN(size_t n, stream.read(head.data() + known, size - known));
+    if (n == 0) break;
+    known += n;
+  }
+  head.resize(known);
+  return head;
+}
+
 absl::StatusOr<std::unique_ptr<InputStream>> unpacked(std::unique_ptr<InputStream> stream, const std::string& path) {
-  std::string first;
-  ASSIGN_OR_RETURN(std::unique_ptr<InputStream> whole, look_ahead(std::move(stream), kPackingBytes, first));
-  return unpack(packing_of(first), std::move(whole), path);
+  ASSIGN_OR_RETURN(std::string head, read_head(*stream, kMagicBytes));
+  const Packing packing = packing_of(head);
+  std::unique_ptr<InputStream> whole = std::make_unique<RejoinedStream>(std::move(head), std::move(stream));
+  if (packing == Packing::kNone) return whole;
+  return unpack(packing, std::move(whole), path);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<InputStream>> look_ahead(std::unique_ptr<InputStream> stream, size_t size,
-                                                        std::string& first) {
-  first.assign(size, '\0');
-  size_t known = 0;
-  while (known < size) {
-    ASSIGN_OR_RETURN(size_t n, stream->read(first.data() + known, size - known));
-    if (n == 0) break;
-    known += n;
-  }
-  first.resize(known);
-  return std::make_unique<RejoinedStream>(first, std::move(stream));
+Packing packing_of_file(const std::string& path) {
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char first[kMagicBytes];
+  const ssize_t n = file.valid() ? ::read(file.get(), first, sizeof(first)) : 0;
+  return packing_of({first, static_cast<size_t>(std::max<ssize_t>(n, 0))});
 }
 
 bool is_compressed(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  char first[kPackingBytes];
-  const ssize_t n = file.valid() ? ::read(file.get(), first, sizeof(first)) : 0;
-  return packing_of({first, static_cast<size_t>(std::max<ssize_t>(n, 0))}) != Packing::kNone;
+  return packing_of_file(path) != Packing::kNone;
 }
 
 absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path) {

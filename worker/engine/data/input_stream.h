@@ -20,12 +20,9 @@ class InputStream {
   virtual int64_t position() const = 0;
 };
 
-// A file; what it is packed with (unpackers.h) is recognised by its first bytes.
+// A file; gzip, zstd, bzip2 and xz are recognised by their first bytes (unpacking.h).
 absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path);
-// Up to `size` first bytes of a stream, and a stream that gives them again and then the rest.
-absl::StatusOr<std::unique_ptr<InputStream>> look_ahead(std::unique_ptr<InputStream> stream, size_t size,
-                                                        std::string& first);
-// Whether a file is packed.
+// Whether a file's first bytes are those of a compressed file.
 bool is_compressed(const std::string& path);
 // The same for bytes in memory, which must outlive the stream; `name` is for errors.
 absl::StatusOr<std::unique_ptr<InputStream>> open_input_bytes(absl::string_view bytes, const std::string& name);

@@ -23,8 +23,9 @@ class ChatEncoder final : public InputEncoder {
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
     std::set<std::string> ignored;
-    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::ordered_json& json, int64_t number) {
-      return add(json, line_name(path, number), piece.file, ignored, out);
+    RETURN_IF_ERROR(for_each_json_line(
+        piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
+          return add(json, line_name(path, number), piece.file, ignored, out);
     }));
     tell(ignored, path);
     return out;
@@ -77,6 +78,7 @@ class ChatEncoder final : public InputEncoder {
       out.tokens.resize(begin);
       return false;
     }
+    if (tokens.ids.size() > length) ++out.cut;
     const auto size = static_cast<uint32_t>(length);
     out.sequences.push_back({begin, size, size, targets, static_cast<uint32_t>(file), 0, 0});
     return true;

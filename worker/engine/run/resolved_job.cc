@@ -35,6 +35,20 @@ const std::string* override_of(const RunOptions& options, const char* field) {
   return nullptr;
 }
 
+// The rows of the folder's embedding where the job asks for more; 0: it does not.
+absl::StatusOr<int64_t> grown_vocabulary(const RunOptions& options, const ModelConfig& config) {
+  if (override_of(options, "vocab_size") == nullptr) return 0;
+  Overrides others = options.model.overrides;
+  std::erase_if(others, [](const auto& one) { return one.first == "vocab_size"; });
+  ASSIGN_OR_RETURN(ModelConfig own, resolve_model_config(options.model.source, others, 0));
+  if (config.vocabulary < own.vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat("model.overrides.vocab_size ", config.vocabulary, " is below the ",
+                                                   own.vocabulary,
+                                                   " of the pretrained folder, whose tokens would be cut off"));
+  }
+  return config.vocabulary > own.vocabulary ? own.vocabulary : 0;
+}
+
 // What comes out of the model is what the data tells apart. A folder that names the same labels keeps its names and its
 // order, in which its classifier was trained; else the model gets the data's.
 absl::Status fit_labels(const RunOptions& options, int64_t vocabulary, LabelSet& labels, Overrides& overrides) {
@@ -100,16 +114,18 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   }
   if (vocabulary > job.config.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
-                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary));
+                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary,
+                                                   "; model.overrides: {vocab_size: ", vocabulary, "} grows it"));
   }
   if (job.tokenizer && job.config.eos_token < 0) {
     job.config.eos_token = job.tokenizer->end_token();
     job.config.bos_token = job.tokenizer->begin_token();
   }
   if (options.model.pretrained) {
+    ASSIGN_OR_RETURN(job.grown_from, grown_vocabulary(options, job.config));
     std::vector<std::string> fresh;
     const absl::Status found = check_weights(options.model.source, model_parameters(job.config, std::nullopt),
-                                             job.config.encoder() ? &fresh : nullptr);
+                                             job.config.encoder() ? &fresh : nullptr, job.grown_from);
     if (!found.ok()) return absl::Status(found.code(), absl::StrCat("model.source: ", found.message()));
   }
   const int64_t positions = options.data.sequence_length;

@@ -211,9 +211,14 @@ class Training {
         const bool encoder = job_.config.encoder();
         if (encoder)
           initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
-        const absl::Status loaded =
-            load_weights(options_.model.source, engine_->parameters(), device_, encoder ? &fresh : nullptr);
+        const absl::Status loaded = load_weights(options_.model.source, engine_->parameters(), device_,
+                                                 encoder ? &fresh : nullptr, job_.grown_from);
         RETURN_IF_ERROR(agree(loaded));
+        if (job_.grown_from > 0) {
+          observer_.stage("initialise",
+                          absl::StrCat(job_.config.vocabulary - job_.grown_from,
+                                       " new tokens begin as the mean of the folder's ", job_.grown_from));
+        }
         if (!fresh.empty()) observer_.stage("initialise", absl::StrCat("random ", absl::StrJoin(fresh, ", ")));
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);

@@ -133,12 +133,13 @@ class DocumentEncoder final : public InputEncoder {
       if (!piece.text.empty()) add(piece.text, 1);
       return out;
     }
-    RETURN_IF_ERROR(for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
-      const std::string* text = nullptr;
-      RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
-      add(*text, number);
-      return absl::OkStatus();
-    }));
+    RETURN_IF_ERROR(
+        for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
+          const std::string* text = nullptr;
+          RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
+          add(*text, number);
+          return absl::OkStatus();
+        }));
     return out;
   }
 

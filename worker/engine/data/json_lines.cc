@@ -140,8 +140,9 @@ void BadRows::add(const BadRows& other) {
     if (first.size() < kBadRowsNamed) first.push_back(one);
 }
 
-absl::Status for_each_json_line(const InputPiece& piece, const std::string& path, BadRows* bad,
-                                const std::function<absl::Status(const nlohmann::ordered_json& json, int64_t number)>& take) {
+absl::Status for_each_json_line(
+    const InputPiece& piece, const std::string& path, BadRows* bad,
+    const std::function<absl::Status(const nlohmann::ordered_json& json, int64_t number)>& take) {
   if (is_table(piece.format)) return for_each_table_row(piece, path, bad, take);
   return for_each_line(piece, [&](absl::string_view line, int64_t number) {
     return counted_bad_row(piece, bad, take_line(line, path, number, take));

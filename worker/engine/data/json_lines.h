@@ -24,7 +24,8 @@ absl::Status counted_bad_row(const InputPiece& piece, BadRows* bad, absl::Status
 // strings by the names of its first row. Bytes that are no UTF-8 become U+FFFD. INVALID_ARGUMENT: what is not an
 // object, and what `take` refuses, with file, line (row, of an array) and reason; where the piece allows it, it is
 // added to `bad` instead, which may be null.
-absl::Status for_each_json_line(const InputPiece& piece, const std::string& path, BadRows* bad,
-                                const std::function<absl::Status(const nlohmann::ordered_json& json, int64_t number)>& take);
+absl::Status for_each_json_line(
+    const InputPiece& piece, const std::string& path, BadRows* bad,
+    const std::function<absl::Status(const nlohmann::ordered_json& json, int64_t number)>& take);
 
 }  // namespace galleon

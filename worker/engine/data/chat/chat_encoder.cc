@@ -23,10 +23,10 @@ class ChatEncoder final : public InputEncoder {
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
     std::set<std::string> ignored;
-    RETURN_IF_ERROR(for_each_json_line(
-        piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
+    RETURN_IF_ERROR(
+        for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
           return add(json, line_name(path, number), piece.file, ignored, out);
-    }));
+        }));
     tell(ignored, path);
     return out;
   }

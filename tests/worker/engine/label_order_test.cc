@@ -58,17 +58,26 @@ TEST(LabelOrder, ALabelMayHaveOtherCapitals) {
   EXPECT_FALSE(label_value(alike, "yes", "f.tsv", 2).ok());
 }
 
-TEST(LabelOrder, LabelsThatCouldMeanTwoThingsAreRefused) {
+TEST(LabelOrder, LabelsThatSayNothingAreRefused) {
   const TestFolder folder;
   const auto error = [&](const std::string& rows) {
     DataOptions options;
     options.train = {folder.write("own.tsv", "sentence\tlabel\n" + rows)};
     return std::string(find_labels(options).status().message());
   };
-  EXPECT_THAT(error("a\t1\nb\t-1\n"), HasSubstr("own.tsv:3: labels are whole numbers, and some are below 0"));
   EXPECT_EQ(error("a\t1.0\nb\t-1.0\n"), "");
   EXPECT_THAT(error("a\tx\nb\t\n"), HasSubstr("own.tsv:3: the label is empty"));
   EXPECT_THAT(error("a\t1\nb\tnan\n"), HasSubstr("own.tsv:3: the label is nan"));
+}
+
+TEST(LabelOrder, WholeNumbersBelowZeroAreClassesInTheirOrder) {
+  const TestFolder folder;
+  DataOptions options;
+  options.train = {folder.write("own.tsv", "sentence\tlabel\na\t1\nb\t-1\n")};
+  const absl::StatusOr<LabelSet> labels = find_labels(options);
+  ASSERT_TRUE(labels.ok()) << labels.status();
+  EXPECT_EQ(labels->names, (std::vector<std::string>{"-1", "1"}));
+  EXPECT_FALSE(labels->regression);
 }
 
 TEST(LabelOrder, F1CountsTheLabel1WhereverTheModelHasIt) {

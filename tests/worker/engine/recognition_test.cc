@@ -225,7 +225,7 @@ TEST_F(RecognitionTest, WhatIsNoTextIsRefusedByNameAndReason) {
       {"open.csv", "text,b\n\"one,x\ntwo,y\n", "open.csv:2: a quoted cell does not end"},
       {"twice.csv", "text,text\na,b\n", "twice.csv:1: a column is named twice"},
       {"other.csv", "body,b\none,x\n",
-       "other.csv:2: no text field \"text\" (data.text_field): it is missing; there are: b, body"},
+       "other.csv:2: no text field \"text\" (data.text_field): it is missing; there are: body, b"},
       {"cut.json", "[{\"text\": \"one\"},", "the JSON array does not end"},
       {"more.json", "[{\"text\": \"one\"}]\n{}", "more behind the end of the JSON array"},
       {"one.json", "{\n \"text\": \"pretty\"\n}\n", "one.json:1: not a JSON object: the line ends within it"},

@@ -34,6 +34,7 @@ void print_message(const google::protobuf::Message& message, OutputFormat format
 
 std::string job_table(const std::vector<v1::JobRecord>& jobs) {
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(jobs.size());
   for (const v1::JobRecord& job : jobs) {
     rows.push_back({job.job_id(), v1::JobRecord::State_Name(job.state()), job.queue(), progress_text(job),
                     loss_text(job), absl::StrCat(job.attempts()), human_age(job.create_time_ms(), now_ms()),
@@ -44,6 +45,7 @@ std::string job_table(const std::vector<v1::JobRecord>& jobs) {
 
 std::string worker_table(const std::vector<v1::Worker>& workers) {
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(workers.size());
   for (const v1::Worker& worker : workers) {
     double memory = 0;
     for (const v1::DeviceInfo& device : worker.devices()) memory += static_cast<double>(device.free_memory_bytes());
@@ -57,6 +59,7 @@ std::string worker_table(const std::vector<v1::Worker>& workers) {
 
 std::string queue_table(const std::vector<v1::Queue>& queues) {
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(queues.size());
   for (const v1::Queue& queue : queues) {
     rows.push_back({queue.queue_id(), absl::StrCat(queue.queued()), absl::StrCat(queue.active()),
                     absl::StrCat(queue.slots_used()), absl::StrFormat("%.1f", queue.fair_share_slots()),

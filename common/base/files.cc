@@ -114,20 +114,20 @@ absl::Status write_and_rename(const std::string& path, absl::string_view content
       const ssize_t n = ::write(file.get(), content.data(), content.size());
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
-        const absl::Status status = errno_status("cannot write", path, errno);
+        absl::Status status = errno_status("cannot write", path, errno);
         ::unlink(temporary.c_str());
         return status;
       }
       content.remove_prefix(n);
     }
     if (durable && ::fsync(file.get()) != 0) {
-      const absl::Status status = errno_status("cannot flush", path, errno);
+      absl::Status status = errno_status("cannot flush", path, errno);
       ::unlink(temporary.c_str());
       return status;
     }
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const absl::Status status = errno_status("cannot rename to", path, errno);
+    absl::Status status = errno_status("cannot rename to", path, errno);
     ::unlink(temporary.c_str());
     return status;
   }

@@ -134,7 +134,7 @@ std::string sha256_hex(const std::string& text) {
 
 absl::Status write_secret(const std::string& path, const std::string& content) {
   const mode_t before = ::umask(077);
-  const absl::Status status = write_file_durably(path, content);
+  absl::Status status = write_file_durably(path, content);
   ::umask(before);
   return status;
 }

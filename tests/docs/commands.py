@@ -18,7 +18,7 @@ import time
 import claims
 
 # Documents whose blocks are run.
-RUN = ["README.md", "docs/tutorial.md", "docs/tune.md"]
+RUN = ["README.md", "docs/tutorial.md", "docs/tune.md", "docs/reference/data.md"]
 # Why a block of these is not.
 REASONS = {
     "build": "compiles everything: tests/run.sh is what runs this test, and the quickstart's parts are tests of their own",

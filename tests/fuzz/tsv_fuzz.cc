@@ -2,6 +2,7 @@
 // says in how large pieces, and whether there is a header.
 #include "worker/engine/data/tsv.h"
 
+#include "common/base/status_macros.h"
 #include "tests/fuzz/fuzz_file.h"
 #include "worker/engine/data/json_lines.h"
 
@@ -37,11 +38,24 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!columns.ok()) break;
     (void)galleon::for_each_line(**piece, [&](absl::string_view line, int64_t number) {
       galleon::TsvRow row;
-      if (!columns->read(line, row)) return galleon::too_few_columns(file.path(), number, line, columns->needed());
+      RETURN_IF_ERROR(columns->read(line, galleon::line_name(file.path(), number), row));
       return galleon::label_value(labels, row.label, file.path(), number).status();
     });
-    (void)galleon::for_each_json_line(**piece, file.path(),
-                                      [](const nlohmann::json&, int64_t) { return absl::OkStatus(); });
+    (void)galleon::for_each_json_line(**piece, file.path(), nullptr,
+                                      [](const nlohmann::ordered_json&, int64_t) { return absl::OkStatus(); });
+  }
+  // The same bytes as rows of other formats; lines of an array are as long as it at most.
+  for (const galleon::InputFormat format :
+       {galleon::InputFormat::kCsv, galleon::InputFormat::kTabRows, galleon::InputFormat::kJsonArray}) {
+    galleon::PieceReader rows({{file.path(), format}}, 0, pieces);
+    galleon::BadRows bad;
+    while (true) {
+      const absl::StatusOr<std::optional<galleon::InputPiece>> piece = rows.next();
+      if (!piece.ok() || !piece->has_value()) break;
+      if ((*piece)->text.size() > size) __builtin_trap();
+      (void)galleon::for_each_json_line(**piece, file.path(), &bad,
+                                        [](const nlohmann::ordered_json&, int64_t) { return absl::OkStatus(); });
+    }
   }
   return 0;
 }

@@ -58,6 +58,9 @@ data:
   shuffle: true
   seed: 42
   chat_template: null
+  bad_rows: refuse
+  max_bad_rows: 1000
+  last_batch: wrap
 optimizer:
   rule: adamw
   learning_rate: 0.001
@@ -103,6 +106,7 @@ checkpoint:
   every: 1000
   keep: 3
   resume: auto
+  resume_with_changed_data: false
 scheduling:
   queue: default
   priority: 0
@@ -150,6 +154,9 @@ data:
   shuffle: false
   seed: 18446744073709551615
   chat_template: null
+  bad_rows: refuse
+  max_bad_rows: 1000
+  last_batch: wrap
 optimizer:
   rule: adamw
   learning_rate: 1e-2
@@ -180,7 +187,7 @@ training:
   evaluate_tokens: 4096
 parallel: {ranks: 2, zero: 3, wire_type: fp32, hang_timeout: 5m}
 resources: {device: cpu, memory_per_rank: 1.5GiB}
-checkpoint: {directory: here, every: 10, keep: 1, resume: never}
+checkpoint: {directory: here, every: 10, keep: 1, resume: never, resume_with_changed_data: true}
 scheduling: {queue: default, priority: -5, preemptible: false, max_retries: 0, time_limit: 12h, after: [a1], labels: {rack: r1, gpus: 8}}
 )";
 

@@ -59,6 +59,7 @@ class DaemonLoop {
   SystemClock clock_;
   FileDescriptor lock_;
   std::string incarnation_;
+  v1::ProcessorInfo processor_;
   RankOptions rank_options_;
   std::map<std::string, std::unique_ptr<HeldRank>> ranks_;
   SlotDevices devices_;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/ids.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/processor_name.h"
 #include "common/base/status_macros.h"
 #include "common/net/disk_space.h"
@@ -22,6 +23,26 @@
 
 namespace galleon {
 
+namespace {
+
+// What the trainer computes with here. A trainer that cannot even say that would fail every job that comes.
+absl::StatusOr<v1::ProcessorInfo> processor_of_trainer(const std::string& trainer) {
+  ASSIGN_OR_RETURN(const CommandResult said,
+                   run_command({trainer, "--processor", "--format", "binary"}, absl::Minutes(2)));
+  v1::ProcessorInfo processor;
+  const bool ended = !said.timed_out && said.exit.code == 0 && said.exit.signal == 0;
+  if (ended && processor.ParseFromString(said.out) && !processor.model().empty()) return processor;
+  return absl::FailedPreconditionError(
+      absl::StrCat("the trainer ", trainer, " does not run here: ",
+                   said.timed_out          ? "it did not answer within two minutes"
+                   : said.exit.signal != 0 ? absl::StrCat("it was ended by signal ", said.exit.signal)
+                   : ended                 ? "it is of another version than this galleon-worker"
+                   : said.err.empty()      ? absl::StrCat("it exits with ", said.exit.code)
+                                           : std::string(absl::StripAsciiWhitespace(said.err))));
+}
+
+}  // namespace
+
 DaemonLoop::DaemonLoop(const DaemonOptions& options)
     : options_(options), metrics_(std::make_shared<JobMetrics>(clock_)), client_(options.server, options.credentials) {}
 
@@ -31,6 +52,7 @@ absl::Status DaemonLoop::prepare() {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
   }
+  ASSIGN_OR_RETURN(processor_, processor_of_trainer(options_.trainer));
   RETURN_IF_ERROR(make_folders(absl::StrCat(options_.data, "/attempts")));
   std::error_code error;
   options_.data = std::filesystem::canonical(options_.data, error).string();
@@ -51,6 +73,7 @@ absl::Status DaemonLoop::prepare() {
       log_warning("jobs of several machines cannot run here until --interface is given: ", own.status().message());
     }
   }
+  metrics_->set_processor(processor_);
   RETURN_IF_ERROR(find_devices());
   recover_ranks();
   if (!options_.metrics.empty()) {
@@ -147,6 +170,7 @@ v1::Worker DaemonLoop::describe_worker() {
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);
   worker.set_host(host);
+  *worker.mutable_processor() = processor_;
   next_look_ = absl::ZeroDuration();
   watch_devices();
   told_devices_ = describe_devices();

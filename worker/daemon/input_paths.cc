@@ -1,12 +1,11 @@
 #include "worker/daemon/input_paths.h"
 
-#include <glob.h>
-
 #include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/globs.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -48,14 +47,13 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
+  std::error_code error;
+  if (fs::exists(pattern, error)) return check_one(key, pattern, roots);
   RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
-  glob_t found{};
-  absl::Status status;
-  if (::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found) == 0) {
-    for (size_t i = 0; i < found.gl_pathc && status.ok(); ++i) status = check_one(key, found.gl_pathv[i], roots);
+  for (const std::string& path : glob_paths(pattern)) {
+    RETURN_IF_ERROR(check_one(key, path, roots));
   }
-  ::globfree(&found);
-  return status;
+  return absl::OkStatus();
 }
 
 }  // namespace

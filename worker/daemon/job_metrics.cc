@@ -66,6 +66,20 @@ void add_memory(Families& out, const Labels& labels, const v1::MemoryByCategory&
   }
 }
 
+void add_processor(Families& out, const v1::ProcessorInfo& processor) {
+  out.add("galleon_worker_processor_info", "The processor that trainers of this worker compute with", kGauge,
+          {{"model", processor.model()},
+           {"architecture", processor.architecture()},
+           {"features", processor.features()},
+           {"instruction_set", processor.instruction_set()}},
+          1);
+  for (const v1::ProcessorInfo::Library& library : processor.libraries()) {
+    out.add("galleon_worker_library_fits", "1: the library has chosen kernels as good as the processor; 0: lesser ones",
+            kGauge, {{"library", library.name()}, {"version", library.version()}, {"kernels", library.kernels()}},
+            library.too_little() ? 0 : 1);
+  }
+}
+
 void add_gpu(Families& out, size_t slot, const GpuState& gpu) {
   const Labels labels = {{"slot", absl::StrCat(slot)}, {"uuid", gpu.uuid}};
   out.add("galleon_worker_gpu_info", "The GPU of a slot; other exporters know it by its UUID", kGauge,
@@ -229,11 +243,17 @@ void JobMetrics::add_worker(Families& out, absl::Duration now) const {
           static_cast<double>(slot_memory_));
   out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
           std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
+  if (!processor_.model().empty()) add_processor(out, processor_);
   for (size_t slot = 0; slot < gpus_.size(); ++slot) add_gpu(out, slot, gpus_[slot]);
 }
 
 bool JobMetrics::is_over(const Series& series, absl::Duration now) {
   return series.ended && (series.scrapes_after_end >= kScrapesAfterEnd || now - series.end > kKeepAfterEnd);
+}
+
+void JobMetrics::set_processor(const v1::ProcessorInfo& processor) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  processor_ = processor;
 }
 
 std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {

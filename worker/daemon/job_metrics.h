@@ -26,6 +26,7 @@ class JobMetrics final : public prometheus::Collectable {
   void update(const v1::Assignment& assignment, const v1::RankReport& report, pid_t group);
   void set_slots(uint32_t total, uint32_t used);
   void set_slot_memory(uint64_t bytes);
+  void set_processor(const v1::ProcessorInfo& processor);
   // By slot.
   void set_gpus(const std::vector<GpuState>& gpus);
   // When the lease ends, on the monotonic clock.
@@ -57,6 +58,7 @@ class JobMetrics final : public prometheus::Collectable {
   uint32_t slots_ = 0;
   uint32_t slots_used_ = 0;
   uint64_t slot_memory_ = 0;
+  v1::ProcessorInfo processor_;
   std::vector<GpuState> gpus_;
   absl::Duration lease_end_ = absl::ZeroDuration();
 };

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -15,6 +14,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/corpus.h"
+#include "worker/engine/data/label_order.h"
 #include "worker/engine/run/evaluation.h"
 #include "worker/trainer/loaded_model.h"
 
@@ -65,8 +65,8 @@ absl::StatusOr<double> unigram_entropy(SequenceStore& store, int64_t tokens, int
   return entropy;
 }
 
-// The labels that a model's outputs stand for, and that the data may have. A model that names those of a task in
-// another order keeps its own.
+// The labels that a model's outputs stand for, and that the data may have: a GLUE task's in the order in which the
+// model names them.
 absl::StatusOr<LabelSet> labels_of(const EvaluateOptions& options, const ModelConfig& config) {
   LabelSet labels;
   labels.regression = config.regression();
@@ -81,9 +81,17 @@ absl::StatusOr<LabelSet> labels_of(const EvaluateOptions& options, const ModelCo
                                                    config.labels == 1 ? " output" : " outputs", ", and ",
                                                    options.glue_task, " needs ", task->labels.outputs()));
   }
-  const std::set<std::string> own(labels.names.begin(), labels.names.end());
-  const std::set<std::string> asked(task->labels.names.begin(), task->labels.names.end());
-  return own == asked ? labels : task->labels;
+  if (std::optional<LabelSet> own = in_models_order(task->labels, config.label_names, options.glue_task)) return *own;
+  const std::string wanted = absl::StrJoin(task->labels.names, ", ");
+  if (!config.label_names.empty() && !only_numbers(task->labels)) {
+    return absl::InvalidArgumentError(absl::StrCat(options.model, " names its labels ",
+                                                   absl::StrJoin(config.label_names, ", "),
+                                                   " (id2label), and those of ", options.glue_task, " are ", wanted));
+  }
+  if (!config.label_names.empty() || !(task->labels.regression || only_numbers(task->labels)))
+    std::cerr << "note: " << options.model << " does not say which label is which; they are taken as " << wanted
+              << "\n";
+  return task->labels;
 }
 
 void print(const EvaluationLine& line, std::optional<double> entropy, bool json) {
@@ -128,6 +136,10 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
                                                    " that classifies, and --format ", options.format,
                                                    " has no labels; tsv has"));
   }
+  if (options.format == "tokens" && !options.tokenizer.empty()) {
+    return absl::InvalidArgumentError(
+        "--tokenizer contradicts --format tokens, whose files are tokenized already; leave it out");
+  }
   return absl::OkStatus();
 }
 
@@ -138,9 +150,10 @@ absl::Status evaluate(const EvaluateOptions& options) {
   const int64_t length =
       options.sequence_length > 0 ? options.sequence_length : std::min<int64_t>(256, config.longest_sequence());
   RETURN_IF_ERROR(check(options, config, length));
-  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> loaded,
-                   load_model(options.model, options.tokenizer, options.batch, length,
-                              DeviceRequest{device_of_word(options.device), 0, 1, options.threads}));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<LoadedModel> loaded,
+      load_model(options.model, options.format == "tokens" ? kNoTokenizer : options.tokenizer, options.batch, length,
+                 DeviceRequest{device_of_word(options.device), 0, 1, options.threads}));
   TemporaryFolder folder;
   RETURN_IF_ERROR(folder.make());
   CorpusRequest request;

@@ -40,9 +40,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> load_model(const std::string& folde
   auto loaded = std::make_unique<LoadedModel>();
   ASSIGN_OR_RETURN(ModelConfig config, resolve_model_config(folder, {}, 0));
   loaded->config = config;
-  ASSIGN_OR_RETURN(ModelTokenizer opened, open_model_tokenizer(folder, tokenizer, config));
-  loaded->tokenizer_source = std::move(opened.source);
-  loaded->tokenizer = std::move(opened.tokenizer);
+  if (tokenizer != kNoTokenizer) {
+    ASSIGN_OR_RETURN(ModelTokenizer opened, open_model_tokenizer(folder, tokenizer, config));
+    loaded->tokenizer_source = std::move(opened.source);
+    loaded->tokenizer = std::move(opened.tokenizer);
+  }
   loaded->parameters = model_parameters(config, std::nullopt);
   // Before there is memory for any of it.
   RETURN_IF_ERROR(check_weights(folder, loaded->parameters));

@@ -33,6 +33,9 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
 };
 
+// As a tokenizer of load_model: none is opened, for data that is tokenized already.
+inline constexpr char kNoTokenizer[] = "none";
+
 // `folder`: a checkpoint or a Hugging Face folder; `tokenizer`: empty for the folder's own. The model has room for
 // `batch` sequences of `sequence` tokens, and is of the type that its weights are stored in. INVALID_ARGUMENT,
 // NOT_FOUND: what does not fit or is not there, by the name of the field or tensor.

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "kernels/cpu/processor.h"
@@ -17,6 +18,7 @@
 #include "worker/trainer/device_choice.h"
 #include "worker/trainer/evaluate_command.h"
 #include "worker/trainer/memory_messages.h"
+#include "worker/trainer/processor_message.h"
 #include "worker/trainer/resolve.h"
 #include "worker/trainer/text_commands.h"
 #include "worker/trainer/tokenize_command.h"
@@ -36,6 +38,7 @@ struct Arguments {
   std::string assignment;
   bool plan = false;
   bool resolve = false;
+  bool processor = false;
   std::string format = "json";
   std::string output;
   LocalRank local;
@@ -61,12 +64,38 @@ int64_t text_bytes(const v1::Job& job) {
   return bytes;
 }
 
+int print(const google::protobuf::Message& message, const std::string& format) {
+  if (format == "binary") {
+    std::cout << message.SerializeAsString();
+    return 0;
+  }
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
+  std::cout << text;
+  return 0;
+}
+
+std::string last_batch_word(const v1::Job& job) {
+  const v1::Data::LastBatch last = job.data().last_batch();
+  return last == v1::Data::LAST_BATCH_SHORT ? "short" : last == v1::Data::LAST_BATCH_DROP ? "drop" : "wrap";
+}
+
 int plan(const Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
   std::vector<std::string> notes;
   if (!job->has_shape()) job = resolve_for_plan(*job, notes);
   if (!job.ok()) return fail(job.status());
+  if (job->training().has_epochs()) {
+    notes.push_back(absl::StrCat(
+        "training.epochs: steps follow from the number of sequences, which the log tells when the "
+        "data is known; where an epoch ends within a batch of ",
+        job->training().global_batch(), ", data.last_batch: ", last_batch_word(*job), " says what becomes of it"));
+  }
   for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   const RunOptions options = options_from_job(*job, ".");
   const auto ranks = static_cast<int>(job->parallel().ranks());
@@ -80,18 +109,7 @@ int plan(const Arguments& arguments) {
   const std::string kind = device_kind(request);
   absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, kind, ranks, text_bytes(*job), options.memory_limit);
   if (!message.ok()) return fail(message.status());
-  if (arguments.format == "binary") {
-    std::cout << message->SerializeAsString();
-    return 0;
-  }
-  google::protobuf::util::JsonPrintOptions print;
-  print.add_whitespace = true;
-  print.preserve_proto_field_names = true;
-  print.always_print_primitive_fields = true;
-  std::string text;
-  (void)google::protobuf::util::MessageToJsonString(*message, &text, print);
-  std::cout << text;
-  return 0;
+  return print(*message, arguments.format);
 }
 
 int resolve_to_file(const Arguments& arguments) {
@@ -121,7 +139,8 @@ void add_training(CLI::App& app, Arguments& arguments) {
   app.add_option("--job", arguments.job, "a YAML job file or a binary Job message");
   app.add_option("--assignment", arguments.assignment, "a binary TrainerAssignment, from the worker daemon");
   app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
-  app.add_option("--format", arguments.format, "of --plan")->check(CLI::IsMember({"json", "binary"}));
+  app.add_option("--format", arguments.format, "of --plan and --processor")->check(CLI::IsMember({"json", "binary"}));
+  app.add_flag("--processor", arguments.processor, "print what the CPU computes with here, and end");
   app.add_flag("--resolve", arguments.resolve, "write the job with its model's shape to --output, and end");
   app.add_option("--output", arguments.output, "the folder of a local run, or the file of --resolve");
   app.add_option("--rank", arguments.local.rank, "of a local run")->check(CLI::NonNegativeNumber);
@@ -143,8 +162,8 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
   command->add_option("--data", options.data, "globs of text")->required();
   command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
-  command->add_option("--format", options.format, "auto | text | jsonl | tokens | tsv | chat")
-      ->check(CLI::IsMember({"auto", "text", "jsonl", "tokens", "tsv", "chat"}));
+  command->add_option("--format", options.format, "auto | text | jsonl | csv | tokens | tsv | chat")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tokens", "tsv", "chat"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
   command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
   command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
@@ -186,7 +205,8 @@ CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
   command->add_option("--tokenizer", options.tokenizer, "SentencePiece .model, tokenizer.json, a folder, or bytes")
       ->required();
   command->add_option("--input", options.input, "globs of text")->required();
-  command->add_option("--format", options.format, "auto | text | jsonl");
+  command->add_option("--format", options.format, "auto | text | jsonl | csv")
+      ->check(CLI::IsMember({"auto", "text", "jsonl", "csv"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
   command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
   command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
@@ -226,6 +246,7 @@ int run(int argc, char** argv) {
   } else if (*tokenize_command) {
     status = tokenize(tokenizing);
   } else {
+    if (arguments.processor) return print(processor_message(), arguments.format);
     if (arguments.job.empty()) return fail(absl::InvalidArgumentError("--job is needed; see --help"));
     if (arguments.plan) return plan(arguments);
     if (!service && arguments.output.empty()) return fail(absl::InvalidArgumentError("--output is needed; see --help"));

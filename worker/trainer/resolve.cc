@@ -63,6 +63,7 @@ v1::ModelShape shape_message(const ModelConfig& c) {
   shape.set_parameters(c.parameters());
   // Special tokens are the tokenizer's matter.
   ModelConfig bare = c;
+  bare.kept = {};
   if (!c.encoder()) bare.bos_token = bare.eos_token = bare.pad_token = -1;
   if (bare != plain_llama(shape)) shape.set_config(model_config_to_json(bare, "float32"));
   return shape;

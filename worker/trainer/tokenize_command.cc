@@ -15,6 +15,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/files.h"
+#include "worker/engine/data/recognition.h"
 
 namespace galleon {
 
@@ -51,7 +52,8 @@ absl::Status tokenize(const TokenizeOptions& options) {
   CacheBuild build;
   int64_t bytes = 0;
   for (const std::string& path : paths) {
-    build.files.push_back({path, input_format(options.format, path)});
+    ASSIGN_OR_RETURN(InputFormat format, recognise(options.format, path));
+    build.files.push_back({path, format});
     std::error_code error;
     bytes += static_cast<int64_t>(std::filesystem::file_size(path, error));
   }

@@ -69,7 +69,7 @@ class DaemonTest : public testing::Test {
                                       "--ready-file",
                                       ready_file(),
                                       "--trainer",
-                                      GALLEON_BINARY_DIR "/fake-trainer"};
+                                      trainer_};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -137,6 +137,7 @@ class DaemonTest : public testing::Test {
   std::string ready_file() const { return folder_ + "/ready.json"; }
 
   std::vector<std::pair<std::string, std::string>> environment_;  // of the daemon, beside ours
+  std::string trainer_ = GALLEON_BINARY_DIR "/fake-trainer";
   FakeScheduler scheduler_;
   std::string folder_;
   std::optional<ProcessId> daemon_;

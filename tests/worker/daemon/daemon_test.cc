@@ -1,3 +1,7 @@
+#include <gmock/gmock.h>
+
+#include <fstream>
+
 #include "tests/worker/daemon/daemon_fixture.h"
 
 namespace galleon {
@@ -16,6 +20,33 @@ TEST_F(DaemonTest, RegistersWhatItOffers) {
   EXPECT_TRUE(worker.devices(1).healthy());
   EXPECT_EQ(worker.labels().at("rack"), "r1");
   EXPECT_EQ(worker.incarnation().size(), 32u);
+}
+
+TEST_F(DaemonTest, TellsWhatItsTrainerComputesWith) {
+  environment_.emplace_back("OPENBLAS_CORETYPE", "Prescott");
+  trainer_ = GALLEON_BINARY_DIR "/galleon-trainer";
+  start();
+  const v1::ProcessorInfo& processor = scheduler_.registrations[0].worker().processor();
+  EXPECT_FALSE(processor.model().empty());
+  const std::string metrics = scrape(ready_file());
+  EXPECT_THAT(metrics, testing::HasSubstr("galleon_worker_processor_info{model=\"" + processor.model() + "\""));
+  ASSERT_EQ(processor.libraries_size(), 2);
+  EXPECT_EQ(processor.libraries(0).name(), "oneDNN");
+  EXPECT_FALSE(processor.libraries(0).too_little());
+  EXPECT_EQ(processor.libraries(1).name(), "OpenBLAS");
+  if (processor.instruction_set() == "baseline") return;
+  EXPECT_TRUE(processor.libraries(1).too_little());
+  EXPECT_THAT(metrics, testing::ContainsRegex("galleon_worker_library_fits.library=.OpenBLAS.[^}]*Prescott.* 0\n"));
+}
+
+TEST_F(DaemonTest, RefusesToServeWithATrainerThatDoesNotRunHere) {
+  trainer_ = folder_ + "/trainer";
+  std::ofstream(trainer_) << "#!/bin/sh\necho libdnnl.so.2: cannot open shared object file >&2\nexit 127\n";
+  std::filesystem::permissions(trainer_, std::filesystem::perms::owner_all);
+  const absl::StatusOr<CommandResult> said = run_command(command(), kPatience);
+  ASSERT_TRUE(said.ok());
+  EXPECT_EQ(said->exit.code, 1);
+  EXPECT_THAT(said->err, testing::HasSubstr(trainer_ + " does not run here: libdnnl.so.2: cannot open"));
 }
 
 TEST_F(DaemonTest, RunsAnAssignmentToItsEndAndShipsItsLog) {

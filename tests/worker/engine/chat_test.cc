@@ -75,7 +75,8 @@ TEST(ChatTemplate, WhatIsNotUnderstoodIsRefusedWithItsLine) {
   };
   EXPECT_THAT(error("\n{{ 'a' | sparkle }}"), HasSubstr("t.jinja, line 2: the filter sparkle is not known"));
   EXPECT_THAT(error("{{ nothing.here }}"), HasSubstr("nothing is not defined"));
-  EXPECT_THAT(error("{{ strftime_now('%d') }}"), HasSubstr("strftime_now asks for today's date"));
+  EXPECT_THAT(error("{{ today() }}"), HasSubstr("the function today is not known"));
+  EXPECT_THAT(error("{{ 'a' | tojson(html=true) }}"), HasSubstr("tojson has no argument html"));
   EXPECT_THAT(error("{{ raise_exception('roles') }}"), HasSubstr("the template refuses the conversation: roles"));
   EXPECT_THAT(error("{{ 1 + 'a' }}"), HasSubstr("+ cannot be used between a number and a string"));
   EXPECT_THAT(error("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), HasSubstr("calls itself too often"));
@@ -84,11 +85,15 @@ TEST(ChatTemplate, WhatIsNotUnderstoodIsRefusedWithItsLine) {
 }
 
 // What is counted of a conversation, by the byte tokenizer, whose </s> is one token.
-std::vector<std::string> counted(const std::string& source, const Json& messages) {
+std::vector<std::string> counted(const std::string& source, const Json& messages, std::vector<bool> trained = {}) {
   static const std::unique_ptr<Tokenizer> tokenizer = *open_tokenizer("bytes");
   absl::StatusOr<ChatTemplate> parsed = ChatTemplate::parse(source, "template");
   EXPECT_TRUE(parsed.ok()) << parsed.status();
-  absl::StatusOr<std::vector<ChatTokens>> made = ChatFormat(*parsed, *tokenizer).encode(messages, nullptr);
+  Conversation conversation;
+  conversation.messages = messages;
+  for (const Json& m : messages) conversation.trained.push_back(m["role"] == "assistant");
+  if (!trained.empty()) conversation.trained = std::move(trained);
+  absl::StatusOr<std::vector<ChatTokens>> made = ChatFormat(*parsed, source, *tokenizer).encode(conversation);
   EXPECT_TRUE(made.ok()) << made.status();
   std::vector<std::string> all;
   if (!made.ok()) return all;
@@ -126,6 +131,17 @@ TEST(ChatTokens, AnswersAndTheirEndAreCountedAndNothingElse) {
   EXPECT_THAT(counted(plain, Json::array({kTwoTurns[0]})), ElementsAre());
 }
 
+TEST(ChatTokens, OfAnswersThatAreNotLearntNothingIsCounted) {
+  const std::vector<bool> last = {false, false, false, true};
+  EXPECT_THAT(counted(*named_chat_template("plain"), kTwoTurns, last),
+              ElementsAre("............................................ e|"));
+  const std::string marks =
+      "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }}</s>\n{% endfor %}"
+      "{% if add_generation_prompt %}<a>{% endif %}";
+  EXPECT_THAT(counted(marks, kTwoTurns, {false, true, false, false}), ElementsAre("..........bc|."));
+  EXPECT_THAT(counted(marks, kTwoTurns, {false, false, false, false}), ElementsAre());
+}
+
 TEST(ChatTokens, ATemplateThatShortensEarlierAnswersGivesASequenceForEach) {
   const std::string thinking =
       "{% for m in messages %}{% if m.role == 'user' %}q {{ m.content }}\n{% else %}a "
@@ -142,7 +158,9 @@ TEST(ChatTokens, ATokenThatBeginsInThePromptIsNotCounted) {
   const std::unique_ptr<Tokenizer> tokenizer = *std::move(opened);
   ASSERT_FALSE(tokenizer->marks().empty());
   absl::StatusOr<ChatTemplate> parsed = ChatTemplate::parse(*named_chat_template("llama2"), "template");
-  absl::StatusOr<std::vector<ChatTokens>> made = ChatFormat(*parsed, *tokenizer).encode(kTwoTurns, nullptr);
+  const Conversation conversation{kTwoTurns, {false, true, false, true}, nullptr};
+  absl::StatusOr<std::vector<ChatTokens>> made =
+      ChatFormat(*parsed, *named_chat_template("llama2"), *tokenizer).encode(conversation);
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->size(), 1U);
   const ChatTokens& tokens = (*made)[0];
@@ -159,10 +177,11 @@ TEST(ChatTokens, ATokenThatBeginsInThePromptIsNotCounted) {
 
 TEST(Conversations, AreReadFromTheUsualShapes) {
   const auto roles = [](const char* line) {
-    absl::StatusOr<Json> messages = messages_of(nlohmann::json::parse(line), "f:1");
-    if (!messages.ok()) return std::string(messages.status().message());
+    absl::StatusOr<Conversation> made = read_conversation(Json::parse(line), "f:1");
+    if (!made.ok()) return std::string(made.status().message());
     std::string text;
-    for (const Json& m : *messages) text += m["role"].get<std::string>() + "=" + m["content"].get<std::string>() + ";";
+    for (const Json& m : made->messages)
+      text += m["role"].get<std::string>() + "=" + m["content"].get<std::string>() + ";";
     return text;
   };
   EXPECT_EQ(roles(R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})"),

@@ -159,6 +159,11 @@ TEST_F(LabelledRows, LabelsOfOnesOwnColumnsAreNumbersOfClassesOrWordsOrARegressi
   EXPECT_TRUE(labels("a\t0\nb\t0.5\nc\t-3\n")->regression);
   EXPECT_THAT(std::string(labels("a\tspam\n").status().message()), HasSubstr("every label is \"spam\""));
   EXPECT_THAT(std::string(labels("a\n").status().message()), HasSubstr("own.tsv:2: 1 column, and at least 2"));
+  EXPECT_THAT(labels("a\t1\nb\t-1\n")->names, ElementsAre("-1", "1"));
+  EXPECT_THAT(labels("\"a\tb\"\tpos\nc\tneg\n")->names, ElementsAre("neg", "pos"));
+  EXPECT_THAT(std::string(labels("a\tb\tpos\nc\tneg\n").status().message()),
+              HasSubstr("own.tsv:2: 3 columns, and the header has 2"));
+  EXPECT_THAT(std::string(labels("a\t1\nb\t\n").status().message()), HasSubstr("own.tsv:3: the label is empty"));
 }
 
 TEST_F(LabelledRows, RobertaHasTwoSeparatorsBetweenTextsAndNoTypes) {

@@ -250,7 +250,8 @@ TEST_F(CorpusTest, WithoutPackingADocumentIsASequenceCutOrPaddedAndOnlyItsOwnTar
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(all->sequences, 3);
   EXPECT_THAT((*corpus)->store().notes(), ElementsAre(HasSubstr("1 input left out, the first at " + folder_.path() +
-                                                                "/a.jsonl:2, which holds no text")));
+                                                                "/a.jsonl:2, which holds no text"),
+                                                      HasSubstr("1 of 3 rows are longer than data.sequence_length 8")));
   FeedShape shape;
   shape.global_batch = shape.micro_batch = 3;
   shape.sequence_length = 8;

@@ -132,6 +132,32 @@ TEST(ModelConfig, NewAndOldWaysToScalePositionsAreTheSame) {
             5.0);
 }
 
+TEST(ModelConfig, OfTwoWaysThatDisagreeRopeScalingCountsAsInTransformers) {
+  const std::string common =
+      R"({"model_type":"llama","vocab_size":10,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,
+      "num_attention_heads":1,"rope_parameters":{"rope_theta":777.0,"rope_type":"linear","factor":4.0},"rope_scaling":)";
+  const ModelConfig both = *parse(common + R"({"rope_type":"linear","factor":2.0}})");
+  EXPECT_EQ(both.rope.factor, 2.0);
+  EXPECT_EQ(both.rope_theta, 10000.0);
+  const ModelConfig empty = *parse(common + "{}}");
+  EXPECT_EQ(empty.rope.factor, 4.0);
+  EXPECT_EQ(empty.rope_theta, 777.0);
+}
+
+TEST(ModelConfig, FieldsThatStayTrueAreWrittenAgain) {
+  const ModelConfig config = *parse(
+      R"({"model_type":"qwen2","vocab_size":10,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,
+      "num_attention_heads":1,"use_sliding_window":true,"sliding_window":16,"max_window_layers":1,"use_cache":true,
+      "eos_token_id":[3,4],"transformers_version":"4.0","dtype":"bfloat16","_name_or_path":"x"})");
+  const std::string written = model_config_to_json(config, "float32");
+  EXPECT_THAT(written, testing::HasSubstr("\"max_window_layers\": 1"));
+  EXPECT_THAT(written, testing::HasSubstr("\"use_cache\": true"));
+  EXPECT_THAT(written, testing::ContainsRegex("\"eos_token_id\": .[[:space:]]*3,[[:space:]]*4"));
+  for (const char* gone : {"transformers_version", "\"dtype\"", "_name_or_path"})
+    EXPECT_THAT(written, testing::Not(testing::HasSubstr(gone)));
+  EXPECT_EQ(model_config_to_json(*parse(written), "float32"), written);
+}
+
 TEST(ModelConfig, WhatIsNotComputedIsRefusedByName) {
   const struct {
     int model;

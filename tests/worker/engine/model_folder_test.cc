@@ -170,6 +170,56 @@ TEST_F(ModelFolder, ShardsAndTypesOf16BitsAreReadToTheBit) {
   EXPECT_THAT(std::string(check_weights(folder_.path(), parameters_).message()), HasSubstr("part-1.safetensors"));
 }
 
+TEST_F(ModelFolder, OfSourcesThatDisagreeTransformersChoiceIsTakenOrBothAreNamed) {
+  use("mistral");
+  folder_.write("model.safetensors.index.json", R"({"weight_map": {"model.norm.weight": "gone.safetensors"}})");
+  ASSERT_TRUE(load().ok()) << "a whole file comes before an index";
+  expect_loaded();
+  folder_.write("adapter_config.json", "{}");
+  EXPECT_THAT(std::string(load().message()), HasSubstr("holds an adapter (adapter_config.json)"));
+}
+
+TEST_F(ModelFolder, AHeadBesideATiedEmbeddingHasToBeTheSame) {
+  use("mistral");
+  const std::vector<float> embedding = fixture(*reference_, "model.embed_tokens.weight");
+  std::erase_if(parameters_, [](const Parameter& p) { return p.group == ParameterGroup::kHead; });
+  remove("lm_head.weight");
+  const std::vector<int64_t> shape = tensor("model.embed_tokens.weight").shape;
+  tensors_.push_back({"lm_head.weight", shape, [=] { return embedding; }, "F32", {}});
+  EXPECT_TRUE(load().ok());
+  tensor("lm_head.weight").values = [=] { return std::vector<float>(embedding.size(), 0.5F); };
+  EXPECT_THAT(std::string(load().message()),
+              HasSubstr("tie_word_embeddings is true, and lm_head.weight differs from model.embed_tokens.weight"));
+}
+
+TEST_F(ModelFolder, NewTokensBeginAsTheMeanOfTheOthers) {
+  use("mistral");
+  const std::string name = "model.embed_tokens.weight";
+  TensorToWrite& embedding = tensor(name);
+  const int64_t width = embedding.shape[1];
+  const int64_t rows = embedding.shape[0] - 2;
+  for (const char* one : {"model.embed_tokens.weight", "lm_head.weight"}) {
+    TensorToWrite& t = tensor(one);
+    t.shape[0] = rows;
+    t.values = [values = std::vector<float>(t.values()), rows, width] {
+      return std::vector<float>(values.begin(), values.begin() + rows * width);
+    };
+  }
+  EXPECT_THAT(std::string(load().message()), HasSubstr("has shape"));
+  ASSERT_TRUE(write_safetensors(folder_.path() + "/model.safetensors", tensors_, {}).ok());
+  const absl::Status loaded = load_weights(folder_.path(), parameters_, *device_, nullptr, rows);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  const auto found =
+      std::find_if(parameters_.begin(), parameters_.end(), [&](const auto& p) { return p.name == name; });
+  const std::vector<float> values = get_weight(*found, *device_);
+  for (int64_t column = 0; column < width; ++column) {
+    double sum = 0;
+    for (int64_t row = 0; row < rows; ++row) sum += values[row * width + column];
+    EXPECT_EQ(values[rows * width + column], static_cast<float>(sum / static_cast<double>(rows)));
+    EXPECT_EQ(values[(rows + 1) * width + column], values[rows * width + column]);
+  }
+}
+
 TEST_F(ModelFolder, WhatCannotBeReadIsNamedFromTheHeadersAlone) {
   use("mistral");
   tensor("model.norm.weight").type = "F64";

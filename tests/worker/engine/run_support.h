@@ -90,7 +90,10 @@ class RecordingObserver : public RunObserver {
     for (int i = 0; i < kMemoryCategories; ++i) ledger[i] = engine.ledger().bytes(static_cast<MemoryCategory>(i));
     ledger_peak = engine.ledger().peak();
   }
-  void logged(const StepLine& line) override { lines.push_back(line); }
+  void logged(const StepLine& line) override {
+    lines.push_back(line);
+    if (step_logged) step_logged(line);
+  }
   void evaluated(const EvaluationLine& line) override { evaluations.push_back(line); }
   absl::Status approve_checkpoint(int64_t step, const std::string&) override {
     return gate ? gate(step) : absl::OkStatus();
@@ -115,6 +118,7 @@ class RecordingObserver : public RunObserver {
   int64_t ledger[kMemoryCategories] = {};
   int64_t ledger_peak = 0;
   std::function<absl::Status(int64_t)> gate;
+  std::function<void(const StepLine&)> step_logged;
   int64_t stop_after = 0;
   int64_t resumed_at = 0;
 };
@@ -131,7 +135,8 @@ using MakeDevice = std::function<std::unique_ptr<Device>()>;
 inline std::vector<RankOutcome> run_ranks(
     const RunOptions& options, int ranks, const std::string& output,
     const std::function<void(int, RecordingObserver&, RunContext&)>& prepare = {},
-    const MakeDevice& make_device = [] { return make_cpu_device(1); }) {
+    const MakeDevice& make_device = [] { return make_cpu_device(1); },
+    const std::function<void(ResolvedJob&)>& adapt = {}) {
   static int run_number = 0;
   const std::string meeting = absl::StrCat(output, "/meeting-", run_number++);
   EXPECT_TRUE(make_folders(output).ok());
@@ -154,6 +159,7 @@ inline std::vector<RankOutcome> run_ranks(
       outcome.result = job.status();
       return;
     }
+    if (adapt) adapt(*job);
     RunContext context;
     context.epoch = 1;
     context.metrics_path = output + "/metrics.jsonl";

@@ -230,6 +230,13 @@ class FakeTrainer {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "--processor") {
+    galleon::v1::ProcessorInfo processor;
+    processor.set_model("none");
+    processor.add_libraries()->set_name("none");
+    std::fputs(processor.SerializeAsString().c_str(), stdout);
+    return 0;
+  }
   galleon::v1::Job job;
   galleon::v1::TrainerAssignment assignment;
   for (int i = 1; i + 1 < argc; i += 2) {

@@ -40,6 +40,7 @@ Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
           {"mathematics", h.mathematics},
+          {"data_changes", h.data_changes},
           {"step", h.step},
           {"schedule_steps", h.schedule_steps},
           {"warmup_steps", h.warmup_steps},
@@ -72,6 +73,7 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
   try {
     h.job = json.at("job").get<std::string>();
     h.mathematics = json.at("mathematics").get<std::string>();
+    if (json.contains("data_changes")) h.data_changes = json.at("data_changes").get<std::vector<std::string>>();
     h.step = json.at("step").get<int64_t>();
     h.schedule_steps = json.at("schedule_steps").get<int64_t>();
     h.warmup_steps = json.at("warmup_steps").get<int64_t>();

@@ -17,6 +17,8 @@ namespace galleon {
 struct CheckpointHeader {
   std::string job;          // the job's name
   std::string mathematics;  // RunOptions::mathematics
+  // Each resume with other data (checkpoint.resume_with_changed_data): from which step, and both fingerprints.
+  std::vector<std::string> data_changes;
   int64_t step = 0;
   int64_t schedule_steps = 0;
   int64_t warmup_steps = 0;

@@ -34,7 +34,14 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   std::vector<std::string> names{"model.safetensors"};
   const std::string index_path = folder + "/model.safetensors.index.json";
   std::error_code error;
-  if (fs::exists(index_path, error)) {
+  if (fs::exists(folder + "/adapter_config.json", error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder,
+                     " holds an adapter (adapter_config.json), which transformers put on another model; merge it "
+                     "into its model, and name that folder"));
+  }
+  // A file of all weights comes first, as in transformers: an index beside it is of an older export.
+  if (!fs::exists(absl::StrCat(folder, "/", names[0]), error) && fs::exists(index_path, error)) {
     ASSIGN_OR_RETURN(std::string text, read_file(index_path));
     const Json index = Json::parse(text, nullptr, false);
     if (nested_too_deeply(text) || index.is_discarded() || !index.contains("weight_map") ||
@@ -100,13 +107,65 @@ struct FoundTensor {
   std::string name;
 };
 
+// Whether a matrix of the vocabulary has more rows than its file, which had `grown_from`; 0: none may.
+bool grows(const Parameter& p, const std::vector<int64_t>& shape, int64_t grown_from) {
+  const bool of_vocabulary = p.group == ParameterGroup::kHead || absl::EndsWith(p.name, "embed_tokens.weight") ||
+                             absl::EndsWith(p.name, "word_embeddings.weight");
+  return grown_from > 0 && of_vocabulary && shape == std::vector<int64_t>{grown_from, p.in} && p.out >= grown_from;
+}
+
+// Rows that a file does not have: the mean of those that it has, so that a new token is as likely as the others are on
+// average and lies among them.
+void add_mean_rows(const Parameter& p, std::vector<float>& values) {
+  const auto known = static_cast<int64_t>(values.size()) / p.in;
+  if (known == p.out) return;
+  std::vector<double> mean(p.in, 0.0);
+  for (size_t i = 0; i < values.size(); ++i) mean[i % p.in] += values[i];
+  values.reserve(p.out * p.in);
+  for (int64_t row = known; row < p.out; ++row) {
+    for (const double sum : mean) values.push_back(static_cast<float>(sum / static_cast<double>(known)));
+  }
+}
+
+// A head beside an embedding that is said to be the head as well has to be the same; transformers would keep it.
+absl::Status check_tied_head(const std::string& folder, const std::vector<FoundTensor>& found,
+                             const std::map<std::string, const SafetensorsReader*>& rest) {
+  const char* head = "lm_head.weight";
+  const auto there = rest.find(head);
+  const auto embedding = std::find_if(found.begin(), found.end(), [](const FoundTensor& tensor) {
+    return absl::EndsWith(tensor.parameter->name, "embed_tokens.weight");
+  });
+  if (there == rest.end() || embedding == found.end()) return absl::OkStatus();
+  const TensorEntry& own = there->second->entries().at(head);
+  const TensorEntry& other = embedding->file->entries().at(embedding->name);
+  bool same = own.shape == other.shape;
+  constexpr int64_t kAtOnce = 1 << 20;
+  std::vector<float> a(kAtOnce);
+  std::vector<float> b(kAtOnce);
+  for (int64_t first = 0; same && first < own.count(); first += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, own.count() - first);
+    RETURN_IF_ERROR(there->second->read(head, first, count, a.data()));
+    RETURN_IF_ERROR(embedding->file->read(embedding->name, first, count, b.data()));
+    same = std::memcmp(a.data(), b.data(), count * sizeof(float)) == 0;
+  }
+  if (same) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(folder, ": tie_word_embeddings is true, and ", head, " differs from ", embedding->name,
+                   "; model.overrides: {tie_word_embeddings: false} keeps both, as transformers do"));
+}
+
 absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
                                                       const std::vector<SafetensorsReader>& files,
                                                       const std::vector<Parameter>& parameters,
-                                                      std::vector<std::string>* fresh) {
+                                                      std::vector<std::string>* fresh, int64_t grown_from) {
   std::map<std::string, const SafetensorsReader*> file_of;
   for (const SafetensorsReader& file : files) {
-    for (const auto& [tensor, entry] : file.entries()) file_of[tensor] = &file;
+    for (const auto& [tensor, entry] : file.entries()) {
+      const auto [there, first] = file_of.emplace(tensor, &file);
+      if (!first)
+        return absl::InvalidArgumentError(
+            absl::StrCat(tensor, " lies in both ", there->second->path(), " and ", file.path()));
+    }
   }
   const auto find = [&](const std::string& name) {
     for (const std::string& candidate : names_of(name)) {
@@ -136,7 +195,7 @@ absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
           absl::StrCat(folder, " has no tensor ", p.name, " (", absl::StrJoin(stored_shape(p), "x"), ")"));
     }
     const TensorEntry& entry = it->second->entries().at(it->first);
-    if (entry.shape != stored_shape(p)) {
+    if (entry.shape != stored_shape(p) && !grows(p, entry.shape, grown_from)) {
       return absl::InvalidArgumentError(absl::StrCat(folder, ": ", it->first, " has shape ",
                                                      absl::StrJoin(entry.shape, "x"), "; the model needs ",
                                                      absl::StrJoin(stored_shape(p), "x")));
@@ -148,6 +207,7 @@ absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
     found.push_back({&p, it->second, it->first});
     file_of.erase(it);
   }
+  if (!has_head && !encoder) RETURN_IF_ERROR(check_tied_head(folder, found, file_of));
   for (const auto& [name, file] : file_of) {
     if (!may_be_left(name, has_head, encoder)) {
       return absl::InvalidArgumentError(absl::StrCat(file->path(),
@@ -161,15 +221,15 @@ absl::StatusOr<std::vector<FoundTensor>> find_tensors(const std::string& folder,
 }  // namespace
 
 absl::Status check_weights(const std::string& folder, const std::vector<Parameter>& parameters,
-                           std::vector<std::string>* fresh) {
+                           std::vector<std::string>* fresh, int64_t grown_from) {
   ASSIGN_OR_RETURN(std::vector<SafetensorsReader> files, open_weights(folder));
-  return find_tensors(folder, files, parameters, fresh).status();
+  return find_tensors(folder, files, parameters, fresh, grown_from).status();
 }
 
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
-                          std::vector<std::string>* fresh) {
+                          std::vector<std::string>* fresh, int64_t grown_from) {
   ASSIGN_OR_RETURN(std::vector<SafetensorsReader> files, open_weights(folder));
-  ASSIGN_OR_RETURN(std::vector<FoundTensor> tensors, find_tensors(folder, files, parameters, fresh));
+  ASSIGN_OR_RETURN(std::vector<FoundTensor> tensors, find_tensors(folder, files, parameters, fresh, grown_from));
   for (const auto& [parameter, file, name] : tensors) {
     std::vector<float> values(file->entries().at(name).count());
     RETURN_IF_ERROR(file->read(name, 0, static_cast<int64_t>(values.size()), values.data()));
@@ -178,6 +238,8 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
       return absl::InvalidArgumentError(absl::StrCat(file->path(), ": ", name, " holds a number that is not finite (",
                                                      *bad, " at element ", bad - values.begin(), ")"));
     }
+    if (grown_from > 0 && grows(*parameter, file->entries().at(name).shape, grown_from))
+      add_mean_rows(*parameter, values);
     set_weight(*parameter, device, values.data());
   }
   return absl::OkStatus();

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -172,7 +173,8 @@ void CacheBuilder::write() {
   }
 }
 
-absl::Status CacheBuilder::append(const Slot& slot) {
+// What a user should know of the file that the piece belongs to.
+absl::Status CacheBuilder::count(const Slot& slot) {
   const EncodedPiece& made = *slot.encoded;
   documents_of_file_ += made.documents;
   if (made.left_out.count > 0) {
@@ -181,6 +183,24 @@ absl::Status CacheBuilder::append(const Slot& slot) {
     else
       left_out_.count += made.left_out.count;
   }
+  cut_ += made.cut;
+  if (broken_ == 0) first_broken_ = slot.piece.first_broken;
+  broken_ += slot.piece.broken;
+  bad_rows_of_file_.add(made.bad_rows);
+  const int64_t bad = index_.bad_rows + bad_rows_of_file_.count;
+  if (bad <= build_.max_bad_rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(bad, " bad rows are more than data.max_bad_rows ", build_.max_bad_rows,
+                                                 "; among them ", absl::StrJoin(bad_rows_of_file_.first, "; ")));
+}
+
+void CacheBuilder::note(const std::string& text) {
+  index_.notes.push_back(absl::StrCat(build_.key, ": ", text));
+  log_warning(index_.notes.back());
+}
+
+absl::Status CacheBuilder::append(const Slot& slot) {
+  const EncodedPiece& made = *slot.encoded;
+  RETURN_IF_ERROR(count(slot));
   absl::string_view bytes(reinterpret_cast<const char*>(made.tokens.data()), made.tokens.size() * 4);
   if (build_.shape.width == 2) {
     packed_.resize(made.tokens.size() * 2);
@@ -206,16 +226,26 @@ absl::Status CacheBuilder::append(const Slot& slot) {
 
 absl::Status CacheBuilder::end_file(const Slot& slot) {
   const std::string& path = build_.files[slot.piece.file].path;
-  if (documents_of_file_ == 0) {
-    index_.notes.push_back(absl::StrCat(build_.key, ": there is nothing in ", path, "; it is left out"));
-    log_warning(index_.notes.back());
-  }
+  if (documents_of_file_ == 0) note(absl::StrCat("there is nothing in ", path, "; it is left out"));
   if (left_out_.count > 0) {
-    index_.notes.push_back(absl::StrCat(build_.key, ": ", left_out_.count, left_out_.count == 1 ? " input" : " inputs",
-                                        " left out, the first at ", left_out_.first, ", which ", left_out_.reason));
-    log_warning(index_.notes.back());
+    note(absl::StrCat(left_out_.count, left_out_.count == 1 ? " input" : " inputs", " left out, the first at ",
+                      left_out_.first, ", which ", left_out_.reason));
   }
-  documents_of_file_ = 0;
+  if (bad_rows_of_file_.count > 0) {
+    note(absl::StrCat(bad_rows_of_file_.count, bad_rows_of_file_.count == 1 ? " bad row" : " bad rows",
+                      " skipped (data.bad_rows): ", absl::StrJoin(bad_rows_of_file_.first, "; ")));
+  }
+  if (cut_ > 0) {
+    note(absl::StrCat(path, ": ", cut_, " of ", documents_of_file_, " rows are longer than data.sequence_length ",
+                      build_.shape.sequence_length, "; what is beyond it is cut off"));
+  }
+  if (broken_ > 0) {
+    note(absl::StrCat(path, ": ", broken_, broken_ == 1 ? " character is" : " characters are",
+                      " no UTF-8, the first at byte ", first_broken_, "; U+FFFD stands for it"));
+  }
+  index_.bad_rows += bad_rows_of_file_.count;
+  bad_rows_of_file_ = {};
+  documents_of_file_ = cut_ = broken_ = 0;
   left_out_ = {};
   index_.files_done = static_cast<int64_t>(slot.piece.file) + 1;
   index_.tokens_of_files = index_.tokens;

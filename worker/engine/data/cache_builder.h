@@ -26,7 +26,8 @@ struct CacheBuild {
   PieceOptions pieces;
   std::shared_ptr<const InputEncoder> encoder;
   CacheShape shape;
-  int threads = 1;  // that encode
+  int64_t max_bad_rows = 1000;  // with pieces.skip_bad_rows
+  int threads = 1;              // that encode
 };
 
 class CacheBuilder {
@@ -58,7 +59,9 @@ class CacheBuilder {
   void encode();
   void write();
   absl::Status append(const Slot& slot);
+  absl::Status count(const Slot& slot);
   absl::Status end_file(const Slot& slot);
+  void note(const std::string& text);
   absl::Status flush(bool last);
   void fail(const absl::Status& status);
 
@@ -71,6 +74,10 @@ class CacheBuilder {
   std::string packed_;     // the writer's buffer
   int64_t documents_of_file_ = 0;
   LeftOut left_out_;
+  int64_t cut_ = 0;
+  int64_t broken_ = 0;
+  int64_t first_broken_ = 0;
+  BadRows bad_rows_of_file_;
   std::atomic<int64_t> file_bytes_{0};
   std::atomic<int64_t> text_bytes_{0};
 

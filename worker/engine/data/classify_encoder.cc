@@ -4,6 +4,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/data/input_encoder.h"
 #include "worker/engine/data/json_lines.h"
+#include "worker/engine/data/pair_layout.h"
 #include "worker/engine/data/tsv.h"
 
 namespace galleon {
@@ -12,8 +13,12 @@ namespace {
 
 class ClassifyEncoder final : public InputEncoder {
  public:
-  ClassifyEncoder(TsvLayout layout, LabelSet labels, int64_t longest, const Tokenizer& tokenizer)
-      : layout_(std::move(layout)), labels_(std::move(labels)), longest_(longest), tokenizer_(tokenizer) {}
+  ClassifyEncoder(TsvLayout layout, LabelSet labels, PairLayout around, int64_t longest, const Tokenizer& tokenizer)
+      : layout_(std::move(layout)),
+        labels_(std::move(labels)),
+        around_(std::move(around)),
+        longest_(longest),
+        tokenizer_(tokenizer) {}
 
   bool has_sequences() const override { return true; }
 
@@ -21,57 +26,61 @@ class ClassifyEncoder final : public InputEncoder {
     EncodedPiece out;
     if (piece.text.empty()) return out;
     ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout_, piece.header, path));
-    TsvRow row;
-    std::vector<std::vector<int32_t>> ids(2);
     RETURN_IF_ERROR(for_each_line(piece, [&](absl::string_view line, int64_t number) {
-      if (!columns.read(line, row)) {
-        if (!layout_.leaves_out_short_rows) return too_few_columns(path, number, line, columns.needed());
+      if (layout_.leaves_out_short_rows && !columns.has_enough(line)) {
         if (out.left_out.count++ == 0) out.left_out.first = line_name(path, number);
         out.left_out.reason = "has too few columns";
         return absl::OkStatus();
       }
-      ASSIGN_OR_RETURN(float label, label_value(labels_, row.label, path, number));
-      for (size_t i = 0; i < 2; ++i) {
-        ids[i].clear();
-        if (i < row.texts.size()) tokenizer_.encode(row.texts[i], ids[i]);
-      }
-      append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, label, piece.file, out);
-      return absl::OkStatus();
+      return counted_bad_row(piece, &out.bad_rows, add_row(columns, line, path, number, piece.file, out));
     }));
     return out;
   }
 
  private:
-  // BERT: [CLS] a [SEP] b [SEP], the second text of token type 1. RoBERTa, whose first token begins every text: <s> a
-  // </s> </s> b </s>, all of one type.
+  absl::Status add_row(const TsvColumns& columns, absl::string_view line, const std::string& path, int64_t number,
+                       size_t file, EncodedPiece& out) const {
+    TsvRow row;
+    RETURN_IF_ERROR(columns.read(line, line_name(path, number), row));
+    ASSIGN_OR_RETURN(float label, label_value(labels_, row.label, path, number));
+    std::vector<std::vector<int32_t>> ids(2);
+    for (size_t i = 0; i < row.texts.size(); ++i) tokenizer_.encode(row.texts[i], ids[i]);
+    append(ids[0], row.texts.size() > 1 ? &ids[1] : nullptr, label, file, out);
+    return absl::OkStatus();
+  }
+
   void append(std::vector<int32_t>& first, std::vector<int32_t>* second, float label, size_t file,
               EncodedPiece& out) const {
-    const SpecialTokens special = tokenizer_.special();
-    const bool roberta = special.classify == special.begin;
-    const int64_t marks = second == nullptr ? 2 : (roberta ? 4 : 3);
+    const std::vector<PairLayout::Item>& items = second == nullptr ? around_.single : around_.pair;
+    const int64_t marks = static_cast<int64_t>(items.size()) - (second == nullptr ? 1 : 2);
     const int64_t room = std::max<int64_t>(0, longest_ - marks);
     // The longer of the two gives way, token by token; of two equal ones the second.
     auto size = static_cast<int64_t>(first.size());
     int64_t other = second == nullptr ? 0 : static_cast<int64_t>(second->size());
+    if (size + other > room) ++out.cut;
     while (size + other > room) --(size > other ? size : other);
     const size_t begin = out.tokens.size();
-    out.tokens.push_back(static_cast<uint32_t>(special.classify));
-    out.tokens.insert(out.tokens.end(), first.begin(), first.begin() + size);
-    out.tokens.push_back(static_cast<uint32_t>(special.separator));
-    auto second_begin = static_cast<uint32_t>(out.tokens.size() - begin);
-    if (second != nullptr) {
-      if (roberta) out.tokens.push_back(static_cast<uint32_t>(special.separator));
-      out.tokens.insert(out.tokens.end(), second->begin(), second->begin() + other);
-      out.tokens.push_back(static_cast<uint32_t>(special.separator));
+    bool typed = false;
+    uint32_t second_begin = 0;
+    for (const PairLayout::Item& item : items) {
+      if (item.second && !typed) second_begin = static_cast<uint32_t>(out.tokens.size() - begin);
+      typed = typed || item.second;
+      if (item.text == 0) {
+        out.tokens.insert(out.tokens.end(), first.begin(), first.begin() + size);
+      } else if (item.text == 1) {
+        out.tokens.insert(out.tokens.end(), second->begin(), second->begin() + other);
+      } else {
+        out.tokens.push_back(static_cast<uint32_t>(item.token));
+      }
     }
     const auto length = static_cast<uint32_t>(out.tokens.size() - begin);
-    if (roberta) second_begin = length;
-    out.sequences.push_back({begin, length, second_begin, 1, static_cast<uint32_t>(file), label, 0});
+    out.sequences.push_back({begin, length, typed ? second_begin : length, 1, static_cast<uint32_t>(file), label, 0});
     ++out.documents;
   }
 
   TsvLayout layout_;
   LabelSet labels_;
+  PairLayout around_;
   int64_t longest_;
   const Tokenizer& tokenizer_;
 };
@@ -81,13 +90,8 @@ class ClassifyEncoder final : public InputEncoder {
 absl::StatusOr<std::unique_ptr<InputEncoder>> make_classify_encoder(const DataOptions& options, const LabelSet& labels,
                                                                     const Tokenizer& tokenizer) {
   ASSIGN_OR_RETURN(TsvLayout layout, tsv_layout(options));
-  const SpecialTokens special = tokenizer.special();
-  if (special.classify < 0 || special.separator < 0) {
-    return absl::InvalidArgumentError(
-        "tokenizer: it has no tokens that begin and end a sentence ([CLS] and [SEP], or <s> and </s>), which task: "
-        "classify needs");
-  }
-  return std::make_unique<ClassifyEncoder>(layout, labels, options.sequence_length, tokenizer);
+  ASSIGN_OR_RETURN(PairLayout around, pair_layout(tokenizer));
+  return std::make_unique<ClassifyEncoder>(layout, labels, std::move(around), options.sequence_length, tokenizer);
 }
 
 }  // namespace galleon

@@ -11,6 +11,9 @@
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/fingerprint.h"
 #include "worker/engine/data/mapped_tokens.h"
+#include "worker/engine/data/pair_layout.h"
+#include "worker/engine/data/recognition.h"
+#include "worker/engine/data/unpacking.h"
 
 namespace galleon {
 
@@ -24,10 +27,37 @@ constexpr int64_t kFirstBlockTokens = int64_t{4} << 20;
 constexpr int64_t kFirstBlockSequences = 1 << 14;
 // Part of every cache's name: to be raised with each change of what a piece of input becomes.
 constexpr int64_t kEncodingVersion = 2;
+// The same of conversations alone.
+constexpr int64_t kChatVersion = 2;
+
+// Files whose compression was not read before: a cache that was made of them as text must not be taken.
+void add_packing(const std::string& path, Fingerprint& fingerprint) {
+  const Packing packing = packing_of_file(path);
+  if (packing != Packing::kNone && packing != Packing::kGzip && packing != Packing::kZstd)
+    fingerprint.add_number(static_cast<int64_t>(packing));
+}
 
 absl::Status with_key(const std::string& key, const absl::Status& status) {
   if (status.ok() || absl::StartsWith(status.message(), key)) return status;
   return absl::Status(status.code(), absl::StrCat(key, ": ", status.message()));
+}
+
+// What stands around labelled texts, unless it is what the tokenizer's special tokens alone say.
+absl::Status add_layout(const Tokenizer& tokenizer, Fingerprint& fingerprint) {
+  ASSIGN_OR_RETURN(PairLayout layout, pair_layout(tokenizer));
+  const SpecialTokens special = tokenizer.special();
+  const bool plain =
+      layout == (special.classify == special.begin ? PairLayout::roberta(special.classify, special.separator)
+                                                   : PairLayout::bert(special.classify, special.separator));
+  if (plain) return absl::OkStatus();
+  for (const std::vector<PairLayout::Item>* items : {&layout.single, &layout.pair}) {
+    fingerprint.add_number(static_cast<int64_t>(items->size()));
+    for (const PairLayout::Item& item : *items) {
+      for (const int64_t number : {int64_t{item.token}, int64_t{item.text}, int64_t{item.second}})
+        fingerprint.add_number(number);
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Caches of this name with another fingerprint, from data that has changed since.
@@ -47,7 +77,11 @@ void remove_other_caches(const std::string& folder, const std::string& name, con
 
 absl::Status Corpus::find_files() {
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(request_.globs, request_.key));
-  for (const std::string& path : paths) files_.push_back({path, input_format(request_.options.format, path)});
+  for (const std::string& path : paths) {
+    absl::StatusOr<InputFormat> format = recognise(request_.options.format, path);
+    if (!format.ok()) return with_key(request_.key, format.status());
+    files_.push_back({path, *format});
+  }
   return absl::OkStatus();
 }
 
@@ -103,6 +137,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   for (const InputFile& file : corpus->files_) {
     paths.push_back(file.path);
     fingerprint.add_number(static_cast<int64_t>(file.format));
+    add_packing(file.path, fingerprint);
   }
   if (absl::Status s = fingerprint.add_files(paths); !s.ok()) return with_key(request.key, s);
   if (request.tokenizer != nullptr) {
@@ -116,11 +151,15 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
     fingerprint.add_number(number);
   fingerprint.add(options.text_field);
   fingerprint.add(request.chat_template);
+  if (options.format == "chat") fingerprint.add_number(kChatVersion);
+  if (options.skip_bad_rows) fingerprint.add("bad rows are skipped");
   if (options.classify) {
     fingerprint.add(options.glue_task);
+    if (options.glue_task.empty()) fingerprint.add("quoted cells");
     for (const std::string& column : options.text_columns) fingerprint.add(column);
     fingerprint.add(options.label_column);
     for (const std::string& name : request.labels.names) fingerprint.add(name);
+    RETURN_IF_ERROR(add_layout(*request.tokenizer, fingerprint));
   }
   corpus->fingerprint_ = fingerprint.text();
 
@@ -132,6 +171,8 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   build.base = corpus->base();
   build.key = request.key;
   build.files = corpus->files_;
+  build.pieces.skip_bad_rows = options.skip_bad_rows;
+  build.max_bad_rows = options.max_bad_rows;
   build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   build.shape.width = request.vocabulary > 65536 ? 4 : 2;
   build.shape.sequence_length = options.sequence_length;
@@ -191,6 +232,7 @@ absl::Status Corpus::check_some(const StoreProgress& progress) const {
 
 absl::StatusOr<StoreProgress> Corpus::wait_for_start() {
   ASSIGN_OR_RETURN(StoreProgress progress, store_->wait_for(first_block()));
+  RETURN_IF_ERROR(store_->error());
   RETURN_IF_ERROR(check_some(progress));
   return progress;
 }

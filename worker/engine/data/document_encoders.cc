@@ -9,12 +9,18 @@ namespace galleon {
 
 namespace {
 
-absl::Status text_of_line(const nlohmann::json& json, const std::string& path, int64_t number, const std::string& field,
-                          const std::string*& text) {
+absl::Status text_of_line(const nlohmann::ordered_json& json, const std::string& path, int64_t number,
+                          const std::string& field, const std::string*& text) {
   const auto found = json.find(field);
   if (found == json.end() || !found->is_string()) {
+    std::string why = " is missing; there are: ";
+    if (found != json.end()) {
+      why = absl::StrCat(" is ", found->is_null() ? "" : "no text but of type ", found->type_name());
+    } else {
+      for (const auto& [name, value] : json.items()) absl::StrAppend(&why, why.back() == ' ' ? "" : ", ", name);
+    }
     return absl::InvalidArgumentError(
-        absl::StrCat(line_name(path, number), ": no text field \"", field, "\" (data.text_field)"));
+        absl::StrCat(line_name(path, number), ": no text field \"", field, "\" (data.text_field): it", why));
   }
   text = &found->get_ref<const std::string&>();
   return absl::OkStatus();
@@ -51,8 +57,8 @@ class PackedEncoder final : public InputEncoder {
       status = read_ids(piece, path, out);
     } else if (tokenizer_ == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(path, " is text, and no tokenizer is given"));
-    } else if (piece.format == InputFormat::kJsonLines) {
-      status = for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
+    } else if (piece.format != InputFormat::kText) {
+      status = for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
         const std::string* text = nullptr;
         RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
         add_token(around_.begin, out.tokens);
@@ -78,9 +84,9 @@ class PackedEncoder final : public InputEncoder {
   absl::Status read_ids(const InputPiece& piece, const std::string& path, EncodedPiece& out) const {
     const size_t width = vocabulary_ > 65536 ? 4 : 2;
     if (piece.text.size() % width != 0) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": ",
-                                                     piece.first_byte + static_cast<int64_t>(piece.text.size()),
-                                                     " bytes is not a whole number of ", width * 8, "-bit ids"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": ", piece.first_byte + static_cast<int64_t>(piece.text.size()), " bytes is not a whole number of ",
+          width * 8, "-bit ids, which a vocabulary of ", vocabulary_, " has"));
     }
     out.tokens.resize(piece.text.size() / width);
     for (size_t i = 0; i < out.tokens.size(); ++i) {
@@ -125,6 +131,7 @@ class DocumentEncoder final : public InputEncoder {
       ids.append(tokenizer_, "", text, out.tokens);
       const bool empty = out.tokens.size() == before;
       add_token(around_.end, out.tokens);
+      if (out.tokens.size() > begin + static_cast<size_t>(longest_)) ++out.cut;
       out.tokens.resize(std::min(out.tokens.size(), begin + static_cast<size_t>(longest_)));
       ++out.documents;
       const auto length = static_cast<uint32_t>(out.tokens.size() - begin);
@@ -136,16 +143,17 @@ class DocumentEncoder final : public InputEncoder {
       }
       out.sequences.push_back({begin, length, length, length - 1, static_cast<uint32_t>(piece.file), 0, 0});
     };
-    if (piece.format != InputFormat::kJsonLines) {
+    if (piece.format == InputFormat::kText) {
       if (!piece.text.empty()) add(piece.text, 1);
       return out;
     }
-    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
-      const std::string* text = nullptr;
-      RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
-      add(*text, number);
-      return absl::OkStatus();
-    }));
+    RETURN_IF_ERROR(
+        for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
+          const std::string* text = nullptr;
+          RETURN_IF_ERROR(text_of_line(json, path, number, text_field_, text));
+          add(*text, number);
+          return absl::OkStatus();
+        }));
     return out;
   }
 

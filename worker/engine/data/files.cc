@@ -1,11 +1,9 @@
 #include "worker/engine/data/files.h"
 
-#include <glob.h>
-
-#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/globs.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/input_stream.h"
 
@@ -14,18 +12,13 @@ namespace galleon {
 absl::StatusOr<std::vector<std::string>> expand_globs(const std::vector<std::string>& globs, const std::string& key) {
   std::vector<std::string> files;
   for (const std::string& pattern : globs) {
-    glob_t found{};
-    const int result = ::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found);
     const size_t before = files.size();
-    for (size_t i = 0; result == 0 && i < found.gl_pathc; ++i) {
+    for (const std::string& path : glob_paths(pattern)) {
       std::error_code error;
-      if (std::filesystem::is_regular_file(found.gl_pathv[i], error)) files.emplace_back(found.gl_pathv[i]);
+      if (std::filesystem::is_regular_file(path, error)) files.push_back(path);
     }
-    ::globfree(&found);
     if (files.size() == before) return absl::NotFoundError(absl::StrCat(key, ": no file matches ", pattern));
   }
-  std::sort(files.begin(), files.end());
-  files.erase(std::unique(files.begin(), files.end()), files.end());
   return files;
 }
 

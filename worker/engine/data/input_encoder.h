@@ -42,6 +42,8 @@ struct EncodedPiece {
   std::vector<SequenceRecord> sequences;  // `begin` counts within `tokens`
   int64_t documents = 0;
   LeftOut left_out;
+  BadRows bad_rows;
+  int64_t cut = 0;  // documents or rows that data.sequence_length has cut
 };
 
 class InputEncoder {

@@ -5,17 +5,24 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/json_array.h"
+#include "worker/engine/data/recognition.h"
+#include "worker/engine/data/table_rows.h"
 
 namespace galleon {
 
 namespace {
 
+// A row of a table is looked for in so much text at most: an open quote must not swallow a file.
+constexpr size_t kLongestRow = size_t{64} << 20;
+// Of so many characters one may be broken.
+constexpr int64_t kBrokenShare = 1000;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool by_lines(InputFormat format) {
-  return format == InputFormat::kJsonLines || format == InputFormat::kTsv || format == InputFormat::kChat;
+  return format != InputFormat::kText && format != InputFormat::kTokens;
 }
 
 // The last characters of a text, as far as what follows them may depend on them.
@@ -28,20 +35,6 @@ std::string end_of_text(absl::string_view text) {
 }
 
 }  // namespace
-
-InputFormat input_format(const std::string& data_format, const std::string& path) {
-  if (data_format == "text") return InputFormat::kText;
-  if (data_format == "jsonl") return InputFormat::kJsonLines;
-  if (data_format == "tokens") return InputFormat::kTokens;
-  if (data_format == "tsv") return InputFormat::kTsv;
-  if (data_format == "chat") return InputFormat::kChat;
-  absl::string_view name = path;
-  for (absl::string_view packed : {".gz", ".zst"}) absl::ConsumeSuffix(&name, packed);
-  if (absl::EndsWith(name, ".jsonl") || absl::EndsWith(name, ".json")) return InputFormat::kJsonLines;
-  if (absl::EndsWith(name, ".tokens") || absl::EndsWith(name, ".bin")) return InputFormat::kTokens;
-  if (absl::EndsWith(name, ".tsv")) return InputFormat::kTsv;
-  return InputFormat::kText;
-}
 
 absl::Status PieceReader::fill(size_t wanted) {
   while (buffer_.size() < wanted && !ended_) {
@@ -73,44 +66,109 @@ size_t PieceReader::text_cut() const {
   return cut;
 }
 
+// Up to the end of the last whole line, or of one that is longer than a piece.
+absl::StatusOr<size_t> PieceReader::lines_cut() {
+  size_t end = buffer_.rfind('\n');
+  for (size_t searched = 0; end == std::string::npos && !ended_; end = buffer_.find('\n', searched)) {
+    searched = buffer_.size();
+    RETURN_IF_ERROR(fill(2 * buffer_.size()));
+  }
+  return end == std::string::npos ? buffer_.size() : end + 1;
+}
+
+// Up to the end of the last whole row of a table.
+absl::StatusOr<size_t> PieceReader::rows_cut() {
+  const char separator = separator_of(files_[file_].format);
+  while (true) {
+    size_t cut = 0;
+    while (cut < options_.piece_bytes) {
+      const size_t row = row_bytes(absl::string_view(buffer_).substr(cut), separator);
+      if (row == std::string::npos) break;
+      cut += row;
+    }
+    if (cut > 0) return cut;
+    if (ended_) return buffer_.size();
+    if (buffer_.size() > kLongestRow)
+      return absl::InvalidArgumentError(absl::StrCat(files_[file_].path, ":", line_, ": a row that does not end in ",
+                                                     kLongestRow >> 20, " MiB; is a quotation mark open?"));
+    RETURN_IF_ERROR(fill(2 * buffer_.size()));
+  }
+}
+
+absl::Status PieceReader::open() {
+  const InputFile& file = files_[file_];
+  ASSIGN_OR_RETURN(stream_, open_input(file.path));
+  if (file.format == InputFormat::kJsonArray) stream_ = json_array_lines(std::move(stream_), file.path);
+  buffer_.clear();
+  header_.clear();
+  before_.clear();
+  ended_ = begun_ = false;
+  line_ = 1;
+  byte_ = position_ = 0;
+  // One byte more than a piece, so that a cut sees what follows it.
+  RETURN_IF_ERROR(fill(options_.piece_bytes + 1));
+  if (file.format != InputFormat::kTokens && absl::StartsWith(buffer_, kByteOrderMark)) {
+    buffer_.erase(0, kByteOrderMark.size());
+    byte_ = kByteOrderMark.size();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PieceReader::check_text(InputPiece& piece) const {
+  const std::string& path = files_[file_].path;
+  if (const size_t nul = piece.text.find('\0'); nul != std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": a NUL at byte ", piece.first_byte + static_cast<int64_t>(nul), "; it is no text"));
+  }
+  const BrokenText broken = find_broken_utf8(piece.text);
+  piece.broken = broken.count;
+  piece.first_broken = piece.first_byte + broken.first;
+  // The last piece of a file may be short.
+  const int64_t bytes = std::max(static_cast<int64_t>(piece.text.size()),
+                                 std::min(piece.first_byte, static_cast<int64_t>(options_.piece_bytes)));
+  if (broken.count <= 1 || broken.count * kBrokenShare <= bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", broken.count, " characters in ", piece.text.size(),
+                                                 " bytes are not UTF-8, the first at byte ", piece.first_broken,
+                                                 "; if it is Latin-1, iconv -f LATIN1 -t UTF-8 converts it"));
+}
+
+// The names of a table's columns are kept for all its pieces.
+void PieceReader::take_header(InputPiece& piece) {
+  if (!begun_) {
+    const bool table = is_table(piece.format);
+    const size_t row = table ? row_bytes(piece.text, separator_of(piece.format)) : piece.text.find('\n');
+    const size_t end = row == std::string::npos ? piece.text.size() : table ? row - 1 : row;
+    header_ = piece.text.substr(0, end);
+    const size_t taken = std::min(end + 1, piece.text.size());
+    piece.first_line += 1 + std::count(header_.begin(), header_.end(), '\n');
+    piece.first_byte += static_cast<int64_t>(taken);
+    piece.text.erase(0, taken);
+  }
+  piece.header = header_;
+}
+
 absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
   if (file_ == files_.size()) return std::optional<InputPiece>();
   const InputFile& file = files_[file_];
   if (stream_ == nullptr) {
-    ASSIGN_OR_RETURN(stream_, open_input(file.path));
-    buffer_.clear();
-    header_.clear();
-    before_.clear();
-    ended_ = begun_ = false;
-    line_ = 1;
-    byte_ = position_ = 0;
+    RETURN_IF_ERROR(open());
   }
-  // One byte more than a piece, so that a cut sees what follows it.
   RETURN_IF_ERROR(fill(options_.piece_bytes + 1));
   const bool lines = by_lines(file.format);
-  if (!begun_ && file.format != InputFormat::kTokens && absl::StartsWith(buffer_, kByteOrderMark)) {
-    buffer_.erase(0, kByteOrderMark.size());
-    byte_ = kByteOrderMark.size();
-    RETURN_IF_ERROR(fill(options_.piece_bytes + 1));
-  }
 
   InputPiece piece;
   piece.format = file.format;
   piece.file = file_;
+  piece.skip_bad_rows = options_.skip_bad_rows;
   piece.begins_file = !begun_;
   piece.first_line = line_;
   piece.first_byte = byte_;
   size_t cut = buffer_.size();
   if (buffer_.size() > options_.piece_bytes) {
-    cut = options_.piece_bytes;
-    if (lines) {
-      size_t end = buffer_.rfind('\n');
-      // A line longer than a piece.
-      for (size_t searched = 0; end == std::string::npos && !ended_; end = buffer_.find('\n', searched)) {
-        searched = buffer_.size();
-        RETURN_IF_ERROR(fill(2 * buffer_.size()));
-      }
-      cut = end == std::string::npos ? buffer_.size() : end + 1;
+    if (is_table(file.format)) {
+      ASSIGN_OR_RETURN(cut, rows_cut());
+    } else if (lines) {
+      ASSIGN_OR_RETURN(cut, lines_cut());
     } else if (file.format == InputFormat::kTokens) {
       cut = options_.piece_bytes / 4 * 4;
     } else {
@@ -124,21 +182,17 @@ absl::StatusOr<std::optional<InputPiece>> PieceReader::next() {
   piece.ends_file = buffer_.empty();
   piece.file_bytes = stream_->position() - position_;
   position_ = stream_->position();
+  if (file.format != InputFormat::kTokens) {
+    RETURN_IF_ERROR(check_text(piece));
+  }
   if (file.format == InputFormat::kText) {
     piece.before = std::exchange(before_, end_of_text(piece.text));
     piece.ends_document = piece.ends_file;
     if (options_.first_piece_alone) piece.ends_document = piece.ends_file = true;
   }
   if (lines) line_ += std::count(piece.text.begin(), piece.text.end(), '\n');
-  if (file.format == InputFormat::kTsv && options_.tsv_header) {
-    if (!begun_) {
-      const size_t end = std::min(piece.text.find('\n'), piece.text.size());
-      header_ = piece.text.substr(0, end);
-      piece.text.erase(0, std::min(end + 1, piece.text.size()));
-      ++piece.first_line;
-      piece.first_byte += static_cast<int64_t>(end) + 1;
-    }
-    piece.header = header_;
+  if ((file.format == InputFormat::kTsv && options_.tsv_header) || is_table(file.format)) {
+    take_header(piece);
   }
   begun_ = true;
   if (piece.ends_file) {

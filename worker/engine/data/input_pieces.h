@@ -14,10 +14,16 @@
 
 namespace galleon {
 
-enum class InputFormat { kText, kJsonLines, kTokens, kTsv, kChat };
+// Part of a cache's fingerprint by number. kTsv: labelled rows; kTabRows: rows that have a text or a conversation.
+enum class InputFormat { kText, kJsonLines, kTokens, kTsv, kChat, kJsonArray, kCsv, kTabRows };
 
-// The format of a file under the job file's data.format: what it says, or with "auto" what the file's name says.
-InputFormat input_format(const std::string& data_format, const std::string& path);
+// Whether a file has a row of names first and quoted cells.
+inline bool is_table(InputFormat format) {
+  return format == InputFormat::kCsv || format == InputFormat::kTabRows;
+}
+inline char separator_of(InputFormat format) {
+  return format == InputFormat::kCsv ? ',' : '\t';
+}
 
 struct InputPiece {
   InputFormat format = InputFormat::kText;
@@ -26,11 +32,23 @@ struct InputPiece {
   int64_t first_byte = 0;  // of `text`, unpacked
   int64_t file_bytes = 0;  // of the file, as it lies on the disk, that were read for this piece
   std::string text;
-  std::string before;  // the last characters of the document before `text`, where it goes on from another piece
-  std::string header;  // the first line of a TSV file
+  std::string before;        // the last characters of the document before `text`, where it goes on from another piece
+  std::string header;        // the first line of a TSV or CSV file
+  int64_t broken = 0;        // characters that are broken UTF-8
+  int64_t first_broken = 0;  // byte of the file, unpacked
+  bool skip_bad_rows = false;
   bool begins_file = false;
   bool ends_document = true;  // false: the document goes on with the next piece
   bool ends_file = false;
+};
+
+constexpr size_t kBadRowsNamed = 5;
+
+// Rows that cannot be read, which a job may skip (data.bad_rows).
+struct BadRows {
+  int64_t count = 0;
+  std::vector<std::string> first;  // up to kBadRowsNamed of them, each with file, line and reason
+  void add(const BadRows& other);
 };
 
 struct InputFile {
@@ -41,12 +59,15 @@ struct InputFile {
 struct PieceOptions {
   size_t piece_bytes = 1 << 18;    // about; a line is never cut
   bool first_piece_alone = false;  // of a text document; the rest is left out
-  bool tsv_header = true;          // whether the first line of a TSV file names its columns
+  bool skip_bad_rows = false;
+  bool tsv_header = true;  // whether the first line of a TSV file names its columns
 };
 
 // Reads one file after the other. Text is cut behind the end of a line whose neighbours leave a tokenizer's pattern no
 // choice (…word\nWord…) where there is one, else at another line end, white space or character, always at the same
-// places. A byte-order mark is left out. Each file ends with a piece that says so, which may be empty.
+// places. A byte-order mark is left out. What is no text is refused: by the first bytes of a file, for a NUL, and for
+// broken UTF-8 beyond a trace, which is one character or 1 in 1,000 bytes. Each file ends with a piece that says so,
+// which may be empty.
 class PieceReader {
  public:
   PieceReader(std::vector<InputFile> files, size_t first_file, const PieceOptions& options)
@@ -57,6 +78,11 @@ class PieceReader {
  private:
   absl::Status fill(size_t wanted);
   size_t text_cut() const;
+  absl::Status open();
+  absl::StatusOr<size_t> rows_cut();
+  absl::StatusOr<size_t> lines_cut();
+  void take_header(InputPiece& piece);
+  absl::Status check_text(InputPiece& piece) const;
 
   std::vector<InputFile> files_;
   PieceOptions options_;

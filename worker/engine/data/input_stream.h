@@ -1,4 +1,4 @@
-// The bytes of an input file from its first to its last, gzip and zstd unpacked on the way, in bounded memory.
+// The bytes of an input file from its first to its last, unpacked on the way, in bounded memory.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,9 @@ class InputStream {
   virtual int64_t position() const = 0;
 };
 
-// A file; gzip (all its members) and zstd (all its frames) are recognised by their first bytes.
+// A file; gzip, zstd, bzip2 and xz are recognised by their first bytes (unpacking.h).
 absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path);
-// Whether a file's first bytes are gzip's or zstd's.
+// Whether a file's first bytes are those of a compressed file.
 bool is_compressed(const std::string& path);
 // The same for bytes in memory, which must outlive the stream; `name` is for errors.
 absl::StatusOr<std::unique_ptr<InputStream>> open_input_bytes(absl::string_view bytes, const std::string& name);

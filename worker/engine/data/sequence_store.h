@@ -37,6 +37,8 @@ class SequenceStore {
   virtual absl::StatusOr<int64_t> targets(int64_t index) = 0;
   // Inputs, padding not counted.
   virtual absl::StatusOr<int64_t> inputs(int64_t index) = 0;
+  // Why there will be no more than has come, known before those are used up; OK: there may be more, or all have come.
+  virtual absl::Status error() { return absl::OkStatus(); }
   // What a user should know about the data as far as it has been seen: empty files, inputs that were left out.
   virtual std::vector<std::string> notes() = 0;
 };

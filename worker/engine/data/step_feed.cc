@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "kernels/math/multiples.h"
 
@@ -17,6 +18,10 @@ constexpr int64_t kLengthUnit = 8;
 constexpr absl::Duration kLookInterval = absl::Milliseconds(200);
 
 }  // namespace
+
+int64_t steps_of_epoch(int64_t sequences, int64_t global_batch, LastBatch last_batch) {
+  return last_batch == LastBatch::kShort ? (sequences + global_batch - 1) / global_batch : sequences / global_batch;
+}
 
 void BatchMaker::begin(int64_t rows, Batch& batch) const {
   batch = Batch{};
@@ -100,39 +105,76 @@ absl::StatusOr<StepData> StepFeed::next() {
   return data;
 }
 
+absl::Status StepFeed::wait_for(int64_t sequences) {
+  ASSIGN_OR_RETURN(progress_, store_.wait_for(sequences, kLookInterval));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return stopping_ ? absl::CancelledError("the feed has ended") : absl::OkStatus();
+}
+
 absl::StatusOr<int64_t> StepFeed::index_of(int64_t n) {
   EpochOrder::Place place = order_.place(n, progress_);
   while (place.index < 0) {
-    ASSIGN_OR_RETURN(progress_, store_.wait_for(place.needed, kLookInterval));
+    RETURN_IF_ERROR(wait_for(place.needed));
     place = order_.place(n, progress_);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_) return absl::CancelledError("the feed has ended");
   }
   return place.index;
 }
 
+absl::StatusOr<StepFeed::Rows> StepFeed::rows_of(int64_t step) {
+  const int64_t batch = shape_.global_batch;
+  if (shape_.last_batch == LastBatch::kWrap) return Rows{(step - 1) * batch, batch};
+  while (!progress_.complete && progress_.sequences < step * batch) {
+    RETURN_IF_ERROR(wait_for(step * batch));
+  }
+  if (progress_.sequences >= step * batch) return Rows{(step - 1) * batch, batch};
+  const int64_t steps = steps_of_epoch(progress_.sequences, batch, shape_.last_batch);
+  if (steps == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("data.last_batch: drop leaves nothing of ", progress_.sequences,
+                                                   " sequences, which are fewer than training.global_batch ", batch));
+  }
+  const int64_t within = (step - 1) % steps * batch;
+  return Rows{(step - 1) / steps * progress_.sequences + within, std::min(batch, progress_.sequences - within)};
+}
+
+// A pass of this rank. One without rows of its own takes part with a row that does not count.
+absl::Status StepFeed::fill_pass(int64_t first, int64_t count, StepData& data) {
+  const BatchMaker maker(shape_.sequence_length, shape_.padding);
+  Batch& batch = data.passes.emplace_back();
+  maker.begin(std::max<int64_t>(count, 1), batch);
+  Sequence sequence;
+  for (int64_t row = 0; row < batch.sequences; ++row) {
+    ASSIGN_OR_RETURN(int64_t index, index_of(first + row));
+    RETURN_IF_ERROR(store_.read(index, sequence));
+    if (count == 0 && shape_.regression) {
+      return absl::InvalidArgumentError(
+          "data.last_batch: short leaves a pass of a regression without a row in the last batch of an epoch; wrap or "
+          "drop, or a larger training.micro_batch");
+    }
+    if (count == 0) sequence.label = -1;
+    if (count == 0) std::fill(sequence.targets.begin(), sequence.targets.end(), -1);
+    maker.add(sequence, row, batch);
+  }
+  maker.end(batch);
+  return absl::OkStatus();
+}
+
+// Passes of the ranks lie one after the other. A short batch has as many, with as many rows as one another, or one
+// more.
 absl::StatusOr<StepData> StepFeed::make(int64_t step) {
   StepData data;
-  const BatchMaker maker(shape_.sequence_length, shape_.padding);
-  const int64_t first = (step - 1) * shape_.global_batch;
-  Sequence sequence;
-  for (int64_t row = 0; row < shape_.global_batch; ++row) {
-    ASSIGN_OR_RETURN(int64_t index, index_of(first + row));
+  ASSIGN_OR_RETURN(Rows rows, rows_of(step));
+  for (int64_t row = 0; row < rows.count; ++row) {
+    ASSIGN_OR_RETURN(int64_t index, index_of(rows.first + row));
     ASSIGN_OR_RETURN(int64_t targets, store_.targets(index));
     data.targets += targets;
     ASSIGN_OR_RETURN(int64_t inputs, store_.inputs(index));
     data.inputs += inputs;
-    // Passes of the ranks lie one after the other.
-    const int64_t pass = row / shape_.micro_batch;
-    if (pass % shape_.ranks != shape_.rank) continue;
-    const int64_t place = row % shape_.micro_batch;
-    if (place == 0) {
-      data.passes.emplace_back();
-      maker.begin(shape_.micro_batch, data.passes.back());
-    }
-    RETURN_IF_ERROR(store_.read(index, sequence));
-    maker.add(sequence, place, data.passes.back());
-    if (place + 1 == shape_.micro_batch) maker.end(data.passes.back());
+  }
+  const int64_t passes = shape_.global_batch / shape_.micro_batch;
+  for (int64_t pass = shape_.rank; pass < passes; pass += shape_.ranks) {
+    const int64_t begin = pass * rows.count / passes;
+    const int64_t end = (pass + 1) * rows.count / passes;
+    RETURN_IF_ERROR(fill_pass(rows.first + std::min(begin, rows.count - 1), end - begin, data));
   }
   return data;
 }

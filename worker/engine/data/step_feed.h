@@ -12,6 +12,7 @@
 #include "worker/engine/data/epoch_order.h"
 #include "worker/engine/data/sequence_store.h"
 #include "worker/engine/ground/batch.h"
+#include "worker/engine/ground/options.h"
 
 namespace galleon {
 
@@ -22,6 +23,8 @@ struct FeedShape {
   int rank = 0;
   int ranks = 1;
   int32_t padding = 0;  // the id of a position that holds nothing
+  LastBatch last_batch = LastBatch::kWrap;
+  bool regression = false;  // labels are numbers, of which none can be said not to count
 };
 
 // What one rank reads in one step.
@@ -30,6 +33,10 @@ struct StepData {
   int64_t targets = 0;  // of the global batch
   int64_t inputs = 0;   // of the global batch, padding not counted
 };
+
+// Steps of an epoch of `sequences`, 0 with kDrop where they are fewer than a batch. Not of kWrap, where an epoch may
+// end within a step.
+int64_t steps_of_epoch(int64_t sequences, int64_t global_batch, LastBatch last_batch);
 
 // Rows of a batch from sequences of at most `length` inputs, all padded to the longest of them.
 class BatchMaker {
@@ -62,6 +69,14 @@ class StepFeed {
  private:
   void run(int64_t first_step, int64_t last_step);
   absl::StatusOr<StepData> make(int64_t step);
+  // Which of the sequences that training sees, counted without end, a step begins with, and how many it has.
+  struct Rows {
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+  absl::StatusOr<Rows> rows_of(int64_t step);
+  absl::Status wait_for(int64_t sequences);
+  absl::Status fill_pass(int64_t first, int64_t count, StepData& data);
   absl::StatusOr<int64_t> index_of(int64_t n);
 
   SequenceStore& store_;

@@ -44,10 +44,10 @@ class TokenCacheStore final : public SequenceStore {
 
   absl::StatusOr<StoreProgress> wait_for(int64_t sequences, absl::Duration timeout) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (enough(index_, sequences)) return state();
+    if (has(index_, sequences)) return state(sequences);
     if (progress_ != nullptr) {
       index_ = progress_->wait([&](const CacheIndex& index) { return enough(index, sequences); }, timeout);
-      return state();
+      return state(sequences);
     }
     const absl::Time deadline = absl::Now() + timeout;
     while (true) {
@@ -57,7 +57,7 @@ class TokenCacheStore final : public SequenceStore {
     }
     // What another machine wrote is seen by those who open the file afterwards.
     RETURN_IF_ERROR(reopen());
-    return state();
+    return state(sequences);
   }
 
   absl::Status read(int64_t index, Sequence& out) override {
@@ -97,6 +97,13 @@ class TokenCacheStore final : public SequenceStore {
     return shape_.classifies ? record.length : record.length - 1;
   }
 
+  absl::Status error() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (progress_ != nullptr) index_ = progress_->current();
+    if (index_.error.empty()) return absl::OkStatus();
+    return absl::Status(static_cast<absl::StatusCode>(index_.error_code), index_.error);
+  }
+
   std::vector<std::string> notes() override {
     if (progress_ != nullptr) return progress_->current().notes;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -111,11 +118,17 @@ class TokenCacheStore final : public SequenceStore {
   }
 
   bool enough(const CacheIndex& index, int64_t sequences) const {
-    return index.complete || !index.error.empty() || sequences_of(index) >= sequences;
+    return !index.error.empty() || has(index, sequences);
   }
 
-  absl::StatusOr<StoreProgress> state() const {
-    if (!index_.error.empty()) return absl::Status(static_cast<absl::StatusCode>(index_.error_code), index_.error);
+  bool has(const CacheIndex& index, int64_t sequences) const {
+    return index.complete || sequences_of(index) >= sequences;
+  }
+
+  // What has come can be read whatever is wrong behind it, so that all ranks end in the same step.
+  absl::StatusOr<StoreProgress> state(int64_t sequences) const {
+    if (!index_.error.empty() && !has(index_, sequences))
+      return absl::Status(static_cast<absl::StatusCode>(index_.error_code), index_.error);
     return StoreProgress{sequences_of(index_), index_.complete, index_.tokens};
   }
 
@@ -198,6 +211,7 @@ absl::StatusOr<CacheIndex> CacheIndex::read(const std::string& base) {
     index.tokens_of_files = json.at("tokens_of_files").get<int64_t>();
     index.sequences_of_files = json.at("sequences_of_files").get<int64_t>();
     index.complete = json.at("complete").get<bool>();
+    index.bad_rows = json.value("bad_rows", int64_t{0});
     index.notes = json.at("notes").get<std::vector<std::string>>();
     index.error = json.at("error").get<std::string>();
     index.error_code = json.at("error_code").get<int>();
@@ -221,6 +235,7 @@ absl::Status CacheIndex::write(const std::string& base) const {
                      {"tokens_of_files", tokens_of_files},
                      {"sequences_of_files", sequences_of_files},
                      {"complete", complete},
+                     {"bad_rows", bad_rows},
                      {"notes", notes},
                      {"error", error},
                      {"error_code", error_code}};

@@ -39,6 +39,7 @@ struct CacheIndex {
   int64_t tokens_of_files = 0;
   int64_t sequences_of_files = 0;
   bool complete = false;
+  int64_t bad_rows = 0;  // of whole files, skipped
   std::vector<std::string> notes;
   std::string error;  // why there will be no more
   int error_code = 0;

@@ -12,6 +12,8 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/json_lines.h"
+#include "worker/engine/data/label_order.h"
+#include "worker/engine/data/table_rows.h"
 
 namespace galleon {
 
@@ -25,6 +27,61 @@ TsvLayout with_header(std::vector<std::string> texts, std::string label) {
   layout.label_column = std::move(label);
   return layout;
 }
+
+// What the labels of the rows have in common.
+absl::Status check_finite(absl::string_view label, const std::string& where) {
+  double value = 0;
+  if (!absl::SimpleAtod(label, &value) || std::isfinite(value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": the label is ", label));
+}
+
+class SeenLabels {
+ public:
+  void add(absl::string_view label) {
+    double value = 0;
+    int64_t integer = 0;
+    numbers_ = numbers_ && absl::SimpleAtod(label, &value) && std::isfinite(value);
+    integers_ = integers_ && absl::SimpleAtoi(label, &integer);
+    whole_ = whole_ && integers_ && integer >= 0 && integer < kMostClasses;
+    if (whole_) highest_ = std::max(highest_, integer);
+    // Beyond this many they can only be numbers.
+    if (static_cast<int64_t>(words_.size()) > kMostClasses) return;
+    words_.emplace(label);
+    if (integers_) values_.insert(integer);
+  }
+
+  absl::StatusOr<LabelSet> labels(const std::string& column) const {
+    LabelSet labels;
+    if (words_.empty()) return absl::InvalidArgumentError("data.train: there is no row in the files");
+    const bool many = static_cast<int64_t>(words_.size()) > kMostClasses;
+    const bool negative = integers_ && !many && *values_.begin() < 0 && values_.size() == words_.size();
+    if (whole_) {
+      for (int64_t i = 0; i <= highest_; ++i) labels.names.push_back(absl::StrCat(i));
+    } else if (negative) {
+      for (const int64_t value : values_) labels.names.push_back(absl::StrCat(value));
+    } else if (numbers_) {
+      labels.regression = true;
+    } else if (many) {
+      return absl::InvalidArgumentError(absl::StrCat("data.columns.label: \"", column, "\" holds more than ",
+                                                     kMostClasses, " different words; is it the column of the label?"));
+    } else {
+      labels.names.assign(words_.begin(), words_.end());
+    }
+    if (!labels.regression && labels.names.size() < 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("data.train: every label is \"", *words_.begin(), "\"; two or more are needed to tell apart"));
+    }
+    return labels;
+  }
+
+ private:
+  std::set<std::string> words_;
+  std::set<int64_t> values_;
+  bool numbers_ = true;
+  bool integers_ = true;
+  bool whole_ = true;     // whole numbers that may number classes
+  int64_t highest_ = -1;  // as long as all are
+};
 
 }  // namespace
 
@@ -62,7 +119,11 @@ absl::StatusOr<GlueTask> glue_task(absl::string_view name) {
 }
 
 absl::StatusOr<TsvLayout> tsv_layout(const DataOptions& options) {
-  if (options.glue_task.empty()) return with_header(options.text_columns, options.label_column);
+  if (options.glue_task.empty()) {
+    TsvLayout layout = with_header(options.text_columns, options.label_column);
+    layout.quoted = true;
+    return layout;
+  }
   ASSIGN_OR_RETURN(GlueTask task, glue_task(options.glue_task));
   return task.layout;
 }
@@ -88,6 +149,8 @@ absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::str
       places.push_back(static_cast<size_t>(found - names.begin()));
     }
     columns.label_ = places.back();
+    columns.named_ = names.size();
+    columns.quoted_ = layout.quoted;
     places.pop_back();
     columns.texts_ = places;
   }
@@ -96,20 +159,32 @@ absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::str
   return columns;
 }
 
-bool TsvColumns::read(absl::string_view line, TsvRow& row) const {
-  const std::vector<absl::string_view> cells = absl::StrSplit(line, '\t');
-  if (cells.size() < needed_) return false;
+bool TsvColumns::has_enough(absl::string_view line) const {
+  return static_cast<size_t>(std::count(line.begin(), line.end(), '\t')) + 1 >= needed_;
+}
+
+// A line that has more cells than the header is read once more with quoted cells (RFC 4180).
+std::vector<absl::string_view> TsvColumns::cells_of(absl::string_view line, TsvRow& row) const {
+  std::vector<absl::string_view> cells = absl::StrSplit(line, '\t');
+  if (!quoted_ || cells.size() <= named_) return cells;
+  absl::StatusOr<std::vector<std::string>> unquoted = cells_of_row(line, '\t');
+  if (!unquoted.ok() || unquoted->size() != named_) return cells;
+  row.unquoted = *std::move(unquoted);
+  return {row.unquoted.begin(), row.unquoted.end()};
+}
+
+absl::Status TsvColumns::read(absl::string_view line, const std::string& where, TsvRow& row) const {
+  const std::vector<absl::string_view> cells = cells_of(line, row);
+  const std::string columns = absl::StrCat(cells.size(), cells.size() == 1 ? " column" : " columns");
+  if (cells.size() < needed_)
+    return absl::InvalidArgumentError(absl::StrCat(where, ": ", columns, ", and at least ", needed_, " are needed"));
+  if (quoted_ && cells.size() > named_)
+    return absl::InvalidArgumentError(absl::StrCat(where, ": ", columns, ", and the header has ", named_));
   row.texts.clear();
   for (const size_t place : texts_) row.texts.push_back(cells[place]);
   row.label = absl::StripAsciiWhitespace(cells[label_]);
-  return true;
-}
-
-absl::Status too_few_columns(const std::string& path, int64_t line, absl::string_view row, size_t needed) {
-  const auto count = std::count(row.begin(), row.end(), '\t') + 1;
-  return absl::InvalidArgumentError(absl::StrCat(line_name(path, line), ": ", count,
-                                                 count == 1 ? " column" : " columns", ", and at least ", needed,
-                                                 " are needed"));
+  if (row.label.empty()) return absl::InvalidArgumentError(absl::StrCat(where, ": the label is empty"));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view label, const std::string& path,
@@ -120,12 +195,12 @@ absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view labe
     return absl::InvalidArgumentError(
         absl::StrCat(line_name(path, line), ": the label \"", label, "\" is not a number"));
   }
-  const auto found = std::find(labels.names.begin(), labels.names.end(), label);
-  if (found == labels.names.end()) {
+  const std::optional<size_t> found = label_number(labels.names, label);
+  if (!found.has_value()) {
     return absl::InvalidArgumentError(absl::StrCat(line_name(path, line), ": the label \"", label,
                                                    "\" is unknown; known are: ", absl::StrJoin(labels.names, ", ")));
   }
-  return static_cast<float>(found - labels.names.begin());
+  return static_cast<float>(*found);
 }
 
 absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
@@ -137,11 +212,11 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(options.train, "data.train"));
   std::vector<InputFile> files;
   for (const std::string& path : paths) files.push_back({path, InputFormat::kTsv});
-  PieceReader reader(files, 0, {});
-  std::set<std::string> seen;
-  bool numbers = true;
-  int64_t highest = -1;  // as long as all are whole numbers from 0
-  bool whole = true;
+  PieceOptions pieces;
+  pieces.skip_bad_rows = options.skip_bad_rows;
+  PieceReader reader(files, 0, pieces);
+  SeenLabels seen;
+  BadRows bad;
   while (true) {
     ASSIGN_OR_RETURN(std::optional<InputPiece> piece, reader.next());
     if (!piece.has_value()) break;
@@ -150,35 +225,13 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
     ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout, piece->header, path));
     RETURN_IF_ERROR(for_each_line(*piece, [&](absl::string_view line, int64_t number) {
       TsvRow row;
-      if (!columns.read(line, row)) return too_few_columns(path, number, line, columns.needed());
-      double value = 0;
-      int64_t integer = 0;
-      numbers = numbers && absl::SimpleAtod(row.label, &value) && std::isfinite(value);
-      whole = whole && absl::SimpleAtoi(row.label, &integer) && integer >= 0 && integer < kMostClasses;
-      if (whole) highest = std::max(highest, integer);
-      // Beyond this many they can only be numbers.
-      if (static_cast<int64_t>(seen.size()) <= kMostClasses) seen.emplace(row.label);
-      return absl::OkStatus();
+      absl::Status status = columns.read(line, line_name(path, number), row);
+      if (status.ok()) status = check_finite(row.label, line_name(path, number));
+      if (status.ok()) seen.add(row.label);
+      return counted_bad_row(*piece, &bad, status);
     }));
   }
-  LabelSet labels;
-  if (seen.empty()) return absl::InvalidArgumentError("data.train: there is no row in the files");
-  if (whole) {
-    for (int64_t i = 0; i <= highest; ++i) labels.names.push_back(absl::StrCat(i));
-  } else if (numbers) {
-    labels.regression = true;
-  } else if (static_cast<int64_t>(seen.size()) > kMostClasses) {
-    return absl::InvalidArgumentError(absl::StrCat("data.columns.label: \"", options.label_column,
-                                                   "\" holds more than ", kMostClasses,
-                                                   " different words; is it the column of the label?"));
-  } else {
-    labels.names.assign(seen.begin(), seen.end());
-  }
-  if (!labels.regression && labels.names.size() < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("data.train: every label is \"", *seen.begin(), "\"; two or more are needed to tell apart"));
-  }
-  return labels;
+  return seen.labels(options.label_column);
 }
 
 }  // namespace galleon

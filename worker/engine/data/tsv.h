@@ -1,5 +1,6 @@
-// Rows of tab-separated files: which columns hold the text and the label, what labels there are. No quoting: a
-// quotation mark is a character (as GLUE's files are written).
+// Rows of tab-separated files: which columns hold the text and the label, what labels there are. A quotation
+// mark is a character, as GLUE's files are written; without glue_task a cell that is quoted around a tab is read as
+// one.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ struct TsvLayout {
   size_t label_place = 0;
   // Rows that are too short are left out, as the task's own tools do, instead of being refused.
   bool leaves_out_short_rows = false;
+  bool quoted = false;  // a cell may be quoted around a tab
 };
 
 // A GLUE task (Wang 2018): where its files keep what, its labels in the official order, its official metrics.
@@ -46,6 +48,7 @@ absl::StatusOr<TsvLayout> tsv_layout(const DataOptions& options);
 // What one row says.
 struct TsvRow {
   std::vector<absl::string_view> texts;
+  std::vector<std::string> unquoted;  // what texts point into, of a line with quoted cells
   absl::string_view label;
 };
 
@@ -55,25 +58,30 @@ class TsvColumns {
   // `header`: the file's first line where the layout says that there is one. INVALID_ARGUMENT: a column that it lacks,
   // with what it has.
   static absl::StatusOr<TsvColumns> create(const TsvLayout& layout, absl::string_view header, const std::string& path);
-  // False: too few columns.
-  bool read(absl::string_view line, TsvRow& row) const;
-  size_t needed() const { return needed_; }
+  // INVALID_ARGUMENT: too few or too many columns, an empty label; with `where`, as line_name gives it.
+  absl::Status read(absl::string_view line, const std::string& where, TsvRow& row) const;
+  // Whether a line has the columns that are needed.
+  bool has_enough(absl::string_view line) const;
 
  private:
+  std::vector<absl::string_view> cells_of(absl::string_view line, TsvRow& row) const;
+
   std::vector<size_t> texts_;
   size_t label_ = 0;
   size_t needed_ = 0;
+  size_t named_ = 0;     // columns of the header; 0: there is none
+  bool quoted_ = false;  // whether a cell may be quoted around a tab
 };
 
-// "PATH:LINE: 3 columns, and 4 are needed"
-absl::Status too_few_columns(const std::string& path, int64_t line, absl::string_view row, size_t needed);
-
-// The number of a label. INVALID_ARGUMENT: unknown, or no number, with file and line and what is known.
+// The number of a label, whose name may have other capitals where that leaves no doubt. INVALID_ARGUMENT: unknown, or
+// no number, with file and line and what is known.
 absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view label, const std::string& path,
                                   int64_t line);
 
 // The labels of a job: the GLUE task's; else those in the label column of the training files: whole numbers from 0 are
-// the numbers of classes, other numbers make a regression, words are classes in alphabetical order.
+// the numbers of classes, whole numbers of which some are negative are classes in their order, other numbers make a
+// regression, words are classes in alphabetical order. INVALID_ARGUMENT: an empty label, or one that is not finite, with
+// file and line.
 absl::StatusOr<LabelSet> find_labels(const DataOptions& options);
 
 }  // namespace galleon

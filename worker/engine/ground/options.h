@@ -106,6 +106,8 @@ struct DataOptions {
   std::string glue_task;             // empty: columns are
   std::vector<std::string> text_columns{"sentence"};
   std::string label_column = "label";
+  bool skip_bad_rows = false;  // count rows that cannot be read, up to max_bad_rows, instead of ending
+  int64_t max_bad_rows = 1000;
   int64_t sequence_length = 256;
   bool packing = true;  // documents joined by the end token; otherwise each is a sequence of its own
   bool shuffle = true;
@@ -118,6 +120,9 @@ struct ModelOptions {
   std::vector<std::pair<std::string, std::string>> overrides;  // field of config.json, JSON text
   uint64_t seed = 42;
 };
+
+// What becomes of the batch in which an epoch ends.
+enum class LastBatch { kWrap, kShort, kDrop };
 
 struct RunOptions {
   std::string name;
@@ -132,6 +137,8 @@ struct RunOptions {
   std::optional<int64_t> warmup_steps;
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
+  LastBatch last_batch = LastBatch::kWrap;
+  bool resume_with_changed_data = false;
   bool recompute = false;
   int64_t kept_inputs = 0;  // with recompute: blocks whose input is kept; 0: all
   WeightStorage weights;

@@ -13,13 +13,21 @@ constexpr std::pair<const char*, RopeType> kRopeTypes[] = {{"default", RopeType:
                                                            {"llama3", RopeType::kLlama3},
                                                            {"yarn", RopeType::kYarn}};
 
-// `rope_scaling` beside `rope_theta`, or both in `rope_parameters`, as newer versions of transformers write them.
+// `rope_scaling` beside `rope_theta`, or both in `rope_parameters`, as newer versions of transformers write them. Of
+// both, rope_scaling is what transformers apply.
 void read_rope(ConfigFields& fields, ModelConfig& c) {
   fields.positive("rope_theta", c.rope_theta);
-  const char* name = fields.given("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  const bool old = fields.given("rope_scaling") && !fields.json()["rope_scaling"].empty();
+  const char* name = old ? "rope_scaling" : "rope_parameters";
   if (!fields.given(name)) return;
   const Json& json = fields.json()[name];
   if (!json.is_object()) return fields.refuse(name, "must be an object");
+  for (const char* layers : {"full_attention", "sliding_attention"}) {
+    if (json.contains(layers))
+      return fields.refuse(name, absl::StrCat("has parameters for ", layers,
+                                              " alone, which is not available in this "
+                                              "version; available: one set for all layers"));
+  }
   const std::string where = absl::StrCat(fields.where(), ": ", name);
   ConfigFields rope(json, where);
   rope.positive("rope_theta", c.rope_theta);

@@ -192,7 +192,7 @@ double Encoder::head_loss(const Batch& batch, std::optional<float> scale) {
   std::vector<int32_t> classes;
   for (const float label : batch.labels) {
     classes.push_back(static_cast<int32_t>(label));
-    GALLEON_CHECK(classes.back() >= 0 && classes.back() < config().labels)
+    GALLEON_CHECK(classes.back() >= -1 && classes.back() < config().labels)
         << "label " << label << " of " << config().labels;
   }
   device_.upload(targets, classes.data());

@@ -8,6 +8,20 @@ namespace {
 // Each label's name is written into config.json, whatever number one was read.
 constexpr int64_t kMostLabels = 100'000;
 
+// label2id has to say the same as id2label, where it names the same labels at all.
+void check_label_numbers(ConfigFields& fields, const std::vector<std::string>& names) {
+  if (!fields.given("label2id") || names.empty()) return;
+  const nlohmann::json& numbers = fields.json()["label2id"];
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (!numbers.is_object() || !numbers.contains(names[i]) || !numbers[names[i]].is_number_integer()) continue;
+    const auto number = numbers[names[i]].get<int64_t>();
+    if (number != static_cast<int64_t>(i)) {
+      fields.refuse("label2id",
+                    absl::StrCat("gives \"", names[i], "\" the number ", number, ", and id2label gives it ", i));
+    }
+  }
+}
+
 // `num_labels`, or as many as `id2label` has; two where neither is given. One is a regression.
 void read_labels(ConfigFields& fields, ModelConfig& c) {
   c.labels = 2;
@@ -22,6 +36,7 @@ void read_labels(ConfigFields& fields, ModelConfig& c) {
     }
     c.labels = static_cast<int64_t>(names.size());
   }
+  check_label_numbers(fields, c.label_names);
   fields.integer("num_labels", 1, c.labels);
   fields.refuse_unless(c.labels <= kMostLabels, "num_labels", absl::StrCat("must be at most ", kMostLabels));
   if (static_cast<int64_t>(c.label_names.size()) != c.labels) c.label_names.clear();

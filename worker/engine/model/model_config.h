@@ -18,6 +18,12 @@ enum class Architecture { kLlama, kMistral, kQwen2, kQwen3, kBert, kRoberta };
 // "llama", "mistral", "qwen2", "qwen3", "bert", "roberta".
 absl::string_view architecture_name(Architecture architecture);
 
+// Fields of a config.json that a folder has and no shape depends on, as a JSON object: they are written again.
+struct KeptFields {
+  std::string json;
+  bool operator==(const KeptFields&) const { return true; }
+};
+
 struct ModelConfig {
   Architecture architecture = Architecture::kLlama;
   int64_t vocabulary = 32000;
@@ -54,6 +60,8 @@ struct ModelConfig {
   int64_t labels = 0;                    // numbers that come out; 1: a regression
   std::vector<std::string> label_names;  // empty: LABEL_0, LABEL_1, …
 
+  KeptFields kept;
+
   bool operator==(const ModelConfig&) const = default;
 
   bool encoder() const { return architecture == Architecture::kBert || architecture == Architecture::kRoberta; }
@@ -83,7 +91,7 @@ absl::StatusOr<ModelConfig> model_preset(absl::string_view name);
 // and activations, quantised weights, …) is refused by name.
 absl::StatusOr<ModelConfig> model_config_from_json(absl::string_view json, absl::string_view where,
                                                    const std::vector<std::pair<std::string, std::string>>& overrides);
-// `torch_dtype`: the type that the weights beside it are in, "float32" or "bfloat16".
+// With the fields that were kept. `torch_dtype`: the type that the weights beside it are in, "float32" or "bfloat16".
 std::string model_config_to_json(const ModelConfig& config, absl::string_view torch_dtype);
 
 // A preset ("preset:NAME") or a folder's config.json, with overrides. `tokenizer_vocabulary` > 0 sets a preset's

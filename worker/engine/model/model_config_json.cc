@@ -22,6 +22,10 @@ constexpr Family kFamilies[] = {
     {Architecture::kBert, "bert", "Bert"},    {Architecture::kRoberta, "roberta", "Roberta"},
 };
 
+constexpr std::pair<const char*, int64_t ModelConfig::*> kTokens[] = {{"bos_token_id", &ModelConfig::bos_token},
+                                                                      {"eos_token_id", &ModelConfig::eos_token},
+                                                                      {"pad_token_id", &ModelConfig::pad_token}};
+
 const Family& family_of(Architecture architecture) {
   return kFamilies[static_cast<int>(architecture)];
 }
@@ -100,6 +104,52 @@ absl::Status refuse_unknown_overrides(const std::vector<std::pair<std::string, s
   return absl::OkStatus();
 }
 
+// What is known of a config, in the words of its architecture.
+Json own_fields(const ModelConfig& c) {
+  const Family& family = family_of(c.architecture);
+  Json json = {
+      {"architectures", {absl::StrCat(family.prefix, c.encoder() ? "ForSequenceClassification" : "ForCausalLM")}},
+      {"model_type", family.model_type},
+      {"vocab_size", c.vocabulary},
+      {"hidden_size", c.hidden},
+      {"intermediate_size", c.intermediate},
+      {"num_hidden_layers", c.layers},
+      {"num_attention_heads", c.heads},
+      {"max_position_embeddings", c.max_positions},
+      {"initializer_range", c.initializer_range}};
+  for (const auto& [field, id] : kTokens) {
+    const int64_t token = c.*id;
+    json[field] = token >= 0 ? Json(token) : Json(nullptr);
+  }
+  if (c.encoder()) {
+    encoder_to_json(c, json);
+  } else {
+    decoder_to_json(c, json);
+  }
+  return json;
+}
+
+// Whether a field of a folder is a list of tokens of which the first is the config's.
+bool lists_token(const Json& value, const Json& token) {
+  return value.is_array() && value.size() > 1 && value.front() == token;
+}
+
+// Fields of a folder that stay true of a model that is trained from it: all but those that are written anew, those that
+// say the same in other words, and those about the folder itself.
+Json kept_fields(const Json& source, const ModelConfig& c) {
+  const Json own = own_fields(c);
+  Json kept = Json::object();
+  for (const auto& [field, value] : source.items()) {
+    bool stays = !own.contains(field) && field[0] != '_';
+    for (const char* other :
+         {"torch_dtype", "dtype", "rope_parameters", "num_labels", "transformers_version", "auto_map"})
+      stays = stays && field != other;
+    for (const auto& [name, id] : kTokens) stays = stays || (field == name && lists_token(value, own[name]));
+    if (stays) kept[field] = value;
+  }
+  return kept;
+}
+
 absl::StatusOr<ModelConfig> from_json(Json json, absl::string_view where,
                                       const std::vector<std::pair<std::string, std::string>>& overrides) {
   RETURN_IF_ERROR(refuse_unknown_overrides(overrides));
@@ -136,6 +186,7 @@ absl::StatusOr<ModelConfig> from_json(Json json, absl::string_view where,
   }
   fields.refuse_unless(!fields.status().ok() || c.head_dimension <= 256, "head_dim", "must be at most 256");
   if (!fields.status().ok()) return fields.status();
+  c.kept.json = kept_fields(json, c).dump();
   return c;
 }
 
@@ -156,27 +207,12 @@ absl::StatusOr<ModelConfig> model_config_from_json(absl::string_view json, absl:
 }
 
 std::string model_config_to_json(const ModelConfig& c, absl::string_view torch_dtype) {
-  const Family& family = family_of(c.architecture);
-  Json json = {
-      {"architectures", {absl::StrCat(family.prefix, c.encoder() ? "ForSequenceClassification" : "ForCausalLM")}},
-      {"model_type", family.model_type},
-      {"vocab_size", c.vocabulary},
-      {"hidden_size", c.hidden},
-      {"intermediate_size", c.intermediate},
-      {"num_hidden_layers", c.layers},
-      {"num_attention_heads", c.heads},
-      {"max_position_embeddings", c.max_positions},
-      {"initializer_range", c.initializer_range},
-      {"torch_dtype", std::string(torch_dtype)}};
-  for (const auto& [field, id] : {std::pair("bos_token_id", c.bos_token), std::pair("eos_token_id", c.eos_token),
-                                  std::pair("pad_token_id", c.pad_token)}) {
-    json[field] = id >= 0 ? Json(id) : Json(nullptr);
+  const Json own = own_fields(c);
+  Json json = c.kept.json.empty() ? Json::object() : Json::parse(c.kept.json);
+  for (const auto& [field, value] : own.items()) {
+    if (!json.contains(field) || !lists_token(json[field], value)) json[field] = value;
   }
-  if (c.encoder()) {
-    encoder_to_json(c, json);
-  } else {
-    decoder_to_json(c, json);
-  }
+  json["torch_dtype"] = std::string(torch_dtype);
   return json.dump(2) + "\n";
 }
 

@@ -172,11 +172,18 @@ std::string format_name(v1::Data::Format format) {
       return "tokens";
     case v1::Data::FORMAT_TSV:
       return "tsv";
+    case v1::Data::FORMAT_CSV:
+      return "csv";
     case v1::Data::FORMAT_CHAT:
       return "chat";
     default:
       return "auto";
   }
+}
+
+LastBatch last_batch(v1::Data::LastBatch last) {
+  if (last == v1::Data::LAST_BATCH_SHORT) return LastBatch::kShort;
+  return last == v1::Data::LAST_BATCH_DROP ? LastBatch::kDrop : LastBatch::kWrap;
 }
 
 std::string glue_task_name(v1::Data::GlueTask task) {
@@ -260,6 +267,9 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.data.packing = !job.data().has_packing() || job.data().packing();
   o.data.shuffle = job.data().shuffle();
   o.data.seed = job.data().seed();
+  o.data.skip_bad_rows = job.data().bad_rows() == v1::Data::BAD_ROWS_SKIP;
+  if (job.data().has_max_bad_rows()) o.data.max_bad_rows = static_cast<int64_t>(job.data().max_bad_rows());
+  o.last_batch = last_batch(job.data().last_batch());
   const bool bf16 = job.training().precision() == v1::PRECISION_BF16;
   o.optimizer = optimizer_options(job.optimizer(), job.model().seed(), job.task());
   o.optimizer.zero = static_cast<int>(std::max(1U, job.parallel().zero()));
@@ -293,7 +303,10 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
     o.resume = (std::filesystem::path(output) / o.resume).lexically_normal().string();
   }
   o.memory_limit = static_cast<int64_t>(job.resources().memory_per_rank());
+  o.resume_with_changed_data = job.checkpoint().resume_with_changed_data();
   o.mathematics = mathematics_of(job);
+  if (o.last_batch != LastBatch::kWrap)
+    absl::StrAppend(&o.mathematics, "data.last_batch: ", o.last_batch == LastBatch::kShort ? "short" : "drop", "\n");
   return o;
 }
 

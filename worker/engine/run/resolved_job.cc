@@ -8,9 +8,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/data/chat/chat_tokens.h"
+#include "worker/engine/data/label_order.h"
 #include "worker/engine/model/model_parameters.h"
 
 namespace galleon {
@@ -22,6 +24,60 @@ std::string label_names_json(const LabelSet& labels) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   for (size_t i = 0; i < labels.names.size(); ++i) json[absl::StrCat(i)] = labels.names[i];
   return json.dump();
+}
+
+using Overrides = std::vector<std::pair<std::string, std::string>>;
+
+const std::string* override_of(const RunOptions& options, const char* field) {
+  for (const auto& [name, text] : options.model.overrides) {
+    if (name == field) return &text;
+  }
+  return nullptr;
+}
+
+// The rows of the folder's embedding where the job asks for more; 0: it does not.
+absl::StatusOr<int64_t> grown_vocabulary(const RunOptions& options, const ModelConfig& config) {
+  if (override_of(options, "vocab_size") == nullptr) return 0;
+  Overrides others = options.model.overrides;
+  std::erase_if(others, [](const auto& one) { return one.first == "vocab_size"; });
+  ASSIGN_OR_RETURN(ModelConfig own, resolve_model_config(options.model.source, others, 0));
+  if (config.vocabulary < own.vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat("model.overrides.vocab_size ", config.vocabulary, " is below the ",
+                                                   own.vocabulary,
+                                                   " of the pretrained folder, whose tokens would be cut off"));
+  }
+  return config.vocabulary > own.vocabulary ? own.vocabulary : 0;
+}
+
+// What comes out of the model is what the data tells apart. A folder that names the same labels keeps its names and its
+// order, in which its classifier was trained; else the model gets the data's.
+absl::Status fit_labels(const RunOptions& options, int64_t vocabulary, LabelSet& labels, Overrides& overrides) {
+  absl::StatusOr<ModelConfig> own = resolve_model_config(options.model.source, overrides, vocabulary);
+  const std::vector<std::string> names = own.ok() ? own->label_names : std::vector<std::string>{};
+  const std::string count = absl::StrCat(labels.outputs());
+  if (const std::string* said = override_of(options, "num_labels"); said != nullptr && *said != count) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.overrides.num_labels ", *said, ": the labels of data.train make ", count));
+  }
+  const bool asked = override_of(options, "id2label") != nullptr;
+  bool keeps_names = false;
+  if (options.model.pretrained || asked) {
+    if (std::optional<LabelSet> ordered = in_models_order(labels, names, options.data.glue_task)) {
+      labels = *std::move(ordered);
+      keeps_names = true;
+    } else {
+      keeps_names = only_numbers(labels) && names.size() == labels.names.size();
+    }
+  }
+  if (asked && !keeps_names) {
+    return absl::InvalidArgumentError(absl::StrCat("model.overrides.id2label names ", absl::StrJoin(names, ", "),
+                                                   ", and the labels of data.train are ",
+                                                   labels.regression ? "numbers" : absl::StrJoin(labels.names, ", ")));
+  }
+  if (keeps_names) return absl::OkStatus();
+  overrides.emplace_back("num_labels", count);
+  if (!labels.regression) overrides.emplace_back("id2label", label_names_json(labels));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -45,9 +101,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     absl::StatusOr<LabelSet> labels = find_labels(options.data);
     if (!labels.ok()) return labels.status();
     job.labels = *std::move(labels);
-    // What comes out of the model is what the data tells apart, under the same names.
-    overrides.emplace_back("num_labels", absl::StrCat(job.labels.outputs()));
-    if (!job.labels.regression) overrides.emplace_back("id2label", label_names_json(job.labels));
+    RETURN_IF_ERROR(fit_labels(options, vocabulary, job.labels, overrides));
   }
   absl::StatusOr<ModelConfig> config = resolve_model_config(options.model.source, overrides, vocabulary);
   if (!config.ok()) return config.status();
@@ -60,16 +114,18 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
   }
   if (vocabulary > job.config.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", options.tokenizer, " has ", vocabulary,
-                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary));
+                                                   " pieces, and the model's vocab_size is ", job.config.vocabulary,
+                                                   "; model.overrides: {vocab_size: ", vocabulary, "} grows it"));
   }
   if (job.tokenizer && job.config.eos_token < 0) {
     job.config.eos_token = job.tokenizer->end_token();
     job.config.bos_token = job.tokenizer->begin_token();
   }
   if (options.model.pretrained) {
+    ASSIGN_OR_RETURN(job.grown_from, grown_vocabulary(options, job.config));
     std::vector<std::string> fresh;
     const absl::Status found = check_weights(options.model.source, model_parameters(job.config, std::nullopt),
-                                             job.config.encoder() ? &fresh : nullptr);
+                                             job.config.encoder() ? &fresh : nullptr, job.grown_from);
     if (!found.ok()) return absl::Status(found.code(), absl::StrCat("model.source: ", found.message()));
   }
   const int64_t positions = options.data.sequence_length;

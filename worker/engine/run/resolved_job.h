@@ -18,6 +18,7 @@ struct ResolvedJob {
   std::unique_ptr<Tokenizer> tokenizer;  // null for token files
   LabelSet labels;                       // of a classification
   std::string chat_template;             // of conversations, its text
+  int64_t grown_from = 0;                // vocab_size of a pretrained folder that model.overrides grows; 0: none
 };
 // Opens the tokenizer and reads the model's shape; checks that they fit each other and the job.
 absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options);

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/ground/differing_lines.h"
@@ -14,6 +17,29 @@ namespace galleon {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr absl::string_view kContent = "data.train content: ";
+
+std::string without_content(const std::string& mathematics) {
+  std::vector<absl::string_view> lines = absl::StrSplit(mathematics, '\n');
+  std::erase_if(lines, [](absl::string_view line) { return absl::StartsWith(line, kContent); });
+  return absl::StrJoin(lines, "\n");
+}
+
+bool only_data_differs(const RunOptions& options, const std::string& before) {
+  return before != options.mathematics && without_content(before) == without_content(options.mathematics);
+}
+
+bool same_mathematics(const RunOptions& options, const std::string& before) {
+  return before == options.mathematics || (options.resume_with_changed_data && only_data_differs(options, before));
+}
+
+std::string content_of(absl::string_view mathematics) {
+  const size_t begin = mathematics.find(kContent);
+  if (begin == absl::string_view::npos) return "none";
+  const absl::string_view rest = mathematics.substr(begin + kContent.size());
+  return std::string(rest.substr(0, rest.find('\n')));
+}
 
 absl::Status check_compatible(const RunOptions& options, const CheckpointHeader& header, const std::string& folder) {
   if (header.job != options.name) {
@@ -28,11 +54,14 @@ absl::Status check_compatible(const RunOptions& options, const CheckpointHeader&
                      schedule.warmup_steps, "; set optimizer.schedule.steps: ", header.schedule_steps,
                      " and optimizer.schedule.warmup_steps: ", header.warmup_steps, " to go on with it"));
   }
-  if (header.mathematics != options.mathematics) {
+  if (!same_mathematics(options, header.mathematics)) {
     return absl::FailedPreconditionError(
         absl::StrCat(folder, " was trained by another computation: ",
                      differing_lines(header.mathematics, options.mathematics, "in the checkpoint", "now"),
-                     "; restore these or choose another directory"));
+                     "; restore these or choose another directory",
+                     only_data_differs(options, header.mathematics)
+                         ? ", or set checkpoint.resume_with_changed_data: true to go on with the data as it is now"
+                         : ""));
   }
   return absl::OkStatus();
 }
@@ -106,6 +135,12 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
 }
 
 }  // namespace
+
+std::string data_change(const CheckpointHeader& header, const RunOptions& options) {
+  if (header.mathematics == options.mathematics) return "";
+  return absl::StrCat("from step ", header.step, ": data.train content ", content_of(header.mathematics), " became ",
+                      content_of(options.mathematics));
+}
 
 absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point,
                                                               Communicator& communicator) {

@@ -49,7 +49,7 @@ class Group {
 
   double metric(const std::string& name) const {
     if (name == "accuracy") return accuracy(classes_, true_classes_);
-    if (name == "f1") return f1(classes_, true_classes_);
+    if (name == "f1") return f1(with_one_as_1(classes_), with_one_as_1(true_classes_));
     if (name == "matthews_correlation") return matthews_correlation(classes_, true_classes_);
     if (name == "pearson") return pearson(values_, true_values_);
     GALLEON_CHECK(name == "spearman") << name;
@@ -57,6 +57,14 @@ class Group {
   }
 
  private:
+  // A model may have the labels "0" and "1" in the other order; the one that counts is "1".
+  std::vector<int> with_one_as_1(std::vector<int> classes) const {
+    if (labels_.names == std::vector<std::string>{"1", "0"}) {
+      for (int& c : classes) c = 1 - c;
+    }
+    return classes;
+  }
+
   const LabelSet& labels_;
   std::vector<int> classes_, true_classes_;
   std::vector<double> values_, true_values_;

@@ -25,6 +25,28 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// As a reason to stop: the cache of data.train has ended in an error.
+constexpr char kBadData[] = "the data cannot be read to its end";
+
+// What training.epochs comes to: steps, and how often a sequence is seen.
+std::string describe_epochs(const RunOptions& options, int64_t sequences) {
+  const int64_t batch = options.global_batch;
+  std::string text =
+      absl::StrCat("training.epochs ", options.epochs, " of ", sequences, sequences == 1 ? " sequence" : " sequences",
+                   " in batches of ", batch, ": ", options.steps, options.steps == 1 ? " step" : " steps");
+  if (options.last_batch == LastBatch::kWrap) {
+    const int64_t seen = options.steps * batch;
+    absl::StrAppend(&text, ", in which each is seen ", seen / sequences, " times");
+    if (seen % sequences > 0) absl::StrAppend(&text, ", and ", seen % sequences, " of them once more");
+    return absl::StrCat(text, " (data.last_batch: wrap)");
+  }
+  const int64_t rest = sequences % batch;
+  if (rest == 0) return absl::StrCat(text, ", in each epoch every sequence once");
+  if (options.last_batch == LastBatch::kShort)
+    return absl::StrCat(text, "; the last of an epoch has ", rest, " (data.last_batch: short)");
+  return absl::StrCat(text, "; ", rest, " of an epoch are left out (data.last_batch: drop)");
+}
+
 double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
@@ -109,13 +131,28 @@ class Training {
     if (options_.steps == 0) {
       absl::StatusOr<StoreProgress> all = train_->wait_for_all();
       if (!all.ok()) return all.status();
-      const double sequences = options_.epochs * static_cast<double>(all->sequences);
-      options_.steps = std::max<int64_t>(1, std::llround(sequences / static_cast<double>(options_.global_batch)));
+      ASSIGN_OR_RETURN(options_.steps, steps_of_epochs(*all));
+      observer_.stage("tokenize", describe_epochs(options_, all->sequences));
     }
     ScheduleOptions& schedule = options_.optimizer.schedule;
     schedule.steps = options_.schedule_steps.value_or(options_.steps);
     schedule.warmup_steps = options_.warmup_steps.value_or(schedule.steps / 10);
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<int64_t> steps_of_epochs(const StoreProgress& all) const {
+    const auto batch = static_cast<double>(options_.global_batch);
+    double steps = options_.epochs * static_cast<double>(all.sequences) / batch;
+    if (options_.last_batch != LastBatch::kWrap) {
+      const int64_t each = steps_of_epoch(all.sequences, options_.global_batch, options_.last_batch);
+      if (each == 0) {
+        return absl::InvalidArgumentError(absl::StrCat("data.last_batch: drop leaves nothing of ", all.sequences,
+                                                       " sequences, which are fewer than training.global_batch ",
+                                                       options_.global_batch));
+      }
+      steps = options_.epochs * static_cast<double>(each);
+    }
+    return std::max<int64_t>(1, std::llround(steps));
   }
 
   absl::Status allocate() {
@@ -155,6 +192,12 @@ class Training {
       step_ = found.header.step;
       tokens_ = found.header.tokens;
       seconds_ = found.header.seconds;
+      data_changes_ = found.header.data_changes;
+      if (const std::string change = data_change(found.header, options_); !change.empty()) {
+        data_changes_.push_back(change);
+        observer_.stage("resume",
+                        absl::StrCat("the data has changed, as checkpoint.resume_with_changed_data allows: ", change));
+      }
       if (step_ > options_.steps) {
         return absl::FailedPreconditionError(
             absl::StrCat("the checkpoint is at step ", step_, ", beyond training.steps ", options_.steps));
@@ -168,9 +211,14 @@ class Training {
         const bool encoder = job_.config.encoder();
         if (encoder)
           initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
-        const absl::Status loaded =
-            load_weights(options_.model.source, engine_->parameters(), device_, encoder ? &fresh : nullptr);
+        const absl::Status loaded = load_weights(options_.model.source, engine_->parameters(), device_,
+                                                 encoder ? &fresh : nullptr, job_.grown_from);
         RETURN_IF_ERROR(agree(loaded));
+        if (job_.grown_from > 0) {
+          observer_.stage("initialise",
+                          absl::StrCat(job_.config.vocabulary - job_.grown_from,
+                                       " new tokens begin as the mean of the folder's ", job_.grown_from));
+        }
         if (!fresh.empty()) observer_.stage("initialise", absl::StrCat("random ", absl::StrJoin(fresh, ", ")));
       } else {
         initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
@@ -206,7 +254,9 @@ class Training {
     StepHooks hooks;
     hooks.searching = [this](int rounds) { tell_of_search(rounds); };
     hooks.before_update = [&](double own_loss) {
-      stop = exchange(own_loss, targets, loss, observer_.stop_requested());
+      std::optional<std::string> wanted = observer_.stop_requested();
+      if (!wanted.has_value() && !train_->store().error().ok()) wanted = kBadData;
+      stop = exchange(own_loss, targets, loss, wanted);
       return communicator_.status().ok() && std::isfinite(loss);
     };
     const StepResult result = engine_->step(step_, data->passes, static_cast<float>(1.0 / targets), hooks);
@@ -314,6 +364,7 @@ class Training {
     CheckpointHeader header;
     header.job = options_.name;
     header.mathematics = options_.mathematics;
+    header.data_changes = data_changes_;
     header.step = step_;
     header.schedule_steps = options_.optimizer.schedule.steps;
     header.warmup_steps = options_.optimizer.schedule.warmup_steps;
@@ -344,6 +395,28 @@ class Training {
                                      last_saved_ > 0 ? absl::StrCat("; step ", last_saved_, " is kept") : ""));
   }
 
+  absl::Status saved_before(const absl::Status& why) const {
+    return absl::Status(
+        why.code(),
+        absl::StrCat(why.message(),
+                     last_saved_ > 0 ? absl::StrCat("; the checkpoint of step ", last_saved_, " is kept") : ""));
+  }
+
+  // A step that got no data. Where the data has ended in an error, it has for all ranks in the same step, and what was
+  // trained before is saved.
+  absl::Status ended_by(const absl::Status& status) {
+    if (train_->store().error().ok() || !communicator_.status().ok() || step_ - 1 == first_step_) return status;
+    --step_;
+    if (writer_.under_way()) {
+      RETURN_IF_ERROR(publish());
+    }
+    if (last_saved_ < step_) {
+      RETURN_IF_ERROR(save());
+      RETURN_IF_ERROR(publish());
+    }
+    return saved_before(status);
+  }
+
   bool evaluation_due() const {
     return validation_ != nullptr && options_.evaluate_every > 0 &&
            (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
@@ -359,6 +432,8 @@ class Training {
     shape.sequence_length = options_.data.sequence_length;
     shape.rank = communicator_.rank();
     shape.ranks = communicator_.ranks();
+    shape.last_batch = options_.last_batch;
+    shape.regression = options_.data.classify && job_.labels.regression;
     shape.padding = padding_ = padding_id(job_.tokenizer.get());
     feed_ = std::make_unique<StepFeed>(train_->store(), train_->order(), shape, step_ + 1, options_.steps);
     last_saved_ = first_step_ = step_;
@@ -369,7 +444,7 @@ class Training {
       sent_before_ = communicator_.sent();
       const SteadyClock::time_point start = SteadyClock::now();
       absl::StatusOr<StepReport> report = step(loss, stop);
-      if (!report.ok()) return report.status();
+      if (!report.ok()) return ended_by(report.status());
       const double step_seconds = seconds_since(start);
       seconds_ += step_seconds;
       tokens_ += inputs_;
@@ -389,6 +464,11 @@ class Training {
       if (last) {
         RETURN_IF_ERROR(publish());
       }
+    }
+    // What is wrong with the data is rank 0's to tell; the others were stopped by it.
+    if (stop.has_value()) {
+      const absl::Status wrong = *stop == kBadData ? saved_before(train_->store().error()) : absl::OkStatus();
+      RETURN_IF_ERROR(agree(wrong));
     }
     result_.stopped = step_ < options_.steps;
     result_.stop_reason = stop.value_or("");
@@ -416,6 +496,7 @@ class Training {
   int64_t inputs_ = 0;  // of the step, over all ranks
   int64_t dense_bytes_ = 0;
 
+  std::vector<std::string> data_changes_;
   int64_t step_ = 0;
   int64_t tokens_ = 0;
   double seconds_ = 0;

@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <mutex>
+#include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/chat/conversation.h"
@@ -19,26 +22,48 @@ class ChatEncoder final : public InputEncoder {
 
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
-    RETURN_IF_ERROR(for_each_json_line(piece, path, [&](const nlohmann::json& json, int64_t number) {
-      const std::string where = line_name(path, number);
-      ASSIGN_OR_RETURN(nlohmann::ordered_json messages, messages_of(json, where));
-      const auto tools = json.find("tools");
-      absl::StatusOr<std::vector<ChatTokens>> sequences =
-          format_.encode(messages, tools == json.end() ? nlohmann::ordered_json() : nlohmann::ordered_json(*tools));
-      if (!sequences.ok()) return absl::InvalidArgumentError(absl::StrCat(where, ": ", sequences.status().message()));
-      ++out.documents;
-      bool kept = false;
-      for (const ChatTokens& tokens : *sequences) kept = append(tokens, piece.file, out) || kept;
-      if (!kept && out.left_out.count++ == 0) {
-        out.left_out.first = where;
-        out.left_out.reason = "has no answer within data.sequence_length";
-      }
-      return absl::OkStatus();
-    }));
+    std::set<std::string> ignored;
+    RETURN_IF_ERROR(
+        for_each_json_line(piece, path, &out.bad_rows, [&](const nlohmann::ordered_json& json, int64_t number) {
+          return add(json, line_name(path, number), piece.file, ignored, out);
+        }));
+    tell(ignored, path);
     return out;
   }
 
  private:
+  absl::Status add(const nlohmann::ordered_json& row, const std::string& where, size_t file,
+                   std::set<std::string>& ignored, EncodedPiece& out) const {
+    ASSIGN_OR_RETURN(Conversation conversation, read_conversation(row, where, format_.traits(), &ignored));
+    ++out.documents;
+    if (!conversation.counts) {
+      leave_out(where, "has a weight of 0", out);
+      return absl::OkStatus();
+    }
+    absl::StatusOr<std::vector<ChatTokens>> sequences = format_.encode(conversation);
+    if (!sequences.ok()) return absl::InvalidArgumentError(absl::StrCat(where, ": ", sequences.status().message()));
+    bool kept = false;
+    for (const ChatTokens& tokens : *sequences) kept = append(tokens, file, out) || kept;
+    if (!kept) leave_out(where, "has no answer within data.sequence_length", out);
+    return absl::OkStatus();
+  }
+
+  static void leave_out(const std::string& where, const char* why, EncodedPiece& out) {
+    if (out.left_out.count++ > 0) return;
+    out.left_out.first = where;
+    out.left_out.reason = why;
+  }
+
+  // Columns that are no part of a conversation, each once.
+  void tell(const std::set<std::string>& ignored, const std::string& path) const {
+    if (ignored.empty()) return;
+    const std::lock_guard<std::mutex> lock(told_mutex_);
+    for (const std::string& name : ignored) {
+      if (told_.insert(name).second)
+        log_info(path, ": the column \"", name, "\" is no part of a conversation and is not read");
+    }
+  }
+
   // False: nothing in it counts.
   bool append(const ChatTokens& tokens, size_t file, EncodedPiece& out) const {
     const size_t length = std::min(tokens.ids.size(), static_cast<size_t>(longest_));
@@ -53,6 +78,7 @@ class ChatEncoder final : public InputEncoder {
       out.tokens.resize(begin);
       return false;
     }
+    if (tokens.ids.size() > length) ++out.cut;
     const auto size = static_cast<uint32_t>(length);
     out.sequences.push_back({begin, size, size, targets, static_cast<uint32_t>(file), 0, 0});
     return true;
@@ -60,6 +86,8 @@ class ChatEncoder final : public InputEncoder {
 
   ChatFormat format_;
   int64_t longest_;
+  mutable std::mutex told_mutex_;
+  mutable std::set<std::string> told_;
 };
 
 }  // namespace
@@ -68,7 +96,8 @@ absl::StatusOr<std::unique_ptr<InputEncoder>> make_chat_encoder(const DataOption
                                                                 const std::string& chat_template,
                                                                 const Tokenizer& tokenizer) {
   ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(chat_template, "the chat template"));
-  return std::make_unique<ChatEncoder>(ChatFormat(std::move(parsed), tokenizer), options.sequence_length + 1);
+  return std::make_unique<ChatEncoder>(ChatFormat(std::move(parsed), chat_template, tokenizer),
+                                       options.sequence_length + 1);
 }
 
 }  // namespace galleon

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "worker/engine/data/chat/template_values.h"
 
 namespace galleon {
@@ -17,6 +18,14 @@ using Value = TemplateValue;
 constexpr int64_t kMostWork = 20'000'000;
 constexpr size_t kMostText = size_t{64} << 20;
 constexpr int kDeepestCall = 50;
+
+// Functions that templates can call and ask for.
+bool is_function(const std::string& name) {
+  for (const char* known : {"raise_exception", "namespace", "dict", "range", "strftime_now"}) {
+    if (name == known) return true;
+  }
+  return false;
+}
 
 // One rendering. After the first error every evaluation is undefined and every loop ends.
 class Renderer {
@@ -259,7 +268,8 @@ class Renderer {
   Value subject_of_test(const Node& node) {
     const Node& subject = *node.parts[0];
     const bool asks = node.name == "defined" || node.name == "undefined" || node.name == "callable";
-    if (asks && subject.kind == Kind::kName && find(subject.name) == nullptr && macros_.count(subject.name) > 0)
+    if (asks && subject.kind == Kind::kName && find(subject.name) == nullptr &&
+        (macros_.count(subject.name) > 0 || is_function(subject.name)))
       return Value(true);
     return evaluate(subject);
   }
@@ -322,11 +332,11 @@ class Renderer {
       return map;
     }
     if (callee.name == "range") return range(node, given);
-    const bool asks_date = callee.name == "strftime_now";
-    fail(node, asks_date
-                   ? "strftime_now asks for today's date, and data has to give the same tokens every day; a copy of "
-                     "the template with a date in it does (data.chat_template)"
-                   : absl::StrCat("the function ", callee.name, " is not known"));
+    if (callee.name == "strftime_now") {
+      const absl::Time day = absl::FromCivil(kTemplateDay, absl::UTCTimeZone());
+      return Value(absl::FormatTime(text_of(given.get(0, "format")), day, absl::UTCTimeZone()));
+    }
+    fail(node, absl::StrCat("the function ", callee.name, " is not known"));
     return undefined_value();
   }
 

@@ -10,9 +10,13 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/civil_time.h"
 #include "worker/engine/data/chat/template_syntax.h"
 
 namespace galleon {
+
+// Today's date as templates see it: the one that Llama 3's own write where there is no clock.
+constexpr absl::CivilDay kTemplateDay(2024, 7, 26);
 
 struct RenderedChat {
   std::string text;
@@ -25,9 +29,9 @@ class ChatTemplate {
   // `where` is for errors. INVALID_ARGUMENT: `where`, the line and what is not understood.
   static absl::StatusOr<ChatTemplate> parse(absl::string_view source, const std::string& where);
 
-  // `variables`: messages, add_generation_prompt, bos_token, … Thread-safe. There is no clock: strftime_now is not
-  // defined, so that the same data gives the same tokens on every day; templates have a date of their own for that
-  // case. INVALID_ARGUMENT: what the template raises, or an operation that fails, with its line.
+  // `variables`: messages, add_generation_prompt, bos_token, … Thread-safe. There is no clock: strftime_now gives
+  // kTemplateDay on every day, so that the same data gives the same tokens. INVALID_ARGUMENT: what the template raises,
+  // or an operation that fails, with its line.
   absl::StatusOr<RenderedChat> render(const nlohmann::ordered_json& variables) const;
 
  private:

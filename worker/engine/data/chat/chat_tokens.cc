@@ -23,7 +23,7 @@ size_t common_prefix(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-ChatFormat::ChatFormat(ChatTemplate chat_template, const Tokenizer& tokenizer)
+ChatFormat::ChatFormat(ChatTemplate chat_template, std::string text, const Tokenizer& tokenizer)
     : template_(std::move(chat_template)), tokenizer_(tokenizer), marks_(tokenizer.marks()) {
   const SpecialTokens special = tokenizer.special();
   const std::pair<const char*, int32_t> roles[] = {{"bos_token", special.begin},    {"eos_token", special.end},
@@ -31,19 +31,42 @@ ChatFormat::ChatFormat(ChatTemplate chat_template, const Tokenizer& tokenizer)
                                                    {"cls_token", special.classify}, {"sep_token", special.separator},
                                                    {"mask_token", special.mask}};
   for (const auto& [role, id] : roles) {
-    for (const auto& [text, mark] : marks_) {
-      if (mark == id) special_[role] = text;
+    for (const auto& [written, mark] : marks_) {
+      if (mark == id) special_[role] = written;
     }
   }
+  traits_.text = std::move(text);
+  traits_.part_roles = roles_that_take_parts();
 }
 
-absl::StatusOr<RenderedChat> ChatFormat::render(const Json& messages, const Json& tools, bool prompts) const {
+absl::StatusOr<RenderedChat> ChatFormat::render(const Conversation& conversation, size_t count, bool prompts) const {
   Json variables = special_;
-  variables["messages"] = messages;
+  const Json& messages = conversation.messages;
+  variables["messages"] = Json::array();
+  for (size_t i = 0; i < count; ++i) variables["messages"].push_back(messages[i]);
   variables["add_generation_prompt"] = prompts;
-  variables["tools"] = tools;
+  variables["tools"] = conversation.tools;
   variables["documents"] = nullptr;
+  for (auto it = conversation.variables.begin(); it != conversation.variables.end(); ++it) variables[it.key()] = *it;
   return template_.render(variables);
+}
+
+// A template that takes parts writes their text, and nothing of how they are built.
+std::set<std::string> ChatFormat::roles_that_take_parts() const {
+  const Json parts = {{{"type", "text"}, {"text", "qzwx"}}};
+  const Json plain = {{"role", "user"}, {"content", "a"}};
+  std::set<std::string> roles;
+  for (const std::string role : {"system", "user", "assistant"}) {
+    Conversation probe;
+    if (role == "assistant") probe.messages.push_back(plain);
+    probe.messages.push_back({{"role", role}, {"content", parts}});
+    if (role == "system") probe.messages.push_back(plain);
+    const absl::StatusOr<RenderedChat> made = render(probe, probe.messages.size(), false);
+    const bool takes = made.ok() && absl::StrContains(made->text, "qzwx") && !absl::StrContains(made->text, "'type'") &&
+                       !absl::StrContains(made->text, "\"type\"");
+    if (takes) roles.insert(role);
+  }
+  return roles;
 }
 
 // White space behind a special token that ends a turn is the template's, and no model writes it.
@@ -77,28 +100,105 @@ ChatTokens ChatFormat::tokens_of(const std::string& text, const Stretches& answe
   return tokens;
 }
 
-absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode(const Json& messages, const Json& tools) const {
-  ASSIGN_OR_RETURN(RenderedChat whole, render(messages, tools, false));
-  std::vector<ChatTokens> sequences;
-  if (!whole.generated.empty()) {
-    sequences.push_back(tokens_of(whole.text, whole.generated));
-    return sequences;
+bool ChatFormat::makes_a_difference(const Conversation& conversation, const Conversation& changed, size_t at,
+                                    const std::string& whole) const {
+  const size_t all = conversation.messages.size();
+  const absl::StatusOr<RenderedChat> other = render(changed, all, false);
+  if (!other.ok() || other->text != whole) return true;
+  // A template may leave something out of all messages but the last.
+  const absl::StatusOr<RenderedChat> then = render(conversation, at + 1, false);
+  const absl::StatusOr<RenderedChat> otherwise = render(changed, at + 1, false);
+  return then.ok() && otherwise.ok() && then->text != otherwise->text;
+}
+
+absl::Status ChatFormat::check_message(const Conversation& conversation, size_t at, const std::string& whole) const {
+  const Json& message = conversation.messages[at];
+  const auto refuse = [&](const char* field) {
+    return absl::InvalidArgumentError(absl::StrCat("message ", at + 1, ": the chat template does not write the \"",
+                                                   field, "\" of the role ", message["role"].get<std::string>()));
+  };
+  for (const char* field : {"tool_calls", "function_call", "reasoning_content"}) {
+    if (!message.contains(field) || message[field].empty() || message[field] == "") continue;
+    Conversation changed = conversation;
+    Json& without = changed.messages[at];
+    without.erase(field);
+    if (std::string(field) == "reasoning_content") {
+      without.erase("thinking");
+      without.erase("reasoning");
+    }
+    if (!makes_a_difference(conversation, changed, at, whole)) return refuse(field);
   }
+  const auto content = message.find("content");
+  if (content == message.end() || !content->is_string()) return absl::OkStatus();
+  const absl::string_view text = absl::StripAsciiWhitespace(content->get_ref<const std::string&>());
+  const std::string role = message["role"].get<std::string>();
+  const bool usual = role == "user" || role == "assistant";
+  if (text.empty() || (usual && absl::StrContains(whole, text))) return absl::OkStatus();
+  Conversation changed = conversation;
+  changed.messages[at]["content"] = absl::StrCat(text, "~");
+  return makes_a_difference(conversation, changed, at, whole) ? absl::OkStatus() : refuse("content");
+}
+
+// What a template passes over would be gone without a word.
+absl::Status ChatFormat::check_written(const Conversation& conversation, const std::string& whole) const {
+  if (!conversation.tools.empty()) {
+    Conversation changed = conversation;
+    changed.tools = nullptr;
+    if (!makes_a_difference(conversation, changed, 0, whole))
+      return absl::InvalidArgumentError("the chat template does not write \"tools\"");
+  }
+  for (size_t i = 0; i < conversation.messages.size(); ++i) RETURN_IF_ERROR(check_message(conversation, i, whole));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode(const Conversation& conversation) const {
+  ASSIGN_OR_RETURN(RenderedChat whole, render(conversation, conversation.messages.size(), false));
+  RETURN_IF_ERROR(check_written(conversation, whole.text));
+  return whole.generated.empty() ? encode_found(conversation, whole) : encode_marked(conversation, whole);
+}
+
+// Marked stretches belong to the message that adds them, which is asked only where not every answer is learnt.
+absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode_marked(const Conversation& conversation,
+                                                                  const RenderedChat& whole) const {
+  const Json& messages = conversation.messages;
+  bool all = true;
+  for (size_t i = 0; i < messages.size(); ++i)
+    all = all && (conversation.trained[i] || messages[i].value("role", "") != "assistant");
+  if (all) return std::vector<ChatTokens>{tokens_of(whole.text, whole.generated)};
+  Stretches learnt;
+  std::vector<ChatTokens> sequences;
+  bool joined = true;
+  std::string before;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (!conversation.trained[i]) continue;
+    absl::StatusOr<RenderedChat> earlier = RenderedChat{};
+    if (i > 0) earlier = render(conversation, i, false);
+    if (!earlier.ok()) return earlier.status();
+    ASSIGN_OR_RETURN(RenderedChat answered, render(conversation, i + 1, false));
+    const size_t begin = common_prefix(earlier->text, answered.text);
+    Stretches own;
+    for (const auto& stretch : answered.generated) {
+      if (stretch.first >= begin) own.push_back(stretch);
+    }
+    learnt.insert(learnt.end(), own.begin(), own.end());
+    joined = joined && absl::StartsWith(whole.text, answered.text);
+    sequences.push_back(tokens_of(answered.text, own));
+  }
+  if (!joined) return sequences;
+  return std::vector<ChatTokens>{tokens_of(whole.text, learnt)};
+}
+
+absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode_found(const Conversation& conversation,
+                                                                 const RenderedChat& whole) const {
+  std::vector<ChatTokens> sequences;
   Stretches answers;
   bool joined = true;
-  Json so_far = Json::array();
-  for (const Json& message : messages) {
-    const bool answer = message.value("role", "") == "assistant";
-    std::string prompt;
-    if (answer) {
-      ASSIGN_OR_RETURN(RenderedChat asked, render(so_far, tools, true));
-      prompt = std::move(asked.text);
-    }
-    so_far.push_back(message);
-    if (!answer) continue;
-    ASSIGN_OR_RETURN(RenderedChat answered, render(so_far, tools, false));
+  for (size_t i = 0; i < conversation.messages.size(); ++i) {
+    if (!conversation.trained[i]) continue;
+    ASSIGN_OR_RETURN(RenderedChat asked, render(conversation, i, true));
+    ASSIGN_OR_RETURN(RenderedChat answered, render(conversation, i + 1, false));
     const std::string& text = answered.text;
-    const size_t begin = common_prefix(prompt, text);
+    const size_t begin = common_prefix(asked.text, text);
     const size_t end = end_of_answer(text, begin, text.size());
     answers.emplace_back(begin, end);
     joined = joined && absl::StartsWith(whole.text, text);
@@ -107,6 +207,28 @@ absl::StatusOr<std::vector<ChatTokens>> ChatFormat::encode(const Json& messages,
   if (!joined || sequences.size() <= 1) return sequences;
   return std::vector<ChatTokens>{tokens_of(whole.text, answers)};
 }
+
+namespace {
+
+// Of a list of templates in tokenizer_config.json; empty: it is not there.
+std::string listed_template(const Json& list, const std::string& name) {
+  if (!list.is_array()) return "";
+  for (const Json& one : list) {
+    const bool named = one.is_object() && one.contains("name") && one["name"] == name;
+    if (named && one.contains("template") && one["template"].is_string()) return one["template"].get<std::string>();
+  }
+  return "";
+}
+
+// Of two templates the second is for conversations with tools, as transformers choose between "default" and "tool_use".
+// The plus signs keep white space beside the tags; a template's last line end is not written.
+std::string one_template(absl::string_view usual, absl::string_view tool_use) {
+  absl::ConsumeSuffix(&usual, "\n");
+  absl::ConsumeSuffix(&tool_use, "\n");
+  return absl::StrCat("{% if tools is not none +%}", tool_use, "{%+ else +%}", usual, "{%+ endif %}");
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> find_chat_template(const std::string& choice, const std::string& tokenizer) {
   namespace fs = std::filesystem;
@@ -130,20 +252,22 @@ absl::StatusOr<std::string> find_chat_template(const std::string& choice, const 
                                            "preset:chatml, or a .jinja file");
   if (tokenizer == "bytes") return absl::InvalidArgumentError(missing);
   const std::string file = (fs::path(folder) / "chat_template.jinja").string();
-  if (fs::exists(file, error)) return read_file(file);
+  if (fs::exists(file, error)) {
+    ASSIGN_OR_RETURN(std::string usual, read_file(file));
+    const std::string with_tools = (fs::path(folder) / "additional_chat_templates" / "tool_use.jinja").string();
+    if (!fs::exists(with_tools, error)) return usual;
+    ASSIGN_OR_RETURN(std::string tool_use, read_file(with_tools));
+    return one_template(usual, tool_use);
+  }
   absl::StatusOr<std::string> config = read_file((fs::path(folder) / "tokenizer_config.json").string());
   const Json json = config.ok() ? Json::parse(*config, nullptr, false) : Json();
   if (!json.is_object() || !json.contains("chat_template")) return absl::InvalidArgumentError(missing);
   const Json& found = json["chat_template"];
   if (found.is_string()) return found.get<std::string>();
-  if (found.is_array()) {
-    for (const Json& one : found) {
-      if (one.is_object() && one.value("name", "") == "default" && one.contains("template") &&
-          one["template"].is_string())
-        return one["template"].get<std::string>();
-    }
-  }
-  return absl::InvalidArgumentError(missing);
+  const std::string usual = listed_template(found, "default");
+  if (usual.empty()) return absl::InvalidArgumentError(missing);
+  const std::string tool_use = listed_template(found, "tool_use");
+  return tool_use.empty() ? usual : one_template(usual, tool_use);
 }
 
 }  // namespace galleon

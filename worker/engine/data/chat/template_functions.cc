@@ -86,6 +86,23 @@ Value items(const Value& map) {
   return all;
 }
 
+// Jinja's dictsort(case_sensitive, by, reverse): a map's items by their keys.
+absl::StatusOr<Value> sorted_items(const Value& map, const Arguments& arguments) {
+  if (!map.is_object()) return absl::InvalidArgumentError("dictsort needs a map");
+  if (const Value by = arguments.get(1, "by"); !by.is_discarded() && by != "key")
+    return absl::UnimplementedError("dictsort by anything but the key is not known");
+  const bool exact = is_true(arguments.get(0, "case_sensitive"));
+  std::vector<std::pair<std::string, Value>> all;
+  for (auto it = map.begin(); it != map.end(); ++it)
+    all.emplace_back(exact ? it.key() : lower_case(it.key()), Value::array({it.key(), *it}));
+  const bool reverse = is_true(arguments.get(2, "reverse"));
+  std::stable_sort(all.begin(), all.end(),
+                   [&](const auto& a, const auto& b) { return reverse ? b.first < a.first : a.first < b.first; });
+  Value list = Value::array();
+  for (auto& [key, pair] : all) list.push_back(std::move(pair));
+  return list;
+}
+
 absl::StatusOr<Value> joined(const Value& subject, const std::string& separator) {
   ASSIGN_OR_RETURN(std::vector<Value> all, members_of(subject));
   std::string text;
@@ -138,6 +155,28 @@ int64_t whole_number(const Value& value, int64_t otherwise) {
   return value.is_string() && absl::SimpleAtoi(value.get_ref<const std::string&>(), &number) ? number : otherwise;
 }
 
+// transformers' tojson(ensure_ascii, indent, separators, sort_keys).
+absl::StatusOr<Value> to_json(const Value& subject, const Arguments& arguments) {
+  if (subject.is_discarded())
+    return absl::InvalidArgumentError("tojson has nothing to write: the value is not defined");
+  for (const auto& [key, value] : arguments.named) {
+    if (key != "ensure_ascii" && key != "indent" && key != "separators" && key != "sort_keys")
+      return absl::InvalidArgumentError(absl::StrCat("tojson has no argument ", key));
+  }
+  JsonStyle style;
+  style.ensure_ascii = is_true(arguments.get(0, "ensure_ascii"));
+  style.indent = static_cast<int>(std::clamp<int64_t>(whole_number(arguments.get(1, "indent"), -1), -1, 64));
+  style.sort_keys = is_true(arguments.get(3, "sort_keys"));
+  const Value separators = arguments.get(2, "separators");
+  if (separators.is_array() && separators.size() == 2 && separators[0].is_string() && separators[1].is_string()) {
+    style.item_separator = separators[0].get<std::string>();
+    style.key_separator = separators[1].get<std::string>();
+  } else if (!separators.is_discarded() && !separators.is_null()) {
+    return absl::InvalidArgumentError("tojson's separators are no two texts");
+  }
+  return Value(json_text_of(subject, style));
+}
+
 std::string indented(const std::string& text, const Arguments& arguments) {
   const Value width = arguments.get(0, "width");
   const std::string space(static_cast<size_t>(std::clamp<int64_t>(whole_number(width, 4), 0, 256)), ' ');
@@ -170,17 +209,19 @@ absl::StatusOr<Value> apply_filter(const std::string& name, const Value& subject
     const Value other = arguments.get(0, "default_value");
     return missing ? (other.is_discarded() ? Value("") : other) : subject;
   }
-  if (name == "tojson") {
-    const Value indent = arguments.get(0, "indent");
-    return Value(json_text_of(subject, static_cast<int>(std::clamp<int64_t>(whole_number(indent, -1), -1, 64))));
-  }
+  if (name == "tojson") return to_json(subject, arguments);
   if (name == "replace") {
     const std::string from = text_of(arguments.get(0, "old"));
     if (from.empty()) return absl::InvalidArgumentError("replace needs a text to be replaced");
     return Value(absl::StrReplaceAll(text, {{from, text_of(arguments.get(1, "new"))}}));
   }
   if (name == "join") return joined(subject, text_of(arguments.get(0, "d")));
-  if (name == "items") return items(subject.is_object() ? subject : Value::object());
+  if (name == "items") {
+    if (subject.is_discarded()) return Value::array();
+    if (!subject.is_object()) return absl::InvalidArgumentError("items needs a map");
+    return items(subject);
+  }
+  if (name == "dictsort") return sorted_items(subject, arguments);
   if (name == "int") return Value(whole_number(subject, whole_number(arguments.get(0, "default"), 0)));
   if (name == "abs" && subject.is_number_integer()) return Value(std::abs(subject.get<int64_t>()));
   if (name == "indent") return Value(indented(text, arguments));
@@ -217,7 +258,9 @@ absl::StatusOr<bool> apply_test(const std::string& name, const Value& subject, c
   if (name == "boolean") return subject.is_boolean();
   if (name == "true") return subject.is_boolean() && subject.get<bool>();
   if (name == "false") return subject.is_boolean() && !subject.get<bool>();
-  if (name == "iterable" || name == "sequence") return subject.is_structured() || subject.is_string();
+  // Jinja goes through an undefined value as through an empty list.
+  if (name == "iterable" || name == "sequence")
+    return subject.is_structured() || subject.is_string() || subject.is_discarded();
   if (name == "odd" || name == "even") {
     if (!subject.is_number_integer()) return absl::InvalidArgumentError(absl::StrCat(name, " needs a whole number"));
     return (subject.get<int64_t>() % 2 != 0) == (name == "odd");

@@ -6,7 +6,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/unicode.h"
 
@@ -23,12 +22,19 @@ std::string float_text(double value) {
 
 std::string quoted(const std::string& text) {
   const char quote = absl::StrContains(text, '\'') && !absl::StrContains(text, '"') ? '"' : '\'';
-  const std::string mark(1, quote);
-  return absl::StrCat(
-      mark,
-      absl::StrReplaceAll(
-          text, {{"\\", "\\\\"}, {"\n", "\\n"}, {"\t", "\\t"}, {"\r", "\\r"}, {mark, absl::StrCat("\\", mark)}}),
-      mark);
+  std::string out(1, quote);
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n' || c == '\t' || c == '\r') {
+      out += c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      absl::StrAppend(&out, "\\x", absl::Hex(byte, absl::kZeroPad2));
+    } else {
+      if (c == '\\' || c == quote) out += '\\';
+      out += c;
+    }
+  }
+  return out + quote;
 }
 
 std::string representation(const Value& value) {
@@ -50,11 +56,16 @@ std::string bracketed(const Value& value, const std::string& open, const std::st
   return text + close;
 }
 
-void json_to(const Value& value, int indent, int depth, std::string& out) {
+std::string json_string(const std::string& text, const JsonStyle& style) {
+  return Value(text).dump(-1, ' ', style.ensure_ascii, Value::error_handler_t::replace);
+}
+
+void json_to(const Value& value, const JsonStyle& style, int depth, std::string& out) {
   if (!value.is_structured()) {
     out += value.is_discarded()      ? "null"
+           : value.is_string()       ? json_string(value.get_ref<const std::string&>(), style)
            : value.is_number_float() ? float_text(value.get<double>())
-                                     : value.dump(-1, ' ', false, Value::error_handler_t::replace);
+                                     : value.dump();
     return;
   }
   const bool map = value.is_object();
@@ -63,16 +74,20 @@ void json_to(const Value& value, int indent, int depth, std::string& out) {
     return;
   }
   const auto line = [&](int levels) {
-    if (indent >= 0) absl::StrAppend(&out, "\n", std::string(static_cast<size_t>(indent * levels), ' '));
+    if (style.indent >= 0) absl::StrAppend(&out, "\n", std::string(static_cast<size_t>(style.indent * levels), ' '));
   };
+  std::vector<std::pair<std::string, const Value*>> members;
+  for (auto it = value.begin(); it != value.end(); ++it) members.emplace_back(map ? it.key() : "", &*it);
+  if (map && style.sort_keys)
+    std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   out += map ? "{" : "[";
   bool first = true;
-  for (auto it = value.begin(); it != value.end(); ++it) {
-    if (!first) out += indent >= 0 ? "," : ", ";
+  for (const auto& [key, member] : members) {
+    if (!first) out += !style.item_separator.empty() ? style.item_separator : style.indent >= 0 ? "," : ", ";
     first = false;
     line(depth + 1);
-    if (map) absl::StrAppend(&out, Value(it.key()).dump(-1, ' ', false, Value::error_handler_t::replace), ": ");
-    json_to(*it, indent, depth + 1, out);
+    if (map) absl::StrAppend(&out, json_string(key, style), style.key_separator);
+    json_to(*member, style, depth + 1, out);
   }
   line(depth);
   out += map ? "}" : "]";
@@ -178,9 +193,9 @@ std::string text_of(const Value& value) {
   return value.dump();
 }
 
-std::string json_text_of(const Value& value, int indent) {
+std::string json_text_of(const Value& value, const JsonStyle& style) {
   std::string text;
-  json_to(value, indent, 0, text);
+  json_to(value, style, 0, text);
   return text;
 }
 

@@ -16,8 +16,15 @@ TemplateValue undefined_value();
 bool is_true(const TemplateValue& value);
 // As str() writes it; undefined is empty.
 std::string text_of(const TemplateValue& value);
-// As json.dumps(ensure_ascii=False) writes it; `indent` < 0: in one line.
-std::string json_text_of(const TemplateValue& value, int indent);
+// How json.dumps writes; as transformers' tojson has it where nothing is said.
+struct JsonStyle {
+  int indent = -1;             // below 0: in one line
+  std::string item_separator;  // empty: ", ", or "," at the ends of lines
+  std::string key_separator = ": ";
+  bool ensure_ascii = false;
+  bool sort_keys = false;
+};
+std::string json_text_of(const TemplateValue& value, const JsonStyle& style);
 // Characters of a string, members of a list or a map.
 int64_t length_of(const TemplateValue& value);
 // What a loop goes through: members, keys of a map, characters. INVALID_ARGUMENT: neither.

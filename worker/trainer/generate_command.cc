@@ -32,6 +32,8 @@ absl::StatusOr<std::vector<int32_t>> stop_tokens(const GenerateOptions& options,
   if (config.eos_token >= 0) stop.push_back(static_cast<int32_t>(config.eos_token));
   ASSIGN_OR_RETURN(const std::vector<int32_t> named, end_tokens_of_folder(options.model));
   stop.insert(stop.end(), named.begin(), named.end());
+  // Where the begin token alone sets documents apart, the next one ends this one.
+  if (around.end < 0 && around.begin >= 0) stop.push_back(around.begin);
   return stop;
 }
 

@@ -211,7 +211,7 @@ TEST_F(CorpusTest, WhatHasComeCanBeReadWhileSlowStorageKeepsTheRestWaiting) {
   build.base = folder_.path() + "/data/slow";
   build.key = "data.train";
   build.files = {{folder_.write("fast.txt", std::string(100, 'a')), InputFormat::kText}, {slow, InputFormat::kText}};
-  build.encoder = make_packed_encoder(options, tokenizer_.get(), 257);
+  build.encoder = make_packed_encoder(options, tokenizer_.get(), {-1, tokenizer_->end_token()}, 257);
   build.shape.sequence_length = 10;
   build.threads = 2;
   absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(build);

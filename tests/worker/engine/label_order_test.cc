@@ -230,7 +230,7 @@ TEST_F(PairLayouts, AreThoseOfThePostProcessorThenOfTheClassThenOfTheFirstToken)
   EXPECT_EQ(layout_of({{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, written}}}, cls), "4 A 3 'B '5");
   written["pair"][0] = special("<x>", 0);
   EXPECT_THAT(layout_of(written, cls), HasSubstr("has no ids of <x>"));
-  EXPECT_THAT(layout_of({{"type", "Novel"}}, cls), HasSubstr("post_processor"));
+  EXPECT_THAT(layout_of({{"type", "Novel"}}, cls), HasSubstr("the post-processor \"Novel\""));
 }
 
 }  // namespace

@@ -227,8 +227,8 @@ TEST(TokenizerJson, ALongPieceIsMergedAsAShortOneIs) {
 
 TEST(TokenizerJson, CharactersFallBackToBytesInSentencePieceVocabularies) {
   TestFolder folder;
-  nlohmann::json vocabulary = {{"<unk>", 0}, {"</s>", 1}, {"\xE2\x96\x81", 2},  {"h", 3},
-                               {"i", 4},     {"hi", 5},   {"\xE2\x96\x81hi", 6}};
+  nlohmann::json vocabulary = {{"<unk>", 0}, {"</s>", 1}, {"\xE2\x96\x81", 2},   {"h", 3},
+                               {"i", 4},     {"hi", 5},   {"\xE2\x96\x81hi", 6}, {"<|end|>", 7}};
   for (int b = 0; b < 256; ++b) vocabulary[absl::StrFormat("<0x%02X>", b)] = 10 + b;
   const nlohmann::json json = {
       {"added_tokens", {{{"id", 1}, {"content", "</s>"}, {"special", true}}}},
@@ -272,7 +272,7 @@ TEST(TokenizerJson, WhatItCannotDoIsRefusedByName) {
     return std::string(open_json(folder, json).status().message());
   };
   EXPECT_THAT(refusal([](auto& j) { j["model"]["type"] = "Unigram"; }),
-              testing::HasSubstr("\"Unigram\" is not available"));
+              testing::HasSubstr("\"Unigram\" behind ByteLevel is not available"));
   EXPECT_THAT(refusal([](auto& j) {
                 j["normalizer"] = {{"type", "Precompiled"}};
               }),

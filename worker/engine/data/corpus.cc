@@ -144,12 +144,16 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
     RETURN_IF_ERROR(fingerprint.add_files(request.tokenizer->files()));
     ASSIGN_OR_RETURN(corpus->around_, document_tokens(*request.tokenizer, options.begin_token, options.end_token));
   }
-  fingerprint.add_number(corpus->around_.begin);
-  fingerprint.add_number(corpus->around_.end);
+  // Nothing becomes of the ids of token files that are mapped.
+  const int64_t version = corpus->is_mapped() ? 1 : kEncodingVersion;
   for (const int64_t number :
-       {kEncodingVersion, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
+       {version, request.vocabulary, options.sequence_length, static_cast<int64_t>(options.packing)})
     fingerprint.add_number(number);
   fingerprint.add(options.text_field);
+  if (!corpus->is_mapped()) {
+    fingerprint.add_number(corpus->around_.begin);
+    fingerprint.add_number(corpus->around_.end);
+  }
   fingerprint.add(request.chat_template);
   if (options.format == "chat") fingerprint.add_number(kChatVersion);
   if (options.skip_bad_rows) fingerprint.add("bad rows are skipped");

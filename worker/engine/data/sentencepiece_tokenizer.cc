@@ -32,7 +32,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     size_ = model_->size();
     special_.begin = model_->begin_token();
     special_.end = model_->end_token();
-    around_ = {special_.begin, special_.end};
+    // As Llama reads such a model, whose file has no settings.
+    around_ = DocumentTokens::by_settings(special_.begin, special_.end, true, false);
     bool cut_at_spaces = true;
     bool merges = true;
     for (int32_t id = 0; id < model_->size(); ++id) {
@@ -66,8 +67,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     RETURN_IF_ERROR(take_role(settings, "eos_token", special_.end));
     ASSIGN_OR_RETURN(const std::optional<bool> begins, settings.flag("add_bos_token"));
     ASSIGN_OR_RETURN(const std::optional<bool> ends, settings.flag("add_eos_token"));
-    around_.begin = begins.value_or(true) ? special_.begin : -1;
-    around_.end = ends.value_or(true) ? special_.end : -1;
+    around_ = DocumentTokens::by_settings(special_.begin, special_.end, begins.value_or(true), ends.value_or(false));
     return absl::OkStatus();
   }
 

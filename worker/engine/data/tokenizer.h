@@ -27,6 +27,15 @@ struct SpecialTokens {
 struct DocumentTokens {
   int32_t begin = -1;
   int32_t end = -1;
+
+  // By what a tokenizer's settings say: `begins`, that a document has the begin token; `ends`, that it has the end
+  // token. Where they want neither, the end token still sets documents apart.
+  static DocumentTokens by_settings(int32_t begin, int32_t end, bool begins, bool ends) {
+    DocumentTokens tokens;
+    if (begins) tokens.begin = begin;
+    if (ends || tokens.begin < 0) tokens.end = end;
+    return tokens;
+  }
 };
 
 class Tokenizer {
@@ -36,7 +45,7 @@ class Tokenizer {
   virtual SpecialTokens special() const = 0;
   int32_t end_token() const { return special().end; }
   int32_t begin_token() const { return special().begin; }
-  // What the tokenizer's own settings put around a document. Where they do not speak of its end, the end token.
+  // What the tokenizer's own settings put around a document.
   virtual DocumentTokens document_tokens() const { return {-1, special().end}; }
   // The token that is written so; -1: there is none.
   virtual int32_t token_of(absl::string_view text) const;

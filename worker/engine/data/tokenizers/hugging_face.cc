@@ -68,14 +68,13 @@ absl::StatusOr<SpecialTokens> special_tokens(const FolderSettings& settings, con
 // As tokenizer_config.json says with add_bos_token and add_eos_token; where it does not, as the post-processor does.
 absl::StatusOr<DocumentTokens> tokens_around(const FolderSettings& settings, const TokenizerComponents& parts,
                                              const SpecialTokens& special) {
-  DocumentTokens around{parts.before_text, parts.behind_text >= 0 ? parts.behind_text : special.end};
   ASSIGN_OR_RETURN(const std::optional<bool> begins, settings.flag("add_bos_token"));
   ASSIGN_OR_RETURN(const std::optional<bool> ends, settings.flag("add_eos_token"));
-  if (begins.has_value()) around.begin = *begins ? special.begin : -1;
-  if (ends.has_value()) around.end = *ends ? special.end : -1;
   if (begins.value_or(false) && special.begin < 0)
     return tokenizer_error(settings.config_path(), "add_bos_token is true, and there is no bos_token");
-  return around;
+  return DocumentTokens::by_settings(begins.has_value() ? special.begin : parts.before_text,
+                                     !ends.has_value() && parts.behind_text >= 0 ? parts.behind_text : special.end,
+                                     begins.value_or(parts.before_text >= 0), ends.value_or(parts.behind_text >= 0));
 }
 
 // A setting of tokenizer_config.json beside the same in tokenizer.json.

@@ -46,7 +46,7 @@ absl::Status add_table(ComponentFields& fields, TokenizerComponents& out) {
   RETURN_IF_ERROR(fields.done());
   std::string table;
   if (!absl::Base64Unescape(text, &table)) return fields.error("has a table that is not base64");
-  if (table.empty()) return absl::OkStatus();  // no replacements
+  if (table.empty()) return fields.error("has no precompiled_charsmap");
   double factor = 1;
   absl::StatusOr<std::unique_ptr<Normalizer>> normalizer = table_normalizer(std::move(table), factor);
   if (!normalizer.ok()) return fields.error(normalizer.status().message());

@@ -58,6 +58,8 @@ data:
   shuffle: true
   seed: 42
   chat_template: null
+  begin_token: auto
+  end_token: auto
   bad_rows: refuse
   max_bad_rows: 1000
   last_batch: wrap
@@ -154,6 +156,8 @@ data:
   shuffle: false
   seed: 18446744073709551615
   chat_template: null
+  begin_token: auto
+  end_token: auto
   bad_rows: refuse
   max_bad_rows: 1000
   last_batch: wrap

@@ -84,7 +84,8 @@ class Corpus:
             source = json.dumps([[f, os.stat(f).st_size] for f in found] + [options.tokenizer])
             stamp = work / f"{split}.source"
             if not target.exists() or not stamp.exists() or stamp.read_text() != source:
-                command = [options.bin + "/galleon", "tokenize", "--tokenizer", options.tokenizer, "--output", str(target)]
+                command = [options.bin + "/galleon", "tokenize", "--tokenizer", options.tokenizer, "--output", str(target),
+                           "--begin-token", "none", "--end-token", "</s>"]
                 for name in found:
                     command += ["--input", name]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

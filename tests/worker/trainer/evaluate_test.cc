@@ -45,7 +45,7 @@ class Evaluate : public testing::Test {
     const absl::Status status = evaluate(options_);
     const std::string said = testing::internal::GetCapturedStdout();
     EXPECT_TRUE(status.ok()) << status;
-    return status.ok() ? nlohmann::json::parse(said.substr(said.find("{"))).at("validation_loss").get<double>() : 0.0;
+    return status.ok() ? nlohmann::json::parse(said.substr(said.find("{"))).at("loss").get<double>() : 0.0;
   }
 
   TestFolder folder_;

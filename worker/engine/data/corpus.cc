@@ -141,7 +141,10 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   }
   if (absl::Status s = fingerprint.add_files(paths); !s.ok()) return with_key(request.key, s);
   if (request.tokenizer != nullptr) {
-    RETURN_IF_ERROR(fingerprint.add_files(request.tokenizer->files()));
+    // How text is generated later has no part in what it is trained on.
+    std::vector<std::string> files = request.tokenizer->files();
+    std::erase_if(files, [](const std::string& path) { return absl::EndsWith(path, "/generation_config.json"); });
+    RETURN_IF_ERROR(fingerprint.add_files(files));
     ASSIGN_OR_RETURN(corpus->around_, document_tokens(*request.tokenizer, options.begin_token, options.end_token));
   }
   // Nothing becomes of the ids of token files that are mapped.

@@ -29,7 +29,8 @@ constexpr const char* kFiles[] = {"tokenizer.json",
                                   "added_tokens.json",
                                   "tokenizer_config.json",
                                   "special_tokens_map.json",
-                                  "chat_template.jinja"};
+                                  "chat_template.jinja",
+                                  "generation_config.json"};
 
 // Null where there is no such file.
 absl::StatusOr<Json> read_object(const std::string& path) {

@@ -37,7 +37,8 @@ class FolderSettings {
   std::vector<AddedToken> added_;
 };
 
-// Files of a tokenizer that a checkpoint carries along, as they are: those of a folder that exist.
+// Files of a tokenizer that a checkpoint carries along, as they are: those of a folder that exist. With them goes
+// generation_config.json, which names end tokens by its ids.
 std::vector<std::string> tokenizer_files_of(const std::string& folder);
 
 }  // namespace galleon

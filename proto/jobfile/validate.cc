@@ -119,6 +119,9 @@ class Rules {
             "chat contradicts task; it needs task: finetune");
     require(!data.has_chat_template() || data.format() == v1::Data::FORMAT_CHAT, "data.chat_template",
             "contradicts data.format; it needs format: chat");
+    constexpr uint64_t kDefaultMost = 1000;
+    require(data.bad_rows() == v1::Data::BAD_ROWS_SKIP || data.max_bad_rows() == kDefaultMost, "data.max_bad_rows",
+            "contradicts data.bad_rows: refuse, which skips none; it belongs to skip");
     check_token("data.begin_token", data.has_begin_token(), data.begin_token());
     check_token("data.end_token", data.has_end_token(), data.end_token());
     const v1::Columns& columns = data.columns();

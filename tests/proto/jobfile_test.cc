@@ -303,6 +303,14 @@ training:
       "job.yaml:10: training.steps: \"many\" is not accepted; a whole number from 0 to 18446744073709551615, or null");
 }
 
+TEST(JobFile, ABoundOfBadRowsBelongsToThoseThatAreSkipped) {
+  const std::string job = "name: small\ntask: pretrain\nmodel: {source: preset:tiny}\ntokenizer: bytes\n";
+  const std::string steps = "training: {steps: 1, global_batch: 1, micro_batch: 1}\n";
+  EXPECT_EQ(parse_bad(job + "data: {train: [a], max_bad_rows: 5}\n" + steps),
+            "job.yaml:5: data.max_bad_rows: contradicts data.bad_rows: refuse, which skips none; it belongs to skip");
+  EXPECT_TRUE(parse_job(job + "data: {train: [a], bad_rows: skip, max_bad_rows: 5}\n" + steps, "job.yaml", "").ok());
+}
+
 TEST(JobFile, AFileThatIsMissingIsNamed) {
   absl::StatusOr<v1::Job> job = load_job_file("/no/such/job.yaml");
   EXPECT_EQ(job.status().code(), absl::StatusCode::kNotFound);

@@ -57,6 +57,8 @@ absl::Status DaemonLoop::prepare() {
   std::error_code error;
   options_.data = std::filesystem::canonical(options_.data, error).string();
   RETURN_IF_ERROR(lock_data_folder());
+  // Where trainers keep what they copy from object stores, unless somebody has said so already.
+  ::setenv("GALLEON_CACHE", absl::StrCat(options_.data, "/cache").c_str(), 0);
   RETURN_IF_ERROR(load_incarnation());
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   rank_options_.executable = options_.executable;

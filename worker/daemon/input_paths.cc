@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/globs.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -26,7 +27,25 @@ std::string fixed_part(const std::string& pattern) {
   return slash == std::string::npos ? "." : pattern.substr(0, slash + 1);
 }
 
+absl::Status outside(const std::string& key, const std::string& path, const std::string& real,
+                     const std::vector<std::string>& roots) {
+  return absl::PermissionDeniedError(
+      absl::StrCat(key, ": ", path, real, " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
+                   "; move it there or start the worker with --allow"));
+}
+
+// An object store's address is below one that is allowed.
+absl::Status check_stored(const std::string& key, const std::string& address, const std::vector<std::string>& roots) {
+  if (absl::Status s = check_address(address); !s.ok())
+    return absl::PermissionDeniedError(absl::StrCat(key, ": ", s.message()));
+  for (const std::string& root : roots) {
+    if (address == root || absl::StartsWith(address, absl::StrCat(root, "/"))) return absl::OkStatus();
+  }
+  return outside(key, address, "", roots);
+}
+
 absl::Status check_one(const std::string& key, const std::string& path, const std::vector<std::string>& roots) {
+  if (is_address(path)) return check_stored(key, path, roots);
   if (!fs::path(path).is_absolute()) {
     return absl::PermissionDeniedError(absl::StrCat(key, ": ", path, " is not an absolute path"));
   }
@@ -37,16 +56,12 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
       if (lies_under(real, root)) return absl::OkStatus();
     }
   }
-  return absl::PermissionDeniedError(
-      absl::StrCat(key, ": ", path,
-                   real != fs::path(path).lexically_normal() && real / "" != fs::path(path).lexically_normal()
-                       ? absl::StrCat(" (", real.string(), ")")
-                       : "",
-                   " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
-                   "; move it there or start the worker with --allow"));
+  const fs::path given = fs::path(path).lexically_normal();
+  return outside(key, path, real != given && real / "" != given ? absl::StrCat(" (", real.string(), ")") : "", roots);
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
+  if (is_address(pattern)) return check_stored(key, fixed_part(pattern), roots);
   std::error_code error;
   if (fs::exists(pattern, error)) return check_one(key, pattern, roots);
   RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
@@ -61,6 +76,12 @@ absl::Status check_glob(const std::string& key, const std::string& pattern, cons
 absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots) {
   std::vector<std::string> resolved;
   for (const std::string& root : roots) {
+    if (is_address(root)) {
+      if (absl::Status s = check_address(root); !s.ok())
+        return absl::InvalidArgumentError(absl::StrCat("--allow ", s.message()));
+      resolved.push_back(root.substr(0, root.find_last_not_of('/') + 1));
+      continue;
+    }
     std::error_code error;
     const fs::path real = fs::canonical(root, error);
     if (error || !fs::is_directory(real, error)) {

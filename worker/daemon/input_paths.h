@@ -10,7 +10,8 @@
 
 namespace galleon {
 
-// The folders as they are without symbolic links. NOT_FOUND names one that does not exist.
+// The folders as they are without symbolic links, and addresses in object stores. NOT_FOUND names a folder that does not
+// exist, INVALID_ARGUMENT an address that is none.
 absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots);
 
 // Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and

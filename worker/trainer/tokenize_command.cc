@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/byte_ranges.h"
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/recognition.h"
@@ -54,9 +55,10 @@ absl::Status tokenize(const TokenizeOptions& options) {
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(InputFormat format, recognise(options.format, path));
     build.files.push_back({path, format});
-    std::error_code error;
-    bytes += static_cast<int64_t>(std::filesystem::file_size(path, error));
+    ASSIGN_OR_RETURN(const std::unique_ptr<ByteRanges> file, ByteRanges::open(path));
+    bytes += file->size();
   }
+  build.pieces.columns = {data.text_field};
   const int64_t vocabulary = tokenizer->vocabulary();
   build.base = absl::StrCat(options.output, ".part-", ::getpid());
   build.key = "--input";

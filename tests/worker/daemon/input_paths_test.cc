@@ -70,6 +70,27 @@ TEST_F(InputPathsTest, CheckpointsStayInTheFolderOfTheJob) {
   EXPECT_EQ(check().message().find("checkpoint.resume"), 0u);
 }
 
+TEST_F(InputPathsTest, AddressesAreAllowedBelowAnAddress) {
+  const std::vector<std::string> roots = *resolve_roots({folder_ + "/allowed", "s3://team/corpus/"});
+  const struct {
+    const char* address;
+    bool allowed;
+  } cases[] = {
+      {"s3://team/corpus/a.parquet", true},    {"s3://team/corpus/**/*.parquet", true},
+      {"s3://team/corpus-2/a.parquet", false}, {"s3://team/corp*/a.parquet", false},
+      {"s3://other/corpus/a.parquet", false},  {"gs://team/corpus/a.parquet", false},
+      {"s3://team/corpus/../key", false},      {"https://team/corpus/a", false},
+      {"s3://a:b@team/corpus/a", false},
+  };
+  for (const auto& one : cases) {
+    job_.mutable_data()->set_train(0, one.address);
+    const absl::Status status = check_input_paths(job_, folder_ + "/jobs/j", roots);
+    EXPECT_EQ(status.ok(), one.allowed) << one.address << " " << status;
+    EXPECT_FALSE(check().ok()) << one.address;
+  }
+  EXPECT_EQ(resolve_roots({"https://x/y"}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(InputPathsTest, ARootThatIsMissingIsNamed) {
   EXPECT_NE(resolve_roots({folder_ + "/nowhere"}).status().message().find("/nowhere"), std::string::npos);
 }

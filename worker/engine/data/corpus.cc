@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/fingerprint.h"
@@ -87,7 +88,7 @@ absl::Status Corpus::find_files() {
 
 bool Corpus::is_mapped() const {
   return std::all_of(files_.begin(), files_.end(), [](const InputFile& file) {
-    return file.format == InputFormat::kTokens && !is_compressed(file.path);
+    return file.format == InputFormat::kTokens && !is_address(file.path) && !is_compressed(file.path);
   });
 }
 
@@ -122,6 +123,7 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
     build.pieces.first_piece_alone = true;
     build.pieces.piece_bytes = std::max<size_t>(build.pieces.piece_bytes, 64 * options.sequence_length);
   }
+  if (!options.classify && options.format != "chat") build.pieces.columns = {options.text_field};
   build.shape.has_sequences = build.encoder->has_sequences();
   build.shape.has_mask = build.encoder->has_mask();
   if (build.shape.has_mask) build.shape.width = 4;

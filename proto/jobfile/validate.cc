@@ -305,6 +305,10 @@ class Rules {
     require_number(c.every() >= 1, "checkpoint.every", c.every(), "1 or more");
     require_number(c.keep() >= 1, "checkpoint.keep", c.keep(), "1 or more");
     require(!c.resume().empty(), "checkpoint.resume", "is empty; auto, never or a step's folder");
+    check_place("checkpoint.resume", c.resume());
+    require(!c.has_copy_to() || is_address(c.copy_to()), "checkpoint.copy_to",
+            "is no address in an object store, such as s3://BUCKET/PATH; checkpoint.directory names a folder");
+    check_place("checkpoint.copy_to", c.copy_to());
     const v1::Scheduling& s = job_.scheduling();
     require(!s.queue().empty(), "scheduling.queue", "is empty; the name of a queue is accepted");
     require(!s.has_time_limit() || s.time_limit() >= 1, "scheduling.time_limit",

@@ -48,6 +48,7 @@ DaemonLoop::DaemonLoop(const DaemonOptions& options)
 
 absl::Status DaemonLoop::prepare() {
   ASSIGN_OR_RETURN(std::vector<std::string> roots, resolve_roots(options_.allow));
+  ASSIGN_OR_RETURN(std::vector<std::string> copies, resolve_copies(options_.allow_copies));
   if (::access(options_.trainer.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
@@ -64,6 +65,7 @@ absl::Status DaemonLoop::prepare() {
   rank_options_.executable = options_.executable;
   rank_options_.trainer = std::filesystem::absolute(options_.trainer, error).string();
   rank_options_.roots = roots;
+  rank_options_.copies = copies;
   rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);
   rank_options_.spool_bytes = options_.spool_bytes;
   rank_options_.interface = options_.interface;

@@ -124,6 +124,23 @@ absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_
   return header_from_json(json, step_folder);
 }
 
+absl::StatusOr<std::vector<CheckpointFile>> checkpoint_files(const std::string& step_folder) {
+  ASSIGN_OR_RETURN(const Json json, read_manifest(step_folder));
+  std::vector<CheckpointFile> files;
+  try {
+    for (const auto& [name, expected] : json.at("files").items()) {
+      const fs::path path(name);
+      const bool below = path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end() && !name.empty();
+      if (!below)
+        return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " names a file outside of its folder"));
+      files.push_back({name, expected.at("bytes").get<int64_t>(), expected.at("crc32").get<uint32_t>()});
+    }
+  } catch (const Json::exception&) {
+    return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " is damaged"));
+  }
+  return files;
+}
+
 absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
   ASSIGN_OR_RETURN(Json json, read_manifest(step_folder));
   for (const auto& [name, expected] : json["files"].items()) {
@@ -149,15 +166,16 @@ absl::Status write_manifest(const std::string& step_folder, const CheckpointHead
   return write_file_durably(absl::StrCat(step_folder, "/", kManifest), manifest.dump(1));
 }
 
-void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {
+void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch, int64_t spared) {
   std::error_code error;
   std::vector<int64_t> steps = list_checkpoints(folder);
-  while (static_cast<int64_t>(steps.size()) > std::max<int64_t>(keep, 1)) {
-    const std::string path = absl::StrCat(folder, "/", step_folder_name(steps.front()));
+  steps.resize(steps.size() - std::min<size_t>(steps.size(), static_cast<size_t>(std::max<int64_t>(keep, 1))));
+  for (const int64_t step : steps) {
+    if (step == spared) continue;
+    const std::string path = absl::StrCat(folder, "/", step_folder_name(step));
     // Without its manifest it does not exist, whatever happens during the rest.
     fs::remove(absl::StrCat(path, "/", kManifest), error);
     fs::remove_all(path, error);
-    steps.erase(steps.begin());
   }
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder, error)) {

@@ -148,6 +148,7 @@ struct RunOptions {
   std::string checkpoint_folder;
   int64_t checkpoint_every = 0;
   int64_t checkpoint_keep = 3;
+  std::string checkpoint_copy_to;  // an address in an object store; empty: no copies
   std::string resume = "auto";
   int64_t memory_limit = 0;
   int64_t hang_timeout = 600;  // seconds

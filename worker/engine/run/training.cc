@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
@@ -76,7 +77,10 @@ class Training {
     RETURN_IF_ERROR(derive_lengths());
     RETURN_IF_ERROR(allocate());
     RETURN_IF_ERROR(start_or_resume());
-    return train();
+    RETURN_IF_ERROR(agree(start_copies()));
+    ASSIGN_OR_RETURN(RunResult result, train());
+    RETURN_IF_ERROR(finish_copies());
+    return result;
   }
 
  private:
@@ -383,10 +387,49 @@ class Training {
         [this](int64_t number, const std::string& folder) { return observer_.approve_checkpoint(number, folder); });
     if (!published.ok()) return not_saved(step, published);
     last_saved_ = step;
-    if (communicator_.rank() == 0)
-      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch);
+    if (copier_ != nullptr) copier_->add(step);
+    if (communicator_.rank() == 0) {
+      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch,
+                        copier_ != nullptr ? copier_->copying() : 0);
+    }
     observer_.published(step, absl::StrCat(options_.checkpoint_folder, "/", step_folder_name(step)));
     return absl::OkStatus();
+  }
+
+  // Rank 0 copies checkpoints, one that an attempt before could not copy first.
+  absl::Status start_copies() {
+    if (options_.checkpoint_copy_to.empty() || communicator_.rank() != 0) return absl::OkStatus();
+    absl::Status usable = check_copies_can_be_written(options_.checkpoint_copy_to);
+    if (!usable.ok()) return absl::Status(usable.code(), absl::StrCat("checkpoint.copy_to: ", usable.message()));
+    ASSIGN_OR_RETURN(const std::vector<int64_t> copies, list_copies(options_.checkpoint_copy_to));
+    copier_ = std::make_unique<CheckpointCopier>(options_.checkpoint_folder, options_.checkpoint_copy_to,
+                                                 options_.checkpoint_keep);
+    const std::vector<int64_t> here = list_checkpoints(options_.checkpoint_folder);
+    if (!here.empty() && here.back() == step_ && std::count(copies.begin(), copies.end(), step_) == 0)
+      copier_->add(step_);
+    return absl::OkStatus();
+  }
+
+  void tell_of_copies() {
+    if (copier_ == nullptr) return;
+    const std::vector<std::string> notes = copier_->notes();
+    for (const std::string& note : notes) observer_.stage("copy", note);
+    if (!notes.empty() && step_ < options_.steps) observer_.stage("train", "");
+  }
+
+  // The newest checkpoint's copy is a part of the run.
+  absl::Status finish_copies() {
+    absl::Status finished;
+    if (copier_ != nullptr) {
+      finished = copier_->finish();
+      tell_of_copies();
+      if (!finished.ok()) {
+        finished =
+            absl::Status(finished.code(), absl::StrCat("the checkpoint of step ", last_saved_,
+                                                       " is saved, and could not be copied: ", finished.message()));
+      }
+    }
+    return agree(finished);
   }
 
   absl::Status not_saved(int64_t step, const absl::Status& why) const {
@@ -449,6 +492,7 @@ class Training {
       seconds_ += step_seconds;
       tokens_ += inputs_;
       log(*report, loss, step_seconds);
+      tell_of_copies();
       if (!metrics_status_.ok()) return metrics_status_;
       if (evaluation_due()) {
         RETURN_IF_ERROR(evaluate());
@@ -484,7 +528,8 @@ class Training {
   RunContext context_;
   RunObserver& observer_;
   CheckpointWriter writer_;
-  bool all_flushed_ = false;  // as of the newest step, of the checkpoint that is under way
+  std::unique_ptr<CheckpointCopier> copier_;  // on rank 0, where copies are asked for
+  bool all_flushed_ = false;                  // as of the newest step, of the checkpoint that is under way
 
   std::unique_ptr<Corpus> train_;
   std::unique_ptr<Corpus> validation_;

@@ -6,7 +6,6 @@
 
 import collections
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from parquet_test import rows
 from runs import BINARIES, PATIENCE, SECRET, RunsTest, main
-from store_server import Proxy, StoreServer
+from store_server import GoogleStore, Proxy, StoreServer
 
 SCHEDULE = {"optimizer": {"schedule": {"steps": 10, "warmup_steps": 1}}}
 
@@ -231,6 +230,24 @@ class ObjectStoreTest(RunsTest):
         for name in done:
             self.assertFalse([path for path in written if path.endswith(name)], (name, written))
         self.assertIn("runs/small/step-00000006/manifest.json", self.manifests())
+
+
+class GoogleStoreTest(RunsTest):
+    def test_data_is_read_and_checkpoints_are_copied(self):
+        store = GoogleStore()
+        self.addCleanup(store.close)
+        self.environment["STORAGE_EMULATOR_HOST"] = store.address
+        store.create("team")
+        pq.write_table(pa.Table.from_pylist(rows(300)), self.folder / "a.parquet")
+        (self.folder / "b.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(300, 2)))
+        for name in ("a.parquet", "b.jsonl"):
+            store.put("team", f"corpus/{name}", (self.folder / name).read_bytes())
+        self.assertEqual(self.tokens("gs://team/corpus/*"), self.tokens(self.folder / "a.parquet", self.folder / "b.jsonl"))
+        self.assertIn("--input: no file matches gs://team/none*", self.refusal("gs://team/none*"))
+        job = self.job(data={"train": ["gs://team/corpus/*"]}, checkpoint={"every": 3, "copy_to": "gs://team/runs/small"})
+        self.train(job)
+        shutil.rmtree(self.folder / "run")
+        self.assertIn("brought from gs://team/runs/small/step-00000006", self.train(job))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""A real S3 server on loopback, and a proxy before it that is slow, cuts answers short, refuses, or is busy."""
+"""Servers of object stores on loopback, and a proxy before one that is slow, cuts answers short, refuses, or is busy."""
 
 import http.client
 import http.server
+import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 import boto3
 
@@ -44,6 +47,50 @@ class StoreServer:
     def keys(self, bucket, prefix=""):
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return sorted(entry["Key"] for page in pages for entry in page.get("Contents", []))
+
+
+class GoogleStore:
+    """An emulator of Google's store, without credentials."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([os.path.join(os.path.dirname(sys.executable), "gcp-storage-emulator"), "start", "--host=127.0.0.1",
+                                         "--port=0", "--in-memory"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.address = None
+        while self.address is None:
+            if self.process.poll() is not None:
+                raise RuntimeError("the emulator ended")
+            port = self.port()
+            self.address = f"http://127.0.0.1:{port}" if port else None
+            time.sleep(0.05)
+
+    def port(self):
+        """It does not tell which port the kernel chose: the one that its process listens on."""
+        inodes = set()
+        for link in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+            except OSError:
+                pass
+        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:
+                return int(words[1].split(":")[1], 16)
+        return None
+
+    def post(self, path, body, kind):
+        request = urllib.request.Request(self.address + path, data=body, headers={"Content-Type": kind})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+
+    def create(self, bucket):
+        self.post("/storage/v1/b?project=p", json.dumps({"name": bucket}).encode(), "application/json")
+
+    def put(self, bucket, key, body):
+        self.post(f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={key}", body, "application/octet-stream")
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
 
 
 class Proxy:

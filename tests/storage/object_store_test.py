@@ -192,6 +192,19 @@ class ObjectStoreTest(RunsTest):
         self.assertRegex(text, "the copy of step 6 was passed over: .*model.safetensors is damaged")
         self.assertIn("continuing from step 3", text)
 
+    def test_a_manifest_cannot_name_files_outside_of_its_folder(self):
+        self.train(self.copied(every=6), "first")
+        shutil.rmtree(self.folder / "first")
+        key = "runs/small/step-00000006/manifest.json"
+        manifest = json.loads(self.server.client.get_object(Bucket="team", Key=key)["Body"].read())
+        manifest["files"]["../../../escaped"] = {"bytes": 3, "crc32": 1}
+        self.server.put("team", "runs/small/step-00000006/../../../escaped", b"out")
+        self.server.put("team", key, json.dumps(manifest).encode())
+        text = self.train(self.copied(every=6), "first", ok=False)
+        self.assertRegex(text, "no sound copy is left in s3://team/runs/small")
+        self.assertIn("names a file outside of its folder", text)
+        self.assertFalse(list(self.folder.rglob("escaped")))
+
     def test_a_store_that_cannot_be_written_is_told_before_training(self):
         self.proxy(lambda method, path: "refuse" if method in ("PUT", "POST") else None)
         text = self.train(self.copied(), ok=False)

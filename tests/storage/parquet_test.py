@@ -96,6 +96,23 @@ class ParquetTest(RunsTest):
         self.assertEqual(len(losses[0]), 6)
         self.assertEqual(*losses)
 
+    def test_lists_that_are_null_or_empty_do_not_move_into_other_rows(self):
+        draw = random.Random(4)
+        talk = []
+        for i in range(60):
+            calls = draw.choice([None, [], [{"type": "function", "function": {"name": f"f{i}", "arguments": {"x": draw.choice([None, [], [i]])}}}]])
+            talk.append({"messages": [{"role": "user", "content": f"go {i}", "tool_calls": None},
+                                      {"role": "assistant", "content": draw.choice([None, "", f"said {i}"]) if calls else f"said {i}", "tool_calls": calls}]})
+        template = self.folder / "template.jinja"
+        template.write_text("{% for m in messages %}{% generation %}{{ m.role }}{{ m.content or '' }}{{ (m.tool_calls or []) | tojson }}{% endgeneration %}{% endfor %}")
+        losses = []
+        for name, path in (("a", self.parquet("talk.parquet", pa.Table.from_pylist(talk), row_group_size=7)), ("b", self.lines("talk.jsonl", talk))):
+            job = self.job(task="finetune", model={"source": "preset:tiny", "init": "random"}, training={"steps": 15},
+                           data={"train": [str(path)], "format": "chat", "chat_template": str(template), "sequence_length": 200})
+            self.train(job, output=name)
+            losses.append(self.losses(name))
+        self.assertEqual(*losses)
+
     def test_values_of_every_type_arrive_as_documented(self):
         """A tool call whose arguments are a struct of every type is written by the template as JSON."""
         values = {

@@ -134,6 +134,11 @@ absl::StatusOr<Found> newest_copy(const RunOptions& options, const ResumePoint& 
     absl::StrAppend(&found.skipped, found.skipped.empty() ? "" : "; ", "the copy of step ", *step,
                     " was passed over: ", fetched.message());
   }
+  if (!found.skipped.empty()) {
+    return absl::DataLossError(absl::StrCat("no sound copy is left in ", options.checkpoint_copy_to, " (",
+                                            found.skipped,
+                                            "); start again with checkpoint.resume: never and another copy_to"));
+  }
   return found;
 }
 

@@ -74,6 +74,9 @@ Status GalleonArrowRows::open(const std::string& path, const std::vector<std::st
   parquet::ReaderProperties properties;
   parquet::ArrowReaderProperties to_arrow(false);
   to_arrow.set_batch_size(kRowsAtOnce);
+  // Offsets of 32 bits would be too few for 128 rows of 16 MiB.
+  to_arrow.set_binary_type(arrow::Type::LARGE_BINARY);
+  to_arrow.set_list_type(arrow::Type::LARGE_LIST);
   // A store is asked for a row group in few large pieces, a disk as rows are wanted.
   to_arrow.set_pre_buffer(!local);
   if (local) {

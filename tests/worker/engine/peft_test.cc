@@ -111,6 +111,7 @@ TEST_P(Peft, TheBaseWithTheAdapterGivesTheLogitsOfTheMergedCheckpoint) {
     const std::vector<std::string> words = absl::StrSplit(line, absl::MaxSplits(' ', 1));
     if (words.size() == 2) said[words[0]] = words[1];
   }
+  RecordProperty("difference", said["difference"]);
   EXPECT_LT(std::stod(said["difference"]), GetParam().tolerance) << text;
   EXPECT_GT(std::stod(said["alone"]), 5 * GetParam().tolerance) << text;
   EXPECT_EQ(said["names"], "same") << text;

@@ -73,7 +73,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   int64_t vocabulary() const override { return size_; }
   SpecialTokens special() const override { return special_; }
-  DocumentTokens document_tokens() const override { return around_; }
+  DocumentTokens tokens_by_settings() const override { return around_; }
 
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
     if (added_.empty()) return encode_text(text, ids);

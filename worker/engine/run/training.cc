@@ -394,6 +394,8 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
+    if (const std::optional<DocumentTokens> around = train_->around_documents())
+      header.document_tokens = {around->begin, around->end};
     if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
     observer_.stage("train", "");
     return absl::OkStatus();

@@ -37,7 +37,7 @@ RunOptions of_decoder(const TestFolder& folder, const std::string& config, bool 
 
 // fp32: rounding of the merged weights in two blocks. bf16: weights and what is merged are rounded to 8 bits, the
 // folder's weights are not.
-constexpr double kRounding = 1e-5;
+constexpr double kRounding = 1e-6;
 constexpr double kBf16 = 2e-2;
 
 const Case kCases[] = {

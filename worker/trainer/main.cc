@@ -178,8 +178,12 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--format", options.format, "auto | text | jsonl | csv | tokens | tsv | chat")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tokens", "tsv", "chat"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
-  command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
-  command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
+  command->add_option(
+      "--begin-token", options.begin_token,
+      "before each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  command->add_option(
+      "--end-token", options.end_token,
+      "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
   command->add_option("--text-columns", options.text_columns, "one column of a TSV file, or two");
@@ -200,8 +204,12 @@ CLI::App* add_generate(CLI::App& app, GenerateOptions& options) {
   command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
   command->add_option("--prompt", options.prompt, "what it goes on from");
   command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
-  command->add_option("--begin-token", options.begin_token, "before the prompt: auto | none | a token's text");
-  command->add_option("--end-token", options.end_token, "ends the text: auto | none | a token's text");
+  command->add_option(
+      "--begin-token", options.begin_token,
+      "before the prompt: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  command->add_option(
+      "--end-token", options.end_token,
+      "ends the text: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--tokens", options.tokens, "at most")->check(CLI::NonNegativeNumber);
   command->add_option("--temperature", options.temperature, "0 takes the most probable token")
       ->check(CLI::NonNegativeNumber);
@@ -221,8 +229,12 @@ CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
   command->add_option("--format", options.format, "auto | text | jsonl | csv")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "csv"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
-  command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
-  command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
+  command->add_option(
+      "--begin-token", options.begin_token,
+      "before each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  command->add_option(
+      "--end-token", options.end_token,
+      "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--output", options.output, "the token file")->required();
   command->add_option("--threads", options.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   return command;

@@ -17,6 +17,7 @@
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/recognition.h"
+#include "worker/trainer/recorded_tokens.h"
 
 namespace galleon {
 
@@ -47,6 +48,7 @@ std::string token_name(const Tokenizer& tokenizer, int32_t token) {
 
 absl::Status tokenize(const TokenizeOptions& options) {
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(options.tokenizer));
+  RETURN_IF_ERROR(use_recorded_tokens(options.tokenizer, *tokenizer));
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(options.input, "--input"));
   DataOptions data;
   data.text_field = options.text_field;

@@ -36,6 +36,11 @@ std::vector<RefreshPace> paces_from_json(const Json& json) {
   return paces;
 }
 
+Json tokens_to_json(const std::optional<RecordedTokens>& tokens) {
+  if (!tokens.has_value()) return nullptr;
+  return {{"begin", tokens->begin}, {"end", tokens->end}};
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -49,6 +54,7 @@ Json to_json(const CheckpointHeader& h) {
           {"ranks", h.ranks},
           {"epoch", h.epoch},
           {"weights_hash", h.weights_hash},
+          {"document_tokens", tokens_to_json(h.document_tokens)},
           {"counts", h.counts},
           {"refresh_paces", paces_to_json(h.paces)}};
 }
@@ -83,6 +89,10 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
     h.epoch = json.at("epoch").get<uint64_t>();
     h.weights_hash = json.at("weights_hash").get<uint64_t>();
     h.counts = json.at("counts").get<std::vector<int64_t>>();
+    if (json.contains("document_tokens") && !json.at("document_tokens").is_null()) {
+      const Json& tokens = json.at("document_tokens");
+      h.document_tokens = {tokens.at("begin").get<int32_t>(), tokens.at("end").get<int32_t>()};
+    }
     // Checkpoints from before lazy refresh have none.
     h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
                                              : std::vector<RefreshPace>(h.counts.size());

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,13 @@
 #include "worker/engine/optim/optimizer.h"
 
 namespace galleon {
+
+// Ids of the tokens that stood around each document of text in training; -1: nothing.
+struct RecordedTokens {
+  int32_t begin = -1;
+  int32_t end = -1;
+  bool operator==(const RecordedTokens&) const = default;
+};
 
 // What a checkpoint knows beside tensors.
 struct CheckpointHeader {
@@ -27,8 +35,9 @@ struct CheckpointHeader {
   int64_t ranks = 1;   // that wrote it
   uint64_t epoch = 0;
   uint64_t weights_hash = 0;
-  std::vector<int64_t> counts;     // Optimizer::counts
-  std::vector<RefreshPace> paces;  // Optimizer::paces
+  std::optional<RecordedTokens> document_tokens;  // of a model that was trained on text
+  std::vector<int64_t> counts;                    // Optimizer::counts
+  std::vector<RefreshPace> paces;                 // Optimizer::paces
 };
 
 // "step-00001000", and ".step-00001000.epoch-7" before its publication.

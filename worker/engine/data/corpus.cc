@@ -102,6 +102,14 @@ absl::Status Corpus::map() {
   return absl::OkStatus();
 }
 
+std::optional<DocumentTokens> Corpus::around_documents() const {
+  const DataOptions& options = request_.options;
+  const bool text = std::any_of(files_.begin(), files_.end(),
+                                [](const InputFile& file) { return file.format != InputFormat::kTokens; });
+  if (builder_ == nullptr || !text || options.classify || options.format == "chat") return std::nullopt;
+  return around_;
+}
+
 std::string Corpus::base() const {
   return absl::StrCat(request_.folder, "/", request_.name, "-", fingerprint_);
 }

@@ -11,9 +11,11 @@
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
+#include "worker/engine/checkpoint/peft_adapter.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/model/lora.h"
+#include "worker/engine/run/adapter_base.h"
 #include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
@@ -180,7 +182,8 @@ class Training {
             job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
             options_.optimizer.lora,
             engine_->weights(),
-            job_.chat_template};
+            job_.chat_template,
+            adapter_base_};
   }
 
   absl::Status start_or_resume() {
@@ -230,8 +233,28 @@ class Training {
       if (options_.optimizer.lora.has_value())
         initialize_adapters(engine_->parameters(), device_, options_.optimizer.lora->seed);
     }
+    if (options_.optimizer.lora.has_value())
+      RETURN_IF_ERROR(choose_adapter_base(choice->has_value() ? (*choice)->folder : ""));
     if (communicator_.rank() != 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(metrics_, MetricsFile::open(context_.metrics_path, step_));
+    return absl::OkStatus();
+  }
+
+  // Whether checkpoints hold the adapters by themselves. A collective: rank 0 says, and all write accordingly.
+  absl::Status choose_adapter_base(const std::string& resumed_from) {
+    std::string why;
+    if (communicator_.rank() == 0) {
+      why = why_no_base(options_, job_);
+      if (why.empty() && !resumed_from.empty()) why = why_another_base(options_, engine_->parameters(), resumed_from);
+    }
+    why = communicator_.all_gather_text(why)[0];
+    RETURN_IF_ERROR(communicator_.status());
+    if (why.empty()) {
+      adapter_base_ = options_.model.source;
+    } else {
+      observer_.stage("adapter", absl::StrCat("checkpoints hold the merged weights alone, and no ", kPeftFolder,
+                                              "/ for peft: ", why));
+    }
     return absl::OkStatus();
   }
 
@@ -375,6 +398,8 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
+    if (const std::optional<DocumentTokens> around = train_->around_documents())
+      header.document_tokens = {around->begin, around->end};
     if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
     observer_.stage("train", "");
     return absl::OkStatus();
@@ -535,6 +560,7 @@ class Training {
   std::unique_ptr<Corpus> validation_;
   std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;
+  std::string adapter_base_;  // CheckpointContent::adapter_base
   std::optional<MetricsFile> metrics_;
   absl::Status metrics_status_;
   int32_t padding_ = 0;

@@ -115,7 +115,8 @@ struct DataOptions {
 };
 
 struct ModelOptions {
-  std::string source;  // preset:NAME or a folder
+  std::string source;    // preset:NAME or a folder
+  std::string given_as;  // the address that the folder is a copy of; empty: it is none
   bool pretrained = false;
   std::vector<std::pair<std::string, std::string>> overrides;  // field of config.json, JSON text
   uint64_t seed = 42;

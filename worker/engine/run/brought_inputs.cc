@@ -15,7 +15,9 @@ absl::Status BroughtInputs::bring_one(std::string& place, CopiedWeights weights,
 absl::StatusOr<BroughtInputs> BroughtInputs::bring(RunOptions& options, CopiedWeights weights) {
   BroughtInputs brought;
   const CopiedWeights wanted = options.model.pretrained ? weights : CopiedWeights::kNone;
+  const std::string given = options.model.source;
   RETURN_IF_ERROR(brought.bring_one(options.model.source, wanted, "model.source"));
+  if (options.model.source != given) options.model.given_as = given;
   RETURN_IF_ERROR(brought.bring_one(options.tokenizer, CopiedWeights::kNone, "tokenizer"));
   RETURN_IF_ERROR(brought.bring_one(options.data.chat_template, CopiedWeights::kNone, "data.chat_template"));
   return brought;

@@ -250,7 +250,7 @@ class Training {
     why = communicator_.all_gather_text(why)[0];
     RETURN_IF_ERROR(communicator_.status());
     if (why.empty()) {
-      adapter_base_ = options_.model.source;
+      adapter_base_ = options_.model.given_as.empty() ? options_.model.source : options_.model.given_as;
     } else {
       observer_.stage("adapter", absl::StrCat("checkpoints hold the merged weights alone, and no ", kPeftFolder,
                                               "/ for peft: ", why));

@@ -178,9 +178,9 @@ TEST(Mixture, OneRunAndOneThatWasInterruptedAreTheSameBitForBit) {
   const RankOutcome whole = run_one(o, folder.path() + "/whole");
   ASSERT_TRUE(whole.result.ok()) << whole.result.status();
   EXPECT_THAT(whole.observer.stages, Contains(HasSubstr("data.train is a mixture: 75 % from ")));
-  EXPECT_THAT(whole.observer.stages, Contains(testing::AllOf(HasSubstr("the mixture of 12 steps: 108 of the 30 of "),
-                                                             HasSubstr("a.jsonl (3.6 passes), 36 of the 7 of "),
-                                                             HasSubstr("b.jsonl (5.14 passes)"))));
+  EXPECT_THAT(whole.observer.stages, Contains(testing::AllOf(HasSubstr("the mixture of 12 steps: 108 sequences from "),
+                                                             HasSubstr("a.jsonl, which has 30 (3.6 passes); 36 from "),
+                                                             HasSubstr("b.jsonl, which has 7 (5.14 passes)"))));
   o.checkpoint_folder = folder.path() + "/parts-checkpoints";
   const auto stop = [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 5; };
   const RankOutcome first = run_one(o, folder.path() + "/parts", stop);
@@ -189,7 +189,8 @@ TEST(Mixture, OneRunAndOneThatWasInterruptedAreTheSameBitForBit) {
   const RankOutcome second = run_one(o, folder.path() + "/parts");
   ASSERT_TRUE(second.result.ok()) << second.result.status();
   EXPECT_THAT(second.observer.stages,
-              Contains(testing::AllOf(HasSubstr("the mixture goes on behind 45 of "), HasSubstr("a.jsonl, 15 of "))));
+              Contains(testing::AllOf(HasSubstr("the mixture goes on behind 45 sequences from "),
+                                      HasSubstr("a.jsonl, 15 from "))));
   std::vector<double> losses = first.observer.losses();
   for (const double loss : second.observer.losses()) losses.push_back(loss);
   EXPECT_EQ(losses, whole.observer.losses());
@@ -236,9 +237,9 @@ TEST(Mixture, AnEpochHasAsManySequencesAsAllSourcesTogether) {
     const char* passes;
   } cases[] = {
       {LastBatch::kWrap, 6, "training.epochs 2 of 37 sequences in batches of 12: 6 steps, drawn by weight",
-       "54 of the 30 of "},
-      {LastBatch::kShort, 8, "8 steps; the last of an epoch has 1", "56 of the 30 of "},
-      {LastBatch::kDrop, 6, "6 steps; 1 of an epoch are left out", "56 of the 30 of "},
+       "54 sequences from "},
+      {LastBatch::kShort, 8, "8 steps; the last of an epoch has 1", "56 sequences from "},
+      {LastBatch::kDrop, 6, "6 steps; 1 of an epoch are left out", "56 sequences from "},
   };
   for (const auto& c : cases) {
     TestFolder folder;
@@ -263,7 +264,7 @@ TEST(Mixture, TextAndTokenFilesAndOneFileTwiceGoTogether) {
   o.data.train_weights = {1, 2.5, 0.5};
   const std::vector<RankOutcome> outcomes = run_ranks(o, 2, folder.path());
   ASSERT_TRUE(outcomes[0].result.ok()) << outcomes[0].result.status();
-  EXPECT_THAT(outcomes[0].observer.stages, Contains(HasSubstr("60 of the 62 of " + o.data.train[1])));
+  EXPECT_THAT(outcomes[0].observer.stages, Contains(HasSubstr("60 from " + o.data.train[1] + ", which has 62 ")));
 }
 
 TEST(Mixture, LabelledRowsAreMixed) {

@@ -85,7 +85,7 @@ std::string TrainingSet::describe_given(int64_t sequences) const {
   const std::vector<int64_t> given = MixtureOrder(weights()).given(sequences);
   std::vector<std::string> parts;
   for (size_t i = 0; i < given.size(); ++i)
-    parts.push_back(absl::StrCat(given[i], " of ", sources_[i].part.globs.front()));
+    parts.push_back(absl::StrCat(given[i], i == 0 ? " sequences from " : " from ", sources_[i].part.globs.front()));
   return absl::StrJoin(parts, ", ");
 }
 
@@ -96,11 +96,11 @@ absl::StatusOr<std::string> TrainingSet::describe_passes(int64_t sequences) {
     ASSIGN_OR_RETURN(StoreProgress one,
                      sources_[i].corpus->store().wait_for(std::numeric_limits<int64_t>::max(), absl::ZeroDuration()));
     if (!one.complete) return "";
-    parts.push_back(absl::StrFormat("%d of the %d of %s (%.3g passes)", given[i], one.sequences,
-                                    sources_[i].part.globs.front(),
+    parts.push_back(absl::StrFormat("%d%s from %s, which has %d (%.3g passes)", given[i], i == 0 ? " sequences" : "",
+                                    sources_[i].part.globs.front(), one.sequences,
                                     static_cast<double>(given[i]) / static_cast<double>(one.sequences)));
   }
-  return absl::StrJoin(parts, ", ");
+  return absl::StrJoin(parts, "; ");
 }
 
 }  // namespace galleon

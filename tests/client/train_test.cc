@@ -82,6 +82,26 @@ TEST_F(Train, PlansAMixtureOfTwoSourcesAndPassesThroughTheSmallOneMoreOften) {
   EXPECT_THAT(changed.err, HasSubstr("checkpoint.resume_with_changed_data"));
 }
 
+TEST_F(Train, TheLastLineSaysHowManyRowsWereSkipped) {
+  std::string lines;
+  for (int i = 0; i < 50; ++i)
+    absl::StrAppend(&lines, i % 20 == 7 ? "{\"text\": 7}\n" : "{\"text\": \"a line of text\"}\n");
+  ASSERT_TRUE(write_file_atomically(folder_ + "/lines.jsonl", lines).ok());
+  ASSERT_TRUE(write_file_atomically(folder_ + "/skip.yaml",
+                                    "name: skip\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n"
+                                    "data: {train: [lines.jsonl], sequence_length: 32, bad_rows: skip}\n"
+                                    "training: {steps: 3, global_batch: 4, micro_batch: 2, log_every: 1}\n")
+                  .ok());
+  // The second run finds the tokens that the first has made.
+  for (const char* run : {"/run", "/run"}) {
+    const CommandResult result =
+        galleon({"train", folder_ + "/skip.yaml", "--output", folder_ + run, "--threads", "1"});
+    EXPECT_EQ(result.exit.code, 0) << result.err;
+    EXPECT_THAT(result.out, testing::ContainsRegex("done: 3 steps, .*, 3 bad rows skipped\n"));
+  }
+  EXPECT_THAT(*read_file(folder_ + "/run/metrics.jsonl"), HasSubstr("\"bad_rows\":3"));
+}
+
 TEST_F(Train, SavesACheckpointOnCtrlCAndGoesOnWithThePrintedCommand) {
   const std::string job = job_file("a", 150);
   const std::string whole = folder_ + "/whole";

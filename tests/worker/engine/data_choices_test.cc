@@ -125,6 +125,10 @@ TEST(BadRows, AreCountedAndNamedUpToABound) {
       skipped.observer.stages,
       testing::Contains(testing::AllOf(HasSubstr("2 bad rows skipped (data.bad_rows): "), HasSubstr("rows.jsonl:4:"),
                                        HasSubstr("rows.jsonl:5: not a JSON object: it is an array"))));
+  EXPECT_EQ(skipped.result->bad_rows, 2);
+  EXPECT_EQ(skipped.observer.lines.back().bad_rows, 2);
+  const std::string metrics = *read_file(folder.path() + "/b/metrics.jsonl");
+  EXPECT_THAT(metrics, HasSubstr("\"bad_rows\":2"));
   o.data.max_bad_rows = 1;
   o.checkpoint_folder = folder.path() + "/c/checkpoints";
   EXPECT_THAT(std::string(run_one(o, folder.path() + "/c").result.status().message()),

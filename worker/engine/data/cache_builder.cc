@@ -78,6 +78,7 @@ absl::Status CacheBuilder::open_files() {
     }
     index_.tokens = index_.tokens_of_files;
     index_.sequences = index_.sequences_of_files;
+    index_.bad_rows = index_.bad_rows_of_files;
   }
   index_.shape = build_.shape;
   index_.error.clear();
@@ -187,10 +188,11 @@ absl::Status CacheBuilder::count(const Slot& slot) {
   if (broken_ == 0) first_broken_ = slot.piece.first_broken;
   broken_ += slot.piece.broken;
   bad_rows_of_file_.add(made.bad_rows);
-  const int64_t bad = index_.bad_rows + bad_rows_of_file_.count;
-  if (bad <= build_.max_bad_rows) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(bad, " bad rows are more than data.max_bad_rows ", build_.max_bad_rows,
-                                                 "; among them ", absl::StrJoin(bad_rows_of_file_.first, "; ")));
+  index_.bad_rows = index_.bad_rows_of_files + bad_rows_of_file_.count;
+  if (index_.bad_rows <= build_.max_bad_rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(index_.bad_rows, " bad rows are more than data.max_bad_rows ",
+                                                 build_.max_bad_rows, "; among them ",
+                                                 absl::StrJoin(bad_rows_of_file_.first, "; ")));
 }
 
 void CacheBuilder::note(const std::string& text) {
@@ -243,7 +245,7 @@ absl::Status CacheBuilder::end_file(const Slot& slot) {
     note(absl::StrCat(path, ": ", broken_, broken_ == 1 ? " character is" : " characters are",
                       " no UTF-8, the first at byte ", first_broken_, "; U+FFFD stands for it"));
   }
-  index_.bad_rows += bad_rows_of_file_.count;
+  index_.bad_rows_of_files = index_.bad_rows;
   bad_rows_of_file_ = {};
   documents_of_file_ = cut_ = broken_ = 0;
   left_out_ = {};

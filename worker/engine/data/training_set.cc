@@ -74,6 +74,12 @@ std::vector<std::string> TrainingSet::notes() {
   return notes;
 }
 
+int64_t TrainingSet::bad_rows() {
+  int64_t rows = 0;
+  for (Source& source : sources_) rows += source.corpus->store().bad_rows();
+  return rows;
+}
+
 TrainingOrder TrainingSet::order() const {
   std::vector<TrainingSource> sources;
   for (const Source& source : sources_)

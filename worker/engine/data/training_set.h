@@ -37,6 +37,7 @@ class TrainingSet {
   absl::StatusOr<StoreProgress> wait_for_all();
   absl::Status error();
   std::vector<std::string> notes();
+  int64_t bad_rows();
   TrainingOrder order() const;
 
   bool mixed() const { return mixed_; }

@@ -324,6 +324,7 @@ class Training {
     line.sent = communicator_.sent() - sent_before_;
     line.sent_total = communicator_.sent();
     line.dense_bytes = dense_bytes_;
+    line.bad_rows = bad_rows();
     line.total_steps = options_.steps;
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -415,6 +416,8 @@ class Training {
     return saved_before(status);
   }
 
+  int64_t bad_rows() { return train_.bad_rows() + (validation_ == nullptr ? 0 : validation_->store().bad_rows()); }
+
   bool evaluation_due() const {
     return validation_ != nullptr && options_.evaluate_every > 0 &&
            (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
@@ -477,6 +480,7 @@ class Training {
     result_.stop_reason = stop.value_or("");
     result_.step = step_;
     result_.train_loss = loss;
+    result_.bad_rows = bad_rows();
     return result_;
   }
 

@@ -448,6 +448,7 @@ int run_train(const TrainArguments& arguments) {
       std::cout << absl::StrFormat(", validation loss %.4f (perplexity %.2f)", finished.evaluation().validation_loss(),
                                    finished.evaluation().perplexity());
     }
+    if (finished.bad_rows() > 0) std::cout << ", " << finished.bad_rows() << " bad rows skipped";
     std::cout << "\ncheckpoints and metrics.jsonl are in " << arguments.output << "\n";
     return 0;
   }

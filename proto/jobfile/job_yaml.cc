@@ -87,7 +87,12 @@ void write_message(const Message& message, int indent, std::string& out) {
     } else if (field->is_repeated()) {
       std::vector<std::string> items;
       for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-        items.push_back(yaml_string(reflection.GetRepeatedString(message, field, i)));
+        const std::string text = yaml_string(reflection.GetRepeatedString(message, field, i));
+        const FieldDescriptor* weights = weights_of(*field);
+        const bool weighted = weights != nullptr && i < reflection.FieldSize(message, weights);
+        items.push_back(weighted ? absl::StrCat("{path: ", text, ", weight: ",
+                                                yaml_number(reflection.GetRepeatedDouble(message, weights, i)), "}")
+                                 : text);
       }
       absl::StrAppend(&out, " [", absl::StrJoin(items, ", "), "]\n");
     } else if (field->has_presence() && !reflection.HasField(message, field)) {
@@ -112,6 +117,7 @@ std::string type_words(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return "number";
     case FieldDescriptor::CPPTYPE_STRING:
+      if (weights_of(field) != nullptr) return "list of strings or of `{path, weight}`";
       return field.is_repeated() ? "list of strings" : "string";
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return "section";

@@ -74,6 +74,10 @@ const v1::KeyOptions& key_options(const FieldDescriptor& field) {
   return field.options().GetExtension(v1::key);
 }
 
+const FieldDescriptor* weights_of(const FieldDescriptor& list) {
+  return list.containing_type()->FindFieldByName(key_options(list).weights());
+}
+
 std::vector<const FieldDescriptor*> keys_of(const Descriptor& message) {
   std::vector<const FieldDescriptor*> keys;
   for (int i = 0; i < message.field_count(); ++i) {
@@ -133,7 +137,9 @@ std::string accepted_values(const FieldDescriptor& field) {
       accepted = "a finite number";
       break;
     case FieldDescriptor::CPPTYPE_STRING:
-      accepted = field.is_repeated() ? "a list of strings" : "a string";
+      accepted = weights_of(field) != nullptr ? "a list of strings, or of {path: …, weight: …}"
+                 : field.is_repeated()        ? "a list of strings"
+                                              : "a string";
       break;
     case FieldDescriptor::CPPTYPE_MESSAGE:
       accepted = "a mapping";

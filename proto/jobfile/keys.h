@@ -17,6 +17,9 @@ const v1::KeyOptions& key_options(const google::protobuf::FieldDescriptor& field
 // Fields that a job file may set, in the order of their declaration.
 std::vector<const google::protobuf::FieldDescriptor*> keys_of(const google::protobuf::Descriptor& message);
 
+// The field of the weights of a list's entries; null: they have none.
+const google::protobuf::FieldDescriptor* weights_of(const google::protobuf::FieldDescriptor& list);
+
 // RULE_ADAMW is "adamw". Values named …_UNSPECIFIED have no word.
 std::string enum_word(const google::protobuf::EnumValueDescriptor& value);
 std::vector<std::string> enum_words(const google::protobuf::EnumDescriptor& type);

@@ -20,6 +20,9 @@ constexpr uint32_t kMaxRanks = 1024;
 constexpr double kDefaultBeta2 = 0.999;
 constexpr double kDefaultMomentum = 0.9;
 constexpr uint32_t kDefaultBlockSize = 256;
+// Of a mixture: entries, and how much less than the largest a weight may be.
+constexpr int kMostSources = 1000;
+constexpr double kSmallestWeight = 1e-9;
 
 class Rules {
  public:
@@ -91,6 +94,28 @@ class Rules {
     }
   }
 
+  void check_mixture() {
+    const v1::Data& data = job_.data();
+    const int weights = data.train_weights_size();
+    if (weights == 0) return;
+    if (weights != data.train_size()) {
+      return require(false, "data.train_weights",
+                     absl::StrCat(weights, " are not accepted; one for each of the ", data.train_size(),
+                                  " entries of data.train, or none"));
+    }
+    require_number(weights <= kMostSources, "data.train", weights,
+                   absl::StrCat("at most ", kMostSources, " entries with weights"));
+    const double largest = *std::max_element(data.train_weights().begin(), data.train_weights().end());
+    for (int i = 0; i < weights; ++i) {
+      const std::string key = absl::StrCat("data.train[", i, "].weight");
+      const double weight = data.train_weights(i);
+      require_positive(key, weight);
+      if (std::isfinite(weight) && weight > 0)
+        require_number(weight >= largest * kSmallestWeight, key, weight,
+                       absl::StrCat("at least a billionth of the largest weight, ", largest));
+    }
+  }
+
   // What stands at an end of each document of text.
   void check_token(absl::string_view key, bool given, const std::string& token) {
     if (!given || token == "auto") return;
@@ -114,6 +139,7 @@ class Rules {
     require(!data.train().empty(), "data.train", "is empty; at least one glob is accepted");
     check_files("data.train", data.train());
     check_files("data.validation", data.validation());
+    check_mixture();
     require_number(data.sequence_length() >= 1, "data.sequence_length", data.sequence_length(), "1 or more");
     check_place("tokenizer", job_.tokenizer());
     check_place("data.chat_template", data.chat_template());

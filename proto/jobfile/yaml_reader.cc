@@ -126,25 +126,56 @@ class Reader {
       if (!node.IsMap()) return refuse(node, key, field);
       return read_message(node, key, *reflection.MutableMessage(&message, &field), depth);
     }
-    if (field.is_repeated()) return read_list(node, key, field, message);
+    if (field.is_repeated()) return read_list(node, key, field, message, depth);
     if (!node.IsScalar() || !set_scalar(node, field, message)) refuse(node, key, field);
   }
 
-  void read_list(const YAML::Node& node, const std::string& key, const FieldDescriptor& field, Message& message) {
+  void read_list(const YAML::Node& node, const std::string& key, const FieldDescriptor& field, Message& message,
+                 int depth) {
     if (!node.IsSequence()) return refuse(node, key, field);
+    const Reflection& reflection = *message.GetReflection();
+    const FieldDescriptor* weights = weights_of(field);
+    std::vector<std::string> weighted;
+    std::vector<std::string> plain;
     int index = 0;
     for (const YAML::Node& item : node) {
       const std::string item_key = absl::StrCat(key, "[", index++, "]");
-      if (!count_value(item_key, item.Mark().line + 1)) return;
-      std::string text;
-      if (has_foreign_tag(item) || !item.IsScalar() || !read_string(item, text)) {
-        add(item_key, item.Mark().line + 1,
-            absl::StrCat(describe_value(item), " is not accepted; a string",
-                         item.IsScalar() ? absl::StrCat(": \"", item.Scalar(), "\"") : ""));
+      const int line = item.Mark().line + 1;
+      if (!count_value(item_key, line)) return;
+      if (lines_.count(key) > 0) lines_[item_key] = line;
+      if (weights != nullptr && item.IsMap() && !has_foreign_tag(item)) {
+        v1::WeightedFiles entry;
+        read_message(item, item_key, entry, depth + 1);
+        reflection.AddString(&message, &field, entry.path());
+        reflection.AddDouble(&message, weights, entry.weight());
+        weighted.push_back(item_key);
         continue;
       }
-      message.GetReflection()->AddString(&message, &field, text);
+      std::string text;
+      if (has_foreign_tag(item) || !item.IsScalar() || !read_string(item, text)) {
+        add(item_key, line,
+            absl::StrCat(describe_value(item), " is not accepted; a string",
+                         item.IsScalar()                  ? absl::StrCat(": \"", item.Scalar(), "\"")
+                         : item.IsMap() && item["weight"] ? weights_elsewhere(field)
+                                                          : ""));
+        continue;
+      }
+      plain.push_back(item_key);
+      reflection.AddString(&message, &field, text);
     }
+    if (weighted.empty()) return;
+    for (const std::string& item_key : plain) {
+      add(item_key, lines_[item_key],
+          absl::StrCat("has no weight, and ", weighted.front(),
+                       " has one; each entry of a mixture is {path: …, weight: …}"));
+    }
+  }
+
+  // Which list beside this one has entries with weights.
+  static std::string weights_elsewhere(const FieldDescriptor& field) {
+    for (const FieldDescriptor* other : keys_of(*field.containing_type()))
+      if (weights_of(*other) != nullptr) return absl::StrCat("; weights belong to ", other->name());
+    return "";
   }
 
   void read_map(const YAML::Node& node, const std::string& key, const FieldDescriptor& field, Message& message,

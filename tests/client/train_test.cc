@@ -40,6 +40,68 @@ TEST_F(Train, WorksWithOneRankAndWithTwo) {
   EXPECT_LT(losses_of[1][12], losses_of[1][1]) << "it learns";
 }
 
+TEST_F(Train, PlansAMixtureOfTwoSourcesAndPassesThroughTheSmallOneMoreOften) {
+  std::string lines;
+  for (int i = 0; i < 50; ++i) absl::StrAppend(&lines, "{\"text\": \"a small source of ", i, " lines\"}\n");
+  ASSERT_TRUE(make_folders(folder_ + "/small").ok());
+  ASSERT_TRUE(write_file_atomically(folder_ + "/small/lines.jsonl", lines).ok());
+  const auto job = [&](const std::string& train) {
+    const std::string path = folder_ + "/mixed.yaml";
+    EXPECT_TRUE(
+        write_file_atomically(
+            path, absl::StrCat("name: mixed\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n",
+                               "data: {train: ", train, ", sequence_length: 32}\n",
+                               "training: {steps: 20, global_batch: 8, micro_batch: 2, log_every: 1}\n"))
+            .ok());
+    return path;
+  };
+  const std::string mixture = job("[{path: text.txt, weight: 3}, {path: small/*.jsonl, weight: 1}]");
+  const CommandResult planned = galleon({"plan", mixture});
+  EXPECT_EQ(planned.exit.code, 0) << planned.err;
+  EXPECT_THAT(planned.err, testing::AllOf(HasSubstr("data.train is a mixture: 75 % from " + folder_ + "/text.txt, 25 "),
+                                          HasSubstr("20 steps draw 120 sequences from " + folder_ + "/text.txt, 40 ")));
+
+  std::map<int, std::map<int64_t, double>> losses_of;
+  for (const int ranks : {1, 2}) {
+    const std::string output = absl::StrCat(folder_, "/run-", ranks);
+    const CommandResult result =
+        galleon({"train", mixture, "--output", output, "--ranks", std::to_string(ranks), "--threads", "1"});
+    EXPECT_EQ(result.exit.code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("the mixture of 20 steps: 120 sequences from "));
+    EXPECT_THAT(result.out, HasSubstr("; 40 from " + folder_ + "/small/*.jsonl, which has 41 (0.976 passes)"));
+    losses_of[ranks] = losses(output);
+    ASSERT_EQ(losses_of[ranks].size(), 20U);
+  }
+  for (const auto& [step, loss] : losses_of[1]) EXPECT_NEAR(losses_of[2][step], loss, 1e-3 * loss) << "step " << step;
+
+  // Other weights are other data, which a run does not go on with by itself.
+  const CommandResult changed =
+      galleon({"train", job("[{path: text.txt, weight: 1}, {path: small/*.jsonl, weight: 1}]"), "--output",
+               folder_ + "/run-1", "--threads", "1"});
+  EXPECT_NE(changed.exit.code, 0);
+  EXPECT_THAT(changed.err, HasSubstr("checkpoint.resume_with_changed_data"));
+}
+
+TEST_F(Train, TheLastLineSaysHowManyRowsWereSkipped) {
+  std::string lines;
+  for (int i = 0; i < 50; ++i)
+    absl::StrAppend(&lines, i % 20 == 7 ? "{\"text\": 7}\n" : "{\"text\": \"a line of text\"}\n");
+  ASSERT_TRUE(write_file_atomically(folder_ + "/lines.jsonl", lines).ok());
+  ASSERT_TRUE(write_file_atomically(folder_ + "/skip.yaml",
+                                    "name: skip\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n"
+                                    "data: {train: [lines.jsonl], sequence_length: 32, bad_rows: skip}\n"
+                                    "training: {steps: 3, global_batch: 4, micro_batch: 2, log_every: 1}\n")
+                  .ok());
+  // The second run finds the tokens that the first has made.
+  for (const char* run : {"/run", "/run"}) {
+    const CommandResult result =
+        galleon({"train", folder_ + "/skip.yaml", "--output", folder_ + run, "--threads", "1"});
+    EXPECT_EQ(result.exit.code, 0) << result.err;
+    EXPECT_THAT(result.out, testing::ContainsRegex("done: 3 steps, .*, 3 bad rows skipped\n"));
+  }
+  EXPECT_THAT(*read_file(folder_ + "/run/metrics.jsonl"), HasSubstr("\"bad_rows\":3"));
+}
+
 TEST_F(Train, SavesACheckpointOnCtrlCAndGoesOnWithThePrintedCommand) {
   const std::string job = job_file("a", 150);
   const std::string whole = folder_ + "/whole";

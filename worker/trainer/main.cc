@@ -21,6 +21,7 @@
 #include "worker/trainer/device_choice.h"
 #include "worker/trainer/evaluate_command.h"
 #include "worker/trainer/memory_messages.h"
+#include "worker/trainer/mixture_note.h"
 #include "worker/trainer/processor_message.h"
 #include "worker/trainer/resolve.h"
 #include "worker/trainer/text_commands.h"
@@ -98,8 +99,10 @@ int plan(const Arguments& arguments) {
         "data is known; where an epoch ends within a batch of ",
         job->training().global_batch(), ", data.last_batch: ", last_batch_word(*job), " says what becomes of it"));
   }
-  for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   const RunOptions options = options_from_job(*job, ".");
+  if (std::string mixed = mixture_note(options, job->shape().vocabulary()); !mixed.empty())
+    notes.push_back(std::move(mixed));
+  for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   const auto ranks = static_cast<int>(job->parallel().ranks());
   absl::StatusOr<ModelConfig> config = config_from_shape(job->shape());
   if (!config.ok()) return fail(config.status());

@@ -149,6 +149,8 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
   finished.set_outcome(result->stopped ? v1::Finished::STOPPED : v1::Finished::SUCCEEDED);
   finished.set_message(result->stopped ? absl::StrCat("stopped after step ", result->step, ": ", result->stop_reason)
                                        : absl::StrCat("all ", result->step, " steps are done"));
+  finished.set_bad_rows(static_cast<uint64_t>(result->bad_rows));
+  if (result->bad_rows > 0) absl::StrAppend(finished.mutable_message(), ", ", result->bad_rows, " bad rows skipped");
   finished.set_step(result->step);
   finished.set_train_loss(result->train_loss);
   if (result->evaluation.has_value()) *finished.mutable_evaluation() = to_message(*result->evaluation);

@@ -235,7 +235,7 @@ TEST_F(ChatCorpus, ABatchHasTargetsWhereAnswersAre) {
   FeedShape shape;
   shape.global_batch = shape.micro_batch = 1;
   shape.sequence_length = 24;
-  StepFeed feed((*corpus)->store(), (*corpus)->order(), shape, 1, 1);
+  StepFeed feed(TrainingOrder((*corpus)->store(), (*corpus)->order()), shape, 1, 1);
   EXPECT_EQ(feed.next()->targets, 4);
 }
 

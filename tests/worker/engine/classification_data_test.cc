@@ -120,7 +120,7 @@ TEST_F(LabelledRows, ABatchCarriesLengthsTokenTypesAndLabels) {
   FeedShape shape;
   shape.global_batch = shape.micro_batch = 2;
   shape.sequence_length = 8;
-  StepFeed feed(corpus_->store(), corpus_->order(), shape, 1, 1);
+  StepFeed feed(TrainingOrder(corpus_->store(), corpus_->order()), shape, 1, 1);
   absl::StatusOr<StepData> step = feed.next();
   ASSERT_TRUE(step.ok()) << step.status();
   EXPECT_EQ(step->targets, 2);

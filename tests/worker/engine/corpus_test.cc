@@ -256,7 +256,7 @@ TEST_F(CorpusTest, WithoutPackingADocumentIsASequenceCutOrPaddedAndOnlyItsOwnTar
   shape.global_batch = shape.micro_batch = 3;
   shape.sequence_length = 8;
   shape.padding = 9;
-  StepFeed feed((*corpus)->store(), (*corpus)->order(), shape, 1, 1);
+  StepFeed feed(TrainingOrder((*corpus)->store(), (*corpus)->order()), shape, 1, 1);
   absl::StatusOr<StepData> step = feed.next();
   ASSERT_TRUE(step.ok()) << step.status();
   const Batch& batch = step->passes[0];
@@ -351,7 +351,7 @@ std::vector<std::vector<int32_t>> numbers_of(int64_t count, int64_t each_time, c
   shape.rank = rank;
   shape.ranks = ranks;
   shape.padding = -7;
-  StepFeed feed(store, order, shape, first_step, last_step);
+  StepFeed feed(TrainingOrder(store, order), shape, first_step, last_step);
   std::vector<std::vector<int32_t>> steps;
   for (int64_t step = first_step; step <= last_step; ++step) {
     absl::StatusOr<StepData> data = feed.next();

@@ -125,6 +125,10 @@ TEST(BadRows, AreCountedAndNamedUpToABound) {
       skipped.observer.stages,
       testing::Contains(testing::AllOf(HasSubstr("2 bad rows skipped (data.bad_rows): "), HasSubstr("rows.jsonl:4:"),
                                        HasSubstr("rows.jsonl:5: not a JSON object: it is an array"))));
+  EXPECT_EQ(skipped.result->bad_rows, 2);
+  EXPECT_EQ(skipped.observer.lines.back().bad_rows, 2);
+  const std::string metrics = *read_file(folder.path() + "/b/metrics.jsonl");
+  EXPECT_THAT(metrics, HasSubstr("\"bad_rows\":2"));
   o.data.max_bad_rows = 1;
   o.checkpoint_folder = folder.path() + "/c/checkpoints";
   EXPECT_THAT(std::string(run_one(o, folder.path() + "/c").result.status().message()),
@@ -153,7 +157,7 @@ class HoldingTokenizer final : public Tokenizer {
 
 // The row is met when training has begun: what stands before it waits for the first steps.
 TEST(BadRows, ALateOneEndsTheRunBehindACheckpointFromWhichItGoesOnWithoutTheRow) {
-  for (const int ranks : {1}) {
+  for (const int ranks : {1, 2}) {
     TestFolder folder;
     const std::string good = rows(40000) + "{\"text\": \"hold\"}\n";
     RunOptions o = rows_run(folder, good + "{\"text\": null}\n");
@@ -175,6 +179,8 @@ TEST(BadRows, ALateOneEndsTheRunBehindACheckpointFromWhichItGoesOnWithoutTheRow)
     const std::string error(ended[0].result.status().message());
     EXPECT_THAT(error, HasSubstr("no text field \"text\""));
     EXPECT_THAT(error, HasSubstr("is kept"));
+    for (const RankOutcome& rank : ended)
+      EXPECT_THAT(std::string(rank.result.status().message()), HasSubstr("rows.jsonl:40002"));
     ASSERT_EQ(ended[0].observer.published_steps.size(), 1U);
     EXPECT_GE(ended[0].observer.lines.size(), 3U);
     const int64_t saved = ended[0].observer.published_steps[0];

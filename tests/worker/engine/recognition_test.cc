@@ -101,6 +101,70 @@ class RecognitionTest : public testing::Test {
 
 const char* const kLines = "{\"text\": \"one\"}\n{\"text\": \"two\", \"n\": [1, {\"a\": \"]\"}]}\n";
 
+TEST_F(RecognitionTest, AnArrayOfStringsIsRefusedByName) {
+  const struct {
+    const char* name;
+    const char* content;
+    const char* format = "auto";
+    bool refused = true;
+  } cases[] = {
+      {"a.json", "[\"text one\",\"text two\"]"},
+      {"a.txt", " [\n \"one \\\" more\" ]"},
+      {"a.jsonl", "[\"one\"]\n[\"two\"]\n", "jsonl"},
+      {"a.json", "[\"text one\",\"text two\"]", "text", false},
+      {"a.txt", "[\"No,\" he said.] And left.", "auto", false},
+  };
+  for (const auto& c : cases) {
+    const std::string read = text_of_file(c.name, c.content, c.format);
+    if (c.refused)
+      EXPECT_THAT(read, HasSubstr(absl::StrCat(c.name, " is a JSON array of strings; rows are objects")));
+    else
+      EXPECT_EQ(read, absl::StrCat(c.content, "|"));
+  }
+}
+
+TEST_F(RecognitionTest, ARowHasABoundAndALineOfTextHasNone) {
+  const std::string row = "{\"text\": \"" + std::string(5000, 'x') + "\"}\n";
+  const struct {
+    const char* name;
+    InputFormat format;
+    std::string content;
+    size_t longest;
+    const char* error;
+  } cases[] = {
+      {"a.jsonl", InputFormat::kJsonLines, "{\"text\": \"a\"}\n" + row, 5013, ""},
+      {"a.jsonl", InputFormat::kJsonLines, "{\"text\": \"a\"}\n" + row, 5000,
+       "a.jsonl:2: a row that does not end in 0"},
+      {"a.json", InputFormat::kJsonArray, "[{\"text\": \"a\"}, " + row + "]", 5000,
+       "a.json:2: a row that does not end"},
+      {"c.jsonl", InputFormat::kChat, row, 5000, "c.jsonl:1: a row that does not end"},
+      {"a.tsv", InputFormat::kTsv, "sentence\tlabel\n" + row, 5000, "a.tsv:2: a row that does not end"},
+      {"a.csv", InputFormat::kCsv, "text\n\"" + row, 5000, "a.csv:2: a row that does not end in 0 MiB; is a quot"},
+      {"a.txt", InputFormat::kText, row, 5000, ""},
+  };
+  for (const auto& c : cases) {
+    PieceOptions options;
+    options.piece_bytes = 64;
+    options.longest_row = c.longest;
+    PieceReader reader({{folder_.write(c.name, c.content), c.format}}, 0, options);
+    std::string error;
+    size_t bytes = 0;
+    while (true) {
+      absl::StatusOr<std::optional<InputPiece>> piece = reader.next();
+      if (!piece.ok()) error = std::string(piece.status().message());
+      if (!piece.ok() || !piece->has_value()) break;
+      bytes += (*piece)->text.size();
+    }
+    if (*c.error == 0) {
+      EXPECT_EQ(error, "");
+      EXPECT_EQ(bytes, c.content.size());
+    } else {
+      EXPECT_THAT(error, HasSubstr(c.error));
+    }
+  }
+  EXPECT_EQ(PieceOptions().longest_row, 64U << 20) << "as docs/reference/data.md says";
+}
+
 TEST_F(RecognitionTest, RowsAreTheSameWhateverTheyAreWrittenIn) {
   const std::string lines = kLines;
   const std::string array = "\xEF\xBB\xBF [ {\"text\":\n \"one\"} ,\r\n{\"text\": \"two\", \"n\": [\"}]\\\"\"]}\n]\n";

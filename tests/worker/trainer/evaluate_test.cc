@@ -1,4 +1,4 @@
-// `galleon evaluate` on a published model, where that is beside the project.
+// `galleon evaluate` on a published model, where that is beside the project, and on token files.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -58,6 +58,69 @@ TEST_F(Evaluate, TheTokensAroundADocumentAreThoseOfTheTokenizerUnlessToldOtherwi
   EXPECT_NEAR(nats(true, "auto", "auto"), 1.3813, 1e-4);
   EXPECT_NEAR(nats(false, "none", "</s>"), 1.4358, 1e-4);
   EXPECT_NEAR(nats(true, "none", "</s>"), 1.7854, 1e-4);
+}
+
+// Ids as a token file has them.
+std::string ids_of(int count, int width) {
+  std::string bytes;
+  for (int i = 0; i < count; ++i) {
+    const int id = 7 + i * i % 200;  // of 16 bits, two make a number of 32 that is large
+    bytes.push_back(static_cast<char>(id));
+    bytes.append(static_cast<size_t>(width) - 1, '\0');
+  }
+  return bytes;
+}
+
+TEST(EvaluateTokens, NeedNoTokenizerAndSayWhenTheirIdsAreOfAnotherWidth) {
+  for (const int64_t vocabulary : {300, 66000}) {
+    const int width = vocabulary > 65536 ? 4 : 2;
+    TestFolder folder;
+    RunOptions o = tiny_run(folder);
+    o.tokenizer = "";
+    o.model.overrides = {{"vocab_size", absl::StrCat(vocabulary)}};
+    o.data.format = "tokens";
+    o.data.train = {folder.write("train.tokens", ids_of(400, width))};
+    o.data.validation = {};
+    o.evaluate_every = 0;
+    o.steps = 1;
+    o.optimizer.galore.reset();
+    ASSERT_TRUE(run_one(o, folder.path()).result.ok());
+
+    EvaluateOptions options;
+    options.model = o.checkpoint_folder + "/step-00000001";
+    options.data = o.data.train;
+    options.format = "tokens";
+    options.sequence_length = 32;
+    options.device = "cpu";
+    options.json = true;
+    testing::internal::CaptureStdout();
+    const absl::Status status = evaluate(options);
+    const std::string said = testing::internal::GetCapturedStdout();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(nlohmann::json::parse(said.substr(said.find('{'))).at("tokens").get<int64_t>(), 12 * 32);
+
+    options.tokenizer = "bytes";
+    EXPECT_THAT(std::string(evaluate(options).message()),
+                testing::HasSubstr("--tokenizer contradicts --format tokens"));
+    options.tokenizer = "";
+    if (width == 2) continue;
+    const struct {
+      const char* name;
+      int count;
+      const char* error;
+    } cases[] = {
+        {"even.tokens", 400, "at position 0 does not fit the vocabulary of 66000; it may hold 16-bit ids"},
+        {"odd.tokens", 401, "is not a whole number of 32-bit ids, which a vocabulary of 66000 has; it may hold 16-bit"},
+    };
+    for (const auto& c : cases) {
+      options.data = {folder.write(c.name, ids_of(c.count, 2))};
+      EXPECT_THAT(std::string(evaluate(options).message()), testing::HasSubstr(c.error));
+      o.data.train = options.data;
+      o.checkpoint_folder = folder.path() + "/other";
+      EXPECT_THAT(std::string(run_one(o, folder.path() + "/other").result.status().message()),
+                  testing::HasSubstr(c.error));
+    }
+  }
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ absl::Status CacheBuilder::open_files() {
     }
     index_.tokens = index_.tokens_of_files;
     index_.sequences = index_.sequences_of_files;
+    index_.bad_rows = index_.bad_rows_of_files;
   }
   index_.shape = build_.shape;
   index_.error.clear();
@@ -135,33 +136,46 @@ void CacheBuilder::encode() {
   }
 }
 
+// Waits for the next piece in the order of the input. False: the builder is stopping. Without a piece all have been
+// read, or the time has come to flush.
+bool CacheBuilder::next_encoded(std::shared_ptr<Slot>& slot, bool& ended) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto something = [&] {
+    return stopping_ || (slots_.empty() && read_all_) || (!slots_.empty() && slots_.front()->done);
+  };
+  // Other ranks see what the index file says: the newest pieces must not wait there for the next one.
+  if (unflushed_) {
+    const absl::Duration rest = last_flush_ + kFlushInterval - absl::Now();
+    if (!changed_.wait_for(lock, absl::ToChronoMilliseconds(std::max(rest, absl::ZeroDuration())), something))
+      return true;
+  } else {
+    changed_.wait(lock, something);
+  }
+  if (stopping_) return false;
+  ended = slots_.empty();
+  if (ended) return true;
+  slot = slots_.front();
+  slots_.pop_front();
+  changed_.notify_all();
+  return true;
+}
+
 void CacheBuilder::write() {
   run_in_background();
   while (true) {
     std::shared_ptr<Slot> slot;
-    absl::Status read_status;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [&] {
-        return stopping_ || (slots_.empty() && read_all_) || (!slots_.empty() && slots_.front()->done);
-      });
-      if (stopping_) return;
-      if (slots_.empty()) {
-        read_status = read_status_;
-      } else {
-        slot = slots_.front();
-        slots_.pop_front();
-        changed_.notify_all();
-      }
-    }
-    if (slot == nullptr) {
-      if (read_status.ok()) read_status = flush(true);
-      if (!read_status.ok()) fail(read_status);
+    bool ended = false;
+    if (!next_encoded(slot, ended)) return;
+    absl::Status status;
+    if (ended) {
+      status = read_status_;
+      if (status.ok()) status = flush(true);
+      if (!status.ok()) fail(status);
       return;
     }
-    absl::Status status = slot->encoded.status();
-    if (status.ok()) status = append(*slot);
-    if (status.ok() && slot->piece.ends_file) status = end_file(*slot);
+    if (slot != nullptr) status = slot->encoded.status();
+    if (status.ok() && slot != nullptr) status = append(*slot);
+    if (status.ok() && slot != nullptr && slot->piece.ends_file) status = end_file(*slot);
     if (status.ok()) status = flush(false);
     if (!status.ok()) {
       fail(status);
@@ -187,10 +201,11 @@ absl::Status CacheBuilder::count(const Slot& slot) {
   if (broken_ == 0) first_broken_ = slot.piece.first_broken;
   broken_ += slot.piece.broken;
   bad_rows_of_file_.add(made.bad_rows);
-  const int64_t bad = index_.bad_rows + bad_rows_of_file_.count;
-  if (bad <= build_.max_bad_rows) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(bad, " bad rows are more than data.max_bad_rows ", build_.max_bad_rows,
-                                                 "; among them ", absl::StrJoin(bad_rows_of_file_.first, "; ")));
+  index_.bad_rows = index_.bad_rows_of_files + bad_rows_of_file_.count;
+  if (index_.bad_rows <= build_.max_bad_rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(index_.bad_rows, " bad rows are more than data.max_bad_rows ",
+                                                 build_.max_bad_rows, "; among them ",
+                                                 absl::StrJoin(bad_rows_of_file_.first, "; ")));
 }
 
 void CacheBuilder::note(const std::string& text) {
@@ -220,6 +235,7 @@ absl::Status CacheBuilder::append(const Slot& slot) {
     index_.sequences += static_cast<int64_t>(records.size());
   }
   index_.tokens += static_cast<int64_t>(made.tokens.size());
+  unflushed_ = true;
   progress_->publish(index_);
   return absl::OkStatus();
 }
@@ -243,7 +259,7 @@ absl::Status CacheBuilder::end_file(const Slot& slot) {
     note(absl::StrCat(path, ": ", broken_, broken_ == 1 ? " character is" : " characters are",
                       " no UTF-8, the first at byte ", first_broken_, "; U+FFFD stands for it"));
   }
-  index_.bad_rows += bad_rows_of_file_.count;
+  index_.bad_rows_of_files = index_.bad_rows;
   bad_rows_of_file_ = {};
   documents_of_file_ = cut_ = broken_ = 0;
   left_out_ = {};
@@ -262,6 +278,7 @@ absl::Status CacheBuilder::flush(bool last) {
     return errno_status("cannot flush", build_.base + ".sequences", errno);
   RETURN_IF_ERROR(index_.write(build_.base));
   last_flush_ = absl::Now();
+  unflushed_ = false;
   progress_->publish(index_);
   return absl::OkStatus();
 }

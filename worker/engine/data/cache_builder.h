@@ -57,6 +57,7 @@ class CacheBuilder {
   absl::Status open_files();
   void read();
   void encode();
+  bool next_encoded(std::shared_ptr<Slot>& slot, bool& ended);
   void write();
   absl::Status append(const Slot& slot);
   absl::Status count(const Slot& slot);
@@ -69,9 +70,10 @@ class CacheBuilder {
   std::shared_ptr<CacheProgress> progress_ = std::make_shared<CacheProgress>();
   FileDescriptor tokens_;
   FileDescriptor records_;
-  CacheIndex index_;       // as written so far; the writer's alone
-  absl::Time last_flush_;  // of the index to its file
-  std::string packed_;     // the writer's buffer
+  CacheIndex index_;        // as written so far; the writer's alone
+  absl::Time last_flush_;   // of the index to its file
+  bool unflushed_ = false;  // whether pieces have been written since
+  std::string packed_;      // the writer's buffer
   int64_t documents_of_file_ = 0;
   LeftOut left_out_;
   int64_t cut_ = 0;

@@ -190,7 +190,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   build.files = corpus->files_;
   build.pieces.skip_bad_rows = options.skip_bad_rows;
   build.max_bad_rows = options.max_bad_rows;
-  build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  build.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / request.made_together);
   build.shape.width = request.vocabulary > 65536 ? 4 : 2;
   build.shape.sequence_length = options.sequence_length;
   RETURN_IF_ERROR(corpus->choose_encoder(build));

@@ -26,6 +26,7 @@ struct CorpusRequest {
   std::string chat_template;  // its text, with options.format "chat"
   std::string folder;         // where token caches are made and looked for
   std::string name;           // of the cache in it
+  int made_together = 1;      // caches that are made at the same time, which share the processors
 };
 
 class Corpus {

@@ -4,6 +4,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/data/input_encoder.h"
 #include "worker/engine/data/json_lines.h"
+#include "worker/engine/data/mapped_tokens.h"
 
 namespace galleon {
 
@@ -86,7 +87,7 @@ class PackedEncoder final : public InputEncoder {
     if (piece.text.size() % width != 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           path, ": ", piece.first_byte + static_cast<int64_t>(piece.text.size()), " bytes is not a whole number of ",
-          width * 8, "-bit ids, which a vocabulary of ", vocabulary_, " has"));
+          width * 8, "-bit ids, which a vocabulary of ", vocabulary_, " has", hint_of_other_width(vocabulary_)));
     }
     out.tokens.resize(piece.text.size() / width);
     for (size_t i = 0; i < out.tokens.size(); ++i) {
@@ -94,10 +95,10 @@ class PackedEncoder final : public InputEncoder {
       for (size_t b = 0; b < width; ++b)
         id |= static_cast<uint32_t>(static_cast<unsigned char>(piece.text[i * width + b])) << (8 * b);
       if (id >= vocabulary_) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(path, ": id ", id, " at position ",
-                         piece.first_byte / static_cast<int64_t>(width) + static_cast<int64_t>(i),
-                         " does not fit the vocabulary of ", vocabulary_));
+        const int64_t place = piece.first_byte / static_cast<int64_t>(width) + static_cast<int64_t>(i);
+        return absl::InvalidArgumentError(absl::StrCat(path, ": id ", id, " at position ", place,
+                                                       " does not fit the vocabulary of ", vocabulary_,
+                                                       place < 16 ? hint_of_other_width(vocabulary_) : ""));
       }
       out.tokens[i] = id;
     }

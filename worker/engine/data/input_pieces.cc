@@ -16,8 +16,6 @@ namespace galleon {
 
 namespace {
 
-// A row of a table is looked for in so much text at most: an open quote must not swallow a file.
-constexpr size_t kLongestRow = size_t{64} << 20;
 // Of so many characters one may be broken.
 constexpr int64_t kBrokenShare = 1000;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
@@ -67,12 +65,22 @@ size_t PieceReader::text_cut() const {
   return cut;
 }
 
+// More of a row that the buffer does not hold to its end.
+absl::Status PieceReader::fill_row() {
+  const size_t most = std::max(options_.longest_row, options_.piece_bytes);
+  if (buffer_.size() <= most) return fill(std::min(2 * buffer_.size(), most + 1));
+  const InputFile& file = files_[file_];
+  return absl::InvalidArgumentError(
+      absl::StrCat(file.path, ":", line_, ": a row that does not end in ", most >> 20, " MiB",
+                   is_table(file.format) ? "; is a quotation mark open?" : "; is each row a line of its own?"));
+}
+
 // Up to the end of the last whole line, or of one that is longer than a piece.
 absl::StatusOr<size_t> PieceReader::lines_cut() {
   size_t end = buffer_.rfind('\n');
   for (size_t searched = 0; end == std::string::npos && !ended_; end = buffer_.find('\n', searched)) {
     searched = buffer_.size();
-    RETURN_IF_ERROR(fill(2 * buffer_.size()));
+    RETURN_IF_ERROR(fill_row());
   }
   return end == std::string::npos ? buffer_.size() : end + 1;
 }
@@ -89,10 +97,7 @@ absl::StatusOr<size_t> PieceReader::rows_cut() {
     }
     if (cut > 0) return cut;
     if (ended_) return buffer_.size();
-    if (buffer_.size() > kLongestRow)
-      return absl::InvalidArgumentError(absl::StrCat(files_[file_].path, ":", line_, ": a row that does not end in ",
-                                                     kLongestRow >> 20, " MiB; is a quotation mark open?"));
-    RETURN_IF_ERROR(fill(2 * buffer_.size()));
+    RETURN_IF_ERROR(fill_row());
   }
 }
 

@@ -57,7 +57,9 @@ struct InputFile {
 };
 
 struct PieceOptions {
-  size_t piece_bytes = 1 << 18;    // about; a line is never cut
+  size_t piece_bytes = 1 << 18;  // about; a line is never cut
+  // Of a row with its line end: an open quote, or a file without line ends, must not be held as a whole.
+  size_t longest_row = size_t{64} << 20;
   bool first_piece_alone = false;  // of a text document; the rest is left out
   bool skip_bad_rows = false;
   bool tsv_header = true;            // whether the first line of a TSV file names its columns
@@ -80,6 +82,7 @@ class PieceReader {
   absl::Status fill(size_t wanted);
   size_t text_cut() const;
   absl::Status open();
+  absl::Status fill_row();
   absl::StatusOr<size_t> rows_cut();
   absl::StatusOr<size_t> lines_cut();
   void take_header(InputPiece& piece);

@@ -58,7 +58,7 @@ class MappedTokens final : public SequenceStore {
     if (mapping.size() % width_ != 0) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": ", mapping.size(), " bytes is not a whole number of ",
                                                      width_ * 8, "-bit ids, which a vocabulary of ", vocabulary_,
-                                                     " has", of_other_width()));
+                                                     " has", hint_of_other_width(vocabulary_)));
     }
     const auto count = static_cast<int64_t>(mapping.size() / width_);
     if (count == 0) notes_.push_back(absl::StrCat("there is nothing in ", path, "; it is left out"));
@@ -125,17 +125,12 @@ class MappedTokens final : public SequenceStore {
     return absl::OkStatus();
   }
 
-  // A file that was made for a smaller vocabulary.
-  std::string of_other_width() const {
-    return width_ == 4 ? "; it may hold 16-bit ids, those of a vocabulary of up to 65,536: tokenize it again" : "";
-  }
-
   absl::Status bad_id(const File& file, int64_t first, int64_t count, const int32_t* ids) const {
     int64_t i = 0;
     while (i + 1 < count && static_cast<uint32_t>(ids[i]) < vocabulary_) ++i;
     return absl::InvalidArgumentError(absl::StrCat(file.path, ": id ", static_cast<uint32_t>(ids[i]), " at position ",
                                                    first + i, " does not fit the vocabulary of ", vocabulary_,
-                                                   first + i < 16 ? of_other_width() : ""));
+                                                   first + i < 16 ? hint_of_other_width(vocabulary_) : ""));
   }
 
   int64_t vocabulary_;
@@ -148,6 +143,10 @@ class MappedTokens final : public SequenceStore {
 };
 
 }  // namespace
+
+const char* hint_of_other_width(int64_t vocabulary) {
+  return vocabulary > 65536 ? "; it may hold 16-bit ids, those of a vocabulary of up to 65,536: tokenize it again" : "";
+}
 
 absl::StatusOr<std::unique_ptr<SequenceStore>> map_token_files(const std::vector<std::string>& paths,
                                                                int64_t vocabulary, int64_t sequence_length,

@@ -18,4 +18,7 @@ absl::StatusOr<std::unique_ptr<SequenceStore>> map_token_files(const std::vector
                                                                int64_t vocabulary, int64_t sequence_length,
                                                                int64_t checked_bytes = int64_t{1} << 30);
 
+// For an error about ids of 32 bits: the file may have been made for a smaller vocabulary. Empty for 16 bits.
+const char* hint_of_other_width(int64_t vocabulary);
+
 }  // namespace galleon

@@ -136,6 +136,23 @@ bool begins_with_array_of_objects(absl::string_view head) {
   return true;
 }
 
+// Whether a string and what stands behind one in an array come first in it.
+bool begins_with_array_of_strings(absl::string_view head) {
+  absl::string_view text = without_blanks(head);
+  if (!absl::ConsumePrefix(&text, "[")) return false;
+  text = absl::StripLeadingAsciiWhitespace(text);
+  if (!absl::ConsumePrefix(&text, "\"")) return false;
+  for (size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\\') {
+      ++at;
+    } else if (text[at] == '"') {
+      text = absl::StripLeadingAsciiWhitespace(text.substr(at + 1));
+      return absl::StartsWith(text, ",") || absl::StartsWith(text, "]");
+    }
+  }
+  return false;
+}
+
 // The name in lower case without the endings of compressors.
 std::string bare_name(const std::string& path) {
   const std::string lower = absl::AsciiStrToLower(path);
@@ -241,6 +258,11 @@ absl::StatusOr<InputFormat> recognise(const std::string& data_format, const std:
   if (tokens && !absl::StartsWith(head, "\x93NUMPY") && !absl::StartsWith(head, "PK\x03\x04")) kind.clear();
   if (kind.empty() && !tokens && absl::StrContains(head, '\0'))
     kind = wide_text_kind(absl::string_view(head).substr(0, 512));
+  const bool rows = data_format == "auto" || format == InputFormat::kJsonArray;
+  if (kind.empty() && rows && !tokens && begins_with_array_of_strings(head)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is a JSON array of strings; rows are objects, as in [{\"text\": \"…\"}]"));
+  }
   if (!kind.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " ", kind, kAdvice));
   return format;
 }

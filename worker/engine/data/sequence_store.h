@@ -39,6 +39,8 @@ class SequenceStore {
   virtual absl::StatusOr<int64_t> inputs(int64_t index) = 0;
   // Why there will be no more than has come, known before those are used up; OK: there may be more, or all have come.
   virtual absl::Status error() { return absl::OkStatus(); }
+  // Rows that were skipped in what has come (data.bad_rows).
+  virtual int64_t bad_rows() { return 0; }
   // What a user should know about the data as far as it has been seen: empty files, inputs that were left out.
   virtual std::vector<std::string> notes() = 0;
 };

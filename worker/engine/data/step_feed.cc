@@ -65,9 +65,8 @@ void BatchMaker::end(Batch& batch) const {
     batch.lengths.clear();
 }
 
-StepFeed::StepFeed(SequenceStore& store, const EpochOrder& order, const FeedShape& shape, int64_t first_step,
-                   int64_t last_step)
-    : store_(store), order_(order), shape_(shape) {
+StepFeed::StepFeed(TrainingOrder order, const FeedShape& shape, int64_t first_step, int64_t last_step)
+    : order_(std::move(order)), shape_(shape) {
   thread_ = std::thread([this, first_step, last_step] { run(first_step, last_step); });
 }
 
@@ -105,26 +104,25 @@ absl::StatusOr<StepData> StepFeed::next() {
   return data;
 }
 
-absl::Status StepFeed::wait_for(int64_t sequences) {
-  ASSIGN_OR_RETURN(progress_, store_.wait_for(sequences, kLookInterval));
+absl::Status StepFeed::check_going_on() {
   const std::lock_guard<std::mutex> lock(mutex_);
   return stopping_ ? absl::CancelledError("the feed has ended") : absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> StepFeed::index_of(int64_t n) {
-  EpochOrder::Place place = order_.place(n, progress_);
-  while (place.index < 0) {
-    RETURN_IF_ERROR(wait_for(place.needed));
-    place = order_.place(n, progress_);
+absl::StatusOr<TrainingOrder::Drawn> StepFeed::draw(int64_t n) {
+  while (true) {
+    ASSIGN_OR_RETURN(TrainingOrder::Drawn drawn, order_.draw(n, kLookInterval));
+    if (drawn.store != nullptr) return drawn;
+    RETURN_IF_ERROR(check_going_on());
   }
-  return place.index;
 }
 
 absl::StatusOr<StepFeed::Rows> StepFeed::rows_of(int64_t step) {
   const int64_t batch = shape_.global_batch;
   if (shape_.last_batch == LastBatch::kWrap) return Rows{(step - 1) * batch, batch};
   while (!progress_.complete && progress_.sequences < step * batch) {
-    RETURN_IF_ERROR(wait_for(step * batch));
+    ASSIGN_OR_RETURN(progress_, order_.wait_for(step * batch, kLookInterval));
+    RETURN_IF_ERROR(check_going_on());
   }
   if (progress_.sequences >= step * batch) return Rows{(step - 1) * batch, batch};
   const int64_t steps = steps_of_epoch(progress_.sequences, batch, shape_.last_batch);
@@ -143,8 +141,8 @@ absl::Status StepFeed::fill_pass(int64_t first, int64_t count, StepData& data) {
   maker.begin(std::max<int64_t>(count, 1), batch);
   Sequence sequence;
   for (int64_t row = 0; row < batch.sequences; ++row) {
-    ASSIGN_OR_RETURN(int64_t index, index_of(first + row));
-    RETURN_IF_ERROR(store_.read(index, sequence));
+    ASSIGN_OR_RETURN(TrainingOrder::Drawn drawn, draw(first + row));
+    RETURN_IF_ERROR(drawn.store->read(drawn.index, sequence));
     if (count == 0 && shape_.regression) {
       return absl::InvalidArgumentError(
           "data.last_batch: short leaves a pass of a regression without a row in the last batch of an epoch; wrap or "
@@ -164,10 +162,10 @@ absl::StatusOr<StepData> StepFeed::make(int64_t step) {
   StepData data;
   ASSIGN_OR_RETURN(Rows rows, rows_of(step));
   for (int64_t row = 0; row < rows.count; ++row) {
-    ASSIGN_OR_RETURN(int64_t index, index_of(rows.first + row));
-    ASSIGN_OR_RETURN(int64_t targets, store_.targets(index));
+    ASSIGN_OR_RETURN(TrainingOrder::Drawn drawn, draw(rows.first + row));
+    ASSIGN_OR_RETURN(int64_t targets, drawn.store->targets(drawn.index));
     data.targets += targets;
-    ASSIGN_OR_RETURN(int64_t inputs, store_.inputs(index));
+    ASSIGN_OR_RETURN(int64_t inputs, drawn.store->inputs(drawn.index));
     data.inputs += inputs;
   }
   const int64_t passes = shape_.global_batch / shape_.micro_batch;

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/data/epoch_order.h"
 #include "worker/engine/data/sequence_store.h"
+#include "worker/engine/data/training_order.h"
 #include "worker/engine/ground/batch.h"
 #include "worker/engine/ground/options.h"
 
@@ -54,9 +54,8 @@ class BatchMaker {
 
 class StepFeed {
  public:
-  // Steps first_step, first_step + 1, …, last_step. The store must outlive the feed.
-  StepFeed(SequenceStore& store, const EpochOrder& order, const FeedShape& shape, int64_t first_step,
-           int64_t last_step);
+  // Steps first_step, first_step + 1, …, last_step. The order's stores must outlive the feed.
+  StepFeed(TrainingOrder order, const FeedShape& shape, int64_t first_step, int64_t last_step);
   ~StepFeed();
   StepFeed(const StepFeed&) = delete;
   StepFeed& operator=(const StepFeed&) = delete;
@@ -75,12 +74,11 @@ class StepFeed {
     int64_t count = 0;
   };
   absl::StatusOr<Rows> rows_of(int64_t step);
-  absl::Status wait_for(int64_t sequences);
+  absl::Status check_going_on();
   absl::Status fill_pass(int64_t first, int64_t count, StepData& data);
-  absl::StatusOr<int64_t> index_of(int64_t n);
+  absl::StatusOr<TrainingOrder::Drawn> draw(int64_t n);
 
-  SequenceStore& store_;
-  EpochOrder order_;
+  TrainingOrder order_;
   FeedShape shape_;
   StoreProgress progress_;
   double wait_seconds_ = 0;

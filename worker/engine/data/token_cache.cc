@@ -104,6 +104,11 @@ class TokenCacheStore final : public SequenceStore {
     return absl::Status(static_cast<absl::StatusCode>(index_.error_code), index_.error);
   }
 
+  int64_t bad_rows() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return progress_ != nullptr ? progress_->current().bad_rows : index_.bad_rows;
+  }
+
   std::vector<std::string> notes() override {
     if (progress_ != nullptr) return progress_->current().notes;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -211,7 +216,8 @@ absl::StatusOr<CacheIndex> CacheIndex::read(const std::string& base) {
     index.tokens_of_files = json.at("tokens_of_files").get<int64_t>();
     index.sequences_of_files = json.at("sequences_of_files").get<int64_t>();
     index.complete = json.at("complete").get<bool>();
-    index.bad_rows = json.value("bad_rows", int64_t{0});
+    index.bad_rows_of_files = json.value("bad_rows", int64_t{0});
+    index.bad_rows = json.value("bad_rows_met", index.bad_rows_of_files);
     index.notes = json.at("notes").get<std::vector<std::string>>();
     index.error = json.at("error").get<std::string>();
     index.error_code = json.at("error_code").get<int>();
@@ -235,7 +241,8 @@ absl::Status CacheIndex::write(const std::string& base) const {
                      {"tokens_of_files", tokens_of_files},
                      {"sequences_of_files", sequences_of_files},
                      {"complete", complete},
-                     {"bad_rows", bad_rows},
+                     {"bad_rows", bad_rows_of_files},
+                     {"bad_rows_met", bad_rows},
                      {"notes", notes},
                      {"error", error},
                      {"error_code", error_code}};

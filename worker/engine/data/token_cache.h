@@ -39,7 +39,8 @@ struct CacheIndex {
   int64_t tokens_of_files = 0;
   int64_t sequences_of_files = 0;
   bool complete = false;
-  int64_t bad_rows = 0;  // of whole files, skipped
+  int64_t bad_rows_of_files = 0;  // skipped
+  int64_t bad_rows = 0;           // the same with those of the file that is not whole yet
   std::vector<std::string> notes;
   std::string error;  // why there will be no more
   int error_code = 0;

@@ -80,8 +80,8 @@ absl::StatusOr<float> label_value(const LabelSet& labels, absl::string_view labe
 
 // The labels of a job: the GLUE task's; else those in the label column of the training files: whole numbers from 0 are
 // the numbers of classes, whole numbers of which some are negative are classes in their order, other numbers make a
-// regression, words are classes in alphabetical order. INVALID_ARGUMENT: an empty label, or one that is not finite, with
-// file and line.
+// regression, words are classes in alphabetical order. INVALID_ARGUMENT: an empty label, or one that is not finite,
+// with file and line.
 absl::StatusOr<LabelSet> find_labels(const DataOptions& options);
 
 }  // namespace galleon

@@ -96,6 +96,7 @@ struct OptimizerOptions {
 
 struct DataOptions {
   std::vector<std::string> train;       // globs
+  std::vector<double> train_weights;    // of a mixture, one for each of `train`; or none
   std::vector<std::string> validation;  // globs
   std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
   std::string text_field = "text";

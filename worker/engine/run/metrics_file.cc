@@ -85,7 +85,8 @@ absl::Status MetricsFile::append(const StepLine& line) {
                      {"captured_energy", line.captured_energy},
                      {"refreshed", line.refreshed},
                      {"skipped_refreshes", line.skipped_refreshes},
-                     {"data_wait_seconds", line.data_wait_seconds}};
+                     {"data_wait_seconds", line.data_wait_seconds},
+                     {"bad_rows", line.bad_rows}};
   return append_text(json.dump());
 }
 

@@ -32,6 +32,7 @@ struct StepLine {
   int64_t refreshed = 0;
   int64_t skipped_refreshes = 0;
   double data_wait_seconds = 0;  // that the engine waited for data since the last logged step
+  int64_t bad_rows = 0;          // of all data, skipped so far
   // By rank: seconds since the last logged step in which it waited for others. They wait for the one that waits least.
   // Empty with one rank.
   std::vector<double> waited_seconds;

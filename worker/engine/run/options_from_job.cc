@@ -211,6 +211,9 @@ void append_keys(const google::protobuf::Message& message, bool all, const std::
           sorted.insert(reflection->GetRepeatedMessage(message, field, n).ShortDebugString());
         } else if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING) {
           sorted.insert(reflection->GetRepeatedString(message, field, n));
+        } else if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE) {
+          // Numbers belong to places in another list.
+          absl::StrAppend(&values, n == 0 ? "" : ", ", reflection->GetRepeatedDouble(message, field, n));
         }
       }
       for (const std::string& value : sorted) absl::StrAppend(&values, values.empty() ? "" : ", ", value);
@@ -233,6 +236,8 @@ void append_keys(const google::protobuf::Message& message, bool all, const std::
 std::string mathematics_of(const v1::Job& job) {
   std::string text;
   append_keys(job, false, "", text);
+  if (const LastBatch last = last_batch(job.data().last_batch()); last != LastBatch::kWrap)
+    absl::StrAppend(&text, "data.last_batch: ", last == LastBatch::kShort ? "short" : "drop", "\n");
   return text;
 }
 
@@ -252,6 +257,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.model.seed = job.model().seed();
   o.tokenizer = job.tokenizer();
   o.data.train.assign(job.data().train().begin(), job.data().train().end());
+  o.data.train_weights.assign(job.data().train_weights().begin(), job.data().train_weights().end());
   o.data.validation.assign(job.data().validation().begin(), job.data().validation().end());
   o.data.format = format_name(job.data().format());
   o.data.text_field = job.data().text_field();
@@ -308,8 +314,6 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.memory_limit = static_cast<int64_t>(job.resources().memory_per_rank());
   o.resume_with_changed_data = job.checkpoint().resume_with_changed_data();
   o.mathematics = mathematics_of(job);
-  if (o.last_batch != LastBatch::kWrap)
-    absl::StrAppend(&o.mathematics, "data.last_batch: ", o.last_batch == LastBatch::kShort ? "short" : "drop", "\n");
   return o;
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -14,8 +15,10 @@
 #include "worker/engine/checkpoint/peft_adapter.h"
 #include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
+#include "worker/engine/data/training_set.h"
 #include "worker/engine/model/lora.h"
 #include "worker/engine/run/adapter_base.h"
+#include "worker/engine/run/epochs.h"
 #include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/resume.h"
@@ -30,25 +33,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 // As a reason to stop: the cache of data.train has ended in an error.
 constexpr char kBadData[] = "the data cannot be read to its end";
-
-// What training.epochs comes to: steps, and how often a sequence is seen.
-std::string describe_epochs(const RunOptions& options, int64_t sequences) {
-  const int64_t batch = options.global_batch;
-  std::string text =
-      absl::StrCat("training.epochs ", options.epochs, " of ", sequences, sequences == 1 ? " sequence" : " sequences",
-                   " in batches of ", batch, ": ", options.steps, options.steps == 1 ? " step" : " steps");
-  if (options.last_batch == LastBatch::kWrap) {
-    const int64_t seen = options.steps * batch;
-    absl::StrAppend(&text, ", in which each is seen ", seen / sequences, " times");
-    if (seen % sequences > 0) absl::StrAppend(&text, ", and ", seen % sequences, " of them once more");
-    return absl::StrCat(text, " (data.last_batch: wrap)");
-  }
-  const int64_t rest = sequences % batch;
-  if (rest == 0) return absl::StrCat(text, ", in each epoch every sequence once");
-  if (options.last_batch == LastBatch::kShort)
-    return absl::StrCat(text, "; the last of an epoch has ", rest, " (data.last_batch: short)");
-  return absl::StrCat(text, "; ", rest, " of an epoch are left out (data.last_batch: drop)");
-}
 
 double seconds_since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
@@ -65,7 +49,8 @@ class Training {
         communicator_(communicator),
         context_(context),
         observer_(observer),
-        writer_(options_.checkpoint_folder, communicator) {}
+        writer_(options_.checkpoint_folder, communicator),
+        train_(options_.data) {}
 
   absl::StatusOr<RunResult> run() {
     if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);
@@ -90,29 +75,34 @@ class Training {
     observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1
                                                                  ? options_.data.train[0]
                                                                  : absl::StrCat(options_.data.train.size(), " globs")));
-    RETURN_IF_ERROR(open_corpus("train", options_.data.train, train_));
-    absl::StrAppend(&options_.mathematics, "data.train content: ", train_->fingerprint(), "\n");
+    const std::vector<TrainingPart> parts = training_parts(options_.data);
+    if (train_.mixed())
+      observer_.stage("tokenize", absl::StrCat("data.train is a mixture: ", mixture_shares(options_.data)));
+    for (const TrainingPart& part : parts) {
+      std::unique_ptr<Corpus> corpus;
+      RETURN_IF_ERROR(open_corpus(part, static_cast<int>(parts.size()), corpus));
+      train_.add(part, std::move(corpus));
+    }
+    absl::StrAppend(&options_.mathematics, "data.train content: ", train_.fingerprint(), "\n");
     if (!options_.data.validation.empty()) {
-      RETURN_IF_ERROR(open_corpus("validation", options_.data.validation, validation_));
+      RETURN_IF_ERROR(open_corpus({"validation", "data.validation", options_.data.validation}, 1, validation_));
     }
-    absl::StatusOr<StoreProgress> start = train_->wait_for_start();
-    if (start.ok() && validation_ != nullptr) start = validation_->wait_for_start();
-    if (!start.ok()) return start.status();
-    for (Corpus* corpus : {train_.get(), validation_.get()}) {
-      if (corpus == nullptr) continue;
-      for (const std::string& note : corpus->store().notes()) observer_.stage("tokenize", note);
-    }
+    RETURN_IF_ERROR(train_.wait_for_start());
+    if (validation_ != nullptr) RETURN_IF_ERROR(validation_->wait_for_start().status());
+    for (const std::string& note : train_.notes()) observer_.stage("tokenize", note);
+    if (validation_ == nullptr) return absl::OkStatus();
+    for (const std::string& note : validation_->store().notes()) observer_.stage("tokenize", note);
     return absl::OkStatus();
   }
 
   // A collective: rank 0 begins to make what the others read.
-  absl::Status open_corpus(const std::string& name, const std::vector<std::string>& globs,
-                           std::unique_ptr<Corpus>& corpus) {
+  absl::Status open_corpus(const TrainingPart& part, int made_together, std::unique_ptr<Corpus>& corpus) {
     CorpusRequest request;
     request.options = options_.data;
-    request.globs = globs;
-    request.name = name;
-    request.key = absl::StrCat("data.", name);
+    request.globs = part.globs;
+    request.name = part.name;
+    request.key = part.key;
+    request.made_together = made_together;
     request.tokenizer = job_.tokenizer.get();
     request.vocabulary = job_.config.vocabulary;
     request.labels = job_.labels;
@@ -135,9 +125,9 @@ class Training {
   // What depends on the size of the data: steps of so many epochs, and with them the schedule.
   absl::Status derive_lengths() {
     if (options_.steps == 0) {
-      absl::StatusOr<StoreProgress> all = train_->wait_for_all();
+      absl::StatusOr<StoreProgress> all = train_.wait_for_all();
       if (!all.ok()) return all.status();
-      ASSIGN_OR_RETURN(options_.steps, steps_of_epochs(*all));
+      ASSIGN_OR_RETURN(options_.steps, steps_of_epochs(options_, all->sequences));
       observer_.stage("tokenize", describe_epochs(options_, all->sequences));
     }
     ScheduleOptions& schedule = options_.optimizer.schedule;
@@ -146,19 +136,26 @@ class Training {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<int64_t> steps_of_epochs(const StoreProgress& all) const {
-    const auto batch = static_cast<double>(options_.global_batch);
-    double steps = options_.epochs * static_cast<double>(all.sequences) / batch;
-    if (options_.last_batch != LastBatch::kWrap) {
-      const int64_t each = steps_of_epoch(all.sequences, options_.global_batch, options_.last_batch);
-      if (each == 0) {
-        return absl::InvalidArgumentError(absl::StrCat("data.last_batch: drop leaves nothing of ", all.sequences,
-                                                       " sequences, which are fewer than training.global_batch ",
-                                                       options_.global_batch));
-      }
-      steps = options_.epochs * static_cast<double>(each);
-    }
-    return std::max<int64_t>(1, std::llround(steps));
+  // How many sequences so many steps have gone through, those that data.last_batch has left out among them. nullopt:
+  // it depends on data that has not come yet.
+  std::optional<int64_t> sequences_of(int64_t steps) {
+    if (options_.last_batch == LastBatch::kWrap) return sequences_of_steps(options_, steps, 0);
+    TrainingOrder order = train_.order();
+    const absl::StatusOr<StoreProgress> all =
+        order.wait_for(std::numeric_limits<int64_t>::max() / 2, absl::ZeroDuration());
+    if (!all.ok() || !all->complete) return std::nullopt;
+    return sequences_of_steps(options_, steps, all->sequences);
+  }
+
+  // Of a mixture, how often this run passes through each source: told once, when all of them are known.
+  void tell_passes() {
+    if (!train_.mixed() || passes_told_ || communicator_.rank() != 0) return;
+    const std::optional<int64_t> sequences = sequences_of(options_.steps);
+    if (!sequences.has_value()) return;
+    const absl::StatusOr<std::string> passes = train_.describe_passes(*sequences);
+    if (!passes.ok() || passes->empty()) return;
+    observer_.stage("tokenize", absl::StrCat("the mixture of ", options_.steps, " steps: ", *passes));
+    passes_told_ = true;
   }
 
   absl::Status allocate() {
@@ -209,6 +206,8 @@ class Training {
         return absl::FailedPreconditionError(
             absl::StrCat("the checkpoint is at step ", step_, ", beyond training.steps ", options_.steps));
       }
+      if (const std::optional<int64_t> seen = sequences_of(step_); train_.mixed() && seen.has_value())
+        observer_.stage("resume", absl::StrCat("the mixture goes on behind ", train_.describe_given(*seen)));
     } else {
       observer_.stage("initialise", options_.model.pretrained ? absl::StrCat("weights of ", options_.model.source)
                                                               : "random weights");
@@ -282,7 +281,7 @@ class Training {
     hooks.searching = [this](int rounds) { tell_of_search(rounds); };
     hooks.before_update = [&](double own_loss) {
       std::optional<std::string> wanted = observer_.stop_requested();
-      if (!wanted.has_value() && !train_->store().error().ok()) wanted = kBadData;
+      if (!wanted.has_value() && !train_.error().ok()) wanted = kBadData;
       stop = exchange(own_loss, targets, loss, wanted);
       return communicator_.status().ok() && std::isfinite(loss);
     };
@@ -353,6 +352,7 @@ class Training {
     line.sent = communicator_.sent() - sent_before_;
     line.sent_total = communicator_.sent();
     line.dense_bytes = dense_bytes_;
+    line.bad_rows = bad_rows();
     line.total_steps = options_.steps;
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -398,7 +398,7 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
-    if (const std::optional<DocumentTokens> around = train_->around_documents())
+    if (const std::optional<DocumentTokens> around = train_.around_documents())
       header.document_tokens = {around->begin, around->end};
     if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
     observer_.stage("train", "");
@@ -473,7 +473,7 @@ class Training {
   // A step that got no data. Where the data has ended in an error, it has for all ranks in the same step, and what was
   // trained before is saved.
   absl::Status ended_by(const absl::Status& status) {
-    if (train_->store().error().ok() || !communicator_.status().ok() || step_ - 1 == first_step_) return status;
+    if (train_.error().ok() || !communicator_.status().ok() || step_ - 1 == first_step_) return status;
     --step_;
     if (writer_.under_way()) {
       RETURN_IF_ERROR(publish());
@@ -485,12 +485,15 @@ class Training {
     return saved_before(status);
   }
 
+  int64_t bad_rows() { return train_.bad_rows() + (validation_ == nullptr ? 0 : validation_->store().bad_rows()); }
+
   bool evaluation_due() const {
     return validation_ != nullptr && options_.evaluate_every > 0 &&
            (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
   }
 
   absl::StatusOr<RunResult> train() {
+    tell_passes();
     observer_.stage("train",
                     absl::StrCat(options_.steps, " steps of ", options_.global_batch, " sequences of ",
                                  options_.data.packing ? "" : "up to ", options_.data.sequence_length, " tokens"));
@@ -503,7 +506,7 @@ class Training {
     shape.last_batch = options_.last_batch;
     shape.regression = options_.data.classify && job_.labels.regression;
     shape.padding = padding_ = padding_id(job_.tokenizer.get());
-    feed_ = std::make_unique<StepFeed>(train_->store(), train_->order(), shape, step_ + 1, options_.steps);
+    feed_ = std::make_unique<StepFeed>(train_.order(), shape, step_ + 1, options_.steps);
     last_saved_ = first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
@@ -519,6 +522,10 @@ class Training {
       log(*report, loss, step_seconds);
       tell_of_copies();
       if (!metrics_status_.ok()) return metrics_status_;
+      if (train_.mixed() && !passes_told_) {
+        tell_passes();
+        if (passes_told_) observer_.stage("train", "");
+      }
       if (evaluation_due()) {
         RETURN_IF_ERROR(evaluate());
       }
@@ -536,13 +543,14 @@ class Training {
     }
     // What is wrong with the data is rank 0's to tell; the others were stopped by it.
     if (stop.has_value()) {
-      const absl::Status wrong = *stop == kBadData ? saved_before(train_->store().error()) : absl::OkStatus();
+      const absl::Status wrong = *stop == kBadData ? saved_before(train_.error()) : absl::OkStatus();
       RETURN_IF_ERROR(agree(wrong));
     }
     result_.stopped = step_ < options_.steps;
     result_.stop_reason = stop.value_or("");
     result_.step = step_;
     result_.train_loss = loss;
+    result_.bad_rows = bad_rows();
     return result_;
   }
 
@@ -556,7 +564,8 @@ class Training {
   std::unique_ptr<CheckpointCopier> copier_;  // on rank 0, where copies are asked for
   bool all_flushed_ = false;                  // as of the newest step, of the checkpoint that is under way
 
-  std::unique_ptr<Corpus> train_;
+  TrainingSet train_;
+  bool passes_told_ = false;
   std::unique_ptr<Corpus> validation_;
   std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;

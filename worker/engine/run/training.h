@@ -50,6 +50,7 @@ struct RunResult {
   std::string stop_reason;
   int64_t step = 0;
   double train_loss = 0;  // of the last step
+  int64_t bad_rows = 0;   // of all data, skipped
   std::optional<EvaluationLine> evaluation;
 };
 

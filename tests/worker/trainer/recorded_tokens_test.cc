@@ -181,6 +181,8 @@ TEST_F(RecordedTokensTest, ATokenThatTheTokenizerDoesNotHaveIsDamage) {
     EXPECT_EQ(status.ok(), c.error[0] == '\0') << c.tokens;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.error));
   }
+  ASSERT_TRUE(write_file_atomically(model + "/manifest.json", "{\"name\": \"of another program\"}").ok());
+  EXPECT_TRUE(use_recorded_tokens(model, *tokenizer).ok());
 }
 
 }  // namespace

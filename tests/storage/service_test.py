@@ -69,7 +69,7 @@ class ServiceTest(RunsTest):
 
     def test_a_job_that_loses_its_folder_goes_on_from_its_copies(self):
         self.start_worker("--allow", "s3://team/corpus", "--allow-copies", "s3://team/runs")
-        job = self.submit(training={"steps": 600, "log_every": 100}, checkpoint={"every": 100, "copy_to": "s3://team/runs/a"})
+        job = self.submit(training={"steps": 4000, "log_every": 1000}, checkpoint={"every": 200, "copy_to": "s3://team/runs/a"})
         self.wait(lambda: any(k.endswith("manifest.json") for k in self.server.keys("team", "runs/a/")), "a copy")
         self.end("worker")
         shutil.rmtree(self.folder / "jobs")
@@ -79,7 +79,7 @@ class ServiceTest(RunsTest):
         self.assertEqual(status, 0, text)
         status, logs = self.galleon("logs", job)
         self.assertIn("brought from s3://team/runs/a/step-", logs)
-        self.assertIn("runs/a/step-00000600/manifest.json", self.server.keys("team", "runs/a/"))
+        self.assertIn("runs/a/step-00004000/manifest.json", self.server.keys("team", "runs/a/"))
 
     def test_what_a_worker_was_not_told_to_read_or_write_is_refused(self):
         self.start_worker("--allow", "s3://team/other", "--allow-copies", "s3://team/runs")

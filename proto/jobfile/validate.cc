@@ -137,8 +137,9 @@ class Rules {
             "false contradicts data.format: tokens, whose files do not say where a document ends; true");
     const bool classify = job_.task() == v1::TASK_CLASSIFY;
     require(!data.has_glue_task() || classify, "data.glue_task", "contradicts task; it needs task: classify");
-    require(!classify || data.format() == v1::Data::FORMAT_TSV || data.format() == v1::Data::FORMAT_AUTO, "data.format",
-            "contradicts task: classify; tsv or auto");
+    const bool rows = data.format() == v1::Data::FORMAT_TSV || data.format() == v1::Data::FORMAT_CSV ||
+                      data.format() == v1::Data::FORMAT_JSONL || data.format() == v1::Data::FORMAT_AUTO;
+    require(!classify || rows, "data.format", "contradicts task: classify; tsv, csv, jsonl or auto");
     require(data.format() != v1::Data::FORMAT_TSV || classify, "data.format",
             "tsv contradicts task; it needs task: classify");
     require(data.format() != v1::Data::FORMAT_CHAT || job_.task() == v1::TASK_FINETUNE, "data.format",

@@ -131,10 +131,11 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
     return absl::InvalidArgumentError(
         "--begin-token and --end-token are of text; rows, conversations and token files have their own");
   }
-  if (config.encoder() && options.format != "auto" && options.format != "tsv") {
+  const bool rows = options.format == "tsv" || options.format == "csv" || options.format == "jsonl";
+  if (config.encoder() && options.format != "auto" && !rows) {
     return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
                                                    " that classifies, and --format ", options.format,
-                                                   " has no labels; tsv has"));
+                                                   " has no labels; tsv, csv and jsonl have"));
   }
   if (options.format == "tokens" && !options.tokenizer.empty()) {
     return absl::InvalidArgumentError(
@@ -172,7 +173,6 @@ absl::Status evaluate(const EvaluateOptions& options) {
   if (config.encoder()) {
     ASSIGN_OR_RETURN(request.labels, labels_of(options, config));
     request.options.classify = true;
-    request.options.format = "tsv";
     request.options.glue_task = options.glue_task;
     request.options.text_columns = options.text_columns;
     request.options.label_column = options.label_column;

@@ -78,7 +78,8 @@ void remove_other_caches(const std::string& folder, const std::string& name, con
 absl::Status Corpus::find_files() {
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(request_.globs, request_.key));
   for (const std::string& path : paths) {
-    absl::StatusOr<InputFormat> format = recognise(request_.options.format, path);
+    absl::StatusOr<InputFormat> format = request_.options.classify ? recognise_rows(request_.options.format, path)
+                                                                   : recognise(request_.options.format, path);
     if (!format.ok()) return with_key(request_.key, format.status());
     files_.push_back({path, *format});
   }

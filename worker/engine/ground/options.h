@@ -98,7 +98,7 @@ struct DataOptions {
   std::vector<std::string> train;       // globs
   std::vector<double> train_weights;    // of a mixture, one for each of `train`; or none
   std::vector<std::string> validation;  // globs
-  std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
+  std::string format = "auto";          // auto | text | jsonl | tokens | tsv | csv | chat
   std::string text_field = "text";
   std::string begin_token = "auto";  // before each document of text: auto | none | a token's text
   std::string end_token = "auto";    // behind it

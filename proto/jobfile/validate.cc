@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/civil_time.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
 
@@ -146,6 +147,15 @@ class Rules {
             "chat contradicts task; it needs task: finetune");
     require(!data.has_chat_template() || data.format() == v1::Data::FORMAT_CHAT, "data.chat_template",
             "contradicts data.format; it needs format: chat");
+    if (data.has_template_date()) {
+      absl::CivilDay day;
+      const bool good =
+          absl::ParseCivilTime(data.template_date(), &day) && absl::FormatCivilTime(day) == data.template_date();
+      require(good, "data.template_date",
+              absl::StrCat("\"", data.template_date(), "\" is not accepted; a date such as 2024-07-26, or null"));
+      require(data.format() == v1::Data::FORMAT_CHAT, "data.template_date",
+              "contradicts data.format; it needs format: chat");
+    }
     constexpr uint64_t kDefaultMost = 1000;
     require(data.bad_rows() == v1::Data::BAD_ROWS_SKIP || data.max_bad_rows() == kDefaultMost, "data.max_bad_rows",
             "contradicts data.bad_rows: refuse, which skips none; it belongs to skip");

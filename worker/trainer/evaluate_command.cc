@@ -137,6 +137,8 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
                                                    " that classifies, and --format ", options.format,
                                                    " has no labels; tsv, csv and jsonl have"));
   }
+  if (!options.template_date.empty() && options.format != "chat")
+    return absl::InvalidArgumentError("--template-date contradicts --format; it needs --format chat");
   if (options.format == "tokens" && !options.tokenizer.empty()) {
     return absl::InvalidArgumentError(
         "--tokenizer contradicts --format tokens, whose files are tokenized already; leave it out");
@@ -162,6 +164,7 @@ absl::Status evaluate(const EvaluateOptions& options) {
   request.options.text_field = options.text_field;
   request.options.begin_token = options.begin_token;
   request.options.end_token = options.end_token;
+  request.options.template_date = options.template_date;
   request.options.packing = options.packing;
   request.options.sequence_length = length;
   request.globs = options.data;

@@ -171,6 +171,7 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
   command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
+  command->add_option("--template-date", options.template_date, "that the template's strftime_now sees: 2024-07-26");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
   command->add_option("--text-columns", options.text_columns, "one column of labelled rows, or two");
   command->add_option("--label-column", options.label_column, "of labelled rows");

@@ -160,6 +160,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   }
   fingerprint.add(request.chat_template);
   if (options.format == "chat") fingerprint.add_number(kChatVersion);
+  if (!options.template_date.empty()) fingerprint.add(absl::StrCat("date ", options.template_date));
   if (options.skip_bad_rows) fingerprint.add("bad rows are skipped");
   if (options.classify) {
     fingerprint.add(options.glue_task);

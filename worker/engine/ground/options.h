@@ -103,6 +103,7 @@ struct DataOptions {
   std::string begin_token = "auto";  // before each document of text: auto | none | a token's text
   std::string end_token = "auto";    // behind it
   std::string chat_template;         // preset:NAME or a path; empty: that of the tokenizer's folder
+  std::string template_date;         // that a chat template sees, as 2024-07-26; empty: that one
   bool classify = false;             // rows with labels
   std::string glue_task;             // empty: columns are
   std::vector<std::string> text_columns{"sentence"};

@@ -83,7 +83,7 @@ void ProgressView::stage(const v1::Stage& stage) {
   if (key == stage_ || stage.name().empty()) return;
   stage_ = key;
   // Between steps the bar stands still while something is saved or evaluated; that needs no line of its own.
-  if (last_step_ > 0) return;
+  if (last_step_ > 0 && stage.name() != "copy") return;
   print_line(absl::StrFormat("%s  %6.1f s  %-10s %s", title_, stage.elapsed_seconds(), stage.name(), stage.detail()));
 }
 

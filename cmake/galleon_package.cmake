@@ -6,6 +6,17 @@ set(programs galleon galleon-trainer galleon-scheduler galleon-worker)
 install(TARGETS ${programs} RUNTIME DESTINATION bin)
 # Where the trainer looks for it: beside itself, or in ../lib/galleon.
 install(TARGETS galleon_sentencepiece LIBRARY DESTINATION lib/galleon)
+# With Arrow's libraries beside it, 80 MB, for machines that have none.
+option(GALLEON_PACKAGE_ARROW "Install the plug-in for Parquet and object stores, and Apache Arrow's libraries with it" OFF)
+if(GALLEON_PACKAGE_ARROW AND GALLEON_ARROW_FILES)
+  set_target_properties(galleon_arrow PROPERTIES INSTALL_RPATH "$ORIGIN")
+  install(TARGETS galleon_arrow LIBRARY DESTINATION lib/galleon)
+  install(FILES ${GALLEON_ARROW_FILES} DESTINATION lib/galleon)
+  list(GET GALLEON_ARROW_FILES 0 first)
+  cmake_path(GET first PARENT_PATH CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS)
+elseif(GALLEON_PACKAGE_ARROW)
+  message(FATAL_ERROR "GALLEON_PACKAGE_ARROW needs GALLEON_ARROW to be a pyarrow folder")
+endif()
 
 set(generated ${CMAKE_BINARY_DIR}/package)
 file(MAKE_DIRECTORY ${generated})

@@ -102,6 +102,24 @@ void match(const std::string& folder, const std::vector<std::string>& components
   }
 }
 
+// The same of components of a path, from `at` and `name` on.
+bool matches(const std::vector<std::string>& components, size_t at, const std::vector<std::string>& names,
+             size_t name) {
+  if (at == components.size()) return name == names.size();
+  if (components[at] == "**") {
+    if (at + 1 == components.size()) {
+      return std::all_of(names.begin() + static_cast<std::ptrdiff_t>(name), names.end(),
+                         [](const std::string& one) { return one[0] != '.'; });
+    }
+    for (size_t next = name;; ++next) {
+      if (matches(components, at + 1, names, next)) return true;
+      if (next == names.size() || names[next][0] == '.') return false;
+    }
+  }
+  return name < names.size() && ::fnmatch(components[at].c_str(), names[name].c_str(), FNM_PERIOD) == 0 &&
+         matches(components, at + 1, names, name + 1);
+}
+
 }  // namespace
 
 bool has_glob(const std::string& pattern) {
@@ -120,6 +138,15 @@ std::vector<std::string> glob_paths(const std::string& pattern) {
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
   return found;
+}
+
+bool matches_glob(const std::string& pattern, const std::string& path) {
+  std::vector<std::string> patterns;
+  expand_braces(pattern, 0, patterns);
+  const std::vector<std::string> names = absl::StrSplit(path, '/', absl::SkipEmpty());
+  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& one) {
+    return matches(absl::StrSplit(one, '/', absl::SkipEmpty()), 0, names, 0);
+  });
 }
 
 }  // namespace galleon

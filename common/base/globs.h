@@ -15,4 +15,7 @@ bool has_glob(const std::string& pattern);
 // name that exists as it is written wins over what its characters mean, and so does a component of it.
 std::vector<std::string> glob_paths(const std::string& pattern);
 
+// Whether a path that need not exist matches `pattern` in the same way, but for names that win over their characters.
+bool matches_glob(const std::string& pattern, const std::string& path);
+
 }  // namespace galleon

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
@@ -22,7 +23,8 @@ using google::protobuf::Reflection;
 namespace {
 
 std::string resolve_path(const std::string& path, absl::string_view folder) {
-  if (path.empty() || folder.empty() || path == "bytes" || absl::StartsWith(path, "preset:")) return path;
+  if (path.empty() || folder.empty() || path == "bytes" || absl::StartsWith(path, "preset:") || is_address(path))
+    return path;
   const std::filesystem::path given(path);
   if (given.is_absolute()) return path;
   return (std::filesystem::path(std::string(folder)) / given).lexically_normal().string();

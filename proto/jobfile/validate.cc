@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
+#include "common/base/object_address.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
 
@@ -74,14 +75,23 @@ class Rules {
     const bool preset = absl::StartsWith(model.source(), "preset:");
     require(!model.source().empty() && model.source() != "preset:", "model.source",
             "is empty; preset:NAME or a folder in Hugging Face layout");
+    check_place("model.source", model.source());
     require(!(preset && model.init() == v1::Model::INIT_PRETRAINED), "model.init",
             absl::StrCat("pretrained contradicts model.source ", model.source(),
                          ", which has no weights; random, or a folder with weights as model.source"));
   }
 
+  // A path, or an address in an object store.
+  void check_place(absl::string_view key, const std::string& place) {
+    if (!is_address(place)) return;
+    const absl::Status status = check_address(place);
+    require(status.ok(), key, status.message());
+  }
+
   void check_files(absl::string_view key, const google::protobuf::RepeatedPtrField<std::string>& files) {
     for (int i = 0; i < files.size(); ++i) {
       require(!files[i].empty(), absl::StrCat(key, "[", i, "]"), "is empty; a path or a glob is accepted");
+      check_place(absl::StrCat(key, "[", i, "]"), files[i]);
     }
   }
 
@@ -132,6 +142,8 @@ class Rules {
     check_files("data.validation", data.validation());
     check_mixture();
     require_number(data.sequence_length() >= 1, "data.sequence_length", data.sequence_length(), "1 or more");
+    check_place("tokenizer", job_.tokenizer());
+    check_place("data.chat_template", data.chat_template());
     require(!data.text_field().empty(), "data.text_field", "is empty; the name of a field is accepted");
 
     require(!(tokens && data.has_packing() && !data.packing()), "data.packing",
@@ -330,6 +342,10 @@ class Rules {
     require_number(c.every() >= 1, "checkpoint.every", c.every(), "1 or more");
     require_number(c.keep() >= 1, "checkpoint.keep", c.keep(), "1 or more");
     require(!c.resume().empty(), "checkpoint.resume", "is empty; auto, never or a step's folder");
+    check_place("checkpoint.resume", c.resume());
+    require(!c.has_copy_to() || is_address(c.copy_to()), "checkpoint.copy_to",
+            "is no address in an object store, such as s3://BUCKET/PATH; checkpoint.directory names a folder");
+    check_place("checkpoint.copy_to", c.copy_to());
     const v1::Scheduling& s = job_.scheduling();
     require(!s.queue().empty(), "scheduling.queue", "is empty; the name of a queue is accepted");
     require(!s.has_time_limit() || s.time_limit() >= 1, "scheduling.time_limit",

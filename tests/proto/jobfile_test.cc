@@ -112,6 +112,7 @@ checkpoint:
   keep: 3
   resume: auto
   resume_with_changed_data: false
+  copy_to: null
 scheduling:
   queue: default
   priority: 0
@@ -195,7 +196,7 @@ training:
   evaluate_tokens: 4096
 parallel: {ranks: 2, zero: 3, wire_type: fp32, hang_timeout: 5m}
 resources: {device: cpu, memory_per_rank: 1.5GiB}
-checkpoint: {directory: here, every: 10, keep: 1, resume: never, resume_with_changed_data: true}
+checkpoint: {directory: here, every: 10, keep: 1, resume: never, resume_with_changed_data: true, copy_to: "s3://team/runs"}
 scheduling: {queue: default, priority: -5, preemptible: false, max_retries: 0, time_limit: 12h, after: [a1], labels: {rack: r1, gpus: 8}}
 )";
 
@@ -423,6 +424,29 @@ TEST(JobFile, PathsAreResolvedAgainstTheFoldersOfTheFile) {
   EXPECT_EQ(job->tokenizer(), std::filesystem::path(folder + "/tokenizer.model").lexically_normal().string());
   EXPECT_EQ(job->model().source(), "preset:llama-60m");
   std::filesystem::remove_all(folder);
+}
+
+TEST(JobFile, AddressesStayAsTheyAreAndWhatIsNoneIsRefusedUnderItsKey) {
+  const std::string start = "name: n\ntask: finetune\ntraining: {steps: 1}\n";
+  const v1::Job job = parse_good(start +
+                                     "model: {source: \"s3://team/models/a\"}\ntokenizer: gs://team/t\n"
+                                     "data: {train: [\"s3://team/**/*.parquet\", here.txt]}\n"
+                                     "checkpoint: {resume: \"s3://team/runs/step-00000001\"}\n",
+                                 "/srv");
+  EXPECT_EQ(job.model().source(), "s3://team/models/a");
+  EXPECT_EQ(job.tokenizer(), "gs://team/t");
+  EXPECT_EQ(job.data().train(0), "s3://team/**/*.parquet");
+  EXPECT_EQ(job.data().train(1), "/srv/here.txt");
+  EXPECT_EQ(job.checkpoint().resume(), "s3://team/runs/step-00000001");
+  const std::string said = parse_bad(start +
+                                     "model: {source: \"hf://team/a\"}\ntokenizer: \"s3a://team/t\"\n"
+                                     "data: {train: [\"https://host/x\"], validation: [\"s3://id:hunter2@team/x\"]}\n"
+                                     "checkpoint: {copy_to: /srv/copies}\n");
+  for (const char* key :
+       {"model.source: hf:// is not read", "tokenizer: s3a:// is not read", "data.train[0]: https:// is",
+        "data.validation[0]: credentials do not belong", "checkpoint.copy_to: is no address"})
+    EXPECT_NE(said.find(key), std::string::npos) << key << " in " << said;
+  EXPECT_EQ(said.find("hunter2"), std::string::npos);
 }
 
 // One line of a job that is otherwise good, and the whole of what is said about it.

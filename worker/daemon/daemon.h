@@ -25,6 +25,7 @@ struct DaemonOptions {
   uint32_t slots = 1;
   std::string device = "cpu";  // what slots are: "auto", "cpu" or "cuda"
   std::vector<std::string> allow;
+  std::vector<std::string> allow_copies;
   std::string metrics;              // HOST:PORT; empty: no endpoint
   bool metrics_plain_http = false;  // without TLS beyond loopback too
   std::string tls;                  // folder of the certificate, which the endpoint shows too; empty: none

@@ -48,6 +48,7 @@ DaemonLoop::DaemonLoop(const DaemonOptions& options)
 
 absl::Status DaemonLoop::prepare() {
   ASSIGN_OR_RETURN(std::vector<std::string> roots, resolve_roots(options_.allow));
+  ASSIGN_OR_RETURN(std::vector<std::string> copies, resolve_copies(options_.allow_copies));
   if (::access(options_.trainer.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
@@ -57,11 +58,14 @@ absl::Status DaemonLoop::prepare() {
   std::error_code error;
   options_.data = std::filesystem::canonical(options_.data, error).string();
   RETURN_IF_ERROR(lock_data_folder());
+  // Where trainers keep what they copy from object stores, unless somebody has said so already.
+  ::setenv("GALLEON_CACHE", absl::StrCat(options_.data, "/cache").c_str(), 0);
   RETURN_IF_ERROR(load_incarnation());
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   rank_options_.executable = options_.executable;
   rank_options_.trainer = std::filesystem::absolute(options_.trainer, error).string();
   rank_options_.roots = roots;
+  rank_options_.copies = copies;
   rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);
   rank_options_.spool_bytes = options_.spool_bytes;
   rank_options_.interface = options_.interface;

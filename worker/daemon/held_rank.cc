@@ -89,7 +89,7 @@ absl::Status HeldRank::check(const RankOptions& options, bool& permanent) const 
         absl::StrCat("the scheduler's folder of jobs, ", options.jobs_folder,
                      ", does not exist on this worker's machine; mount the same folder on both"));
   }
-  absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(), options.roots);
+  absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(), options.roots, options.copies);
   permanent = !allowed.ok();
   return allowed;
 }

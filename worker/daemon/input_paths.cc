@@ -1,11 +1,13 @@
 #include "worker/daemon/input_paths.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/globs.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -26,7 +28,28 @@ std::string fixed_part(const std::string& pattern) {
   return slash == std::string::npos ? "." : pattern.substr(0, slash + 1);
 }
 
+absl::Status outside(const std::string& key, const std::string& path, const std::string& real,
+                     const std::vector<std::string>& roots) {
+  return absl::PermissionDeniedError(
+      absl::StrCat(key, ": ", path, real, " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
+                   "; move it there or start the worker with --allow"));
+}
+
+bool lies_below_address(const std::string& address, const std::vector<std::string>& roots) {
+  return check_address(address).ok() && std::any_of(roots.begin(), roots.end(), [&](const std::string& root) {
+           return address == root || absl::StartsWith(address, absl::StrCat(root, "/"));
+         });
+}
+
+// An object store's address is below one that is allowed.
+absl::Status check_stored(const std::string& key, const std::string& address, const std::vector<std::string>& roots) {
+  if (absl::Status s = check_address(address); !s.ok())
+    return absl::PermissionDeniedError(absl::StrCat(key, ": ", s.message()));
+  return lies_below_address(address, roots) ? absl::OkStatus() : outside(key, address, "", roots);
+}
+
 absl::Status check_one(const std::string& key, const std::string& path, const std::vector<std::string>& roots) {
+  if (is_address(path)) return check_stored(key, path, roots);
   if (!fs::path(path).is_absolute()) {
     return absl::PermissionDeniedError(absl::StrCat(key, ": ", path, " is not an absolute path"));
   }
@@ -37,16 +60,12 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
       if (lies_under(real, root)) return absl::OkStatus();
     }
   }
-  return absl::PermissionDeniedError(
-      absl::StrCat(key, ": ", path,
-                   real != fs::path(path).lexically_normal() && real / "" != fs::path(path).lexically_normal()
-                       ? absl::StrCat(" (", real.string(), ")")
-                       : "",
-                   " lies outside of what this worker may read: ", absl::StrJoin(roots, ", "),
-                   "; move it there or start the worker with --allow"));
+  const fs::path given = fs::path(path).lexically_normal();
+  return outside(key, path, real != given && real / "" != given ? absl::StrCat(" (", real.string(), ")") : "", roots);
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
+  if (is_address(pattern)) return check_stored(key, fixed_part(pattern), roots);
   std::error_code error;
   if (fs::exists(pattern, error)) return check_one(key, pattern, roots);
   RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
@@ -58,9 +77,24 @@ absl::Status check_glob(const std::string& key, const std::string& pattern, cons
 
 }  // namespace
 
+absl::StatusOr<std::vector<std::string>> resolve_copies(const std::vector<std::string>& addresses) {
+  for (const std::string& address : addresses) {
+    if (is_address(address)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--allow-copies ", address, " is no address in an object store, such as s3://BUCKET/PATH"));
+  }
+  return resolve_roots(addresses);
+}
+
 absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots) {
   std::vector<std::string> resolved;
   for (const std::string& root : roots) {
+    if (is_address(root)) {
+      if (absl::Status s = check_address(root); !s.ok())
+        return absl::InvalidArgumentError(absl::StrCat("--allow ", s.message()));
+      resolved.push_back(root.substr(0, root.find_last_not_of('/') + 1));
+      continue;
+    }
     std::error_code error;
     const fs::path real = fs::canonical(root, error);
     if (error || !fs::is_directory(real, error)) {
@@ -71,8 +105,8 @@ absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::st
   return resolved;
 }
 
-absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder,
-                               const std::vector<std::string>& roots) {
+absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots,
+                               const std::vector<std::string>& copies) {
   std::error_code error;
   const std::string own = fs::weakly_canonical(job_folder, error).string();
   std::vector<std::string> allowed = roots;
@@ -94,9 +128,17 @@ absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder
                                                     " leaves the job's own folder ", own,
                                                     "; a relative folder is accepted"));
   }
+  const std::string& copy_to = job.checkpoint().copy_to();
+  if (!copy_to.empty() && !lies_below_address(copy_to, copies)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("checkpoint.copy_to: ", copy_to, " is not where this worker lets jobs write",
+                     copies.empty() ? "" : absl::StrCat(" (", absl::StrJoin(copies, ", "), ")"),
+                     "; start the worker with --allow-copies"));
+  }
+  allowed.insert(allowed.end(), copies.begin(), copies.end());
   const std::string& resume = job.checkpoint().resume();
   if (!resume.empty() && resume != "auto" && resume != "never") {
-    return check_one("checkpoint.resume", (fs::path(own) / resume).string(), allowed);
+    return check_one("checkpoint.resume", is_address(resume) ? resume : (fs::path(own) / resume).string(), allowed);
   }
   return absl::OkStatus();
 }

@@ -10,12 +10,17 @@
 
 namespace galleon {
 
-// The folders as they are without symbolic links. NOT_FOUND names one that does not exist.
+// The folders as they are without symbolic links, and addresses in object stores. NOT_FOUND names a folder that does
+// not exist, INVALID_ARGUMENT an address that is none.
 absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots);
 
+// Addresses alone; errors name --allow-copies.
+absl::StatusOr<std::vector<std::string>> resolve_copies(const std::vector<std::string>& addresses);
+
 // Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and
-// that its checkpoints do not leave that folder. PERMISSION_DENIED names the path and the roots.
-absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder,
-                               const std::vector<std::string>& roots);
+// that its checkpoints do not leave that folder, nor their copies the addresses `copies`. PERMISSION_DENIED names the
+// path and the roots.
+absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots,
+                               const std::vector<std::string>& copies);
 
 }  // namespace galleon

@@ -67,7 +67,11 @@ void add_options(CLI::App& app, Arguments& a) {
                  "what a slot is: cuda, one GPU; cpu, a share of the processors; auto, GPUs as far as there are some")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
-  app.add_option("--allow", a.options.allow, "folder that jobs may read models, tokenizers and data from; repeatable");
+  app.add_option("--allow", a.options.allow,
+                 "folder, or address in an object store (s3://BUCKET/PATH), that jobs may read models, tokenizers and "
+                 "data from; repeatable");
+  app.add_option("--allow-copies", a.options.allow_copies,
+                 "address in an object store that jobs may copy checkpoints to, and read them from; repeatable");
   app.add_option("--metrics", a.options.metrics, "HOST:PORT for /metrics, /livez and /readyz; port 0 is any free one");
   app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");

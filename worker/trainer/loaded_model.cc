@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/model_parameters.h"
+#include "worker/trainer/recorded_tokens.h"
 
 namespace galleon {
 
@@ -27,6 +28,7 @@ absl::StatusOr<ModelTokenizer> open_model_tokenizer(const std::string& folder, c
     opened = open_tokenizer(source);
   }
   if (!opened.ok()) return opened.status();
+  RETURN_IF_ERROR(use_recorded_tokens(tokenizer.empty() ? folder : tokenizer, **opened));
   if ((*opened)->vocabulary() > config.vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat(source, " has ", (*opened)->vocabulary(),
                                                    " pieces, and the model's vocab_size is ", config.vocabulary));

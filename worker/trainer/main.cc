@@ -11,10 +11,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "kernels/cpu/processor.h"
+#include "worker/engine/data/byte_ranges.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
+#include "worker/engine/storage/local_copy.h"
 #include "worker/trainer/device_choice.h"
 #include "worker/trainer/evaluate_command.h"
 #include "worker/trainer/memory_messages.h"
@@ -58,9 +61,8 @@ int64_t text_bytes(const v1::Job& job) {
       expand_globs({job.data().train().begin(), job.data().train().end()}, "");
   if (!files.ok()) return 0;
   for (const std::string& file : *files) {
-    std::error_code error;
-    const auto size = std::filesystem::file_size(file, error);
-    if (!error) bytes += static_cast<int64_t>(size);
+    const absl::StatusOr<std::unique_ptr<ByteRanges>> opened = ByteRanges::open(file);
+    if (opened.ok()) bytes += (*opened)->size();
   }
   return bytes;
 }
@@ -159,6 +161,17 @@ void add_training(CLI::App& app, Arguments& arguments) {
   app.add_option("--threads", arguments.local.threads, "CPU threads; 0: all cores");
 }
 
+// Folders of this machine in the place of addresses.
+absl::Status bring_tokenizer(std::string& tokenizer) {
+  ASSIGN_OR_RETURN(tokenizer, on_this_machine(tokenizer, CopiedWeights::kNone, "--tokenizer"));
+  return absl::OkStatus();
+}
+
+absl::Status bring_model(std::string& model, std::string& tokenizer) {
+  ASSIGN_OR_RETURN(model, on_this_machine(model, CopiedWeights::kAll, "--model"));
+  return bring_tokenizer(tokenizer);
+}
+
 CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   CLI::App* command = app.add_subcommand("evaluate", "loss and task metrics of a model folder on data");
   command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
@@ -168,8 +181,12 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--format", options.format, "auto | text | jsonl | csv | tokens | tsv | chat")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tokens", "tsv", "chat"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
-  command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
-  command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
+  command->add_option(
+      "--begin-token", options.begin_token,
+      "before each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  command->add_option(
+      "--end-token", options.end_token,
+      "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
   command->add_option("--template-date", options.template_date, "that the template's strftime_now sees: 2024-07-26");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
@@ -191,8 +208,12 @@ CLI::App* add_generate(CLI::App& app, GenerateOptions& options) {
   command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
   command->add_option("--prompt", options.prompt, "what it goes on from");
   command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
-  command->add_option("--begin-token", options.begin_token, "before the prompt: auto | none | a token's text");
-  command->add_option("--end-token", options.end_token, "ends the text: auto | none | a token's text");
+  command->add_option(
+      "--begin-token", options.begin_token,
+      "before the prompt: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  command->add_option(
+      "--end-token", options.end_token,
+      "ends the text: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--tokens", options.tokens, "at most")->check(CLI::NonNegativeNumber);
   command->add_option("--temperature", options.temperature, "0 takes the most probable token")
       ->check(CLI::NonNegativeNumber);
@@ -212,8 +233,12 @@ CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
   command->add_option("--format", options.format, "auto | text | jsonl | csv")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "csv"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
-  command->add_option("--begin-token", options.begin_token, "before each document: auto | none | a token's text");
-  command->add_option("--end-token", options.end_token, "behind each document: auto | none | a token's text");
+  command->add_option(
+      "--begin-token", options.begin_token,
+      "before each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  command->add_option(
+      "--end-token", options.end_token,
+      "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--output", options.output, "the token file")->required();
   command->add_option("--threads", options.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   return command;
@@ -243,12 +268,15 @@ int run(int argc, char** argv) {
   absl::Status status;
   if (*evaluate_command) {
     log_processor(evaluation.device);
-    status = evaluate(evaluation);
+    status = bring_model(evaluation.model, evaluation.tokenizer);
+    if (status.ok()) status = evaluate(evaluation);
   } else if (*generate_command) {
     log_processor(generation.device);
-    status = generate(generation);
+    status = bring_model(generation.model, generation.tokenizer);
+    if (status.ok()) status = generate(generation);
   } else if (*tokenize_command) {
-    status = tokenize(tokenizing);
+    status = bring_tokenizer(tokenizing.tokenizer);
+    if (status.ok()) status = tokenize(tokenizing);
   } else {
     if (arguments.processor) return print(processor_message(), arguments.format);
     if (arguments.job.empty()) return fail(absl::InvalidArgumentError("--job is needed; see --help"));

@@ -14,10 +14,10 @@ namespace {
 // Beside the ledger a process holds its libraries, stacks, and the packing buffers of products, of which each thread
 // touches only what its matrices need. Peak resident bytes beyond the ledger's peak, as measured with oneDNN 2.6.3 on
 // two cores of an AMD EPYC with AVX-512, in MiB with one thread and with two: tiny 29 and 30, llama-20m 31 and 31 with
-// 256 tokens a pass, 49 with two threads and 1,024 tokens, llama-60m 35 and 38. How many threads a rank will have is the
-// worker's matter and not known to a plan, so one figure stands for all; where it is too small it is so by a few per
-// cent of a small model. Data take no part: text is tokenized piece by piece into a file, and token files are mapped,
-// whose pages the kernel takes back.
+// 256 tokens a pass, 49 with two threads and 1,024 tokens, llama-60m 35 and 38. How many threads a rank will have is
+// the worker's matter and not known to a plan, so one figure stands for all; where it is too small it is so by a few
+// per cent of a small model. Data take no part: text is tokenized piece by piece into a file, and token files are
+// mapped, whose pages the kernel takes back.
 constexpr int64_t kProcessBaseBytes = 40LL << 20;
 // What is under way while text is tokenized, at most: measured on 1 to 256 MiB of text with llama-20m, 1, 7, 14 and 17
 // MiB beyond the above with bytes as tokens, 4, 1, 5 and 9 MiB with SentencePiece.

@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "proto/jobfile/jobfile.h"
 #include "worker/engine/data/files.h"
+#include "worker/engine/run/brought_inputs.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
 
@@ -108,8 +109,10 @@ absl::Status check_data(const DataOptions& data) {
 }  // namespace
 
 absl::StatusOr<v1::Job> resolve(const v1::Job& job) {
-  const RunOptions options = options_from_job(job, ".");
-  ASSIGN_OR_RETURN(v1::Job complete, with_shape(job, options));
+  RunOptions options = options_from_job(job, ".");
+  ASSIGN_OR_RETURN(const BroughtInputs brought, BroughtInputs::bring(options, CopiedWeights::kHeaders));
+  absl::StatusOr<v1::Job> complete = with_shape(job, options);
+  if (!complete.ok()) return brought.told(complete.status());
   RETURN_IF_ERROR(check_data(options.data));
   return complete;
 }
@@ -118,6 +121,7 @@ absl::StatusOr<v1::Job> resolve_for_plan(const v1::Job& job, std::vector<std::st
   RunOptions options = options_from_job(job, ".");
   const bool preset = absl::StartsWith(options.model.source, "preset:");
   if (!preset) return resolve(job);
+  RETURN_IF_ERROR(BroughtInputs::bring(options, CopiedWeights::kNone).status());
   const std::string tokenizer = options.tokenizer;
   if (!tokenizer.empty() && tokenizer != "bytes" && !std::filesystem::exists(tokenizer)) options.tokenizer.clear();
   ASSIGN_OR_RETURN(v1::Job complete, with_shape(job, options));

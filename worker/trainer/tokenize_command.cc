@@ -13,9 +13,11 @@
 #include "absl/time/clock.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/byte_ranges.h"
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/recognition.h"
+#include "worker/trainer/recorded_tokens.h"
 
 namespace galleon {
 
@@ -46,6 +48,7 @@ std::string token_name(const Tokenizer& tokenizer, int32_t token) {
 
 absl::Status tokenize(const TokenizeOptions& options) {
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(options.tokenizer));
+  RETURN_IF_ERROR(use_recorded_tokens(options.tokenizer, *tokenizer));
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(options.input, "--input"));
   DataOptions data;
   data.text_field = options.text_field;
@@ -54,9 +57,10 @@ absl::Status tokenize(const TokenizeOptions& options) {
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(InputFormat format, recognise(options.format, path));
     build.files.push_back({path, format});
-    std::error_code error;
-    bytes += static_cast<int64_t>(std::filesystem::file_size(path, error));
+    ASSIGN_OR_RETURN(const std::unique_ptr<ByteRanges> file, ByteRanges::open(path));
+    bytes += file->size();
   }
+  build.pieces.columns = {data.text_field};
   const int64_t vocabulary = tokenizer->vocabulary();
   build.base = absl::StrCat(options.output, ".part-", ::getpid());
   build.key = "--input";

@@ -14,6 +14,7 @@
 #include "kernels/cuda/devices.h"
 #include "worker/engine/ranks/nccl_communicator.h"
 #include "worker/engine/ranks/socket_communicator.h"
+#include "worker/engine/run/brought_inputs.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
 #include "worker/trainer/control_socket.h"
@@ -91,7 +92,10 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
     tell_processor([&](const std::string& what, const std::string& text) { observer.stage(what, text); });
   RunOptions options = options_from_job(ground.job, ground.output);
   RETURN_IF_ERROR(make_folders(ground.output));
-  ASSIGN_OR_RETURN(ResolvedJob resolved, resolve_job(options));
+  ASSIGN_OR_RETURN(const BroughtInputs brought, BroughtInputs::bring(options, CopiedWeights::kAll));
+  absl::StatusOr<ResolvedJob> found = resolve_job(options);
+  if (!found.ok()) return brought.told(found.status());
+  ResolvedJob& resolved = *found;
   RETURN_IF_ERROR(check_shape(ground.job, resolved.config));
   // The resolved shape belongs to the mathematics, whether the job file came with it or not.
   v1::Job complete = ground.job;
@@ -125,7 +129,9 @@ absl::StatusOr<RunResult> train(const Ground& ground, Rendezvous* rendezvous, Ru
       ASSIGN_OR_RETURN(communicator, make_nccl_communicator(*device, std::move(communicator), *nccl, over_nccl));
     }
   }
-  return run_training(options, resolved, *device, *communicator, ground.context, observer);
+  absl::StatusOr<RunResult> result = run_training(options, resolved, *device, *communicator, ground.context, observer);
+  if (!result.ok()) return brought.told(result.status());
+  return result;
 }
 
 v1::Resources::Device wanted_device(const v1::Job& job) {

@@ -56,5 +56,28 @@ TEST_F(Globs, EachFileComesOnceInAPattern) {
   EXPECT_THAT(found("none*"), IsEmpty());
 }
 
+TEST(MatchesGlob, IsWhatGlobPathsWouldFind) {
+  const struct {
+    const char* pattern;
+    const char* path;
+    bool matches;
+  } cases[] = {
+      {"s3://b/*.parquet", "s3://b/a.parquet", true},
+      {"s3://b/*.parquet", "s3://b/a/b.parquet", false},
+      {"s3://b/**/*.parquet", "s3://b/a.parquet", true},
+      {"s3://b/**/*.parquet", "s3://b/x/y/a.parquet", true},
+      {"s3://b/**", "s3://b/x/y/a.parquet", true},
+      {"s3://b/**/x/*.txt", "s3://b/y/z/a.txt", false},
+      {"s3://b/{train,test}-0[01].jsonl", "s3://b/test-01.jsonl", true},
+      {"s3://b/{train,test}-0[01].jsonl", "s3://b/test-02.jsonl", false},
+      {"s3://b/*", "s3://b/.hidden", false},
+      {"s3://b/**", "s3://b/.git/a", false},
+      {"s3://b/?.txt", "s3://b/ab.txt", false},
+      {"s3://b/a.txt", "s3://b/a.txt", true},
+  };
+  for (const auto& one : cases)
+    EXPECT_EQ(matches_glob(one.pattern, one.path), one.matches) << one.pattern << " " << one.path;
+}
+
 }  // namespace
 }  // namespace galleon

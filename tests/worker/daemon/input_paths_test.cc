@@ -25,7 +25,7 @@ class InputPathsTest : public testing::Test {
   }
   ~InputPathsTest() override { std::filesystem::remove_all(folder_); }
   absl::Status check() const {
-    return check_input_paths(job_, folder_ + "/jobs/j", *resolve_roots({folder_ + "/allowed"}));
+    return check_input_paths(job_, folder_ + "/jobs/j", *resolve_roots({folder_ + "/allowed"}), {});
   }
 
   const std::string folder_ = std::filesystem::canonical(testing::TempDir()).string() + "/paths-" + random_hex(4);
@@ -68,6 +68,43 @@ TEST_F(InputPathsTest, CheckpointsStayInTheFolderOfTheJob) {
   EXPECT_TRUE(check().ok());
   job_.mutable_checkpoint()->set_resume(folder_ + "/outside/step-1");
   EXPECT_EQ(check().message().find("checkpoint.resume"), 0u);
+}
+
+TEST_F(InputPathsTest, AddressesAreAllowedBelowAnAddress) {
+  const std::vector<std::string> roots = *resolve_roots({folder_ + "/allowed", "s3://team/corpus/"});
+  const struct {
+    const char* address;
+    bool allowed;
+  } cases[] = {
+      {"s3://team/corpus/a.parquet", true},    {"s3://team/corpus/**/*.parquet", true},
+      {"s3://team/corpus-2/a.parquet", false}, {"s3://team/corp*/a.parquet", false},
+      {"s3://other/corpus/a.parquet", false},  {"gs://team/corpus/a.parquet", false},
+      {"s3://team/corpus/../key", false},      {"https://team/corpus/a", false},
+      {"s3://a:b@team/corpus/a", false},
+  };
+  for (const auto& one : cases) {
+    job_.mutable_data()->set_train(0, one.address);
+    const absl::Status status = check_input_paths(job_, folder_ + "/jobs/j", roots, {});
+    EXPECT_EQ(status.ok(), one.allowed) << one.address << " " << status;
+    EXPECT_FALSE(check().ok()) << one.address;
+  }
+  EXPECT_EQ(resolve_roots({"https://x/y"}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(InputPathsTest, CopiesGoWhereTheyMayAndNowhereElse) {
+  const auto status = [&](const char* copy_to, const char* resume) {
+    if (copy_to != nullptr) job_.mutable_checkpoint()->set_copy_to(copy_to);
+    job_.mutable_checkpoint()->set_resume(resume);
+    return check_input_paths(job_, folder_ + "/jobs/j", {folder_ + "/allowed", "s3://team/corpus"},
+                             *resolve_copies({"s3://team/runs/"}));
+  };
+  EXPECT_TRUE(status("s3://team/runs/a", "auto").ok());
+  EXPECT_TRUE(status("s3://team/runs/a", "s3://team/runs/b/step-00000002").ok());
+  EXPECT_TRUE(status("s3://team/runs/a", "s3://team/corpus/step-00000002").ok());
+  EXPECT_EQ(status("s3://team/runs/a", "s3://team/other/step-00000002").message().find("checkpoint.resume"), 0U);
+  for (const char* address : {"s3://team/corpus/a", "s3://team/runs-2", "s3://team/runs/../corpus", "gs://team/runs/a"})
+    EXPECT_EQ(status(address, "auto").message().find("checkpoint.copy_to"), 0U) << address;
+  EXPECT_FALSE(resolve_copies({"/srv/runs"}).ok());
 }
 
 TEST_F(InputPathsTest, ARootThatIsMissingIsNamed) {

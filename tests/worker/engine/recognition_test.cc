@@ -247,7 +247,8 @@ TEST_F(RecognitionTest, WhatIsNoTextIsRefusedByNameAndReason) {
     std::string content;
     const char* reason;
   } cases[] = {
-      {"a.parquet", bytes("PAR1\x15\0\0PAR1", 11), "is a Parquet file"},
+      {"a.parquet", bytes("PAR1\x15\0\0PAR1", 11), "Parquet"},
+      {"a.parquet.xz", xz(bytes("PAR1\x15\0\0PAR1", 11)), "is a Parquet file in a compressed file"},
       {"a.npy", bytes("\x93NUMPY\x01\0v\0{'descr'", 18), "is a NumPy array"},
       {"tokens.bin", bytes("\x93NUMPY\x01\0v\0{'descr'", 18), "is a NumPy array"},
       {"a.npz", "PK\x03\x04" + std::string(26, '\0') + "arr_0.npy", "is a NumPy archive"},

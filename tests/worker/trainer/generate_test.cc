@@ -103,6 +103,11 @@ TEST_F(Generate, AFolderThatDoesNotFitIsRefusedInOneSentence) {
   });
   EXPECT_THAT(std::string(generated(options).status.message()),
               HasSubstr("model.layers.0.self_attn.q_proj.weight has shape 8x32; the model needs 16x16"));
+  options.model = folder_.path() + "/adapter";
+  ASSERT_TRUE(make_folders(options.model).ok());
+  folder_.write("adapter/adapter_config.json", R"({"base_model_name_or_path": "some/base"})");
+  EXPECT_THAT(std::string(generated(options).status.message()),
+              HasSubstr("adapter holds an adapter (adapter_config.json), which peft puts on some/base; merge it"));
 }
 
 TEST_F(Generate, TheMostProbableStoryIsThatOfTheGoldenIds) {

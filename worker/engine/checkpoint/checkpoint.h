@@ -33,6 +33,8 @@ struct CheckpointContent {
   std::optional<LoraOptions> lora;
   WeightView& weights;
   std::string chat_template = {};  // that the conversations were written with; empty: there were none
+  // The folder whose weights the frozen ones are: with it the adapters are written for peft as well. Empty: none is.
+  std::string adapter_base = {};
 };
 
 // Renames a complete pending folder to its final name, never over an existing one.

@@ -18,6 +18,7 @@
 #include "worker/engine/checkpoint/adapters.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/model_weights.h"
+#include "worker/engine/checkpoint/peft_adapter.h"
 #include "worker/engine/checkpoint/safetensors.h"
 #include "worker/engine/model/lora.h"
 
@@ -127,6 +128,11 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
 
   std::vector<int> order = content.lora.has_value() ? adapter_parameters(content.parameters) : std::vector<int>{};
   const size_t of_adapters = order.size();
+  PeftAdapter for_peft;
+  if (content.lora.has_value() && !content.adapter_base.empty()) {
+    for_peft = peft_adapter(content.config, content.parameters, *content.lora, content.adapter_base);
+    for (const PeftTensor& tensor : for_peft.tensors) order.push_back(tensor.parameter);
+  }
   for (const Parameter& p : content.parameters) {
     if (!p.of_adapter) order.push_back(p.index);
   }
@@ -156,6 +162,19 @@ Part write_part(const std::string& folder, const CheckpointContent& content, Com
                          }});
     }
     add_tensors(part, folder, kAdaptersFile, tensors);
+  }
+  if (part.status.ok() && !for_peft.tensors.empty()) {
+    std::vector<TensorToWrite> tensors;
+    for (const PeftTensor& tensor : for_peft.tensors) {
+      const Parameter& p = content.parameters[tensor.parameter];
+      tensors.push_back(weight_to_write(p, [&content, &turn, &p] {
+        turn.take(p.index);
+        return get_weight(p, content.device);
+      }));
+      tensors.back().name = tensor.name;
+    }
+    add_tensors(part, folder, kPeftWeights, tensors, {{"format", "pt"}});
+    add_text_file(part, folder, kPeftConfig, for_peft.config);
   }
   if (part.status.ok()) add_tensors(part, folder, "model.safetensors", weights, {{"format", "pt"}});
   turn.take_rest();
@@ -230,6 +249,8 @@ absl::Status CheckpointWriter::begin(const CheckpointHeader& header, const Check
   if (communicator_.rank() == 0) {
     fs::remove_all(pending_, error);
     prepared = make_folders(pending_ + "/optimizer");
+    if (prepared.ok() && content.lora.has_value() && !content.adapter_base.empty())
+      prepared = make_folders(absl::StrCat(pending_, "/", kPeftFolder));
   }
   // Nobody writes before the folder exists.
   const bool exists = communicator_.all_gather_text(prepared.ok() ? "" : "failed")[0].empty();
@@ -276,7 +297,11 @@ absl::Status CheckpointWriter::publish(const PublicationGate& gate) {
     if (verdict.ok()) verdict = status_from_text(text);
   }
   if (communicator_.rank() == 0) {
-    if (verdict.ok()) verdict = sync_folder(pending_ + "/optimizer");
+    for (const char* part : {"optimizer", kPeftFolder}) {
+      const std::string folder = absl::StrCat(pending_, "/", part);
+      std::error_code error;
+      if (verdict.ok() && fs::exists(folder, error)) verdict = sync_folder(folder);
+    }
     if (verdict.ok()) verdict = write_manifest(pending_, *header_, Json::parse(files_));
     if (verdict.ok()) verdict = gate(step(), final_folder);
     if (verdict.ok()) verdict = publish_checkpoint(folder_, step(), header_->epoch);

@@ -36,6 +36,11 @@ std::vector<RefreshPace> paces_from_json(const Json& json) {
   return paces;
 }
 
+Json tokens_to_json(const std::optional<RecordedTokens>& tokens) {
+  if (!tokens.has_value()) return nullptr;
+  return {{"begin", tokens->begin}, {"end", tokens->end}};
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -49,6 +54,7 @@ Json to_json(const CheckpointHeader& h) {
           {"ranks", h.ranks},
           {"epoch", h.epoch},
           {"weights_hash", h.weights_hash},
+          {"document_tokens", tokens_to_json(h.document_tokens)},
           {"counts", h.counts},
           {"refresh_paces", paces_to_json(h.paces)}};
 }
@@ -83,6 +89,10 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
     h.epoch = json.at("epoch").get<uint64_t>();
     h.weights_hash = json.at("weights_hash").get<uint64_t>();
     h.counts = json.at("counts").get<std::vector<int64_t>>();
+    if (json.contains("document_tokens") && !json.at("document_tokens").is_null()) {
+      const Json& tokens = json.at("document_tokens");
+      h.document_tokens = {tokens.at("begin").get<int32_t>(), tokens.at("end").get<int32_t>()};
+    }
     // Checkpoints from before lazy refresh have none.
     h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
                                              : std::vector<RefreshPace>(h.counts.size());
@@ -124,6 +134,23 @@ absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_
   return header_from_json(json, step_folder);
 }
 
+absl::StatusOr<std::vector<CheckpointFile>> checkpoint_files(const std::string& step_folder) {
+  ASSIGN_OR_RETURN(const Json json, read_manifest(step_folder));
+  std::vector<CheckpointFile> files;
+  try {
+    for (const auto& [name, expected] : json.at("files").items()) {
+      const fs::path path(name);
+      const bool below = path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end() && !name.empty();
+      if (!below)
+        return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " names a file outside of its folder"));
+      files.push_back({name, expected.at("bytes").get<int64_t>(), expected.at("crc32").get<uint32_t>()});
+    }
+  } catch (const Json::exception&) {
+    return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " is damaged"));
+  }
+  return files;
+}
+
 absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
   ASSIGN_OR_RETURN(Json json, read_manifest(step_folder));
   for (const auto& [name, expected] : json["files"].items()) {
@@ -149,15 +176,16 @@ absl::Status write_manifest(const std::string& step_folder, const CheckpointHead
   return write_file_durably(absl::StrCat(step_folder, "/", kManifest), manifest.dump(1));
 }
 
-void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch) {
+void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch, int64_t spared) {
   std::error_code error;
   std::vector<int64_t> steps = list_checkpoints(folder);
-  while (static_cast<int64_t>(steps.size()) > std::max<int64_t>(keep, 1)) {
-    const std::string path = absl::StrCat(folder, "/", step_folder_name(steps.front()));
+  steps.resize(steps.size() - std::min<size_t>(steps.size(), static_cast<size_t>(std::max<int64_t>(keep, 1))));
+  for (const int64_t step : steps) {
+    if (step == spared) continue;
+    const std::string path = absl::StrCat(folder, "/", step_folder_name(step));
     // Without its manifest it does not exist, whatever happens during the rest.
     fs::remove(absl::StrCat(path, "/", kManifest), error);
     fs::remove_all(path, error);
-    steps.erase(steps.begin());
   }
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder, error)) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,13 @@
 #include "worker/engine/optim/optimizer.h"
 
 namespace galleon {
+
+// Ids of the tokens that stood around each document of text in training; -1: nothing.
+struct RecordedTokens {
+  int32_t begin = -1;
+  int32_t end = -1;
+  bool operator==(const RecordedTokens&) const = default;
+};
 
 // What a checkpoint knows beside tensors.
 struct CheckpointHeader {
@@ -27,8 +35,9 @@ struct CheckpointHeader {
   int64_t ranks = 1;   // that wrote it
   uint64_t epoch = 0;
   uint64_t weights_hash = 0;
-  std::vector<int64_t> counts;     // Optimizer::counts
-  std::vector<RefreshPace> paces;  // Optimizer::paces
+  std::optional<RecordedTokens> document_tokens;  // of a model that was trained on text
+  std::vector<int64_t> counts;                    // Optimizer::counts
+  std::vector<RefreshPace> paces;                 // Optimizer::paces
 };
 
 // "step-00001000", and ".step-00001000.epoch-7" before its publication.
@@ -42,6 +51,13 @@ std::string shard_name(int rank, int64_t ranks);
 std::vector<int64_t> list_checkpoints(const std::string& folder);
 // The manifest alone. NOT_FOUND: there is none; DATA_LOSS: it is damaged.
 absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_folder);
+// The files that a manifest names; their names have no ".." and begin with no "/".
+struct CheckpointFile {
+  std::string name;
+  int64_t bytes = 0;
+  uint32_t crc32 = 0;
+};
+absl::StatusOr<std::vector<CheckpointFile>> checkpoint_files(const std::string& step_folder);
 // Every file of the manifest against its size, and against its checksum if `deep`. DATA_LOSS names the file.
 absl::Status verify_checkpoint(const std::string& step_folder, bool deep);
 
@@ -49,7 +65,8 @@ absl::Status verify_checkpoint(const std::string& step_folder, bool deep);
 absl::Status write_manifest(const std::string& step_folder, const CheckpointHeader& header,
                             const nlohmann::json& files);
 
-// Removes all but the newest `keep` checkpoints and what unfinished attempts below `epoch` left.
-void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch);
+// Removes all but the newest `keep` checkpoints, and that of step `spared`, and what unfinished attempts below `epoch`
+// left.
+void prune_checkpoints(const std::string& folder, int64_t keep, uint64_t epoch, int64_t spared = 0);
 
 }  // namespace galleon

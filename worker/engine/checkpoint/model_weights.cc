@@ -15,6 +15,7 @@
 #include "common/base/json_depth.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/model/adapter_folder.h"
 
 namespace galleon {
 
@@ -34,12 +35,7 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   std::vector<std::string> names{"model.safetensors"};
   const std::string index_path = folder + "/model.safetensors.index.json";
   std::error_code error;
-  if (fs::exists(folder + "/adapter_config.json", error)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder,
-                     " holds an adapter (adapter_config.json), which transformers put on another model; merge it "
-                     "into its model, and name that folder"));
-  }
+  RETURN_IF_ERROR(refuse_adapter_folder(folder));
   // A file of all weights comes first, as in transformers: an index beside it is of an older export.
   if (!fs::exists(absl::StrCat(folder, "/", names[0]), error) && fs::exists(index_path, error)) {
     ASSIGN_OR_RETURN(std::string text, read_file(index_path));
@@ -226,8 +222,8 @@ absl::Status check_weights(const std::string& folder, const std::vector<Paramete
   return find_tensors(folder, files, parameters, fresh, grown_from).status();
 }
 
-absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
-                          std::vector<std::string>* fresh, int64_t grown_from) {
+absl::Status visit_weights(const std::string& folder, const std::vector<Parameter>& parameters, const TakeWeight& take,
+                           std::vector<std::string>* fresh, int64_t grown_from) {
   ASSIGN_OR_RETURN(std::vector<SafetensorsReader> files, open_weights(folder));
   ASSIGN_OR_RETURN(std::vector<FoundTensor> tensors, find_tensors(folder, files, parameters, fresh, grown_from));
   for (const auto& [parameter, file, name] : tensors) {
@@ -240,9 +236,18 @@ absl::Status load_weights(const std::string& folder, const std::vector<Parameter
     }
     if (grown_from > 0 && grows(*parameter, file->entries().at(name).shape, grown_from))
       add_mean_rows(*parameter, values);
-    set_weight(*parameter, device, values.data());
+    RETURN_IF_ERROR(take(*parameter, std::move(values)));
   }
   return absl::OkStatus();
+}
+
+absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
+                          std::vector<std::string>* fresh, int64_t grown_from) {
+  const auto set = [&](const Parameter& p, const std::vector<float>& values) {
+    set_weight(p, device, values.data());
+    return absl::OkStatus();
+  };
+  return visit_weights(folder, parameters, set, fresh, grown_from);
 }
 
 absl::StatusOr<DataType> stored_weight_type(const std::string& folder) {

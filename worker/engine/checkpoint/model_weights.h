@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,12 @@ std::vector<int64_t> stored_shape(const Parameter& p);
 // the rows.
 absl::Status load_weights(const std::string& folder, const std::vector<Parameter>& parameters, Device& device,
                           std::vector<std::string>* fresh = nullptr, int64_t grown_from = 0);
+
+// The same, with each weight handed over as it lies in the folder, in fp32 and one at a time. The first error that
+// `take` returns ends it.
+using TakeWeight = std::function<absl::Status(const Parameter& parameter, std::vector<float> values)>;
+absl::Status visit_weights(const std::string& folder, const std::vector<Parameter>& parameters, const TakeWeight& take,
+                           std::vector<std::string>* fresh = nullptr, int64_t grown_from = 0);
 
 // Whether load_weights would find what it needs, from the files' headers alone (but for a head beside a tied
 // embedding): the parameters need no memory.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/fingerprint.h"
@@ -88,7 +89,7 @@ absl::Status Corpus::find_files() {
 
 bool Corpus::is_mapped() const {
   return std::all_of(files_.begin(), files_.end(), [](const InputFile& file) {
-    return file.format == InputFormat::kTokens && !is_compressed(file.path);
+    return file.format == InputFormat::kTokens && !is_address(file.path) && !is_compressed(file.path);
   });
 }
 
@@ -102,6 +103,14 @@ absl::Status Corpus::map() {
   return absl::OkStatus();
 }
 
+std::optional<DocumentTokens> Corpus::around_documents() const {
+  const DataOptions& options = request_.options;
+  const bool text = std::any_of(files_.begin(), files_.end(),
+                                [](const InputFile& file) { return file.format != InputFormat::kTokens; });
+  if (builder_ == nullptr || !text || options.classify || options.format == "chat") return std::nullopt;
+  return around_;
+}
+
 std::string Corpus::base() const {
   return absl::StrCat(request_.folder, "/", request_.name, "-", fingerprint_);
 }
@@ -111,7 +120,9 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
   if (options.classify) {
     ASSIGN_OR_RETURN(build.encoder, make_classify_encoder(options, request_.labels, *request_.tokenizer));
     build.shape.classifies = true;
-    build.pieces.tsv_header = tsv_layout(options)->header;
+    ASSIGN_OR_RETURN(const TsvLayout layout, tsv_layout(options));
+    build.pieces.tsv_header = layout.header;
+    build.pieces.columns = named_columns(layout);
   } else if (options.format == "chat") {
     if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.format: chat needs a tokenizer");
     ASSIGN_OR_RETURN(build.encoder, make_chat_encoder(options, request_.chat_template, *request_.tokenizer));
@@ -123,6 +134,7 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
     build.pieces.first_piece_alone = true;
     build.pieces.piece_bytes = std::max<size_t>(build.pieces.piece_bytes, 64 * options.sequence_length);
   }
+  if (!options.classify && options.format != "chat") build.pieces.columns = {options.text_field};
   build.shape.has_sequences = build.encoder->has_sequences();
   build.shape.has_mask = build.encoder->has_mask();
   if (build.shape.has_mask) build.shape.width = 4;

@@ -43,6 +43,8 @@ class Corpus {
   const std::string& fingerprint() const { return fingerprint_; }
   const std::vector<InputFile>& files() const { return files_; }
   SequenceStore& store() { return *store_; }
+  // What stands around each document of text; nullopt: there is no text, or another process makes the cache.
+  std::optional<DocumentTokens> around_documents() const;
   // Of the process that makes the cache; null otherwise.
   const CacheBuilder* builder() const { return builder_.get(); }
   // The order of training.

@@ -1,17 +1,13 @@
 #include "worker/engine/data/fingerprint.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "kernels/math/mix.h"
+#include "worker/engine/data/byte_ranges.h"
 
 namespace galleon {
 
@@ -48,23 +44,18 @@ absl::Status Fingerprint::add_files(const std::vector<std::string>& paths) {
   std::vector<int64_t> sizes;
   int64_t total = 0;
   for (const std::string& path : paths) {
-    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat info {};
-    if (!file.valid() || ::fstat(file.get(), &info) != 0) return errno_status("cannot open", path, errno);
-    sizes.push_back(info.st_size);
-    total += info.st_size;
+    ASSIGN_OR_RETURN(const std::unique_ptr<ByteRanges> file, ByteRanges::open(path));
+    sizes.push_back(file->size());
+    total += file->size();
   }
   std::string buffer;
   for (size_t i = 0; i < paths.size(); ++i) {
-    FileDescriptor file(::open(paths[i].c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file.valid()) return errno_status("cannot open", paths[i], errno);
+    ASSIGN_OR_RETURN(const std::unique_ptr<ByteRanges> file, ByteRanges::open(paths[i]));
     add_number(sizes[i]);
-    const auto add_range = [&](int64_t begin, int64_t end) {
+    const auto add_range = [&](int64_t begin, int64_t end) -> absl::Status {
       while (begin < end) {
         buffer.resize(static_cast<size_t>(std::min<int64_t>(end - begin, 1 << 20)));
-        const ssize_t n = ::pread(file.get(), buffer.data(), buffer.size(), begin);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno_status("cannot read", paths[i], errno);
+        ASSIGN_OR_RETURN(int64_t n, file->read_at(begin, buffer.data(), static_cast<int64_t>(buffer.size())));
         if (n == 0) break;
         add(absl::string_view(buffer.data(), static_cast<size_t>(n)));
         begin += n;

@@ -15,7 +15,7 @@ class Fingerprint {
   void add(absl::string_view bytes);
   void add_number(int64_t number);
   // The files' sizes and their bytes; of files that have more than 64 MiB together, three samples of 64 KiB each.
-  // Names do not count. Errors of opening and reading.
+  // Names do not count, nor whether they lie in an object store. Errors of opening and reading.
   absl::Status add_files(const std::vector<std::string>& paths);
   // 16 hexadecimal digits.
   std::string text() const;

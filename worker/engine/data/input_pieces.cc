@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/json_array.h"
+#include "worker/engine/data/parquet_rows.h"
 #include "worker/engine/data/recognition.h"
 #include "worker/engine/data/table_rows.h"
 
@@ -102,7 +103,11 @@ absl::StatusOr<size_t> PieceReader::rows_cut() {
 
 absl::Status PieceReader::open() {
   const InputFile& file = files_[file_];
-  ASSIGN_OR_RETURN(stream_, open_input(file.path));
+  if (file.format == InputFormat::kParquet) {
+    ASSIGN_OR_RETURN(stream_, open_parquet_rows(file.path, options_.columns));
+  } else {
+    ASSIGN_OR_RETURN(stream_, open_input(file.path));
+  }
   if (file.format == InputFormat::kJsonArray) stream_ = json_array_lines(std::move(stream_), file.path);
   buffer_.clear();
   header_.clear();

@@ -15,7 +15,7 @@
 namespace galleon {
 
 // Part of a cache's fingerprint by number. kTsv: labelled rows; kTabRows: rows that have a text or a conversation.
-enum class InputFormat { kText, kJsonLines, kTokens, kTsv, kChat, kJsonArray, kCsv, kTabRows };
+enum class InputFormat { kText, kJsonLines, kTokens, kTsv, kChat, kJsonArray, kCsv, kTabRows, kParquet };
 
 // Whether a file has a row of names first and quoted cells.
 inline bool is_table(InputFormat format) {
@@ -62,7 +62,8 @@ struct PieceOptions {
   size_t longest_row = size_t{64} << 20;
   bool first_piece_alone = false;  // of a text document; the rest is left out
   bool skip_bad_rows = false;
-  bool tsv_header = true;  // whether the first line of a TSV file names its columns
+  bool tsv_header = true;            // whether the first line of a TSV file names its columns
+  std::vector<std::string> columns;  // of Parquet files that are read; none: all
 };
 
 // Reads one file after the other. Text is cut behind the end of a line whose neighbours leave a tokenizer's pattern no

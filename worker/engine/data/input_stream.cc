@@ -8,14 +8,21 @@
 #include <cstring>
 
 #include "common/base/files.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/read_ahead.h"
 #include "worker/engine/data/unpacking.h"
+#include "worker/engine/storage/object_store.h"
 
 namespace galleon {
 
 namespace {
 
 constexpr size_t kMagicBytes = 10;
+// Of an object store: what is read before a thread reads ahead, in which pieces it does, and how many of them.
+constexpr int64_t kObjectHead = 1 << 18;
+constexpr size_t kObjectPiece = size_t{4} << 20;
+constexpr size_t kObjectPiecesAhead = 4;
 
 class FileStream final : public InputStream {
  public:
@@ -38,6 +45,22 @@ class FileStream final : public InputStream {
   FileDescriptor file_;
   int64_t position_ = 0;
   std::string path_;
+};
+
+// An object of an object store.
+class ObjectStream final : public InputStream {
+ public:
+  explicit ObjectStream(std::unique_ptr<ObjectFile> file) : file_(std::move(file)) {}
+  absl::StatusOr<size_t> read(char* out, size_t size) override {
+    ASSIGN_OR_RETURN(int64_t n, file_->read_at(position_, out, static_cast<int64_t>(size)));
+    position_ += n;
+    return static_cast<size_t>(n);
+  }
+  int64_t position() const override { return position_; }
+
+ private:
+  std::unique_ptr<ObjectFile> file_;
+  int64_t position_ = 0;
 };
 
 class MemoryStream final : public InputStream {
@@ -90,6 +113,16 @@ absl::StatusOr<std::string> read_head(InputStream& stream, size_t size) {
   return head;
 }
 
+absl::StatusOr<std::unique_ptr<InputStream>> open_packed(const std::string& path) {
+  if (is_address(path)) {
+    ASSIGN_OR_RETURN(std::unique_ptr<ObjectFile> object, ObjectFile::open(path));
+    return std::make_unique<ObjectStream>(std::move(object));
+  }
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return errno_status("cannot open", path, errno);
+  return std::make_unique<FileStream>(std::move(file), path);
+}
+
 absl::StatusOr<std::unique_ptr<InputStream>> unpacked(std::unique_ptr<InputStream> stream, const std::string& path) {
   ASSIGN_OR_RETURN(std::string head, read_head(*stream, kMagicBytes));
   const Packing packing = packing_of(head);
@@ -101,20 +134,23 @@ absl::StatusOr<std::unique_ptr<InputStream>> unpacked(std::unique_ptr<InputStrea
 }  // namespace
 
 Packing packing_of_file(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  char first[kMagicBytes];
-  const ssize_t n = file.valid() ? ::read(file.get(), first, sizeof(first)) : 0;
-  return packing_of({first, static_cast<size_t>(std::max<ssize_t>(n, 0))});
+  const absl::StatusOr<std::string> first = first_bytes(path, kMagicBytes);
+  return first.ok() ? packing_of(*first) : Packing::kNone;
 }
 
 bool is_compressed(const std::string& path) {
   return packing_of_file(path) != Packing::kNone;
 }
 
+absl::StatusOr<std::string> first_bytes(const std::string& path, size_t size) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<InputStream> stream, open_packed(path));
+  return read_head(*stream, size);
+}
+
 absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
-  return unpacked(std::make_unique<FileStream>(std::move(file), path), path);
+  ASSIGN_OR_RETURN(std::unique_ptr<InputStream> stream, open_packed(path));
+  if (is_address(path)) stream = read_ahead(std::move(stream), kObjectPiece, kObjectPiecesAhead, kObjectHead);
+  return unpacked(std::move(stream), path);
 }
 
 absl::StatusOr<std::unique_ptr<InputStream>> open_input_bytes(absl::string_view bytes, const std::string& name) {

@@ -20,8 +20,11 @@ class InputStream {
   virtual int64_t position() const = 0;
 };
 
-// A file; gzip, zstd, bzip2 and xz are recognised by their first bytes (unpacking.h).
+// A file, or an object of an object store by its address, which is read ahead by a thread; gzip, zstd, bzip2 and xz are
+// recognised by their first bytes (unpacking.h).
 absl::StatusOr<std::unique_ptr<InputStream>> open_input(const std::string& path);
+// The first bytes as they lie there, up to `size` of them.
+absl::StatusOr<std::string> first_bytes(const std::string& path, size_t size);
 // Whether a file's first bytes are those of a compressed file.
 bool is_compressed(const std::string& path);
 // The same for bytes in memory, which must outlive the stream; `name` is for errors.

@@ -19,9 +19,7 @@ using TakeRow = std::function<absl::Status(const TsvRow& row, int64_t number)>;
 
 absl::Status check_names(const TsvLayout& layout, const InputPiece& piece, const std::string& path) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, cells_of_row(piece.header, separator_of(piece.format)));
-  std::vector<std::string> wanted = layout.text_columns;
-  wanted.push_back(layout.label_column);
-  for (const std::string& name : wanted) {
+  for (const std::string& name : named_columns(layout)) {
     if (std::find(names.begin(), names.end(), name) == names.end()) {
       return absl::InvalidArgumentError(
           absl::StrCat(path, ":1: there is no column \"", name, "\"; there are: ", absl::StrJoin(names, ", ")));

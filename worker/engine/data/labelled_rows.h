@@ -1,5 +1,5 @@
-// Rows with labels in whatever they are written: TSV by the places of its columns (tsv.h), CSV, lines of JSON and JSON
-// arrays by names.
+// Rows with labels in whatever they are written: TSV by the places of its columns (tsv.h), CSV, lines of JSON, JSON
+// arrays and Parquet by names.
 #pragma once
 
 #include <functional>

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/parquet_rows.h"
 #include "worker/engine/data/unpacking.h"
 
 namespace galleon {
@@ -19,10 +20,11 @@ namespace {
 const char kLabelledRows[] = "rows with labels";
 
 constexpr size_t kHeadBytes = 1 << 16;
+constexpr size_t kPackedHeadBytes = 16;
 constexpr size_t kTarMagicAt = 257;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr absl::string_view kAdvice =
-    "; text, JSON lines, CSV, TSV and token files are read, also packed by gzip, zstd, "
+    "; text, JSON lines, CSV, TSV, Parquet and token files are read, all but Parquet also packed by gzip, zstd, "
     "bzip2 or xz";
 
 struct Magic {
@@ -36,7 +38,7 @@ constexpr absl::string_view bytes_of(const char (&text)[n]) {
 }
 
 constexpr Magic kMagics[] = {
-    {bytes_of("PAR1"), "is a Parquet file"},
+    {bytes_of("PAR1"), "is a Parquet file in a compressed file, which is not read"},
     {bytes_of("PARE"), "is an encrypted Parquet file"},
     {bytes_of("\x93NUMPY"), "is a NumPy array (.npy)"},
     {bytes_of("%PDF-"), "is a PDF document"},
@@ -197,6 +199,14 @@ InputFormat chosen(const std::string& data_format, absl::string_view name, absl:
   return table_or(name, InputFormat::kText);
 }
 
+absl::StatusOr<InputFormat> recognised_parquet(const std::string& data_format, const std::string& path) {
+  for (const char* rows : {"auto", "jsonl", "chat", kLabelledRows})
+    if (data_format == rows) return InputFormat::kParquet;
+  return absl::InvalidArgumentError(absl::StrCat(path,
+                                                 " is a Parquet file, whose rows are read with data.format: jsonl, ",
+                                                 "chat or auto, and this is ", data_format));
+}
+
 // Bytes of the character that begins at `at`, 0: it is broken, and `skip` bytes of it belong together.
 size_t character(absl::string_view text, size_t at, size_t& skip) {
   const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0U; };
@@ -251,6 +261,8 @@ absl::StatusOr<InputFormat> recognise_rows(const std::string& data_format, const
 }
 
 absl::StatusOr<InputFormat> recognise(const std::string& data_format, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string first, first_bytes(path, kPackedHeadBytes));
+  if (is_parquet(first)) return recognised_parquet(data_format, path);
   ASSIGN_OR_RETURN(std::unique_ptr<InputStream> stream, open_input(path));
   ASSIGN_OR_RETURN(std::string head, read_head(*stream));
   const InputFormat format = chosen(data_format, bare_name(path), head);

@@ -19,6 +19,7 @@ namespace {
 
 // What a text that goes on behind an added token is encoded behind, so that no space is put before it.
 constexpr absl::string_view kContext = "<unk>";
+constexpr const char* kFiles = "a SentencePiece model";
 constexpr absl::string_view kSpaceMark = "\xE2\x96\x81";
 
 bool is_visible(char c) {
@@ -54,7 +55,12 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   // What the files beside the model say. INVALID_ARGUMENT: they contradict it.
   absl::Status take_settings(const FolderSettings& settings) {
+    RETURN_IF_ERROR(settings.check_class(
+        kFiles, {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "T5Tokenizer", "BertGenerationTokenizer"}));
+    RETURN_IF_ERROR(settings.refuse("do_lower_case", true, kFiles));
+    RETURN_IF_ERROR(settings.refuse("keep_accents", false, kFiles));
     for (const AddedToken& token : settings.added()) RETURN_IF_ERROR(add_token(token, settings.config_path()));
+    for (const std::string& content : settings.further_special()) RETURN_IF_ERROR(add_further(content, settings));
     ASSIGN_OR_RETURN(const std::optional<bool> prefix, settings.flag("add_prefix_space"));
     if (!prefix.value_or(true)) {
       return tokenizer_error(settings.config_path(),
@@ -73,7 +79,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   int64_t vocabulary() const override { return size_; }
   SpecialTokens special() const override { return special_; }
-  DocumentTokens document_tokens() const override { return around_; }
+  DocumentTokens tokens_by_settings() const override { return around_; }
 
   void encode(absl::string_view text, std::vector<int32_t>& ids) const override {
     if (added_.empty()) return encode_text(text, ids);
@@ -127,6 +133,18 @@ class SentencePieceTokenizer final : public Tokenizer {
     added_.add(token.content, token);
     added_by_id_[token.id] = token;
     return absl::OkStatus();
+  }
+
+  absl::Status add_further(const std::string& content, const FolderSettings& settings) {
+    AddedToken token;
+    token.content = content;
+    token.special = true;
+    token.id = token_of(content);
+    for (int32_t id = 0; token.id < 0 && id < model_->size(); ++id) {
+      if (model_->piece(id).text == content) token.id = id;
+    }
+    if (token.id < 0) return settings.no_id(content);
+    return added_by_id_.contains(token.id) ? absl::OkStatus() : add_token(token, settings.config_path());
   }
 
   absl::Status take_role(const FolderSettings& settings, const char* role, int32_t& id) const {

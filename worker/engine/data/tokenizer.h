@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,8 +46,11 @@ class Tokenizer {
   virtual SpecialTokens special() const = 0;
   int32_t end_token() const { return special().end; }
   int32_t begin_token() const { return special().begin; }
-  // What the tokenizer's own settings put around a document.
-  virtual DocumentTokens document_tokens() const { return {-1, special().end}; }
+  // What stands around a document where nobody says: what a model was trained with, if that was told, else what the
+  // tokenizer's own settings put there.
+  DocumentTokens document_tokens() const { return trained_with_.value_or(tokens_by_settings()); }
+  virtual DocumentTokens tokens_by_settings() const { return {-1, special().end}; }
+  void trained_with(DocumentTokens tokens) { trained_with_ = tokens; }
   // The token that is written so; -1: there is none.
   virtual int32_t token_of(absl::string_view text) const;
   // Ids of the text alone, without begin or end. Appends to `ids`.
@@ -60,6 +64,9 @@ class Tokenizer {
   virtual std::string decode(const std::vector<int32_t>& ids) const = 0;
   // The files that a checkpoint carries along; empty for raw bytes.
   virtual std::vector<std::string> files() const = 0;
+
+ private:
+  std::optional<DocumentTokens> trained_with_;
 };
 
 // The tokens around each document. `begin`, `end`: data.begin_token and data.end_token, "auto", "none" or a token's

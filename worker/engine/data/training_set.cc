@@ -109,4 +109,10 @@ absl::StatusOr<std::string> TrainingSet::describe_passes(int64_t sequences) {
   return absl::StrJoin(parts, "; ");
 }
 
+std::optional<DocumentTokens> TrainingSet::around_documents() const {
+  for (const Source& source : sources_)
+    if (const std::optional<DocumentTokens> around = source.corpus->around_documents()) return around;
+  return std::nullopt;
+}
+
 }  // namespace galleon

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,8 @@ class TrainingSet {
   std::vector<std::string> notes();
   int64_t bad_rows();
   TrainingOrder order() const;
+  // Of those sources that have them; nullopt: none has.
+  std::optional<DocumentTokens> around_documents() const;
 
   bool mixed() const { return mixed_; }
   // Of a mixture, what the first `sequences` that training sees are made of.

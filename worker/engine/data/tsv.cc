@@ -130,6 +130,12 @@ absl::StatusOr<TsvLayout> tsv_layout(const DataOptions& options) {
   return task.layout;
 }
 
+std::vector<std::string> named_columns(const TsvLayout& layout) {
+  std::vector<std::string> names = layout.text_columns;
+  if (layout.header) names.push_back(layout.label_column);
+  return names;
+}
+
 absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::string_view header,
                                               const std::string& path) {
   TsvColumns columns;
@@ -139,10 +145,8 @@ absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::str
   } else {
     while (!header.empty() && (header.back() == '\r' || header.back() == '\n')) header.remove_suffix(1);
     const std::vector<absl::string_view> names = absl::StrSplit(header, '\t');
-    std::vector<std::string> wanted = layout.text_columns;
-    wanted.push_back(layout.label_column);
     std::vector<size_t> places;
-    for (const std::string& name : wanted) {
+    for (const std::string& name : named_columns(layout)) {
       const auto found = std::find(names.begin(), names.end(), name);
       if (found == names.end()) {
         return absl::InvalidArgumentError(
@@ -219,6 +223,7 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
   }
   PieceOptions pieces;
   pieces.skip_bad_rows = options.skip_bad_rows;
+  pieces.columns = named_columns(layout);
   PieceReader reader(files, 0, pieces);
   SeenLabels seen;
   BadRows bad;

@@ -117,7 +117,8 @@ struct DataOptions {
 };
 
 struct ModelOptions {
-  std::string source;  // preset:NAME or a folder
+  std::string source;    // preset:NAME or a folder
+  std::string given_as;  // the address that the folder is a copy of; empty: it is none
   bool pretrained = false;
   std::vector<std::pair<std::string, std::string>> overrides;  // field of config.json, JSON text
   uint64_t seed = 42;
@@ -150,6 +151,7 @@ struct RunOptions {
   std::string checkpoint_folder;
   int64_t checkpoint_every = 0;
   int64_t checkpoint_keep = 3;
+  std::string checkpoint_copy_to;  // an address in an object store; empty: no copies
   std::string resume = "auto";
   int64_t memory_limit = 0;
   int64_t hang_timeout = 600;  // seconds

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "worker/engine/model/adapter_folder.h"
 
 namespace galleon {
 
@@ -116,6 +117,8 @@ absl::StatusOr<ModelConfig> resolve_model_config(const std::string& source,
     }
     return model_config_from_json(json.dump(), source, overrides);
   }
+  if (absl::Status s = refuse_adapter_folder(source); !s.ok())
+    return absl::Status(s.code(), absl::StrCat("model.source: ", s.message()));
   const std::string path = source + "/config.json";
   absl::StatusOr<std::string> text = read_file(path);
   if (!text.ok()) return absl::Status(text.status().code(), absl::StrCat("model.source: ", text.status().message()));

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/object_address.h"
 
 namespace galleon {
 
@@ -304,8 +305,10 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
                             : (std::filesystem::path(output) / directory).lexically_normal().string();
   o.checkpoint_every = job.checkpoint().every();
   o.checkpoint_keep = job.checkpoint().keep();
+  o.checkpoint_copy_to = job.checkpoint().copy_to();
   o.resume = job.checkpoint().resume();
-  if (o.resume != "auto" && o.resume != "never" && !std::filesystem::path(o.resume).is_absolute()) {
+  if (o.resume != "auto" && o.resume != "never" && !is_address(o.resume) &&
+      !std::filesystem::path(o.resume).is_absolute()) {
     o.resume = (std::filesystem::path(output) / o.resume).lexically_normal().string();
   }
   o.memory_limit = static_cast<int64_t>(job.resources().memory_per_rank());

@@ -9,7 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/ground/differing_lines.h"
 
 namespace galleon {
@@ -72,8 +74,16 @@ struct Found {
 };
 
 // An explicit folder is taken or refused; nothing else will do.
-absl::StatusOr<Found> explicit_folder(const std::string& folder) {
-  RETURN_IF_ERROR(verify_checkpoint(folder, true));
+absl::StatusOr<Found> explicit_folder(const RunOptions& options) {
+  std::string folder = options.resume;
+  if (is_address(folder)) {
+    folder = absl::StrCat(options.checkpoint_folder, "/.fetched/",
+                          folder.substr(folder.find_last_of('/', folder.find_last_not_of('/')) + 1));
+    absl::Status fetched = fetch_checkpoint(options.resume, folder);
+    if (!fetched.ok()) return absl::Status(fetched.code(), absl::StrCat("checkpoint.resume: ", fetched.message()));
+  } else {
+    RETURN_IF_ERROR(verify_checkpoint(folder, true));
+  }
   return Found{folder, ""};
 }
 
@@ -101,27 +111,67 @@ absl::StatusOr<Found> newest_sound(const std::string& folder, const ResumePoint&
   return found;
 }
 
+// The newest sound copy of checkpoint.copy_to, brought into the folder of checkpoints.
+absl::StatusOr<Found> newest_copy(const RunOptions& options, const ResumePoint& point) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, list_copies(options.checkpoint_copy_to));
+  Found found;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    if (point.recorded_only && *step > point.step) continue;
+    const std::string address = absl::StrCat(options.checkpoint_copy_to, "/", step_folder_name(*step));
+    const std::string path = absl::StrCat(options.checkpoint_folder, "/", step_folder_name(*step));
+    const std::string pending = absl::StrCat(options.checkpoint_folder, "/.fetched/", step_folder_name(*step));
+    const absl::Status fetched = fetch_checkpoint(address, pending);
+    if (fetched.ok()) {
+      std::error_code error;
+      fs::rename(pending, path, error);
+      if (error) return errno_status("cannot rename to", path, error.value());
+      fs::remove(absl::StrCat(options.checkpoint_folder, "/.fetched"), error);
+      absl::StrAppend(&found.skipped, found.skipped.empty() ? "" : "; ", "brought from ", address);
+      found.folder = path;
+      return found;
+    }
+    if (!absl::IsDataLoss(fetched)) return fetched;
+    absl::StrAppend(&found.skipped, found.skipped.empty() ? "" : "; ", "the copy of step ", *step,
+                    " was passed over: ", fetched.message());
+  }
+  if (!found.skipped.empty()) {
+    return absl::DataLossError(absl::StrCat("no sound copy is left in ", options.checkpoint_copy_to, " (",
+                                            found.skipped,
+                                            "); start again with checkpoint.resume: never and another copy_to"));
+  }
+  return found;
+}
+
+// The newest that is sound, here or, where none is left here, among the copies.
+absl::StatusOr<Found> newest(const RunOptions& options, const ResumePoint& point) {
+  absl::StatusOr<Found> here = newest_sound(options.checkpoint_folder, point);
+  if (options.checkpoint_copy_to.empty() || (here.ok() ? !here->folder.empty() : !absl::IsDataLoss(here.status())))
+    return here;
+  absl::StatusOr<Found> copy = newest_copy(options, point);
+  return copy.ok() && copy->folder.empty() ? here : copy;
+}
+
 absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) {
   const std::string& folder = options.checkpoint_folder;
   RETURN_IF_ERROR(make_folders(folder));
   if (point.recorded_only) {
     // Nothing of this job is recorded yet: a folder that the job file names is where it begins.
     if (point.step == 0)
-      return options.resume == "auto" || options.resume == "never" ? Found{} : explicit_folder(options.resume);
+      return options.resume == "auto" || options.resume == "never" ? Found{} : explicit_folder(options);
     // Recorded, and its trainer died before the rename.
     std::error_code error;
     const bool renamed = fs::exists(absl::StrCat(folder, "/", step_folder_name(point.step)), error);
     if (!renamed && fs::exists(absl::StrCat(folder, "/", pending_folder_name(point.step, point.epoch)), error)) {
       RETURN_IF_ERROR(publish_checkpoint(folder, point.step, point.epoch));
     }
-    absl::StatusOr<Found> found = newest_sound(folder, point);
+    absl::StatusOr<Found> found = newest(options, point);
     if (found.ok() && found->folder.empty()) {
       return absl::NotFoundError(absl::StrCat("the recorded checkpoint of step ", point.step, " is not in ", folder,
                                               "; is that folder shared by all workers?"));
     }
     return found;
   }
-  if (options.resume == "auto") return newest_sound(folder, point);
+  if (options.resume == "auto") return newest(options, point);
   if (options.resume == "never") {
     const std::vector<int64_t> steps = list_checkpoints(folder);
     if (!steps.empty()) {
@@ -131,7 +181,7 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
     }
     return Found{};
   }
-  return explicit_folder(options.resume);
+  return explicit_folder(options);
 }
 
 }  // namespace

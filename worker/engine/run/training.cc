@@ -10,10 +10,14 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
+#include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
+#include "worker/engine/checkpoint/peft_adapter.h"
+#include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/data/training_set.h"
 #include "worker/engine/model/lora.h"
+#include "worker/engine/run/adapter_base.h"
 #include "worker/engine/run/epochs.h"
 #include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
@@ -60,7 +64,10 @@ class Training {
     RETURN_IF_ERROR(derive_lengths());
     RETURN_IF_ERROR(allocate());
     RETURN_IF_ERROR(start_or_resume());
-    return train();
+    RETURN_IF_ERROR(agree(start_copies()));
+    ASSIGN_OR_RETURN(RunResult result, train());
+    RETURN_IF_ERROR(finish_copies());
+    return result;
   }
 
  private:
@@ -172,7 +179,8 @@ class Training {
             job_.tokenizer ? job_.tokenizer->files() : std::vector<std::string>{},
             options_.optimizer.lora,
             engine_->weights(),
-            job_.chat_template};
+            job_.chat_template,
+            adapter_base_};
   }
 
   absl::Status start_or_resume() {
@@ -224,8 +232,28 @@ class Training {
       if (options_.optimizer.lora.has_value())
         initialize_adapters(engine_->parameters(), device_, options_.optimizer.lora->seed);
     }
+    if (options_.optimizer.lora.has_value())
+      RETURN_IF_ERROR(choose_adapter_base(choice->has_value() ? (*choice)->folder : ""));
     if (communicator_.rank() != 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(metrics_, MetricsFile::open(context_.metrics_path, step_));
+    return absl::OkStatus();
+  }
+
+  // Whether checkpoints hold the adapters by themselves. A collective: rank 0 says, and all write accordingly.
+  absl::Status choose_adapter_base(const std::string& resumed_from) {
+    std::string why;
+    if (communicator_.rank() == 0) {
+      why = why_no_base(options_, job_);
+      if (why.empty() && !resumed_from.empty()) why = why_another_base(options_, engine_->parameters(), resumed_from);
+    }
+    why = communicator_.all_gather_text(why)[0];
+    RETURN_IF_ERROR(communicator_.status());
+    if (why.empty()) {
+      adapter_base_ = options_.model.given_as.empty() ? options_.model.source : options_.model.given_as;
+    } else {
+      observer_.stage("adapter", absl::StrCat("checkpoints hold the merged weights alone, and no ", kPeftFolder,
+                                              "/ for peft: ", why));
+    }
     return absl::OkStatus();
   }
 
@@ -370,6 +398,8 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
+    if (const std::optional<DocumentTokens> around = train_.around_documents())
+      header.document_tokens = {around->begin, around->end};
     if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
     observer_.stage("train", "");
     return absl::OkStatus();
@@ -382,10 +412,49 @@ class Training {
         [this](int64_t number, const std::string& folder) { return observer_.approve_checkpoint(number, folder); });
     if (!published.ok()) return not_saved(step, published);
     last_saved_ = step;
-    if (communicator_.rank() == 0)
-      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch);
+    if (copier_ != nullptr) copier_->add(step);
+    if (communicator_.rank() == 0) {
+      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch,
+                        copier_ != nullptr ? copier_->copying() : 0);
+    }
     observer_.published(step, absl::StrCat(options_.checkpoint_folder, "/", step_folder_name(step)));
     return absl::OkStatus();
+  }
+
+  // Rank 0 copies checkpoints, one that an attempt before could not copy first.
+  absl::Status start_copies() {
+    if (options_.checkpoint_copy_to.empty() || communicator_.rank() != 0) return absl::OkStatus();
+    absl::Status usable = check_copies_can_be_written(options_.checkpoint_copy_to);
+    if (!usable.ok()) return absl::Status(usable.code(), absl::StrCat("checkpoint.copy_to: ", usable.message()));
+    ASSIGN_OR_RETURN(const std::vector<int64_t> copies, list_copies(options_.checkpoint_copy_to));
+    copier_ = std::make_unique<CheckpointCopier>(options_.checkpoint_folder, options_.checkpoint_copy_to,
+                                                 options_.checkpoint_keep);
+    const std::vector<int64_t> here = list_checkpoints(options_.checkpoint_folder);
+    if (!here.empty() && here.back() == step_ && std::count(copies.begin(), copies.end(), step_) == 0)
+      copier_->add(step_);
+    return absl::OkStatus();
+  }
+
+  void tell_of_copies() {
+    if (copier_ == nullptr) return;
+    const std::vector<std::string> notes = copier_->notes();
+    for (const std::string& note : notes) observer_.stage("copy", note);
+    if (!notes.empty() && step_ < options_.steps) observer_.stage("train", "");
+  }
+
+  // The newest checkpoint's copy is a part of the run.
+  absl::Status finish_copies() {
+    absl::Status finished;
+    if (copier_ != nullptr) {
+      finished = copier_->finish();
+      tell_of_copies();
+      if (!finished.ok()) {
+        finished =
+            absl::Status(finished.code(), absl::StrCat("the checkpoint of step ", last_saved_,
+                                                       " is saved, and could not be copied: ", finished.message()));
+      }
+    }
+    return agree(finished);
   }
 
   absl::Status not_saved(int64_t step, const absl::Status& why) const {
@@ -451,6 +520,7 @@ class Training {
       seconds_ += step_seconds;
       tokens_ += inputs_;
       log(*report, loss, step_seconds);
+      tell_of_copies();
       if (!metrics_status_.ok()) return metrics_status_;
       if (train_.mixed() && !passes_told_) {
         tell_passes();
@@ -491,13 +561,15 @@ class Training {
   RunContext context_;
   RunObserver& observer_;
   CheckpointWriter writer_;
-  bool all_flushed_ = false;  // as of the newest step, of the checkpoint that is under way
+  std::unique_ptr<CheckpointCopier> copier_;  // on rank 0, where copies are asked for
+  bool all_flushed_ = false;                  // as of the newest step, of the checkpoint that is under way
 
   TrainingSet train_;
   bool passes_told_ = false;
   std::unique_ptr<Corpus> validation_;
   std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;
+  std::string adapter_base_;  // CheckpointContent::adapter_base
   std::optional<MetricsFile> metrics_;
   absl::Status metrics_status_;
   int32_t padding_ = 0;

@@ -36,7 +36,7 @@ class ComponentTokenizer final : public Tokenizer {
 
   int64_t vocabulary() const override { return size_; }
   SpecialTokens special() const override { return special_; }
-  DocumentTokens document_tokens() const override { return around_; }
+  DocumentTokens tokens_by_settings() const override { return around_; }
   int32_t token_of(absl::string_view text) const override {
     for (const AddedToken& token : parts_.added) {
       if (token.content == text) return token.id;

@@ -95,21 +95,23 @@ absl::Status check_agreement(const FolderSettings& settings, const TokenizerComp
   return agree(settings, "tokenize_chinese_chars", "handle_chinese_chars", parts.bert->handle_chinese_chars);
 }
 
-// Vocabulary files do not say how text is cut; the class of the tokenizer does.
-absl::Status check_class(const FolderSettings& settings, const std::string& files,
-                         std::initializer_list<const char*> accepted) {
-  const std::string name = settings.tokenizer_class();
-  if (name.empty() || name == "PreTrainedTokenizer" ||
-      std::any_of(accepted.begin(), accepted.end(), [&](const char* one) { return name == one; }))
-    return absl::OkStatus();
-  return tokenizer_error(settings.config_path(), absl::StrCat("how a ", name, " cuts text does not stand in ", files,
-                                                              "; tokenizer.json beside them is needed"));
+// Special tokens beyond the roles are found in a text too, though a file may list them as pieces alone.
+absl::Status add_further_special(const FolderSettings& settings, TokenizerComponents& parts) {
+  for (const std::string& content : settings.further_special()) {
+    AddedToken token;
+    token.content = content;
+    token.id = token_named(content, parts);
+    token.special = true;
+    if (token.id < 0) return settings.no_id(content);
+    RETURN_IF_ERROR(join_added_token(std::move(token), settings.config_path(), parts));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<TokenizerComponents> read_word_piece_folder(const std::string& folder, const FolderSettings& settings) {
-  RETURN_IF_ERROR(check_class(settings, "vocab.txt",
-                              {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer",
-                               "ConvBertTokenizer", "SqueezeBertTokenizer", "LayoutLMTokenizer"}));
+  RETURN_IF_ERROR(settings.check_class(
+      "vocab.txt", {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer",
+                    "ConvBertTokenizer", "SqueezeBertTokenizer", "LayoutLMTokenizer"}));
   BertNormalization normalization;
   ASSIGN_OR_RETURN(const std::optional<bool> basic, settings.flag("do_basic_tokenize"));
   if (!basic.value_or(true))
@@ -137,8 +139,9 @@ absl::StatusOr<TokenizerComponents> read_components(const std::string& source, c
     return parts;
   }
   if (fs::exists(folder + "/vocab.json", error) && fs::exists(folder + "/merges.txt", error)) {
-    RETURN_IF_ERROR(check_class(settings, "vocab.json and merges.txt",
-                                {"GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer", "LongformerTokenizer"}));
+    RETURN_IF_ERROR(settings.check_class(
+        "vocab.json and merges.txt", {"GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer", "LongformerTokenizer"}));
+    RETURN_IF_ERROR(settings.refuse("do_lower_case", true, "vocab.json and merges.txt"));
     ASSIGN_OR_RETURN(const std::optional<bool> prefix, settings.flag("add_prefix_space"));
     return components_from_bpe_files(folder, prefix.value_or(false));
   }
@@ -158,6 +161,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> open_hugging_face_tokenizer(const std
   ASSIGN_OR_RETURN(TokenizerComponents parts, read_components(source, folder, settings));
   for (const AddedToken& token : settings.added())
     RETURN_IF_ERROR(join_added_token(token, settings.config_path(), parts));
+  RETURN_IF_ERROR(add_further_special(settings, parts));
   ASSIGN_OR_RETURN(const SpecialTokens special, special_tokens(settings, parts));
   if (special.end < 0) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", source,

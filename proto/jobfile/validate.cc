@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/civil_time.h"
 #include "common/base/object_address.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
@@ -149,14 +150,24 @@ class Rules {
             "false contradicts data.format: tokens, whose files do not say where a document ends; true");
     const bool classify = job_.task() == v1::TASK_CLASSIFY;
     require(!data.has_glue_task() || classify, "data.glue_task", "contradicts task; it needs task: classify");
-    require(!classify || data.format() == v1::Data::FORMAT_TSV || data.format() == v1::Data::FORMAT_AUTO, "data.format",
-            "contradicts task: classify; tsv or auto");
+    const bool rows = data.format() == v1::Data::FORMAT_TSV || data.format() == v1::Data::FORMAT_CSV ||
+                      data.format() == v1::Data::FORMAT_JSONL || data.format() == v1::Data::FORMAT_AUTO;
+    require(!classify || rows, "data.format", "contradicts task: classify; tsv, csv, jsonl or auto");
     require(data.format() != v1::Data::FORMAT_TSV || classify, "data.format",
             "tsv contradicts task; it needs task: classify");
     require(data.format() != v1::Data::FORMAT_CHAT || job_.task() == v1::TASK_FINETUNE, "data.format",
             "chat contradicts task; it needs task: finetune");
     require(!data.has_chat_template() || data.format() == v1::Data::FORMAT_CHAT, "data.chat_template",
             "contradicts data.format; it needs format: chat");
+    if (data.has_template_date()) {
+      absl::CivilDay day;
+      const bool good =
+          absl::ParseCivilTime(data.template_date(), &day) && absl::FormatCivilTime(day) == data.template_date();
+      require(good, "data.template_date",
+              absl::StrCat("\"", data.template_date(), "\" is not accepted; a date such as 2024-07-26, or null"));
+      require(data.format() == v1::Data::FORMAT_CHAT, "data.template_date",
+              "contradicts data.format; it needs format: chat");
+    }
     constexpr uint64_t kDefaultMost = 1000;
     require(data.bad_rows() == v1::Data::BAD_ROWS_SKIP || data.max_bad_rows() == kDefaultMost, "data.max_bad_rows",
             "contradicts data.bad_rows: refuse, which skips none; it belongs to skip");

@@ -62,6 +62,7 @@ data:
   chat_template: null
   begin_token: auto
   end_token: auto
+  template_date: null
   bad_rows: refuse
   max_bad_rows: 1000
   last_batch: wrap
@@ -161,6 +162,7 @@ data:
   chat_template: null
   begin_token: auto
   end_token: auto
+  template_date: null
   bad_rows: refuse
   max_bad_rows: 1000
   last_batch: wrap
@@ -389,6 +391,22 @@ TEST(JobFile, WeightsOfAMessageAreOneForEachEntry) {
   job.mutable_data()->mutable_train_weights()->RemoveLast();
   job.mutable_data()->set_train_weights(1, std::numeric_limits<double>::quiet_NaN());
   EXPECT_EQ(validate_job(job).message(), "data.train[1].weight: nan is not accepted; greater than 0");
+}
+
+TEST(JobFile, TheDateThatATemplateSeesIsADateAndBelongsToChat) {
+  const auto job = [](const std::string& data) {
+    return absl::StrCat("name: small\ntask: finetune\nmodel: {source: a}\ntokenizer: bytes\ndata: {train: [a], ", data,
+                        "}\ntraining: {steps: 1, global_batch: 1, micro_batch: 1}\n");
+  };
+  EXPECT_EQ(parse_good(job("format: chat, template_date: 2026-01-31")).data().template_date(), "2026-01-31");
+  for (const char* bad : {"2026-02-30", "31.1.2026", "2026-1-31", "''", "today"}) {
+    EXPECT_NE(parse_bad(job(absl::StrCat("format: chat, template_date: ", bad)))
+                  .find("is not accepted; a date such as 2024-07-26, or null"),
+              std::string::npos)
+        << bad;
+  }
+  EXPECT_EQ(parse_bad(job("template_date: 2026-01-31")),
+            "job.yaml:5: data.template_date: contradicts data.format; it needs format: chat");
 }
 
 TEST(JobFile, AFileThatIsMissingIsNamed) {

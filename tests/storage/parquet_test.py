@@ -96,6 +96,28 @@ class ParquetTest(RunsTest):
         self.assertEqual(len(losses[0]), 6)
         self.assertEqual(*losses)
 
+    def test_labelled_rows_train_as_they_do_from_json_lines(self):
+        draw = random.Random(3)
+        model = self.folder / "bert"
+        model.mkdir()
+        (model / "vocab.txt").write_text("".join(f"{t}\n" for t in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]))
+        (model / "config.json").write_text(json.dumps({
+            "model_type": "bert", "vocab_size": 13, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "max_position_embeddings": 32}))
+        labelled = [{"sentence": " ".join(draw.choice("abcdefgh") for _ in range(5)), "label": draw.randint(0, 2), "id": i} for i in range(40)]
+        losses = []
+        for path in (self.parquet("rows.parquet", pa.Table.from_pylist(labelled)), self.lines("rows.jsonl", labelled)):
+            job = self.job(task="classify", model={"source": str(model), "init": "random"}, tokenizer=str(model), data={"train": [str(path)]},
+                           training={"steps": 5})
+            job.write_text(job.read_text().replace('"sequence_length": 48', '"sequence_length": 16'))
+            self.train(job, output=path.suffix[1:])
+            losses.append(self.losses(path.suffix[1:]))
+        self.assertEqual(len(losses[0]), 5)
+        self.assertEqual(*losses)
+        job = self.job(task="classify", model={"source": str(model), "init": "random"}, tokenizer=str(model),
+                       data={"train": [str(self.folder / "rows.parquet")], "sequence_length": 16, "columns": {"text": ["body"], "label": "label"}})
+        self.assertIn('it has no column "body"', self.train(job, output="none", ok=False))
+
     def test_lists_that_are_null_or_empty_do_not_move_into_other_rows(self):
         draw = random.Random(4)
         talk = []

@@ -131,11 +131,14 @@ absl::Status check(const EvaluateOptions& options, const ModelConfig& config, in
     return absl::InvalidArgumentError(
         "--begin-token and --end-token are of text; rows, conversations and token files have their own");
   }
-  if (config.encoder() && options.format != "auto" && options.format != "tsv") {
+  const bool rows = options.format == "tsv" || options.format == "csv" || options.format == "jsonl";
+  if (config.encoder() && options.format != "auto" && !rows) {
     return absl::InvalidArgumentError(absl::StrCat(options.model, " holds a ", architecture_name(config.architecture),
                                                    " that classifies, and --format ", options.format,
-                                                   " has no labels; tsv has"));
+                                                   " has no labels; tsv, csv and jsonl have"));
   }
+  if (!options.template_date.empty() && options.format != "chat")
+    return absl::InvalidArgumentError("--template-date contradicts --format; it needs --format chat");
   if (options.format == "tokens" && !options.tokenizer.empty()) {
     return absl::InvalidArgumentError(
         "--tokenizer contradicts --format tokens, whose files are tokenized already; leave it out");
@@ -161,6 +164,7 @@ absl::Status evaluate(const EvaluateOptions& options) {
   request.options.text_field = options.text_field;
   request.options.begin_token = options.begin_token;
   request.options.end_token = options.end_token;
+  request.options.template_date = options.template_date;
   request.options.packing = options.packing;
   request.options.sequence_length = length;
   request.globs = options.data;
@@ -172,7 +176,6 @@ absl::Status evaluate(const EvaluateOptions& options) {
   if (config.encoder()) {
     ASSIGN_OR_RETURN(request.labels, labels_of(options, config));
     request.options.classify = true;
-    request.options.format = "tsv";
     request.options.glue_task = options.glue_task;
     request.options.text_columns = options.text_columns;
     request.options.label_column = options.label_column;

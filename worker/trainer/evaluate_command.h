@@ -18,6 +18,7 @@ struct EvaluateOptions {
   std::string begin_token = "auto";  // auto | none | a token's text
   std::string end_token = "auto";
   std::string chat_template;  // preset:NAME or a path; empty: that of the tokenizer's folder
+  std::string template_date;  // that the template sees; empty: 2024-07-26
   std::string glue_task;      // of an encoder; empty: its columns are
   std::vector<std::string> text_columns{"sentence"};
   std::string label_column = "label";

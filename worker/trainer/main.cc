@@ -188,9 +188,10 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
       "--end-token", options.end_token,
       "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
+  command->add_option("--template-date", options.template_date, "that the template's strftime_now sees: 2024-07-26");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
-  command->add_option("--text-columns", options.text_columns, "one column of a TSV file, or two");
-  command->add_option("--label-column", options.label_column, "of a TSV file");
+  command->add_option("--text-columns", options.text_columns, "one column of labelled rows, or two");
+  command->add_option("--label-column", options.label_column, "of labelled rows");
   command->add_flag("--packing,!--no-packing", options.packing, "join documents, or take each by itself");
   command->add_option("--sequence-length", options.sequence_length, "tokens of a window");
   command->add_option("--batch", options.batch, "windows at a time")->check(CLI::PositiveNumber);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/base/object_address.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/input_stream.h"
 #include "worker/engine/data/mapped_tokens.h"
@@ -23,7 +24,7 @@ std::optional<int64_t> sequences_of(const DataOptions& options, const TrainingPa
   if (!files.ok()) return std::nullopt;
   for (const std::string& path : *files) {
     const absl::StatusOr<InputFormat> format = recognise(options.format, path);
-    if (!format.ok() || *format != InputFormat::kTokens || is_compressed(path)) return std::nullopt;
+    if (!format.ok() || *format != InputFormat::kTokens || is_address(path) || is_compressed(path)) return std::nullopt;
   }
   absl::StatusOr<std::unique_ptr<SequenceStore>> store = map_token_files(*files, vocabulary, options.sequence_length);
   if (!store.ok()) return std::nullopt;

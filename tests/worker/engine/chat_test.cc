@@ -1,6 +1,7 @@
 // Conversations: templates render as Jinja does, and only answers are counted.
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "absl/strings/str_split.h"
 #include "tests/worker/engine/run_support.h"
@@ -237,6 +238,24 @@ TEST_F(ChatCorpus, ABatchHasTargetsWhereAnswersAre) {
   shape.sequence_length = 24;
   StepFeed feed(TrainingOrder((*corpus)->store(), (*corpus)->order()), shape, 1, 1);
   EXPECT_EQ(feed.next()->targets, 4);
+}
+
+TEST_F(ChatCorpus, ATemplateSeesTheDateThatTheJobSaysAndAnotherOneIsOtherData) {
+  const std::string file = folder_.write("c.jsonl", "{\"question\": \"q\", \"answer\": \"a\"}\n");
+  std::set<std::string> fingerprints;
+  for (const auto& [date, written] : {std::pair("", "26 Jul 2024"), std::pair("2031-12-01", "01 Dec 2031")}) {
+    CorpusRequest r = request(file, 24);
+    r.chat_template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}";
+    r.options.template_date = date;
+    absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::make(r);
+    ASSERT_TRUE(corpus.ok()) << corpus.status();
+    ASSERT_TRUE((*corpus)->wait_for_start().ok());
+    Sequence s;
+    ASSERT_TRUE((*corpus)->store().read(0, s).ok());
+    EXPECT_EQ(std::string(s.ids.begin(), s.ids.begin() + 11), written);
+    fingerprints.insert((*corpus)->fingerprint());
+  }
+  EXPECT_EQ(fingerprints.size(), 2U);
 }
 
 TEST_F(ChatCorpus, WhatTheTemplateRefusesIsNamedWithFileAndLine) {

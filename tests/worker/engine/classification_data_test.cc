@@ -65,6 +65,77 @@ class LabelledRows : public testing::Test {
   int64_t rows_ = 0;
 };
 
+TEST_F(LabelledRows, AreTheSameInTsvCsvAndJson) {
+  const struct {
+    const char* name;
+    const char* content;
+    const char* format = "auto";
+  } cases[] = {
+      {"a.tsv", "label\tid\tsentence\nyes\t1\ta b\nno\t2\tc, d\n"},
+      {"a.csv", "\xEF\xBB\xBFsentence,id,label\r\n\"a b\",1,yes\r\n\"c, d\",2, no\r\n"},
+      {"a.txt", "sentence,label\na b,yes\n\"c, d\",no\n", "csv"},
+      {"a.jsonl",
+       "{\"sentence\": \"a b\", \"label\": \"yes\"}\n\n{\"label\": \"no\", \"sentence\": \"c, d\", \"n\": null}\n"},
+      {"lines", "{\"sentence\": \"a b\", \"label\": \"yes\"}\n{\"label\": \"no\", \"sentence\": \"c, d\"}\n"},
+      {"a.json", "[{\"sentence\": \"a b\", \"label\": \"yes\"},\n{\"label\": \"no\", \"sentence\": \"c, d\"}]"},
+  };
+  for (const auto& c : cases) {
+    CorpusRequest r = request(folder_.write(c.name, c.content), "");
+    r.options.format = c.format;
+    const absl::Status opened = open(r);
+    ASSERT_TRUE(opened.ok()) << c.name << " " << opened;
+    ASSERT_EQ(rows_, 2) << c.name;
+    EXPECT_THAT(row(0).ids, ElementsAre(2, 4, 5, 3)) << c.name;
+    EXPECT_THAT(row(1).ids, ElementsAre(2, 6, 1, 7, 3)) << c.name;
+    EXPECT_EQ(row(0).label, 1) << c.name << ": no, yes";
+    EXPECT_EQ(row(1).label, 0) << c.name;
+  }
+  // Labels of JSON may be numbers.
+  CorpusRequest numbers = request(
+      folder_.write("n.jsonl", "{\"sentence\": \"a\", \"label\": 2}\n{\"sentence\": \"b\", \"label\": 0}\n"), "");
+  numbers.options.format = "auto";
+  ASSERT_TRUE(open(numbers).ok());
+  EXPECT_EQ(row(0).label, 2);
+  // GLUE's columns by their names.
+  CorpusRequest pairs = request(folder_.write("rte.csv", "sentence1,sentence2,label\na,b,entailment\n"), "rte");
+  pairs.options.format = "auto";
+  ASSERT_TRUE(open(pairs).ok());
+  EXPECT_THAT(row(0).ids, ElementsAre(2, 4, 3, 5, 3));
+}
+
+TEST_F(LabelledRows, WhatIsWrongInCsvAndJsonIsNamedWithFileAndLine) {
+  const struct {
+    const char* name;
+    const char* content;
+    const char* task;
+    const char* error;
+  } cases[] = {
+      {"a.csv", "text,label\na,yes\n", "", "a.csv:1: there is no column \"sentence\"; there are: text, label"},
+      {"b.csv", "sentence,label\na,yes\nb\n", "", "b.csv:3: 1 cell, and the header has 2"},
+      {"c.csv", "sentence,label\na,yes\nb,\n", "", "c.csv:3: the label is empty"},
+      {"d.csv", "sentence,label\na,1\nb,nan\n", "", "d.csv:3: the label is nan"},
+      {"e.csv", "sentence,label\na,entailment\n", "rte", "e.csv:1: there is no column \"sentence1\""},
+      {"f.csv", "a,b\na,1\n", "cola", "f.csv is no TSV file; the columns of this data.glue_task have no names"},
+      {"a.jsonl", "{\"text\": \"a\", \"label\": 1}\n", "",
+       "a.jsonl:1: there is no field \"sentence\"; there are: text, label"},
+      {"b.jsonl", "{\"sentence\": 7, \"label\": 1}\n", "", "b.jsonl:1: \"sentence\" is of type number and no text"},
+      {"c.jsonl", "{\"sentence\": \"a\", \"label\": true}\n", "",
+       "c.jsonl:1: the label is of type boolean; a number or"},
+      {"d.jsonl", "{\"sentence\": \"a\", \"label\": 1}\nx\n", "", "d.jsonl:2: not a JSON object"},
+  };
+  for (const auto& c : cases) {
+    CorpusRequest r = request(folder_.write(c.name, c.content), c.task);
+    r.options.format = "auto";
+    EXPECT_THAT(error_of(r), HasSubstr(c.error));
+  }
+  CorpusRequest skipping = request(folder_.write("s.csv", "sentence,label\na,yes\nb\nc,no\nd,\n"), "");
+  skipping.options.format = "auto";
+  skipping.options.skip_bad_rows = true;
+  ASSERT_TRUE(open(skipping).ok());
+  EXPECT_EQ(rows_, 2);
+  EXPECT_EQ(corpus_->store().bad_rows(), 2);
+}
+
 TEST_F(LabelledRows, EachGlueTaskReadsItsOwnColumnsAndLabels) {
   struct Case {
     const char* task;

@@ -1,9 +1,8 @@
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/input_encoder.h"
-#include "worker/engine/data/json_lines.h"
+#include "worker/engine/data/labelled_rows.h"
 #include "worker/engine/data/pair_layout.h"
 #include "worker/engine/data/tsv.h"
 
@@ -24,24 +23,15 @@ class ClassifyEncoder final : public InputEncoder {
 
   absl::StatusOr<EncodedPiece> encode(const InputPiece& piece, const std::string& path) const override {
     EncodedPiece out;
-    if (piece.text.empty()) return out;
-    ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout_, piece.header, path));
-    RETURN_IF_ERROR(for_each_line(piece, [&](absl::string_view line, int64_t number) {
-      if (layout_.leaves_out_short_rows && !columns.has_enough(line)) {
-        if (out.left_out.count++ == 0) out.left_out.first = line_name(path, number);
-        out.left_out.reason = "has too few columns";
-        return absl::OkStatus();
-      }
-      return counted_bad_row(piece, &out.bad_rows, add_row(columns, line, path, number, piece.file, out));
-    }));
+    RETURN_IF_ERROR(for_each_labelled_row(
+        layout_, piece, path, &out.bad_rows, &out.left_out,
+        [&](const TsvRow& row, int64_t number) { return add_row(row, path, number, piece.file, out); }));
     return out;
   }
 
  private:
-  absl::Status add_row(const TsvColumns& columns, absl::string_view line, const std::string& path, int64_t number,
-                       size_t file, EncodedPiece& out) const {
-    TsvRow row;
-    RETURN_IF_ERROR(columns.read(line, line_name(path, number), row));
+  absl::Status add_row(const TsvRow& row, const std::string& path, int64_t number, size_t file,
+                       EncodedPiece& out) const {
     ASSIGN_OR_RETURN(float label, label_value(labels_, row.label, path, number));
     std::vector<std::vector<int32_t>> ids(2);
     for (size_t i = 0; i < row.texts.size(); ++i) tokenizer_.encode(row.texts[i], ids[i]);

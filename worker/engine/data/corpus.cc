@@ -79,7 +79,8 @@ void remove_other_caches(const std::string& folder, const std::string& name, con
 absl::Status Corpus::find_files() {
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(request_.globs, request_.key));
   for (const std::string& path : paths) {
-    absl::StatusOr<InputFormat> format = recognise(request_.options.format, path);
+    absl::StatusOr<InputFormat> format = request_.options.classify ? recognise_rows(request_.options.format, path)
+                                                                   : recognise(request_.options.format, path);
     if (!format.ok()) return with_key(request_.key, format.status());
     files_.push_back({path, *format});
   }
@@ -119,7 +120,9 @@ absl::Status Corpus::choose_encoder(CacheBuild& build) const {
   if (options.classify) {
     ASSIGN_OR_RETURN(build.encoder, make_classify_encoder(options, request_.labels, *request_.tokenizer));
     build.shape.classifies = true;
-    build.pieces.tsv_header = tsv_layout(options)->header;
+    ASSIGN_OR_RETURN(const TsvLayout layout, tsv_layout(options));
+    build.pieces.tsv_header = layout.header;
+    build.pieces.columns = named_columns(layout);
   } else if (options.format == "chat") {
     if (request_.tokenizer == nullptr) return absl::InvalidArgumentError("data.format: chat needs a tokenizer");
     ASSIGN_OR_RETURN(build.encoder, make_chat_encoder(options, request_.chat_template, *request_.tokenizer));
@@ -169,6 +172,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   }
   fingerprint.add(request.chat_template);
   if (options.format == "chat") fingerprint.add_number(kChatVersion);
+  if (!options.template_date.empty()) fingerprint.add(absl::StrCat("date ", options.template_date));
   if (options.skip_bad_rows) fingerprint.add("bad rows are skipped");
   if (options.classify) {
     fingerprint.add(options.glue_task);

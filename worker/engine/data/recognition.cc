@@ -16,6 +16,9 @@ namespace galleon {
 
 namespace {
 
+// What "auto" is for labelled rows.
+const char kLabelledRows[] = "rows with labels";
+
 constexpr size_t kHeadBytes = 1 << 16;
 constexpr size_t kPackedHeadBytes = 16;
 constexpr size_t kTarMagicAt = 257;
@@ -177,6 +180,12 @@ InputFormat chosen(const std::string& data_format, absl::string_view name, absl:
   if (data_format == "tokens") return InputFormat::kTokens;
   if (data_format == "tsv") return InputFormat::kTsv;
   if (data_format == "csv") return InputFormat::kCsv;
+  if (data_format == kLabelledRows) {
+    if (absl::EndsWith(name, ".csv")) return InputFormat::kCsv;
+    if (begins_with_array_of_objects(head)) return InputFormat::kJsonArray;
+    const bool lines = begins_with_object(head) || ends_with_any(name, {".jsonl", ".json", ".ndjson", ".jsonlines"});
+    return lines ? InputFormat::kJsonLines : InputFormat::kTsv;
+  }
   if (data_format == "jsonl") return begins_with_array(head) ? InputFormat::kJsonArray : InputFormat::kJsonLines;
   if (data_format == "chat") {
     if (begins_with_array(head)) return InputFormat::kJsonArray;
@@ -191,7 +200,8 @@ InputFormat chosen(const std::string& data_format, absl::string_view name, absl:
 }
 
 absl::StatusOr<InputFormat> recognised_parquet(const std::string& data_format, const std::string& path) {
-  if (data_format == "auto" || data_format == "jsonl" || data_format == "chat") return InputFormat::kParquet;
+  for (const char* rows : {"auto", "jsonl", "chat", kLabelledRows})
+    if (data_format == rows) return InputFormat::kParquet;
   return absl::InvalidArgumentError(absl::StrCat(path,
                                                  " is a Parquet file, whose rows are read with data.format: jsonl, ",
                                                  "chat or auto, and this is ", data_format));
@@ -246,6 +256,10 @@ BrokenText find_broken_utf8(absl::string_view text) {
   return broken;
 }
 
+absl::StatusOr<InputFormat> recognise_rows(const std::string& data_format, const std::string& path) {
+  return recognise(data_format == "auto" ? kLabelledRows : data_format, path);
+}
+
 absl::StatusOr<InputFormat> recognise(const std::string& data_format, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string first, first_bytes(path, kPackedHeadBytes));
   if (is_parquet(first)) return recognised_parquet(data_format, path);
@@ -258,7 +272,7 @@ absl::StatusOr<InputFormat> recognise(const std::string& data_format, const std:
   if (tokens && !absl::StartsWith(head, "\x93NUMPY") && !absl::StartsWith(head, "PK\x03\x04")) kind.clear();
   if (kind.empty() && !tokens && absl::StrContains(head, '\0'))
     kind = wide_text_kind(absl::string_view(head).substr(0, 512));
-  const bool rows = data_format == "auto" || format == InputFormat::kJsonArray;
+  const bool rows = data_format == "auto" || data_format == kLabelledRows || format == InputFormat::kJsonArray;
   if (kind.empty() && rows && !tokens && begins_with_array_of_strings(head)) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, " is a JSON array of strings; rows are objects, as in [{\"text\": \"…\"}]"));

@@ -14,6 +14,8 @@ namespace galleon {
 // rest is text. With "jsonl" and "chat" rows may also lie in one array, and under "chat" in a file named .csv or .tsv.
 // INVALID_ARGUMENT: a file of a kind that is not read, by name. Errors of opening and unpacking.
 absl::StatusOr<InputFormat> recognise(const std::string& data_format, const std::string& path);
+// The same of labelled rows. With "auto": JSON by its first line or name, CSV by its name, else TSV without quoting.
+absl::StatusOr<InputFormat> recognise_rows(const std::string& data_format, const std::string& path);
 
 // The kind of a file that is no text by its first bytes (512 are enough), as in "is a Parquet file"; empty: none that
 // is known. `unpacked`: the bytes come out of a compressed file.

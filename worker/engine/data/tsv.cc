@@ -13,6 +13,8 @@
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/json_lines.h"
 #include "worker/engine/data/label_order.h"
+#include "worker/engine/data/labelled_rows.h"
+#include "worker/engine/data/recognition.h"
 #include "worker/engine/data/table_rows.h"
 
 namespace galleon {
@@ -128,6 +130,12 @@ absl::StatusOr<TsvLayout> tsv_layout(const DataOptions& options) {
   return task.layout;
 }
 
+std::vector<std::string> named_columns(const TsvLayout& layout) {
+  std::vector<std::string> names = layout.text_columns;
+  if (layout.header) names.push_back(layout.label_column);
+  return names;
+}
+
 absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::string_view header,
                                               const std::string& path) {
   TsvColumns columns;
@@ -137,10 +145,8 @@ absl::StatusOr<TsvColumns> TsvColumns::create(const TsvLayout& layout, absl::str
   } else {
     while (!header.empty() && (header.back() == '\r' || header.back() == '\n')) header.remove_suffix(1);
     const std::vector<absl::string_view> names = absl::StrSplit(header, '\t');
-    std::vector<std::string> wanted = layout.text_columns;
-    wanted.push_back(layout.label_column);
     std::vector<size_t> places;
-    for (const std::string& name : wanted) {
+    for (const std::string& name : named_columns(layout)) {
       const auto found = std::find(names.begin(), names.end(), name);
       if (found == names.end()) {
         return absl::InvalidArgumentError(
@@ -211,9 +217,13 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
   ASSIGN_OR_RETURN(TsvLayout layout, tsv_layout(options));
   ASSIGN_OR_RETURN(std::vector<std::string> paths, expand_globs(options.train, "data.train"));
   std::vector<InputFile> files;
-  for (const std::string& path : paths) files.push_back({path, InputFormat::kTsv});
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(InputFormat format, recognise_rows(options.format, path));
+    files.push_back({path, format});
+  }
   PieceOptions pieces;
   pieces.skip_bad_rows = options.skip_bad_rows;
+  pieces.columns = named_columns(layout);
   PieceReader reader(files, 0, pieces);
   SeenLabels seen;
   BadRows bad;
@@ -221,14 +231,10 @@ absl::StatusOr<LabelSet> find_labels(const DataOptions& options) {
     ASSIGN_OR_RETURN(std::optional<InputPiece> piece, reader.next());
     if (!piece.has_value()) break;
     const std::string& path = files[piece->file].path;
-    if (piece->text.empty()) continue;
-    ASSIGN_OR_RETURN(TsvColumns columns, TsvColumns::create(layout, piece->header, path));
-    RETURN_IF_ERROR(for_each_line(*piece, [&](absl::string_view line, int64_t number) {
-      TsvRow row;
-      absl::Status status = columns.read(line, line_name(path, number), row);
-      if (status.ok()) status = check_finite(row.label, line_name(path, number));
-      if (status.ok()) seen.add(row.label);
-      return counted_bad_row(*piece, &bad, status);
+    RETURN_IF_ERROR(for_each_labelled_row(layout, *piece, path, &bad, nullptr, [&](const TsvRow& row, int64_t number) {
+      RETURN_IF_ERROR(check_finite(row.label, line_name(path, number)));
+      seen.add(row.label);
+      return absl::OkStatus();
     }));
   }
   return seen.labels(options.label_column);

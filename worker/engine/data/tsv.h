@@ -45,6 +45,9 @@ absl::StatusOr<GlueTask> glue_task(absl::string_view name);
 // Of data.glue_task, or of data.columns.
 absl::StatusOr<TsvLayout> tsv_layout(const DataOptions& options);
 
+// The names of its columns, the label's last; none: they have places alone.
+std::vector<std::string> named_columns(const TsvLayout& layout);
+
 // What one row says.
 struct TsvRow {
   std::vector<absl::string_view> texts;

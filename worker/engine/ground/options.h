@@ -98,11 +98,12 @@ struct DataOptions {
   std::vector<std::string> train;       // globs
   std::vector<double> train_weights;    // of a mixture, one for each of `train`; or none
   std::vector<std::string> validation;  // globs
-  std::string format = "auto";          // auto | text | jsonl | tokens | tsv | chat
+  std::string format = "auto";          // auto | text | jsonl | tokens | tsv | csv | chat
   std::string text_field = "text";
   std::string begin_token = "auto";  // before each document of text: auto | none | a token's text
   std::string end_token = "auto";    // behind it
   std::string chat_template;         // preset:NAME or a path; empty: that of the tokenizer's folder
+  std::string template_date;         // that a chat template sees, as 2024-07-26; empty: that one
   bool classify = false;             // rows with labels
   std::string glue_task;             // empty: columns are
   std::vector<std::string> text_columns{"sentence"};

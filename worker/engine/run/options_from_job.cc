@@ -264,8 +264,8 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   if (job.data().has_begin_token()) o.data.begin_token = job.data().begin_token();
   if (job.data().has_end_token()) o.data.end_token = job.data().end_token();
   o.data.chat_template = job.data().chat_template();
+  o.data.template_date = job.data().template_date();
   o.data.classify = job.task() == v1::TASK_CLASSIFY;
-  if (o.data.classify && o.data.format == "auto") o.data.format = "tsv";
   o.data.glue_task = glue_task_name(job.data().glue_task());
   if (job.data().columns().text_size() > 0)
     o.data.text_columns.assign(job.data().columns().text().begin(), job.data().columns().text().end());

@@ -96,6 +96,13 @@ absl::StatusOr<std::unique_ptr<InputEncoder>> make_chat_encoder(const DataOption
                                                                 const std::string& chat_template,
                                                                 const Tokenizer& tokenizer) {
   ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(chat_template, "the chat template"));
+  if (!options.template_date.empty()) {
+    absl::CivilDay day;
+    if (!absl::ParseCivilTime(options.template_date, &day))
+      return absl::InvalidArgumentError(
+          absl::StrCat("the template's date ", options.template_date, " is not accepted; one such as 2024-07-26"));
+    parsed.see_date(day);
+  }
   return std::make_unique<ChatEncoder>(ChatFormat(std::move(parsed), chat_template, tokenizer),
                                        options.sequence_length + 1);
 }

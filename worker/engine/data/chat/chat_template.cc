@@ -30,7 +30,7 @@ bool is_function(const std::string& name) {
 // One rendering. After the first error every evaluation is undefined and every loop ends.
 class Renderer {
  public:
-  explicit Renderer(const Value& variables) {
+  Renderer(const Value& variables, absl::CivilDay day) : day_(day) {
     scopes_.emplace_back();
     for (auto it = variables.begin(); it != variables.end(); ++it) scopes_.back()[it.key()] = *it;
     scopes_.emplace_back();
@@ -333,7 +333,7 @@ class Renderer {
     }
     if (callee.name == "range") return range(node, given);
     if (callee.name == "strftime_now") {
-      const absl::Time day = absl::FromCivil(kTemplateDay, absl::UTCTimeZone());
+      const absl::Time day = absl::FromCivil(day_, absl::UTCTimeZone());
       return Value(absl::FormatTime(text_of(given.get(0, "format")), day, absl::UTCTimeZone()));
     }
     fail(node, absl::StrCat("the function ", callee.name, " is not known"));
@@ -380,6 +380,7 @@ class Renderer {
     return text;
   }
 
+  absl::CivilDay day_;
   std::vector<std::map<std::string, Value>> scopes_;
   std::map<std::string, const Node*> macros_;
   std::string out_;
@@ -403,7 +404,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::parse(absl::string_view source, const
 }
 
 absl::StatusOr<RenderedChat> ChatTemplate::render(const nlohmann::ordered_json& variables) const {
-  absl::StatusOr<RenderedChat> rendered = Renderer(variables).run(*body_);
+  absl::StatusOr<RenderedChat> rendered = Renderer(variables, day_).run(*body_);
   if (!rendered.ok()) return absl::InvalidArgumentError(absl::StrCat(where_, ", ", rendered.status().message()));
   return rendered;
 }

@@ -15,7 +15,7 @@
 
 namespace galleon {
 
-// Today's date as templates see it: the one that Llama 3's own write where there is no clock.
+// The date that templates see where none is given: the one that Llama 3's own write where there is no clock.
 constexpr absl::CivilDay kTemplateDay(2024, 7, 26);
 
 struct RenderedChat {
@@ -30,11 +30,15 @@ class ChatTemplate {
   static absl::StatusOr<ChatTemplate> parse(absl::string_view source, const std::string& where);
 
   // `variables`: messages, add_generation_prompt, bos_token, … Thread-safe. There is no clock: strftime_now gives
-  // kTemplateDay on every day, so that the same data gives the same tokens. INVALID_ARGUMENT: what the template raises,
-  // or an operation that fails, with its line.
+  // the date of see_date() on every day, so that the same data gives the same tokens. INVALID_ARGUMENT: what the
+  // template raises, or an operation that fails, with its line.
   absl::StatusOr<RenderedChat> render(const nlohmann::ordered_json& variables) const;
 
+  // The date of strftime_now from now on.
+  void see_date(absl::CivilDay day) { day_ = day; }
+
  private:
+  absl::CivilDay day_ = kTemplateDay;
   std::string where_;
   std::shared_ptr<const TemplateNode> body_;
 };

@@ -148,7 +148,7 @@ class ObjectStoreTest(RunsTest):
         self.assertIn("tokenizer: s3://team/models/empty does not exist, or has no files that are read", text)
 
     def copied(self, every=2, keep=2, **more):
-        return self.job(data={"train": [str(self.folder / "b.jsonl")]}, checkpoint={"every": every, "keep": keep, "copy_to": "s3://team/runs/small"}, **more)
+        return self.job(data={"train": [str(self.folder / "b.jsonl")]}, checkpoint={"every": every, "keep": keep, "copy_to": "s3://team/runs/small/"}, **more)
 
     def manifests(self):
         return [key for key in self.server.keys("team", "runs/small/") if key.endswith("manifest.json")]

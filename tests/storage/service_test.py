@@ -69,7 +69,7 @@ class ServiceTest(RunsTest):
 
     def test_a_job_that_loses_its_folder_goes_on_from_its_copies(self):
         self.start_worker("--allow", "s3://team/corpus", "--allow-copies", "s3://team/runs")
-        job = self.submit(training={"steps": 4000, "log_every": 1000}, checkpoint={"every": 200, "copy_to": "s3://team/runs/a"})
+        job = self.submit(training={"steps": 4000, "log_every": 1000}, checkpoint={"every": 200, "copy_to": "s3://team/runs/a/"})
         self.wait(lambda: any(k.endswith("manifest.json") for k in self.server.keys("team", "runs/a/")), "a copy")
         self.end("worker")
         shutil.rmtree(self.folder / "jobs")

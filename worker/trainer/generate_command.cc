@@ -3,8 +3,10 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/model/end_tokens.h"
+#include "worker/engine/model/sampling_settings.h"
 #include "worker/engine/run/generation.h"
 #include "worker/trainer/loaded_model.h"
 #include "worker/trainer/text_commands.h"
@@ -37,6 +39,21 @@ absl::StatusOr<std::vector<int32_t>> stop_tokens(const GenerateOptions& options,
   return stop;
 }
 
+absl::Status set_sampling(const GenerateOptions& options, Sampling& sampling) {
+  ASSIGN_OR_RETURN(const SamplingSettings said, sampling_settings(options.model));
+  const auto choose = [](auto& value, const auto& given, const auto& of_folder) {
+    if (of_folder.has_value()) value = *of_folder;
+    if (given.has_value()) value = *given;
+  };
+  choose(sampling.temperature, options.temperature, said.temperature);
+  choose(sampling.top_k, options.top_k, said.top_k);
+  choose(sampling.top_p, options.top_p, said.top_p);
+  choose(sampling.repetition_penalty, options.repetition_penalty, said.repetition_penalty);
+  if (!said.unread.empty())
+    log_warning("generation_config.json of ", options.model, " has ", said.unread, ", which generate does not follow");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status generate(const GenerateOptions& options) {
@@ -63,8 +80,7 @@ absl::Status generate(const GenerateOptions& options) {
 
   GenerationOptions generation;
   generation.tokens = options.tokens;
-  generation.temperature = options.temperature;
-  generation.top_p = options.top_p;
+  RETURN_IF_ERROR(set_sampling(options, generation));
   generation.seed = options.seed;
   generation.vocabulary = tokenizer.vocabulary();
   ASSIGN_OR_RETURN(generation.stop, stop_tokens(options, tokenizer, around, config));

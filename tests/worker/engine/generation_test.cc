@@ -112,25 +112,33 @@ TEST(SampleToken, DrawsFollowTheTemperedProbabilitiesOfTheNucleus) {
   struct Case {
     double temperature;
     double top_p;
+    int64_t top_k;
     std::vector<double> expected;
   };
   const double squares = 0.04 + 0.16 + 0.01 + 0.09;
   const Case cases[] = {
-      {1, 1, {0.2, 0.4, 0.1, 0.3}},
-      {1, 0.65, {0, 4.0 / 7, 0, 3.0 / 7}},
-      {1, 0.75, {2.0 / 9, 4.0 / 9, 0, 3.0 / 9}},
-      {0.5, 1, {0.04 / squares, 0.16 / squares, 0.01 / squares, 0.09 / squares}},
-      {1, 0, {0, 1, 0, 0}},
-      {0, 1, {0, 1, 0, 0}},
+      {1, 1, 0, {0.2, 0.4, 0.1, 0.3}},
+      {1, 0.65, 0, {0, 4.0 / 7, 0, 3.0 / 7}},
+      {1, 0.75, 4, {2.0 / 9, 4.0 / 9, 0, 3.0 / 9}},
+      {0.5, 1, 9, {0.04 / squares, 0.16 / squares, 0.01 / squares, 0.09 / squares}},
+      {1, 0, 0, {0, 1, 0, 0}},
+      {0, 1, 0, {0, 1, 0, 0}},
+      {1, 1, 1, {0, 1, 0, 0}},
+      {1, 1, 3, {2.0 / 9, 4.0 / 9, 0, 3.0 / 9}},
+      // 0.65 of the three's 0.9 is more than 0.4, and less than 0.7.
+      {1, 0.65, 3, {0, 4.0 / 7, 0, 3.0 / 7}},
+      // Of the two's 0.7 the first alone has 0.57.
+      {1, 0.57, 2, {0, 1, 0, 0}},
   };
   constexpr int kDraws = 20000;
   for (const Case& c : cases) {
     std::mt19937_64 random(7);
     std::vector<int> counts(4);
-    for (int i = 0; i < kDraws; ++i) ++counts[sample_token(logits, c.temperature, c.top_p, random)];
+    for (int i = 0; i < kDraws; ++i) ++counts[sample_token(logits, {c.temperature, c.top_k, c.top_p}, random)];
     for (int t = 0; t < 4; ++t) {
       // Five standard deviations of a frequency: √(p(1 − p) / draws) ≤ 0.0036.
-      EXPECT_NEAR(counts[t] / static_cast<double>(kDraws), c.expected[t], 0.018) << c.temperature << " " << c.top_p;
+      EXPECT_NEAR(counts[t] / static_cast<double>(kDraws), c.expected[t], 0.018)
+          << c.temperature << " " << c.top_p << " " << c.top_k;
       if (c.expected[t] == 0) {
         EXPECT_EQ(counts[t], 0);
       }
@@ -142,9 +150,17 @@ TEST(SampleToken, AVocabularyOfManyEqualTokensIsDrawnFromEvenly) {
   const std::vector<float> logits(3000, 1.0F);
   std::mt19937_64 random(7);
   std::vector<int> counts(30);
-  for (int i = 0; i < 3000; ++i) ++counts[sample_token(logits, 1, 0.999, random) / 100];
+  for (int i = 0; i < 3000; ++i) ++counts[sample_token(logits, {1, 0, 0.999}, random) / 100];
   // 100 expected, with a standard deviation of 10.
   for (const int count : counts) EXPECT_NEAR(count, 100, 50);
+}
+
+TEST(PenalizeRepetition, MovesTokensOfTheTextDownEachOnce) {
+  std::vector<float> logits{2, -2, 4, 0.5F};
+  penalize_repetition(logits, {0, 1, 0, 7, -1}, 2);
+  EXPECT_EQ(logits, (std::vector<float>{1, -4, 4, 0.5F}));
+  penalize_repetition(logits, {0, 1}, 1);
+  EXPECT_EQ(logits, (std::vector<float>{1, -4, 4, 0.5F}));
 }
 
 }  // namespace

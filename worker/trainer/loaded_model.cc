@@ -6,7 +6,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/model/model_parameters.h"
-#include "worker/trainer/recorded_tokens.h"
+#include "worker/engine/run/recorded_tokens.h"
 
 namespace galleon {
 

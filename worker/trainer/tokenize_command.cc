@@ -17,7 +17,7 @@
 #include "worker/engine/data/cache_builder.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/recognition.h"
-#include "worker/trainer/recorded_tokens.h"
+#include "worker/engine/run/recorded_tokens.h"
 
 namespace galleon {
 

@@ -205,6 +205,21 @@ TEST_F(LabelledRows, ABatchCarriesLengthsTokenTypesAndLabels) {
   EXPECT_TRUE(batch.targets.empty());
 }
 
+TEST_F(LabelledRows, TheFolderSaysWhichEndOfALongTextIsCut) {
+  CorpusRequest r = request(folder_.write("t.tsv", "x\ty\tz\na b c d e f g\th i\t1.5\n"), "");
+  r.options.text_columns = {"x", "y"};
+  r.options.label_column = "z";
+  ASSERT_TRUE(open(r).ok());
+  const std::string right = corpus_->fingerprint();
+  EXPECT_THAT(row(0).ids, ElementsAre(2, 4, 5, 6, 3, 11, 12, 3));
+  folder_.write("tokenizer/tokenizer_config.json", R"({"truncation_side": "left"})");
+  tokenizer_ = *open_tokenizer(folder_.path() + "/tokenizer");
+  r.tokenizer = tokenizer_.get();
+  ASSERT_TRUE(open(r).ok());
+  EXPECT_NE(corpus_->fingerprint(), right);
+  EXPECT_THAT(row(0).ids, ElementsAre(2, 8, 9, 10, 3, 11, 12, 3)) << "e f g, as transformers cuts";
+}
+
 TEST_F(LabelledRows, WhatIsWrongIsNamedWithFileAndLine) {
   const std::string head = "sentence\tlabel\n";
   EXPECT_THAT(error_of(request(folder_.write("a.tsv", head + "a\t1\nb\n"), "sst2")),

@@ -184,7 +184,7 @@ class PairLayouts : public testing::Test {
     if (!tokenizer.ok()) return std::string(tokenizer.status().message());
     const absl::StatusOr<PairLayout> layout = pair_layout(**tokenizer);
     if (!layout.ok()) return std::string(layout.status().message());
-    std::string text;
+    std::string text = layout->cuts_begin ? "ends of" : "";
     for (const PairLayout::Item& item : layout->pair) {
       absl::StrAppend(&text, text.empty() ? "" : " ", item.second ? "'" : "",
                       item.text == 0   ? "A"
@@ -227,6 +227,19 @@ TEST_F(PairLayouts, AreThoseOfThePostProcessorThenOfTheClassThenOfTheFirstToken)
         {"[SEP]", {{"id", "[SEP]"}, {"ids", {3}}, {"tokens", {"[SEP]"}}}},
         {"</s>", {{"id", "</s>"}, {"ids", {5}}, {"tokens", {"</s>"}}}}}}};
   EXPECT_EQ(layout_of(written, cls), "4 A 3 'B '5");
+  // What the folder says of the model's inputs and of long texts, as in transformers.
+  nlohmann::json without_types = cls;
+  without_types["model_input_names"] = {"input_ids", "attention_mask"};
+  EXPECT_EQ(layout_of(written, without_types), "4 A 3 B 5");
+  without_types["model_input_names"].push_back("token_type_ids");
+  EXPECT_EQ(layout_of(written, without_types), "4 A 3 'B '5");
+  nlohmann::json sided = cls;
+  sided["truncation_side"] = "left";
+  EXPECT_EQ(layout_of(nullptr, sided), "ends of 2 A 3 'B '3");
+  sided["truncation_side"] = "right";
+  EXPECT_EQ(layout_of(nullptr, sided), bert);
+  sided["truncation_side"] = "middle";
+  EXPECT_THAT(layout_of(nullptr, sided), HasSubstr("truncation_side \"middle\" of tokenizer_config.json"));
   EXPECT_EQ(layout_of({{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, written}}}, cls), "4 A 3 'B '5");
   written["pair"][0] = special("<x>", 0);
   EXPECT_THAT(layout_of(written, cls), HasSubstr("has no ids of <x>"));

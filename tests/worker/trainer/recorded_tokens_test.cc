@@ -6,8 +6,8 @@
 
 #include "tests/worker/engine/labelled_letters.h"
 #include "worker/engine/checkpoint/manifest.h"
+#include "worker/engine/run/recorded_tokens.h"
 #include "worker/trainer/evaluate_command.h"
-#include "worker/trainer/recorded_tokens.h"
 #include "worker/trainer/text_commands.h"
 #include "worker/trainer/tokenize_command.h"
 
@@ -24,9 +24,10 @@ constexpr int32_t kMask = 4;
 class RecordedTokensTest : public testing::Test {
  protected:
   // A decoder on letters, trained on rows with these choices for a document's tokens.
-  std::string trained(const std::string& name, const std::string& begin, const std::string& end) {
+  std::string trained(const std::string& name, const std::string& begin, const std::string& end,
+                      const std::string& tokenizer = "") {
     RunOptions o = tiny_run(folder_);
-    o.tokenizer = letters_model(folder_);
+    o.tokenizer = tokenizer.empty() ? letters_model(folder_) : tokenizer;
     o.data.train = {folder_.write("rows.jsonl", rows())};
     o.data.validation = {};
     o.data.begin_token = begin;
@@ -129,6 +130,14 @@ TEST_F(RecordedTokensTest, ACheckpointOfLabelledRowsOrTokenFilesRecordsNone) {
   const RankOutcome run = run_one(tokens, folder_.path() + "/tokens-out");
   ASSERT_TRUE(run.result.ok()) << run.result.status();
   EXPECT_FALSE(read_checkpoint_header(tokens.checkpoint_folder + "/step-00000002")->document_tokens.has_value());
+}
+
+TEST_F(RecordedTokensTest, TrainingGoesOnAsTheCheckpointThatTheTokenizerComesFrom) {
+  const std::string first = trained("other", "[CLS]", "[MASK]");
+  EXPECT_EQ(read_checkpoint_header(trained("next", "auto", "auto", first))->document_tokens,
+            (RecordedTokens{kClassify, kMask}));
+  EXPECT_EQ(read_checkpoint_header(trained("own", "none", "auto", first))->document_tokens,
+            (RecordedTokens{-1, kMask}));
 }
 
 TEST_F(RecordedTokensTest, EvaluateFeedsTextAsItWasTrainedUnlessToldOtherwise) {

@@ -56,9 +56,9 @@ class ClassifyEncoder final : public InputEncoder {
       if (item.second && !typed) second_begin = static_cast<uint32_t>(out.tokens.size() - begin);
       typed = typed || item.second;
       if (item.text == 0) {
-        out.tokens.insert(out.tokens.end(), first.begin(), first.begin() + size);
+        append_part(first, size, out.tokens);
       } else if (item.text == 1) {
-        out.tokens.insert(out.tokens.end(), second->begin(), second->begin() + other);
+        append_part(*second, other, out.tokens);
       } else {
         out.tokens.push_back(static_cast<uint32_t>(item.token));
       }
@@ -66,6 +66,11 @@ class ClassifyEncoder final : public InputEncoder {
     const auto length = static_cast<uint32_t>(out.tokens.size() - begin);
     out.sequences.push_back({begin, length, typed ? second_begin : length, 1, static_cast<uint32_t>(file), label, 0});
     ++out.documents;
+  }
+
+  void append_part(const std::vector<int32_t>& text, int64_t size, std::vector<uint32_t>& tokens) const {
+    const auto begin = around_.cuts_begin ? text.end() - size : text.begin();
+    tokens.insert(tokens.end(), begin, begin + size);
   }
 
   TsvLayout layout_;

@@ -51,6 +51,7 @@ absl::Status add_layout(const Tokenizer& tokenizer, Fingerprint& fingerprint) {
       layout == (special.classify == special.begin ? PairLayout::roberta(special.classify, special.separator)
                                                    : PairLayout::bert(special.classify, special.separator));
   if (plain) return absl::OkStatus();
+  fingerprint.add_number(int64_t{layout.cuts_begin});
   for (const std::vector<PairLayout::Item>* items : {&layout.single, &layout.pair}) {
     fingerprint.add_number(static_cast<int64_t>(items->size()));
     for (const PairLayout::Item& item : *items) {

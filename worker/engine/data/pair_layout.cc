@@ -129,7 +129,9 @@ PairLayout PairLayout::roberta(int32_t begin, int32_t end) {
           {{begin, -1, false}, {-1, 0, false}, {end, -1, false}, {end, -1, false}, {-1, 1, false}, {end, -1, false}}};
 }
 
-absl::StatusOr<PairLayout> pair_layout(const Tokenizer& tokenizer) {
+namespace {
+
+absl::StatusOr<PairLayout> written_layout(const Tokenizer& tokenizer) {
   const Json json = file_of(tokenizer, "tokenizer.json");
   ASSIGN_OR_RETURN(std::optional<PairLayout> said,
                    of_processor(json.is_object() ? json.value("post_processor", Json()) : Json()));
@@ -142,6 +144,26 @@ absl::StatusOr<PairLayout> pair_layout(const Tokenizer& tokenizer) {
   }
   return begins_as_bert(tokenizer, special.classify) ? PairLayout::bert(special.classify, special.separator)
                                                      : PairLayout::roberta(special.classify, special.separator);
+}
+
+}  // namespace
+
+absl::StatusOr<PairLayout> pair_layout(const Tokenizer& tokenizer) {
+  ASSIGN_OR_RETURN(PairLayout layout, written_layout(tokenizer));
+  const Json settings = file_of(tokenizer, "tokenizer_config.json");
+  if (!settings.is_object()) return layout;
+  if (const Json side = settings.value("truncation_side", Json()); !side.is_null()) {
+    if (side != "left" && side != "right")
+      return absl::InvalidArgumentError(absl::StrCat("tokenizer: truncation_side ", side.dump(),
+                                                     " of tokenizer_config.json is neither \"left\" nor \"right\""));
+    layout.cuts_begin = side == "left";
+  }
+  const Json inputs = settings.value("model_input_names", Json());
+  if (inputs.is_array() && std::find(inputs.begin(), inputs.end(), "token_type_ids") == inputs.end()) {
+    for (std::vector<Item>* items : {&layout.single, &layout.pair})
+      for (Item& item : *items) item.second = false;
+  }
+  return layout;
 }
 
 }  // namespace galleon

@@ -19,6 +19,7 @@ struct PairLayout {
   };
   std::vector<Item> single;
   std::vector<Item> pair;
+  bool cuts_begin = false;  // of a text that is too long; else its end
   bool operator==(const PairLayout&) const = default;
 
   // [CLS] a [SEP] b [SEP], from the first [SEP] on of token type 1.
@@ -28,8 +29,9 @@ struct PairLayout {
 };
 
 // What the post-processor of tokenizer.json says; where there is none, that of the tokenizer's class in
-// tokenizer_config.json, else by its first token: BERT's with [CLS], RoBERTa's with any other. INVALID_ARGUMENT: a
-// post-processor that is not known, or no tokens that begin and end a sentence.
+// tokenizer_config.json, else by its first token: BERT's with [CLS], RoBERTa's with any other. Then truncation_side and
+// model_input_names of tokenizer_config.json: without token_type_ids there all tokens are of type 0. INVALID_ARGUMENT:
+// a post-processor or a side that is not known, or no tokens that begin and end a sentence.
 absl::StatusOr<PairLayout> pair_layout(const Tokenizer& tokenizer);
 
 }  // namespace galleon

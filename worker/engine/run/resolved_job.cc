@@ -14,6 +14,7 @@
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/label_order.h"
 #include "worker/engine/model/model_parameters.h"
+#include "worker/engine/run/recorded_tokens.h"
 
 namespace galleon {
 
@@ -88,6 +89,7 @@ absl::StatusOr<ResolvedJob> resolve_job(const RunOptions& options) {
     absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_tokenizer(options.tokenizer);
     if (!tokenizer.ok()) return tokenizer.status();
     job.tokenizer = *std::move(tokenizer);
+    RETURN_IF_ERROR(use_recorded_tokens(options.tokenizer, *job.tokenizer));
   }
   if (options.data.format == "chat") {
     absl::StatusOr<std::string> text = find_chat_template(options.data.chat_template, options.tokenizer);

@@ -1,4 +1,4 @@
-#include "worker/trainer/recorded_tokens.h"
+#include "worker/engine/run/recorded_tokens.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

@@ -56,6 +56,10 @@ TEST_F(Tokenize, NamesWhatIsWrong) {
       {"tokenize", "--tokenizer", "bytes", "--input", folder_ + "/none*.txt", "--output", folder_ + "/a.tokens"});
   EXPECT_EQ(nothing.exit.code, 2);
   EXPECT_THAT(nothing.err, HasSubstr("--input: no file matches"));
+  const CommandResult whole =
+      galleon({"tokenize", "--tokenizer", "bytes", "--input", folder_, "--output", folder_ + "/a.tokens"});
+  EXPECT_EQ(whole.exit.code, 2);
+  EXPECT_THAT(whole.err, HasSubstr(folder_ + " is a folder; " + folder_ + "/* names its files"));
   ASSERT_TRUE(write_file_atomically(folder_ + "/bad.jsonl", "{\"text\": 1}\n").ok());
   const CommandResult bad = galleon(
       {"tokenize", "--tokenizer", "bytes", "--input", folder_ + "/bad.jsonl", "--output", folder_ + "/a.tokens"});

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/globs.h"
 #include "common/base/object_address.h"
@@ -27,6 +28,16 @@ absl::StatusOr<std::vector<std::string>> files_of(const std::string& pattern) {
   return files;
 }
 
+std::string why_no_file(const std::string& pattern) {
+  std::error_code error;
+  const std::filesystem::file_status found = std::filesystem::status(pattern, error);
+  if (std::filesystem::is_directory(found))
+    return absl::StrCat(pattern, " is a folder; ", pattern, "/* names its files");
+  if (std::filesystem::exists(found)) return absl::StrCat(pattern, " is no plain file");
+  if (absl::StartsWith(pattern, "~")) return absl::StrCat("no file matches ", pattern, "; ~ is the shell's");
+  return absl::StrCat("no file matches ", pattern);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> expand_globs(const std::vector<std::string>& globs, const std::string& key) {
@@ -34,7 +45,7 @@ absl::StatusOr<std::vector<std::string>> expand_globs(const std::vector<std::str
   for (const std::string& pattern : globs) {
     absl::StatusOr<std::vector<std::string>> files = files_of(pattern);
     if (!files.ok()) return absl::Status(files.status().code(), absl::StrCat(key, ": ", files.status().message()));
-    if (files->empty()) return absl::NotFoundError(absl::StrCat(key, ": no file matches ", pattern));
+    if (files->empty()) return absl::NotFoundError(absl::StrCat(key, ": ", why_no_file(pattern)));
     all.insert(all.end(), files->begin(), files->end());
   }
   return all;

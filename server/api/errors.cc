@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/bounded_text.h"
 #include "galleon/v1/error.pb.h"
 #include "server/core/refusal.h"
 
@@ -35,24 +36,11 @@ absl::string_view field_of(absl::string_view message) {
 // sentence.
 constexpr size_t kLongestMessage = 1'200;
 
-bool inside_character(char c) {
-  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
-}
-
-std::string shortened(absl::string_view message) {
-  if (message.size() <= kLongestMessage) return std::string(message);
-  size_t head = kLongestMessage * 3 / 4;
-  size_t tail = message.size() - kLongestMessage / 4;
-  while (head > 0 && inside_character(message[head])) --head;
-  while (tail < message.size() && inside_character(message[tail])) ++tail;
-  return absl::StrCat(message.substr(0, head), " [", tail - head, " bytes left out] ", message.substr(tail));
-}
-
 }  // namespace
 
 grpc::Status to_grpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const std::string message = shortened(status.message());
+  const std::string message = bounded_text(status.message(), kLongestMessage);
   v1::RpcStatus details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);

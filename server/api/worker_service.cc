@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/net/bounded_message.h"
 #include "galleon/v1/workers.grpc.pb.h"
 #include "server/api/pages.h"
 #include "server/api/services.h"
@@ -18,6 +19,14 @@ namespace {
 
 constexpr size_t kLargestLogPiece = 1 << 20;
 constexpr size_t kLongestReason = 1024;
+constexpr size_t kLargestReport = 64 << 10;
+
+// Whatever a worker sends, what is kept of it can be answered to others.
+v1::SyncWorkerRequest bounded(const v1::SyncWorkerRequest& request) {
+  v1::SyncWorkerRequest copy = request;
+  for (v1::RankReport& report : *copy.mutable_ranks()) shrink_message(report, kLargestReport);
+  return copy;
+}
 
 class WorkerService final : public v1::WorkerService::CallbackService, public StoppableService {
  public:
@@ -56,7 +65,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     call.on_loop([this, call, context, request, response](Turn& turn) {
       // What a daemon that has gone away said last is not news any more.
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
-      const absl::Status status = turn.scheduler.sync(turn.now, *request);
+      const absl::Status status = turn.scheduler.sync(turn.now, bounded(*request));
       if (!status.ok()) return call.finish(status);
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
         it->second.call.finish(

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/bounded_text.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -64,6 +65,8 @@ v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
   } else if (!is_terminal(record.state())) {
     record.set_message(live_message(job));
   }
+  // Journals of before may hold more.
+  if (record.message().size() > kLongestText) record.set_message(bounded_text(record.message()));
   const AttemptLive* known = live_or_null(job);
   if (known == nullptr) return record;
   const v1::RankReport& first = known->ranks[0].report;

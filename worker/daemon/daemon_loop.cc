@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/net/bounded_message.h"
 
 namespace galleon {
 
@@ -18,6 +19,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackoff = absl::Milliseconds(500);
 // A long poll that is younger is not ended for news: its answer carries the lease.
 constexpr absl::Duration kYoungCall = absl::Milliseconds(20);
+constexpr size_t kLargestReports = 2 << 20;  // half of what a scheduler takes in a call
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 constexpr absl::Duration kLogInterval = absl::Milliseconds(100);
 constexpr absl::Duration kGiveUpAfterExit = absl::Seconds(10);
@@ -177,6 +179,9 @@ void DaemonLoop::start_sync() {
   for (const auto& [key, rank] : ranks_) {
     if (rank->listed() || !rank->exited()) *request.add_ranks() = rank->report();
   }
+  // One that is too large would be refused again and again, and end the lease.
+  const size_t room = kLargestReports / std::max<size_t>(1, static_cast<size_t>(request.ranks_size()));
+  for (v1::RankReport& report : *request.mutable_ranks()) shrink_message(report, room);
   // News answers at once: the lease must be renewed even when news never ends.
   request.set_wait_milliseconds(urgent_ || sync_cancelled_ ? 0 : sync_milliseconds_);
   request.set_seen_revision(revision_);

@@ -6,7 +6,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "common/base/bounded_text.h"
 #include "common/base/device_failure.h"
+#include "common/net/bounded_message.h"
 
 namespace galleon {
 
@@ -14,6 +16,8 @@ namespace {
 
 // With this code a trainer ends itself when its lease was not renewed.
 constexpr int kLeaseExitCode = 75;
+// Those of all slots together fit into a call.
+constexpr size_t kLargestReport = 32 << 10;
 
 }  // namespace
 
@@ -24,6 +28,12 @@ KeptReport::KeptReport(const v1::AttemptId& id, uint32_t rank) {
 }
 
 bool KeptReport::take(const v1::TrainerEvent& event) {
+  const bool urgent = keep(event);
+  bound();
+  return urgent;
+}
+
+bool KeptReport::keep(const v1::TrainerEvent& event) {
   switch (event.event_case()) {
     case v1::TrainerEvent::kHello:
       if (event.hello().has_plan()) *report_.mutable_ledger() = event.hello().plan();
@@ -62,7 +72,7 @@ void KeptReport::started() {
 void KeptReport::refused(const std::string& why, bool permanent, uint64_t log_bytes) {
   v1::Finished& finished = *report_.mutable_finished();
   finished.set_outcome(v1::Finished::FAILED);
-  finished.set_message(why);
+  finished.set_message(bounded_text(why));
   finished.set_permanent(permanent);
   report_.set_phase(v1::RankReport::EXITED);
   report_.set_exit_code(permanent ? 2 : 1);
@@ -98,6 +108,10 @@ void KeptReport::ended(const Ended& end) {
     report_.mutable_finished()->set_step(report_.progress().step());
   }
   if (end.exit.code == kDeviceFailureExitCode) device_failed();
+}
+
+void KeptReport::bound() {
+  shrink_message(report_, kLargestReport);
 }
 
 // The trainer's last line says what happened to its device.

@@ -14,7 +14,7 @@ class KeptReport {
  public:
   KeptReport(const v1::AttemptId& id, uint32_t rank);
   // As a daemon before us kept it.
-  explicit KeptReport(const v1::RankReport& report) : report_(report) {}
+  explicit KeptReport(const v1::RankReport& report) : report_(report) { bound(); }
 
   const v1::RankReport& report() const { return report_; }
   bool exited() const { return report_.phase() == v1::RankReport::EXITED; }
@@ -45,7 +45,10 @@ class KeptReport {
   void changed() { ++changes_; }
 
  private:
+  bool keep(const v1::TrainerEvent& event);
   void device_failed();
+  // A report that is too large for a call would end the worker with it.
+  void bound();
 
   v1::RankReport report_;
   uint64_t changes_ = 1;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "common/base/bounded_text.h"
 #include "common/base/clock.h"
 #include "common/base/files.h"
 #include "common/base/frame.h"
@@ -74,12 +75,13 @@ EventObserver::EventObserver(EventSink& sink, int rank, int ranks)
     : sink_(sink), rank_(rank), ranks_(ranks), start_(monotonic_seconds()) {}
 
 void EventObserver::stage(const std::string& name, const std::string& detail) {
+  const std::string bounded = bounded_text(detail);
   v1::TrainerEvent event;
   event.mutable_stage()->set_name(name);
-  event.mutable_stage()->set_detail(detail);
+  event.mutable_stage()->set_detail(bounded);
   event.mutable_stage()->set_elapsed_seconds(monotonic_seconds() - start_);
   sink_.send(std::move(event));
-  if (!detail.empty()) log_info(name, ": ", detail);
+  if (!detail.empty()) log_info(name, ": ", bounded);
 }
 
 void EventObserver::allocated(const Engine& engine) {

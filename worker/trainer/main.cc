@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/bounded_text.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -46,7 +47,7 @@ struct Arguments {
 };
 
 int fail(const absl::Status& status) {
-  std::cerr << status.message() << "\n";
+  std::cerr << bounded_text(status.message()) << "\n";
   return status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kNotFound ? 2 : 1;
 }
 

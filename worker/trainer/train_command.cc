@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/bounded_text.h"
 #include "common/base/device_failure.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -142,7 +143,7 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
   v1::Finished finished;
   if (!result.ok()) {
     finished.set_outcome(v1::Finished::FAILED);
-    finished.set_message(std::string(result.status().message()));
+    finished.set_message(bounded_text(result.status().message()));
     finished.set_permanent(is_permanent(result.status()));
     return finished;
   }

@@ -298,6 +298,42 @@ TEST_F(Hostile, ARequestBeyondTheLimitIsRefusedWithTheLimit) {
   expect_healthy("a large request");
 }
 
+TEST_F(Hostile, WhateverAWorkerReportsCanBeAnswered) {
+  // The fixture's own worker has the slot.
+  train(daemon_, 1);
+  ASSERT_EQ(daemon_.held.size(), 1U);
+  v1::RankReport& report = daemon_.held[0];
+  const std::string id = report.id().job_id();
+  report.set_phase(v1::RankReport::EXITED);
+  report.set_exit_code(2);
+  report.mutable_finished()->set_outcome(v1::Finished::FAILED);
+  report.mutable_finished()->set_permanent(true);
+  report.mutable_finished()->set_message("begins " + std::string(3'600'000, 'm') + " ends");
+  report.mutable_stage()->set_detail(std::string(100'000, 's'));
+  ASSERT_TRUE(sync(daemon_).ok());
+  const auto check = [&] {
+    v1::GetJobRequest get;
+    get.set_name("jobs/" + id);
+    v1::JobRecord record;
+    ASSERT_TRUE(jobs_->GetJob(context().get(), get, &record).ok());
+    EXPECT_EQ(record.state(), v1::JobRecord::FAILED);
+    EXPECT_LE(record.ByteSizeLong(), 20'000U);
+    EXPECT_TRUE(absl::StrContains(record.message(), "begins mmm") && absl::StrContains(record.message(), "m ends"))
+        << record.message();
+    v1::ListJobsResponse listed;
+    ASSERT_TRUE(jobs_->ListJobs(context().get(), {}, &listed).ok());
+    v1::ListAttemptsRequest of_job;
+    of_job.set_parent("jobs/" + id);
+    v1::ListAttemptsResponse attempts;
+    ASSERT_TRUE(jobs_->ListAttempts(context().get(), of_job, &attempts).ok());
+    EXPECT_LE(attempts.ByteSizeLong(), 20'000U);
+  };
+  check();
+  stop();
+  start();
+  check();
+}
+
 class Socket {
  public:
   explicit Socket(const std::string& address) : file_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {

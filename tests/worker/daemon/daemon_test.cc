@@ -352,6 +352,21 @@ TEST_F(DaemonTest, PathsOutsideTheAllowedRootsAreRefused) {
   EXPECT_TRUE(groups().empty());
 }
 
+TEST_F(DaemonTest, ATrainerThatSaysTooMuchDoesNotCostItsWorkerTheLease) {
+  start();
+  scheduler_.assign(assignment("long", "stage x; fail-at-length 6000000"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("long.1.0", kExited));
+  const v1::RankReport report = scheduler_.report("long.1.0");
+  EXPECT_LE(report.ByteSizeLong(), 32U << 10);
+  EXPECT_EQ(report.finished().message().substr(0, 7), "begins ");
+  EXPECT_EQ(report.finished().message().substr(report.finished().message().size() - 5), " ends");
+  // Nor does it after a restart, and others go on.
+  end(SIGKILL);
+  start();
+  scheduler_.assign(assignment("next", "finish"));
+  ASSERT_TRUE(scheduler_.wait_for_phase("next.1.0", kExited));
+}
+
 TEST_F(DaemonTest, AMissingFolderOfJobsIsNoFaultOfTheJob) {
   scheduler_.jobs_folder = folder_ + "/not-mounted";
   start();

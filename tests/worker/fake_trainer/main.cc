@@ -1,6 +1,6 @@
 // A trainer for tests: speaks the whole protocol and does what the label "script" of its job says, step by step.
 //   log N | chatter MS | stage NAME | step N | rendezvous | checkpoint N | sleep MS | wait-file PATH | wait-stop |
-//   ignore-lease | child | finish | fail | exit CODE | raise SIGNAL | device | fail-device
+//   ignore-lease | child | finish | fail | fail-at-length BYTES | exit CODE | raise SIGNAL | device | fail-device
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -138,6 +138,8 @@ class FakeTrainer {
       finish(v1::Finished::SUCCEEDED, "all steps are done");
     } else if (word == "fail") {
       finish(v1::Finished::FAILED, "the corpus is empty");
+    } else if (word == "fail-at-length") {
+      finish(v1::Finished::FAILED, absl::StrCat("begins ", std::string(static_cast<size_t>(number), 'm'), " ends"));
     } else if (word == "exit") {
       std::fflush(stdout);
       ::_exit(static_cast<int>(number));

@@ -71,7 +71,8 @@ enum class WorkerOrder { kCordon, kDrain, kUndrain };
 int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason);
 // Queues, jobs and workers, again and again; with `once` one time.
 int run_top(const Remote& remote, bool once);
-int run_backup(const Remote& remote, const std::string& file);
+// A file that is there is replaced with `yes`, or after the question on a terminal; anything but a file is refused.
+int run_backup(const Remote& remote, const std::string& file, bool yes);
 struct InitTlsArguments {
   std::string folder;
   std::vector<std::string> hosts;

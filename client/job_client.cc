@@ -10,6 +10,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/ids.h"
+#include "common/base/output_file.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -217,7 +219,8 @@ absl::Status JobClient::watch_events(const std::string& subject, bool follow,
 }
 
 absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
-  const std::string partial = path + ".partial";
+  RETURN_IF_ERROR(check_replaceable(path));
+  const std::string partial = absl::StrCat(path, ".partial-", random_hex(8));
   std::ofstream file(partial, std::ios::binary | std::ios::trunc);
   if (!file) return absl::PermissionDeniedError(absl::StrCat("cannot write ", partial));
   grpc::ClientContext context;
@@ -234,6 +237,7 @@ absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
   file.close();
   absl::Status result = status.ok() ? absl::OkStatus() : from_grpc(status);
   if (result.ok() && (!file || bytes != total)) result = absl::DataLossError(absl::StrCat("cannot write ", partial));
+  if (result.ok()) result = check_replaceable(path);
   if (result.ok() && std::rename(partial.c_str(), path.c_str()) != 0)
     result = absl::PermissionDeniedError(absl::StrCat("cannot write ", path));
   if (!result.ok()) {

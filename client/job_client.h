@@ -46,7 +46,8 @@ class JobClient {
   // false. Goes on from the last revision after the scheduler was away.
   absl::Status watch_events(const std::string& subject, bool follow, const std::function<bool(const v1::Event&)>& take,
                             const std::function<void(const absl::Status&)>& away);
-  // Writes a backup of the scheduler's journal to a file that appears whole, or not at all; its size in bytes.
+  // Writes a backup of the scheduler's journal to a file that appears whole, or not at all; its size in bytes. A
+  // regular file that is there is replaced, anything else is FAILED_PRECONDITION.
   absl::StatusOr<uint64_t> backup(const std::string& path);
   // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
   absl::Status read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,

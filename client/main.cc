@@ -234,7 +234,8 @@ class Program {
         "galleon-scheduler --data DIR --restore galleon.db puts it back.");
     add_server_option(backup);
     backup->add_option("file", file_, "where to write it")->required();
-    backup->callback([this] { code_ = run_backup(remote_, file_); });
+    backup->add_flag("--yes", yes_, "replace a file that is there, without asking");
+    backup->callback([this] { code_ = run_backup(remote_, file_, yes_); });
     CLI::App* init = admin->add_subcommand("init-tls", "make an authority, and folders for --tls of each program");
     init->footer("Example: galleon admin init-tls /etc/galleon/tls --host scheduler.example.org");
     init->add_option("folder", init_.folder, "where to make them")->required();
@@ -272,6 +273,7 @@ class Program {
   std::string file_;
   std::string shell_;
   bool once_ = false;
+  bool yes_ = false;
   uint32_t attempt_ = 0;
   uint32_t rank_ = 0;
   bool follow_ = false;

@@ -1,4 +1,7 @@
 // Commands about queues, events, workers and the scheduler itself.
+#include <unistd.h>
+
+#include <filesystem>
 #include <iostream>
 
 #include "absl/strings/match.h"
@@ -10,6 +13,7 @@
 #include "client/job_client.h"
 #include "client/tables.h"
 #include "common/base/ids.h"
+#include "common/base/output_file.h"
 #include "common/net/certificates.h"
 
 namespace galleon {
@@ -25,6 +29,15 @@ std::string event_line(const v1::Event& event) {
       absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(event.time_ms()), absl::LocalTimeZone()), "  ",
       event.subject(), "  ", event.kind(), event.message().empty() ? "" : ": ", event.message(),
       event.actor().empty() ? "" : absl::StrCat(" (", event.actor(), ")"), "\n");
+}
+
+// Asks a person; where none is there the answer is no.
+bool agreed(const std::string& question) {
+  if (::isatty(STDIN_FILENO) != 1) return false;
+  std::cerr << question << " [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "Y" || answer == "yes";
 }
 
 }  // namespace
@@ -130,7 +143,10 @@ int run_top(const Remote& remote, bool once) {
   }
 }
 
-int run_backup(const Remote& remote, const std::string& file) {
+int run_backup(const Remote& remote, const std::string& file, bool yes) {
+  if (absl::Status status = check_replaceable(file); !status.ok()) return fail(status);
+  if (!yes && std::filesystem::exists(file) && !agreed(absl::StrCat(file, " is there already; replace it?")))
+    return galleon::fail(absl::StrCat(file, " is there already and was left as it is; --yes replaces it"));
   JobClient client(remote.server, remote.credentials);
   const absl::StatusOr<uint64_t> bytes = client.backup(file);
   if (!bytes.ok()) return fail(bytes.status());

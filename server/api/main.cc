@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/base/log.h"
+#include "common/base/output_file.h"
 #include "common/base/process.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
@@ -103,6 +104,12 @@ bool complete(Arguments& a) {
 // Until a signal ends it.
 int serve(const Arguments& a) {
   const sigset_t signals = galleon::block_end_signals();
+  if (!a.ready_file.empty()) {
+    if (const absl::Status status = galleon::check_replaceable(a.ready_file); !status.ok()) {
+      galleon::log_error("--ready-file: ", std::string(status.message()));
+      return 1;
+    }
+  }
   std::error_code ignored;
   if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);
   absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(a.options);

@@ -76,6 +76,8 @@ void Scheduler::recovered(Now now) {
   // a new one.
   last_revision_ = static_cast<uint64_t>(std::max<int64_t>(1, now.wall_ms));
   start_ = now;
+  journaled_ms_ = state_.newest_time_ms() > 0 ? state_.newest_time_ms() : now.wall_ms;
+  pace_.start(now.mono_ms);
   for (const auto& [id, worker] : state_.workers()) {
     if (worker.state() == v1::Worker::GONE) continue;
     WorkerLive& known = fleet_.workers[id];

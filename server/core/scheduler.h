@@ -18,6 +18,7 @@
 #include "galleon/v1/workers.pb.h"
 #include "server/core/fleet.h"
 #include "server/core/pass.h"
+#include "server/core/retention.h"
 #include "server/core/state.h"
 
 namespace galleon::server {
@@ -247,7 +248,11 @@ class Scheduler {
                const std::vector<std::string>& victims);
 
   // retention.cc
+  // For ages: no later than the newest entry that the journal had at the start, and what has passed since.
+  int64_t age_clock_ms(Now now) const;
   void forget_old(Now now);
+  void forget_workers(Now now);
+  std::vector<std::string> forgettable(Now now);
 
   // record.cc
   std::string live_message(const v1::JobState& job) const;
@@ -268,6 +273,8 @@ class Scheduler {
   bool pass_ran_ = false;
   int64_t next_forget_ms_ = 0;  // monotonic
   Now start_;                   // of this process
+  int64_t journaled_ms_ = 0;    // the newest time that the journal had then
+  ForgettingPace pace_;
 };
 
 // "jobs/x" or "x" as "x".

@@ -136,6 +136,19 @@ TEST_F(Process, ACommitThatFailsEndsItAndIsNeverAcknowledged) {
   EXPECT_EQ(list.jobs_size(), 1);
 }
 
+TEST_F(Process, AReadyFileThatIsNoFileIsLeftAlone) {
+  const std::string fifo = folder_ + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const absl::StatusOr<CommandResult> refused =
+      run_command({GALLEON_BINARY_DIR "/galleon-scheduler", "--data", folder_ + "/d", "--listen", "127.0.0.1:0",
+                   "--metrics", "127.0.0.1:0", "--ready-file", fifo},
+                  kPatience);
+  ASSERT_TRUE(refused.ok());
+  EXPECT_EQ(refused->exit.code, 1);
+  EXPECT_TRUE(absl::StrContains(refused->err, "fifo is a FIFO and not a regular file")) << refused->err;
+  EXPECT_TRUE(std::filesystem::is_fifo(fifo));
+}
+
 TEST_F(Process, WrongFlagsAreExplained) {
   const std::string program = GALLEON_BINARY_DIR "/galleon-scheduler";
   const auto run = [&program](std::vector<std::string> arguments) {

@@ -1,6 +1,7 @@
 #include "server/core/scheduler.h"
 
 #include <algorithm>
+#include <climits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -150,6 +151,12 @@ absl::Status Scheduler::unknown_queue(absl::string_view field, absl::string_view
       field, ": there is no queue \"", id, "\"; there ", options_.queues.size() == 1 ? "is " : "are ",
       absl::StrJoin(options_.queues, ", ",
                     [](std::string* out, const QueueConfig& queue) { absl::StrAppend(out, "\"", queue.id, "\""); })));
+}
+
+absl::Status Scheduler::check_queue(absl::string_view id) const {
+  if (queue_config(id) != nullptr) return absl::OkStatus();
+  const auto known = state_.counts().lower_bound({std::string(id), INT_MIN});
+  return known != state_.counts().end() && known->first.first == id ? absl::OkStatus() : unknown_queue("queue", id);
 }
 
 absl::Status Scheduler::check_scheduling(const v1::Job& job) const {

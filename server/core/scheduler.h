@@ -140,6 +140,8 @@ class Scheduler {
   void mark_saved() { state_.mark_saved(); }
   const Fleet& fleet() const { return fleet_; }
   const SchedulerOptions& options() const { return options_; }
+  // INVALID_ARGUMENT: neither configured nor any job's.
+  absl::Status check_queue(absl::string_view id) const;
   // Null: not configured.
   const QueueConfig* queue_config(absl::string_view id) const;
   bool has_events() const { return !events_.empty(); }
@@ -191,7 +193,7 @@ class Scheduler {
 
   // settle.cc: the end of ranks, of attempts, and what becomes of the job.
   void release_rank(Now now, const v1::JobState& job, uint32_t rank, v1::RankExit exit);
-  void lose_worker(Now now, const std::string& worker_id);
+  void lose_worker(Now now, const std::string& worker_id, const std::string& reason);
   void close_attempt(Now now, const v1::JobState& job, const std::string& reason);
   void settle(Now now, const v1::JobState& job);
   static int cause_of(const v1::AttemptState& attempt);
@@ -270,6 +272,7 @@ class Scheduler {
   bool dirty_ = true;          // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
+  int64_t next_estimate_ms_ = 0;
   bool pass_ran_ = false;
   int64_t next_forget_ms_ = 0;  // monotonic
   Now start_;                   // of this process

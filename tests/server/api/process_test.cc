@@ -115,6 +115,16 @@ TEST_F(Process, SigtermEndsItWithZeroAndTakesTheReadyFileAway) {
   EXPECT_FALSE(std::filesystem::exists(ready_file()));
 }
 
+TEST_F(Process, SighupIsToldAndEndsNothing) {
+  launch();
+  const std::string id = submit(whole_job("x"));
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(eventually(
+      [&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), "SIGHUP: nothing is read again"); }));
+  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+  EXPECT_EQ(end(SIGTERM).code, 0);
+}
+
 TEST_F(Process, ACommitThatFailsEndsItAndIsNeverAcknowledged) {
   launch();
   const std::string id = submit(whole_job("x"));

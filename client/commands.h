@@ -55,7 +55,13 @@ struct ListArguments {
 int run_list(const Remote& remote, const ListArguments& arguments);
 int run_get(const Remote& remote, const std::string& job);
 int run_watch(const Remote& remote, const std::string& job);
-int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uint32_t rank, bool follow);
+struct LogsArguments {
+  uint32_t attempt = 0;  // 0: the newest
+  uint32_t rank = 0;
+  bool follow = false;
+  bool raw = false;  // as it was printed, with what a terminal obeys
+};
+int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments);
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason);
 // 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED; 3 when `timeout_seconds` (0: none) have passed; kOwnError if it cannot
 // tell.

@@ -67,14 +67,14 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
 }
 
 template <typename Response, typename Call>
-absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once) {
-  const absl::Time give_up = absl::Now() + retry_timeout_;
+absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
+  const absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
   absl::Duration pause = absl::Milliseconds(100);
   while (true) {
     // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
-    channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
+    channel_->WaitForConnected(absl::ToChronoTime(std::min(absl::Now() + absl::Milliseconds(500), latest)));
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    context.set_deadline(absl::ToChronoTime(std::min(absl::Now() + timeout, latest)));
     Response response;
     const grpc::Status status = once(context, response);
     if (status.ok()) return response;
@@ -89,11 +89,11 @@ absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& 
       kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
 }
 
-absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job) {
+absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job, absl::Time latest) {
   v1::GetJobRequest request;
   request.set_name(job_name(job));
   return call<v1::JobRecord>(
-      kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); });
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); }, latest);
 }
 
 absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJobsRequest& request) {

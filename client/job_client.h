@@ -26,7 +26,8 @@ class JobClient {
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `retry_timeout`; creating a job is safe to repeat because of its request id.
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
-  absl::StatusOr<v1::JobRecord> get_job(const std::string& job);
+  // No answer by `latest` is DEADLINE_EXCEEDED or UNAVAILABLE.
+  absl::StatusOr<v1::JobRecord> get_job(const std::string& job, absl::Time latest = absl::InfiniteFuture());
   absl::StatusOr<std::vector<v1::JobRecord>> list_jobs(const v1::ListJobsRequest& request);
   absl::StatusOr<v1::JobRecord> cancel_job(const std::string& job, const std::string& reason);
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
@@ -60,7 +61,7 @@ class JobClient {
  private:
   // One unary call with deadline and retries.
   template <typename Response, typename Call>
-  absl::StatusOr<Response> call(absl::Duration timeout, Call once);
+  absl::StatusOr<Response> call(absl::Duration timeout, Call once, absl::Time latest = absl::InfiniteFuture());
   absl::Status from_grpc(const grpc::Status& status) const;
 
   std::string server_;

@@ -93,6 +93,22 @@ TEST_F(Commands, TopShowsQueuesJobsAndWorkersOnce) {
   EXPECT_THAT(out, HasSubstr("x-1"));
 }
 
+TEST_F(Commands, EventsAndListsOfWhatIsNotThereSaySo) {
+  EXPECT_THAT(output([&] { return run_events(remote_, "none-7", false); }, 1),
+              HasSubstr("there is no job jobs/none-7"));
+  EXPECT_THAT(output([&] { return run_events(remote_, "none-7", true); }, 1), HasSubstr("there is no job jobs/none-7"));
+  EXPECT_THAT(output([&] { return run_events(remote_, "workers/w9", false); }, 1),
+              HasSubstr("there is no worker workers/w9"));
+  EXPECT_THAT(output([&] { return run_events(remote_, "", false); }), HasSubstr("jobs/x-1"));
+  ListArguments none;
+  none.queue = "none";
+  EXPECT_THAT(output([&] { return run_list(remote_, none); }, 1), HasSubstr("there is no queue \"none\""));
+  ListArguments empty;
+  empty.queue = "lab";
+  EXPECT_EQ(output([&] { return run_list(remote_, empty); }),
+            "JOB  STATE  QUEUE  STEP  LOSS  ATTEMPTS  AGE  MESSAGE\n");
+}
+
 TEST_F(Commands, OrdersToUnknownWorkersFailByName) {
   EXPECT_THAT(output([&] { return run_order(remote_, "w9", WorkerOrder::kDrain, "why"); }, 1),
               HasSubstr("there is no worker workers/w9"));
@@ -170,6 +186,9 @@ TEST_F(Commands, CompletionOffersCommandsOptionsAndJobs) {
   EXPECT_EQ(complete("galleon reprioritize --pri", 2), "--priority\n");
   EXPECT_EQ(complete("galleon cancel x", 2), "x-1\n");
   EXPECT_EQ(complete("galleon admin b", 2), "backup\n");
+  EXPECT_EQ(complete("galleon evaluate --mod", 2), "--model\n");
+  EXPECT_EQ(complete("galleon generate --prom", 2), "--prompt\n");
+  EXPECT_EQ(complete("galleon tokenize --tokenize", 2), "--tokenizer\n");
   const absl::StatusOr<CommandResult> zsh = run_command({program, "completion", "zsh"}, kPatience);
   ASSERT_TRUE(zsh.ok());
   EXPECT_THAT(zsh->out, HasSubstr("#compdef galleon"));

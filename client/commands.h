@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,6 +38,7 @@ struct Remote {
   std::string server;
   OutputFormat format = OutputFormat::kTable;
   std::shared_ptr<grpc::ChannelCredentials> credentials = {};  // null: none
+  std::function<std::string()> explain = {};                   // what is wrong with TLS, where nobody can be reached
 };
 
 struct SubmitArguments {

@@ -33,8 +33,8 @@ std::string worker_name(const std::string& worker) {
 }
 
 JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials,
-                     absl::Duration retry_timeout)
-    : server_(server), retry_timeout_(retry_timeout) {
+                     absl::Duration retry_timeout, Explain explain)
+    : server_(server), retry_timeout_(retry_timeout), explain_(std::move(explain)) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
@@ -52,6 +52,8 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
 absl::Status JobClient::from_grpc(const grpc::Status& status) const {
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   if (code == absl::StatusCode::kUnavailable) {
+    if (const std::string fault = explain_ ? explain_() : ""; !fault.empty())
+      return absl::UnavailableError(absl::StrCat("cannot speak with the scheduler at ", server_, ": ", fault));
     // gRPC tells every layer; the last is the system's own reason.
     std::string reason = status.error_message();
     const size_t last = reason.rfind(": ");

@@ -19,9 +19,11 @@ namespace galleon {
 
 class JobClient {
  public:
+  // Says what stands between us and a server that is there, or nothing.
+  using Explain = std::function<std::string()>;
   // `server`: "HOST:PORT". Without credentials the connection is neither encrypted nor authenticated.
   explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr,
-                     absl::Duration retry_timeout = kRetryTimeout);
+                     absl::Duration retry_timeout = kRetryTimeout, Explain explain = nullptr);
 
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `retry_timeout`; creating a job is safe to repeat because of its request id.
@@ -66,6 +68,7 @@ class JobClient {
 
   std::string server_;
   const absl::Duration retry_timeout_;
+  const Explain explain_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;

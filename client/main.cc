@@ -13,6 +13,7 @@
 #include "absl/strings/ascii.h"
 #include "client/commands.h"
 #include "client/completion.h"
+#include "common/net/tls_diagnosis.h"
 #include "common/net/tls_folder.h"
 #include "proto/jobfile/jobfile.h"
 
@@ -67,6 +68,9 @@ class Program {
     add_worker_orders();
     add_admin();
     add_completion();
+    remote_.explain = [this] { return explain_tls(remote_.server, TlsFolder(), ""); };
+    // What went wrong is said in our words; gRPC's own lines come with GRPC_VERBOSITY=ERROR.
+    ::setenv("GRPC_VERBOSITY", "NONE", 0);
     const char* tls = std::getenv("GALLEON_TLS");
     try {
       if (tls != nullptr && *tls != '\0') use_tls(tls);
@@ -108,6 +112,7 @@ class Program {
     const absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
     if (!tls.ok()) throw CLI::ValidationError("--tls", std::string(tls.status().message()));
     remote_.credentials = channel_credentials(*tls);
+    remote_.explain = [this, tls = *tls, folder] { return explain_tls(remote_.server, tls, folder); };
   }
 
   void add_server_option(CLI::App* app) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,6 +38,7 @@ struct Remote {
   std::string server;
   OutputFormat format = OutputFormat::kTable;
   std::shared_ptr<grpc::ChannelCredentials> credentials = {};  // null: none
+  std::function<std::string()> explain = {};                   // what is wrong with TLS, where nobody can be reached
 };
 
 struct SubmitArguments {
@@ -55,7 +57,13 @@ struct ListArguments {
 int run_list(const Remote& remote, const ListArguments& arguments);
 int run_get(const Remote& remote, const std::string& job);
 int run_watch(const Remote& remote, const std::string& job);
-int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uint32_t rank, bool follow);
+struct LogsArguments {
+  uint32_t attempt = 0;  // 0: the newest
+  uint32_t rank = 0;
+  bool follow = false;
+  bool raw = false;  // as it was printed, with what a terminal obeys
+};
+int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments);
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason);
 // 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED; 3 when `timeout_seconds` (0: none) have passed; kOwnError if it cannot
 // tell.
@@ -71,7 +79,8 @@ enum class WorkerOrder { kCordon, kDrain, kUndrain };
 int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason);
 // Queues, jobs and workers, again and again; with `once` one time.
 int run_top(const Remote& remote, bool once);
-int run_backup(const Remote& remote, const std::string& file);
+// A file that is there is replaced with `yes`, or after the question on a terminal; anything but a file is refused.
+int run_backup(const Remote& remote, const std::string& file, bool yes);
 struct InitTlsArguments {
   std::string folder;
   std::vector<std::string> hosts;

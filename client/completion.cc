@@ -37,6 +37,8 @@ std::string cases(const CLI::App& app) {
       more = " $(_galleon_names list)";
     }
     if (first == "jobs" || first == "subject") more = " $(_galleon_names list)";
+    // galleon-trainer knows the options of what is passed on to it.
+    if (command->get_prefix_command()) more = absl::StrCat(" --help $(_galleon_options ", command->get_name(), ")");
     if (first == "worker") more = " $(_galleon_names workers)";
     if (first == "shell") more = " bash zsh";
     absl::StrAppend(&text, "    ", command->get_name(), ") words=\"", absl::StrJoin(words, " "), more, "\";;\n");
@@ -49,7 +51,9 @@ std::string cases(const CLI::App& app) {
 std::string completion_script(const CLI::App& app, const std::string& shell) {
   std::vector<std::string> commands;
   for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
-  const std::string names = "_galleon_names() { galleon \"$1\" 2>/dev/null | awk 'NR > 1 { print $1 }'; }\n";
+  const std::string names =
+      "_galleon_names() { galleon \"$1\" 2>/dev/null | awk 'NR > 1 { print $1 }'; }\n"
+      "_galleon_options() { galleon \"$1\" --help 2>/dev/null | grep -oE -e '--[a-z][a-z-]*' | sort -u; }\n";
   const std::string choose =
       absl::StrCat("  local words=\"\"\n  case \"$command\" in\n", cases(app), "    *) words=\"",
                    absl::StrJoin(commands, " "), " ", absl::StrJoin(option_names(app), " "), "\";;\n  esac\n");

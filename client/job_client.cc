@@ -10,6 +10,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/ids.h"
+#include "common/base/output_file.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -31,8 +33,8 @@ std::string worker_name(const std::string& worker) {
 }
 
 JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials,
-                     absl::Duration retry_timeout)
-    : server_(server), retry_timeout_(retry_timeout) {
+                     absl::Duration retry_timeout, Explain explain)
+    : server_(server), retry_timeout_(retry_timeout), explain_(std::move(explain)) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
@@ -50,6 +52,8 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
 absl::Status JobClient::from_grpc(const grpc::Status& status) const {
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   if (code == absl::StatusCode::kUnavailable) {
+    if (const std::string fault = explain_ ? explain_() : ""; !fault.empty())
+      return absl::UnavailableError(absl::StrCat("cannot speak with the scheduler at ", server_, ": ", fault));
     // gRPC tells every layer; the last is the system's own reason.
     std::string reason = status.error_message();
     const size_t last = reason.rfind(": ");
@@ -65,14 +69,14 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
 }
 
 template <typename Response, typename Call>
-absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once) {
-  const absl::Time give_up = absl::Now() + retry_timeout_;
+absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
+  const absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
   absl::Duration pause = absl::Milliseconds(100);
   while (true) {
     // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
-    channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + absl::Milliseconds(500)));
+    channel_->WaitForConnected(absl::ToChronoTime(std::min(absl::Now() + absl::Milliseconds(500), latest)));
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    context.set_deadline(absl::ToChronoTime(std::min(absl::Now() + timeout, latest)));
     Response response;
     const grpc::Status status = once(context, response);
     if (status.ok()) return response;
@@ -87,11 +91,11 @@ absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& 
       kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
 }
 
-absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job) {
+absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job, absl::Time latest) {
   v1::GetJobRequest request;
   request.set_name(job_name(job));
   return call<v1::JobRecord>(
-      kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); });
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); }, latest);
 }
 
 absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJobsRequest& request) {
@@ -217,7 +221,8 @@ absl::Status JobClient::watch_events(const std::string& subject, bool follow,
 }
 
 absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
-  const std::string partial = path + ".partial";
+  RETURN_IF_ERROR(check_replaceable(path));
+  const std::string partial = absl::StrCat(path, ".partial-", random_hex(8));
   std::ofstream file(partial, std::ios::binary | std::ios::trunc);
   if (!file) return absl::PermissionDeniedError(absl::StrCat("cannot write ", partial));
   grpc::ClientContext context;
@@ -234,6 +239,7 @@ absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
   file.close();
   absl::Status result = status.ok() ? absl::OkStatus() : from_grpc(status);
   if (result.ok() && (!file || bytes != total)) result = absl::DataLossError(absl::StrCat("cannot write ", partial));
+  if (result.ok()) result = check_replaceable(path);
   if (result.ok() && std::rename(partial.c_str(), path.c_str()) != 0)
     result = absl::PermissionDeniedError(absl::StrCat("cannot write ", path));
   if (!result.ok()) {

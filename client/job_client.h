@@ -19,14 +19,17 @@ namespace galleon {
 
 class JobClient {
  public:
+  // Says what stands between us and a server that is there, or nothing.
+  using Explain = std::function<std::string()>;
   // `server`: "HOST:PORT". Without credentials the connection is neither encrypted nor authenticated.
   explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr,
-                     absl::Duration retry_timeout = kRetryTimeout);
+                     absl::Duration retry_timeout = kRetryTimeout, Explain explain = nullptr);
 
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `retry_timeout`; creating a job is safe to repeat because of its request id.
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
-  absl::StatusOr<v1::JobRecord> get_job(const std::string& job);
+  // No answer by `latest` is DEADLINE_EXCEEDED or UNAVAILABLE.
+  absl::StatusOr<v1::JobRecord> get_job(const std::string& job, absl::Time latest = absl::InfiniteFuture());
   absl::StatusOr<std::vector<v1::JobRecord>> list_jobs(const v1::ListJobsRequest& request);
   absl::StatusOr<v1::JobRecord> cancel_job(const std::string& job, const std::string& reason);
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
@@ -46,7 +49,8 @@ class JobClient {
   // false. Goes on from the last revision after the scheduler was away.
   absl::Status watch_events(const std::string& subject, bool follow, const std::function<bool(const v1::Event&)>& take,
                             const std::function<void(const absl::Status&)>& away);
-  // Writes a backup of the scheduler's journal to a file that appears whole, or not at all; its size in bytes.
+  // Writes a backup of the scheduler's journal to a file that appears whole, or not at all; its size in bytes. A
+  // regular file that is there is replaced, anything else is FAILED_PRECONDITION.
   absl::StatusOr<uint64_t> backup(const std::string& path);
   // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
   absl::Status read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
@@ -59,11 +63,12 @@ class JobClient {
  private:
   // One unary call with deadline and retries.
   template <typename Response, typename Call>
-  absl::StatusOr<Response> call(absl::Duration timeout, Call once);
+  absl::StatusOr<Response> call(absl::Duration timeout, Call once, absl::Time latest = absl::InfiniteFuture());
   absl::Status from_grpc(const grpc::Status& status) const;
 
   std::string server_;
   const absl::Duration retry_timeout_;
+  const Explain explain_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;

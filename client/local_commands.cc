@@ -23,6 +23,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "client/commands.h"
+#include "client/printable.h"
 #include "client/progress.h"
 #include "client/wire_bytes.h"
 #include "common/base/files.h"
@@ -370,7 +371,7 @@ class LocalRun {
 
 int fail(const std::string& message) {
   for (absl::string_view line : absl::StrSplit(message, '\n', absl::SkipEmpty()))
-    std::cerr << "galleon: " << line << "\n";
+    std::cerr << "galleon: " << printable(line) << "\n";
   return 1;
 }
 

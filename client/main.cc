@@ -1,23 +1,42 @@
 // galleon: the command that people use.
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
-#include <map>
 #include <optional>
 #include <string>
 #include <tuple>
 
+#include "absl/strings/ascii.h"
 #include "client/commands.h"
 #include "client/completion.h"
+#include "common/net/tls_diagnosis.h"
 #include "common/net/tls_folder.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
 namespace {
 
-const std::map<std::string, OutputFormat> kFormats = {
-    {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
+OutputFormat format_of(const std::string& word) {
+  const std::string lower = absl::AsciiStrToLower(word);
+  if (lower == "table") return OutputFormat::kTable;
+  if (lower == "json") return OutputFormat::kJson;
+  if (lower == "yaml") return OutputFormat::kYaml;
+  throw CLI::ValidationError("--output", "\"" + word + "\" is not accepted; one of table, json, yaml");
+}
+
+// What was printed is where it was to go, or the code of a failure.
+int flushed(int code, int failure) {
+  errno = 0;
+  std::cout.flush();
+  const bool whole = std::cout.good() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (whole) return code;
+  fail(std::string("cannot write standard output") + (errno == 0 ? "" : std::string(": ") + std::strerror(errno)));
+  return failure;
+}
 
 // Passes everything after the subcommand's name to galleon-trainer.
 void add_passed_through(CLI::App& app, const char* name, const char* help, const char* example, int& code) {
@@ -49,6 +68,9 @@ class Program {
     add_worker_orders();
     add_admin();
     add_completion();
+    remote_.explain = [this] { return explain_tls(remote_.server, TlsFolder(), ""); };
+    // What went wrong is said in our words; gRPC's own lines come with GRPC_VERBOSITY=ERROR.
+    ::setenv("GRPC_VERBOSITY", "NONE", 0);
     const char* tls = std::getenv("GALLEON_TLS");
     try {
       if (tls != nullptr && *tls != '\0') use_tls(tls);
@@ -58,15 +80,28 @@ class Program {
         fail("there is no command \"" + words.front() + "\"; galleon --help lists them");
         return 2;
       }
+      if (lacks_subcommand(e)) {
+        std::cerr << app_.help();
+        return 2;
+      }
       const int shown = app_.exit(e);
       // Code 2 says that the job was cancelled.
-      const bool waits = argc > 1 && std::string(argv[1]) == "wait";
-      return shown == 0 ? 0 : waits ? kOwnError : 2;
+      return shown == 0 ? flushed(0, 1) : waits(argc, argv) ? kOwnError : 2;
     }
-    return code_;
+    return flushed(code_, waits(argc, argv) ? kOwnError : 1);
   }
 
  private:
+  static bool waits(int argc, char** argv) { return argc > 1 && std::string(argv[1]) == "wait"; }
+
+  // A command was given without one of those below it; its help says which there are.
+  bool lacks_subcommand(const CLI::ParseError& error) const {
+    if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::RequiredError)) return false;
+    const CLI::App* asked = &app_;
+    while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
+    return !asked->get_subcommands({}).empty();
+  }
+
   CLI::App* command(const char* name, const char* help, const char* example) {
     CLI::App* sub = app_.add_subcommand(name, help);
     sub->footer(std::string("Example: ") + example);
@@ -77,6 +112,7 @@ class Program {
     const absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
     if (!tls.ok()) throw CLI::ValidationError("--tls", std::string(tls.status().message()));
     remote_.credentials = channel_credentials(*tls);
+    remote_.explain = [this, tls = *tls, folder] { return explain_tls(remote_.server, tls, folder); };
   }
 
   void add_server_option(CLI::App* app) {
@@ -88,12 +124,18 @@ class Program {
         ->trigger_on_parse();
   }
 
+  void add_format_option(CLI::App* app) {
+    app->add_option_function<std::string>(
+           "-o,--output", [this](const std::string& word) { remote_.format = format_of(word); }, "table, json or yaml")
+        ->type_name("TEXT:{table,json,yaml}")
+        ->trigger_on_parse();
+  }
+
   // A command that speaks to the scheduler.
   CLI::App* remote_command(const char* name, const char* help, const char* example) {
     CLI::App* sub = command(name, help, example);
     add_server_option(sub);
-    sub->add_option("-o,--output", remote_.format, "table, json or yaml")
-        ->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
+    add_format_option(sub);
     return sub;
   }
 
@@ -121,8 +163,7 @@ class Program {
 
     CLI::App* plan = command("plan", "memory, wire and work of a job, before it runs", "galleon plan job.yaml");
     plan->add_option("job", plan_job_, "the job file")->required();
-    plan->add_option("-o,--output", remote_.format, "table, json or yaml")
-        ->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description("{table,json,yaml}"));
+    add_format_option(plan);
     plan->callback([this] { code_ = run_plan(plan_job_, remote_.format); });
 
     CLI::App* reference = command("job-file", "print every key of the job file, as Markdown", "galleon job-file");
@@ -140,7 +181,7 @@ class Program {
 
   void add_submit() {
     CLI::App* submit = remote_command("submit", "hand a job to the scheduler", "galleon submit job.yaml --watch");
-    submit->add_option("job", submit_.job, "the job file")->required();
+    submit->add_option("job", submit_.job, "the job file; - for standard input")->required();
     submit->add_flag("--watch", submit_.watch, "then show it until it ends");
     submit->add_flag("--wait", submit_.wait, "then wait until it ends");
     submit->add_flag("--validate-only", submit_.validate_only, "run every check and the plan, and store nothing");
@@ -167,10 +208,11 @@ class Program {
       code_ = run_watch(remote_, job_);
     });
     CLI::App* logs = job_command("logs", "what a rank of a job printed", "galleon logs -f llama-60m-c4-1 --rank 1");
-    logs->add_flag("-f,--follow", follow_, "go on until it ends");
-    logs->add_option("--attempt", attempt_, "the newest by default");
-    logs->add_option("--rank", rank_, "0 by default");
-    logs->callback([this] { code_ = run_logs(remote_, job_, attempt_, rank_, follow_); });
+    logs->add_flag("-f,--follow", logs_.follow, "go on until it ends");
+    logs->add_option("--attempt", logs_.attempt, "the newest by default");
+    logs->add_option("--rank", logs_.rank, "0 by default");
+    logs->add_flag("--raw", logs_.raw, "with its control characters, which a terminal obeys; else they are shown");
+    logs->callback([this] { code_ = run_logs(remote_, job_, logs_); });
     CLI::App* cancel = job_command("cancel", "end a job; it keeps its checkpoints", "galleon cancel llama-60m-c4-1");
     cancel->add_option("--reason", reason_, "kept with the job");
     cancel->callback([this] { code_ = run_cancel(remote_, job_, reason_); });
@@ -234,7 +276,8 @@ class Program {
         "galleon-scheduler --data DIR --restore galleon.db puts it back.");
     add_server_option(backup);
     backup->add_option("file", file_, "where to write it")->required();
-    backup->callback([this] { code_ = run_backup(remote_, file_); });
+    backup->add_flag("--yes", yes_, "replace a file that is there, without asking");
+    backup->callback([this] { code_ = run_backup(remote_, file_, yes_); });
     CLI::App* init = admin->add_subcommand("init-tls", "make an authority, and folders for --tls of each program");
     init->footer("Example: galleon admin init-tls /etc/galleon/tls --host scheduler.example.org");
     init->add_option("folder", init_.folder, "where to make them")->required();
@@ -272,8 +315,8 @@ class Program {
   std::string file_;
   std::string shell_;
   bool once_ = false;
-  uint32_t attempt_ = 0;
-  uint32_t rank_ = 0;
+  bool yes_ = false;
+  LogsArguments logs_;
   bool follow_ = false;
   double timeout_ = 0;
   int code_ = 0;

@@ -1,4 +1,9 @@
 // Commands about queues, events, workers and the scheduler itself.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
 
 #include "absl/strings/match.h"
@@ -8,8 +13,10 @@
 #include "absl/time/clock.h"
 #include "client/commands.h"
 #include "client/job_client.h"
+#include "client/printable.h"
 #include "client/tables.h"
 #include "common/base/ids.h"
+#include "common/base/output_file.h"
 #include "common/net/certificates.h"
 
 namespace galleon {
@@ -23,14 +30,47 @@ int fail(const absl::Status& status) {
 std::string event_line(const v1::Event& event) {
   return absl::StrCat(
       absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(event.time_ms()), absl::LocalTimeZone()), "  ",
-      event.subject(), "  ", event.kind(), event.message().empty() ? "" : ": ", event.message(),
-      event.actor().empty() ? "" : absl::StrCat(" (", event.actor(), ")"), "\n");
+      printable(absl::StrCat(event.subject(), "  ", event.kind(), event.message().empty() ? "" : ": ", event.message(),
+                             event.actor().empty() ? "" : absl::StrCat(" (", event.actor(), ")"))),
+      "\n");
+}
+
+// Asks a person; where none is there the answer is no.
+bool agreed(const std::string& question) {
+  if (::isatty(STDIN_FILENO) != 1) return false;
+  std::cerr << question << " [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+constexpr size_t kTopLines = 4;  // of `top`: its title, the header of the jobs, and what follows them
+
+// Lines of the terminal that are left below `used`, but some in any case; 0: as many as are wanted.
+size_t room_below(size_t used) {
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) return 0;
+  return std::max<size_t>(5, size.ws_row > used ? size.ws_row - used : 0);
 }
 
 }  // namespace
 
+std::string top_jobs(std::vector<v1::JobRecord> jobs, size_t room) {
+  // What runs, then what starts next.
+  std::stable_sort(jobs.begin(), jobs.end(), [](const v1::JobRecord& a, const v1::JobRecord& b) {
+    const auto place = [](const v1::JobRecord& job) {
+      return std::pair(job.state() == v1::JobRecord::QUEUED, job.queue_position());
+    };
+    return place(a) < place(b);
+  });
+  if (room == 0 || jobs.size() <= room) return job_table(jobs);
+  const size_t left = jobs.size() - room;
+  jobs.resize(room);
+  return absl::StrCat(job_table(jobs), "and ", left, " more; galleon list shows all\n");
+}
+
 int run_queues(const Remote& remote) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   absl::StatusOr<std::vector<v1::Queue>> queues = client.list_queues();
   if (!queues.ok()) return fail(queues.status());
   if (remote.format != OutputFormat::kTable) {
@@ -42,7 +82,7 @@ int run_queues(const Remote& remote) {
 }
 
 int run_events(const Remote& remote, const std::string& subject, bool follow) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   const std::string name = subject.empty() || absl::StrContains(subject, "/") ? subject : job_name(subject);
   const absl::Status status = client.watch_events(
       name, follow,
@@ -55,13 +95,13 @@ int run_events(const Remote& remote, const std::string& subject, bool follow) {
         std::cout.flush();
         return true;
       },
-      [](const absl::Status& away) { std::cerr << away.message() << "; waiting for it\n"; });
+      [](const absl::Status& away) { std::cerr << printable(away.message()) << "; waiting for it\n"; });
   return status.ok() ? 0 : fail(status);
 }
 
 int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
                      const std::string& queue) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   v1::ReprioritizeJobRequest request;
   request.set_name(job_name(job));
   if (priority) request.set_priority(*priority);
@@ -72,13 +112,13 @@ int run_reprioritize(const Remote& remote, const std::string& job, std::optional
     print_message(*record, remote.format);
   } else {
     std::cout << record->job_id() << " queue " << record->queue() << ", priority " << record->priority() << ": "
-              << record->message() << "\n";
+              << printable(record->message()) << "\n";
   }
   return 0;
 }
 
 int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   const v1::Worker::State ordered = order == WorkerOrder::kCordon  ? v1::Worker::CORDONED
                                     : order == WorkerOrder::kDrain ? v1::Worker::DRAINING
                                                                    : v1::Worker::READY;
@@ -88,13 +128,13 @@ int run_order(const Remote& remote, const std::string& worker, WorkerOrder order
     print_message(*record, remote.format);
   } else {
     std::cout << record->worker_id() << " " << v1::Worker::State_Name(record->state())
-              << (record->message().empty() ? "" : ": ") << record->message() << "\n";
+              << (record->message().empty() ? "" : ": ") << printable(record->message()) << "\n";
   }
   return 0;
 }
 
 int run_top(const Remote& remote, bool once) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   bool reached = false;
   while (true) {
     v1::ListJobsRequest live;
@@ -112,7 +152,9 @@ int run_top(const Remote& remote, bool once) {
     std::string screen;
     if (queues.ok() && jobs.ok() && workers.ok()) {
       reached = true;
-      screen = absl::StrCat(queue_table(*queues), "\n", worker_table(*workers), "\n", job_table(*jobs));
+      screen = absl::StrCat(queue_table(*queues), "\n", worker_table(*workers), "\n");
+      const auto above = static_cast<size_t>(std::count(screen.begin(), screen.end(), '\n'));
+      absl::StrAppend(&screen, top_jobs(*jobs, once ? 0 : room_below(above + kTopLines)));
     } else {
       screen = absl::StrCat("the scheduler at ", remote.server, " is away; waiting for it\n");
     }
@@ -130,8 +172,11 @@ int run_top(const Remote& remote, bool once) {
   }
 }
 
-int run_backup(const Remote& remote, const std::string& file) {
-  JobClient client(remote.server, remote.credentials);
+int run_backup(const Remote& remote, const std::string& file, bool yes) {
+  if (absl::Status status = check_replaceable(file); !status.ok()) return fail(status);
+  if (!yes && std::filesystem::exists(file) && !agreed(absl::StrCat(file, " is there already; replace it?")))
+    return galleon::fail(absl::StrCat(file, " is there already and was left as it is; --yes replaces it"));
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   const absl::StatusOr<uint64_t> bytes = client.backup(file);
   if (!bytes.ok()) return fail(bytes.status());
   std::cout << "wrote " << human_bytes(static_cast<double>(*bytes)) << " to " << file << "\n";

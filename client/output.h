@@ -11,11 +11,12 @@ namespace galleon {
 
 enum class OutputFormat { kTable, kJson, kYaml };
 
-// Protobuf's JSON with snake_case names and every field, indented; for a list, an array.
+// Protobuf's JSON with snake_case names and every field, indented, the keys of maps sorted, and words of the job file
+// as it has them ("pretrain"); for a list, an array.
 std::string to_json(const google::protobuf::Message& message);
 std::string to_yaml(const std::string& json);
 
-// Columns as wide as their widest cell, two blanks apart.
+// Columns as wide as their widest cell, two blanks apart. Cells are made printable.
 std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
 
 std::string human_bytes(double bytes);       // "412 MiB", "1.50 GiB"

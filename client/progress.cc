@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/output.h"
+#include "client/printable.h"
 
 namespace galleon {
 
@@ -41,7 +42,7 @@ bool is_terminal_output(std::FILE* out) {
 }
 
 ProgressView::ProgressView(std::FILE* out, bool terminal, std::string title)
-    : out_(out), terminal_(terminal), title_(std::move(title)) {}
+    : out_(out), terminal_(terminal), title_(printable(title)) {}
 
 ProgressView::~ProgressView() {
   finish();
@@ -84,7 +85,8 @@ void ProgressView::stage(const v1::Stage& stage) {
   stage_ = key;
   // Between steps the bar stands still while something is saved or evaluated; that needs no line of its own.
   if (last_step_ > 0 && stage.name() != "copy") return;
-  print_line(absl::StrFormat("%s  %6.1f s  %-10s %s", title_, stage.elapsed_seconds(), stage.name(), stage.detail()));
+  print_line(absl::StrFormat("%s  %6.1f s  %-10s %s", title_, stage.elapsed_seconds(), printable(stage.name()),
+                             printable(stage.detail())));
 }
 
 void ProgressView::step(const v1::StepMetrics& step) {
@@ -105,7 +107,7 @@ void ProgressView::evaluation(const v1::Evaluation& evaluation) {
 }
 
 void ProgressView::note(const std::string& text) {
-  print_line(absl::StrCat(title_, "  ", text));
+  print_line(absl::StrCat(title_, "  ", printable(text)));
 }
 
 void ProgressView::finish() {

@@ -1,9 +1,11 @@
 // Commands that speak to the scheduler.
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -13,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "client/commands.h"
 #include "client/job_client.h"
+#include "client/printable.h"
 #include "client/progress.h"
 #include "client/tables.h"
 #include "common/base/files.h"
@@ -84,9 +87,24 @@ void print_job(const v1::JobRecord& job) {
   std::cout << table({"", ""}, rows);
 }
 
+absl::StatusOr<v1::Job> resolve_job_file(const std::string& path);
+
+// Paths in it are relative to the current folder.
+absl::StatusOr<v1::Job> resolve_standard_input() {
+  const std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  ASSIGN_OR_RETURN(const v1::Job job, parse_job(text, "standard input", std::filesystem::current_path().string()));
+  const std::string file =
+      absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".yaml");
+  RETURN_IF_ERROR(write_file_atomically(file, job_to_yaml(job)));
+  absl::StatusOr<v1::Job> resolved = resolve_job_file(file);
+  ::unlink(file.c_str());
+  return resolved;
+}
+
 // The job of a file, with its model's shape filled in by the engine.
 absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
   // Our own reading first: its messages name key and line.
+  if (path == "-") return resolve_standard_input();
   if (absl::StatusOr<v1::Job> job = load_job_file(path); !job.ok()) return job.status();
   const std::string resolved =
       absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".pb");
@@ -104,9 +122,37 @@ absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
   return job;
 }
 
+// While it lives, Ctrl-C says before it ends the program that the job does not end with it.
+class InterruptNote {
+ public:
+  explicit InterruptNote(const std::string& job) {
+    text() = absl::StrCat("\ngalleon: the job goes on; galleon watch ", printable(job),
+                          " shows it again, galleon cancel ", printable(job), " ends it\n");
+    struct sigaction action {};
+    action.sa_handler = [](int signal) {
+      (void)!::write(STDERR_FILENO, text().data(), text().size());
+      ::raise(signal);
+    };
+    action.sa_flags = SA_RESETHAND | SA_NODEFER;
+    ::sigaction(SIGINT, &action, &before_);
+  }
+  ~InterruptNote() { ::sigaction(SIGINT, &before_, nullptr); }
+  InterruptNote(const InterruptNote&) = delete;
+  InterruptNote& operator=(const InterruptNote&) = delete;
+
+ private:
+  // A signal handler reaches nothing else.
+  static std::string& text() {
+    static std::string kept;
+    return kept;
+  }
+  struct sigaction before_ {};
+};
+
 int watch(JobClient& client, const std::string& job, OutputFormat format) {
   // A program reads the record alone; what people see of the way to it goes elsewhere.
   std::FILE* out = format == OutputFormat::kTable ? stdout : stderr;
+  const InterruptNote note(job);
   ProgressView view(out, is_terminal_output(out), job);
   std::string message;
   absl::StatusOr<v1::JobRecord> last = client.watch_job(
@@ -138,7 +184,7 @@ int watch(JobClient& client, const std::string& job, OutputFormat format) {
 int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   absl::StatusOr<v1::Job> job = resolve_job_file(arguments.job);
   if (!job.ok()) return fail(job.status());
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   v1::CreateJobRequest request;
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
@@ -151,8 +197,8 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
     if (ends) std::cerr << "submitted " << record->job_id() << "\n";
     if (!ends) print_message(*record, remote.format);
   } else if (arguments.validate_only) {
-    std::cout << "valid: " << record->job().name() << (record->message().empty() ? "" : "; ") << record->message()
-              << "\n";
+    std::cout << "valid: " << record->job().name() << (record->message().empty() ? "" : "; ")
+              << printable(record->message()) << "\n";
   } else {
     std::cout << "submitted " << record->job_id() << "\n" << std::flush;
     if (::isatty(STDERR_FILENO) == 1 && !arguments.watch && !arguments.wait) {
@@ -180,7 +226,7 @@ int run_list(const Remote& remote, const ListArguments& arguments) {
     }
     request.add_states(state);
   }
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   absl::StatusOr<std::vector<v1::JobRecord>> jobs = client.list_jobs(request);
   if (!jobs.ok()) return fail(jobs.status());
   if (remote.format != OutputFormat::kTable) {
@@ -192,7 +238,7 @@ int run_list(const Remote& remote, const ListArguments& arguments) {
 }
 
 int run_get(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   absl::StatusOr<v1::JobRecord> record = client.get_job(job);
   if (!record.ok()) return fail(record.status());
   if (remote.format == OutputFormat::kTable) {
@@ -204,21 +250,23 @@ int run_get(const Remote& remote, const std::string& job) {
 }
 
 int run_watch(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   return watch(client, job, remote.format);
 }
 
-int run_logs(const Remote& remote, const std::string& job, uint32_t attempt, uint32_t rank, bool follow) {
-  JobClient client(remote.server, remote.credentials);
-  const absl::Status status = client.read_logs(job, attempt, rank, follow, [](const v1::ReadLogsResponse& piece) {
-    std::cout.write(piece.data().data(), static_cast<std::streamsize>(piece.data().size()));
-    std::cout.flush();
-  });
+int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments) {
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  PrintableLog log;
+  const absl::Status status = client.read_logs(
+      job, arguments.attempt, arguments.rank, arguments.follow, [&](const v1::ReadLogsResponse& piece) {
+        std::cout << (arguments.raw ? piece.data() : log.add(piece.data())) << std::flush;
+      });
+  std::cout << log.finish() << std::flush;
   return status.ok() ? 0 : fail(status);
 }
 
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   absl::StatusOr<v1::JobRecord> record = client.cancel_job(job, reason);
   if (!record.ok()) return fail(record.status());
   if (remote.format != OutputFormat::kTable) {
@@ -230,32 +278,38 @@ int run_cancel(const Remote& remote, const std::string& job, const std::string& 
 }
 
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds) {
-  JobClient client(remote.server, remote.credentials);
+  const InterruptNote note(job);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   const absl::Time deadline =
       timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
   bool reached = false;
   while (true) {
-    absl::StatusOr<v1::JobRecord> record = client.get_job(job);
-    // A scheduler that is away for a while does not end the wait, unless it was never there.
-    const bool away = absl::IsUnavailable(record.status()) || absl::IsDeadlineExceeded(record.status());
-    if (!record.ok() && (!reached || !away)) {
+    absl::StatusOr<v1::JobRecord> record = client.get_job(job, deadline);
+    // A scheduler that is away for a while does not end the wait, unless it was never there. One that is silent is not
+    // waited for any longer than was asked.
+    const bool silent = absl::IsDeadlineExceeded(record.status());
+    const bool away = absl::IsUnavailable(record.status()) || silent;
+    const bool over = absl::Now() >= deadline;
+    if (!record.ok() && !(silent && over) && (!reached || !away)) {
       (void)fail(record.status());
       return kOwnError;
     }
-    reached = true;
+    reached |= record.ok();
     if (record.ok() && is_terminal(record->state())) {
       if (remote.format != OutputFormat::kTable) {
         print_message(*record, remote.format);
       } else {
         std::cout << record->job_id() << " " << state_name(record->state()) << (record->message().empty() ? "" : ": ")
-                  << record->message() << "\n";
+                  << printable(record->message()) << "\n";
       }
       return exit_code_of(record->state());
     }
     if (absl::Now() >= deadline) {
-      galleon::fail(
-          absl::StrCat(job, record.ok() ? absl::StrCat(" is still ", state_name(record->state())) : " has not ended",
-                       " after ", human_duration(timeout_seconds)));
+      galleon::fail(absl::StrCat(job,
+                                 record.ok() ? absl::StrCat(" is still ", state_name(record->state()))
+                                 : reached   ? " has not ended"
+                                             : absl::StrCat(": the scheduler at ", remote.server, " has not answered"),
+                                 " after ", human_duration(timeout_seconds)));
       return 3;
     }
     absl::SleepFor(std::min(absl::Milliseconds(300), deadline - absl::Now()));
@@ -263,7 +317,7 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
 }
 
 int run_workers(const Remote& remote) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   absl::StatusOr<std::vector<v1::Worker>> workers = client.list_workers();
   if (!workers.ok()) return fail(workers.status());
   if (remote.format != OutputFormat::kTable) {
@@ -275,7 +329,7 @@ int run_workers(const Remote& remote) {
 }
 
 int run_attempts(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server, remote.credentials);
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
   absl::StatusOr<std::vector<v1::Attempt>> attempts = client.list_attempts(job);
   if (!attempts.ok()) return fail(attempts.status());
   if (remote.format != OutputFormat::kTable) {

@@ -14,6 +14,8 @@
 namespace galleon {
 
 std::string job_table(const std::vector<v1::JobRecord>& jobs);
+// The jobs of `top`: those that run, then those that wait, the next to start first. `room`: jobs at most; 0: all.
+std::string top_jobs(std::vector<v1::JobRecord> jobs, size_t room);
 std::string worker_table(const std::vector<v1::Worker>& workers);
 std::string queue_table(const std::vector<v1::Queue>& queues);
 

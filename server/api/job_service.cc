@@ -54,6 +54,20 @@ absl::Status check_size(const v1::CreateJobRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status no_job(absl::string_view name);
+
+// Whether there is what events are asked of.
+absl::Status check_subject(const State& state, const std::string& subject) {
+  if (subject.empty()) return absl::OkStatus();
+  if (absl::StartsWith(subject, "workers/")) {
+    return state.worker(worker_id_of(subject)) != nullptr
+               ? absl::OkStatus()
+               : refusal(v1::ErrorInfo::WORKER_NOT_FOUND, absl::StrCat("there is no worker ", subject));
+  }
+  return absl::StartsWith(subject, "jobs/") && state.job(job_id_of(subject)) != nullptr ? absl::OkStatus()
+                                                                                        : no_job(subject);
+}
+
 absl::Status no_job(absl::string_view name) {
   return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id_of(name)));
 }
@@ -245,6 +259,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       const absl::Status allowed =
           require_role(caller, Role::kViewer, job == nullptr ? "*" : project_of(turn, job->record().queue()));
       if (!allowed.ok()) return stream->finish(allowed);
+      if (const absl::Status known = check_subject(turn.scheduler.state(), wanted.subject()); !known.ok())
+        return stream->finish(known);
       if (!events_.add(stream, wanted)) stream->finish(too_many());
     });
     if (!posted.ok()) stream->finish(posted);
@@ -301,6 +317,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   static absl::Status list(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
                            v1::ListJobsResponse& response) {
     ASSIGN_OR_RETURN(const int page, page_size(request.page_size()));
+    if (!request.queue().empty()) RETURN_IF_ERROR(turn.scheduler.check_queue(request.queue()));
     uint64_t below = UINT64_MAX;
     if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0))
       return foreign_token(request.page_token(), "ListJobs");

@@ -3,13 +3,16 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "server/core/demand.h"
 
 namespace galleon::server {
 
 namespace {
 
+constexpr int64_t kDayMs = 24 * 3'600'000;
 constexpr size_t kLongestInbox = 20'000;
 constexpr std::chrono::milliseconds kTick(50);
 
@@ -31,7 +34,10 @@ absl::Status Loop::recover() {
       [this](v1::JobState job) { scheduler_.restore_job(std::move(job)); },
       [this](const v1::JournalEvent& event) { scheduler_.replay(event); },
   }));
-  scheduler_.recovered(now());
+  const Now start = now();
+  if (const std::string told = clock_watch_.start(start, scheduler_.state().newest_time_ms()); !told.empty())
+    log_warning(told);
+  scheduler_.recovered(start);
   for (const uint64_t number : scheduler_.state().active()) {
     const v1::JobState& job = *scheduler_.state().job_by_number(number);
     if (const v1::AttemptState* attempt = live_attempt(job); attempt != nullptr) {
@@ -146,6 +152,7 @@ bool Loop::commit() {
   }
   options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
   std::vector<std::string> forgotten;
+  std::vector<std::string> workers;
   for (const v1::JournalEvent& event : events) {
     // Making it at submit would cost more than everything else that a submit does.
     if (event.has_attempt_reserved()) {
@@ -153,6 +160,13 @@ bool Loop::commit() {
       make_job_folder(*scheduler_.state().job(id.job_id()), id);
     }
     if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
+    if (event.has_worker_forgotten()) workers.push_back(event.worker_forgotten().worker_id());
+  }
+  if (!workers.empty()) log_info("workers that have been gone for long leave the list: ", absl::StrJoin(workers, ", "));
+  if (!forgotten.empty()) {
+    log_info("deletes records and logs of ", count_text(forgotten.size(), "job"), " that ended more than ",
+             options_.scheduler.ended_retention_ms / kDayMs, " days ago, or before the newest ",
+             options_.scheduler.most_ended, ": ", absl::StrJoin(forgotten, ", "));
   }
   if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));
   return true;
@@ -160,6 +174,7 @@ bool Loop::commit() {
 
 void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
   const Now time = now();
+  if (const std::string told = clock_watch_.look(time); !told.empty()) log_warning(told);
   std::vector<std::function<void()>> after_commit;
   Turn turn{scheduler_, time, after_commit};
   for (const auto& task : tasks) task(turn);

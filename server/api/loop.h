@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "common/base/clock.h"
+#include "server/api/clock_watch.h"
 #include "server/api/job_folders.h"
 #include "server/api/metrics.h"
 #include "server/core/scheduler.h"
@@ -76,6 +77,7 @@ class Loop {
   const Options options_;
   Scheduler scheduler_;
   std::vector<std::function<void(Scheduler&, Now)>> observers_;
+  ClockWatch clock_watch_;
   absl::Duration last_gauges_ = -absl::InfiniteDuration();
   absl::Duration next_compact_ = -absl::InfiniteDuration();
   std::mutex mutex_;

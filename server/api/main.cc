@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/base/log.h"
+#include "common/base/output_file.h"
 #include "common/base/process.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
@@ -23,7 +24,8 @@ constexpr char kFooter[] =
     "/run/galleon.json\n\n"
     "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
     "found again\n"
-    "at the next start. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the journal cannot be "
+    "at the next start. SIGHUP changes nothing. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the "
+    "journal cannot be "
     "written.";
 
 std::string check_duration(const std::string& text) {
@@ -102,7 +104,15 @@ bool complete(Arguments& a) {
 
 // Until a signal ends it.
 int serve(const Arguments& a) {
-  const sigset_t signals = galleon::block_end_signals();
+  sigset_t signals = galleon::block_end_signals();
+  sigaddset(&signals, SIGHUP);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  if (!a.ready_file.empty()) {
+    if (const absl::Status status = galleon::check_replaceable(a.ready_file); !status.ok()) {
+      galleon::log_error("--ready-file: ", std::string(status.message()));
+      return 1;
+    }
+  }
   std::error_code ignored;
   if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);
   absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(a.options);
@@ -120,7 +130,11 @@ int serve(const Arguments& a) {
     }
   }
   int signal = 0;
-  sigwait(&signals, &signal);
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
+    galleon::log_warning(
+        "SIGHUP: nothing is read again. Queues and access are read at the start alone, running jobs go on through a "
+        "restart; certificates are read by themselves");
+  }
   galleon::log_info(signal == SIGTERM ? "SIGTERM" : "SIGINT", ": shuts down");
   server->reset();
   if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
+#include "common/net/certificate_expiry.h"
 #include "common/net/disk_space.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
@@ -177,6 +178,7 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
+  if (!options.tls.empty()) http.metrics = std::make_shared<WithCertificateExpiry>(http.metrics, options.tls);
   http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
   return absl::OkStatus();

@@ -8,6 +8,12 @@
 
 namespace galleon::server {
 
+namespace {
+
+constexpr int64_t kEstimatePauseMs = 10'000;  // between two looks at when queued jobs can start
+
+}  // namespace
+
 void Scheduler::tick(Now now) {
   check_workers(now);
   check_attempts(now);
@@ -17,9 +23,12 @@ void Scheduler::tick(Now now) {
   }
   check_holds(now);
   forget_old(now);
+  // What is expected of running jobs changes with each step that they make.
+  if (now.mono_ms >= next_estimate_ms_ && !state_.queue().empty() && !state_.active().empty()) dirty_ = true;
   pass_ran_ = dirty_ && now.mono_ms >= next_pass_ms_;
   if (!pass_ran_) return;
   dirty_ = false;
+  next_estimate_ms_ = now.mono_ms + kEstimatePauseMs;
   check_dependencies(now);
   place_queued(now);
   // A small part of the time goes into passes, however long the queue.
@@ -44,6 +53,7 @@ void Scheduler::check_holds(Now now) {
 
 void Scheduler::check_workers(Now now) {
   std::vector<std::string> lost;
+  std::vector<std::string> left;
   for (auto& [id, worker] : fleet_.workers) {
     if (now.mono_ms > worker.lease_end_ms) {
       lost.push_back(id);
@@ -52,8 +62,16 @@ void Scheduler::check_workers(Now now) {
     const bool unreachable = now.mono_ms > worker.expected_ms + options_.missed_syncs_ms();
     if (unreachable != worker.unreachable) dirty_ = true;
     worker.unreachable = unreachable;
+    // It said that it shuts down, holds nothing, and is silent: there is no lease to wait for.
+    if (unreachable && worker.leaving && worker.foreign_ranks == 0 && state_.leased_slots(id).empty())
+      left.push_back(id);
   }
-  for (const std::string& id : lost) lose_worker(now, id);
+  for (const std::string& id : lost) {
+    lose_worker(
+        now, id,
+        absl::StrCat("worker ", id, " has not been heard of for its lease of ", options_.lease_ms / 1000.0, " s"));
+  }
+  for (const std::string& id : left) lose_worker(now, id, "has left: it was shut down, and held nothing any more");
 }
 
 const v1::AttemptState* Scheduler::unoffered(Now now, const v1::AttemptId& id) {
@@ -131,21 +149,26 @@ void Scheduler::check_time_limit(Now now, const v1::JobState& job) {
 }
 
 void Scheduler::check_dependencies(Now now) {
-  std::vector<std::pair<std::string, std::string>> hopeless;
+  struct Hopeless {
+    std::string job_id;
+    v1::JobRecord::State end;
+    std::string message;
+  };
+  std::vector<Hopeless> hopeless;
   for (const auto& [key, job] : state_.dependent()) {
     for (const std::string& name : job->record().job().scheduling().after()) {
       const v1::JobState* before = state_.job(job_id_of(name));
       if (before == nullptr || !is_terminal(before->record().state()) ||
           before->record().state() == v1::JobRecord::SUCCEEDED)
         continue;
-      hopeless.emplace_back(job->record().job_id(),
-                            absl::StrCat("was to run after ", before->record().name(), ", which ended as ",
-                                         v1::JobRecord::State_Name(before->record().state())));
+      hopeless.push_back({job->record().job_id(), before->record().state(),
+                          absl::StrCat("was to run after ", before->record().name(), ", which ended as ",
+                                       v1::JobRecord::State_Name(before->record().state()))});
       break;
     }
   }
   // Those that wait for the ones that end here are found by the same rule, one pass for each link of the chain.
-  for (const auto& [id, message] : hopeless) end_job(now, *state_.job(id), v1::JobRecord::FAILED, message);
+  for (const Hopeless& job : hopeless) end_job(now, *state_.job(job.job_id), job.end, job.message);
   if (!hopeless.empty()) check_dependencies(now);
 }
 

@@ -132,7 +132,12 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
         now.wall_ms + std::max<int64_t>(0, limit_ms - job.ran_ms() - ran_ms) + options_.missed_syncs_ms();
   if (known != nullptr && known->ranks[0].report.progress().attempt_steps() > 0 && ran_ms > 0) {
     const v1::StepMetrics& progress = known->ranks[0].report.progress();
-    const double step_ms = static_cast<double>(ran_ms) / static_cast<double>(progress.attempt_steps());
+    // By what it trains in a second, where that is known: the first steps of an attempt bear what its start took.
+    const double step_tokens =
+        static_cast<double>(progress.tokens()) / static_cast<double>(std::max<uint64_t>(1, progress.step()));
+    const double step_ms = progress.tokens_per_second() > 0 && step_tokens > 0
+                               ? 1000 * step_tokens / progress.tokens_per_second()
+                               : static_cast<double>(ran_ms) / static_cast<double>(progress.attempt_steps());
     const double left = static_cast<double>(progress.total_steps() - std::min(progress.step(), progress.total_steps()));
     running.expected_ms = now.wall_ms + static_cast<int64_t>(std::min(step_ms * left, 1e14));
   }

@@ -1,6 +1,7 @@
 #include "server/core/scheduler.h"
 
 #include <algorithm>
+#include <climits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -76,6 +77,8 @@ void Scheduler::recovered(Now now) {
   // a new one.
   last_revision_ = static_cast<uint64_t>(std::max<int64_t>(1, now.wall_ms));
   start_ = now;
+  journaled_ms_ = state_.newest_time_ms() > 0 ? state_.newest_time_ms() : now.wall_ms;
+  pace_.start(now.mono_ms);
   for (const auto& [id, worker] : state_.workers()) {
     if (worker.state() == v1::Worker::GONE) continue;
     WorkerLive& known = fleet_.workers[id];
@@ -148,6 +151,12 @@ absl::Status Scheduler::unknown_queue(absl::string_view field, absl::string_view
       field, ": there is no queue \"", id, "\"; there ", options_.queues.size() == 1 ? "is " : "are ",
       absl::StrJoin(options_.queues, ", ",
                     [](std::string* out, const QueueConfig& queue) { absl::StrAppend(out, "\"", queue.id, "\""); })));
+}
+
+absl::Status Scheduler::check_queue(absl::string_view id) const {
+  if (queue_config(id) != nullptr) return absl::OkStatus();
+  const auto known = state_.counts().lower_bound({std::string(id), INT_MIN});
+  return known != state_.counts().end() && known->first.first == id ? absl::OkStatus() : unknown_queue("queue", id);
 }
 
 absl::Status Scheduler::check_scheduling(const v1::Job& job) const {

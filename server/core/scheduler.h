@@ -18,6 +18,7 @@
 #include "galleon/v1/workers.pb.h"
 #include "server/core/fleet.h"
 #include "server/core/pass.h"
+#include "server/core/retention.h"
 #include "server/core/state.h"
 
 namespace galleon::server {
@@ -139,6 +140,8 @@ class Scheduler {
   void mark_saved() { state_.mark_saved(); }
   const Fleet& fleet() const { return fleet_; }
   const SchedulerOptions& options() const { return options_; }
+  // INVALID_ARGUMENT: neither configured nor any job's.
+  absl::Status check_queue(absl::string_view id) const;
   // Null: not configured.
   const QueueConfig* queue_config(absl::string_view id) const;
   bool has_events() const { return !events_.empty(); }
@@ -190,7 +193,7 @@ class Scheduler {
 
   // settle.cc: the end of ranks, of attempts, and what becomes of the job.
   void release_rank(Now now, const v1::JobState& job, uint32_t rank, v1::RankExit exit);
-  void lose_worker(Now now, const std::string& worker_id);
+  void lose_worker(Now now, const std::string& worker_id, const std::string& reason);
   void close_attempt(Now now, const v1::JobState& job, const std::string& reason);
   void settle(Now now, const v1::JobState& job);
   static int cause_of(const v1::AttemptState& attempt);
@@ -247,7 +250,11 @@ class Scheduler {
                const std::vector<std::string>& victims);
 
   // retention.cc
+  // For ages: no later than the newest entry that the journal had at the start, and what has passed since.
+  int64_t age_clock_ms(Now now) const;
   void forget_old(Now now);
+  void forget_workers(Now now);
+  std::vector<std::string> forgettable(Now now);
 
   // record.cc
   std::string live_message(const v1::JobState& job) const;
@@ -265,9 +272,12 @@ class Scheduler {
   bool dirty_ = true;          // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
+  int64_t next_estimate_ms_ = 0;
   bool pass_ran_ = false;
   int64_t next_forget_ms_ = 0;  // monotonic
   Now start_;                   // of this process
+  int64_t journaled_ms_ = 0;    // the newest time that the journal had then
+  ForgettingPace pace_;
 };
 
 // "jobs/x" or "x" as "x".

@@ -94,10 +94,8 @@ void Scheduler::release_rank(Now now, const v1::JobState& job, uint32_t rank, v1
   emit(now, std::move(event));
 }
 
-void Scheduler::lose_worker(Now now, const std::string& worker_id) {
+void Scheduler::lose_worker(Now now, const std::string& worker_id, const std::string& reason) {
   const std::map<uint32_t, SlotUse> leased = state_.leased_slots(worker_id);
-  const std::string reason =
-      absl::StrCat("worker ", worker_id, " has not been heard of for its lease of ", options_.lease_ms / 1000.0, " s");
   for (const auto& [slot, use] : leased) {
     v1::RankExit exit;
     exit.set_kind(Kind::WORKER_LOST);

@@ -130,6 +130,7 @@ void State::apply(const v1::JournalEvent& event) {
   ++revision_;
   const int64_t time = event.time_ms();
   time_ms_ = time;
+  newest_time_ms_ = std::max(newest_time_ms_, time);
   actor_ = event.actor();
   dispatch(event, time);
   if (recent_.size() > kRecentEvents) {
@@ -209,8 +210,14 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
   revision_ = snapshot.revision();
   last_job_number_ = snapshot.last_job_number();
   last_epoch_ = snapshot.last_epoch();
-  for (const v1::Worker& worker : snapshot.workers()) workers_[worker.worker_id()] = worker;
-  for (const v1::WorkerEvents& events : snapshot.worker_events()) worker_events_[events.worker_id()] = events;
+  for (const v1::Worker& worker : snapshot.workers()) {
+    workers_[worker.worker_id()] = worker;
+    newest_time_ms_ = std::max(newest_time_ms_, worker.last_seen_time_ms());
+  }
+  for (const v1::WorkerEvents& events : snapshot.worker_events()) {
+    worker_events_[events.worker_id()] = events;
+    for (const v1::Event& event : events.events()) newest_time_ms_ = std::max(newest_time_ms_, event.time_ms());
+  }
   forgotten_ = snapshot.forgotten();
   recent_complete_ = revision_;
 }
@@ -220,6 +227,8 @@ void State::restore_job(v1::JobState job) {
   v1::JobState& stored = *(jobs_[number] = std::make_unique<v1::JobState>(std::move(job)));
   fill_scheduling(*stored.mutable_record());
   index(stored);
+  newest_time_ms_ = std::max({newest_time_ms_, stored.record().create_time_ms(), stored.record().end_time_ms()});
+  for (const v1::Event& event : stored.events()) newest_time_ms_ = std::max(newest_time_ms_, event.time_ms());
   if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr) lease(stored, *attempt);
 }
 

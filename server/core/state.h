@@ -82,6 +82,8 @@ class State {
   // is not empty. False: some of it is no longer kept.
   bool events_after(uint64_t revision, absl::string_view subject, size_t most, std::vector<v1::Event>& events) const;
 
+  // The newest time that anything in it bears; 0: nothing has happened yet.
+  int64_t newest_time_ms() const { return newest_time_ms_; }
   uint64_t revision() const { return revision_; }
   uint64_t last_job_number() const { return last_job_number_; }
   uint64_t last_epoch() const { return last_epoch_; }
@@ -138,6 +140,7 @@ class State {
   std::deque<v1::Event> recent_;  // the newest of all, oldest first
   uint64_t recent_complete_ = 0;  // recent_ has every event after this revision
   int64_t time_ms_ = 0;           // of the event being applied
+  int64_t newest_time_ms_ = 0;
   std::string actor_;
   std::map<std::string, std::map<uint32_t, SlotUse>, std::less<>> slots_;
   std::map<std::pair<std::string, int>, int64_t> counts_;

@@ -20,12 +20,14 @@ constexpr int64_t kSyncsPerSecond = 1'000;
 
 absl::Status check_worker(const v1::Worker& worker) {
   const std::string& id = worker.worker_id();
-  const bool named = !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), [](char c) {
-    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-' || c == '.';
-  });
+  // Whatever hostname(1) prints; nothing that a command takes for an option, or a path for something else.
+  const bool named = !id.empty() && id.size() <= 64 && absl::ascii_isalnum(id.front()) &&
+                     std::all_of(id.begin(), id.end(),
+                                 [](char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.'; });
   if (!named) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "worker.worker_id: \"", id, "\" is not a name; use 1 to 63 lower-case letters, digits, '-' and '.'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker.worker_id: \"", id,
+                     "\" is not a name; use 1 to 64 letters, digits, '-', '_' and '.', the first a letter or a digit"));
   }
   if (worker.incarnation().empty()) return absl::InvalidArgumentError("worker.incarnation: must be given");
   if (worker.slots() < 1 || worker.slots() > kMaxSlots) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -14,6 +15,42 @@
 #include "server/store/sqlite_schema.h"
 
 namespace galleon::server {
+
+namespace {
+
+// SQLite takes a file of no bytes for a new database, and another file's write-ahead log for its own. A journal is
+// never either: it appears with its tables in it, so that what is found empty was not left so by a scheduler.
+absl::Status make_if_absent(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status found = std::filesystem::status(path, error);
+  if (found.type() == std::filesystem::file_type::none)
+    return absl::PermissionDeniedError(absl::StrCat("cannot look at ", path, ": ", error.message()));
+  if (std::filesystem::exists(found)) {
+    if (!std::filesystem::is_regular_file(found))
+      return absl::FailedPreconditionError(absl::StrCat(path, " is not a file; give another --data"));
+    if (std::filesystem::file_size(path, error) != 0 || error) return absl::OkStatus();
+    return absl::DataLossError(
+        absl::StrCat(path, " has 0 bytes: it is no journal of a scheduler, whatever emptied it; ",
+                     "galleon-scheduler --data DIR --restore BACKUP puts a backup in its place, or move it away, with ",
+                     path, "-wal if there is one, to start with no jobs"));
+  }
+  if (std::filesystem::exists(path + "-wal", error)) {
+    return absl::DataLossError(absl::StrCat(path, " is not there, but ", path,
+                                            "-wal is, which holds its newest entries; put the file back beside it, or "
+                                            "move that one away too to start with no jobs"));
+  }
+  const std::string fresh = path + ".new";
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) std::filesystem::remove(fresh + suffix, error);
+  {
+    ASSIGN_OR_RETURN(SqliteDatabase database, SqliteDatabase::open(fresh, SqliteDatabase::Mode::kReadWrite));
+    RETURN_IF_ERROR(database.execute("PRAGMA synchronous = FULL"));
+    RETURN_IF_ERROR(prepare_schema(database));
+  }
+  std::filesystem::rename(fresh, path, error);
+  return error ? absl::UnavailableError(absl::StrCat("cannot make ", path, ": ", error.message())) : absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<FileDescriptor> SqliteJournal::lock(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/lock");
@@ -37,13 +74,11 @@ absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const std::st
   RETURN_IF_ERROR(make_folders(folder));
   ASSIGN_OR_RETURN(FileDescriptor held, lock(folder));
   const std::string path = absl::StrCat(folder, "/scheduler.db");
-  const bool exists = ::access(path.c_str(), F_OK) == 0;
+  RETURN_IF_ERROR(make_if_absent(path));
   ASSIGN_OR_RETURN(SqliteDatabase database, SqliteDatabase::open(path, SqliteDatabase::Mode::kReadWrite));
   // Until the checks have passed, closing must not fold the write-ahead log into a file that will be refused.
   sqlite3_db_config(database.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  if (exists) {
-    RETURN_IF_ERROR(check_schema(database));
-  }
+  RETURN_IF_ERROR(check_schema(database));
   std::unique_ptr<SqliteJournal> journal(new SqliteJournal(std::move(held), std::move(database)));
   RETURN_IF_ERROR(journal->prepare());
   sqlite3_db_config(journal->database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);

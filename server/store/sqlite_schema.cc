@@ -86,9 +86,6 @@ int64_t checksum(int64_t number, absl::string_view bytes) {
 absl::Status check_schema(SqliteDatabase& database) {
   ASSIGN_OR_RETURN(int64_t version, database.number("PRAGMA user_version"));
   ASSIGN_OR_RETURN(int64_t application, database.number("PRAGMA application_id"));
-  ASSIGN_OR_RETURN(int64_t tables, database.number("SELECT count(*) FROM sqlite_master"));
-  // A file that was created and never written to.
-  if (version == 0 && application == 0 && tables == 0) return absl::OkStatus();
   if (application != kApplicationId) {
     return absl::FailedPreconditionError(
         absl::StrCat(database.path(), " is a database of another program; give another --data"));

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "galleon/v1/jobs.pb.h"
 
 namespace galleon {
@@ -77,6 +78,40 @@ TEST(JsonOutput, HasSnakeCaseNamesAndEveryField) {
   EXPECT_EQ(json["state"], "RUNNING");
   EXPECT_EQ(json["queue_position"], 0) << "a field at its default is there too";
   EXPECT_EQ(json["progress"]["total_steps"], "7") << "64-bit numbers are strings in protobuf's JSON";
+}
+
+TEST(JsonOutput, HasTheWordsOfTheJobFile) {
+  v1::JobRecord record;
+  record.set_state(v1::JobRecord::RUNNING);
+  record.mutable_job()->set_task(v1::TASK_PRETRAIN);
+  record.mutable_job()->mutable_optimizer()->set_rule(v1::Optimizer::RULE_ADAM8BIT);
+  const Json json = Json::parse(to_json(record));
+  EXPECT_EQ(json["job"]["task"], "pretrain");
+  EXPECT_EQ(json["job"]["optimizer"]["rule"], "adam8bit");
+  EXPECT_EQ(json["state"], "RUNNING");
+  record.mutable_job()->clear_task();
+  EXPECT_TRUE(Json::parse(to_json(record))["job"]["task"].is_null());
+}
+
+TEST(JsonOutput, SaysTheSameInTheSameOrderEachTime) {
+  std::string first;
+  for (int time = 0; time < 20; ++time) {
+    v1::JobRecord record;
+    auto& labels = *record.mutable_job()->mutable_scheduling()->mutable_labels();
+    for (int i = 0; i < 20; ++i) labels[absl::StrCat("label-", (i * 7 + time) % 20)] = "x";
+    const std::string json = to_json(record);
+    if (first.empty()) first = json;
+    EXPECT_EQ(json, first);
+  }
+  EXPECT_LT(first.find("\"name\""), first.find("\"state\"")) << "fields stay in their order";
+}
+
+TEST(JsonOutput, EscapesWhatATerminalObeysAndKeepsWhatItSays) {
+  v1::JobRecord record;
+  record.set_message("\x1b[2J \x7f \xc2\x9b café");
+  const std::string text = to_json(record);
+  for (const char* obeyed : {"\x1b", "\x7f", "\xc2\x9b"}) EXPECT_THAT(text, testing::Not(testing::HasSubstr(obeyed)));
+  EXPECT_EQ(Json::parse(text)["message"], record.message());
 }
 
 TEST(YamlOutput, SaysTheSameAsTheJson) {

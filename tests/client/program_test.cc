@@ -60,6 +60,66 @@ TEST_F(Program, RefusesAWrongCommandLineWithExitCodeTwo) {
   EXPECT_EQ(galleon({"wait", "a-1", "--timeout", "-1"}).exit.code, 4);
 }
 
+TEST_F(Program, NamesWhatIsAcceptedAndTheCommandsBelowACommand) {
+  EXPECT_EQ(galleon({"list", "-o", "xml"}).err,
+            "--output: \"xml\" is not accepted; one of table, json, yaml\nRun with --help for more information.\n");
+  const CommandResult admin = galleon({"admin"});
+  EXPECT_EQ(admin.exit.code, 2);
+  EXPECT_THAT(admin.err,
+              AllOf(HasSubstr("backup "), HasSubstr("init-tls "), HasSubstr("galleon admin [OPTIONS] SUBCOMMAND")));
+  EXPECT_THAT(galleon({}).err, HasSubstr("Start here: galleon plan job.yaml"));
+  EXPECT_THAT(galleon({"get"}).err, HasSubstr("job is required"));
+}
+
+TEST_F(Program, OutputThatCannotBeWrittenIsAnError) {
+  FakeService service;
+  service.jobs = {record_of(v1::JobRecord::RUNNING)};
+  service.records = {record_of(v1::JobRecord::SUCCEEDED)};
+  const auto into_a_full_disk = [&](const std::string& command) {
+    const absl::StatusOr<CommandResult> result =
+        run_command({"/bin/sh", "-c", absl::StrCat(program("galleon"), " ", command, " > /dev/full")}, kPatience);
+    EXPECT_TRUE(result.ok()) << result.status();
+    EXPECT_THAT(result->err, HasSubstr("galleon: cannot write standard output")) << command;
+    return result->exit.code;
+  };
+  EXPECT_EQ(into_a_full_disk("job-file"), 1);
+  EXPECT_EQ(into_a_full_disk("--help"), 1);
+  EXPECT_EQ(into_a_full_disk("list --server " + service.address()), 1);
+  EXPECT_EQ(into_a_full_disk("wait a-1 --server " + service.address()), 4);
+}
+
+TEST_F(Program, SubmitsAJobOfStandardInputWithPathsOfTheCurrentFolder) {
+  FakeService service;
+  (void)job_file("a", 10);
+  const auto submit = [&](const std::string& file) {
+    const std::string command =
+        absl::StrCat("cd ", folder_, " && ", program("galleon"), " submit - --server ", service.address(), " < ", file);
+    const absl::StatusOr<CommandResult> result = run_command({"/bin/sh", "-c", command}, kPatience);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.value_or(CommandResult());
+  };
+  const CommandResult result = submit("a.yaml");
+  EXPECT_EQ(result.exit.code, 0) << result.err;
+  EXPECT_EQ(result.out, "submitted a-1\n");
+  ASSERT_EQ(service.created.size(), 1U);
+  EXPECT_EQ(service.created[0].job().data().train(0), std::filesystem::canonical(folder_).string() + "/text.txt");
+  EXPECT_EQ(service.created[0].job().shape().hidden(), 64U);
+  (void)job_file("b", 10, "", "optimiser: {}\n");
+  EXPECT_THAT(submit("b.yaml").err, AllOf(HasSubstr("standard input:"), HasSubstr("optimiser")));
+}
+
+TEST_F(Program, CtrlCInAWatchSaysThatTheJobGoesOn) {
+  FakeService service;
+  service.records = {record_of(v1::JobRecord::RUNNING)};
+  service.watches = {{record_of(v1::JobRecord::RUNNING, "", 3)}};
+  start({"submit", job_file("a", 10), "--watch", "--server", service.address()});
+  ASSERT_TRUE(eventually([&] { return absl::StrContains(text_of("out.log"), "step 3/100"); })) << text_of("err.log");
+  send(SIGINT);
+  EXPECT_EQ(await_end(), 128 + SIGINT);
+  EXPECT_THAT(text_of("err.log"),
+              HasSubstr("the job goes on; galleon watch a-1 shows it again, galleon cancel a-1 ends it"));
+}
+
 TEST_F(Program, TakesTheServerBeforeAndAfterTheCommand) {
   FakeService service;
   service.jobs = {record_of(v1::JobRecord::RUNNING)};

@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <nlohmann/json.hpp>
 
@@ -7,6 +9,8 @@
 #include "absl/time/clock.h"
 #include "client/commands.h"
 #include "client/job_client.h"
+#include "client/tables.h"
+#include "common/base/files.h"
 #include "tests/client/fake_service.h"
 #include "tests/patience.h"
 
@@ -60,6 +64,24 @@ TEST(Wait, ExitsWithThreeAfterItsTimeout) {
   EXPECT_EQ(ran.code, 3);
   EXPECT_EQ(ran.err, "galleon: a-1 is still RUNNING after 1 s\n");
   EXPECT_GE(absl::Now() - start, absl::Seconds(1));
+}
+
+TEST(Wait, IsNoLongerThanItsTimeoutWhereTheSchedulerIsSilent) {
+  // Takes connections, and says nothing.
+  const FileDescriptor silent(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  ASSERT_EQ(::bind(silent.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  ASSERT_EQ(::listen(silent.get(), 16), 0);
+  ASSERT_EQ(::getsockname(silent.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  const std::string server = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+  const absl::Time start = absl::Now();
+  const Ran ran = run([&] { return run_wait({server}, "a-1", 1); });
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_EQ(ran.err, absl::StrCat("galleon: a-1: the scheduler at ", server, " has not answered after 1 s\n"));
+  EXPECT_LT(absl::Now() - start, JobClient::kCallTimeout / 2);
 }
 
 TEST(Wait, GoesOnWhileTheSchedulerRestarts) {
@@ -185,15 +207,58 @@ TEST(Cancel, OfAnEndedJobGivesTheSchedulersReason) {
   EXPECT_EQ(ran.err, "galleon: jobs/a-1 is already SUCCEEDED\n");
 }
 
-TEST(Logs, AreWrittenAsTheyAre) {
+TEST(Logs, ShowWhatATerminalWouldObeyUnlessTheyAreAskedForAsTheyAre) {
   FakeService service;
   v1::ReadLogsResponse piece;
   piece.set_attempt(1);
-  piece.set_data(std::string("a\0b\n", 4));
+  piece.set_data(std::string("a\0b\tc\n\x1b[2J", 10));
   service.logs = {piece};
-  const Ran ran = run([&] { return run_logs({service.address()}, "a-1", 0, 0, false); });
-  EXPECT_EQ(ran.code, 0);
-  EXPECT_EQ(ran.out, piece.data());
+  LogsArguments arguments;
+  const Ran shown = run([&] { return run_logs({service.address()}, "a-1", arguments); });
+  EXPECT_EQ(shown.code, 0);
+  EXPECT_EQ(shown.out, "a\\x00b\tc\n\\e[2J");
+  arguments.raw = true;
+  const Ran raw = run([&] { return run_logs({service.address()}, "a-1", arguments); });
+  EXPECT_EQ(raw.out, piece.data());
+}
+
+TEST(RemoteCommands, NothingOfAJobIsObeyedByATerminal) {
+  FakeService service;
+  const v1::JobRecord job = record_of(v1::JobRecord::FAILED,
+                                      "last line: \x1b]0;mine\x07 \xc2\x9b"
+                                      "2J");
+  service.records = {job};
+  service.jobs = {job};
+  service.watches = {{job}};
+  for (const OutputFormat format : {OutputFormat::kTable, OutputFormat::kJson, OutputFormat::kYaml}) {
+    const Remote remote{service.address(), format};
+    for (const Ran& ran :
+         {run([&] { return run_list(remote, {}); }), run([&] { return run_get(remote, "a-1"); }),
+          run([&] { return run_wait(remote, "a-1", 0); }), run([&] { return run_watch(remote, "a-1"); })}) {
+      for (const std::string& text : {ran.out, ran.err}) {
+        EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+        EXPECT_THAT(text, Not(HasSubstr("\x07")));
+        EXPECT_THAT(text, Not(HasSubstr("\xc2\x9b")));
+      }
+      EXPECT_THAT(ran.out + ran.err, HasSubstr("last line: \\"));
+    }
+  }
+}
+
+TEST(TopJobs, ShowWhatRunsThenWhatStartsNextAndSayWhatIsLeftOut) {
+  std::vector<v1::JobRecord> jobs;
+  for (uint32_t i = 1; i <= 40; ++i) {
+    jobs.push_back(record_of(v1::JobRecord::QUEUED));
+    jobs.back().set_job_id(absl::StrCat("q-", 41 - i));
+    jobs.back().set_queue_position(41 - i);
+  }
+  jobs.push_back(record_of(v1::JobRecord::RUNNING));
+  const std::string text = top_jobs(jobs, 3);
+  EXPECT_LT(text.find("a-1 "), text.find("q-1 "));
+  EXPECT_LT(text.find("q-1 "), text.find("q-2 "));
+  EXPECT_THAT(text, Not(HasSubstr("q-3 ")));
+  EXPECT_THAT(text, HasSubstr("and 38 more; galleon list shows all"));
+  EXPECT_EQ(count_lines(top_jobs(jobs, 0)), 42);
 }
 
 TEST(Compare, SetsJobsSideBySide) {

@@ -93,17 +93,67 @@ TEST_F(Commands, TopShowsQueuesJobsAndWorkersOnce) {
   EXPECT_THAT(out, HasSubstr("x-1"));
 }
 
+TEST_F(Commands, EventsAndListsOfWhatIsNotThereSaySo) {
+  EXPECT_THAT(output([&] { return run_events(remote_, "none-7", false); }, 1),
+              HasSubstr("there is no job jobs/none-7"));
+  EXPECT_THAT(output([&] { return run_events(remote_, "none-7", true); }, 1), HasSubstr("there is no job jobs/none-7"));
+  EXPECT_THAT(output([&] { return run_events(remote_, "workers/w9", false); }, 1),
+              HasSubstr("there is no worker workers/w9"));
+  EXPECT_THAT(output([&] { return run_events(remote_, "", false); }), HasSubstr("jobs/x-1"));
+  ListArguments none;
+  none.queue = "none";
+  EXPECT_THAT(output([&] { return run_list(remote_, none); }, 1), HasSubstr("there is no queue \"none\""));
+  ListArguments empty;
+  empty.queue = "lab";
+  EXPECT_EQ(output([&] { return run_list(remote_, empty); }),
+            "JOB  STATE  QUEUE  STEP  LOSS  ATTEMPTS  AGE  MESSAGE\n");
+}
+
 TEST_F(Commands, OrdersToUnknownWorkersFailByName) {
   EXPECT_THAT(output([&] { return run_order(remote_, "w9", WorkerOrder::kDrain, "why"); }, 1),
               HasSubstr("there is no worker workers/w9"));
 }
 
 TEST_F(Commands, ABackupIsAFileThatCanBeRestored) {
-  EXPECT_THAT(output([&] { return run_backup(remote_, folder_ + "/b.db"); }), HasSubstr("wrote"));
+  EXPECT_THAT(output([&] { return run_backup(remote_, folder_ + "/b.db", false); }), HasSubstr("wrote"));
   const absl::StatusOr<server::Restored> restored = server::restore_backup(folder_ + "/b.db", folder_ + "/other");
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ(restored->jobs, 1U);
-  EXPECT_FALSE(std::filesystem::exists(folder_ + "/b.db.partial"));
+  for (const auto& entry : std::filesystem::directory_iterator(folder_))
+    EXPECT_THAT(entry.path().filename().string(), testing::Not(HasSubstr("partial")));
+}
+
+TEST_F(Commands, ABackupReplacesAFileOnlyWhenToldToAndNeverAnythingElse) {
+  const std::string galleon = absl::StrCat(GALLEON_BINARY_DIR, "/galleon");
+  const auto backup = [&](const std::string& path, bool yes) {
+    std::vector<std::string> command = {galleon, "admin", "backup", path, "--server", remote_.server};
+    if (yes) command.emplace_back("--yes");
+    absl::StatusOr<CommandResult> result = run_command(command, kPatience);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.value_or(CommandResult());
+  };
+  const std::string file = folder_ + "/there.db";
+  ASSERT_TRUE(write_file_atomically(file, "mine").ok());
+  const CommandResult refused = backup(file, false);
+  EXPECT_EQ(refused.exit.code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("there.db is there already and was left as it is; --yes replaces it"));
+  EXPECT_EQ(*read_file(file), "mine");
+  EXPECT_EQ(backup(file, true).exit.code, 0);
+  EXPECT_NE(*read_file(file), "mine");
+
+  const std::string fifo = folder_ + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  std::filesystem::create_directory(folder_ + "/place");
+  std::filesystem::create_symlink(file, folder_ + "/link");
+  for (const auto& [name, kind] :
+       {std::pair("fifo", "a FIFO"), std::pair("place", "a folder"), std::pair("link", "a symbolic link")}) {
+    const std::string path = absl::StrCat(folder_, "/", name);
+    const std::filesystem::file_type before = std::filesystem::symlink_status(path).type();
+    const CommandResult result = backup(path, true);
+    EXPECT_EQ(result.exit.code, 1) << name;
+    EXPECT_THAT(result.err, HasSubstr(absl::StrCat(path, " is ", kind, " and not a regular file")));
+    EXPECT_EQ(std::filesystem::symlink_status(path).type(), before);
+  }
 }
 
 TEST_F(Commands, WaitTellsItsOwnErrorsFromTheJobsEnd) {
@@ -136,6 +186,9 @@ TEST_F(Commands, CompletionOffersCommandsOptionsAndJobs) {
   EXPECT_EQ(complete("galleon reprioritize --pri", 2), "--priority\n");
   EXPECT_EQ(complete("galleon cancel x", 2), "x-1\n");
   EXPECT_EQ(complete("galleon admin b", 2), "backup\n");
+  EXPECT_EQ(complete("galleon evaluate --mod", 2), "--model\n");
+  EXPECT_EQ(complete("galleon generate --prom", 2), "--prompt\n");
+  EXPECT_EQ(complete("galleon tokenize --tokenize", 2), "--tokenizer\n");
   const absl::StatusOr<CommandResult> zsh = run_command({program, "completion", "zsh"}, kPatience);
   ASSERT_TRUE(zsh.ok());
   EXPECT_THAT(zsh->out, HasSubstr("#compdef galleon"));

@@ -12,9 +12,13 @@
 #include "client/job_client.h"
 #include "common/base/files.h"
 #include "common/base/ids.h"
+#include "common/base/process.h"
+#include "common/net/certificate_expiry.h"
 #include "common/net/certificates.h"
+#include "common/net/tls_diagnosis.h"
 #include "common/net/tls_folder.h"
 #include "server/api/server.h"
+#include "tests/patience.h"
 #include "worker/daemon/scheduler_client.h"
 
 namespace galleon {
@@ -86,7 +90,8 @@ class Security : public testing::Test {
 TEST_F(Security, BeyondLoopbackAServerNeedsTls) {
   options_.tls.clear();
   options_.access.clear();
-  options_.listen = "192.0.2.1:0";  // for documentation (RFC 5737): no machine has it, so that nothing could listen there
+  options_.listen =
+      "192.0.2.1:0";  // for documentation (RFC 5737): no machine has it, so that nothing could listen there
   const absl::Status refused = server::Server::start(options_).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("galleon admin init-tls"));
@@ -191,6 +196,58 @@ TEST_F(Security, KeysThatOthersMayReadAreRefused) {
   ::chmod((tls() + "/admin/key.pem").c_str(), 0644);
   EXPECT_EQ(load_tls_folder(tls() + "/admin").status().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(init_tls(tls(), {}, absl::Hours(1)).code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(Security, TheClientSaysInWordsWhatIsWrongWithACertificate) {
+  start();
+  const auto said = [&](const std::string& folder) {
+    std::vector<std::string> command = {absl::StrCat(GALLEON_BINARY_DIR, "/galleon"), "list", "--server", address_};
+    if (!folder.empty()) command.insert(command.end(), {"--tls", folder});
+    const absl::StatusOr<CommandResult> result = run_command(command, kPatience);
+    EXPECT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->exit.code, 1);
+    EXPECT_EQ(std::count(result->err.begin(), result->err.end(), '\n'), 1) << result->err;
+    return result->err;
+  };
+  const std::string there = absl::StrCat("galleon: cannot speak with the scheduler at ", address_, ": ");
+  EXPECT_EQ(said(""), there + "it speaks TLS; give --tls FOLDER or GALLEON_TLS\n");
+  const std::string foreign = folder_ + "/foreign";
+  ASSERT_TRUE(init_tls(foreign, {}, absl::Hours(24)).ok());
+  EXPECT_EQ(said(foreign + "/admin"),
+            absl::StrCat(there, "its certificate is of another authority than ", foreign, "/admin/ca.pem\n"));
+  // It trusts the server, and the server does not trust it.
+  std::filesystem::copy_file(tls() + "/admin/ca.pem", foreign + "/admin/ca.pem",
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_EQ(said(foreign + "/admin"),
+            absl::StrCat(there, "it hangs up at ", foreign,
+                         "/admin/cert.pem, which is likely of another authority than its own\n"));
+  ASSERT_TRUE(add_client(tls(), "old", -absl::Hours(1)).ok());
+  EXPECT_THAT(said(tls() + "/old"), HasSubstr(absl::StrCat(tls(), "/old/cert.pem has expired on 20")));
+}
+
+TEST_F(Security, AnExpiredCertificateOfTheServerIsCalledExpired) {
+  const std::string late = folder_ + "/late";
+  ASSERT_TRUE(init_tls(late, {}, -absl::Minutes(10)).ok());
+  options_.tls = late + "/server";
+  start();
+  TlsFolder authority_alone;
+  authority_alone.authority = *read_file(late + "/admin/ca.pem");
+  EXPECT_THAT(explain_tls(address_, authority_alone, late + "/admin"), HasSubstr("its certificate has expired on 20"));
+}
+
+TEST_F(Security, MetricsTellWhenTheCertificateEnds) {
+  start();
+  const absl::StatusOr<absl::Time> end = certificate_expiry(*read_file(options_.tls + "/cert.pem"));
+  ASSERT_TRUE(end.ok());
+  EXPECT_GT(*end, absl::Now() + absl::Hours(23));
+  EXPECT_LT(*end, absl::Now() + absl::Hours(25));
+  class Nothing final : public prometheus::Collectable {
+    std::vector<prometheus::MetricFamily> Collect() const override { return {}; }
+  };
+  const auto families = WithCertificateExpiry(std::make_shared<Nothing>(), options_.tls).Collect();
+  ASSERT_EQ(families.size(), 1U);
+  EXPECT_EQ(families[0].name, "galleon_certificate_expiry_timestamp_seconds");
+  EXPECT_EQ(families[0].metric[0].gauge.value, static_cast<double>(absl::ToUnixSeconds(*end)));
 }
 
 }  // namespace

@@ -115,6 +115,16 @@ TEST_F(Process, SigtermEndsItWithZeroAndTakesTheReadyFileAway) {
   EXPECT_FALSE(std::filesystem::exists(ready_file()));
 }
 
+TEST_F(Process, SighupIsToldAndEndsNothing) {
+  launch();
+  const std::string id = submit(whole_job("x"));
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(eventually(
+      [&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), "SIGHUP: nothing is read again"); }));
+  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+  EXPECT_EQ(end(SIGTERM).code, 0);
+}
+
 TEST_F(Process, ACommitThatFailsEndsItAndIsNeverAcknowledged) {
   launch();
   const std::string id = submit(whole_job("x"));
@@ -134,6 +144,19 @@ TEST_F(Process, ACommitThatFailsEndsItAndIsNeverAcknowledged) {
   v1::ListJobsResponse list;
   ASSERT_TRUE(jobs_->ListJobs(context().get(), {}, &list).ok());
   EXPECT_EQ(list.jobs_size(), 1);
+}
+
+TEST_F(Process, AReadyFileThatIsNoFileIsLeftAlone) {
+  const std::string fifo = folder_ + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const absl::StatusOr<CommandResult> refused =
+      run_command({GALLEON_BINARY_DIR "/galleon-scheduler", "--data", folder_ + "/d", "--listen", "127.0.0.1:0",
+                   "--metrics", "127.0.0.1:0", "--ready-file", fifo},
+                  kPatience);
+  ASSERT_TRUE(refused.ok());
+  EXPECT_EQ(refused->exit.code, 1);
+  EXPECT_TRUE(absl::StrContains(refused->err, "fifo is a FIFO and not a regular file")) << refused->err;
+  EXPECT_TRUE(std::filesystem::is_fifo(fifo));
 }
 
 TEST_F(Process, WrongFlagsAreExplained) {

@@ -282,7 +282,7 @@ TEST(Lifecycle, TheTimeLimitCountsAllAttemptsAndFailsTheJobWithTheReason) {
   EXPECT_EQ(w.record(id).message(), "ran into its time limit of 1m");
 }
 
-TEST(Lifecycle, AJobWaitsForThoseBeforeItAndFailsWhenOneDoes) {
+TEST(Lifecycle, AJobWaitsForThoseBeforeItAndEndsAsTheyDo) {
   World w;
   ASSERT_TRUE(w.join(worker_named("a", 4)).ok());
   const std::string first = w.submit(job_named("first"));
@@ -301,8 +301,21 @@ TEST(Lifecycle, AJobWaitsForThoseBeforeItAndFailsWhenOneDoes) {
   ASSERT_TRUE(w.scheduler->cancel(w.now, second, "", "").ok());
   ASSERT_TRUE(w.sync("a").ok());
   EXPECT_EQ(w.state(second), J::CANCELLED);
-  EXPECT_EQ(w.state(third), J::FAILED);
+  EXPECT_EQ(w.state(third), J::CANCELLED);
   EXPECT_EQ(w.record(third).message(), "was to run after jobs/second-2, which ended as CANCELLED");
+  // Cancelled before anything ran, and to the end of the chain; a failure is one for those after it.
+  const std::string base = w.submit(job_named("base"));
+  v1::Job one = job_named("one");
+  one.mutable_scheduling()->add_after(base);
+  const std::string heir = w.submit(one);
+  v1::Job two = job_named("two");
+  two.mutable_scheduling()->add_after(heir);
+  const std::string last_heir = w.submit(two);
+  w.take_up("a");
+  w.train("a", base, 0, 1);
+  w.finish("a", base, 0, v1::Finished::FAILED, "cannot read its data", true);
+  EXPECT_EQ(w.state(heir), J::FAILED);
+  EXPECT_EQ(w.state(last_heir), J::FAILED);
 }
 
 TEST(Lifecycle, PriorityGoesFirstThenTheEarlierSubmitted) {

@@ -184,7 +184,7 @@ TEST(Orders, EndedJobsAndGoneWorkersLeaveTheListsAfterAWhileButNotWhatIsStillNee
   v1::Job heir = job_named("heir");
   heir.mutable_scheduling()->add_after(base);
   const std::string waiting = w.submit(heir);
-  for (int i = 0; i < 20; ++i) w.tick(10'000);
+  for (int i = 0; i < 80; ++i) w.tick(10'000);
   EXPECT_EQ(w.scheduler->state().job(done), nullptr);
   EXPECT_NE(w.scheduler->state().job(base), nullptr);
   EXPECT_EQ(w.state(waiting), J::QUEUED);

@@ -48,12 +48,72 @@ TEST(Workers, AnotherVersionAndASecondDaemonOfOneNameAreRefused) {
 
 TEST(Workers, MalformedRegistrationsAreRefusedByField) {
   World w;
-  for (v1::Worker worker : {worker_named("", 1), worker_named("A_b", 1), worker_named("a", 0)}) {
+  for (v1::Worker worker :
+       {worker_named("", 1), worker_named("-a", 1), worker_named(".", 1), worker_named("..", 1), worker_named("a/b", 1),
+        worker_named("a b", 1), worker_named(std::string(65, 'a'), 1), worker_named("a", 0)}) {
     EXPECT_EQ(w.scheduler->register_worker(w.now, worker).code(), absl::StatusCode::kInvalidArgument);
   }
   v1::Worker worker = worker_named("a", 2);
   worker.mutable_devices()->RemoveLast();
   EXPECT_TRUE(absl::StrContains(w.scheduler->register_worker(w.now, worker).message(), "1 devices for 2 slots"));
+}
+
+TEST(Workers, AreNamedAsHostsAre) {
+  World w;
+  for (const std::string& name : {std::string("GPU_Node-07.example.org"), std::string("7"), std::string(64, 'a')})
+    EXPECT_TRUE(w.join(worker_named(name, 1)).ok()) << name;
+}
+
+TEST(Workers, OneThatWasShutDownAndHeldNothingHasLeftAndIsNotLost) {
+  World w;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  ASSERT_TRUE(w.sync("a", true).ok());
+  EXPECT_EQ(w.worker("a").state(), v1::Worker::DRAINING);
+  w.tick(w.options.sync_ms + w.options.missed_syncs_ms() + 1);
+  EXPECT_EQ(w.worker("a").state(), v1::Worker::GONE);
+  EXPECT_EQ(w.worker("a").message(), "has left: it was shut down, and held nothing any more");
+  // The next daemon of that name need not wait for a lease.
+  v1::Worker next = worker_named("a", 1);
+  next.set_incarnation("next");
+  EXPECT_TRUE(w.scheduler->register_worker(w.now, next).ok());
+}
+
+TEST(Workers, OneThatFallsSilentWhileItsRanksEndKeepsItsLease) {
+  Pair w;
+  ASSERT_TRUE(w.sync("b", true).ok());
+  w.pass(10'000, "b");
+  EXPECT_EQ(w.worker("b").state(), v1::Worker::UNREACHABLE);
+}
+
+TEST(Workers, WhenAQueuedJobStartsIsExpectedFromTheNewestSteps) {
+  World w;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  const std::string first = w.submit(job_named("first"));
+  const std::string second = w.submit(job_named("second"));
+  w.take_up("a");
+  const auto train_at = [&](uint64_t step, double tokens_per_second) {
+    v1::StepMetrics& progress = *w.find("a", first, 0)->mutable_progress();
+    progress.set_total_steps(1'000);
+    progress.set_tokens(step * 100);
+    progress.set_tokens_per_second(tokens_per_second);
+    progress.set_attempt_steps(step);
+    w.train("a", first, 0, step);
+  };
+  const auto wait_a_while = [&] {
+    for (int i = 0; i < 11; ++i) {
+      w.tick(1'000);
+      ASSERT_TRUE(w.sync("a").ok());
+    }
+  };
+  train_at(1, 1);
+  wait_a_while();
+  EXPECT_TRUE(absl::StrContains(w.record(second).message(), "expected to start in about 27 h"))
+      << w.record(second).message();
+  train_at(600, 1'000);
+  wait_a_while();
+  EXPECT_TRUE(absl::StrContains(w.record(second).message(), "expected to start in about 3"))
+      << w.record(second).message();
+  EXPECT_FALSE(absl::StrContains(w.record(second).message(), " h")) << w.record(second).message();
 }
 
 TEST(Workers, TheLargerTheFleetTheSeldomerAWorkerSpeaksButNeverSoThatItsLeaseIsInDanger) {

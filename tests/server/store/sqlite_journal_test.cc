@@ -99,6 +99,32 @@ TEST_F(SqliteJournalTest, ADamagedFileIsRefusedWithAWayOutAndLeftAsItIs) {
   EXPECT_EQ(contents(*open()).numbers.size(), 2000U);
 }
 
+TEST_F(SqliteJournalTest, AFileOfNoBytesIsRefusedByNameAndSoIsAWriteAheadLogAlone) {
+  ASSERT_TRUE(open()->append({event(1)}).ok());
+  const std::string whole = *read_file(path());
+  ASSERT_TRUE(write_file_atomically(path(), "").ok());
+  const absl::Status empty = SqliteJournal::open(folder_).status();
+  EXPECT_EQ(empty.code(), absl::StatusCode::kDataLoss) << empty;
+  EXPECT_TRUE(absl::StrContains(empty.message(), path() + " has 0 bytes")) << empty;
+  EXPECT_EQ(*read_file(path()), "");
+  std::filesystem::remove(path());
+  ASSERT_TRUE(write_file_atomically(path() + "-wal", "entries").ok());
+  const absl::Status alone = SqliteJournal::open(folder_).status();
+  EXPECT_EQ(alone.code(), absl::StatusCode::kDataLoss) << alone;
+  EXPECT_TRUE(absl::StrContains(alone.message(), path() + " is not there, but")) << alone;
+  EXPECT_EQ(*read_file(path() + "-wal"), "entries");
+  std::filesystem::remove(path() + "-wal");
+  ASSERT_TRUE(write_file_atomically(path(), whole).ok());
+  EXPECT_EQ(contents(*open()).numbers.size(), 1U);
+}
+
+TEST_F(SqliteJournalTest, AStartThatDiedWhileItMadeTheFileIsMadeAgain) {
+  ASSERT_TRUE(write_file_atomically(path() + ".new", "half").ok());
+  ASSERT_TRUE(open()->append({event(1)}).ok());
+  EXPECT_FALSE(std::filesystem::exists(path() + ".new"));
+  EXPECT_EQ(contents(*open()).numbers.size(), 1U);
+}
+
 TEST_F(SqliteJournalTest, AChangedByteInsideAnEventIsFound) {
   ASSERT_TRUE(open()->append({event(1), event(2)}).ok());
   alter("UPDATE event SET body = CAST(replace(body, 'job', 'jab') AS BLOB) WHERE sequence = 2");

@@ -1,0 +1,23 @@
+// How fast ended jobs may leave the list, whatever a calendar clock says.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace galleon::server {
+
+// Never more than a day's worth of ended jobs leaves in a day. The time between the ends of two jobs is what the second
+// costs, a day at most; what passes on the clock that never jumps is what can be spent, a day at most too.
+class ForgettingPace {
+ public:
+  // Whether a job that ended at `end_ms` may leave now; then it is charged. Ask in the order of the ends.
+  bool allows(int64_t end_ms, int64_t mono_ms);
+  void start(int64_t mono_ms) { counted_ms_ = mono_ms; }
+
+ private:
+  int64_t counted_ms_ = 0;  // monotonic: up to here time has been saved
+  int64_t saved_ms_ = 0;
+  std::optional<int64_t> newest_end_ms_;  // of those that have left
+};
+
+}  // namespace galleon::server

@@ -1,6 +1,7 @@
 #include "server/core/pass.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "server/core/estimate.h"
 #include "server/core/placement.h"
@@ -45,7 +46,7 @@ class Pass {
     for (const SlotBoard::Cell& cell : board_.cells()) total_ += cell.healthy;
     for (size_t i = 0; i < in_.queued.size(); ++i) {
       lines_[in_.queued[i].queue].jobs.push_back(i);
-      for (const uint32_t cell : in_.queued[i].held) board_.hold_for(cell, in_.queued[i].number);
+      for (const uint32_t cell : in_.queued[i].held) hold(cell, i);
     }
   }
 
@@ -55,10 +56,16 @@ class Pass {
     for (size_t q = 0; q < lines_.size(); ++q) {
       const Line& line = lines_[q];
       if (line.next == line.jobs.size() || line.closed || (heads_only && line.blocked)) continue;
-      if (best < 0 || comes_before(in_.queues[q], in_.queues[static_cast<size_t>(best)]))
+      const size_t other = static_cast<size_t>(best);
+      if (best < 0 || comes_before(in_.queues[q], next_of(q), in_.queues[other], next_of(other)))
         best = static_cast<int64_t>(q);
     }
     return best;
+  }
+
+  NextJob next_of(size_t queue) const {
+    const QueuedJob& job = in_.queued[lines_[queue].jobs[lines_[queue].next]];
+    return {job.demand->ranks(), job.number, job.overdue};
   }
 
   void serve_heads() {
@@ -67,17 +74,19 @@ class Pass {
       const size_t job = line.jobs[line.next++];
       if (offer(job)) continue;
       const Wait::Kind kind = out_.waits[job].kind;
-      if (kind == Wait::Kind::kLimit) {
+      if (kind == Wait::Kind::kLimit && out_.waits[job].limit >= in_.queued[job].demand->ranks()) {
         // Whatever came behind it would only take what it waits for.
         line.closed = true;
         for (size_t i = line.next; i < line.jobs.size(); ++i) refuse(line.jobs[i], Wait::Kind::kLimit);
       } else if (kind == Wait::Kind::kMakingRoom) {
         line.blocked = true;
         line.head = job;
-      } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead) {
+      } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed) {
         line.blocked = true;
         line.head = job;
-        if (!make_room(job)) keep(job);
+        if (beyond(job) > 0 || !make_room(job)) keep(job);
+        QueueUse& queue = in_.queues[in_.queued[job].queue];
+        if (!in_.queued[job].preemptible) queue.due += in_.queued[job].demand->ranks();
       }
     }
   }
@@ -85,10 +94,14 @@ class Pass {
   void backfill() {
     for (int64_t q = next_queue(false); q >= 0; q = next_queue(false)) {
       Line& line = lines_[static_cast<size_t>(q)];
-      const size_t job = line.jobs[line.next++];
-      if (offer(job) || out_.waits[job].kind != Wait::Kind::kAhead) continue;
-      if (line.blocked) out_.waits[job].name = "jobs/" + *in_.queued[line.head].job_id;
+      (void)offer(line.jobs[line.next++]);
     }
+  }
+
+  // So many slots too many for what the other queues are guaranteed, if the job started.
+  uint32_t beyond(size_t index) const {
+    const QueuedJob& job = in_.queued[index];
+    return job.preemptible ? 0 : beyond_guarantees(in_.queues, job.queue, job.demand->ranks(), total_);
   }
 
   // Starts the job if it can; else says why not.
@@ -103,11 +116,14 @@ class Pass {
     const bool fits = asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
     if (!fits) return refuse(index, Wait::Kind::kNeverFits);
     if (!queue.within_limit(asked.ranks)) return refuse(index, Wait::Kind::kLimit);
-    if (!job.preemptible && !leaves_guarantees(in_.queues, job.queue, asked.ranks, total_))
+    if (!job.preemptible && always_beyond_guarantees(in_.queues, job.queue, asked.ranks, total_))
       return refuse(index, Wait::Kind::kGuaranteed);
+    const bool open = asked.even ? wait.open >= asked.ranks : board_.hold(slots.open, job.demand->descending());
+    if (!open && !job.waits_for_room) return refuse(index, Wait::Kind::kClosed);
     const Wait::Kind unavailable = job.waits_for_room        ? Wait::Kind::kMakingRoom
                                    : wait.free < asked.ranks ? Wait::Kind::kSlots
                                                              : Wait::Kind::kAhead;
+    if (beyond(index) > 0) return refuse(index, unavailable == Wait::Kind::kAhead ? Wait::Kind::kFixed : unavailable);
     if (out_.starts.size() >= in_.most_starts) {
       out_.more = true;
       return refuse(index, Wait::Kind::kPassFull);
@@ -141,10 +157,36 @@ class Pass {
       wait.used = queue.used;
       wait.limit = queue.config.limit;
     }
+    if (kind == Wait::Kind::kAhead) name_keeper(index);
+    if (kind == Wait::Kind::kFixed) {
+      wait.used = beyond(index);
+      // What is due to the queue's own first job is kept for that one, whatever others hold.
+      const Line& line = lines_[in_.queued[index].queue];
+      if (line.blocked && queue.due > 0 && wait.used <= queue.due) {
+        wait.kind = Wait::Kind::kAhead;
+        wait.name = name_of(line.head);
+      }
+    }
     if (kind == Wait::Kind::kMakingRoom) {
       for (const uint32_t cell : in_.queued[index].held) wait.used += !board_.cells()[cell].free;
     }
     return false;
+  }
+
+  std::string name_of(size_t index) const { return "jobs/" + *in_.queued[index].job_id; }
+
+  // For whom a slot that the job could use is kept. Where none is, those that are free are too small for its largest
+  // ranks.
+  void name_keeper(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    Wait& wait = out_.waits[index];
+    for (const uint32_t cell : board_.at(board_.family(*job.demand)).free) {
+      if (board_.cells()[cell].bytes < job.demand->smallest()) break;
+      if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) continue;
+      if (const auto keeper = keepers_.find(cell); keeper != keepers_.end()) wait.name = name_of(keeper->second);
+      return;
+    }
+    wait.kind = Wait::Kind::kSlots;
   }
 
   // A demand's figures, looked up once.
@@ -166,6 +208,7 @@ class Pass {
     wait.workers = static_cast<uint32_t>(board_.workers().size());
     wait.fitting = SlotBoard::fitting(slots.sizes, asked.smallest);
     wait.free = SlotBoard::fitting(slots.free_sizes, asked.smallest);
+    wait.open = static_cast<uint32_t>(board_.fitting(slots.open, asked.smallest));
     wait.largest_bytes = slots.sizes.empty() ? 0 : slots.sizes[0].bytes;
     return asked;
   }
@@ -197,7 +240,8 @@ class Pass {
     for (const RunningJob& running : in_.running) {
       if (!running.stopping) continue;
       for (const uint32_t cell : running.cells) {
-        if (board_.cells()[cell].holder == 0 && board_.cells()[cell].healthy) available.push_back(cell);
+        const SlotBoard::Cell& seen = board_.cells()[cell];
+        if (seen.holder == 0 && seen.healthy && seen.open) available.push_back(cell);
       }
     }
     available = accepted(*job.demand, std::move(available));
@@ -213,7 +257,7 @@ class Pass {
     preemption.victims = victims;
     for (const uint32_t cell : cells) {
       preemption.places.push_back(board_.place(cell));
-      board_.hold_for(cell, job.number);
+      hold(cell, index);
       out_.waits[index].used += !board_.cells()[cell].free;
     }
     for (const size_t victim : victims) in_.running[victim].stopping = true;
@@ -241,7 +285,14 @@ class Pass {
       if (board_.cells()[cell].bytes < smallest) break;
       // A start that nobody can tell leaves no time to use the slot before it.
       board_.keep(cell, until == kNever ? 0 : until);
+      keepers_.emplace(cell, index);
     }
+    out_.heads.push_back(index);
+  }
+
+  void hold(uint32_t cell, size_t index) {
+    board_.hold_for(cell, in_.queued[index].number);
+    keepers_[cell] = index;
   }
 
   // The last step, as it uses up the figures.
@@ -252,7 +303,8 @@ class Pass {
       for (const size_t index : line.jobs) {
         if (told == in_.most_estimates) break;
         const Wait::Kind kind = out_.waits[index].kind;
-        const bool waits = kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kMakingRoom;
+        const bool waits = kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed ||
+                           kind == Wait::Kind::kMakingRoom;
         if (!waits || starts_[index]) continue;
         const int64_t start = estimates.start(board_, *in_.queued[index].demand, in_.queued[index].limit_ms);
         if (start != kNever) out_.waits[index].estimate_ms = start;
@@ -287,7 +339,8 @@ class Pass {
   SlotBoard board_;
   PassResult out_;
   std::vector<Line> lines_;
-  std::vector<Refusal> refusals_;  // by family
+  std::vector<Refusal> refusals_;                 // by family
+  std::unordered_map<uint32_t, size_t> keepers_;  // by cell: the job for which it is kept or held
   std::vector<Started> started_;
   std::vector<bool> starts_;  // by index into queued
   uint32_t total_ = 0;

@@ -65,8 +65,9 @@ const SlotBoard& Scheduler::board() const {
   for (size_t w = 0; w < members.size(); ++w) {
     const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(members[w].worker->worker_id());
     const bool takes = takes_work(*members[w].worker);
+    const bool open = members[w].worker->state() == v1::Worker::READY;
     for (uint32_t i = 0; i < members[w].live->devices.size(); ++i)
-      board_->set_free(board_->first_cell(w) + i, takes && !leased.contains(i));
+      board_->set_free(board_->first_cell(w) + i, takes && !leased.contains(i), open);
   }
   return *board_;
 }
@@ -192,6 +193,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     queued.demand = &known.demand;
     queued.limit_ms = known.limit_ms;
     queued.waits_for_room = known.holding;
+    queued.overdue = known.head_since_ms >= 0 && now.mono_ms - known.head_since_ms >= options_.overdue_ms;
     if (known.holding) {
       for (const v1::HeldSlot& slot : job->held()) {
         if (const int64_t cell = board_->find(slot.worker_id(), slot.slot()); cell >= 0)
@@ -238,6 +240,10 @@ void Scheduler::place_queued(Now now) {
     waiting.wait.position = ++positions[one.queue];
   }
   for (const Considered& one : considered) one.waiting->wait.queued = positions[one.queue];
+  for (const size_t head : result.heads) {
+    int64_t& since_ms = waiting(*jobs[head]).head_since_ms;
+    if (since_ms < 0) since_ms = now.mono_ms;
+  }
   for (const PassResult::Preemption& preemption : result.preemptions) {
     std::vector<std::string> victims;
     for (const size_t victim : preemption.victims) victims.push_back(*running[victim]);

@@ -53,7 +53,8 @@ std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const
   const size_t family = board.family(demand);
   std::vector<bool> accepted(board.cells().size(), false);
   const SlotBoard::Family& slots = board.at(family);
-  for (size_t i = 0; i < board.fitting(slots.cells, needs.back()); ++i) accepted[slots.cells[i]] = true;
+  for (size_t i = 0; i < board.fitting(slots.cells, needs.back()); ++i)
+    accepted[slots.cells[i]] = board.cells()[slots.cells[i]].open;
 
   // What each queue has to give is counted from its newest job on, so that the choice below is free within it.
   std::vector<size_t> order;

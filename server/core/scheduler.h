@@ -34,9 +34,10 @@ struct SchedulerOptions {
   int64_t stop_grace_ms = 30'000;          // for a checkpoint before the end
   int64_t first_backoff_ms = 1'000;
   int64_t longest_backoff_ms = 60'000;
-  uint32_t lost_in_a_row = 3;                          // attempts lost without progress that fail the job
-  int64_t preempted_run_ms = 600'000;                  // a job that made room runs so long before it has to again
-  int64_t gone_retention_ms = 3'600'000;               // a worker that is gone for longer leaves the list
+  uint32_t lost_in_a_row = 3;             // attempts lost without progress that fail the job
+  int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
+  int64_t overdue_ms = 600'000;           // the head of a queue that waits longer goes before lighter queues
+  int64_t gone_retention_ms = 3'600'000;  // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
   size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
 
@@ -222,6 +223,7 @@ class Scheduler {
     size_t queue = 0;         // if configured: which
     int64_t limit_ms = kNever;
     int64_t not_before_ms = 0;
+    int64_t head_since_ms = -1;  // monotonic: since when it has kept slots; -1: it does not
     const std::string* job_id = nullptr;
     bool decided = false;  // `wait` says why it has not started
     Wait wait;

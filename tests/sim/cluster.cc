@@ -31,6 +31,7 @@ Cluster::Cluster(Script script, Fault fault)
   options_.first_backoff_ms = 100;
   options_.longest_backoff_ms = 1'000;
   options_.preempted_run_ms = 2'000;
+  options_.overdue_ms = 10'000;
   options_.gone_retention_ms = 15'000;
   for (size_t i = 0; i < script_.slots.size(); ++i) {
     auto machine = std::make_unique<Machine>();
@@ -73,6 +74,7 @@ std::string Cluster::run() {
   const std::function<void()> tick = [this, &tick] {
     scheduler_tick();
     if (quiet_) undrain();
+    if (!script_.streams.empty()) crowd();
     for (const auto& machine : machines_) machine_tick(*machine);
     check_physical();
     at(kTickMs, tick);
@@ -90,7 +92,7 @@ std::string Cluster::run() {
     actions_.pop();
     now_ms_ = next.time_ms;
     next.run();
-    if (quiet_ && scheduler_ != nullptr && all_ended()) break;
+    if (quiet_ && (script_.streams.empty() || now_ms_ > kCrowdMs) && scheduler_ != nullptr && all_ended()) break;
   }
   if (!promises_.broken().empty()) return promises_.broken();
   if (!all_ended()) {
@@ -151,6 +153,7 @@ bool Cluster::commit() {
   }
   std::vector<v1::AttemptId> without_folder;
   std::vector<v1::AttemptId> with_folder;
+  tell_fleet();
   for (v1::JournalEvent& event : events) {
     if (event.has_attempt_reserved()) {
       const bool fails = chance(folders_, faults(script_.no_folder));
@@ -185,6 +188,19 @@ bool Cluster::commit() {
   for (const v1::AttemptId& id : without_folder) refused_starts_.insert(id.epoch());
   tally.refused_starts += static_cast<int64_t>(without_folder.size());
   return true;
+}
+
+// Whom the scheduler can count on, as it knows them.
+void Cluster::tell_fleet() {
+  uint32_t slots = 0;
+  uint32_t open = 0;
+  for (const auto& [id, live] : scheduler_->fleet().workers) {
+    const v1::Worker* worker = scheduler_->state().worker(id);
+    if (worker == nullptr || worker->state() == v1::Worker::GONE || live.leaving) continue;
+    slots += static_cast<uint32_t>(live.devices.size());
+    if (worker->state() == v1::Worker::READY) open += static_cast<uint32_t>(live.devices.size());
+  }
+  promises_.see_fleet(slots, open);
 }
 
 // At once, or after some time in which the file system does not answer.

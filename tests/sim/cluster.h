@@ -22,6 +22,8 @@ namespace galleon::server {
 class Cluster {
  public:
   static constexpr int64_t kChaosMs = 60'000;
+  static constexpr int64_t kCrowdMs = 240'000;
+  static constexpr int64_t kLongestWaitMs = 150'000;  // of whoever fits, in a crowd
 
   // A scheduler that breaks its word on purpose, to see that it is noticed.
   enum class Fault { kNone, kAnswersBeforeCommit };
@@ -47,6 +49,7 @@ class Cluster {
     int64_t drained = 0;
     int64_t dependants_failed = 0;
     int64_t refused_starts = 0;
+    int64_t longest_wait_ms = 0;  // in a crowd
   };
   Tally tally;
 
@@ -94,6 +97,7 @@ class Cluster {
 
   // Scheduler.
   bool commit();
+  void tell_fleet();
   void make_folder(const v1::AttemptId& id);
   void crash();
   void recover();
@@ -114,6 +118,9 @@ class Cluster {
 
   // Users.
   void submit(Random& random);
+  void crowd();
+  void submit_to(const Stream& stream);
+  void check_waits();
   void cancel(Random& random);
   void reprioritize(Random& random);
   void order(Random& random);
@@ -155,8 +162,9 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
-  std::set<uint64_t> with_folder_;     // epochs of attempts whose job's folder has been made
-  std::set<uint64_t> refused_starts_;  // epochs of attempts whose job's folder could not be made
+  std::set<uint64_t> with_folder_;              // epochs of attempts whose job's folder has been made
+  std::set<uint64_t> refused_starts_;           // epochs of attempts whose job's folder could not be made
+  std::map<std::string, int64_t> waits_since_;  // queued jobs of a crowd
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

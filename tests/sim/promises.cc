@@ -41,6 +41,7 @@ void Promises::require(bool holds, const std::string& promise) {
 void Promises::before(const v1::JournalEvent& event, const State& state, int64_t mono_ms) {
   if (event.has_attempt_reserved()) {
     check_reservation(event.attempt_reserved(), state);
+    check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
@@ -96,6 +97,32 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
   // A job that was moved while it ran may have brought the queue above its limit; it starts nothing more then.
   if (queue != queues_->end() && queue->limit != 0)
     require(used <= queue->limit, "no job starts beyond its queue's limit");
+}
+
+// All slots are alike here, so that whatever starts does so on slots that the first job of its queue could use.
+void Promises::check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms) {
+  // One with a time limit may end in time; one for which others made room came first when they did.
+  if (starting.record().job().scheduling().has_time_limit() || starting.held_size() > 0) return;
+  const std::string& queue = starting.record().queue();
+  for (const auto& [key, job] : state.queue()) {
+    if (job == &starting) return;
+    const v1::Scheduling& scheduling = job->record().job().scheduling();
+    const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
+    if (job->record().queue() != queue || ranks > open_) continue;
+    if (job->held_size() > 0) return;
+    if (wall_ms < job->not_before_ms()) continue;
+    const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(), [&](const auto& name) {
+      const v1::JobState* first = state.job(name);
+      return first != nullptr && first->record().state() != v1::JobRecord::SUCCEEDED;
+    });
+    if (depends) continue;
+    uint32_t promised = ranks;
+    uint32_t own = 0;
+    for (const QueueConfig& other : *queues_) (other.id == queue ? own : promised) += other.guaranteed;
+    if (!is_preemptible(job->record().job()) && promised > slots_ && ranks > own) continue;
+    return require(false, "nobody overtakes the first of its queue on slots that it could use: " +
+                              job->record().job_id() + " is overtaken by " + starting.record().job_id());
+  }
 }
 
 void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms) {

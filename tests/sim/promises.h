@@ -23,12 +23,18 @@ class Promises {
   void before(const v1::JournalEvent& event, const State& state, int64_t mono_ms);
   // What it has done, in the state after it.
   void after(const v1::JournalEvent& event, const State& state);
+  // How many slots the scheduler can count on, and how many of them are on workers that are not cordoned or drained.
+  void see_fleet(uint32_t slots, uint32_t open) {
+    slots_ = slots;
+    open_ = open;
+  }
   void require(bool holds, const std::string& promise);
   // The first promise that was broken; empty: none.
   const std::string& broken() const { return broken_; }
 
  private:
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
+  void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);
   void check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms);
   void check_release(const v1::RankReleased& released, const State& state);
   void check_checkpoint(const v1::CheckpointRecorded& recorded);
@@ -43,6 +49,8 @@ class Promises {
   std::map<std::string, int64_t> since_ms_;  // start of the live attempt
   std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
   uint64_t last_epoch_ = 0;
+  uint32_t slots_ = 0;
+  uint32_t open_ = 0;
   std::string broken_;
 };
 

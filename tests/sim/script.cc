@@ -35,6 +35,10 @@ std::string Script::text() const {
     absl::StrAppend(&text, "queue ", queue.id, " weight ", queue.weight, " guaranteed ", queue.guaranteed, " limit ",
                     queue.limit, "\n");
   }
+  for (const Stream& stream : streams) {
+    absl::StrAppend(&text, "always ", stream.ranks, stream.preemptible ? " ranks" : " fixed ranks", " for queue ",
+                    queues[stream.queue].id, "\n");
+  }
   for (const Step& step : steps) absl::StrAppend(&text, step.text(), "\n");
   return text;
 }
@@ -79,6 +83,37 @@ Script make_script(uint64_t seed) {
   add(Step::Kind::kClockJump, 1, Cluster::kChaosMs);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
+  return script;
+}
+
+Script make_crowd(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto between = [&random](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  };
+  Script script;
+  script.seed = seed;
+  script.lost = script.doubled = script.late = script.no_folder = 0;
+  for (int64_t i = between(1, 3); i > 0; --i) script.slots.push_back(static_cast<uint32_t>(between(1, 3)));
+  const uint32_t total = script.total_slots();
+  uint32_t promised = 0;
+  for (int64_t i = between(1, 3); i > 0; --i) {
+    QueueConfig& queue = script.queues.emplace_back();
+    queue.id = std::string(1, static_cast<char>('a' + i));
+    queue.weight = static_cast<double>(between(1, 3));
+    // Something is left for those to whom nothing is guaranteed.
+    queue.guaranteed = static_cast<uint32_t>(between(0, (total - promised - 1) / 2));
+    promised += queue.guaranteed;
+  }
+  for (size_t q = 0; q < script.queues.size(); ++q) {
+    for (int64_t i = between(1, 2); i > 0; --i) {
+      Stream& stream = script.streams.emplace_back();
+      stream.queue = q;
+      // What others are guaranteed they may always use.
+      stream.ranks = static_cast<uint32_t>(between(1, total - promised + script.queues[q].guaranteed));
+      stream.preemptible = between(0, 1) == 1;
+    }
+  }
   return script;
 }
 

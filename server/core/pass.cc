@@ -247,7 +247,10 @@ class Pass {
     available = accepted(*job.demand, std::move(available));
     const Claim claim{job.number, job.queue, job.priority};
     const std::vector<size_t> victims = choose_victims(board_, *job.demand, claim, available, in_.running, in_.queues);
-    if (victims.empty()) return false;
+    if (victims.empty()) {
+      out_.waits[index].spared_ms = spared_for(board_, *job.demand, claim, available, in_.running, in_.queues);
+      return false;
+    }
     for (const size_t victim : victims)
       available.insert(available.end(), in_.running[victim].cells.begin(), in_.running[victim].cells.end());
     const Cells cells = choose_cells(board_, accepted(*job.demand, std::move(available)), *job.demand);

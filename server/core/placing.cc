@@ -125,7 +125,11 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   running.queue = queue_index(queues, job.record().queue());
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
-  running.spared = job.record().preemptions() > 0 && ran_ms < options_.preempted_run_ms;
+  if (job.record().preemptions() > 0) {
+    running.spared_ms = std::max<int64_t>(0, options_.preempted_run_ms - ran_ms);
+    running.spared_from_guarantees_ms =
+        std::max<int64_t>(0, std::min(options_.borrower_run_ms, options_.preempted_run_ms) - ran_ms);
+  }
   running.stopping = attempt.closed() || attempt.has_stop();
   running.start_ms = attempt.attempt().start_time_ms();
   if (const int64_t limit_ms = time_limit_ms(job.record().job()); limit_ms != kNever)
@@ -208,7 +212,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
 }
 
 void Scheduler::place_queued(Now now) {
-  next_retry_ms_ = 0;
+  next_retry_ms_ = next_spared_ms_ = 0;
   if (state_.queue().empty()) {
     waiting_.clear();
     return;
@@ -235,6 +239,10 @@ void Scheduler::place_queued(Now now) {
     waiting.wait = std::move(one.deferred ? deferred[one.index] : result.waits[one.index]);
     if (waiting.wait.kind == Wait::Kind::kBackoff && (next_retry_ms_ == 0 || waiting.wait.until_ms < next_retry_ms_)) {
       next_retry_ms_ = waiting.wait.until_ms;
+    }
+    if (const int64_t spared_ms = waiting.wait.spared_ms; spared_ms > 0) {
+      const int64_t until_ms = now.mono_ms + spared_ms;
+      next_spared_ms_ = next_spared_ms_ == 0 ? until_ms : std::min(next_spared_ms_, until_ms);
     }
     waiting.decided = true;
     waiting.wait.position = ++positions[one.queue];

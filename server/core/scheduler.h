@@ -36,6 +36,7 @@ struct SchedulerOptions {
   int64_t longest_backoff_ms = 60'000;
   uint32_t lost_in_a_row = 3;             // attempts lost without progress that fail the job
   int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
+  int64_t borrower_run_ms = 60'000;       // the same where a queue takes back what it is guaranteed
   int64_t overdue_ms = 600'000;           // the head of a queue that waits longer goes before lighter queues
   int64_t gone_retention_ms = 3'600'000;  // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
@@ -264,9 +265,10 @@ class Scheduler {
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
   uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
-  bool dirty_ = true;          // a pass of the policy may find something new
-  int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
-  int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
+  bool dirty_ = true;           // a pass of the policy may find something new
+  int64_t next_retry_ms_ = 0;   // wall clock: the earliest end of a backoff among queued jobs; 0: none
+  int64_t next_spared_ms_ = 0;  // monotonic: the earliest end of a time for which somebody is spared; 0: none
+  int64_t next_pass_ms_ = 0;    // monotonic: long queues are not looked at more often than this
   bool pass_ran_ = false;
   int64_t next_forget_ms_ = 0;  // monotonic
   Now start_;                   // of this process

@@ -79,6 +79,10 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
 
 std::string wait_message(const Demand& demand, const Wait& wait, int64_t now_ms) {
   std::string text = absl::StrCat("position ", wait.position, " of ", wait.queued, "; ", reason(demand, wait, now_ms));
+  if (wait.spared_ms > 0) {
+    absl::StrAppend(&text, "; who would make room for it has made room before and is spared for ",
+                    about(wait.spared_ms), " more");
+  }
   if (wait.estimate_ms > 0)
     absl::StrAppend(&text, "; expected to start in ", about(std::max<int64_t>(0, wait.estimate_ms - now_ms)));
   return text;

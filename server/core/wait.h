@@ -35,6 +35,7 @@ struct Wait {
   uint32_t open = 0;           // of `fitting`, those of workers that are neither cordoned nor drained
   uint32_t used = 0;           // kLimit: slots of the queue in use; kMakingRoom, kFixed: slots still to be released
   uint32_t limit = 0;          // kLimit
+  int64_t spared_ms = 0;       // for so long those who would make room are spared; 0: nobody is
   int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
   std::string name;            // kDependency: the job; kLimit, kNoQueue: the queue; kAhead: the job ahead
 };

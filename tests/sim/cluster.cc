@@ -16,11 +16,7 @@ constexpr int64_t kTickMs = 100;
 }  // namespace
 
 Cluster::Cluster(Script script, Fault fault)
-    : script_(std::move(script)),
-      fault_(fault),
-      random_(script_.seed),
-      folders_(script_.seed),
-      promises_(&options_.queues, 2'000) {
+    : script_(std::move(script)), fault_(fault), random_(script_.seed), folders_(script_.seed), promises_(&options_) {
   options_.version = std::string("1");
   options_.queues = script_.queues;
   options_.lease_ms = 4'000;
@@ -30,7 +26,9 @@ Cluster::Cluster(Script script, Fault fault)
   options_.stop_grace_ms = 2'000;
   options_.first_backoff_ms = 100;
   options_.longest_backoff_ms = 1'000;
-  options_.preempted_run_ms = 2'000;
+  // In a crowd much longer than a guarantee may wait.
+  options_.preempted_run_ms = script_.streams.empty() ? 2'000 : 60'000;
+  options_.borrower_run_ms = 1'000;
   options_.overdue_ms = 10'000;
   options_.gone_retention_ms = 15'000;
   for (size_t i = 0; i < script_.slots.size(); ++i) {
@@ -87,14 +85,15 @@ std::string Cluster::run() {
       machine->leaving = false;
     }
   });
-  while (promises_.broken().empty() && now_ms_ < kChaosMs + kQuietMs) {
+  const int64_t until_ms = script_.runs_long() ? kCrowdMs : kChaosMs + kQuietMs;
+  while (promises_.broken().empty() && now_ms_ < until_ms) {
     Action next = actions_.top();
     actions_.pop();
     now_ms_ = next.time_ms;
     next.run();
     if (quiet_ && (script_.streams.empty() || now_ms_ > kCrowdMs) && scheduler_ != nullptr && all_ended()) break;
   }
-  if (!promises_.broken().empty()) return promises_.broken();
+  if (!promises_.broken().empty() || script_.runs_long()) return promises_.broken();
   if (!all_ended()) {
     for (const auto& [number, job] : shadow_.jobs()) {
       if (!is_terminal(job->record().state())) {

@@ -23,7 +23,8 @@ class Cluster {
  public:
   static constexpr int64_t kChaosMs = 60'000;
   static constexpr int64_t kCrowdMs = 240'000;
-  static constexpr int64_t kLongestWaitMs = 150'000;  // of whoever fits, in a crowd
+  static constexpr int64_t kLongestWaitMs = 150'000;      // of whoever fits, in a crowd of short jobs
+  static constexpr int64_t kLongestGuaranteeMs = 12'000;  // of a queue's first job within its guarantee
 
   // A scheduler that breaks its word on purpose, to see that it is noticed.
   enum class Fault { kNone, kAnswersBeforeCommit };
@@ -50,6 +51,7 @@ class Cluster {
     int64_t dependants_failed = 0;
     int64_t refused_starts = 0;
     int64_t longest_wait_ms = 0;  // in a crowd
+    int64_t longest_guarantee_ms = 0;
   };
   Tally tally;
 
@@ -121,6 +123,7 @@ class Cluster {
   void crowd();
   void submit_to(const Stream& stream);
   void check_waits();
+  void check_guarantees();
   void cancel(Random& random);
   void reprioritize(Random& random);
   void order(Random& random);
@@ -162,9 +165,10 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
-  std::set<uint64_t> with_folder_;              // epochs of attempts whose job's folder has been made
-  std::set<uint64_t> refused_starts_;           // epochs of attempts whose job's folder could not be made
-  std::map<std::string, int64_t> waits_since_;  // queued jobs of a crowd
+  std::set<uint64_t> with_folder_;                 // epochs of attempts whose job's folder has been made
+  std::set<uint64_t> refused_starts_;              // epochs of attempts whose job's folder could not be made
+  std::map<std::string, int64_t> waits_since_;     // queued jobs of a crowd
+  std::map<std::string, int64_t> entitled_since_;  // of them, the first of their queues, within its guarantee
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

@@ -4,7 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/core/queues.h"
+#include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
 namespace galleon::server {
@@ -91,11 +91,11 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
   }
   uint32_t used = 0;
   for (const auto& [slot, holder] : leases_) used += state.job(holder)->record().queue() == record.queue();
-  const auto queue = std::find_if(queues_->begin(), queues_->end(),
+  const auto queue = std::find_if(options_->queues.begin(), options_->queues.end(),
                                   [&record](const QueueConfig& config) { return config.id == record.queue(); });
-  require(queue != queues_->end(), "nothing starts in a queue that is not configured");
+  require(queue != options_->queues.end(), "nothing starts in a queue that is not configured");
   // A job that was moved while it ran may have brought the queue above its limit; it starts nothing more then.
-  if (queue != queues_->end() && queue->limit != 0)
+  if (queue != options_->queues.end() && queue->limit != 0)
     require(used <= queue->limit, "no job starts beyond its queue's limit");
 }
 
@@ -118,7 +118,7 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
     if (depends) continue;
     uint32_t promised = ranks;
     uint32_t own = 0;
-    for (const QueueConfig& other : *queues_) (other.id == queue ? own : promised) += other.guaranteed;
+    for (const QueueConfig& other : options_->queues) (other.id == queue ? own : promised) += other.guaranteed;
     if (!is_preemptible(job->record().job()) && promised > slots_ && ranks > own) continue;
     return require(false, "nobody overtakes the first of its queue on slots that it could use: " +
                               job->record().job_id() + " is overtaken by " + starting.record().job_id());
@@ -132,9 +132,11 @@ void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, in
   require(is_preemptible(record.job()), "what is not preemptible makes room for nobody");
   require(stop.grace_milliseconds() > 0, "who makes room has time for a checkpoint");
   if (stop.cause() != v1::StopOrder::PREEMPTED) return;
-  require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= preempted_run_ms_,
-          "who made room runs for a while before it has to again");
   const v1::JobState* taker = state.job(stop.for_job_id());
+  const bool same_queue = taker != nullptr && taker->record().queue() == record.queue();
+  const int64_t spared_ms = same_queue ? options_->preempted_run_ms : options_->borrower_run_ms;
+  require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= spared_ms,
+          "who made room runs for a while before it has to again");
   require(taker != nullptr && taker->record().state() == v1::JobRecord::QUEUED, "room is made for a job that waits");
   if (taker == nullptr || taker->record().queue() != record.queue()) return;
   require(taker->record().priority() > record.priority(), "within a queue only a higher priority takes slots");

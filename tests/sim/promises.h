@@ -12,12 +12,11 @@
 
 namespace galleon::server {
 
-struct QueueConfig;
+struct SchedulerOptions;
 
 class Promises {
  public:
-  Promises(const std::vector<QueueConfig>* queues, int64_t preempted_run_ms)
-      : queues_(queues), preempted_run_ms_(preempted_run_ms) {}
+  explicit Promises(const SchedulerOptions* options) : options_(options) {}
 
   // What an event may do is seen in the state before it; `mono_ms` is a clock that does not jump.
   void before(const v1::JournalEvent& event, const State& state, int64_t mono_ms);
@@ -40,8 +39,7 @@ class Promises {
   void check_checkpoint(const v1::CheckpointRecorded& recorded);
   void check_job(const v1::JobRecord& record);
 
-  const std::vector<QueueConfig>* queues_;
-  const int64_t preempted_run_ms_;
+  const SchedulerOptions* options_;
   std::map<std::pair<std::string, uint32_t>, std::string> leases_;
   std::map<std::string, v1::JobRecord::State> terminal_;
   std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures

@@ -26,6 +26,10 @@ uint32_t Script::total_slots() const {
   return std::accumulate(slots.begin(), slots.end(), 0U);
 }
 
+bool Script::runs_long() const {
+  return std::any_of(streams.begin(), streams.end(), [](const Stream& stream) { return stream.steps > 0; });
+}
+
 std::string Script::text() const {
   std::string text = absl::StrCat("seed ", seed, ", machines of");
   for (const uint32_t count : slots) absl::StrAppend(&text, " ", count);
@@ -97,12 +101,15 @@ Script make_crowd(uint64_t seed) {
   for (int64_t i = between(1, 3); i > 0; --i) script.slots.push_back(static_cast<uint32_t>(between(1, 3)));
   const uint32_t total = script.total_slots();
   uint32_t promised = 0;
-  for (int64_t i = between(1, 3); i > 0; --i) {
+  // Where others run for long, a queue that comes and goes has to get back what it is guaranteed.
+  const bool lends = seed % 4 == 0 && total > 1;
+  for (int64_t i = between(lends ? 2 : 1, 3); i > 0; --i) {
     QueueConfig& queue = script.queues.emplace_back();
     queue.id = std::string(1, static_cast<char>('a' + i));
     queue.weight = static_cast<double>(between(1, 3));
     // Something is left for those to whom nothing is guaranteed.
     queue.guaranteed = static_cast<uint32_t>(between(0, (total - promised - 1) / 2));
+    if (lends && promised == 0) queue.guaranteed = std::max(1U, queue.guaranteed);
     promised += queue.guaranteed;
   }
   for (size_t q = 0; q < script.queues.size(); ++q) {
@@ -112,6 +119,11 @@ Script make_crowd(uint64_t seed) {
       // What others are guaranteed they may always use.
       stream.ranks = static_cast<uint32_t>(between(1, total - promised + script.queues[q].guaranteed));
       stream.preemptible = between(0, 1) == 1;
+      if (!lends) continue;
+      stream.preemptible = true;
+      stream.steps = q == 0 ? 0 : 300;
+      stream.pause_ms = q == 0 ? 15'000 : 0;
+      if (q == 0) stream.ranks = static_cast<uint32_t>(between(1, script.queues[0].guaranteed));
     }
   }
   return script;

@@ -39,6 +39,8 @@ struct Stream {
   size_t queue = 0;
   uint32_t ranks = 1;
   bool preemptible = true;
+  uint64_t steps = 0;    // that its jobs take more than the shortest
+  int64_t pause_ms = 0;  // it comes and goes at such intervals; 0: it stays
 };
 
 struct Script {
@@ -54,6 +56,7 @@ struct Script {
   std::vector<Stream> streams;
 
   uint32_t total_slots() const;
+  bool runs_long() const;  // its streams' jobs do
   std::string text() const;
 };
 

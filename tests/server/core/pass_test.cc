@@ -109,9 +109,56 @@ TEST(Pass, NeitherEqualPriorityNorWhatIsNotPreemptibleNorWhatWasSparedMakesRoom)
   Scene s;
   s.worker("w", 3).running("equal", "w", 1, {.priority = 1}).running("fixed", "w", 1, {.preemptible = false});
   s.running("spared", "w", 1).queued("urgent", {.priority = 1});
-  s.input.running[2].spared = true;
+  s.input.running[2].spared_ms = 500;
   EXPECT_TRUE(s.decide().victims().empty());
   EXPECT_EQ(s.why(0), Wait::Kind::kSlots);
+  EXPECT_EQ(s.result.waits[0].spared_ms, 500);
+}
+
+// Queue a is guaranteed one slot of three; queue b, two of which are its own, uses them all.
+struct Borrowed : Scene {
+  Borrowed() : Scene({{"a", 1, 1, 0, ""}, {"b", 1, 2, 0, ""}}) { worker("w", 3); }
+  Scene& borrower(const std::string& id, int slots, int64_t spared_ms, int64_t from_guarantees_ms, int64_t age_ms) {
+    running(id, "w", slots, {.queue = 1}, kNever, age_ms);
+    input.running.back().spared_ms = spared_ms;
+    input.running.back().spared_from_guarantees_ms = from_guarantees_ms;
+    return *this;
+  }
+};
+
+TEST(Pass, AGuaranteeTakesThoseThatMadeRoomBeforeOnlyWhereThereIsNobodyElse) {
+  Borrowed s;
+  s.borrower("spared", 1, 5000, 0, 1000);
+  s.borrower("old", 1, 0, 0, 9000);
+  s.borrower("older", 1, 0, 0, 10'000);
+  s.queued("ours", {}).decide();
+  EXPECT_EQ(s.victims(), Set{"old"});
+  Borrowed all;
+  all.borrower("new", 1, 5000, 0, 1000);
+  all.borrower("old", 1, 5000, 0, 9000);
+  all.borrower("just started", 1, 5000, 700, 500);
+  all.queued("ours", {}).decide();
+  EXPECT_EQ(all.victims(), Set{"new"});
+}
+
+TEST(Pass, WhereAllAreSparedForAMomentTheReasonSaysForHowLong) {
+  Borrowed s;
+  for (const int64_t left_ms : {700, 800, 900}) s.borrower("b", 1, 5000, left_ms, 1000 - left_ms);
+  s.queued("ours", {}).decide();
+  EXPECT_TRUE(s.victims().empty());
+  EXPECT_EQ(s.result.waits[0].spared_ms, 900);
+}
+
+TEST(Pass, AGuaranteeTakesAGangThatIsBorrowedOnlyInPartWhereNobodyElseSuffices) {
+  Borrowed gang;
+  gang.borrower("gang", 3, 0, 0, 1000);
+  gang.queued("ours", {}).decide();
+  EXPECT_EQ(gang.victims(), Set{"gang"});
+  Borrowed both;
+  both.borrower("single", 1, 0, 0, 9000);
+  both.borrower("gang", 2, 0, 0, 1000);
+  both.queued("ours", {}).decide();
+  EXPECT_EQ(both.victims(), Set{"single"});
 }
 
 TEST(Pass, NobodyMakesRoomForWhatThenStillWouldNotFit) {
@@ -206,6 +253,12 @@ TEST(Pass, TheReasonIsInWordsWithFigures) {
   EXPECT_EQ(wait_message(wanted, wait, 0),
             "position 2 of 3; can never fit the fleet as it is: needs 2 slots of 412 MiB; 2 workers, even all idle, "
             "have 1 slot of that size, the largest of 8.0 GiB");
+  wait.kind = Wait::Kind::kSlots;
+  wait.spared_ms = 45'000;
+  EXPECT_EQ(wait_message(wanted, wait, 0),
+            "position 2 of 3; needs 2 slots of 412 MiB, 1 free on 2 workers; who would make room for it has made room "
+            "before and is spared for about 45 s more");
+  wait.spared_ms = 0;
   wait.kind = Wait::Kind::kBackoff;
   wait.until_ms = 2'500;
   EXPECT_EQ(wait_message(wanted, wait, 1'000), "position 2 of 3; tries again in 2 s");

@@ -132,7 +132,8 @@ class Pass {
     if (wait.free < asked.ranks || refused_before(asked, job)) return refuse(index, unavailable);
     const Cells cells = choose_cells(board_, usable(index, slots), *job.demand);
     if (cells.empty()) {
-      if (!job.waits_for_room && asked.even) refusals_[asked.family] = {asked.ranks, asked.smallest, ends_by(job)};
+      if (!job.waits_for_room && asked.even && wait.avoided == 0)
+        refusals_[asked.family] = {asked.ranks, asked.smallest, ends_by(job)};
       return refuse(index, unavailable);
     }
     PassResult::Start& start = out_.starts.emplace_back();
@@ -202,6 +203,7 @@ class Pass {
     const Demand& demand = *in_.queued[index].demand;
     Asked asked{board_.family(demand), demand.ranks(), demand.smallest(), false};
     asked.even = asked.smallest == demand.largest();
+    out_.waits[index].avoided = avoided(index);
     const SlotBoard::Family& slots = board_.at(asked.family);
     if (refusals_.size() <= asked.family) refusals_.resize(asked.family + 1);
     Wait& wait = out_.waits[index];
@@ -211,6 +213,21 @@ class Pass {
     wait.open = static_cast<uint32_t>(board_.fitting(slots.open, asked.smallest));
     wait.largest_bytes = slots.sizes.empty() ? 0 : slots.sizes[0].bytes;
     return asked;
+  }
+
+  // How many workers the job is kept from: those where it could not run, as long as the others could hold it.
+  uint32_t avoided(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    if (job.avoided.empty()) return 0;
+    Cells others = board_.at(board_.family(*job.demand)).open;
+    std::erase_if(others, [&](uint32_t cell) { return is_avoided(job, cell); });
+    return board_.hold(others, job.demand->descending()) ? static_cast<uint32_t>(job.avoided.size()) : 0;
+  }
+  bool is_avoided(const QueuedJob& job, uint32_t cell) const {
+    return std::find(job.avoided.begin(), job.avoided.end(), board_.cells()[cell].worker) != job.avoided.end();
+  }
+  bool keeps_from(size_t index, uint32_t cell) const {
+    return out_.waits[index].avoided > 0 && is_avoided(in_.queued[index], cell);
   }
 
   int64_t ends_by(const QueuedJob& job) const { return job.limit_ms == kNever ? kNever : in_.now_ms + job.limit_ms; }
@@ -227,7 +244,8 @@ class Pass {
     const uint64_t smallest = job.demand->smallest();
     for (const uint32_t cell : slots.free) {
       if (board_.cells()[cell].bytes < smallest) break;
-      if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) cells.push_back(cell);
+      if (board_.usable(board_.cells()[cell], job.number, ends_by(job)) && !keeps_from(index, cell))
+        cells.push_back(cell);
     }
     return cells;
   }
@@ -238,7 +256,7 @@ class Pass {
     Cells available = usable(index, board_.at(board_.family(*job.demand)));
     // What is being released anyway is waited for rather than added to.
     for (const RunningJob& running : in_.running) {
-      if (!running.stopping) continue;
+      if (!running.stopping || avoids(index, running)) continue;
       for (const uint32_t cell : running.cells) {
         const SlotBoard::Cell& seen = board_.cells()[cell];
         if (seen.holder == 0 && seen.healthy && seen.open) available.push_back(cell);
@@ -246,9 +264,15 @@ class Pass {
     }
     available = accepted(*job.demand, std::move(available));
     const Claim claim{job.number, job.queue, job.priority};
-    const std::vector<size_t> victims = choose_victims(board_, *job.demand, claim, available, in_.running, in_.queues);
+    std::vector<RunningJob> near;
+    if (out_.waits[index].avoided > 0) {
+      near = in_.running;
+      for (RunningJob& running : near) running.preemptible = running.preemptible && !avoids(index, running);
+    }
+    const std::vector<RunningJob>& others = near.empty() ? in_.running : near;
+    const std::vector<size_t> victims = choose_victims(board_, *job.demand, claim, available, others, in_.queues);
     if (victims.empty()) {
-      out_.waits[index].spared_ms = spared_for(board_, *job.demand, claim, available, in_.running, in_.queues);
+      out_.waits[index].spared_ms = spared_for(board_, *job.demand, claim, available, others, in_.queues);
       return false;
     }
     for (const size_t victim : victims)
@@ -266,6 +290,12 @@ class Pass {
     for (const size_t victim : victims) in_.running[victim].stopping = true;
     out_.waits[index].kind = Wait::Kind::kMakingRoom;
     return true;
+  }
+
+  // Does it hold slots where the job could not run?
+  bool avoids(size_t index, const RunningJob& running) const {
+    return std::any_of(running.cells.begin(), running.cells.end(),
+                       [&](uint32_t cell) { return keeps_from(index, cell); });
   }
 
   // Those of the cells that the demand's family has, the largest first, each once.
@@ -286,6 +316,7 @@ class Pass {
     const uint64_t smallest = job.demand->smallest();
     for (const uint32_t cell : slots.free) {
       if (board_.cells()[cell].bytes < smallest) break;
+      if (keeps_from(index, cell)) continue;
       // A start that nobody can tell leaves no time to use the slot before it.
       board_.keep(cell, until == kNever ? 0 : until);
       keepers_.emplace(cell, index);

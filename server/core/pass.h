@@ -27,10 +27,11 @@ struct QueuedJob {
   int32_t priority = 0;
   bool preemptible = true;
   const Demand* demand = nullptr;
-  int64_t limit_ms = kNever;    // how long it holds its slots at most, the end included
-  bool waits_for_room = false;  // others release slots for it
-  Cells held;                   // which; those that are still there
-  bool overdue = false;         // it has been at the head of its queue for long
+  int64_t limit_ms = kNever;           // how long it holds its slots at most, the end included
+  bool waits_for_room = false;         // others release slots for it
+  Cells held;                          // which; those that are still there
+  std::vector<uint32_t> avoided = {};  // workers of the board where it could not run
+  bool overdue = false;                // it has been at the head of its queue for long
 };
 
 struct PassInput {

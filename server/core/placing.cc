@@ -175,6 +175,8 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
       if (const int64_t limit_ms = time_limit_ms(record.job()); limit_ms != kNever)
         known.limit_ms = std::max<int64_t>(0, limit_ms - job->ran_ms()) + options_.missed_syncs_ms();
       known.not_before_ms = job->not_before_ms();
+      known.avoided.clear();
+      for (const v1::RankState* rank : failed_places(*job)) known.avoided.push_back(rank->worker_id());
       known.job_id = &record.job_id();
       known.known = true;
     }
@@ -197,6 +199,13 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     queued.demand = &known.demand;
     queued.limit_ms = known.limit_ms;
     queued.waits_for_room = known.holding;
+    for (const std::string& worker : known.avoided) {
+      if (const int64_t cell = board_->find(worker, 0); cell >= 0) {
+        const uint32_t number = board_->cells()[static_cast<size_t>(cell)].worker;
+        if (std::find(queued.avoided.begin(), queued.avoided.end(), number) == queued.avoided.end())
+          queued.avoided.push_back(number);
+      }
+    }
     queued.overdue = known.head_since_ms >= 0 && now.mono_ms - known.head_since_ms >= options_.overdue_ms;
     if (known.holding) {
       for (const v1::HeldSlot& slot : job->held()) {

@@ -35,6 +35,7 @@ struct SchedulerOptions {
   int64_t first_backoff_ms = 1'000;
   int64_t longest_backoff_ms = 60'000;
   uint32_t lost_in_a_row = 3;             // attempts lost without progress that fail the job
+  uint32_t place_faults_in_a_row = 3;     // after so many the scheduler cordons a worker by itself
   int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
   int64_t borrower_run_ms = 60'000;       // the same where a queue takes back what it is guaranteed
   int64_t overdue_ms = 600'000;           // the head of a queue that waits longer goes before lighter queues
@@ -182,6 +183,12 @@ class Scheduler {
   absl::Status check_speaker(const v1::SyncWorkerRequest& request) const;
   void renew_lease(Now now, const v1::SyncWorkerRequest& request, WorkerLive& speaker);
   void take_devices(const v1::SyncWorkerRequest& request, WorkerLive& speaker);
+
+  // places.cc: faults of the place, which are not the job's.
+  void take_probe(Now now, const v1::SyncWorkerRequest& request);
+  void judge_places(Now now, const v1::JobState& job);
+  void blame(Now now, const std::string& worker_id, const std::string& job_id, const v1::RankExit& exit);
+  void order_itself(Now now, const std::string& worker_id, v1::Worker::State ordered, const std::string& reason);
   Reports own_reports(const v1::SyncWorkerRequest& request, int& foreign) const;
   void take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report);
   void miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence);
@@ -198,8 +205,11 @@ class Scheduler {
   static int cause_of(const v1::AttemptState& attempt);
   v1::AttemptEnded verdict(Now now, const v1::JobState& job);
   void end_attempt(Now now, const v1::JobState& job);
-  void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
-              bool permanent);
+  struct Cause {
+    bool permanent = false;
+    bool certainly_place = false;
+  };
+  void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop, Cause cause);
   void requeue(Now now, const v1::JobState& job, const std::string& message, bool with_backoff);
 
   // dispatch.cc
@@ -220,8 +230,9 @@ class Scheduler {
     bool dependent = false;  // comes after other jobs
     bool holding = false;    // slots are held for it
     bool preemptible = true;
-    bool configured = false;  // its queue
-    size_t queue = 0;         // if configured: which
+    bool configured = false;           // its queue
+    size_t queue = 0;                  // if configured: which
+    std::vector<std::string> avoided;  // workers that lacked something when it was tried there last
     int64_t limit_ms = kNever;
     int64_t not_before_ms = 0;
     int64_t head_since_ms = -1;  // monotonic: since when it has kept slots; -1: it does not

@@ -79,6 +79,10 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
 
 std::string wait_message(const Demand& demand, const Wait& wait, int64_t now_ms) {
   std::string text = absl::StrCat("position ", wait.position, " of ", wait.queued, "; ", reason(demand, wait, now_ms));
+  if (wait.avoided > 0) {
+    absl::StrAppend(&text, "; it is kept from ", count_text(wait.avoided, "worker"),
+                    " where it could not run, as others could hold it");
+  }
   if (wait.spared_ms > 0) {
     absl::StrAppend(&text, "; who would make room for it has made room before and is spared for ",
                     about(wait.spared_ms), " more");

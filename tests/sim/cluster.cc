@@ -83,6 +83,7 @@ std::string Cluster::run() {
     for (const auto& machine : machines_) {
       machine->asleep_until_ms = 0;
       machine->leaving = false;
+      machine->broken_until_ms = 0;
     }
   });
   const int64_t until_ms = script_.runs_long() ? kCrowdMs : kChaosMs + kQuietMs;
@@ -168,6 +169,9 @@ bool Cluster::commit() {
       }
     }
     tally.workers_gone += event.has_worker_gone();
+    tally.place_faults += event.rank_released().exit().kind() == v1::RankExit::PLACE_FAILED;
+    tally.cordoned_itself +=
+        event.worker_ordered().by_scheduler() && event.worker_ordered().ordered() != v1::Worker::READY;
     tally.preempted += event.stop_ordered().stop().cause() == v1::StopOrder::PREEMPTED;
     tally.drained += event.stop_ordered().stop().cause() == v1::StopOrder::DRAINED;
     if (event.has_rank_released()) check_exit(event.rank_released());
@@ -192,12 +196,12 @@ bool Cluster::commit() {
 // Whom the scheduler can count on, as it knows them.
 void Cluster::tell_fleet() {
   uint32_t slots = 0;
-  uint32_t open = 0;
+  std::map<std::string, uint32_t> open;
   for (const auto& [id, live] : scheduler_->fleet().workers) {
     const v1::Worker* worker = scheduler_->state().worker(id);
     if (worker == nullptr || worker->state() == v1::Worker::GONE || live.leaving) continue;
     slots += static_cast<uint32_t>(live.devices.size());
-    if (worker->state() == v1::Worker::READY) open += static_cast<uint32_t>(live.devices.size());
+    if (worker->state() == v1::Worker::READY) open[id] = static_cast<uint32_t>(live.devices.size());
   }
   promises_.see_fleet(slots, open);
 }
@@ -251,6 +255,9 @@ void Cluster::scheduler_tick() {
 void Cluster::undrain() {
   for (const auto& machine : machines_) {
     if (scheduler_ == nullptr) return;
+    const v1::Worker* worker = scheduler_->state().worker(machine->worker.worker_id());
+    // What the scheduler ordered by itself it has to take back by itself.
+    if (worker != nullptr && worker->ordered_by_scheduler()) continue;
     (void)scheduler_->order_worker(now(), machine->worker.worker_id(), v1::Worker::READY, "", "");
     (void)commit();
   }

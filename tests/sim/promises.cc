@@ -1,6 +1,7 @@
 #include "tests/sim/promises.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,7 @@ void Promises::require(bool holds, const std::string& promise) {
 void Promises::before(const v1::JournalEvent& event, const State& state, int64_t mono_ms) {
   if (event.has_attempt_reserved()) {
     check_reservation(event.attempt_reserved(), state);
+    check_places(event.attempt_reserved(), state);
     check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
@@ -109,7 +111,8 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
     const v1::Scheduling& scheduling = job->record().job().scheduling();
     const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
     if (job->record().queue() != queue || ranks > open_) continue;
-    if (job->held_size() > 0) return;
+    // One that is kept from some workers could not use their slots.
+    if (job->held_size() > 0 || !failed_places(*job).empty()) return;
     if (wall_ms < job->not_before_ms()) continue;
     const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(), [&](const auto& name) {
       const v1::JobState* first = state.job(name);
@@ -123,6 +126,18 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
     return require(false, "nobody overtakes the first of its queue on slots that it could use: " +
                               job->record().job_id() + " is overtaken by " + starting.record().job_id());
   }
+}
+
+void Promises::check_places(const v1::AttemptReserved& reserved, const State& state) {
+  const v1::JobState& job = *state.job(reserved.id().job_id());
+  std::set<std::string> failed;
+  for (const v1::RankState* rank : failed_places(job)) failed.insert(rank->worker_id());
+  uint32_t others = 0;
+  for (const auto& [worker, slots] : open_by_worker_) others += failed.contains(worker) ? 0 : slots;
+  // For whom slots are held from before is not sent anywhere else.
+  if (others < static_cast<uint32_t>(reserved.ranks_size()) || job.held_size() > 0) return;
+  for (const v1::RankState& rank : reserved.ranks())
+    require(!failed.contains(rank.worker_id()), "a job goes elsewhere after a fault of the place");
 }
 
 void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms) {

@@ -22,10 +22,12 @@ class Promises {
   void before(const v1::JournalEvent& event, const State& state, int64_t mono_ms);
   // What it has done, in the state after it.
   void after(const v1::JournalEvent& event, const State& state);
-  // How many slots the scheduler can count on, and how many of them are on workers that are not cordoned or drained.
-  void see_fleet(uint32_t slots, uint32_t open) {
+  // How many slots the scheduler can count on, and those of workers that are not cordoned or drained.
+  void see_fleet(uint32_t slots, std::map<std::string, uint32_t> open) {
     slots_ = slots;
-    open_ = open;
+    open_by_worker_ = std::move(open);
+    open_ = 0;
+    for (const auto& [worker, count] : open_by_worker_) open_ += count;
   }
   void require(bool holds, const std::string& promise);
   // The first promise that was broken; empty: none.
@@ -34,6 +36,7 @@ class Promises {
  private:
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
   void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);
+  void check_places(const v1::AttemptReserved& reserved, const State& state);
   void check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms);
   void check_release(const v1::RankReleased& released, const State& state);
   void check_checkpoint(const v1::CheckpointRecorded& recorded);
@@ -49,6 +52,7 @@ class Promises {
   uint64_t last_epoch_ = 0;
   uint32_t slots_ = 0;
   uint32_t open_ = 0;
+  std::map<std::string, uint32_t> open_by_worker_;
   std::string broken_;
 };
 

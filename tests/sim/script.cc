@@ -11,8 +11,8 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze",    "restart",
-                                  "power off", "kill",   "fail",         "leave", "crash", "clock jump"};
+constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze", "restart",
+                                  "power off", "kill",   "fail",         "break", "leave", "crash",  "clock jump"};
 
 }  // namespace
 
@@ -83,6 +83,7 @@ Script make_script(uint64_t seed) {
                                 Step::Kind::kKill, Step::Kind::kFail, Step::Kind::kLeave}) {
     add(kind, 4, Cluster::kChaosMs);
   }
+  add(Step::Kind::kBreak, 2, Cluster::kChaosMs / 2);
   add(Step::Kind::kCrash, 3, 0);
   add(Step::Kind::kClockJump, 1, Cluster::kChaosMs);
   std::stable_sort(script.steps.begin(), script.steps.end(),

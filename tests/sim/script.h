@@ -22,6 +22,7 @@ struct Step {
     kPowerOff,   // the machine is switched off and on
     kKill,       // trainers are killed from outside
     kFail,       // trainers fail by themselves
+    kBreak,      // for a while nothing can run on the machine, or not everything
     kLeave,      // the daemon begins to shut down, or changes its mind
     kCrash,      // the scheduler dies before or after a commit
     kClockJump,  // the calendar clock of the scheduler jumps

@@ -55,6 +55,8 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.drained += one.drained;
   total.dependants_failed += one.dependants_failed;
   total.refused_starts += one.refused_starts;
+  total.place_faults += one.place_faults;
+  total.cordoned_itself += one.cordoned_itself;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -92,9 +94,10 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count : {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled,
-                              total.checkpoints, total.refused_checkpoints, total.workers_gone, total.preempted,
-                              total.drained, total.dependants_failed, total.refused_starts}) {
+  for (const int64_t count :
+       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
+        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
+        total.refused_starts, total.place_faults, total.cordoned_itself}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

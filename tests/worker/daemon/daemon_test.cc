@@ -365,6 +365,17 @@ TEST_F(DaemonTest, AMissingFolderOfJobsIsNoFaultOfTheJob) {
   EXPECT_NE(scheduler_.report("a.1.0").finished().message().find("not-mounted"), std::string::npos);
 }
 
+TEST_F(DaemonTest, ItTriesItselfAgainAndAgainAndTellsWhatItLacks) {
+  start({"--probe-every", "1"});
+  ASSERT_TRUE(scheduler_.wait_for([this] { return scheduler_.probe.number() > 0; }));
+  EXPECT_EQ(scheduler_.probe.fault(), "");
+  std::filesystem::rename(folder_ + "/jobs", folder_ + "/unmounted");
+  EXPECT_TRUE(scheduler_.wait_for(
+      [this] { return scheduler_.probe.fault().find("mount the same folder on both") != std::string::npos; }));
+  std::filesystem::rename(folder_ + "/unmounted", folder_ + "/jobs");
+  EXPECT_TRUE(scheduler_.wait_for([this] { return scheduler_.probe.fault().empty(); }));
+}
+
 TEST_F(DaemonTest, WhatIsNotOnThisMachineMayBeOnAnother) {
   start();
   v1::Assignment missing = assignment("a", "finish");

@@ -36,6 +36,13 @@ std::string check_duration(const std::string& text) {
   return "";
 }
 
+// Of a text that check_duration() accepts.
+int64_t milliseconds(const std::string& text) {
+  absl::Duration parsed;
+  absl::ParseDuration(text, &parsed);
+  return absl::ToInt64Milliseconds(parsed);
+}
+
 int restore_journal(const std::string& backup, const std::string& data) {
   const absl::StatusOr<galleon::server::Restored> restored = galleon::server::restore_backup(backup, data);
   if (!restored.ok()) {
@@ -50,6 +57,8 @@ int restore_journal(const std::string& backup, const std::string& data) {
 struct Arguments {
   galleon::server::ServerOptions options;
   std::string lease = "45s";
+  std::string spare_preempted = "10m";
+  std::string spare_borrowers = "1m";
   std::string ready_file;
   std::string queues_file;
   std::string restore;
@@ -66,6 +75,13 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--ready-file", a.ready_file, "JSON with pid, listen and metrics, written when it serves");
   app.add_option("--jobs", a.options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
   app.add_option("--lease", a.lease, "how long a silent worker keeps its jobs")
+      ->check(check_duration)
+      ->capture_default_str();
+  app.add_option("--spare-preempted", a.spare_preempted,
+                 "how long a job that made room runs before it has to again for a higher priority")
+      ->check(check_duration)
+      ->capture_default_str();
+  app.add_option("--spare-borrowers", a.spare_borrowers, "the same where a queue takes back what it is guaranteed")
       ->check(check_duration)
       ->capture_default_str();
   app.add_option("--restore", a.restore,
@@ -89,9 +105,9 @@ bool complete(Arguments& a) {
     galleon::log_error(flag, " is required, such as ", flag, " 127.0.0.1:7070");
     return false;
   }
-  absl::Duration lease;
-  absl::ParseDuration(a.lease, &lease);
-  a.options.scheduler.lease_ms = absl::ToInt64Milliseconds(lease);
+  a.options.scheduler.lease_ms = milliseconds(a.lease);
+  a.options.scheduler.preempted_run_ms = milliseconds(a.spare_preempted);
+  a.options.scheduler.borrower_run_ms = milliseconds(a.spare_borrowers);
   if (a.queues_file.empty()) return true;
   absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.queues_file);
   if (!queues.ok()) {

@@ -24,7 +24,7 @@ const Histogram::BucketBoundaries kBatch = {1, 2, 4, 8, 16, 32, 64, 128, 256, 51
 
 // As server/core/settle.cc names them.
 constexpr const char* kLossReasons[] = {"out_of_memory", "signal",      "device_failed", "worker_lost",
-                                        "forgotten",     "not_started", "stopped"};
+                                        "forgotten",     "not_started", "stopped",       "place"};
 
 template <typename Builder>
 auto& family(Builder builder, prometheus::Registry& registry, const char* name, const char* help) {
@@ -44,6 +44,8 @@ struct Metrics::Series {
       family(prometheus::BuildGauge(), *registry, "galleon_slots",
              "Slots of registered workers: free, leased, or unavailable (unhealthy, or their worker takes no work).");
   Family<Gauge>& workers = family(prometheus::BuildGauge(), *registry, "galleon_workers", "Workers by state.");
+  Family<Gauge>& unfit = family(prometheus::BuildGauge(), *registry, "galleon_workers_unfit",
+                                "Workers that the scheduler cordoned by itself, because jobs cannot run there.");
   Family<Gauge>& build =
       family(prometheus::BuildGauge(), *registry, "galleon_build_info", "The version that runs; always 1.");
   Family<Histogram>& queue_wait = family(prometheus::BuildHistogram(), *registry, "galleon_queue_wait_seconds",
@@ -140,9 +142,11 @@ void Metrics::gauges(const Scheduler& scheduler) {
   double free = 0;
   double leased = 0;
   double unavailable = 0;
+  double unfit = 0;
   for (const auto& [id, worker] : scheduler.state().workers()) {
     const v1::Worker::State state = scheduler.state_now(worker);
     ++workers[lower(v1::Worker::State_Name(state))];
+    unfit += worker.ordered_by_scheduler() && state != v1::Worker::GONE;
     const auto live = scheduler.fleet().workers.find(id);
     if (state == v1::Worker::GONE || live == scheduler.fleet().workers.end()) continue;
     const std::map<uint32_t, SlotUse>& used = scheduler.state().leased_slots(id);
@@ -158,6 +162,7 @@ void Metrics::gauges(const Scheduler& scheduler) {
     }
   }
   for (const auto& [state, count] : workers) series_->workers.Add({{"state", state}}).Set(count);
+  series_->unfit.Add({}).Set(unfit);
   series_->slots.Add({{"state", "free"}}).Set(free);
   series_->slots.Add({{"state", "leased"}}).Set(leased);
   series_->slots.Add({{"state", "unavailable"}}).Set(unavailable);

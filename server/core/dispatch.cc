@@ -21,6 +21,7 @@ void Scheduler::tick(Now now) {
       (now.wall_ms >= next_retry_ms_ || now.wall_ms < next_retry_ms_ - options_.longest_backoff_ms)) {
     dirty_ = true;
   }
+  if (next_spared_ms_ != 0 && now.mono_ms >= next_spared_ms_) dirty_ = true;
   check_holds(now);
   forget_old(now);
   // What is expected of running jobs changes with each step that they make.

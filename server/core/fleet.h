@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,12 @@ struct WorkerLive {
   bool leaving = false;
   int foreign_ranks = 0;  // processes that it holds and should not: no new work before they are gone
   std::vector<v1::DeviceInfo> devices;
+  // Jobs that could not run there for a fault of the place, since one could; a job whose fault is certain counts each
+  // time.
+  std::vector<std::string> faults;
+  std::set<std::string> cordoned_for;  // the jobs for which the scheduler cordoned it
+  v1::WorkerProbe probe;               // the newest
+  uint64_t probe_at_order = 0;         // its number when the worker was ordered something; only later ones change that
 };
 
 // One rank of a live attempt as its daemon described it.

@@ -42,7 +42,12 @@ absl::Status Scheduler::order_worker(Now now, absl::string_view worker_id, v1::W
     return refusal(v1::ErrorInfo::ETAG_MISMATCH,
                    absl::StrCat("workers/", worker_id, " has changed since: its etag is ", revision, ", not ", etag));
   }
-  if (worker->ordered() == ordered) return absl::OkStatus();
+  // What the scheduler ordered by itself becomes the person's own word.
+  if (worker->ordered() == ordered && !worker->ordered_by_scheduler()) return absl::OkStatus();
+  if (const auto live = fleet_.workers.find(std::string(worker_id)); live != fleet_.workers.end()) {
+    live->second.faults.clear();
+    live->second.probe_at_order = live->second.probe.number();
+  }
   const Acting acting(*this, actor);
   v1::JournalEvent event;
   v1::WorkerOrdered& order = *event.mutable_worker_ordered();

@@ -1,6 +1,7 @@
 #include "server/core/pass.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "server/core/estimate.h"
 #include "server/core/placement.h"
@@ -45,7 +46,7 @@ class Pass {
     for (const SlotBoard::Cell& cell : board_.cells()) total_ += cell.healthy;
     for (size_t i = 0; i < in_.queued.size(); ++i) {
       lines_[in_.queued[i].queue].jobs.push_back(i);
-      for (const uint32_t cell : in_.queued[i].held) board_.hold_for(cell, in_.queued[i].number);
+      for (const uint32_t cell : in_.queued[i].held) hold(cell, i);
     }
   }
 
@@ -55,10 +56,16 @@ class Pass {
     for (size_t q = 0; q < lines_.size(); ++q) {
       const Line& line = lines_[q];
       if (line.next == line.jobs.size() || line.closed || (heads_only && line.blocked)) continue;
-      if (best < 0 || comes_before(in_.queues[q], in_.queues[static_cast<size_t>(best)]))
+      const size_t other = static_cast<size_t>(best);
+      if (best < 0 || comes_before(in_.queues[q], next_of(q), in_.queues[other], next_of(other)))
         best = static_cast<int64_t>(q);
     }
     return best;
+  }
+
+  NextJob next_of(size_t queue) const {
+    const QueuedJob& job = in_.queued[lines_[queue].jobs[lines_[queue].next]];
+    return {job.demand->ranks(), job.number, job.overdue};
   }
 
   void serve_heads() {
@@ -67,17 +74,19 @@ class Pass {
       const size_t job = line.jobs[line.next++];
       if (offer(job)) continue;
       const Wait::Kind kind = out_.waits[job].kind;
-      if (kind == Wait::Kind::kLimit) {
+      if (kind == Wait::Kind::kLimit && out_.waits[job].limit >= in_.queued[job].demand->ranks()) {
         // Whatever came behind it would only take what it waits for.
         line.closed = true;
         for (size_t i = line.next; i < line.jobs.size(); ++i) refuse(line.jobs[i], Wait::Kind::kLimit);
       } else if (kind == Wait::Kind::kMakingRoom) {
         line.blocked = true;
         line.head = job;
-      } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead) {
+      } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed) {
         line.blocked = true;
         line.head = job;
-        if (!make_room(job)) keep(job);
+        if (beyond(job) > 0 || !make_room(job)) keep(job);
+        QueueUse& queue = in_.queues[in_.queued[job].queue];
+        if (!in_.queued[job].preemptible) queue.due += in_.queued[job].demand->ranks();
       }
     }
   }
@@ -85,10 +94,14 @@ class Pass {
   void backfill() {
     for (int64_t q = next_queue(false); q >= 0; q = next_queue(false)) {
       Line& line = lines_[static_cast<size_t>(q)];
-      const size_t job = line.jobs[line.next++];
-      if (offer(job) || out_.waits[job].kind != Wait::Kind::kAhead) continue;
-      if (line.blocked) out_.waits[job].name = "jobs/" + *in_.queued[line.head].job_id;
+      (void)offer(line.jobs[line.next++]);
     }
+  }
+
+  // So many slots too many for what the other queues are guaranteed, if the job started.
+  uint32_t beyond(size_t index) const {
+    const QueuedJob& job = in_.queued[index];
+    return job.preemptible ? 0 : beyond_guarantees(in_.queues, job.queue, job.demand->ranks(), total_);
   }
 
   // Starts the job if it can; else says why not.
@@ -103,11 +116,14 @@ class Pass {
     const bool fits = asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
     if (!fits) return refuse(index, Wait::Kind::kNeverFits);
     if (!queue.within_limit(asked.ranks)) return refuse(index, Wait::Kind::kLimit);
-    if (!job.preemptible && !leaves_guarantees(in_.queues, job.queue, asked.ranks, total_))
+    if (!job.preemptible && always_beyond_guarantees(in_.queues, job.queue, asked.ranks, total_))
       return refuse(index, Wait::Kind::kGuaranteed);
+    const bool open = asked.even ? wait.open >= asked.ranks : board_.hold(slots.open, job.demand->descending());
+    if (!open && !job.waits_for_room) return refuse(index, Wait::Kind::kClosed);
     const Wait::Kind unavailable = job.waits_for_room        ? Wait::Kind::kMakingRoom
                                    : wait.free < asked.ranks ? Wait::Kind::kSlots
                                                              : Wait::Kind::kAhead;
+    if (beyond(index) > 0) return refuse(index, unavailable == Wait::Kind::kAhead ? Wait::Kind::kFixed : unavailable);
     if (out_.starts.size() >= in_.most_starts) {
       out_.more = true;
       return refuse(index, Wait::Kind::kPassFull);
@@ -116,7 +132,8 @@ class Pass {
     if (wait.free < asked.ranks || refused_before(asked, job)) return refuse(index, unavailable);
     const Cells cells = choose_cells(board_, usable(index, slots), *job.demand);
     if (cells.empty()) {
-      if (!job.waits_for_room && asked.even) refusals_[asked.family] = {asked.ranks, asked.smallest, ends_by(job)};
+      if (!job.waits_for_room && asked.even && wait.avoided == 0)
+        refusals_[asked.family] = {asked.ranks, asked.smallest, ends_by(job)};
       return refuse(index, unavailable);
     }
     PassResult::Start& start = out_.starts.emplace_back();
@@ -141,10 +158,36 @@ class Pass {
       wait.used = queue.used;
       wait.limit = queue.config.limit;
     }
+    if (kind == Wait::Kind::kAhead) name_keeper(index);
+    if (kind == Wait::Kind::kFixed) {
+      wait.used = beyond(index);
+      // What is due to the queue's own first job is kept for that one, whatever others hold.
+      const Line& line = lines_[in_.queued[index].queue];
+      if (line.blocked && queue.due > 0 && wait.used <= queue.due) {
+        wait.kind = Wait::Kind::kAhead;
+        wait.name = name_of(line.head);
+      }
+    }
     if (kind == Wait::Kind::kMakingRoom) {
       for (const uint32_t cell : in_.queued[index].held) wait.used += !board_.cells()[cell].free;
     }
     return false;
+  }
+
+  std::string name_of(size_t index) const { return "jobs/" + *in_.queued[index].job_id; }
+
+  // For whom a slot that the job could use is kept. Where none is, those that are free are too small for its largest
+  // ranks.
+  void name_keeper(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    Wait& wait = out_.waits[index];
+    for (const uint32_t cell : board_.at(board_.family(*job.demand)).free) {
+      if (board_.cells()[cell].bytes < job.demand->smallest()) break;
+      if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) continue;
+      if (const auto keeper = keepers_.find(cell); keeper != keepers_.end()) wait.name = name_of(keeper->second);
+      return;
+    }
+    wait.kind = Wait::Kind::kSlots;
   }
 
   // A demand's figures, looked up once.
@@ -160,14 +203,31 @@ class Pass {
     const Demand& demand = *in_.queued[index].demand;
     Asked asked{board_.family(demand), demand.ranks(), demand.smallest(), false};
     asked.even = asked.smallest == demand.largest();
+    out_.waits[index].avoided = avoided(index);
     const SlotBoard::Family& slots = board_.at(asked.family);
     if (refusals_.size() <= asked.family) refusals_.resize(asked.family + 1);
     Wait& wait = out_.waits[index];
     wait.workers = static_cast<uint32_t>(board_.workers().size());
     wait.fitting = SlotBoard::fitting(slots.sizes, asked.smallest);
     wait.free = SlotBoard::fitting(slots.free_sizes, asked.smallest);
+    wait.open = static_cast<uint32_t>(board_.fitting(slots.open, asked.smallest));
     wait.largest_bytes = slots.sizes.empty() ? 0 : slots.sizes[0].bytes;
     return asked;
+  }
+
+  // How many workers the job is kept from: those where it could not run, as long as the others could hold it.
+  uint32_t avoided(size_t index) {
+    const QueuedJob& job = in_.queued[index];
+    if (job.avoided.empty()) return 0;
+    Cells others = board_.at(board_.family(*job.demand)).open;
+    std::erase_if(others, [&](uint32_t cell) { return is_avoided(job, cell); });
+    return board_.hold(others, job.demand->descending()) ? static_cast<uint32_t>(job.avoided.size()) : 0;
+  }
+  bool is_avoided(const QueuedJob& job, uint32_t cell) const {
+    return std::find(job.avoided.begin(), job.avoided.end(), board_.cells()[cell].worker) != job.avoided.end();
+  }
+  bool keeps_from(size_t index, uint32_t cell) const {
+    return out_.waits[index].avoided > 0 && is_avoided(in_.queued[index], cell);
   }
 
   int64_t ends_by(const QueuedJob& job) const { return job.limit_ms == kNever ? kNever : in_.now_ms + job.limit_ms; }
@@ -184,7 +244,8 @@ class Pass {
     const uint64_t smallest = job.demand->smallest();
     for (const uint32_t cell : slots.free) {
       if (board_.cells()[cell].bytes < smallest) break;
-      if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) cells.push_back(cell);
+      if (board_.usable(board_.cells()[cell], job.number, ends_by(job)) && !keeps_from(index, cell))
+        cells.push_back(cell);
     }
     return cells;
   }
@@ -195,15 +256,25 @@ class Pass {
     Cells available = usable(index, board_.at(board_.family(*job.demand)));
     // What is being released anyway is waited for rather than added to.
     for (const RunningJob& running : in_.running) {
-      if (!running.stopping) continue;
+      if (!running.stopping || avoids(index, running)) continue;
       for (const uint32_t cell : running.cells) {
-        if (board_.cells()[cell].holder == 0 && board_.cells()[cell].healthy) available.push_back(cell);
+        const SlotBoard::Cell& seen = board_.cells()[cell];
+        if (seen.holder == 0 && seen.healthy && seen.open) available.push_back(cell);
       }
     }
     available = accepted(*job.demand, std::move(available));
     const Claim claim{job.number, job.queue, job.priority};
-    const std::vector<size_t> victims = choose_victims(board_, *job.demand, claim, available, in_.running, in_.queues);
-    if (victims.empty()) return false;
+    std::vector<RunningJob> near;
+    if (out_.waits[index].avoided > 0) {
+      near = in_.running;
+      for (RunningJob& running : near) running.preemptible = running.preemptible && !avoids(index, running);
+    }
+    const std::vector<RunningJob>& others = near.empty() ? in_.running : near;
+    const std::vector<size_t> victims = choose_victims(board_, *job.demand, claim, available, others, in_.queues);
+    if (victims.empty()) {
+      out_.waits[index].spared_ms = spared_for(board_, *job.demand, claim, available, others, in_.queues);
+      return false;
+    }
     for (const size_t victim : victims)
       available.insert(available.end(), in_.running[victim].cells.begin(), in_.running[victim].cells.end());
     const Cells cells = choose_cells(board_, accepted(*job.demand, std::move(available)), *job.demand);
@@ -213,12 +284,18 @@ class Pass {
     preemption.victims = victims;
     for (const uint32_t cell : cells) {
       preemption.places.push_back(board_.place(cell));
-      board_.hold_for(cell, job.number);
+      hold(cell, index);
       out_.waits[index].used += !board_.cells()[cell].free;
     }
     for (const size_t victim : victims) in_.running[victim].stopping = true;
     out_.waits[index].kind = Wait::Kind::kMakingRoom;
     return true;
+  }
+
+  // Does it hold slots where the job could not run?
+  bool avoids(size_t index, const RunningJob& running) const {
+    return std::any_of(running.cells.begin(), running.cells.end(),
+                       [&](uint32_t cell) { return keeps_from(index, cell); });
   }
 
   // Those of the cells that the demand's family has, the largest first, each once.
@@ -239,9 +316,17 @@ class Pass {
     const uint64_t smallest = job.demand->smallest();
     for (const uint32_t cell : slots.free) {
       if (board_.cells()[cell].bytes < smallest) break;
+      if (keeps_from(index, cell)) continue;
       // A start that nobody can tell leaves no time to use the slot before it.
       board_.keep(cell, until == kNever ? 0 : until);
+      keepers_.emplace(cell, index);
     }
+    out_.heads.push_back(index);
+  }
+
+  void hold(uint32_t cell, size_t index) {
+    board_.hold_for(cell, in_.queued[index].number);
+    keepers_[cell] = index;
   }
 
   // The last step, as it uses up the figures.
@@ -252,7 +337,8 @@ class Pass {
       for (const size_t index : line.jobs) {
         if (told == in_.most_estimates) break;
         const Wait::Kind kind = out_.waits[index].kind;
-        const bool waits = kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kMakingRoom;
+        const bool waits = kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed ||
+                           kind == Wait::Kind::kMakingRoom;
         if (!waits || starts_[index]) continue;
         const int64_t start = estimates.start(board_, *in_.queued[index].demand, in_.queued[index].limit_ms);
         if (start != kNever) out_.waits[index].estimate_ms = start;
@@ -287,7 +373,8 @@ class Pass {
   SlotBoard board_;
   PassResult out_;
   std::vector<Line> lines_;
-  std::vector<Refusal> refusals_;  // by family
+  std::vector<Refusal> refusals_;                 // by family
+  std::unordered_map<uint32_t, size_t> keepers_;  // by cell: the job for which it is kept or held
   std::vector<Started> started_;
   std::vector<bool> starts_;  // by index into queued
   uint32_t total_ = 0;

@@ -3,7 +3,9 @@
 //
 // Each queue's jobs are ordered by priority, then age. Queues take turns by fair share. The first job of a queue that
 // has to wait is its head: it keeps every free slot that it could use, and may preempt. Jobs behind a head start only
-// on slots that it cannot use, or if their time limit ends before the head can certainly start.
+// on slots that it cannot use, or if their time limit ends before the head can certainly start. A head that cannot be
+// preempted also keeps its share of what guarantees leave to such jobs. What can start on no fleet as it is, is no
+// head.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +27,11 @@ struct QueuedJob {
   int32_t priority = 0;
   bool preemptible = true;
   const Demand* demand = nullptr;
-  int64_t limit_ms = kNever;    // how long it holds its slots at most, the end included
-  bool waits_for_room = false;  // others release slots for it
-  Cells held;                   // which; those that are still there
+  int64_t limit_ms = kNever;           // how long it holds its slots at most, the end included
+  bool waits_for_room = false;         // others release slots for it
+  Cells held;                          // which; those that are still there
+  std::vector<uint32_t> avoided = {};  // workers of the board where it could not run
+  bool overdue = false;                // it has been at the head of its queue for long
 };
 
 struct PassInput {
@@ -52,8 +56,9 @@ struct PassResult {
   };
   std::vector<Start> starts;
   std::vector<Preemption> preemptions;
-  std::vector<Wait> waits;  // for each queued job; of those that start, meaningless
-  bool more = false;        // most_starts was reached
+  std::vector<Wait> waits;    // for each queued job; of those that start, meaningless
+  std::vector<size_t> heads;  // that keep slots: indices into queued
+  bool more = false;          // most_starts was reached
 };
 
 PassResult decide(PassInput input);

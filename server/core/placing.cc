@@ -65,8 +65,9 @@ const SlotBoard& Scheduler::board() const {
   for (size_t w = 0; w < members.size(); ++w) {
     const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(members[w].worker->worker_id());
     const bool takes = takes_work(*members[w].worker);
+    const bool open = members[w].worker->state() == v1::Worker::READY;
     for (uint32_t i = 0; i < members[w].live->devices.size(); ++i)
-      board_->set_free(board_->first_cell(w) + i, takes && !leased.contains(i));
+      board_->set_free(board_->first_cell(w) + i, takes && !leased.contains(i), open);
   }
   return *board_;
 }
@@ -124,7 +125,11 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   running.queue = queue_index(queues, job.record().queue());
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
-  running.spared = job.record().preemptions() > 0 && ran_ms < options_.preempted_run_ms;
+  if (job.record().preemptions() > 0) {
+    running.spared_ms = std::max<int64_t>(0, options_.preempted_run_ms - ran_ms);
+    running.spared_from_guarantees_ms =
+        std::max<int64_t>(0, std::min(options_.borrower_run_ms, options_.preempted_run_ms) - ran_ms);
+  }
   running.stopping = attempt.closed() || attempt.has_stop();
   running.start_ms = attempt.attempt().start_time_ms();
   if (const int64_t limit_ms = time_limit_ms(job.record().job()); limit_ms != kNever)
@@ -175,6 +180,8 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
       if (const int64_t limit_ms = time_limit_ms(record.job()); limit_ms != kNever)
         known.limit_ms = std::max<int64_t>(0, limit_ms - job->ran_ms()) + options_.missed_syncs_ms();
       known.not_before_ms = job->not_before_ms();
+      known.avoided.clear();
+      for (const v1::RankState* rank : failed_places(*job)) known.avoided.push_back(rank->worker_id());
       known.job_id = &record.job_id();
       known.known = true;
     }
@@ -197,6 +204,14 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     queued.demand = &known.demand;
     queued.limit_ms = known.limit_ms;
     queued.waits_for_room = known.holding;
+    for (const std::string& worker : known.avoided) {
+      if (const int64_t cell = board_->find(worker, 0); cell >= 0) {
+        const uint32_t number = board_->cells()[static_cast<size_t>(cell)].worker;
+        if (std::find(queued.avoided.begin(), queued.avoided.end(), number) == queued.avoided.end())
+          queued.avoided.push_back(number);
+      }
+    }
+    queued.overdue = known.head_since_ms >= 0 && now.mono_ms - known.head_since_ms >= options_.overdue_ms;
     if (known.holding) {
       for (const v1::HeldSlot& slot : job->held()) {
         if (const int64_t cell = board_->find(slot.worker_id(), slot.slot()); cell >= 0)
@@ -211,7 +226,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
 }
 
 void Scheduler::place_queued(Now now) {
-  next_retry_ms_ = 0;
+  next_retry_ms_ = next_spared_ms_ = 0;
   if (state_.queue().empty()) {
     waiting_.clear();
     return;
@@ -239,10 +254,18 @@ void Scheduler::place_queued(Now now) {
     if (waiting.wait.kind == Wait::Kind::kBackoff && (next_retry_ms_ == 0 || waiting.wait.until_ms < next_retry_ms_)) {
       next_retry_ms_ = waiting.wait.until_ms;
     }
+    if (const int64_t spared_ms = waiting.wait.spared_ms; spared_ms > 0) {
+      const int64_t until_ms = now.mono_ms + spared_ms;
+      next_spared_ms_ = next_spared_ms_ == 0 ? until_ms : std::min(next_spared_ms_, until_ms);
+    }
     waiting.decided = true;
     waiting.wait.position = ++positions[one.queue];
   }
   for (const Considered& one : considered) one.waiting->wait.queued = positions[one.queue];
+  for (const size_t head : result.heads) {
+    int64_t& since_ms = waiting(*jobs[head]).head_since_ms;
+    if (since_ms < 0) since_ms = now.mono_ms;
+  }
   for (const PassResult::Preemption& preemption : result.preemptions) {
     std::vector<std::string> victims;
     for (const size_t victim : preemption.victims) victims.push_back(*running[victim]);

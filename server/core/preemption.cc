@@ -34,26 +34,21 @@ size_t best_of(const std::vector<const Candidate*>& rest, size_t count) {
   return sum;
 }
 
-}  // namespace
-
-bool may_preempt(const Claim& claim, uint32_t ranks, const RunningJob& victim, const std::vector<QueueUse>& queues,
-                 const std::vector<uint32_t>& taken) {
-  if (!victim.preemptible || victim.spared || victim.stopping || victim.number == claim.number) return false;
-  if (victim.queue == claim.queue) return victim.priority < claim.priority;
-  const QueueUse& own = queues[claim.queue];
-  const QueueUse& other = queues[victim.queue];
-  const uint32_t size = victim.slots;
-  return own.used + ranks <= own.config.guaranteed && other.borrowed() >= taken[victim.queue] + size;
+// How long the victim is spared from this claim.
+int64_t spared_ms(const Claim& claim, const RunningJob& victim) {
+  return victim.queue == claim.queue ? victim.spared_ms : victim.spared_from_guarantees_ms;
 }
 
-std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const Claim& claim, const Cells& usable,
-                                   const std::vector<RunningJob>& running, const std::vector<QueueUse>& queues) {
+std::vector<size_t> choose_within(Reach reach, SlotBoard& board, const Demand& demand, const Claim& claim,
+                                  const Cells& usable, const std::vector<RunningJob>& running,
+                                  const std::vector<QueueUse>& queues) {
   const std::vector<uint64_t> needs = demand.descending();
   if (board.hold(usable, needs)) return {};
   const size_t family = board.family(demand);
   std::vector<bool> accepted(board.cells().size(), false);
   const SlotBoard::Family& slots = board.at(family);
-  for (size_t i = 0; i < board.fitting(slots.cells, needs.back()); ++i) accepted[slots.cells[i]] = true;
+  for (size_t i = 0; i < board.fitting(slots.cells, needs.back()); ++i)
+    accepted[slots.cells[i]] = board.cells()[slots.cells[i]].open;
 
   // What each queue has to give is counted from its newest job on, so that the choice below is free within it.
   std::vector<size_t> order;
@@ -62,7 +57,7 @@ std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const
   std::vector<uint32_t> taken(queues.size(), 0);
   std::vector<Candidate> candidates;
   for (const size_t i : order) {
-    if (!may_preempt(claim, demand.ranks(), running[i], queues, taken)) continue;
+    if (!may_preempt(claim, demand.ranks(), running[i], queues, taken, reach)) continue;
     Candidate candidate{i, {}};
     for (const uint32_t cell : running[i].cells) {
       const uint64_t holder = board.cells()[cell].holder;
@@ -101,6 +96,38 @@ std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const
   std::vector<size_t> victims;
   for (const Candidate* candidate : chosen) victims.push_back(candidate->index);
   return victims;
+}
+
+}  // namespace
+
+bool may_preempt(const Claim& claim, uint32_t ranks, const RunningJob& victim, const std::vector<QueueUse>& queues,
+                 const std::vector<uint32_t>& taken, Reach reach) {
+  if (!victim.preemptible || victim.stopping || victim.number == claim.number) return false;
+  const int64_t spared = reach == Reach::kUnspared ? victim.spared_ms : spared_ms(claim, victim);
+  if (reach != Reach::kLater && spared > 0) return false;
+  if (victim.queue == claim.queue) return victim.priority < claim.priority;
+  const QueueUse& own = queues[claim.queue];
+  const uint32_t borrowed = queues[victim.queue].borrowed();
+  const uint32_t already = taken[victim.queue];
+  const bool in_part = reach == Reach::kWhole || reach == Reach::kLater;
+  return own.entitled(ranks) && (in_part ? borrowed > already : borrowed >= already + victim.slots);
+}
+
+std::vector<size_t> choose_victims(SlotBoard& board, const Demand& demand, const Claim& claim, const Cells& usable,
+                                   const std::vector<RunningJob>& running, const std::vector<QueueUse>& queues) {
+  for (const Reach reach : {Reach::kUnspared, Reach::kGuarantee, Reach::kWhole}) {
+    std::vector<size_t> victims = choose_within(reach, board, demand, claim, usable, running, queues);
+    if (!victims.empty()) return victims;
+  }
+  return {};
+}
+
+int64_t spared_for(SlotBoard& board, const Demand& demand, const Claim& claim, const Cells& usable,
+                   const std::vector<RunningJob>& running, const std::vector<QueueUse>& queues) {
+  int64_t longest_ms = 0;
+  for (const size_t victim : choose_within(Reach::kLater, board, demand, claim, usable, running, queues))
+    longest_ms = std::max(longest_ms, spared_ms(claim, running[victim]));
+  return longest_ms;
 }
 
 }  // namespace galleon::server

@@ -4,25 +4,33 @@
 
 namespace galleon::server {
 
-bool comes_before(const QueueUse& a, const QueueUse& b) {
-  if (a.below_guarantee() != b.below_guarantee()) return a.below_guarantee();
-  const auto load = [](const QueueUse& queue) {
-    if (queue.below_guarantee()) return static_cast<double>(queue.used) / queue.config.guaranteed;
-    return static_cast<double>(queue.used) / queue.config.weight;
+bool comes_before(const QueueUse& a, const NextJob& next_a, const QueueUse& b, const NextJob& next_b) {
+  const bool entitled = a.entitled(next_a.ranks);
+  if (entitled != b.entitled(next_b.ranks)) return entitled;
+  if (!entitled && next_a.overdue != next_b.overdue) return next_a.overdue;
+  if (!entitled && next_a.overdue) return next_a.number < next_b.number;
+  const auto load = [entitled](const QueueUse& queue) {
+    return static_cast<double>(queue.used) / (entitled ? queue.config.guaranteed : queue.config.weight);
   };
   const double first = load(a);
   const double second = load(b);
-  return first != second ? first < second : a.config.id < b.config.id;
+  return first != second ? first < second : next_a.number < next_b.number;
 }
 
-bool leaves_guarantees(const std::vector<QueueUse>& queues, size_t queue, uint32_t ranks, uint32_t total) {
+uint32_t beyond_guarantees(const std::vector<QueueUse>& queues, size_t queue, uint32_t ranks, uint32_t total) {
+  if (queues[queue].fixed + queues[queue].due + ranks <= queues[queue].config.guaranteed) return 0;
   uint64_t promised = ranks;
   for (size_t i = 0; i < queues.size(); ++i) {
-    promised += queues[i].fixed;
-    if (i != queue && queues[i].config.guaranteed > queues[i].fixed)
-      promised += queues[i].config.guaranteed - queues[i].fixed;
+    const uint32_t taken = queues[i].fixed + queues[i].due;
+    promised += i == queue ? taken : std::max(taken, queues[i].config.guaranteed);
   }
-  return promised <= total;
+  return promised <= total ? 0 : static_cast<uint32_t>(promised - total);
+}
+
+bool always_beyond_guarantees(const std::vector<QueueUse>& queues, size_t queue, uint32_t ranks, uint32_t total) {
+  std::vector<QueueUse> idle = queues;
+  for (QueueUse& use : idle) use.fixed = use.due = 0;
+  return beyond_guarantees(idle, queue, ranks, total) > 0;
 }
 
 std::vector<double> fair_shares(const std::vector<QueueUse>& queues, const std::vector<double>& wants, double total) {

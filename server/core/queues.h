@@ -22,21 +22,34 @@ struct QueueUse {
   QueueConfig config;
   uint32_t used = 0;
   uint32_t fixed = 0;  // of them, by jobs that cannot be preempted
+  uint32_t due = 0;    // beside them, for its first job, which waits and cannot be preempted
   bool configured = true;
 
-  bool below_guarantee() const { return used < config.guaranteed; }
+  // Is it guaranteed so many more?
+  bool entitled(uint32_t ranks) const { return used + ranks <= config.guaranteed; }
   // How many slots more than its guarantee it uses.
   uint32_t borrowed() const { return used > config.guaranteed ? used - config.guaranteed : 0; }
   bool within_limit(uint32_t ranks) const { return config.limit == 0 || used + ranks <= config.limit; }
 };
 
-// Does a come before b? Who is below its guarantee comes first, the emptier in proportion before the fuller; then who
-// uses the least for its weight.
-bool comes_before(const QueueUse& a, const QueueUse& b);
+// The next job of a queue, as far as turns go by it.
+struct NextJob {
+  uint32_t ranks = 1;
+  uint64_t number = 0;
+  bool overdue = false;  // it has waited at the head of its queue for long
+};
 
-// May a job that nobody can preempt take so many more slots for queue `queue`, on a fleet of `total`? Not if the other
-// queues' guarantees could then not be honoured even by preempting everything that can be.
-bool leaves_guarantees(const std::vector<QueueUse>& queues, size_t queue, uint32_t ranks, uint32_t total);
+// Does a come before b? Whose next job is within what it is guaranteed comes first, the emptier in proportion before
+// the fuller; then who is overdue, the older first; then who uses the least for its weight. Among equals the older job
+// comes first: no name wins every time.
+bool comes_before(const QueueUse& a, const NextJob& next_a, const QueueUse& b, const NextJob& next_b);
+
+// So many slots too many would be held by jobs that nobody can preempt if queue `queue` took `ranks` more for one, on a
+// fleet of `total`: the guarantees of other queues could then not be honoured even by preempting everything that can
+// be. 0: it may take them. What is due to first jobs counts as taken.
+uint32_t beyond_guarantees(const std::vector<QueueUse>& queues, size_t queue, uint32_t ranks, uint32_t total);
+// Would that be so if nothing ran?
+bool always_beyond_guarantees(const std::vector<QueueUse>& queues, size_t queue, uint32_t ranks, uint32_t total);
 
 // Slots that each queue would get of `total` if `wants[i]` is what it could use: guarantees first, then by weight,
 // never more than its limit or its want.

@@ -113,8 +113,9 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
     seen.set_message(absl::StrCat("still ends ", live.foreign_ranks, " processes of attempts that are over"));
   } else if (seen.state() == v1::Worker::DRAINING || seen.state() == v1::Worker::CORDONED) {
     const bool draining = seen.state() == v1::Worker::DRAINING;
-    seen.set_message(absl::StrCat(!draining        ? "takes no new work"
-                                  : leased.empty() ? "drained"
+    seen.set_message(absl::StrCat(!draining && worker.ordered_by_scheduler() ? "takes no new work until a probe passes"
+                                  : !draining                                ? "takes no new work"
+                                  : leased.empty()                           ? "drained"
                                                    : absl::StrCat("hands back ", count_text(leased.size(), "rank")),
                                   worker.order_reason().empty() ? "" : ": ", worker.order_reason()));
   }

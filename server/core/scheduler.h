@@ -35,9 +35,12 @@ struct SchedulerOptions {
   int64_t stop_grace_ms = 30'000;          // for a checkpoint before the end
   int64_t first_backoff_ms = 1'000;
   int64_t longest_backoff_ms = 60'000;
-  uint32_t lost_in_a_row = 3;                          // attempts lost without progress that fail the job
-  int64_t preempted_run_ms = 600'000;                  // a job that made room runs so long before it has to again
-  int64_t gone_retention_ms = 3'600'000;               // a worker that is gone for longer leaves the list
+  uint32_t lost_in_a_row = 3;             // attempts lost without progress that fail the job
+  uint32_t place_faults_in_a_row = 3;     // after so many the scheduler cordons a worker by itself
+  int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
+  int64_t borrower_run_ms = 60'000;       // the same where a queue takes back what it is guaranteed
+  int64_t overdue_ms = 600'000;           // the head of a queue that waits longer goes before lighter queues
+  int64_t gone_retention_ms = 3'600'000;  // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
   size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
 
@@ -183,6 +186,12 @@ class Scheduler {
   absl::Status check_speaker(const v1::SyncWorkerRequest& request) const;
   void renew_lease(Now now, const v1::SyncWorkerRequest& request, WorkerLive& speaker);
   void take_devices(const v1::SyncWorkerRequest& request, WorkerLive& speaker);
+
+  // places.cc: faults of the place, which are not the job's.
+  void take_probe(Now now, const v1::SyncWorkerRequest& request);
+  void judge_places(Now now, const v1::JobState& job);
+  void blame(Now now, const std::string& worker_id, const std::string& job_id, const v1::RankExit& exit);
+  void order_itself(Now now, const std::string& worker_id, v1::Worker::State ordered, const std::string& reason);
   Reports own_reports(const v1::SyncWorkerRequest& request, int& foreign) const;
   void take_report(Now now, const v1::JobState& job, uint32_t rank, const v1::RankReport& report);
   void miss_report(Now now, const v1::JobState& job, uint32_t rank, uint64_t sequence);
@@ -199,8 +208,11 @@ class Scheduler {
   static int cause_of(const v1::AttemptState& attempt);
   v1::AttemptEnded verdict(Now now, const v1::JobState& job);
   void end_attempt(Now now, const v1::JobState& job);
-  void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
-              bool permanent);
+  struct Cause {
+    bool permanent = false;
+    bool certainly_place = false;
+  };
+  void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop, Cause cause);
   void requeue(Now now, const v1::JobState& job, const std::string& message, bool with_backoff);
 
   // dispatch.cc
@@ -221,10 +233,12 @@ class Scheduler {
     bool dependent = false;  // comes after other jobs
     bool holding = false;    // slots are held for it
     bool preemptible = true;
-    bool configured = false;  // its queue
-    size_t queue = 0;         // if configured: which
+    bool configured = false;           // its queue
+    size_t queue = 0;                  // if configured: which
+    std::vector<std::string> avoided;  // workers that lacked something when it was tried there last
     int64_t limit_ms = kNever;
     int64_t not_before_ms = 0;
+    int64_t head_since_ms = -1;  // monotonic: since when it has kept slots; -1: it does not
     const std::string* job_id = nullptr;
     bool decided = false;  // `wait` says why it has not started
     Wait wait;
@@ -269,9 +283,10 @@ class Scheduler {
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
   uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
-  bool dirty_ = true;          // a pass of the policy may find something new
-  int64_t next_retry_ms_ = 0;  // wall clock: the earliest end of a backoff among queued jobs; 0: none
-  int64_t next_pass_ms_ = 0;   // monotonic: long queues are not looked at more often than this
+  bool dirty_ = true;           // a pass of the policy may find something new
+  int64_t next_retry_ms_ = 0;   // wall clock: the earliest end of a backoff among queued jobs; 0: none
+  int64_t next_spared_ms_ = 0;  // monotonic: the earliest end of a time for which somebody is spared; 0: none
+  int64_t next_pass_ms_ = 0;    // monotonic: long queues are not looked at more often than this
   int64_t next_estimate_ms_ = 0;
   bool pass_ran_ = false;
   int64_t next_forget_ms_ = 0;  // monotonic

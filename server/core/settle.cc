@@ -44,7 +44,8 @@ bool harmless(const v1::AttemptState& attempt, const v1::RankExit& exit) {
 // comes before failures that the trainers report; a failure that would happen again comes before everything.
 int weight(const v1::AttemptState& attempt, const v1::RankExit& exit) {
   if (exit.kind() == Kind::FAILED) return exit.permanent() ? 5 : 2;
-  if (exit.kind() == Kind::SIGNALLED || exit.kind() == Kind::DEVICE_FAILED) return 4;
+  if (exit.kind() == Kind::SIGNALLED || exit.kind() == Kind::DEVICE_FAILED || exit.kind() == Kind::PLACE_FAILED)
+    return 4;
   if (exit.kind() == Kind::WORKER_LOST || exit.kind() == Kind::FORGOTTEN) return 3;
   if (exit.kind() == Kind::SUCCEEDED) return 0;
   return harmless(attempt, exit) ? 0 : 1;
@@ -60,6 +61,8 @@ const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exi
       return exit.out_of_memory() ? "out_of_memory" : "signal";
     case Kind::DEVICE_FAILED:
       return "device_failed";
+    case Kind::PLACE_FAILED:
+      return "place";
     case Kind::WORKER_LOST:
       return "worker_lost";
     case Kind::FORGOTTEN:
@@ -182,7 +185,12 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
   const v1::AttemptState& attempt = *live_attempt(job);
   const v1::AttemptEnded ended = verdict(now, job);
   const v1::StopOrder stop = attempt.stop();
-  const bool permanent = attempt.ranks(cause_of(attempt)).exit().permanent();
+  const v1::RankExit exit = attempt.ranks(cause_of(attempt)).exit();
+  const bool certainly_place = exit.kind() == Kind::PLACE_FAILED && !exit.doubtful();
+  for (const v1::RankState& rank : attempt.ranks()) {
+    if (rank.exit().kind() == Kind::PLACE_FAILED && !rank.exit().doubtful())
+      blame(now, rank.worker_id(), job.record().job_id(), rank.exit());
+  }
   if (ended.outcome() == v1::Attempt::SUCCEEDED && stop.cause() != v1::StopOrder::CANCEL) {
     // A run so short that nobody saw it begin still takes every step of the table.
     if (job.record().state() == v1::JobRecord::RESERVED) move(now, job, v1::JobRecord::STARTING);
@@ -192,12 +200,12 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
   *event.mutable_attempt_ended() = ended;
   emit(now, std::move(event));
   fleet_.attempts.erase(job.record().job_id());
-  follow(now, job, ended, stop, permanent);
+  follow(now, job, ended, stop, {exit.permanent(), certainly_place});
 }
 
 // What becomes of the job.
 void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
-                       bool permanent) {
+                       Cause cause) {
   if (stop.cause() == v1::StopOrder::CANCEL) return end_job(now, job, v1::JobRecord::CANCELLED, stop.reason());
   const uint32_t allowed =
       job.record().job().scheduling().has_max_retries() ? job.record().job().scheduling().max_retries() : 3;
@@ -206,7 +214,7 @@ void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded&
       return end_job(now, job, v1::JobRecord::SUCCEEDED,
                      ended.message().empty() ? "all steps are done" : ended.message());
     case v1::Attempt::FAILED:
-      if (permanent) return end_job(now, job, v1::JobRecord::FAILED, ended.message());
+      if (cause.permanent) return end_job(now, job, v1::JobRecord::FAILED, ended.message());
       if (job.record().failures() > allowed) {
         return end_job(now, job, v1::JobRecord::FAILED,
                        absl::StrCat("failed ", job.record().failures(), " times, max_retries is ", allowed,
@@ -214,7 +222,8 @@ void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded&
       }
       return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " failed: ", ended.message()), true);
     case v1::Attempt::LOST:
-      if (job.lost_in_a_row() >= options_.lost_in_a_row) {
+      // No job ends for what no job could run with; the pauses grow, and the worker is cordoned.
+      if (job.lost_in_a_row() >= options_.lost_in_a_row && !cause.certainly_place) {
         return end_job(now, job, v1::JobRecord::FAILED,
                        absl::StrCat(job.lost_in_a_row(),
                                     " attempts in a row were lost without a new checkpoint or step; the last time, ",

@@ -53,6 +53,7 @@ SlotBoard::SlotBoard(std::vector<WorkerSlots> workers) {
       cell.cuda = slot.cuda;
       cell.healthy = slot.healthy;
       cell.free = slot.free;
+      cell.open = slot.open;
     }
   }
   fleet_ = std::move(fleet);
@@ -80,7 +81,10 @@ const SlotBoard::Family& SlotBoard::at(size_t family) {
   Family& found = families_[family];
   if (found.free_version != version_) {
     // None becomes free during a pass.
-    if (found.free_version == 0) found.free = found.cells;
+    if (found.free_version == 0) {
+      found.free = found.open = found.cells;
+      std::erase_if(found.open, [this](uint32_t cell) { return !cells_[cell].open; });
+    }
     found.free_version = version_;
     std::erase_if(found.free, [this](uint32_t cell) { return !cells_[cell].free; });
     found.free_sizes = sizes_of(cells_, found.free);

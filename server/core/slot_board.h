@@ -28,6 +28,7 @@ struct Slot {
   bool cuda = false;
   bool healthy = true;
   bool free = true;  // not leased, and its worker takes new work
+  bool open = true;  // its worker is neither cordoned nor drained
 };
 
 struct WorkerSlots {
@@ -58,6 +59,7 @@ class SlotBoard {
     bool cuda = false;
     bool healthy = true;
     bool free = true;
+    bool open = true;
     uint64_t holder = 0;          // number of the job that it is held for; 0: nobody
     int64_t keep_until = kNever;  // kept for a job ahead: only who is certain to be gone by then may use it
   };
@@ -73,6 +75,7 @@ class SlotBoard {
     std::vector<Size> sizes;  // of `cells`, descending
     Cells free;               // of them, those that are free
     std::vector<Size> free_sizes;
+    Cells open;                 // of `cells`, those of workers that are neither cordoned nor drained
     uint64_t free_version = 0;  // of the board when `free` was made; 0: not made yet
   };
   // A demand's family; its number stays the same for equal devices and labels.
@@ -100,7 +103,10 @@ class SlotBoard {
   int32_t rack(uint32_t worker) const { return fleet_->racks[worker]; }
 
   // Before the first look at a family.
-  void set_free(uint32_t cell, bool free) { cells_[cell].free = free; }
+  void set_free(uint32_t cell, bool free, bool open) {
+    cells_[cell].free = free;
+    cells_[cell].open = open;
+  }
   void take(uint32_t cell);
   void hold_for(uint32_t cell, uint64_t number) { cells_[cell].holder = number; }
   void keep(uint32_t cell, int64_t until) { cells_[cell].keep_until = std::min(cells_[cell].keep_until, until); }

@@ -37,6 +37,18 @@ const v1::AttemptState* live_attempt(const v1::JobState& job) {
   return attempt != nullptr && attempt->attempt().outcome() == v1::Attempt::RUNNING ? attempt : nullptr;
 }
 
+std::vector<const v1::RankState*> failed_places(const v1::JobState& job) {
+  std::vector<const v1::RankState*> failed;
+  int newest = job.attempts_size() - 1;
+  if (live_attempt(job) != nullptr) --newest;
+  for (int i = newest; i >= 0 && job.attempts(i).attempt().outcome() == v1::Attempt::LOST; --i) {
+    for (const v1::RankState& rank : job.attempts(i).ranks()) {
+      if (rank.exit().kind() == v1::RankExit::PLACE_FAILED) failed.push_back(&rank);
+    }
+  }
+  return failed;
+}
+
 const v1::JobState* State::job(absl::string_view job_id) const {
   const auto it = by_id_.find(std::string(job_id));
   return it == by_id_.end() ? nullptr : it->second;

@@ -152,5 +152,7 @@ void fill_scheduling(v1::JobRecord& record);
 const v1::AttemptState* current_attempt(const v1::JobState& job);
 // The same, only while it is not over.
 const v1::AttemptState* live_attempt(const v1::JobState& job);
+// Ranks that lacked something at their places, in the attempts that were lost in a row before the one that is not over.
+std::vector<const v1::RankState*> failed_places(const v1::JobState& job);
 
 }  // namespace galleon::server

@@ -47,11 +47,13 @@ void State::on(const v1::WorkerRegistered& event, int64_t time_ms) {
   v1::Worker& worker = workers_[event.worker().worker_id()];
   const v1::Worker::State ordered = worker.ordered() == 0 ? v1::Worker::READY : worker.ordered();
   const std::string reason = worker.order_reason();
+  const bool by_scheduler = worker.ordered_by_scheduler();
   worker = event.worker();
   worker.set_name(absl::StrCat("workers/", worker.worker_id()));
   worker.set_state(ordered);
   worker.set_ordered(ordered);
   worker.set_order_reason(reason);
+  worker.set_ordered_by_scheduler(by_scheduler);
   worker.set_revision(revision_);
   note_worker(worker.worker_id(), "registered",
               absl::StrCat(worker.slots(), worker.slots() == 1 ? " slot" : " slots", ", version ", worker.version()));
@@ -237,6 +239,7 @@ void State::on(const v1::WorkerOrdered& event, int64_t) {
   v1::Worker& worker = it->second;
   worker.set_ordered(event.ordered());
   worker.set_order_reason(event.reason());
+  worker.set_ordered_by_scheduler(event.by_scheduler() && event.ordered() == v1::Worker::CORDONED);
   worker.set_revision(revision_);
   if (worker.state() != v1::Worker::GONE) worker.set_state(event.ordered());
   note_worker(event.worker_id(), absl::AsciiStrToLower(v1::Worker::State_Name(event.ordered())), event.reason());

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "server/core/rank_exit.h"
 #include "server/core/refusal.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
@@ -43,50 +44,6 @@ absl::Status check_worker(const v1::Worker& worker) {
 
 bool alive(const v1::RankReport& report) {
   return report.phase() != v1::RankReport::EXITED;
-}
-
-// What an exited rank's report says of its end.
-v1::RankExit exit_of(const v1::RankReport& report) {
-  v1::RankExit exit;
-  exit.set_exit_code(report.exit_code());
-  exit.set_exit_signal(report.exit_signal());
-  exit.set_out_of_memory(report.out_of_memory());
-  exit.set_message(report.finished().message());
-  if (report.device_failed()) {
-    exit.set_kind(v1::RankExit::DEVICE_FAILED);
-    return exit;
-  }
-  switch (report.finished().outcome()) {
-    case v1::Finished::SUCCEEDED:
-      exit.set_kind(v1::RankExit::SUCCEEDED);
-      return exit;
-    case v1::Finished::STOPPED:
-      exit.set_kind(v1::RankExit::STOPPED);
-      return exit;
-    case v1::Finished::FAILED:
-      exit.set_kind(v1::RankExit::FAILED);
-      exit.set_permanent(report.finished().permanent());
-      return exit;
-    default:
-      break;
-  }
-  const absl::string_view lines = absl::StripTrailingAsciiWhitespace(report.last_lines());
-  const absl::string_view last = lines.substr(lines.rfind('\n') == absl::string_view::npos ? 0 : lines.rfind('\n') + 1);
-  if (report.out_of_memory()) {
-    exit.set_kind(v1::RankExit::SIGNALLED);
-    exit.set_message("was ended because the machine ran out of memory");
-  } else if (report.signalled_by_daemon()) {
-    exit.set_kind(v1::RankExit::ENDED_BY_DAEMON);
-    exit.set_message("was ended by its worker");
-  } else if (report.exit_signal() != 0) {
-    exit.set_kind(v1::RankExit::SIGNALLED);
-    exit.set_message(absl::StrCat("was ended by signal ", report.exit_signal()));
-  } else {
-    exit.set_kind(v1::RankExit::FAILED);
-    exit.set_message(absl::StrCat("ended with code ", report.exit_code(), " and no word",
-                                  last.empty() ? "" : "; its log ends: ", last));
-  }
-  return exit;
 }
 
 // Does the report say something that the last one did not?
@@ -129,6 +86,9 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
   live.unreachable = false;
   live.leaving = false;
   live.foreign_ranks = 0;
+  live.faults.clear();
+  live.probe.Clear();
+  live.probe_at_order = 0;
   live.devices.assign(worker.devices().begin(), worker.devices().end());
   // A daemon that starts anew counts its messages anew.
   for (const auto& [slot, use] : state_.leased_slots(worker.worker_id())) {
@@ -215,6 +175,7 @@ absl::Status Scheduler::sync(Now now, const v1::SyncWorkerRequest& request) {
   if (!speaker.synced) dirty_ = true;
   speaker.synced = true;
   take_devices(request, speaker);
+  take_probe(now, request);
   int foreign = 0;
   const Reports reports = own_reports(request, foreign);
   if (foreign != speaker.foreign_ranks) dirty_ = true;
@@ -301,7 +262,10 @@ void Scheduler::advance(Now now, const v1::JobState& job) {
   }
   if (job.record().state() == v1::JobRecord::STARTING) {
     const v1::RankReport& first = known.ranks[0].report;
-    if (first.has_progress() || first.stage().name() == "train") move(now, job, v1::JobRecord::RUNNING);
+    if (first.has_progress() || first.stage().name() == "train") {
+      move(now, job, v1::JobRecord::RUNNING);
+      judge_places(now, job);
+    }
   }
 }
 

@@ -34,6 +34,10 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
                           count_text(wait.workers, "worker"), ", even all idle, ", wait.workers == 1 ? "has " : "have ",
                           offer);
     }
+    case Wait::Kind::kClosed:
+      return absl::StrCat("needs ", demand_text(demand), "; of ", count_text(wait.fitting, "slot"),
+                          " of that size only ", wait.open, wait.open == 1 ? " is" : " are",
+                          " on workers that take new work, the others' are cordoned or drained");
     case Wait::Kind::kSlots:
       return needs(demand, wait);
     case Wait::Kind::kAhead:
@@ -45,11 +49,20 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
     case Wait::Kind::kDependency:
       return absl::StrCat("waits for ", wait.name, " to succeed");
     case Wait::Kind::kLimit:
+      if (demand.ranks() > wait.limit) {
+        return absl::StrCat("needs ", demand_text(demand), ", but queue ", wait.name, " may use ",
+                            count_text(wait.limit, "slot"),
+                            " at most; galleon reprioritize --queue moves the job to another");
+      }
       return absl::StrCat("needs ", demand_text(demand), ", but queue ", wait.name, " uses ", wait.used, " of the ",
                           count_text(wait.limit, "slot"), " that it may");
     case Wait::Kind::kGuaranteed:
       return absl::StrCat(needs(demand, wait),
                           "; as it is not preemptible, it cannot borrow what is guaranteed to other queues");
+    case Wait::Kind::kFixed:
+      return absl::StrCat(needs(demand, wait), "; as it is not preemptible, it waits until ",
+                          count_text(wait.used, "slot"), " of other jobs that are not preemptible ",
+                          wait.used == 1 ? "is" : "are", " released, for the rest is guaranteed to other queues");
     case Wait::Kind::kMakingRoom:
       return absl::StrCat("needs ", demand_text(demand), "; ", count_text(wait.used, "slot"),
                           " of jobs that make room ", wait.used == 1 ? "is" : "are", " still to be released");
@@ -66,6 +79,14 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
 
 std::string wait_message(const Demand& demand, const Wait& wait, int64_t now_ms) {
   std::string text = absl::StrCat("position ", wait.position, " of ", wait.queued, "; ", reason(demand, wait, now_ms));
+  if (wait.avoided > 0) {
+    absl::StrAppend(&text, "; it is kept from ", count_text(wait.avoided, "worker"),
+                    " where it could not run, as others could hold it");
+  }
+  if (wait.spared_ms > 0) {
+    absl::StrAppend(&text, "; who would make room for it has made room before and is spared for ",
+                    about(wait.spared_ms), " more");
+  }
   if (wait.estimate_ms > 0)
     absl::StrAppend(&text, "; expected to start in ", about(std::max<int64_t>(0, wait.estimate_ms - now_ms)));
   return text;

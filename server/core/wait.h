@@ -12,12 +12,14 @@ struct Wait {
   enum class Kind {
     kNoWorkers,   // none is registered
     kNeverFits,   // all workers idle could not hold it
+    kClosed,      // it would fit, were no worker cordoned or drained
     kSlots,       // it waits for slots to become free
     kAhead,       // enough slots are free, but they are kept for a job ahead
     kBackoff,     // a retry waits for its time
     kDependency,  // a job named in `after` has not succeeded yet
     kLimit,       // its queue uses all it may
-    kGuaranteed,  // it is not preemptible, and what is left is guaranteed to other queues
+    kGuaranteed,  // it is not preemptible, and what others are guaranteed leaves too little even of an idle fleet
+    kFixed,       // it is not preemptible, and others that are not hold what their guarantees leave
     kMakingRoom,  // jobs that it preempts write their checkpoints
     kNoQueue,     // its queue is not configured any more
     kPassFull,    // so many jobs start at this moment that it is looked at in the next one
@@ -30,9 +32,12 @@ struct Wait {
   uint32_t workers = 0;        // registered
   uint64_t largest_bytes = 0;  // most memory that a matching slot offers; 0: no slot matches device and labels
   int64_t until_ms = 0;        // kBackoff
-  uint32_t used = 0;           // kLimit: slots of the queue in use; kMakingRoom: slots still to be released
+  uint32_t open = 0;           // of `fitting`, those of workers that are neither cordoned nor drained
+  uint32_t used = 0;           // kLimit: slots of the queue in use; kMakingRoom, kFixed: slots still to be released
   uint32_t limit = 0;          // kLimit
+  int64_t spared_ms = 0;       // for so long those who would make room are spared; 0: nobody is
   int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
+  uint32_t avoided = 0;        // workers that it is kept from, as it could not run there
   std::string name;            // kDependency: the job; kLimit, kNoQueue: the queue; kAhead: the job ahead
 };
 

@@ -16,11 +16,7 @@ constexpr int64_t kTickMs = 100;
 }  // namespace
 
 Cluster::Cluster(Script script, Fault fault)
-    : script_(std::move(script)),
-      fault_(fault),
-      random_(script_.seed),
-      folders_(script_.seed),
-      promises_(&options_.queues, 2'000) {
+    : script_(std::move(script)), fault_(fault), random_(script_.seed), folders_(script_.seed), promises_(&options_) {
   options_.version = std::string("1");
   options_.queues = script_.queues;
   options_.lease_ms = 4'000;
@@ -30,7 +26,10 @@ Cluster::Cluster(Script script, Fault fault)
   options_.stop_grace_ms = 2'000;
   options_.first_backoff_ms = 100;
   options_.longest_backoff_ms = 1'000;
-  options_.preempted_run_ms = 2'000;
+  // In a crowd much longer than a guarantee may wait.
+  options_.preempted_run_ms = script_.streams.empty() ? 2'000 : 60'000;
+  options_.borrower_run_ms = 1'000;
+  options_.overdue_ms = 10'000;
   options_.gone_retention_ms = 15'000;
   for (size_t i = 0; i < script_.slots.size(); ++i) {
     auto machine = std::make_unique<Machine>();
@@ -73,6 +72,7 @@ std::string Cluster::run() {
   const std::function<void()> tick = [this, &tick] {
     scheduler_tick();
     if (quiet_) undrain();
+    if (!script_.streams.empty()) crowd();
     for (const auto& machine : machines_) machine_tick(*machine);
     check_physical();
     at(kTickMs, tick);
@@ -83,16 +83,18 @@ std::string Cluster::run() {
     for (const auto& machine : machines_) {
       machine->asleep_until_ms = 0;
       machine->leaving = false;
+      machine->broken_until_ms = 0;
     }
   });
-  while (promises_.broken().empty() && now_ms_ < kChaosMs + kQuietMs) {
+  const int64_t until_ms = script_.runs_long() ? kCrowdMs : kChaosMs + kQuietMs;
+  while (promises_.broken().empty() && now_ms_ < until_ms) {
     Action next = actions_.top();
     actions_.pop();
     now_ms_ = next.time_ms;
     next.run();
-    if (quiet_ && scheduler_ != nullptr && all_ended()) break;
+    if (quiet_ && (script_.streams.empty() || now_ms_ > kCrowdMs) && scheduler_ != nullptr && all_ended()) break;
   }
-  if (!promises_.broken().empty()) return promises_.broken();
+  if (!promises_.broken().empty() || script_.runs_long()) return promises_.broken();
   if (!all_ended()) {
     for (const auto& [number, job] : shadow_.jobs()) {
       if (!is_terminal(job->record().state())) {
@@ -151,6 +153,7 @@ bool Cluster::commit() {
   }
   std::vector<v1::AttemptId> without_folder;
   std::vector<v1::AttemptId> with_folder;
+  tell_fleet();
   for (v1::JournalEvent& event : events) {
     if (event.has_attempt_reserved()) {
       const bool fails = chance(folders_, faults(script_.no_folder));
@@ -166,6 +169,9 @@ bool Cluster::commit() {
       }
     }
     tally.workers_gone += event.has_worker_gone();
+    tally.place_faults += event.rank_released().exit().kind() == v1::RankExit::PLACE_FAILED;
+    tally.cordoned_itself +=
+        event.worker_ordered().by_scheduler() && event.worker_ordered().ordered() != v1::Worker::READY;
     tally.preempted += event.stop_ordered().stop().cause() == v1::StopOrder::PREEMPTED;
     tally.drained += event.stop_ordered().stop().cause() == v1::StopOrder::DRAINED;
     if (event.has_rank_released()) check_exit(event.rank_released());
@@ -185,6 +191,19 @@ bool Cluster::commit() {
   for (const v1::AttemptId& id : without_folder) refused_starts_.insert(id.epoch());
   tally.refused_starts += static_cast<int64_t>(without_folder.size());
   return true;
+}
+
+// Whom the scheduler can count on, as it knows them.
+void Cluster::tell_fleet() {
+  uint32_t slots = 0;
+  std::map<std::string, uint32_t> open;
+  for (const auto& [id, live] : scheduler_->fleet().workers) {
+    const v1::Worker* worker = scheduler_->state().worker(id);
+    if (worker == nullptr || worker->state() == v1::Worker::GONE || live.leaving) continue;
+    slots += static_cast<uint32_t>(live.devices.size());
+    if (worker->state() == v1::Worker::READY) open[id] = static_cast<uint32_t>(live.devices.size());
+  }
+  promises_.see_fleet(slots, open);
 }
 
 // At once, or after some time in which the file system does not answer.
@@ -236,6 +255,9 @@ void Cluster::scheduler_tick() {
 void Cluster::undrain() {
   for (const auto& machine : machines_) {
     if (scheduler_ == nullptr) return;
+    const v1::Worker* worker = scheduler_->state().worker(machine->worker.worker_id());
+    // What the scheduler ordered by itself it has to take back by itself.
+    if (worker != nullptr && worker->ordered_by_scheduler()) continue;
     (void)scheduler_->order_worker(now(), machine->worker.worker_id(), v1::Worker::READY, "", "");
     (void)commit();
   }

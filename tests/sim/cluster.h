@@ -22,6 +22,9 @@ namespace galleon::server {
 class Cluster {
  public:
   static constexpr int64_t kChaosMs = 60'000;
+  static constexpr int64_t kCrowdMs = 240'000;
+  static constexpr int64_t kLongestWaitMs = 150'000;      // of whoever fits, in a crowd of short jobs
+  static constexpr int64_t kLongestGuaranteeMs = 12'000;  // of a queue's first job within its guarantee
 
   // A scheduler that breaks its word on purpose, to see that it is noticed.
   enum class Fault { kNone, kAnswersBeforeCommit };
@@ -47,6 +50,10 @@ class Cluster {
     int64_t drained = 0;
     int64_t dependants_failed = 0;
     int64_t refused_starts = 0;
+    int64_t place_faults = 0;
+    int64_t cordoned_itself = 0;
+    int64_t longest_wait_ms = 0;  // in a crowd
+    int64_t longest_guarantee_ms = 0;
   };
   Tally tally;
 
@@ -67,7 +74,9 @@ class Cluster {
     int64_t asleep_until_ms = 0;
     int64_t frozen_until_ms = 0;
     int64_t zombies_until_ms = 0;  // after a freeze trainers notice only then that their lease is over
-    double clock_rate = 1;         // a lease of so many milliseconds by its clock takes that many times as long
+    int64_t broken_until_ms = 0;   // what it starts ends for a fault of the place
+    v1::PlaceFault fault = v1::PLACE_FAULT_UNSPECIFIED;
+    double clock_rate = 1;  // a lease of so many milliseconds by its clock takes that many times as long
     int64_t lease_end_ms = -1;
     uint64_t sequence = 0;
     uint64_t session = 0;
@@ -94,6 +103,7 @@ class Cluster {
 
   // Scheduler.
   bool commit();
+  void tell_fleet();
   void make_folder(const v1::AttemptId& id);
   void crash();
   void recover();
@@ -114,6 +124,10 @@ class Cluster {
 
   // Users.
   void submit(Random& random);
+  void crowd();
+  void submit_to(const Stream& stream);
+  void check_waits();
+  void check_guarantees();
   void cancel(Random& random);
   void reprioritize(Random& random);
   void order(Random& random);
@@ -155,8 +169,11 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
-  std::set<uint64_t> with_folder_;     // epochs of attempts whose job's folder has been made
-  std::set<uint64_t> refused_starts_;  // epochs of attempts whose job's folder could not be made
+  std::set<std::pair<uint64_t, uint32_t>> place_faults_;  // of them, those that ended for a fault of the place
+  std::set<uint64_t> with_folder_;                        // epochs of attempts whose job's folder has been made
+  std::set<uint64_t> refused_starts_;                     // epochs of attempts whose job's folder could not be made
+  std::map<std::string, int64_t> waits_since_;            // queued jobs of a crowd
+  std::map<std::string, int64_t> entitled_since_;         // of them, the first of their queues, within its guarantee
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

@@ -25,6 +25,10 @@ void Cluster::disturb(const Step& step, Random& random) {
       machine.sent_ms = -1;
       machine.asleep_until_ms = now_ms_ + between(random, 100, 8'000);
       break;
+    case Step::Kind::kBreak:
+      machine.broken_until_ms = now_ms_ + between(random, 3'000, 20'000);
+      machine.fault = chance(random, 0.5) ? v1::PLACE_FAULT_CERTAIN : v1::PLACE_FAULT_DOUBTFUL;
+      break;
     case Step::Kind::kLeave:
       machine.leaving = !machine.leaving;
       break;
@@ -159,6 +163,11 @@ void Cluster::send_sync(Machine& machine) {
   request.set_leaving(machine.leaving);
   request.set_session(machine.session);
   for (const Trainer& trainer : machine.trainers) *request.add_ranks() = trainer.report;
+  // A probe sees what no job could run with, and says which jobs would still fail; seldom, so that others find out
+  // first.
+  request.mutable_probe()->set_number(static_cast<uint64_t>(1 + now_ms_ / 5'000));
+  if (now_ms_ < machine.broken_until_ms && machine.fault == v1::PLACE_FAULT_CERTAIN)
+    request.mutable_probe()->set_fault("broken");
   machine.sent_ms = now_ms_;
   Machine* m = &machine;
   network([this, m, request, sent = now_ms_] {
@@ -201,6 +210,12 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
       trainer.report.set_phase(v1::RankReport::LAUNCHING);
       trainer.report.mutable_progress()->set_step(assignment.resume_step());
       trainer.slot = assignment.slot();
+      place_faults_.erase({assignment.id().epoch(), assignment.rank()});
+      if (now_ms_ < machine.broken_until_ms) {
+        end_trainer(trainer, v1::Finished::FAILED, 0, false);
+        trainer.report.mutable_finished()->set_place_fault(machine.fault);
+        place_faults_.emplace(assignment.id().epoch(), assignment.rank());
+      }
       trainer.steps = 10 + assignment.job().training().steps();
       promises_.require(assignment.has_job(), "a rank that is not held comes with its job");
       promises_.require(with_folder_.contains(assignment.id().epoch()), "no rank begins without its job's folder");
@@ -221,6 +236,14 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
 }
 
 void Cluster::check_exit(const v1::RankReleased& released) {
+  const bool place = place_faults_.contains({released.id().epoch(), released.rank()});
+  const bool reported = released.exit().kind() != v1::RankExit::WORKER_LOST &&
+                        released.exit().kind() != v1::RankExit::FORGOTTEN &&
+                        released.exit().kind() != v1::RankExit::LET_GO;
+  if (reported) {
+    promises_.require(place == (released.exit().kind() == v1::RankExit::PLACE_FAILED),
+                      "what a place lacks is not the job's failure");
+  }
   v1::Finished::Outcome said = v1::Finished::OUTCOME_UNSPECIFIED;
   if (released.exit().kind() == v1::RankExit::SUCCEEDED) said = v1::Finished::SUCCEEDED;
   if (released.exit().kind() == v1::RankExit::FAILED) said = v1::Finished::FAILED;

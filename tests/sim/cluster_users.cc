@@ -46,6 +46,75 @@ void Cluster::submit(Random& random) {
   (*attempt)();
 }
 
+// Each stream always has two jobs queued; now and then somebody is in a hurry.
+void Cluster::crowd() {
+  if (now_ms_ > kCrowdMs || scheduler_ == nullptr) return;
+  for (const Stream& stream : script_.streams) {
+    if (stream.pause_ms > 0 && now_ms_ / stream.pause_ms % 2 == 1) continue;
+    const std::string& queue = script_.queues[stream.queue].id;
+    const auto& queued = shadow_.queue();
+    const auto waits = std::count_if(queued.begin(), queued.end(), [&](const auto& entry) {
+      const v1::JobRecord& record = entry.second->record();
+      return record.queue() == queue && record.priority() == 0 && record.job().parallel().ranks() == stream.ranks;
+    });
+    if (waits < 2) submit_to(stream);
+  }
+  check_waits();
+  check_guarantees();
+}
+
+void Cluster::submit_to(const Stream& stream) {
+  v1::Job job;
+  job.set_name("job");
+  job.mutable_parallel()->set_ranks(stream.ranks);
+  job.mutable_training()->set_steps(stream.steps);
+  job.mutable_scheduling()->set_queue(script_.queues[stream.queue].id);
+  job.mutable_scheduling()->set_priority(chance(0.05) ? 1 : 0);
+  job.mutable_scheduling()->set_max_retries(3);
+  job.mutable_scheduling()->set_preemptible(stream.preemptible);
+  v1::MemoryPlan plan;
+  for (uint32_t i = 0; i < stream.ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
+  const absl::StatusOr<std::string> id = scheduler_->submit(now(), {job, plan, "", "/jobs", scheduler_->next_number()});
+  promises_.require(id.ok() || scheduler_->fleet().workers.size() < machines_.size(), "what fits is accepted");
+  (void)commit();
+}
+
+void Cluster::check_guarantees() {
+  std::map<std::string, uint32_t> used;
+  for (const uint64_t number : shadow_.active()) {
+    const v1::JobState& job = *shadow_.job_by_number(number);
+    if (const v1::AttemptState* attempt = live_attempt(job); attempt != nullptr)
+      for (const v1::RankState& rank : attempt->ranks()) used[job.record().queue()] += !rank.released();
+  }
+  std::set<std::string> seen;
+  std::set<std::string> entitled;
+  for (const auto& [key, job] : shadow_.queue()) {
+    const v1::JobRecord& record = job->record();
+    if (!seen.insert(record.queue()).second) continue;
+    const QueueConfig& config = *scheduler_->queue_config(record.queue());
+    if (used[record.queue()] + record.job().parallel().ranks() > config.guaranteed) continue;
+    entitled.insert(record.job_id());
+    const int64_t waited_ms = now_ms_ - entitled_since_.emplace(record.job_id(), now_ms_).first->second;
+    tally.longest_guarantee_ms = std::max(tally.longest_guarantee_ms, waited_ms);
+    promises_.require(waited_ms <= kLongestGuaranteeMs,
+                      absl::StrCat("a queue gets what it is guaranteed within a bound: ", record.job_id()));
+  }
+  std::erase_if(entitled_since_, [&entitled](const auto& entry) { return !entitled.contains(entry.first); });
+}
+
+void Cluster::check_waits() {
+  if (script_.runs_long()) return;
+  std::set<std::string> waiting;
+  for (const auto& [key, job] : shadow_.queue()) {
+    const std::string& id = job->record().job_id();
+    waiting.insert(id);
+    const int64_t waited_ms = now_ms_ - waits_since_.emplace(id, now_ms_).first->second;
+    tally.longest_wait_ms = std::max(tally.longest_wait_ms, waited_ms);
+    promises_.require(waited_ms <= kLongestWaitMs, absl::StrCat("whoever fits starts within a bound: ", id));
+  }
+  std::erase_if(waits_since_, [&waiting](const auto& entry) { return !waiting.contains(entry.first); });
+}
+
 const std::string* Cluster::any_job(Random& random) const {
   if (acknowledged_jobs_.empty()) return nullptr;
   auto it = acknowledged_jobs_.begin();

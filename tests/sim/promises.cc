@@ -1,10 +1,11 @@
 #include "tests/sim/promises.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/core/queues.h"
+#include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
 namespace galleon::server {
@@ -41,6 +42,8 @@ void Promises::require(bool holds, const std::string& promise) {
 void Promises::before(const v1::JournalEvent& event, const State& state, int64_t mono_ms) {
   if (event.has_attempt_reserved()) {
     check_reservation(event.attempt_reserved(), state);
+    check_places(event.attempt_reserved(), state);
+    check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
@@ -90,12 +93,51 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
   }
   uint32_t used = 0;
   for (const auto& [slot, holder] : leases_) used += state.job(holder)->record().queue() == record.queue();
-  const auto queue = std::find_if(queues_->begin(), queues_->end(),
+  const auto queue = std::find_if(options_->queues.begin(), options_->queues.end(),
                                   [&record](const QueueConfig& config) { return config.id == record.queue(); });
-  require(queue != queues_->end(), "nothing starts in a queue that is not configured");
+  require(queue != options_->queues.end(), "nothing starts in a queue that is not configured");
   // A job that was moved while it ran may have brought the queue above its limit; it starts nothing more then.
-  if (queue != queues_->end() && queue->limit != 0)
+  if (queue != options_->queues.end() && queue->limit != 0)
     require(used <= queue->limit, "no job starts beyond its queue's limit");
+}
+
+// All slots are alike here, so that whatever starts does so on slots that the first job of its queue could use.
+void Promises::check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms) {
+  // One with a time limit may end in time; one for which others made room came first when they did.
+  if (starting.record().job().scheduling().has_time_limit() || starting.held_size() > 0) return;
+  const std::string& queue = starting.record().queue();
+  for (const auto& [key, job] : state.queue()) {
+    if (job == &starting) return;
+    const v1::Scheduling& scheduling = job->record().job().scheduling();
+    const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
+    if (job->record().queue() != queue || ranks > open_) continue;
+    // One that is kept from some workers could not use their slots.
+    if (job->held_size() > 0 || !failed_places(*job).empty()) return;
+    if (wall_ms < job->not_before_ms()) continue;
+    const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(), [&](const auto& name) {
+      const v1::JobState* first = state.job(name);
+      return first != nullptr && first->record().state() != v1::JobRecord::SUCCEEDED;
+    });
+    if (depends) continue;
+    uint32_t promised = ranks;
+    uint32_t own = 0;
+    for (const QueueConfig& other : options_->queues) (other.id == queue ? own : promised) += other.guaranteed;
+    if (!is_preemptible(job->record().job()) && promised > slots_ && ranks > own) continue;
+    return require(false, "nobody overtakes the first of its queue on slots that it could use: " +
+                              job->record().job_id() + " is overtaken by " + starting.record().job_id());
+  }
+}
+
+void Promises::check_places(const v1::AttemptReserved& reserved, const State& state) {
+  const v1::JobState& job = *state.job(reserved.id().job_id());
+  std::set<std::string> failed;
+  for (const v1::RankState* rank : failed_places(job)) failed.insert(rank->worker_id());
+  uint32_t others = 0;
+  for (const auto& [worker, slots] : open_by_worker_) others += failed.contains(worker) ? 0 : slots;
+  // For whom slots are held from before is not sent anywhere else.
+  if (others < static_cast<uint32_t>(reserved.ranks_size()) || job.held_size() > 0) return;
+  for (const v1::RankState& rank : reserved.ranks())
+    require(!failed.contains(rank.worker_id()), "a job goes elsewhere after a fault of the place");
 }
 
 void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms) {
@@ -105,9 +147,11 @@ void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, in
   require(is_preemptible(record.job()), "what is not preemptible makes room for nobody");
   require(stop.grace_milliseconds() > 0, "who makes room has time for a checkpoint");
   if (stop.cause() != v1::StopOrder::PREEMPTED) return;
-  require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= preempted_run_ms_,
-          "who made room runs for a while before it has to again");
   const v1::JobState* taker = state.job(stop.for_job_id());
+  const bool same_queue = taker != nullptr && taker->record().queue() == record.queue();
+  const int64_t spared_ms = same_queue ? options_->preempted_run_ms : options_->borrower_run_ms;
+  require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= spared_ms,
+          "who made room runs for a while before it has to again");
   require(taker != nullptr && taker->record().state() == v1::JobRecord::QUEUED, "room is made for a job that waits");
   if (taker == nullptr || taker->record().queue() != record.queue()) return;
   require(taker->record().priority() > record.priority(), "within a queue only a higher priority takes slots");

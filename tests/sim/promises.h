@@ -12,30 +12,37 @@
 
 namespace galleon::server {
 
-struct QueueConfig;
+struct SchedulerOptions;
 
 class Promises {
  public:
-  Promises(const std::vector<QueueConfig>* queues, int64_t preempted_run_ms)
-      : queues_(queues), preempted_run_ms_(preempted_run_ms) {}
+  explicit Promises(const SchedulerOptions* options) : options_(options) {}
 
   // What an event may do is seen in the state before it; `mono_ms` is a clock that does not jump.
   void before(const v1::JournalEvent& event, const State& state, int64_t mono_ms);
   // What it has done, in the state after it.
   void after(const v1::JournalEvent& event, const State& state);
+  // How many slots the scheduler can count on, and those of workers that are not cordoned or drained.
+  void see_fleet(uint32_t slots, std::map<std::string, uint32_t> open) {
+    slots_ = slots;
+    open_by_worker_ = std::move(open);
+    open_ = 0;
+    for (const auto& [worker, count] : open_by_worker_) open_ += count;
+  }
   void require(bool holds, const std::string& promise);
   // The first promise that was broken; empty: none.
   const std::string& broken() const { return broken_; }
 
  private:
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
+  void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);
+  void check_places(const v1::AttemptReserved& reserved, const State& state);
   void check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms);
   void check_release(const v1::RankReleased& released, const State& state);
   void check_checkpoint(const v1::CheckpointRecorded& recorded);
   void check_job(const v1::JobRecord& record);
 
-  const std::vector<QueueConfig>* queues_;
-  const int64_t preempted_run_ms_;
+  const SchedulerOptions* options_;
   std::map<std::pair<std::string, uint32_t>, std::string> leases_;
   std::map<std::string, v1::JobRecord::State> terminal_;
   std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures
@@ -43,6 +50,9 @@ class Promises {
   std::map<std::string, int64_t> since_ms_;  // start of the live attempt
   std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
   uint64_t last_epoch_ = 0;
+  uint32_t slots_ = 0;
+  uint32_t open_ = 0;
+  std::map<std::string, uint32_t> open_by_worker_;
   std::string broken_;
 };
 

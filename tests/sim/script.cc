@@ -11,8 +11,8 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze",    "restart",
-                                  "power off", "kill",   "fail",         "leave", "crash", "clock jump"};
+constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze", "restart",
+                                  "power off", "kill",   "fail",         "break", "leave", "crash",  "clock jump"};
 
 }  // namespace
 
@@ -26,6 +26,10 @@ uint32_t Script::total_slots() const {
   return std::accumulate(slots.begin(), slots.end(), 0U);
 }
 
+bool Script::runs_long() const {
+  return std::any_of(streams.begin(), streams.end(), [](const Stream& stream) { return stream.steps > 0; });
+}
+
 std::string Script::text() const {
   std::string text = absl::StrCat("seed ", seed, ", machines of");
   for (const uint32_t count : slots) absl::StrAppend(&text, " ", count);
@@ -34,6 +38,10 @@ std::string Script::text() const {
   for (const QueueConfig& queue : queues) {
     absl::StrAppend(&text, "queue ", queue.id, " weight ", queue.weight, " guaranteed ", queue.guaranteed, " limit ",
                     queue.limit, "\n");
+  }
+  for (const Stream& stream : streams) {
+    absl::StrAppend(&text, "always ", stream.ranks, stream.preemptible ? " ranks" : " fixed ranks", " for queue ",
+                    queues[stream.queue].id, "\n");
   }
   for (const Step& step : steps) absl::StrAppend(&text, step.text(), "\n");
   return text;
@@ -75,10 +83,50 @@ Script make_script(uint64_t seed) {
                                 Step::Kind::kKill, Step::Kind::kFail, Step::Kind::kLeave}) {
     add(kind, 4, Cluster::kChaosMs);
   }
+  add(Step::Kind::kBreak, 2, Cluster::kChaosMs / 2);
   add(Step::Kind::kCrash, 3, 0);
   add(Step::Kind::kClockJump, 1, Cluster::kChaosMs);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
+  return script;
+}
+
+Script make_crowd(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto between = [&random](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  };
+  Script script;
+  script.seed = seed;
+  script.lost = script.doubled = script.late = script.no_folder = 0;
+  for (int64_t i = between(1, 3); i > 0; --i) script.slots.push_back(static_cast<uint32_t>(between(1, 3)));
+  const uint32_t total = script.total_slots();
+  uint32_t promised = 0;
+  // Where others run for long, a queue that comes and goes has to get back what it is guaranteed.
+  const bool lends = seed % 4 == 0 && total > 1;
+  for (int64_t i = between(lends ? 2 : 1, 3); i > 0; --i) {
+    QueueConfig& queue = script.queues.emplace_back();
+    queue.id = std::string(1, static_cast<char>('a' + i));
+    queue.weight = static_cast<double>(between(1, 3));
+    // Something is left for those to whom nothing is guaranteed.
+    queue.guaranteed = static_cast<uint32_t>(between(0, (total - promised - 1) / 2));
+    if (lends && promised == 0) queue.guaranteed = std::max(1U, queue.guaranteed);
+    promised += queue.guaranteed;
+  }
+  for (size_t q = 0; q < script.queues.size(); ++q) {
+    for (int64_t i = between(1, 2); i > 0; --i) {
+      Stream& stream = script.streams.emplace_back();
+      stream.queue = q;
+      // What others are guaranteed they may always use.
+      stream.ranks = static_cast<uint32_t>(between(1, total - promised + script.queues[q].guaranteed));
+      stream.preemptible = between(0, 1) == 1;
+      if (!lends) continue;
+      stream.preemptible = true;
+      stream.steps = q == 0 ? 0 : 300;
+      stream.pause_ms = q == 0 ? 15'000 : 0;
+      if (q == 0) stream.ranks = static_cast<uint32_t>(between(1, script.queues[0].guaranteed));
+    }
+  }
   return script;
 }
 

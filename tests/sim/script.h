@@ -22,6 +22,7 @@ struct Step {
     kPowerOff,   // the machine is switched off and on
     kKill,       // trainers are killed from outside
     kFail,       // trainers fail by themselves
+    kBreak,      // for a while nothing can run on the machine, or not everything
     kLeave,      // the daemon begins to shut down, or changes its mind
     kCrash,      // the scheduler dies before or after a commit
     kClockJump,  // the calendar clock of the scheduler jumps
@@ -34,6 +35,15 @@ struct Step {
   std::string text() const;
 };
 
+// Users who always have jobs of one kind waiting, more than the fleet can run, until they stop.
+struct Stream {
+  size_t queue = 0;
+  uint32_t ranks = 1;
+  bool preemptible = true;
+  uint64_t steps = 0;    // that its jobs take more than the shortest
+  int64_t pause_ms = 0;  // it comes and goes at such intervals; 0: it stays
+};
+
 struct Script {
   uint64_t seed = 0;            // of the network's and the trainers' choices
   std::vector<uint32_t> slots;  // of each machine
@@ -44,12 +54,16 @@ struct Script {
   double late = 0.05;
   double no_folder = 0.03;  // attempts whose job's folder cannot be made
   std::vector<Step> steps;
+  std::vector<Stream> streams;
 
   uint32_t total_slots() const;
+  bool runs_long() const;  // its streams' jobs do
   std::string text() const;
 };
 
 Script make_script(uint64_t seed);
+// Nothing fails, but there is always more to run than the fleet holds: whoever fits has to start all the same.
+Script make_crowd(uint64_t seed);
 
 // The shortest script found for which `fails` still holds, in at most `tries` runs of it.
 template <typename Fails>

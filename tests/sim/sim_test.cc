@@ -56,6 +56,8 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.drained += one.drained;
   total.dependants_failed += one.dependants_failed;
   total.refused_starts += one.refused_starts;
+  total.place_faults += one.place_faults;
+  total.cordoned_itself += one.cordoned_itself;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -93,11 +95,31 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count : {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled,
-                              total.checkpoints, total.refused_checkpoints, total.workers_gone, total.preempted,
-                              total.drained, total.dependants_failed, total.refused_starts}) {
+  for (const int64_t count :
+       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
+        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
+        total.refused_starts, total.place_faults, total.cordoned_itself}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
+}
+
+TEST(Simulation, InACrowdWhoeverFitsStartsWithinABound) {
+  const uint64_t first = from_environment("GALLEON_SIM_FIRST", 1);
+  const uint64_t seeds = from_environment("GALLEON_SIM_SEEDS", 20'000) / 20;
+  int64_t longest_ms = 0;
+  int64_t guarantee_ms = 0;
+  int64_t preempted = 0;
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    Cluster cluster(make_crowd(seed));
+    const std::string broken = cluster.run();
+    ASSERT_EQ(broken, "") << "seed " << seed << "\n" << make_crowd(seed).text() << cluster.history(60);
+    longest_ms = std::max(longest_ms, cluster.tally.longest_wait_ms);
+    guarantee_ms = std::max(guarantee_ms, cluster.tally.longest_guarantee_ms);
+    preempted += cluster.tally.preempted;
+  }
+  std::printf("%llu crowds: the longest wait was %lld ms, for a guarantee %lld ms, %lld preempted\n",
+              static_cast<unsigned long long>(seeds), static_cast<long long>(longest_ms),
+              static_cast<long long>(guarantee_ms), static_cast<long long>(preempted));
 }
 
 TEST(Simulation, ACrashBeforeOrAfterAnyCommitBreaksNoPromise) {

@@ -37,8 +37,9 @@ struct DaemonOptions {
   uint32_t threads = 0;   // 0: cores / slots
   std::string interface;  // for trainers; empty: the address by which this machine reaches the scheduler
   uint64_t spool_bytes = 64 << 20;
-  absl::Duration stop_grace = absl::Seconds(60);  // for trainers when the daemon is told to end
-  int stop_fd = -1;                               // readable when the daemon should end
+  absl::Duration probe_interval = absl::Seconds(30);  // between two looks at whether ranks can run here
+  absl::Duration stop_grace = absl::Seconds(60);      // for trainers when the daemon is told to end
+  int stop_fd = -1;                                   // readable when the daemon should end
 };
 
 // Runs until `stop_fd` becomes readable and everything is handed back (OK), or until the scheduler refuses this daemon:

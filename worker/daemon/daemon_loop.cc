@@ -41,6 +41,7 @@ absl::Status DaemonLoop::run() {
     stop_own();
     tick_ranks();
     watch_devices();
+    probe();
     if (leaving_ && left()) break;
     talk_to_scheduler();
     publish_checkpoints();
@@ -186,6 +187,7 @@ void DaemonLoop::start_sync() {
   request.set_wait_milliseconds(urgent_ || sync_cancelled_ ? 0 : sync_milliseconds_);
   request.set_seen_revision(revision_);
   request.set_leaving(leaving_);
+  if (probe_) *request.mutable_probe() = *probe_;
   if (devices_.gpu_slots() > 0) {
     // Of the processors' shares only what was registered counts; see describe_devices.
     std::vector<v1::DeviceInfo> devices = told_devices_;
@@ -261,6 +263,7 @@ void DaemonLoop::apply(const v1::SyncWorkerResponse& response) {
     } else if (assignment->has_job() && !leaving_ && now < *lease_end_) {
       const std::string folder = absl::StrCat(options_.data, "/attempts/", key);
       ranks_[key] = HeldRank::begin(*assignment, folder, rank_options_, *lease_end_, now);
+      remember_failed(*ranks_[key]);
       urgent_ = true;
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/held_rank.h"
 #include "worker/daemon/job_metrics.h"
+#include "worker/daemon/place_probe.h"
 #include "worker/daemon/rpc_lane.h"
 #include "worker/daemon/scheduler_client.h"
 #include "worker/daemon/slot_devices.h"
@@ -34,6 +36,10 @@ class DaemonLoop {
   std::vector<v1::DeviceInfo> describe_devices() const;
   // Asks the driver again, and takes note of devices that failed under their ranks.
   void watch_devices();
+
+  // Looks again at whether ranks can run here, beside the loop.
+  void probe();
+  void remember_failed(const HeldRank& rank);
 
   void wait_for_events();
   void check_lease();
@@ -88,6 +94,11 @@ class DaemonLoop {
   absl::Duration backoff_ = absl::ZeroDuration();
   std::optional<absl::Duration> lease_end_;
   std::map<std::string, absl::Duration> publish_after_;  // by rank's key
+  std::optional<v1::WorkerProbe> probe_;                 // the newest
+  bool probing_ = false;
+  absl::Duration next_probe_ = absl::ZeroDuration();
+  std::map<std::string, FailedJob> failed_jobs_;  // by job id; the newest few
+  std::deque<std::string> failed_order_;
   bool logs_in_flight_ = false;
   absl::Duration next_logs_ = absl::ZeroDuration();
   std::string last_log_key_;
@@ -101,6 +112,7 @@ class DaemonLoop {
   RpcLane sync_lane_;
   RpcLane publish_lane_;
   RpcLane log_lane_;
+  RpcLane probe_lane_;
 };
 
 }  // namespace galleon

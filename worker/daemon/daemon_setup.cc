@@ -164,6 +164,40 @@ void DaemonLoop::watch_devices() {
   }
 }
 
+void DaemonLoop::probe() {
+  const absl::Duration now = clock_.monotonic();
+  if (probing_ || !registered_ || now < next_probe_) return;
+  probing_ = true;
+  const PlaceOptions place{rank_options_.trainer, options_.data, rank_options_.jobs_folder, rank_options_.roots,
+                           rank_options_.copies};
+  std::vector<FailedJob> failed;
+  for (const auto& [id, job] : failed_jobs_) failed.push_back(job);
+  const uint64_t number = probe_ ? probe_->number() + 1 : 1;
+  probe_lane_.post([this, place, failed, number] {
+    const v1::WorkerProbe found = probe_place(place, failed, number);
+    inbox_.post([this, found] {
+      probing_ = false;
+      next_probe_ = clock_.monotonic() + options_.probe_interval;
+      const std::string before = probe_ ? probe_->fault() : "";
+      if (found.fault() != before && !found.fault().empty()) log_warning("no rank can run here: ", found.fault());
+      if (found.fault() != before && found.fault().empty()) log_info("ranks can run here again");
+      urgent_ = urgent_ || found.fault() != before;
+      probe_ = found;
+    });
+  });
+}
+
+void DaemonLoop::remember_failed(const HeldRank& rank) {
+  constexpr size_t kMost = 16;
+  const std::string& id = rank.assignment().id().job_id();
+  if (!rank.exited() || rank.report().finished().place_fault() != v1::PLACE_FAULT_DOUBTFUL) return;
+  if (failed_jobs_.emplace(id, FailedJob{id, rank.assignment().job(), rank.assignment().job_folder()}).second)
+    failed_order_.push_back(id);
+  if (failed_order_.size() <= kMost) return;
+  failed_jobs_.erase(failed_order_.front());
+  failed_order_.pop_front();
+}
+
 v1::Worker DaemonLoop::describe_worker() {
   v1::Worker worker;
   worker.set_worker_id(options_.name);

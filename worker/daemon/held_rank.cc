@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "worker/daemon/input_paths.h"
+#include "worker/daemon/place_probe.h"
 
 namespace galleon {
 
@@ -66,7 +67,7 @@ std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, cons
   std::unique_ptr<HeldRank> held(new HeldRank(folder, options, state));
   held->delivery_.grant_lease(lease_end, now);
   if (absl::Status made = make_folders(folder); !made.ok()) {
-    held->refuse(made, false);
+    held->refuse(made, v1::PLACE_FAULT_CERTAIN);
     return held;
   }
   held->save();
@@ -74,23 +75,21 @@ std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, cons
     held->kill(absl::StrCat("stopped before it began: ", assignment.stop_reason()), now);
     return held;
   }
-  bool permanent = false;
-  absl::Status status = held->check(options, permanent);
+  v1::PlaceFault place = v1::PLACE_FAULT_CERTAIN;
+  absl::Status status = held->check(options, place);
   if (status.ok()) status = held->launch(lease_end - now);
-  if (!status.ok()) held->refuse(status, permanent);
+  if (!status.ok()) held->refuse(status, place);
   return held;
 }
 
 // Whether this machine has what the rank needs and may read what it asks for.
-absl::Status HeldRank::check(const RankOptions& options, bool& permanent) const {
-  std::error_code error;
-  if (!std::filesystem::is_directory(options.jobs_folder, error)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the scheduler's folder of jobs, ", options.jobs_folder,
-                     ", does not exist on this worker's machine; mount the same folder on both"));
-  }
+absl::Status HeldRank::check(const RankOptions& options, v1::PlaceFault& place) const {
+  RETURN_IF_ERROR(check_jobs_folder(options.jobs_folder));
   absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(), options.roots, options.copies);
-  permanent = !allowed.ok();
+  if (allowed.ok()) allowed = check_inputs_present(assignment_.job());
+  if (allowed.ok()) return allowed;
+  // Another worker may be allowed more, or have what is missing here.
+  place = absl::IsInvalidArgument(allowed) ? v1::PLACE_FAULT_UNSPECIFIED : v1::PLACE_FAULT_DOUBTFUL;
   return allowed;
 }
 
@@ -137,7 +136,7 @@ absl::StatusOr<std::unique_ptr<HeldRank>> HeldRank::recover(const std::string& f
     if (held->process_.adopt()) {
       held->report_.started();
     } else if (absl::Status launched = held->launch(absl::Seconds(10)); !launched.ok()) {
-      held->refuse(launched, false);
+      held->refuse(launched, v1::PLACE_FAULT_CERTAIN);
     }
   }
   log_info(describe(held->assignment_), " taken over", held->exited() ? ", it has exited" : "");
@@ -166,10 +165,10 @@ void HeldRank::append_to_log(const std::string& line) {
   if (file.valid()) (void)write_all(file.get(), absl::StrCat("[galleon-worker] ", line, "\n"));
 }
 
-void HeldRank::refuse(const absl::Status& why, bool permanent) {
+void HeldRank::refuse(const absl::Status& why, v1::PlaceFault place) {
   log_warning(describe(assignment_), " cannot start: ", why.message());
   append_to_log(std::string(why.message()));
-  report_.refused(std::string(why.message()), permanent, log_.written());
+  report_.refused(std::string(why.message()), place, log_.written());
   save();
 }
 

@@ -95,10 +95,10 @@ class HeldRank {
   HeldRank(std::string folder, const RankOptions& options, const v1::HeldRankState& state);
 
   std::string log_path() const;
-  absl::Status check(const RankOptions& options, bool& permanent) const;
+  absl::Status check(const RankOptions& options, v1::PlaceFault& place) const;
   absl::Status launch(absl::Duration lease);
   v1::TrainerAssignment trainer_assignment(absl::Duration lease) const;
-  void refuse(const absl::Status& why, bool permanent);
+  void refuse(const absl::Status& why, v1::PlaceFault place);
   void append_to_log(const std::string& line);
   void try_to_kill(absl::Duration now);
   bool receive();

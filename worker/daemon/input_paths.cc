@@ -44,14 +44,14 @@ bool lies_below_address(const std::string& address, const std::vector<std::strin
 // An object store's address is below one that is allowed.
 absl::Status check_stored(const std::string& key, const std::string& address, const std::vector<std::string>& roots) {
   if (absl::Status s = check_address(address); !s.ok())
-    return absl::PermissionDeniedError(absl::StrCat(key, ": ", s.message()));
+    return absl::InvalidArgumentError(absl::StrCat(key, ": ", s.message()));
   return lies_below_address(address, roots) ? absl::OkStatus() : outside(key, address, "", roots);
 }
 
 absl::Status check_one(const std::string& key, const std::string& path, const std::vector<std::string>& roots) {
   if (is_address(path)) return check_stored(key, path, roots);
   if (!fs::path(path).is_absolute()) {
-    return absl::PermissionDeniedError(absl::StrCat(key, ": ", path, " is not an absolute path"));
+    return absl::InvalidArgumentError(absl::StrCat(key, ": ", path, " is not an absolute path"));
   }
   std::error_code error;
   const fs::path real = fs::weakly_canonical(path, error);
@@ -85,7 +85,23 @@ absl::StatusOr<std::string> resolve_address(absl::string_view option, const std:
   return without_trailing_slashes(address);
 }
 
+absl::Status present(const std::string& key, const std::string& path) {
+  std::error_code error;
+  if (path.empty() || is_address(path) || fs::exists(path, error) || !glob_paths(path).empty()) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(key, ": there is no ", path,
+                                          " on this worker's machine; mount or copy it there, or correct the path"));
+}
+
 }  // namespace
+
+absl::Status check_inputs_present(const v1::Job& job) {
+  if (!absl::StartsWith(job.model().source(), "preset:"))
+    RETURN_IF_ERROR(present("model.source", job.model().source()));
+  if (job.has_tokenizer() && job.tokenizer() != "bytes") RETURN_IF_ERROR(present("tokenizer", job.tokenizer()));
+  for (const std::string& glob : job.data().train()) RETURN_IF_ERROR(present("data.train", glob));
+  for (const std::string& glob : job.data().validation()) RETURN_IF_ERROR(present("data.validation", glob));
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::vector<std::string>> resolve_copies(const std::vector<std::string>& addresses) {
   std::vector<std::string> resolved;
@@ -135,9 +151,9 @@ absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder
 
   const fs::path checkpoints = fs::weakly_canonical(fs::path(own) / job.checkpoint().directory(), error);
   if (error || !lies_under(checkpoints, own)) {
-    return absl::PermissionDeniedError(absl::StrCat("checkpoint.directory: ", job.checkpoint().directory(),
-                                                    " leaves the job's own folder ", own,
-                                                    "; a relative folder is accepted"));
+    return absl::InvalidArgumentError(absl::StrCat("checkpoint.directory: ", job.checkpoint().directory(),
+                                                   " leaves the job's own folder ", own,
+                                                   "; a relative folder is accepted"));
   }
   const std::string& copy_to = job.checkpoint().copy_to();
   if (!copy_to.empty() && !lies_below_address(copy_to, copies)) {

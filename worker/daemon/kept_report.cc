@@ -9,6 +9,7 @@
 #include "common/base/bounded_text.h"
 #include "common/base/device_failure.h"
 #include "common/net/bounded_message.h"
+#include "worker/daemon/supervisor.h"
 
 namespace galleon {
 
@@ -69,11 +70,13 @@ void KeptReport::started() {
   ++changes_;
 }
 
-void KeptReport::refused(const std::string& why, bool permanent, uint64_t log_bytes) {
+void KeptReport::refused(const std::string& why, v1::PlaceFault place, uint64_t log_bytes) {
+  const bool permanent = place == v1::PLACE_FAULT_UNSPECIFIED;
   v1::Finished& finished = *report_.mutable_finished();
   finished.set_outcome(v1::Finished::FAILED);
   finished.set_message(bounded_text(why));
   finished.set_permanent(permanent);
+  finished.set_place_fault(place);
   report_.set_phase(v1::RankReport::EXITED);
   report_.set_exit_code(permanent ? 2 : 1);
   report_.set_log_bytes(log_bytes);
@@ -108,6 +111,12 @@ void KeptReport::ended(const Ended& end) {
     report_.mutable_finished()->set_step(report_.progress().step());
   }
   if (end.exit.code == kDeviceFailureExitCode) device_failed();
+  if (end.exit.code == kTrainerDidNotStart && !report_.has_finished()) {
+    v1::Finished& finished = *report_.mutable_finished();
+    finished.set_outcome(v1::Finished::FAILED);
+    finished.set_message("the trainer could not be started");
+    finished.set_place_fault(v1::PLACE_FAULT_CERTAIN);
+  }
 }
 
 void KeptReport::bound() {

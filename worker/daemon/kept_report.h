@@ -26,7 +26,7 @@ class KeptReport {
   bool take(const v1::TrainerEvent& event);
   void started();
   // It could not start. Permanent: it would not elsewhere or later either.
-  void refused(const std::string& why, bool permanent, uint64_t log_bytes);
+  void refused(const std::string& why, v1::PlaceFault place, uint64_t log_bytes);
   // Its end is the daemon's doing.
   void killed() { report_.set_signalled_by_daemon(true); }
   // The end of a rank whose process was never started.

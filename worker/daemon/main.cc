@@ -37,6 +37,7 @@ struct Arguments {
   std::string memory;
   std::string spool = "64MiB";
   double grace = 60;
+  double probe = 30;
 };
 
 // What holds where no option is given.
@@ -85,6 +86,9 @@ void add_options(CLI::App& app, Arguments& a) {
                  "interface or address for what trainers say to each other, which TLS does not cover; by default the "
                  "address by which this machine reaches the scheduler");
   app.add_option("--log-spool", a.spool, "log bytes of a rank that may wait for the scheduler")->capture_default_str();
+  app.add_option("--probe-every", a.probe, "seconds between two looks at whether ranks can run here")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
   app.add_option("--stop-grace", a.grace, "seconds that trainers get for a last checkpoint at SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -115,6 +119,7 @@ int complete(Arguments& a) {
     return fail(absl::StrCat("--log-spool ", a.spool, ": at least 4KiB is accepted"), 2);
   a.options.spool_bytes = *spool_bytes;
   a.options.stop_grace = absl::Seconds(a.grace);
+  a.options.probe_interval = absl::Seconds(a.probe);
   return 0;
 }
 

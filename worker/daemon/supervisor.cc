@@ -19,7 +19,6 @@ namespace galleon {
 namespace {
 
 constexpr int kAlreadySupervised = 125;
-constexpr int kCannotStart = 126;
 
 // Two whole numbers on one line; anything else counts as unwritten.
 std::optional<std::pair<int64_t, uint64_t>> read_pair(const std::string& path) {
@@ -71,7 +70,7 @@ int supervise(const std::string& folder, const std::string& log, const std::vect
   absl::StatusOr<ProcessId> trainer = written.ok() ? start_process(options) : absl::StatusOr<ProcessId>(written);
   if (!trainer.ok()) {
     log_error("cannot start the trainer: ", trainer.status().message());
-    exit.code = kCannotStart;
+    exit.code = kTrainerDidNotStart;
   } else {
     int status = 0;
     while (::waitpid(trainer->pid, &status, 0) < 0 && errno == EINTR) {

@@ -11,6 +11,9 @@
 
 namespace galleon {
 
+// What the exit file says where there was no trainer to start.
+inline constexpr int kTrainerDidNotStart = 126;
+
 // Files in a rank's folder.
 inline constexpr char kSupervisorLock[] = "supervisor.lock";
 inline constexpr char kSupervisorPid[] = "supervisor.pid";

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -40,6 +42,14 @@ bool is_permanent(const absl::Status& status) {
     default:
       return false;
   }
+}
+
+// Rights and space are the machine's, not the job's.
+v1::PlaceFault place_fault_of(const absl::Status& status) {
+  if (absl::IsPermissionDenied(status)) return v1::PLACE_FAULT_DOUBTFUL;
+  const bool full = absl::StrContains(status.message(), std::strerror(ENOSPC)) ||
+                    absl::StrContains(status.message(), std::strerror(EDQUOT));
+  return full ? v1::PLACE_FAULT_CERTAIN : v1::PLACE_FAULT_UNSPECIFIED;
 }
 
 class LocalObserver final : public EventObserver {
@@ -145,6 +155,7 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
     finished.set_outcome(v1::Finished::FAILED);
     finished.set_message(bounded_text(result.status().message()));
     finished.set_permanent(is_permanent(result.status()));
+    finished.set_place_fault(place_fault_of(result.status()));
     return finished;
   }
   finished.set_outcome(result->stopped ? v1::Finished::STOPPED : v1::Finished::SUCCEEDED);

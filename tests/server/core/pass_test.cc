@@ -3,108 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <deque>
-#include <set>
-
 #include "absl/strings/str_cat.h"
+#include "tests/server/core/scene.h"
 
 namespace galleon::server {
 namespace {
 
-struct Job {
-  uint32_t ranks = 1;
-  uint64_t bytes = 50;
-  size_t queue = 0;
-  int32_t priority = 0;
-  bool preemptible = true;
-  int64_t limit_ms = kNever;
-};
-
-class Scene {
- public:
-  explicit Scene(std::vector<QueueConfig> queues = {QueueConfig()}) {
-    input.now_ms = 1'000'000;
-    for (QueueConfig& queue : queues) input.queues.emplace_back().config = std::move(queue);
-  }
-
-  Scene& worker(const std::string& id, int slots, uint64_t bytes = 100) {
-    WorkerSlots& entry = fleet.emplace_back();
-    entry.worker_id = id;
-    for (int i = 0; i < slots; ++i) entry.slots.push_back({static_cast<uint32_t>(i), bytes, false, true, true});
-    return *this;
-  }
-
-  Scene& queued(const std::string& id, const Job& job, std::vector<Place> held = {}) {
-    ids_.push_back(id);
-    Demand& demand = demands_.emplace_back();
-    demand.rank_bytes.assign(job.ranks, job.bytes);
-    input.queued.push_back(
-        {++number_, &ids_.back(), job.queue, job.priority, job.preemptible, &demand, job.limit_ms, !held.empty(), {}});
-    const SlotBoard board(fleet);
-    for (const Place& place : held) {
-      if (const int64_t cell = board.find(place.worker_id, place.slot); cell >= 0)
-        input.queued.back().held.push_back(static_cast<uint32_t>(cell));
-    }
-    return *this;
-  }
-  // Takes the first free slots of a worker; `ends_in_ms` by its time limit.
-  Scene& running(const std::string& id, const std::string& on, int slots, const Job& job = {},
-                 int64_t ends_in_ms = kNever, int64_t age_ms = 1000) {
-    RunningJob& made = input.running.emplace_back();
-    made.number = ++number_;
-    ids_.push_back(id);
-    made.job_id = &ids_.back();
-    made.queue = job.queue;
-    made.priority = job.priority;
-    made.preemptible = job.preemptible;
-    made.start_ms = input.now_ms - age_ms;
-    if (ends_in_ms != kNever) made.ends_by_ms = input.now_ms + ends_in_ms;
-    uint32_t cell = 0;
-    for (WorkerSlots& worker : fleet) {
-      for (Slot& slot : worker.slots) {
-        if (worker.worker_id == on && slot.free && made.slots < static_cast<uint32_t>(slots)) {
-          slot.free = false;
-          ++made.slots;
-          made.cells.push_back(cell);
-        }
-        ++cell;
-      }
-    }
-    EXPECT_EQ(static_cast<int>(made.slots), slots);
-    return *this;
-  }
-
-  Scene& decide() {
-    input.board = SlotBoard(fleet);
-    result = server::decide(input);
-    started.clear();
-    for (const PassResult::Start& start : result.starts) started.push_back(*input.queued[start.queued].job_id);
-    std::set<std::pair<std::string, uint32_t>> given;
-    for (const PassResult::Start& start : result.starts) {
-      for (const Place& place : start.places) EXPECT_TRUE(given.emplace(place.worker_id, place.slot).second);
-    }
-    return *this;
-  }
-  std::set<std::string> victims() const {
-    std::set<std::string> ids;
-    for (const PassResult::Preemption& preemption : result.preemptions) {
-      for (const size_t victim : preemption.victims) ids.insert(*input.running[victim].job_id);
-    }
-    return ids;
-  }
-  Wait::Kind why(size_t index) const { return result.waits[index].kind; }
-
-  std::vector<WorkerSlots> fleet;
-  PassInput input;
-  PassResult result;
-  std::vector<std::string> started;
-
- private:
-  std::deque<std::string> ids_;
-  std::deque<Demand> demands_;
-  uint64_t number_ = 0;
-};
-
+using Job = SceneJob;
 using Ids = std::vector<std::string>;
 using Set = std::set<std::string>;
 
@@ -204,9 +109,56 @@ TEST(Pass, NeitherEqualPriorityNorWhatIsNotPreemptibleNorWhatWasSparedMakesRoom)
   Scene s;
   s.worker("w", 3).running("equal", "w", 1, {.priority = 1}).running("fixed", "w", 1, {.preemptible = false});
   s.running("spared", "w", 1).queued("urgent", {.priority = 1});
-  s.input.running[2].spared = true;
+  s.input.running[2].spared_ms = 500;
   EXPECT_TRUE(s.decide().victims().empty());
   EXPECT_EQ(s.why(0), Wait::Kind::kSlots);
+  EXPECT_EQ(s.result.waits[0].spared_ms, 500);
+}
+
+// Queue a is guaranteed one slot of three; queue b, two of which are its own, uses them all.
+struct Borrowed : Scene {
+  Borrowed() : Scene({{"a", 1, 1, 0, ""}, {"b", 1, 2, 0, ""}}) { worker("w", 3); }
+  Scene& borrower(const std::string& id, int slots, int64_t spared_ms, int64_t from_guarantees_ms, int64_t age_ms) {
+    running(id, "w", slots, {.queue = 1}, kNever, age_ms);
+    input.running.back().spared_ms = spared_ms;
+    input.running.back().spared_from_guarantees_ms = from_guarantees_ms;
+    return *this;
+  }
+};
+
+TEST(Pass, AGuaranteeTakesThoseThatMadeRoomBeforeOnlyWhereThereIsNobodyElse) {
+  Borrowed s;
+  s.borrower("spared", 1, 5000, 0, 1000);
+  s.borrower("old", 1, 0, 0, 9000);
+  s.borrower("older", 1, 0, 0, 10'000);
+  s.queued("ours", {}).decide();
+  EXPECT_EQ(s.victims(), Set{"old"});
+  Borrowed all;
+  all.borrower("new", 1, 5000, 0, 1000);
+  all.borrower("old", 1, 5000, 0, 9000);
+  all.borrower("just started", 1, 5000, 700, 500);
+  all.queued("ours", {}).decide();
+  EXPECT_EQ(all.victims(), Set{"new"});
+}
+
+TEST(Pass, WhereAllAreSparedForAMomentTheReasonSaysForHowLong) {
+  Borrowed s;
+  for (const int64_t left_ms : {700, 800, 900}) s.borrower("b", 1, 5000, left_ms, 1000 - left_ms);
+  s.queued("ours", {}).decide();
+  EXPECT_TRUE(s.victims().empty());
+  EXPECT_EQ(s.result.waits[0].spared_ms, 900);
+}
+
+TEST(Pass, AGuaranteeTakesAGangThatIsBorrowedOnlyInPartWhereNobodyElseSuffices) {
+  Borrowed gang;
+  gang.borrower("gang", 3, 0, 0, 1000);
+  gang.queued("ours", {}).decide();
+  EXPECT_EQ(gang.victims(), Set{"gang"});
+  Borrowed both;
+  both.borrower("single", 1, 0, 0, 9000);
+  both.borrower("gang", 2, 0, 0, 1000);
+  both.queued("ours", {}).decide();
+  EXPECT_EQ(both.victims(), Set{"single"});
 }
 
 TEST(Pass, NobodyMakesRoomForWhatThenStillWouldNotFit) {
@@ -301,6 +253,12 @@ TEST(Pass, TheReasonIsInWordsWithFigures) {
   EXPECT_EQ(wait_message(wanted, wait, 0),
             "position 2 of 3; can never fit the fleet as it is: needs 2 slots of 412 MiB; 2 workers, even all idle, "
             "have 1 slot of that size, the largest of 8.0 GiB");
+  wait.kind = Wait::Kind::kSlots;
+  wait.spared_ms = 45'000;
+  EXPECT_EQ(wait_message(wanted, wait, 0),
+            "position 2 of 3; needs 2 slots of 412 MiB, 1 free on 2 workers; who would make room for it has made room "
+            "before and is spared for about 45 s more");
+  wait.spared_ms = 0;
   wait.kind = Wait::Kind::kBackoff;
   wait.until_ms = 2'500;
   EXPECT_EQ(wait_message(wanted, wait, 1'000), "position 2 of 3; tries again in 2 s");

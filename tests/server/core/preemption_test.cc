@@ -92,11 +92,12 @@ TEST(Preemption, AJobThatMadeRoomIsSparedUntilItHasRunForAWhile) {
   w.train("a", w.low, 0, 10);
   const std::string again = w.submit(job_of("again", "default", 9));
   EXPECT_EQ(w.state(w.low), J::RUNNING);
+  EXPECT_TRUE(absl::StrContains(w.record(again).message(), "has made room before and is spared for about 10 min more"))
+      << w.record(again).message();
   for (int i = 0; i < 605; ++i) {
     w.tick(1'000);
     ASSERT_TRUE(w.sync("a").ok());
   }
-  (void)w.submit(job_of("nudge", "default", 1));
   EXPECT_EQ(w.state(w.low), J::PREEMPTING);
 }
 

@@ -19,7 +19,8 @@ std::string kind_of(const std::string& broken) {
 
 int look() {
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
-    const Script script = make_script(seed);
+    // Some of it shows only where there is more to run than the fleet holds.
+    const Script script = seed % 10 == 0 ? make_crowd(seed) : make_script(seed);
     const std::string broken = Cluster(script).run();
     if (broken.empty()) continue;
     std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), broken.c_str());

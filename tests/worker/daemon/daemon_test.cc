@@ -341,7 +341,9 @@ TEST_F(DaemonTest, PathsOutsideTheAllowedRootsAreRefused) {
   ASSERT_TRUE(scheduler_.wait_for_phase("outside.1.0", kExited));
   const v1::RankReport report = scheduler_.report("outside.1.0");
   EXPECT_EQ(report.finished().outcome(), v1::Finished::FAILED);
-  EXPECT_TRUE(report.finished().permanent());
+  // Another worker may be allowed to read it.
+  EXPECT_FALSE(report.finished().permanent());
+  EXPECT_EQ(report.finished().place_fault(), v1::PLACE_FAULT_DOUBTFUL);
   EXPECT_EQ(report.finished().message(),
             absl::StrCat("data.train: ", folder_, "/outside/ lies outside of what this worker may read: ", folder_,
                          "/inputs, ", folder_, "/jobs/outside; move it there or start the worker with --allow"));
@@ -374,7 +376,29 @@ TEST_F(DaemonTest, AMissingFolderOfJobsIsNoFaultOfTheJob) {
   ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
   EXPECT_EQ(scheduler_.report("a.1.0").finished().outcome(), v1::Finished::FAILED);
   EXPECT_FALSE(scheduler_.report("a.1.0").finished().permanent());
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().place_fault(), v1::PLACE_FAULT_CERTAIN);
   EXPECT_NE(scheduler_.report("a.1.0").finished().message().find("not-mounted"), std::string::npos);
+}
+
+TEST_F(DaemonTest, ItTriesItselfAgainAndAgainAndTellsWhatItLacks) {
+  start({"--probe-every", "1"});
+  ASSERT_TRUE(scheduler_.wait_for([this] { return scheduler_.probe.number() > 0; }));
+  EXPECT_EQ(scheduler_.probe.fault(), "");
+  std::filesystem::rename(folder_ + "/jobs", folder_ + "/unmounted");
+  EXPECT_TRUE(scheduler_.wait_for(
+      [this] { return scheduler_.probe.fault().find("mount the same folder on both") != std::string::npos; }));
+  std::filesystem::rename(folder_ + "/unmounted", folder_ + "/jobs");
+  EXPECT_TRUE(scheduler_.wait_for([this] { return scheduler_.probe.fault().empty(); }));
+}
+
+TEST_F(DaemonTest, WhatIsNotOnThisMachineMayBeOnAnother) {
+  start();
+  v1::Assignment missing = assignment("a", "finish");
+  missing.mutable_job()->mutable_data()->set_train(0, folder_ + "/inputs/not-mounted/*.txt");
+  scheduler_.assign(missing);
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_EQ(scheduler_.report("a.1.0").finished().place_fault(), v1::PLACE_FAULT_DOUBTFUL);
+  EXPECT_NE(scheduler_.report("a.1.0").finished().message().find("on this worker's machine"), std::string::npos);
 }
 
 TEST_F(DaemonTest, TwoDaemonsDoNotShareAFolder) {

@@ -41,6 +41,7 @@ class FakeScheduler final : public v1::WorkerService::Service {
   std::vector<v1::PublishCheckpointRequest> published;
   std::vector<v1::RegisterWorkerRequest> registrations;
   std::vector<v1::DeviceInfo> devices;  // as last reported
+  v1::WorkerProbe probe;                // the same
   std::string jobs_folder;
   uint64_t lease_milliseconds = 20000;
   uint64_t syncs = 0;
@@ -114,6 +115,7 @@ class FakeScheduler final : public v1::WorkerService::Service {
     if (!next_sync_status.ok()) return std::exchange(next_sync_status, grpc::Status::OK);
     if (request->session() != session_) return grpc::Status(grpc::StatusCode::NOT_FOUND, "another session");
     if (request->devices_size() > 0) devices.assign(request->devices().begin(), request->devices().end());
+    if (request->has_probe()) probe = request->probe();
     leaving = leaving || request->leaving();
     for (const v1::RankReport& report : request->ranks()) reports[key(report.id(), report.rank())] = report;
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(request->wait_milliseconds());

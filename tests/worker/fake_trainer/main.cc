@@ -232,6 +232,7 @@ class FakeTrainer {
 }  // namespace galleon
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "--version") return 0;
   if (argc > 1 && std::string(argv[1]) == "--processor") {
     galleon::v1::ProcessorInfo processor;
     processor.set_model("none");

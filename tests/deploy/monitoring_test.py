@@ -80,7 +80,7 @@ class Service:
 
     def worker(self, name, slots, memory, data=None):
         self.start(name, [PROGRAMS / "galleon-worker", "--server", self.addresses["scheduler"]["listen"], "--name", name, "--data", data or self.folder / name,
-                          "--slots", str(slots), "--memory-per-slot", str(memory), "--allow", self.folder, "--metrics",
+                          "--slots", str(slots), "--memory-per-slot", str(memory), "--allow", self.folder, "--allow", self.folder / "mounted", "--probe-every", "1", "--metrics",
                           self.addresses.get(name, {}).get("metrics", "127.0.0.1:0"), "--ready-file", self.folder / f"{name}.json", "--threads", "1"])
         self.ready(name)
 
@@ -200,6 +200,8 @@ class MonitoringTest(unittest.TestCase):
         if KEEP:
             text = "".join(book.read_text() for book in sorted((ROOT / "deploy/examples/janeausten/train").glob("*.txt")))
         (self.folder / "text.txt").write_text(text)
+        (self.folder / "too-short.txt").write_text("x")
+        (self.folder / "mounted").mkdir()
 
     def job(self, name, steps=100000, ranks=1, data="text.txt", **more):
         path = self.folder / f"{name}.yaml"
@@ -296,6 +298,11 @@ class MonitoringTest(unittest.TestCase):
     def test_alerts_fire_by_their_causes(self):
         self.begin(4, 256 << 20)
         self.within(240, "nothing fires", lambda: not self.prometheus.firing())
+        # A mount that goes and comes.
+        (self.folder / "mounted").rename(self.folder / "unmounted")
+        self.fires("GalleonWorkerUnfit")
+        (self.folder / "unmounted").rename(self.folder / "mounted")
+        self.within(240, "the workers are back", lambda: not self.prometheus.firing())
         self.service.galleon("cordon", "north")
         for i in range(4):
             self.service.submit(self.job(f"run-{i}"))
@@ -310,7 +317,7 @@ class MonitoringTest(unittest.TestCase):
 
         # Jobs that cannot succeed.
         for i in range(7):
-            self.service.submit(self.job(f"outside-{i}", data="/usr/share/common-licenses/GPL-3"))
+            self.service.submit(self.job(f"short-{i}", data="too-short.txt"))
         self.service.galleon("undrain", "north")
         self.fires("GalleonAttemptsFail")
 

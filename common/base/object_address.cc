@@ -58,11 +58,20 @@ absl::Status check_address(absl::string_view address) {
     return absl::InvalidArgumentError(azure ? "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH is how it looks"
                                             : absl::StrCat(scheme, "://BUCKET/PATH is how it looks"));
   }
+  if (authority.find_first_of("*?[{") != absl::string_view::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the ", azure ? "container" : "bucket", " of an address of ", scheme, ":// is no pattern"));
+  }
   // Libraries on the way to a store may take them for steps in a tree.
   for (const absl::string_view name : absl::StrSplit(rest, '/'))
     if (name == "." || name == "..")
       return absl::InvalidArgumentError(absl::StrCat("an address of ", scheme, ":// cannot have the name ", name));
   return absl::OkStatus();
+}
+
+std::string without_trailing_slashes(absl::string_view address) {
+  while (absl::EndsWith(address, "/") && !absl::EndsWith(address, kMark)) address.remove_suffix(1);
+  return std::string(address);
 }
 
 }  // namespace galleon

@@ -6,6 +6,7 @@
 
 import collections
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -17,26 +18,20 @@ import pyarrow.parquet as pq
 
 from parquet_test import rows
 from runs import BINARIES, PATIENCE, SECRET, RunsTest, main
-from store_server import GoogleStore, Proxy, StoreServer
+from store_server import GoogleStore, Proxy, StoreTest
 
 SCHEDULE = {"optimizer": {"schedule": {"steps": 10, "warmup_steps": 1}}}
 
 
-class ObjectStoreTest(RunsTest):
+class ObjectStoreTest(StoreTest):
     def setUp(self):
         super().setUp()
-        self.server = StoreServer()
-        self.addCleanup(self.server.close)
-        self.server.client.create_bucket(Bucket="team")
-        self.use(self.server.address)
+        self.start_store("team")
         self.table = pa.Table.from_pylist(rows(900))
         pq.write_table(self.table, self.folder / "a.parquet", row_group_size=250)
         (self.folder / "b.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(300, 2)))
         for name in ("a.parquet", "b.jsonl"):
             self.server.put("team", f"corpus/part/{name}", (self.folder / name).read_bytes())
-
-    def use(self, address):
-        self.environment.update(AWS_ENDPOINT_URL=address, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY=SECRET)
 
     def proxy(self, trouble):
         proxy = Proxy(self.server, trouble)
@@ -147,8 +142,38 @@ class ObjectStoreTest(RunsTest):
         text = self.train(self.job(tokenizer="s3://team/models/empty", data=data), "d", ok=False)
         self.assertIn("tokenizer: s3://team/models/empty does not exist, or has no files that are read", text)
 
+    def test_a_folder_is_brought_once_for_processes_that_ask_at_once_and_kept_thirty_days_after(self):
+        self.upload(self.save_small_model(), "models/small")
+        fetched = collections.Counter()
+
+        def slow(method, path):
+            if method == "GET" and path.split("?")[0].endswith((".json", ".safetensors")):
+                fetched[path.split("?")[0]] += 1
+                return "slow"
+            return None
+        self.proxy(slow)
+        command = [BINARIES / "galleon", "tokenize", "--tokenizer", "s3://team/models/small", "--input", self.folder / "b.jsonl"]
+        running = [subprocess.Popen([*command, "--output", self.folder / f"{i}.tokens"], env=self.environment, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT) for i in range(3)]
+        for process in running:
+            output = process.communicate(timeout=PATIENCE)[0]
+            self.assertEqual(process.returncode, 0, output)
+        self.assertGreater(len(fetched), 0)
+        self.assertEqual(set(fetched.values()), {1}, fetched)
+        copies = self.folder / "cache/objects"
+        mine = next(copies.iterdir())
+        for name, days in (("0" * 16, 31), ("1" * 16, 29)):
+            (copies / name).mkdir()
+            then = time.time() - days * 86400
+            os.utime(copies / name, (then, then))
+        os.utime(mine, (then, then))
+        status, text = self.galleon(*command[1:], "--output", self.folder / "again.tokens")
+        self.assertEqual(status, 0, text)
+        self.assertEqual({p.name for p in copies.iterdir()}, {mine.name, "1" * 16})
+        self.assertLess(time.time() - mine.stat().st_mtime, 86400)  # that it was asked for counts
+
     def copied(self, every=2, keep=2, **more):
-        return self.job(data={"train": [str(self.folder / "b.jsonl")]}, checkpoint={"every": every, "keep": keep, "copy_to": "s3://team/runs/small"}, **more)
+        return self.job(data={"train": [str(self.folder / "b.jsonl")]}, checkpoint={"every": every, "keep": keep, "copy_to": "s3://team/runs/small/"}, **more)
 
     def manifests(self):
         return [key for key in self.server.keys("team", "runs/small/") if key.endswith("manifest.json")]

@@ -139,13 +139,13 @@ class ParquetTest(RunsTest):
         """A tool call whose arguments are a struct of every type is written by the template as JSON."""
         values = {
             "null": (None, pa.null()), "flag": (True, pa.bool_()), "small": (-7, pa.int8()), "large": (2**63 + 1, pa.uint64()),
-            "half": (0.5, pa.float32()), "nan": (float("nan"), pa.float64()), "money": (decimal.Decimal("12.50"), pa.decimal128(9, 2)),
+            "half": (0.5, pa.float32()), "nan": (float("nan"), pa.float64()), "sixteen": (1.5, pa.float16()), "endless": (float("inf"), pa.float16()), "money": (decimal.Decimal("12.50"), pa.decimal128(9, 2)),
             "day": (datetime.date(2024, 2, 29), pa.date32()), "list": ([1, None, 3], pa.list_(pa.int32())),
             "lists": ([["a"], []], pa.list_(pa.list_(pa.string()))), "struct": ({"b": "x", "a": None}, pa.struct([("b", pa.string()), ("a", pa.int16())])),
             "map": ([("k", "v")], pa.map_(pa.string(), pa.string())),
         }
         wanted = {
-            "null": None, "flag": True, "small": -7, "large": 2**63 + 1, "half": 0.5, "nan": None, "money": 12.5, "day": "2024-02-29",
+            "null": None, "flag": True, "small": -7, "large": 2**63 + 1, "half": 0.5, "nan": None, "sixteen": 1.5, "endless": None, "money": 12.5, "day": "2024-02-29",
             "list": [1, None, 3], "lists": [["a"], []], "struct": {"b": "x", "a": None}, "map": {"k": "v"},
         }
         kind = pa.struct([(name, t) for name, (_, t) in values.items()])

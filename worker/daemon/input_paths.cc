@@ -65,7 +65,11 @@ absl::Status check_one(const std::string& key, const std::string& path, const st
 }
 
 absl::Status check_glob(const std::string& key, const std::string& pattern, const std::vector<std::string>& roots) {
-  if (is_address(pattern)) return check_stored(key, fixed_part(pattern), roots);
+  if (is_address(pattern)) {
+    if (absl::Status s = check_address(pattern); !s.ok())
+      return absl::PermissionDeniedError(absl::StrCat(key, ": ", s.message()));
+    return check_stored(key, fixed_part(pattern), roots);
+  }
   std::error_code error;
   if (fs::exists(pattern, error)) return check_one(key, pattern, roots);
   RETURN_IF_ERROR(check_one(key, fixed_part(pattern), roots));
@@ -75,24 +79,31 @@ absl::Status check_glob(const std::string& key, const std::string& pattern, cons
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> resolve_address(absl::string_view option, const std::string& address) {
+  if (absl::Status s = check_address(address); !s.ok())
+    return absl::InvalidArgumentError(absl::StrCat(option, " ", s.message()));
+  return without_trailing_slashes(address);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> resolve_copies(const std::vector<std::string>& addresses) {
+  std::vector<std::string> resolved;
   for (const std::string& address : addresses) {
-    if (is_address(address)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--allow-copies ", address, " is no address in an object store, such as s3://BUCKET/PATH"));
+    if (!is_address(address)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--allow-copies ", address, " is no address in an object store, such as s3://BUCKET/PATH"));
+    }
+    ASSIGN_OR_RETURN(resolved.emplace_back(), resolve_address("--allow-copies", address));
   }
-  return resolve_roots(addresses);
+  return resolved;
 }
 
 absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::string>& roots) {
   std::vector<std::string> resolved;
   for (const std::string& root : roots) {
     if (is_address(root)) {
-      if (absl::Status s = check_address(root); !s.ok())
-        return absl::InvalidArgumentError(absl::StrCat("--allow ", s.message()));
-      resolved.push_back(root.substr(0, root.find_last_not_of('/') + 1));
+      ASSIGN_OR_RETURN(resolved.emplace_back(), resolve_address("--allow", root));
       continue;
     }
     std::error_code error;

@@ -1,10 +1,7 @@
 // galleon-trainer: one rank of a training run, and everything else that needs the engine.
 #include <CLI/CLI.hpp>
 
-#include <unistd.h>
-
 #include <google/protobuf/util/json_util.h>
-#include <unistd.h>
 #include <filesystem>
 #include <iostream>
 
@@ -172,6 +169,14 @@ absl::Status bring_model(std::string& model, std::string& tokenizer) {
   return bring_tokenizer(tokenizer);
 }
 
+void add_around_text(CLI::App& command, const std::string& begins, std::string& begin, const std::string& ends,
+                     std::string& end) {
+  const std::string words =
+      ": auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text";
+  command.add_option("--begin-token", begin, begins + words);
+  command.add_option("--end-token", end, ends + words);
+}
+
 CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   CLI::App* command = app.add_subcommand("evaluate", "loss and task metrics of a model folder on data");
   command->footer("Example: galleon evaluate --model run/checkpoints/step-00001000 --data 'books/*.txt'");
@@ -181,12 +186,7 @@ CLI::App* add_evaluate(CLI::App& app, EvaluateOptions& options) {
   command->add_option("--format", options.format, "auto | text | jsonl | csv | tokens | tsv | chat")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "csv", "tokens", "tsv", "chat"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
-  command->add_option(
-      "--begin-token", options.begin_token,
-      "before each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
-  command->add_option(
-      "--end-token", options.end_token,
-      "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  add_around_text(*command, "before each document", options.begin_token, "behind each document", options.end_token);
   command->add_option("--chat-template", options.chat_template, "preset:NAME or a .jinja file");
   command->add_option("--template-date", options.template_date, "that the template's strftime_now sees: 2024-07-26");
   command->add_option("--glue-task", options.glue_task, "columns and metrics of a GLUE task");
@@ -208,12 +208,7 @@ CLI::App* add_generate(CLI::App& app, GenerateOptions& options) {
   command->add_option("--model", options.model, "a checkpoint or a Hugging Face folder")->required();
   command->add_option("--prompt", options.prompt, "what it goes on from");
   command->add_option("--tokenizer", options.tokenizer, "instead of the folder's own");
-  command->add_option(
-      "--begin-token", options.begin_token,
-      "before the prompt: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
-  command->add_option(
-      "--end-token", options.end_token,
-      "ends the text: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  add_around_text(*command, "before the prompt", options.begin_token, "ends the text", options.end_token);
   command->add_option("--tokens", options.tokens, "at most")->check(CLI::NonNegativeNumber);
   command->add_option("--temperature", options.temperature, "0 takes the most probable token")
       ->check(CLI::NonNegativeNumber);
@@ -233,12 +228,7 @@ CLI::App* add_tokenize(CLI::App& app, TokenizeOptions& options) {
   command->add_option("--format", options.format, "auto | text | jsonl | csv")
       ->check(CLI::IsMember({"auto", "text", "jsonl", "csv"}));
   command->add_option("--text-field", options.text_field, "of a JSON line");
-  command->add_option(
-      "--begin-token", options.begin_token,
-      "before each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
-  command->add_option(
-      "--end-token", options.end_token,
-      "behind each document: auto (as the checkpoint was trained, else as the tokenizer says) | none | a token's text");
+  add_around_text(*command, "before each document", options.begin_token, "behind each document", options.end_token);
   command->add_option("--output", options.output, "the token file")->required();
   command->add_option("--threads", options.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
   return command;

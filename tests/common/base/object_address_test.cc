@@ -38,6 +38,8 @@ TEST(ObjectAddress, WhatIsNotReadIsRefusedWithWhatToDo) {
       {"abfs://c:hunter2@account.dfs.core.windows.net/x", "credentials do not belong"},
       {"s3://bucket/x?X-Amz-Signature=hunter2", "a query does not belong"},
       {"s3://bucket/a/../b", "cannot have the name .."},
+      {"s3://team-*/x", "the bucket of an address of s3:// is no pattern"},
+      {"abfs://c{1,2}@account.dfs.core.windows.net/x", "the container of an address of abfs:// is no pattern"},
   };
   for (const auto& one : cases) {
     const absl::Status status = check_address(one.address);
@@ -45,6 +47,12 @@ TEST(ObjectAddress, WhatIsNotReadIsRefusedWithWhatToDo) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(one.message)) << one.address;
     EXPECT_THAT(std::string(status.message()), Not(HasSubstr("hunter2"))) << one.address;
   }
+}
+
+TEST(ObjectAddress, AFolderIsTheSameWithSlashesAtItsEnd) {
+  EXPECT_EQ(without_trailing_slashes("s3://bucket/runs//"), "s3://bucket/runs");
+  EXPECT_EQ(without_trailing_slashes("s3://bucket/runs"), "s3://bucket/runs");
+  EXPECT_EQ(without_trailing_slashes("s3://"), "s3://");
 }
 
 }  // namespace

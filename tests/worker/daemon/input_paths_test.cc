@@ -104,6 +104,8 @@ TEST_F(InputPathsTest, CopiesGoWhereTheyMayAndNowhereElse) {
   EXPECT_EQ(status("s3://team/runs/a", "s3://team/other/step-00000002").message().find("checkpoint.resume"), 0U);
   for (const char* address : {"s3://team/corpus/a", "s3://team/runs-2", "s3://team/runs/../corpus", "gs://team/runs/a"})
     EXPECT_EQ(status(address, "auto").message().find("checkpoint.copy_to"), 0U) << address;
+  EXPECT_EQ(resolve_copies({"https://team/runs"}).status().message(),
+            "--allow-copies https:// is not read; download it and write its path; s3://, gs:// and abfs:// are read");
   EXPECT_FALSE(resolve_copies({"/srv/runs"}).ok());
 }
 

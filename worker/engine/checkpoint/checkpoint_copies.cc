@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/files.h"
+#include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/manifest.h"
 #include "worker/engine/storage/object_store.h"
@@ -24,19 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr const char* kManifest = "manifest.json";
 // What has been written of a copy, beside the checkpoints.
 constexpr const char* kProgress = ".copied.json";
 constexpr int64_t kSample = int64_t{1} << 20;
-
-std::string trimmed(std::string address) {
-  while (absl::EndsWith(address, "/")) address.pop_back();
-  return address;
-}
-
-std::string step_address(const std::string& address, int64_t step) {
-  return absl::StrCat(trimmed(address), "/", step_folder_name(step));
-}
 
 // Objects below an address by their names behind it.
 absl::StatusOr<std::map<std::string, int64_t>> sizes_below(const std::string& address) {
@@ -49,7 +40,7 @@ absl::StatusOr<std::map<std::string, int64_t>> sizes_below(const std::string& ad
 
 // The steps below an address: by number, whether they have a manifest.
 absl::StatusOr<std::map<int64_t, bool>> steps_below(const std::string& address) {
-  ASSIGN_OR_RETURN(const auto sizes, sizes_below(trimmed(address)));
+  ASSIGN_OR_RETURN(const auto sizes, sizes_below(without_trailing_slashes(address)));
   std::map<int64_t, bool> steps;
   for (const auto& [name, size] : sizes) {
     const size_t slash = name.find('/');
@@ -69,11 +60,11 @@ class CopyProgress {
       : path_(absl::StrCat(folder, "/", kProgress)), address_(std::move(address)) {
     const absl::StatusOr<std::string> text = read_file(path_);
     const Json json = text.ok() ? Json::parse(*text, nullptr, false) : Json();
-    if (json.is_object() && json.value("address", "") == address_ && json.contains("files")) files_ = json["files"];
+    // What is not as it was written, or of another copy, counts for nothing.
+    if (!json.is_object() || !json.contains("address") || json["address"] != address_) return;
+    if (json.contains("files") && json["files"].is_object()) files_ = json["files"];
   }
-  bool has(const CheckpointFile& file) const {
-    return files_.is_object() && files_.contains(file.name) && files_[file.name] == file.crc32;
-  }
+  bool has(const CheckpointFile& file) const { return files_.contains(file.name) && files_[file.name] == file.crc32; }
   absl::Status add(const CheckpointFile& file) {
     files_[file.name] = file.crc32;
     return write_file_atomically(path_, Json{{"address", address_}, {"files", files_}}.dump());
@@ -93,7 +84,7 @@ absl::Status compare(const std::string& path, int64_t bytes, const std::string& 
   std::ifstream file(path, std::ios::binary);
   std::string here(kSample, '\0');
   std::string there(kSample, '\0');
-  for (const int64_t begin : {int64_t{0}, std::max<int64_t>(0, bytes / 2), std::max<int64_t>(0, bytes - kSample)}) {
+  for (const int64_t begin : {int64_t{0}, bytes / 2, std::max<int64_t>(0, bytes - kSample)}) {
     const int64_t size = std::min(kSample, bytes - begin);
     ASSIGN_OR_RETURN(int64_t n, object->read_at(begin, there.data(), size));
     file.seekg(begin);
@@ -120,12 +111,16 @@ absl::Status prune_copies(const std::string& address, int64_t newest, int64_t ke
     // Those beyond the newest are another run's, from before it went back.
     if (step->first > newest) continue;
     if (step->second && kept++ < std::max<int64_t>(keep, 1)) continue;
-    RETURN_IF_ERROR(remove_copy(step_address(address, step->first)));
+    RETURN_IF_ERROR(remove_copy(copy_address(address, step->first)));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+std::string copy_address(const std::string& address, int64_t step) {
+  return absl::StrCat(without_trailing_slashes(address), "/", step_folder_name(step));
+}
 
 absl::StatusOr<std::vector<int64_t>> list_copies(const std::string& address) {
   ASSIGN_OR_RETURN(const auto steps, steps_below(address));
@@ -136,7 +131,7 @@ absl::StatusOr<std::vector<int64_t>> list_copies(const std::string& address) {
 }
 
 absl::Status check_copies_can_be_written(const std::string& address) {
-  const std::string probe = absl::StrCat(trimmed(address), "/galleon-can-write");
+  const std::string probe = absl::StrCat(without_trailing_slashes(address), "/galleon-can-write");
   RETURN_IF_ERROR(upload_bytes("galleon checks whether checkpoints can be copied here\n", probe));
   return remove_object(probe);
 }
@@ -144,7 +139,7 @@ absl::Status check_copies_can_be_written(const std::string& address) {
 absl::StatusOr<int64_t> copy_checkpoint(const std::string& folder, int64_t step, const std::string& address,
                                         int64_t keep, const std::function<bool()>& wanted) {
   const std::string from = absl::StrCat(folder, "/", step_folder_name(step));
-  const std::string to = step_address(address, step);
+  const std::string to = copy_address(address, step);
   ASSIGN_OR_RETURN(const std::vector<CheckpointFile> files, checkpoint_files(from));
   ASSIGN_OR_RETURN(auto there, sizes_below(to));
   const std::string manifest = absl::StrCat(to, "/", kManifest);
@@ -167,7 +162,7 @@ absl::StatusOr<int64_t> copy_checkpoint(const std::string& folder, int64_t step,
 }
 
 absl::Status fetch_checkpoint(const std::string& address, const std::string& into) {
-  const std::string from = trimmed(address);
+  const std::string from = without_trailing_slashes(address);
   RETURN_IF_ERROR(make_folders(into));
   const std::string manifest = absl::StrCat(into, "/", kManifest);
   if (absl::Status s = download_file(absl::StrCat(from, "/", kManifest), manifest); !s.ok()) {
@@ -184,12 +179,26 @@ absl::Status fetch_checkpoint(const std::string& address, const std::string& int
   }
   const absl::Status sound = verify_checkpoint(into, true);
   // So that the next attempt does not take it for a part that is there.
-  if (!sound.ok()) fs::remove_all(into);
+  std::error_code error;
+  if (!sound.ok()) fs::remove_all(into, error);
   return sound;
 }
 
 CheckpointCopier::CheckpointCopier(std::string folder, std::string address, int64_t keep)
     : folder_(std::move(folder)), address_(std::move(address)), keep_(keep), thread_([this] { run(); }) {}
+
+absl::StatusOr<std::unique_ptr<CheckpointCopier>> CheckpointCopier::start(const std::string& folder,
+                                                                          const std::string& address, int64_t keep,
+                                                                          int64_t step) {
+  const absl::Status usable = check_copies_can_be_written(address);
+  if (!usable.ok()) return absl::Status(usable.code(), absl::StrCat("checkpoint.copy_to: ", usable.message()));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> copies, list_copies(address));
+  std::unique_ptr<CheckpointCopier> copier(new CheckpointCopier(folder, address, keep));
+  const std::vector<int64_t> here = list_checkpoints(folder);
+  const bool copied = std::find(copies.begin(), copies.end(), step) != copies.end();
+  if (!here.empty() && here.back() == step && !copied) copier->add(step);
+  return copier;
+}
 
 CheckpointCopier::~CheckpointCopier() {
   {
@@ -203,7 +212,7 @@ CheckpointCopier::~CheckpointCopier() {
 void CheckpointCopier::add(int64_t step) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    next_ = step;
+    next_ = newest_ = step;
   }
   changed_.notify_all();
 }
@@ -216,7 +225,9 @@ int64_t CheckpointCopier::copying() const {
 absl::Status CheckpointCopier::finish() {
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait(lock, [&] { return !next_.has_value() && copying_ == 0; });
-  return status_;
+  if (status_.ok()) return status_;
+  return absl::Status(status_.code(), absl::StrCat("the checkpoint of step ", newest_,
+                                                   " is saved, and could not be copied: ", status_.message()));
 }
 
 std::vector<std::string> CheckpointCopier::notes() {
@@ -242,7 +253,7 @@ void CheckpointCopier::run() {
     copying_ = 0;
     status_ = bytes.status();
     if (bytes.ok()) {
-      notes_.push_back(absl::StrFormat("step %d to %s: %.1f MB in %.1f s", step, step_address(address_, step),
+      notes_.push_back(absl::StrFormat("step %d to %s: %.1f MB in %.1f s", step, copy_address(address_, step),
                                        static_cast<double>(*bytes) * 1e-6, seconds));
     } else if (!absl::IsCancelled(bytes.status())) {
       notes_.push_back(absl::StrCat("step ", step, " could not be copied: ", bytes.status().message()));

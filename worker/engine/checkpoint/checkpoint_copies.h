@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -15,6 +16,9 @@
 #include "absl/status/statusor.h"
 
 namespace galleon {
+
+// Where the copy of a step lies below an address.
+std::string copy_address(const std::string& address, int64_t step);
 
 // Steps of the complete copies below an address, oldest first. Errors of the store.
 absl::StatusOr<std::vector<int64_t>> list_copies(const std::string& address);
@@ -35,8 +39,10 @@ absl::Status fetch_checkpoint(const std::string& address, const std::string& int
 // Copies beside training, one after the other, by a thread of its own.
 class CheckpointCopier {
  public:
-  // `folder`: of the job's checkpoints.
-  CheckpointCopier(std::string folder, std::string address, int64_t keep);
+  // `folder`: of the job's checkpoints. That of `step` is copied first, if it lies there and not at the address: an
+  // attempt before may have ended too soon. Errors of check_copies_can_be_written and list_copies.
+  static absl::StatusOr<std::unique_ptr<CheckpointCopier>> start(const std::string& folder, const std::string& address,
+                                                                 int64_t keep, int64_t step);
   // Ends a copy that is under way; what it has written is found again by the next one.
   ~CheckpointCopier();
   CheckpointCopier(const CheckpointCopier&) = delete;
@@ -46,12 +52,13 @@ class CheckpointCopier {
   void add(int64_t step);
   // The step that is being copied, which must not be removed meanwhile; 0: none.
   int64_t copying() const;
-  // Waits for what was added. The newest step's status, with its address.
+  // Waits for what was added. The newest step's status.
   absl::Status finish();
   // What has happened since the last call, in words.
   std::vector<std::string> notes();
 
  private:
+  CheckpointCopier(std::string folder, std::string address, int64_t keep);
   void run();
 
   const std::string folder_;
@@ -61,6 +68,7 @@ class CheckpointCopier {
   std::condition_variable changed_;
   std::optional<int64_t> next_;
   int64_t copying_ = 0;
+  int64_t newest_ = 0;  // that was added
   bool ended_ = false;
   absl::Status status_;
   std::vector<std::string> notes_;

@@ -19,7 +19,6 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr int kFormatVersion = 1;
-constexpr const char* kManifest = "manifest.json";
 
 // [interval, not before, streak] by parameter.
 Json paces_to_json(const std::vector<RefreshPace>& paces) {
@@ -140,6 +139,7 @@ absl::StatusOr<std::vector<CheckpointFile>> checkpoint_files(const std::string& 
   try {
     for (const auto& [name, expected] : json.at("files").items()) {
       const fs::path path(name);
+      // What a damaged or foreign manifest names is not opened.
       const bool below = path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end() && !name.empty();
       if (!below)
         return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " names a file outside of its folder"));
@@ -152,19 +152,19 @@ absl::StatusOr<std::vector<CheckpointFile>> checkpoint_files(const std::string& 
 }
 
 absl::Status verify_checkpoint(const std::string& step_folder, bool deep) {
-  ASSIGN_OR_RETURN(Json json, read_manifest(step_folder));
-  for (const auto& [name, expected] : json["files"].items()) {
-    const std::string path = absl::StrCat(step_folder, "/", name);
+  ASSIGN_OR_RETURN(const std::vector<CheckpointFile> files, checkpoint_files(step_folder));
+  for (const CheckpointFile& expected : files) {
+    const std::string path = absl::StrCat(step_folder, "/", expected.name);
     std::error_code error;
     const auto size = static_cast<int64_t>(fs::file_size(path, error));
     if (error) return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is missing"));
-    if (size != expected.value("bytes", int64_t{-1})) {
-      return absl::DataLossError(absl::StrCat("checkpoint file ", path, " has ", size, " bytes instead of ",
-                                              expected.value("bytes", int64_t{-1})));
+    if (size != expected.bytes) {
+      return absl::DataLossError(
+          absl::StrCat("checkpoint file ", path, " has ", size, " bytes instead of ", expected.bytes));
     }
     if (!deep) continue;
     ASSIGN_OR_RETURN(WrittenFile found, checksum_file(path));
-    if (found.crc32 != expected.value("crc32", uint32_t{0}))
+    if (found.crc32 != expected.crc32)
       return absl::DataLossError(absl::StrCat("checkpoint file ", path, " is damaged: its checksum differs"));
   }
   return absl::OkStatus();

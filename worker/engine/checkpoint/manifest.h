@@ -14,6 +14,8 @@
 
 namespace galleon {
 
+inline constexpr const char* kManifest = "manifest.json";
+
 // Ids of the tokens that stood around each document of text in training; -1: nothing.
 struct RecordedTokens {
   int32_t begin = -1;

@@ -266,7 +266,7 @@ absl::StatusOr<InputFormat> recognise(const std::string& data_format, const std:
   ASSIGN_OR_RETURN(std::unique_ptr<InputStream> stream, open_input(path));
   ASSIGN_OR_RETURN(std::string head, read_head(*stream));
   const InputFormat format = chosen(data_format, bare_name(path), head);
-  std::string kind = foreign_kind(head, is_compressed(path));
+  std::string kind = foreign_kind(head, packing_of(first) != Packing::kNone);
   const bool tokens = format == InputFormat::kTokens;
   // Ids may look like a short magic number.
   if (tokens && !absl::StartsWith(head, "\x93NUMPY") && !absl::StartsWith(head, "PK\x03\x04")) kind.clear();

@@ -119,6 +119,8 @@ struct DataOptions {
 struct ModelOptions {
   std::string source;    // preset:NAME or a folder
   std::string given_as;  // the address that the folder is a copy of; empty: it is none
+  // As the job names it.
+  const std::string& name() const { return given_as.empty() ? source : given_as; }
   bool pretrained = false;
   std::vector<std::pair<std::string, std::string>> overrides;  // field of config.json, JSON text
   uint64_t seed = 42;

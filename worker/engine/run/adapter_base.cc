@@ -67,28 +67,41 @@ absl::Status compare(const RunOptions& options, const std::vector<Parameter>& pa
       &fresh);
 }
 
-}  // namespace
-
 std::string why_no_base(const RunOptions& options, const ResolvedJob& job) {
   if (!options.model.pretrained)
     return "the frozen matrices began at random (model.init: random), and no folder holds them";
   if (job.grown_from > 0) {
     return absl::StrCat("model.overrides.vocab_size ", job.config.vocabulary, " is more than the ", job.grown_from,
-                        " of ", options.model.source);
+                        " of ", options.model.name());
   }
   const absl::StatusOr<ModelConfig> own = resolve_model_config(options.model.source, {}, 0);
   if (!own.ok()) return std::string(own.status().message());
   const std::string changed = changed_fields(job.config, *own);
   if (changed.empty()) return "";
-  return absl::StrCat("model.overrides make another model of ", options.model.source, ": ", changed);
+  return absl::StrCat("model.overrides make another model of ", options.model.name(), ": ", changed);
 }
 
 std::string why_another_base(const RunOptions& options, const std::vector<Parameter>& parameters,
                              const std::string& step_folder) {
   const absl::Status same = compare(options, parameters, step_folder);
   if (same.ok()) return "";
-  return absl::StrCat("model.source, ", options.model.source,
+  return absl::StrCat("model.source, ", options.model.name(),
                       ", is no longer what the run began from: ", same.message());
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> why_no_adapters(const RunOptions& options, const ResolvedJob& job,
+                                            const std::vector<Parameter>& parameters, const std::string& step_folder,
+                                            Communicator& communicator) {
+  std::string why;
+  if (communicator.rank() == 0) {
+    why = why_no_base(options, job);
+    if (why.empty() && !step_folder.empty()) why = why_another_base(options, parameters, step_folder);
+  }
+  why = communicator.all_gather_text(why)[0];
+  RETURN_IF_ERROR(communicator.status());
+  return why;
 }
 
 }  // namespace galleon

@@ -4,18 +4,18 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "worker/engine/ground/parameters.h"
+#include "worker/engine/ranks/communicator.h"
 #include "worker/engine/run/resolved_job.h"
 
 namespace galleon {
 
-// Why the folder and the adapters would not make the model that is trained; empty: they do. model.source must be what
-// it was when the run began.
-std::string why_no_base(const RunOptions& options, const ResolvedJob& job);
-
-// Of a run that goes on from `step_folder`: why the frozen weights there are not those that lie in model.source now;
-// empty: they are. Reads both, a matrix at a time.
-std::string why_another_base(const RunOptions& options, const std::vector<Parameter>& parameters,
-                             const std::string& step_folder);
+// Why the folder and the adapters would not make the model that is trained, so that checkpoints hold merged weights
+// alone; empty: they do. model.source must be what it was when the run began; where it goes on from `step_folder` (else
+// empty), the frozen weights there are compared, a matrix at a time. A collective: rank 0 says.
+absl::StatusOr<std::string> why_no_adapters(const RunOptions& options, const ResolvedJob& job,
+                                            const std::vector<Parameter>& parameters, const std::string& step_folder,
+                                            Communicator& communicator);
 
 }  // namespace galleon

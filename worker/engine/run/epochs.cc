@@ -22,14 +22,14 @@ absl::StatusOr<int64_t> steps_of_epochs(const RunOptions& options, int64_t seque
   return std::max<int64_t>(1, std::llround(steps));
 }
 
-std::string describe_epochs(const RunOptions& options, int64_t sequences) {
+std::string describe_epochs(const RunOptions& options, int64_t steps, int64_t sequences) {
   const int64_t batch = options.global_batch;
   std::string text =
       absl::StrCat("training.epochs ", options.epochs, " of ", sequences, sequences == 1 ? " sequence" : " sequences",
-                   " in batches of ", batch, ": ", options.steps, options.steps == 1 ? " step" : " steps");
+                   " in batches of ", batch, ": ", steps, steps == 1 ? " step" : " steps");
   if (options.last_batch == LastBatch::kWrap) {
     if (!options.data.train_weights.empty()) return absl::StrCat(text, ", drawn by weight (data.last_batch: wrap)");
-    const int64_t seen = options.steps * batch;
+    const int64_t seen = steps * batch;
     absl::StrAppend(&text, ", in which each is seen ", seen / sequences, " times");
     if (seen % sequences > 0) absl::StrAppend(&text, ", and ", seen % sequences, " of them once more");
     return absl::StrCat(text, " (data.last_batch: wrap)");

@@ -7,6 +7,9 @@
 
 namespace galleon {
 
+namespace {
+
+// Of those that this rank holds.
 std::string first_weight_not_finite(const std::vector<Parameter>& parameters, Device& device) {
   for (const Parameter& p : parameters) {
     if (p.shard_rows > 0 && !all_finite(device, p.shard)) return p.name;
@@ -14,10 +17,9 @@ std::string first_weight_not_finite(const std::vector<Parameter>& parameters, De
   return "";
 }
 
-std::string weight_not_finite(const std::vector<Parameter>& parameters, Device& device, Communicator& communicator) {
-  for (const std::string& name : communicator.all_gather_text(first_weight_not_finite(parameters, device))) {
+std::string first_of_all_ranks(const std::string& own, Communicator& communicator) {
+  for (const std::string& name : communicator.all_gather_text(own))
     if (!name.empty()) return name;
-  }
   return "";
 }
 
@@ -40,6 +42,15 @@ std::string largest_weight(const std::vector<Parameter>& parameters, Device& dev
   return absl::StrCat(name, " (root mean square ", largest, ")");
 }
 
+}  // namespace
+
+std::string suspected_weight(const std::vector<Parameter>& parameters, Device& device, Communicator& communicator) {
+  const std::string bad = first_of_all_ranks(first_weight_not_finite(parameters, device), communicator);
+  if (!bad.empty()) return absl::StrCat(bad, " holds a number that is not finite");
+  return absl::StrCat("all weights are finite, the largest being those of ",
+                      largest_weight(parameters, device, communicator));
+}
+
 std::string first_not_finite(const std::vector<Parameter>& parameters, Optimizer& optimizer, Device& device,
                              Communicator& communicator) {
   std::string own = first_weight_not_finite(parameters, device);
@@ -48,10 +59,7 @@ std::string first_not_finite(const std::vector<Parameter>& parameters, Optimizer
     // Quantised state has no code for such a number.
     if (piece.tensor.type == DataType::kFloat32 && !all_finite(device, piece.tensor)) own = piece.name;
   }
-  for (const std::string& name : communicator.all_gather_text(own)) {
-    if (!name.empty()) return name;
-  }
-  return "";
+  return first_of_all_ranks(own, communicator);
 }
 
 }  // namespace galleon

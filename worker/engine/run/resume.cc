@@ -77,8 +77,8 @@ struct Found {
 absl::StatusOr<Found> explicit_folder(const RunOptions& options) {
   std::string folder = options.resume;
   if (is_address(folder)) {
-    folder = absl::StrCat(options.checkpoint_folder, "/.fetched/",
-                          folder.substr(folder.find_last_of('/', folder.find_last_not_of('/')) + 1));
+    const std::string address = without_trailing_slashes(folder);
+    folder = absl::StrCat(options.checkpoint_folder, "/.fetched/", address.substr(address.rfind('/') + 1));
     absl::Status fetched = fetch_checkpoint(options.resume, folder);
     if (!fetched.ok()) return absl::Status(fetched.code(), absl::StrCat("checkpoint.resume: ", fetched.message()));
   } else {
@@ -117,7 +117,7 @@ absl::StatusOr<Found> newest_copy(const RunOptions& options, const ResumePoint& 
   Found found;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     if (point.recorded_only && *step > point.step) continue;
-    const std::string address = absl::StrCat(options.checkpoint_copy_to, "/", step_folder_name(*step));
+    const std::string address = copy_address(options.checkpoint_copy_to, *step);
     const std::string path = absl::StrCat(options.checkpoint_folder, "/", step_folder_name(*step));
     const std::string pending = absl::StrCat(options.checkpoint_folder, "/.fetched/", step_folder_name(*step));
     const absl::Status fetched = fetch_checkpoint(address, pending);

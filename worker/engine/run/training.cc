@@ -1,27 +1,23 @@
 #include "worker/engine/run/training.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
 #include "worker/engine/checkpoint/peft_adapter.h"
-#include "worker/engine/data/corpus.h"
 #include "worker/engine/data/step_feed.h"
-#include "worker/engine/data/training_set.h"
-#include "worker/engine/model/lora.h"
 #include "worker/engine/run/adapter_base.h"
-#include "worker/engine/run/epochs.h"
+#include "worker/engine/run/agreement.h"
 #include "worker/engine/run/evaluation.h"
 #include "worker/engine/run/finite.h"
+#include "worker/engine/run/initial_weights.h"
 #include "worker/engine/run/resume.h"
+#include "worker/engine/run/run_data.h"
 #include "worker/engine/run/shared_folder.h"
 #include "worker/engine/run/step_log.h"
 
@@ -50,7 +46,7 @@ class Training {
         context_(context),
         observer_(observer),
         writer_(options_.checkpoint_folder, communicator),
-        train_(options_.data) {}
+        data_(options_, job_, absl::StrCat(output_folder(), "/data"), communicator_, observer_) {}
 
   absl::StatusOr<RunResult> run() {
     if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);
@@ -58,104 +54,30 @@ class Training {
       return s;
     }
     // Tokens are made by rank 0 and read by all.
-    const std::string output = std::filesystem::path(context_.metrics_path).parent_path().string();
-    RETURN_IF_ERROR(check_shared_folder(output, "the output folder", communicator_));
-    RETURN_IF_ERROR(agree(load_data()));
+    RETURN_IF_ERROR(check_shared_folder(output_folder(), "the output folder", communicator_));
+    RETURN_IF_ERROR(data_.load());
+    absl::StrAppend(&options_.mathematics, "data.train content: ", data_.train().fingerprint(), "\n");
     RETURN_IF_ERROR(derive_lengths());
     RETURN_IF_ERROR(allocate());
     RETURN_IF_ERROR(start_or_resume());
-    RETURN_IF_ERROR(agree(start_copies()));
+    RETURN_IF_ERROR(agree(communicator_, start_copies()));
     ASSIGN_OR_RETURN(RunResult result, train());
     RETURN_IF_ERROR(finish_copies());
     return result;
   }
 
  private:
-  absl::Status load_data() {
-    observer_.stage("tokenize", absl::StrCat("data.train: ", options_.data.train.size() == 1
-                                                                 ? options_.data.train[0]
-                                                                 : absl::StrCat(options_.data.train.size(), " globs")));
-    const std::vector<TrainingPart> parts = training_parts(options_.data);
-    if (train_.mixed())
-      observer_.stage("tokenize", absl::StrCat("data.train is a mixture: ", mixture_shares(options_.data)));
-    for (const TrainingPart& part : parts) {
-      std::unique_ptr<Corpus> corpus;
-      RETURN_IF_ERROR(open_corpus(part, static_cast<int>(parts.size()), corpus));
-      train_.add(part, std::move(corpus));
-    }
-    absl::StrAppend(&options_.mathematics, "data.train content: ", train_.fingerprint(), "\n");
-    if (!options_.data.validation.empty()) {
-      RETURN_IF_ERROR(open_corpus({"validation", "data.validation", options_.data.validation}, 1, validation_));
-    }
-    RETURN_IF_ERROR(train_.wait_for_start());
-    if (validation_ != nullptr) RETURN_IF_ERROR(validation_->wait_for_start().status());
-    for (const std::string& note : train_.notes()) observer_.stage("tokenize", note);
-    if (validation_ == nullptr) return absl::OkStatus();
-    for (const std::string& note : validation_->store().notes()) observer_.stage("tokenize", note);
-    return absl::OkStatus();
-  }
-
-  // A collective: rank 0 begins to make what the others read.
-  absl::Status open_corpus(const TrainingPart& part, int made_together, std::unique_ptr<Corpus>& corpus) {
-    CorpusRequest request;
-    request.options = options_.data;
-    request.globs = part.globs;
-    request.name = part.name;
-    request.key = part.key;
-    request.made_together = made_together;
-    request.tokenizer = job_.tokenizer.get();
-    request.vocabulary = job_.config.vocabulary;
-    request.labels = job_.labels;
-    request.chat_template = job_.chat_template;
-    request.folder = (std::filesystem::path(context_.metrics_path).parent_path() / "data").string();
-    absl::StatusOr<std::unique_ptr<Corpus>> opened = absl::UnknownError("");
-    if (communicator_.rank() == 0) opened = Corpus::make(request);
-    const std::vector<std::string> told =
-        communicator_.all_gather_text(communicator_.rank() != 0 || !opened.ok() ? "" : (*opened)->description());
-    if (!communicator_.status().ok()) return communicator_.status();
-    if (communicator_.rank() != 0) {
-      opened = absl::UnavailableError(absl::StrCat("rank 0 could not open ", request.key));
-      if (!told[0].empty()) opened = Corpus::join(request, told[0]);
-    }
-    RETURN_IF_ERROR(agree(opened.status()));
-    corpus = *std::move(opened);
-    return absl::OkStatus();
-  }
+  std::string output_folder() const { return std::filesystem::path(context_.metrics_path).parent_path().string(); }
 
   // What depends on the size of the data: steps of so many epochs, and with them the schedule.
   absl::Status derive_lengths() {
     if (options_.steps == 0) {
-      absl::StatusOr<StoreProgress> all = train_.wait_for_all();
-      if (!all.ok()) return all.status();
-      ASSIGN_OR_RETURN(options_.steps, steps_of_epochs(options_, all->sequences));
-      observer_.stage("tokenize", describe_epochs(options_, all->sequences));
+      ASSIGN_OR_RETURN(options_.steps, data_.count_steps());
     }
     ScheduleOptions& schedule = options_.optimizer.schedule;
     schedule.steps = options_.schedule_steps.value_or(options_.steps);
     schedule.warmup_steps = options_.warmup_steps.value_or(schedule.steps / 10);
     return absl::OkStatus();
-  }
-
-  // How many sequences so many steps have gone through, those that data.last_batch has left out among them. nullopt:
-  // it depends on data that has not come yet.
-  std::optional<int64_t> sequences_of(int64_t steps) {
-    if (options_.last_batch == LastBatch::kWrap) return sequences_of_steps(options_, steps, 0);
-    TrainingOrder order = train_.order();
-    const absl::StatusOr<StoreProgress> all =
-        order.wait_for(std::numeric_limits<int64_t>::max() / 2, absl::ZeroDuration());
-    if (!all.ok() || !all->complete) return std::nullopt;
-    return sequences_of_steps(options_, steps, all->sequences);
-  }
-
-  // Of a mixture, how often this run passes through each source: told once, when all of them are known.
-  void tell_passes() {
-    if (!train_.mixed() || passes_told_ || communicator_.rank() != 0) return;
-    const std::optional<int64_t> sequences = sequences_of(options_.steps);
-    if (!sequences.has_value()) return;
-    const absl::StatusOr<std::string> passes = train_.describe_passes(*sequences);
-    if (!passes.ok() || passes->empty()) return;
-    observer_.stage("tokenize", absl::StrCat("the mixture of ", options_.steps, " steps: ", *passes));
-    passes_told_ = true;
   }
 
   absl::Status allocate() {
@@ -184,89 +106,48 @@ class Training {
   }
 
   absl::Status start_or_resume() {
-    absl::StatusOr<std::optional<ResumeChoice>> choice = choose_checkpoint(options_, context_.resume, communicator_);
-    if (!choice.ok()) return choice.status();
-    if (choice->has_value()) {
-      const ResumeChoice& found = **choice;
-      observer_.stage("resume", absl::StrCat("continuing from step ", found.header.step, " (", found.folder, ")",
-                                             found.skipped.empty() ? "" : absl::StrCat("; ", found.skipped)));
-      const absl::Status loaded = load_checkpoint(found.folder, found.header, content());
-      RETURN_IF_ERROR(agree(loaded));
-      RETURN_IF_ERROR(check_loaded_weights(found.folder, found.header, content()));
-      step_ = found.header.step;
-      tokens_ = found.header.tokens;
-      seconds_ = found.header.seconds;
-      data_changes_ = found.header.data_changes;
-      if (const std::string change = data_change(found.header, options_); !change.empty()) {
-        data_changes_.push_back(change);
-        observer_.stage("resume",
-                        absl::StrCat("the data has changed, as checkpoint.resume_with_changed_data allows: ", change));
-      }
-      if (step_ > options_.steps) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("the checkpoint is at step ", step_, ", beyond training.steps ", options_.steps));
-      }
-      if (const std::optional<int64_t> seen = sequences_of(step_); train_.mixed() && seen.has_value())
-        observer_.stage("resume", absl::StrCat("the mixture goes on behind ", train_.describe_given(*seen)));
-    } else {
-      observer_.stage("initialise", options_.model.pretrained ? absl::StrCat("weights of ", options_.model.source)
-                                                              : "random weights");
-      if (options_.model.pretrained) {
-        // The classifier of an encoder may be new: what the folder does not have begins at random.
-        std::vector<std::string> fresh;
-        const bool encoder = job_.config.encoder();
-        if (encoder)
-          initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
-        const absl::Status loaded = load_weights(options_.model.source, engine_->parameters(), device_,
-                                                 encoder ? &fresh : nullptr, job_.grown_from);
-        RETURN_IF_ERROR(agree(loaded));
-        if (job_.grown_from > 0) {
-          observer_.stage("initialise",
-                          absl::StrCat(job_.config.vocabulary - job_.grown_from,
-                                       " new tokens begin as the mean of the folder's ", job_.grown_from));
-        }
-        if (!fresh.empty()) observer_.stage("initialise", absl::StrCat("random ", absl::StrJoin(fresh, ", ")));
-      } else {
-        initialize_weights(engine_->parameters(), device_, options_.model.seed, job_.config.initializer_range);
-      }
-      if (options_.optimizer.lora.has_value())
-        initialize_adapters(engine_->parameters(), device_, options_.optimizer.lora->seed);
-    }
+    ASSIGN_OR_RETURN(const std::optional<ResumeChoice> choice,
+                     choose_checkpoint(options_, context_.resume, communicator_));
+    RETURN_IF_ERROR(choice.has_value() ? resume(*choice)
+                                       : initialize_model(options_, job_, *engine_, device_, communicator_, observer_));
     if (options_.optimizer.lora.has_value())
-      RETURN_IF_ERROR(choose_adapter_base(choice->has_value() ? (*choice)->folder : ""));
+      RETURN_IF_ERROR(choose_adapter_base(choice.has_value() ? choice->folder : ""));
     if (communicator_.rank() != 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(metrics_, MetricsFile::open(context_.metrics_path, step_));
     return absl::OkStatus();
   }
 
-  // Whether checkpoints hold the adapters by themselves. A collective: rank 0 says, and all write accordingly.
-  absl::Status choose_adapter_base(const std::string& resumed_from) {
-    std::string why;
-    if (communicator_.rank() == 0) {
-      why = why_no_base(options_, job_);
-      if (why.empty() && !resumed_from.empty()) why = why_another_base(options_, engine_->parameters(), resumed_from);
+  absl::Status resume(const ResumeChoice& found) {
+    observer_.stage("resume", absl::StrCat("continuing from step ", found.header.step, " (", found.folder, ")",
+                                           found.skipped.empty() ? "" : absl::StrCat("; ", found.skipped)));
+    RETURN_IF_ERROR(agree(communicator_, load_checkpoint(found.folder, found.header, content())));
+    RETURN_IF_ERROR(check_loaded_weights(found.folder, found.header, content()));
+    step_ = found.header.step;
+    tokens_ = found.header.tokens;
+    seconds_ = found.header.seconds;
+    data_changes_ = found.header.data_changes;
+    if (const std::string change = data_change(found.header, options_); !change.empty()) {
+      data_changes_.push_back(change);
+      observer_.stage("resume",
+                      absl::StrCat("the data has changed, as checkpoint.resume_with_changed_data allows: ", change));
     }
-    why = communicator_.all_gather_text(why)[0];
-    RETURN_IF_ERROR(communicator_.status());
-    if (why.empty()) {
-      adapter_base_ = options_.model.given_as.empty() ? options_.model.source : options_.model.given_as;
-    } else {
-      observer_.stage("adapter", absl::StrCat("checkpoints hold the merged weights alone, and no ", kPeftFolder,
-                                              "/ for peft: ", why));
+    if (step_ > options_.steps) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the checkpoint is at step ", step_, ", beyond training.steps ", options_.steps));
     }
+    if (const std::optional<int64_t> seen = data_.sequences_of(step_); data_.train().mixed() && seen.has_value())
+      observer_.stage("resume", absl::StrCat("the mixture goes on behind ", data_.train().describe_given(*seen)));
     return absl::OkStatus();
   }
 
-  // The first error of any rank, on all of them.
-  absl::Status agree(const absl::Status& own) {
-    const std::vector<std::string> all =
-        communicator_.all_gather_text(own.ok() ? "" : absl::StrCat(static_cast<int>(own.code()), " ", own.message()));
-    if (!own.ok()) return own;
-    if (!communicator_.status().ok()) return communicator_.status();
-    for (size_t rank = 0; rank < all.size(); ++rank) {
-      if (!all[rank].empty())
-        return absl::UnavailableError(
-            absl::StrCat("rank ", rank, " failed: ", all[rank].substr(all[rank].find(' ') + 1)));
+  absl::Status choose_adapter_base(const std::string& resumed_from) {
+    ASSIGN_OR_RETURN(const std::string why,
+                     why_no_adapters(options_, job_, engine_->parameters(), resumed_from, communicator_));
+    if (why.empty()) {
+      adapter_base_ = options_.model.name();
+    } else {
+      observer_.stage("adapter", absl::StrCat("checkpoints hold the merged weights alone, and no ", kPeftFolder,
+                                              "/ for peft: ", why));
     }
     return absl::OkStatus();
   }
@@ -281,13 +162,13 @@ class Training {
     hooks.searching = [this](int rounds) { tell_of_search(rounds); };
     hooks.before_update = [&](double own_loss) {
       std::optional<std::string> wanted = observer_.stop_requested();
-      if (!wanted.has_value() && !train_.error().ok()) wanted = kBadData;
+      if (!wanted.has_value() && !data_.error().ok()) wanted = kBadData;
       stop = exchange(own_loss, targets, loss, wanted);
       return communicator_.status().ok() && std::isfinite(loss);
     };
     const StepResult result = engine_->step(step_, data->passes, static_cast<float>(1.0 / targets), hooks);
     if (!communicator_.status().ok()) return communicator_.status();
-    if (!result.updated) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), blame());
+    if (!result.updated) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), suspect());
     if (!result.report.not_finite.empty())
       return diverged(absl::StrCat("the gradient of ", result.report.not_finite, " is not finite"), "");
     return result.report;
@@ -319,13 +200,7 @@ class Training {
     return stop;
   }
 
-  // Weights that a bad loss may come from.
-  std::string blame() {
-    const std::string bad = weight_not_finite(engine_->parameters(), device_, communicator_);
-    if (!bad.empty()) return absl::StrCat(bad, " holds a number that is not finite");
-    return absl::StrCat("all weights are finite, the largest being those of ",
-                        largest_weight(engine_->parameters(), device_, communicator_));
-  }
+  std::string suspect() { return suspected_weight(engine_->parameters(), device_, communicator_); }
 
   // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same. A collective,
   // as all ranks come to this verdict: the good checkpoint that is under way is kept.
@@ -352,7 +227,7 @@ class Training {
     line.sent = communicator_.sent() - sent_before_;
     line.sent_total = communicator_.sent();
     line.dense_bytes = dense_bytes_;
-    line.bad_rows = bad_rows();
+    line.bad_rows = data_.bad_rows();
     line.total_steps = options_.steps;
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
@@ -363,15 +238,16 @@ class Training {
   absl::Status evaluate() {
     observer_.stage("evaluate", absl::StrCat("step ", step_));
     absl::StatusOr<EvaluationLine> line =
-        options_.data.classify ? evaluate_labels(engine_->model(), *validation_, job_.labels, metrics_of_task(),
+        options_.data.classify ? evaluate_labels(engine_->model(), *data_.validation(), job_.labels, metrics_of_task(),
                                                  options_.evaluate_tokens, padding_, communicator_, step_)
-                               : evaluate_sequences(engine_->model(), validation_->store(), options_.evaluate_tokens,
-                                                    padding_, communicator_, step_);
+                               : evaluate_sequences(engine_->model(), data_.validation()->store(),
+                                                    options_.evaluate_tokens, padding_, communicator_, step_);
     if (!communicator_.status().ok()) return communicator_.status();
     if (!line.ok()) return line.status();
     result_.evaluation = *line;
     const double loss = result_.evaluation->validation_loss;
-    if (!std::isfinite(loss)) return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), blame());
+    if (!std::isfinite(loss))
+      return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), suspect());
     if (metrics_.has_value()) metrics_status_.Update(metrics_->append(*result_.evaluation));
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
@@ -398,7 +274,7 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
-    if (const std::optional<DocumentTokens> around = train_.around_documents())
+    if (const std::optional<DocumentTokens> around = data_.train().around_documents())
       header.document_tokens = {around->begin, around->end};
     if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
     observer_.stage("train", "");
@@ -421,17 +297,11 @@ class Training {
     return absl::OkStatus();
   }
 
-  // Rank 0 copies checkpoints, one that an attempt before could not copy first.
+  // Rank 0 copies checkpoints.
   absl::Status start_copies() {
     if (options_.checkpoint_copy_to.empty() || communicator_.rank() != 0) return absl::OkStatus();
-    absl::Status usable = check_copies_can_be_written(options_.checkpoint_copy_to);
-    if (!usable.ok()) return absl::Status(usable.code(), absl::StrCat("checkpoint.copy_to: ", usable.message()));
-    ASSIGN_OR_RETURN(const std::vector<int64_t> copies, list_copies(options_.checkpoint_copy_to));
-    copier_ = std::make_unique<CheckpointCopier>(options_.checkpoint_folder, options_.checkpoint_copy_to,
-                                                 options_.checkpoint_keep);
-    const std::vector<int64_t> here = list_checkpoints(options_.checkpoint_folder);
-    if (!here.empty() && here.back() == step_ && std::count(copies.begin(), copies.end(), step_) == 0)
-      copier_->add(step_);
+    ASSIGN_OR_RETURN(copier_, CheckpointCopier::start(options_.checkpoint_folder, options_.checkpoint_copy_to,
+                                                      options_.checkpoint_keep, step_));
     return absl::OkStatus();
   }
 
@@ -445,16 +315,9 @@ class Training {
   // The newest checkpoint's copy is a part of the run.
   absl::Status finish_copies() {
     absl::Status finished;
-    if (copier_ != nullptr) {
-      finished = copier_->finish();
-      tell_of_copies();
-      if (!finished.ok()) {
-        finished =
-            absl::Status(finished.code(), absl::StrCat("the checkpoint of step ", last_saved_,
-                                                       " is saved, and could not be copied: ", finished.message()));
-      }
-    }
-    return agree(finished);
+    if (copier_ != nullptr) finished = copier_->finish();
+    tell_of_copies();
+    return agree(communicator_, finished);
   }
 
   absl::Status not_saved(int64_t step, const absl::Status& why) const {
@@ -473,7 +336,7 @@ class Training {
   // A step that got no data. Where the data has ended in an error, it has for all ranks in the same step, and what was
   // trained before is saved.
   absl::Status ended_by(const absl::Status& status) {
-    if (train_.error().ok() || !communicator_.status().ok() || step_ - 1 == first_step_) return status;
+    if (data_.error().ok() || !communicator_.status().ok() || step_ - 1 == first_step_) return status;
     --step_;
     if (writer_.under_way()) {
       RETURN_IF_ERROR(publish());
@@ -485,15 +348,13 @@ class Training {
     return saved_before(status);
   }
 
-  int64_t bad_rows() { return train_.bad_rows() + (validation_ == nullptr ? 0 : validation_->store().bad_rows()); }
-
   bool evaluation_due() const {
-    return validation_ != nullptr && options_.evaluate_every > 0 &&
+    return data_.validation() != nullptr && options_.evaluate_every > 0 &&
            (step_ % options_.evaluate_every == 0 || step_ == options_.steps);
   }
 
   absl::StatusOr<RunResult> train() {
-    tell_passes();
+    data_.tell_passes(options_.steps);
     observer_.stage("train",
                     absl::StrCat(options_.steps, " steps of ", options_.global_batch, " sequences of ",
                                  options_.data.packing ? "" : "up to ", options_.data.sequence_length, " tokens"));
@@ -506,7 +367,7 @@ class Training {
     shape.last_batch = options_.last_batch;
     shape.regression = options_.data.classify && job_.labels.regression;
     shape.padding = padding_ = padding_id(job_.tokenizer.get());
-    feed_ = std::make_unique<StepFeed>(train_.order(), shape, step_ + 1, options_.steps);
+    feed_ = std::make_unique<StepFeed>(data_.train().order(), shape, step_ + 1, options_.steps);
     last_saved_ = first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
@@ -522,10 +383,7 @@ class Training {
       log(*report, loss, step_seconds);
       tell_of_copies();
       if (!metrics_status_.ok()) return metrics_status_;
-      if (train_.mixed() && !passes_told_) {
-        tell_passes();
-        if (passes_told_) observer_.stage("train", "");
-      }
+      if (data_.tell_passes(options_.steps)) observer_.stage("train", "");
       if (evaluation_due()) {
         RETURN_IF_ERROR(evaluate());
       }
@@ -543,14 +401,14 @@ class Training {
     }
     // What is wrong with the data is rank 0's to tell; the others were stopped by it.
     if (stop.has_value()) {
-      const absl::Status wrong = *stop == kBadData ? saved_before(train_.error()) : absl::OkStatus();
-      RETURN_IF_ERROR(agree(wrong));
+      const absl::Status wrong = *stop == kBadData ? saved_before(data_.error()) : absl::OkStatus();
+      RETURN_IF_ERROR(agree(communicator_, wrong));
     }
     result_.stopped = step_ < options_.steps;
     result_.stop_reason = stop.value_or("");
     result_.step = step_;
     result_.train_loss = loss;
-    result_.bad_rows = bad_rows();
+    result_.bad_rows = data_.bad_rows();
     return result_;
   }
 
@@ -564,9 +422,7 @@ class Training {
   std::unique_ptr<CheckpointCopier> copier_;  // on rank 0, where copies are asked for
   bool all_flushed_ = false;                  // as of the newest step, of the checkpoint that is under way
 
-  TrainingSet train_;
-  bool passes_told_ = false;
-  std::unique_ptr<Corpus> validation_;
+  RunData data_;
   std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;
   std::string adapter_base_;  // CheckpointContent::adapter_base

@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/ground/options.h"
 #include "worker/engine/ranks/communicator.h"
-#include "worker/engine/run/engine.h"
 #include "worker/engine/run/metrics_file.h"
 #include "worker/engine/run/resolved_job.h"
+#include "worker/engine/run/run_observer.h"
 
 namespace galleon {
 
@@ -29,20 +29,6 @@ struct RunContext {
   uint64_t epoch = 0;        // of this attempt, in the names of unpublished checkpoints
   std::string metrics_path;  // written by rank 0
   ResumePoint resume;
-};
-
-class RunObserver {
- public:
-  virtual ~RunObserver() = default;
-  virtual void stage(const std::string& name, const std::string& detail) = 0;
-  virtual void allocated(const Engine& engine) = 0;
-  virtual void logged(const StepLine& line) = 0;
-  virtual void evaluated(const EvaluationLine& line) = 0;
-  // Asked by rank 0 before a checkpoint is renamed.
-  virtual absl::Status approve_checkpoint(int64_t step, const std::string& folder) = 0;
-  virtual void published(int64_t step, const std::string& folder) = 0;
-  // A reason to stop at the end of this step, with a checkpoint. Asked on every rank after every step.
-  virtual std::optional<std::string> stop_requested() = 0;
 };
 
 struct RunResult {

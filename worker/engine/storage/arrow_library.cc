@@ -66,10 +66,6 @@ absl::StatusOr<const GalleonArrowFunctions*> arrow_functions() {
   return functions;
 }
 
-bool has_arrow() {
-  return arrow_functions().ok();
-}
-
 ArrowFailure::ArrowFailure() : failure_() {
   failure_.tell = [](void* context, const char* message, size_t length) {
     static_cast<std::string*>(context)->assign(message, std::min(length, kLongestMessage));

@@ -14,9 +14,6 @@ namespace galleon {
 // UNIMPLEMENTED: the plug-in, or a library that it needs, is not there; says what is read with it and how to get it.
 absl::StatusOr<const GalleonArrowFunctions*> arrow_functions();
 
-// Whether it can be loaded.
-bool has_arrow();
-
 // A place for what a call to the plug-in says of its failure.
 class ArrowFailure {
  public:

@@ -114,8 +114,7 @@ std::string cache_folder() {
 }
 
 absl::StatusOr<std::string> local_copy(const std::string& given, CopiedWeights weights) {
-  std::string address = given;
-  while (absl::EndsWith(address, "/")) address.pop_back();
+  const std::string address = without_trailing_slashes(given);
   ASSIGN_OR_RETURN(const Listing listing, list(address, weights));
   std::string content = absl::StrCat(address, "\n", static_cast<int>(weights));
   for (const StoredObject& object : listing.files)

@@ -8,7 +8,6 @@
 #include <cstdio>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/globs.h"
@@ -31,8 +30,7 @@ absl::StatusOr<const GalleonArrowFunctions*> functions_for(const std::string& ad
 
 absl::StatusOr<std::vector<StoredObject>> list_objects(const std::string& address) {
   ASSIGN_OR_RETURN(const GalleonArrowFunctions* functions, functions_for(address));
-  std::string folder = address;
-  while (absl::EndsWith(folder, "/")) folder.pop_back();
+  const std::string folder = without_trailing_slashes(address);
   std::vector<StoredObject> objects;
   RETURN_IF_ERROR(with_retries(address, [&](GalleonArrowFailure* failure) {
     objects.clear();

@@ -4,6 +4,7 @@
 #include <arrow/extension_type.h>
 #include <arrow/scalar.h>
 #include <arrow/type_traits.h>
+#include <arrow/util/float16.h>
 #include <arrow/util/utf8.h>
 
 #include <charconv>
@@ -31,15 +32,24 @@ Status append_integer(const Array& array, int64_t row, std::string& out) {
   return Status::OK();
 }
 
-template <typename ArrayType>
-Status append_float(const Array& array, int64_t row, std::string& out) {
-  const auto value = static_cast<const ArrayType&>(array).Value(row);
+template <typename Number>
+Status append_finite(Number value, std::string& out) {
   if (std::isfinite(value)) {
     append_number(value, out);
   } else {
     out += "null";
   }
   return Status::OK();
+}
+
+template <typename ArrayType>
+Status append_float(const Array& array, int64_t row, std::string& out) {
+  return append_finite(static_cast<const ArrayType&>(array).Value(row), out);
+}
+
+Status append_half(const Array& array, int64_t row, std::string& out) {
+  const uint16_t bits = static_cast<const arrow::HalfFloatArray&>(array).Value(row);
+  return append_finite(arrow::util::Float16::FromBits(bits).ToFloat(), out);
 }
 
 template <typename ArrayType>
@@ -216,6 +226,8 @@ Status append_json(const Array& array, int64_t row, std::string& out) {
       return append_integer<arrow::UInt32Array>(array, row, out);
     case Type::UINT64:
       return append_integer<arrow::UInt64Array>(array, row, out);
+    case Type::HALF_FLOAT:
+      return append_half(array, row, out);
     case Type::FLOAT:
       return append_float<arrow::FloatArray>(array, row, out);
     case Type::DOUBLE:

@@ -29,9 +29,6 @@ struct GalleonArrowUpload;  // an object that is being written
 struct GalleonArrowRows;    // rows of a Parquet file, as JSON lines
 
 struct GalleonArrowFunctions {
-  // Parts are plain text: "26.0.1".
-  const char* (*version)();
-
   // Calls `take` with each object whose address begins with the folder `address` (all levels below it): its address,
   // its size in bytes and the time of its last change in nanoseconds since 1970. An address of one object gives that
   // object. A folder with nothing in it is not a failure.

@@ -96,9 +96,9 @@ class HubTest(StoreTest):
         result = self.folder / "taken"
         result.mkdir()
         prefix = "runs/small/step-00000120/"
-        for key in server.keys("hub", prefix):
+        for key in self.server.keys("hub", prefix):
             if "/" not in key[len(prefix):]:
-                (result / key[len(prefix):]).write_bytes(server.client.get_object(Bucket="hub", Key=key)["Body"].read())
+                (result / key[len(prefix):]).write_bytes(self.server.client.get_object(Bucket="hub", Key=key)["Body"].read())
         said = json.loads(python(CHAT, str(result), json.dumps(list(TALK))))
         self.assertEqual(said["ends"], json.loads((folder / "generation_config.json").read_text())["eos_token_id"])
         for answer, wanted in zip(said["answers"], TALK.values()):

@@ -284,7 +284,9 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
       timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
   bool reached = false;
   while (true) {
-    absl::StatusOr<v1::JobRecord> record = client.get_job(job, deadline);
+    // The last question gets a moment of its own, so that its answer is not cut off by the end of the wait.
+    absl::StatusOr<v1::JobRecord> record =
+        client.get_job(job, std::max(deadline, absl::Now() + absl::Milliseconds(500)));
     // A scheduler that is away for a while does not end the wait, unless it was never there. One that is silent is not
     // waited for any longer than was asked.
     const bool silent = absl::IsDeadlineExceeded(record.status());

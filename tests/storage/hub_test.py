@@ -15,8 +15,8 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runs import PATIENCE, SECRET, RunsTest, main
-from store_server import StoreServer
+from runs import PATIENCE, main
+from store_server import StoreTest
 
 PYTHON = os.environ.get("GALLEON_PYTHON", "python3")
 TALK = {
@@ -74,19 +74,16 @@ def python(script, *arguments):
     return done.stdout
 
 
-class HubTest(RunsTest):
+class HubTest(StoreTest):
     def test_a_parquet_of_conversations_in_a_store_fine_tunes_a_saved_folder(self):
-        server = StoreServer()
-        self.addCleanup(server.close)
-        server.client.create_bucket(Bucket="hub")
-        self.environment.update(AWS_ENDPOINT_URL=server.address, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY=SECRET)
+        self.start_store("hub")
         folder = self.folder / "saved"
         python(SAVE, str(folder), json.dumps([*TALK, *TALK.values()]))
         for path in folder.iterdir():
-            server.put("hub", f"models/small/{path.name}", path.read_bytes())
+            self.server.put("hub", f"models/small/{path.name}", path.read_bytes())
         rows = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in TALK.items()]
         pq.write_table(pa.Table.from_pylist(rows), self.folder / "talk.parquet")
-        server.put("hub", "data/train-00000-of-00001.parquet", (self.folder / "talk.parquet").read_bytes())
+        self.server.put("hub", "data/train-00000-of-00001.parquet", (self.folder / "talk.parquet").read_bytes())
 
         job = self.job(task="finetune", model={"source": "s3://hub/models/small"}, tokenizer="s3://hub/models/small",
                        data={"train": ["s3://hub/data/*.parquet"], "format": "chat", "sequence_length": 96},
@@ -99,9 +96,9 @@ class HubTest(RunsTest):
         result = self.folder / "taken"
         result.mkdir()
         prefix = "runs/small/step-00000120/"
-        for key in server.keys("hub", prefix):
+        for key in self.server.keys("hub", prefix):
             if "/" not in key[len(prefix):]:
-                (result / key[len(prefix):]).write_bytes(server.client.get_object(Bucket="hub", Key=key)["Body"].read())
+                (result / key[len(prefix):]).write_bytes(self.server.client.get_object(Bucket="hub", Key=key)["Body"].read())
         said = json.loads(python(CHAT, str(result), json.dumps(list(TALK))))
         self.assertEqual(said["ends"], json.loads((folder / "generation_config.json").read_text())["eos_token_id"])
         for answer, wanted in zip(said["answers"], TALK.values()):

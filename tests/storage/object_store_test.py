@@ -18,26 +18,20 @@ import pyarrow.parquet as pq
 
 from parquet_test import rows
 from runs import BINARIES, PATIENCE, SECRET, RunsTest, main
-from store_server import GoogleStore, Proxy, StoreServer
+from store_server import GoogleStore, Proxy, StoreTest
 
 SCHEDULE = {"optimizer": {"schedule": {"steps": 10, "warmup_steps": 1}}}
 
 
-class ObjectStoreTest(RunsTest):
+class ObjectStoreTest(StoreTest):
     def setUp(self):
         super().setUp()
-        self.server = StoreServer()
-        self.addCleanup(self.server.close)
-        self.server.client.create_bucket(Bucket="team")
-        self.use(self.server.address)
+        self.start_store("team")
         self.table = pa.Table.from_pylist(rows(900))
         pq.write_table(self.table, self.folder / "a.parquet", row_group_size=250)
         (self.folder / "b.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows(300, 2)))
         for name in ("a.parquet", "b.jsonl"):
             self.server.put("team", f"corpus/part/{name}", (self.folder / name).read_bytes())
-
-    def use(self, address):
-        self.environment.update(AWS_ENDPOINT_URL=address, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY=SECRET)
 
     def proxy(self, trouble):
         proxy = Proxy(self.server, trouble)

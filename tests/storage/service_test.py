@@ -11,18 +11,15 @@ import subprocess
 import time
 
 from parquet_test import rows
-from runs import BINARIES, PATIENCE, SECRET, RunsTest, main
-from store_server import StoreServer
+from runs import BINARIES, PATIENCE, main
+from store_server import StoreTest
 
 
-class ServiceTest(RunsTest):
+class ServiceTest(StoreTest):
     def setUp(self):
         super().setUp()
-        self.server = StoreServer()
-        self.addCleanup(self.server.close)
-        self.server.client.create_bucket(Bucket="team")
+        self.start_store("team")
         self.server.put("team", "corpus/a.jsonl", "".join(json.dumps(r) + "\n" for r in rows(400)).encode())
-        self.environment.update(AWS_ENDPOINT_URL=self.server.address, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY=SECRET)
         self.processes = {}
         self.addCleanup(self.end_all)
         ready = self.start("scheduler", "galleon-scheduler", "--data", "state", "--jobs", "jobs", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")

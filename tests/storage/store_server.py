@@ -15,7 +15,7 @@ import urllib.request
 
 import boto3
 
-from runs import SECRET
+from runs import SECRET, RunsTest
 
 
 class StoreServer:
@@ -171,3 +171,16 @@ class Proxy:
     def close(self):
         self.http.shutdown()
         self.http.server_close()
+
+
+class StoreTest(RunsTest):
+    """Runs that reach a store of their own, with one bucket."""
+
+    def start_store(self, bucket):
+        self.server = StoreServer()
+        self.addCleanup(self.server.close)
+        self.server.client.create_bucket(Bucket=bucket)
+        self.use(self.server.address)
+
+    def use(self, address):
+        self.environment.update(AWS_ENDPOINT_URL=address, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY=SECRET)

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
+#include "tests/worker/engine/python_packages.h"
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/data/chat/chat_tokens.h"
 #include "worker/engine/data/corpus.h"
@@ -54,15 +55,14 @@ TEST(ChatRows, AreWrittenAsTransformersRecorded) {
 }
 
 TEST(ChatRows, TheRecordIsWhatTransformersSayToday) {
-  const char* named = std::getenv("GALLEON_PYTHON");
-  const std::string python = named != nullptr ? named : "python3";
-  if (std::system((python + " -c 'import transformers, jinja2' >/dev/null 2>&1").c_str()) != 0)
-    GTEST_SKIP() << python << " has no transformers and jinja2; GALLEON_PYTHON names another";
+  if (!python_has("transformers, jinja2"))
+    GTEST_SKIP() << python() << " has no transformers and jinja2; GALLEON_PYTHON names another";
   const TestFolder folder;
   const std::string out = folder.path() + "/rows.json";
-  ASSERT_EQ(std::system(
-                (python + " " GALLEON_SOURCE_DIR "/tests/fixtures/make_chat_rows.py >" + out + " 2>/dev/null").c_str()),
-            0);
+  ASSERT_EQ(
+      std::system(
+          (python() + " " GALLEON_SOURCE_DIR "/tests/fixtures/make_chat_rows.py >" + out + " 2>/dev/null").c_str()),
+      0);
   std::ifstream file(out);
   Json made = Json::parse(file, nullptr, false);
   if (made["transformers"] != "5") GTEST_SKIP() << "the record is of transformers 5";

@@ -4,18 +4,13 @@
 
 #include "absl/strings/str_split.h"
 #include "tests/worker/engine/peft_runs.h"
+#include "tests/worker/engine/python_packages.h"
 
 namespace galleon {
 namespace {
 
-std::string python() {
-  const char* named = std::getenv("GALLEON_PYTHON");
-  return named != nullptr ? named : "python3";
-}
-
 bool has_peft() {
-  static const bool has =
-      std::system((python() + " -c 'import torch, transformers, peft' >/dev/null 2>&1").c_str()) == 0;
+  static const bool has = python_has("torch, transformers, peft");
   return has;
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "tests/worker/engine/python_packages.h"
 #include "tests/worker/engine/reference_support.h"
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/checkpoint/checkpoint_writer.h"
@@ -12,14 +13,8 @@
 namespace galleon {
 namespace {
 
-std::string python() {
-  const char* named = std::getenv("GALLEON_PYTHON");
-  return named != nullptr ? named : "python3";
-}
-
 bool has_transformers() {
-  static const bool has =
-      std::system((python() + " -c 'import torch, transformers, safetensors' >/dev/null 2>&1").c_str()) == 0;
+  static const bool has = python_has("torch, transformers, safetensors");
   return has;
 }
 

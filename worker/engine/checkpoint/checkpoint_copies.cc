@@ -56,7 +56,7 @@ absl::StatusOr<std::map<int64_t, bool>> steps_below(const std::string& address) 
 // What an earlier attempt has written of this copy: checksums by name.
 class CopyProgress {
  public:
-  CopyProgress(std::string folder, std::string address)
+  CopyProgress(const std::string& folder, std::string address)
       : path_(absl::StrCat(folder, "/", kProgress)), address_(std::move(address)) {
     const absl::StatusOr<std::string> text = read_file(path_);
     const Json json = text.ok() ? Json::parse(*text, nullptr, false) : Json();
@@ -177,7 +177,7 @@ absl::Status fetch_checkpoint(const std::string& address, const std::string& int
     RETURN_IF_ERROR(make_folders(path.parent_path().string()));
     RETURN_IF_ERROR(download_file(absl::StrCat(from, "/", file.name), path.string()));
   }
-  const absl::Status sound = verify_checkpoint(into, true);
+  absl::Status sound = verify_checkpoint(into, true);
   // So that the next attempt does not take it for a part that is there.
   std::error_code error;
   if (!sound.ok()) fs::remove_all(into, error);

@@ -41,7 +41,7 @@ bool is_terminal_output(std::FILE* out) {
          (term == nullptr || std::string(term) != "dumb");
 }
 
-ProgressView::ProgressView(std::FILE* out, bool terminal, std::string title)
+ProgressView::ProgressView(std::FILE* out, bool terminal, const std::string& title)
     : out_(out), terminal_(terminal), title_(printable(title)) {}
 
 ProgressView::~ProgressView() {

@@ -12,7 +12,7 @@ namespace galleon {
 class ProgressView {
  public:
   // `terminal`: colour and a changing line.
-  ProgressView(std::FILE* out, bool terminal, std::string title);
+  ProgressView(std::FILE* out, bool terminal, const std::string& title);
   ~ProgressView();
 
   void stage(const v1::Stage& stage);

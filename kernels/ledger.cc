@@ -35,24 +35,24 @@ absl::Status Ledger::reserve(absl::string_view name, MemoryCategory category, in
   }
   by_category_[static_cast<int>(category)] += bytes;
   peak_ = std::max(peak_, total());
-  auto entry = std::find_if(entries_.begin(), entries_.end(),
-                            [&](const Entry& e) { return e.category == category && e.name == name; });
-  if (entry == entries_.end()) {
-    entries_.push_back({std::string(name), category, bytes});
+  auto& held = held_[static_cast<int>(category)];
+  const auto entry = held.find(name);
+  if (entry == held.end()) {
+    held.emplace(std::string(name), bytes);
   } else {
-    entry->bytes += bytes;
+    entry->second += bytes;
   }
   return absl::OkStatus();
 }
 
 void Ledger::release(absl::string_view name, MemoryCategory category, int64_t bytes) {
-  auto entry = std::find_if(entries_.begin(), entries_.end(),
-                            [&](const Entry& e) { return e.category == category && e.name == name; });
-  GALLEON_CHECK(entry != entries_.end() && entry->bytes >= bytes)
+  auto& held = held_[static_cast<int>(category)];
+  const auto entry = held.find(name);
+  GALLEON_CHECK(entry != held.end() && entry->second >= bytes)
       << std::string(name) << " gives back " << bytes << " bytes that it does not hold";
   by_category_[static_cast<int>(category)] -= bytes;
-  entry->bytes -= bytes;
-  if (entry->bytes == 0) entries_.erase(entry);
+  entry->second -= bytes;
+  if (entry->second == 0) held.erase(entry);
 }
 
 int64_t Ledger::total() const {
@@ -62,7 +62,11 @@ int64_t Ledger::total() const {
 }
 
 std::vector<Ledger::Entry> Ledger::entries() const {
-  std::vector<Entry> sorted = entries_;
+  std::vector<Entry> sorted;
+  for (int category = 0; category < kMemoryCategories; ++category) {
+    for (const auto& [name, bytes] : held_[category])
+      sorted.push_back({name, static_cast<MemoryCategory>(category), bytes});
+  }
   std::stable_sort(sorted.begin(), sorted.end(), [](const Entry& a, const Entry& b) { return a.bytes > b.bytes; });
   return sorted;
 }

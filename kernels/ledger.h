@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -36,7 +38,7 @@ class Ledger {
   int64_t bytes(MemoryCategory category) const { return by_category_[static_cast<int>(category)]; }
   int64_t total() const;
   int64_t peak() const { return peak_; }
-  // Largest first.
+  // Largest first; equal ones by category and name.
   std::vector<Entry> entries() const;
   // "; largest: embedding (weights) 600, …" of at most five entries; empty where nothing is held.
   std::string largest_text() const;
@@ -45,7 +47,8 @@ class Ledger {
   std::array<int64_t, kMemoryCategories> by_category_{};
   int64_t peak_ = 0;
   int64_t limit_ = 0;
-  std::vector<Entry> entries_;
+  // Bytes by name. A planned run of thousands of layers has tens of thousands of them.
+  std::array<std::map<std::string, int64_t, std::less<>>, kMemoryCategories> held_;
 };
 
 }  // namespace galleon

@@ -116,7 +116,7 @@ void Loop::run() {
       last = stopping_;
     }
     const bool idle = tasks.empty();
-    round(std::move(tasks));
+    round(tasks);
     if (last) return;
     compact_if_due(idle);
   }
@@ -172,7 +172,7 @@ bool Loop::commit() {
   return true;
 }
 
-void Loop::round(std::vector<std::function<void(Turn&)>> tasks) {
+void Loop::round(const std::vector<std::function<void(Turn&)>>& tasks) {
   const Now time = now();
   if (const std::string told = clock_watch_.look(time); !told.empty()) log_warning(told);
   std::vector<std::function<void()>> after_commit;

@@ -62,7 +62,7 @@ class Loop {
 
  private:
   void run();
-  void round(std::vector<std::function<void(Turn&)>> tasks);
+  void round(const std::vector<std::function<void(Turn&)>>& tasks);
   // Makes what was decided durable; then has the folders of jobs made that are about to start. False: the journal
   // cannot be written, and the process ends.
   bool commit();

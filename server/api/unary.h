@@ -48,8 +48,8 @@ class Unary {
     if (info_->audited) info_->peer = context->peer();
     info_->resource = std::move(resource);
     absl::StatusOr<Caller> caller = service.access->identify(*context);
+    const absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();
     if (caller.ok()) info_->caller = *std::move(caller);
-    const absl::Status status = caller.ok() ? check_caller(service, info_->caller, needed) : caller.status();
     if (!status.ok()) {
       answer(status);
       info_->refused = true;

@@ -27,6 +27,7 @@ bool suffices(const SlotBoard& board, const Cells& usable, const std::vector<con
 // The most cells that `count` of the candidates bring together.
 size_t best_of(const std::vector<const Candidate*>& rest, size_t count) {
   std::vector<size_t> sizes;
+  sizes.reserve(rest.size());
   for (const Candidate* candidate : rest) sizes.push_back(candidate->cells.size());
   std::sort(sizes.rbegin(), sizes.rend());
   size_t sum = 0;
@@ -70,6 +71,7 @@ std::vector<size_t> choose_within(Reach reach, SlotBoard& board, const Demand& d
 
   // The fewest: the largest first until they suffice.
   std::vector<const Candidate*> largest;
+  largest.reserve(candidates.size());
   for (const Candidate& candidate : candidates) largest.push_back(&candidate);
   std::stable_sort(largest.begin(), largest.end(),
                    [](const Candidate* a, const Candidate* b) { return a->cells.size() > b->cells.size(); });
@@ -83,6 +85,7 @@ std::vector<size_t> choose_within(Reach reach, SlotBoard& board, const Demand& d
   // As few, but newer: take the newest that still leaves enough for the others.
   std::vector<const Candidate*> newest;
   std::vector<const Candidate*> rest;
+  rest.reserve(candidates.size());
   for (const Candidate& candidate : candidates) rest.push_back(&candidate);
   size_t have = usable.size();
   while (!rest.empty() && newest.size() < fewest.size()) {
@@ -94,6 +97,7 @@ std::vector<size_t> choose_within(Reach reach, SlotBoard& board, const Demand& d
   }
   const std::vector<const Candidate*>& chosen = suffices(board, usable, newest, needs) ? newest : fewest;
   std::vector<size_t> victims;
+  victims.reserve(chosen.size());
   for (const Candidate* candidate : chosen) victims.push_back(candidate->index);
   return victims;
 }

@@ -31,10 +31,11 @@ DataType Method::accumulator_type(const Parameter& p) const {
 bool Method::staged(const Parameter& p, const std::vector<Parameter>& all) const {
   if (p.vector) return false;
   if (p.by_rows) return true;
-  const bool has_head = std::any_of(all.begin(), all.end(), [&](const Parameter& other) {
-    return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
-  });
-  if (p.group == ParameterGroup::kEmbedding && !has_head) return false;
+  const bool looked_up_alone = p.group == ParameterGroup::kEmbedding &&
+                               std::none_of(all.begin(), all.end(), [&](const Parameter& other) {
+                                 return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
+                               });
+  if (looked_up_alone) return false;
   return one_pass_per_layer() || (options_.zero >= 2 && !p.two_sided);
 }
 

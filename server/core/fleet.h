@@ -57,7 +57,8 @@ struct AttemptLive {
   int64_t success_ms = -1;    // monotonic: when its first rank ended with success
   bool rendezvous_complete = false;
 
-  // How long it has run; a calendar clock that jumps changes nothing.
+  int64_t seen_ms(int64_t mono_ms) const { return mono_ms - since_ms; }
+  // How long it has run; a calendar clock that jumps meanwhile changes nothing.
   int64_t ran_ms(int64_t mono_ms) const { return ran_before_ms + mono_ms - since_ms; }
 };
 

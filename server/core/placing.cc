@@ -126,9 +126,11 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
   if (job.record().preemptions() > 0) {
-    running.spared_ms = std::max<int64_t>(0, options_.preempted_run_ms - ran_ms);
+    // Only what this process saw counts: the calendar may have jumped before its start.
+    const int64_t seen_ms = known == nullptr ? 0 : known->seen_ms(now.mono_ms);
+    running.spared_ms = std::max<int64_t>(0, options_.preempted_run_ms - seen_ms);
     running.spared_from_guarantees_ms =
-        std::max<int64_t>(0, std::min(options_.borrower_run_ms, options_.preempted_run_ms) - ran_ms);
+        std::max<int64_t>(0, std::min(options_.borrower_run_ms, options_.preempted_run_ms) - seen_ms);
   }
   running.stopping = attempt.closed() || attempt.has_stop();
   running.start_ms = attempt.attempt().start_time_ms();

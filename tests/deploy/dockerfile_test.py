@@ -27,6 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WHOLE, TWICE = ("--whole" in sys.argv, "--twice" in sys.argv)
 BUILD = pathlib.Path(next(word for word in sys.argv[1:] if not word.startswith("-"))).resolve()
 TARGETS = ("scheduler", "worker")
+JOBS = "/srv/galleon/jobs"
 
 
 class Buildah:
@@ -69,7 +70,8 @@ class Buildah:
 
 
 class Running(process_one.ProcessOne):
-    """An image's process as an engine would run it: process 1, the image's user, entry point and environment, a root that is read-only."""
+    """An image's process as an engine would run it: process 1, the image's user, entry point and environment, a root that is read-only.
+    Who shares another's network shares its folder of jobs too."""
 
     def __init__(self, folder, name, root, configuration, arguments, network=None):
         self.configuration = configuration
@@ -79,8 +81,9 @@ class Running(process_one.ProcessOne):
         script = ["set -e", "ip link set lo up", f"mount --bind {root} {place}", f"mount -o remount,bind,ro {place}", f"mount -t proc proc {place}/proc",
                   f"mount --rbind /dev {place}/dev", f"mount -t tmpfs tmpfs {place}/tmp"]
         for volume in configuration["Volumes"]:
-            source = self.folder / volume.strip("/").replace("/", "-")
-            source.mkdir()
+            shared = network is not None and volume == JOBS
+            source = (network if shared else self).folder / volume.strip("/").replace("/", "-")
+            source.mkdir(exist_ok=shared)
             owner = (root / volume.lstrip("/")).stat()  # as an engine makes a volume
             os.chown(source, owner.st_uid, owner.st_gid)
             script.append(f"mount --bind {source} {place}{volume}")
@@ -157,7 +160,7 @@ class DockerfileTest(unittest.TestCase):
             self.assertEqual(configuration["Entrypoint"], [f"galleon-{target}"])
             self.assertEqual(configuration["StopSignal"], "SIGTERM")
             self.assertEqual(configuration["WorkingDir"], "/srv/galleon")
-            self.assertEqual(sorted(configuration["Volumes"]), ["/srv/galleon/jobs", "/var/lib/galleon"])
+            self.assertEqual(sorted(configuration["Volumes"]), [JOBS, "/var/lib/galleon"])
             self.assertIn("9090/tcp", configuration["ExposedPorts"])
             self.assertEqual(configuration["Healthcheck"]["Test"], ["CMD", "/usr/lib/galleon/health"])
 
@@ -171,7 +174,7 @@ class DockerfileTest(unittest.TestCase):
             self.assertLess(int(debian.run("du", "-sxm", root).split()[0]), 320, "MiB before compression")
 
     def test_scheduler_and_worker_start_are_healthy_find_each_other_and_take_sigterm(self):
-        scheduler = self.start("scheduler", ["--data", "/var/lib/galleon", "--listen", "127.0.0.1:7070", "--metrics", "127.0.0.1:9090"])
+        scheduler = self.start("scheduler", ["--data", "/var/lib/galleon", "--jobs", JOBS, "--listen", "127.0.0.1:7070", "--metrics", "127.0.0.1:9090"])
         self.assertIn("/livez: 200", scheduler.health())
         worker_configuration = dict(self.configurations["worker"], Env=[*self.configurations["worker"]["Env"], "GALLEON_METRICS_PORT=9091"])
         self.configurations["worker"], kept = worker_configuration, self.configurations["worker"]

@@ -41,6 +41,9 @@ struct Remote {
   std::function<std::string()> explain = {};                   // what is wrong with TLS, where nobody can be reached
 };
 
+class JobClient;
+JobClient client_of(const Remote& remote);
+
 struct SubmitArguments {
   std::string job;
   std::string request_id;  // empty: drawn

@@ -57,7 +57,7 @@ std::vector<std::vector<std::string>> rows_of(const std::vector<v1::JobRecord>& 
 }  // namespace
 
 int run_compare(const Remote& remote, const std::vector<std::string>& names) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   std::vector<v1::JobRecord> jobs;
   std::vector<std::string> header{""};
   for (const std::string& name : names) {

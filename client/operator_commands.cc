@@ -70,7 +70,7 @@ std::string top_jobs(std::vector<v1::JobRecord> jobs, size_t room) {
 }
 
 int run_queues(const Remote& remote) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   absl::StatusOr<std::vector<v1::Queue>> queues = client.list_queues();
   if (!queues.ok()) return fail(queues.status());
   if (remote.format != OutputFormat::kTable) {
@@ -82,7 +82,7 @@ int run_queues(const Remote& remote) {
 }
 
 int run_events(const Remote& remote, const std::string& subject, bool follow) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   const std::string name = subject.empty() || absl::StrContains(subject, "/") ? subject : job_name(subject);
   const absl::Status status = client.watch_events(
       name, follow,
@@ -101,7 +101,7 @@ int run_events(const Remote& remote, const std::string& subject, bool follow) {
 
 int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
                      const std::string& queue) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   v1::ReprioritizeJobRequest request;
   request.set_name(job_name(job));
   if (priority) request.set_priority(*priority);
@@ -118,7 +118,7 @@ int run_reprioritize(const Remote& remote, const std::string& job, std::optional
 }
 
 int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   const v1::Worker::State ordered = order == WorkerOrder::kCordon  ? v1::Worker::CORDONED
                                     : order == WorkerOrder::kDrain ? v1::Worker::DRAINING
                                                                    : v1::Worker::READY;
@@ -134,7 +134,7 @@ int run_order(const Remote& remote, const std::string& worker, WorkerOrder order
 }
 
 int run_top(const Remote& remote, bool once) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   bool reached = false;
   while (true) {
     v1::ListJobsRequest live;
@@ -176,7 +176,7 @@ int run_backup(const Remote& remote, const std::string& file, bool yes) {
   if (absl::Status status = check_replaceable(file); !status.ok()) return fail(status);
   if (!yes && std::filesystem::exists(file) && !agreed(absl::StrCat(file, " is there already; replace it?")))
     return galleon::fail(absl::StrCat(file, " is there already and was left as it is; --yes replaces it"));
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   const absl::StatusOr<uint64_t> bytes = client.backup(file);
   if (!bytes.ok()) return fail(bytes.status());
   std::cout << "wrote " << human_bytes(static_cast<double>(*bytes)) << " to " << file << "\n";

@@ -4,29 +4,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/base/utf8.h"
 
 namespace galleon {
 
 namespace {
 
-// Bytes of the character that a byte begins; 0: none begins so.
-size_t length_of(unsigned char first) {
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first < 0xe0) return 2;
-  if (first >= 0xe0 && first < 0xf0) return 3;
-  return first >= 0xf0 && first < 0xf5 ? 4 : 0;
-}
-
-// The character of `length` bytes at the beginning; false: it is not well formed.
-bool decode(absl::string_view text, size_t length, uint32_t& code) {
-  code = length == 1 ? static_cast<unsigned char>(text[0]) : static_cast<unsigned char>(text[0]) & (0x7fU >> length);
-  for (size_t i = 1; i < length; ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if ((byte & 0xc0U) != 0x80U) return false;
-    code = code << 6U | (byte & 0x3fU);
-  }
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  return code >= kLeast[length] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+// Of the well-formed character at the beginning, which has `length` bytes.
+uint32_t code_point(absl::string_view text, size_t length) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  uint32_t code = length == 1 ? first : first & (0x7fU >> length);
+  for (size_t i = 1; i < length; ++i) code = code << 6U | (static_cast<unsigned char>(text[i]) & 0x3fU);
+  return code;
 }
 
 bool obeyed(uint32_t code) {
@@ -47,18 +36,18 @@ std::string convert(absl::string_view text, bool log, std::string* rest) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const size_t length = length_of(static_cast<unsigned char>(text[0]));
-    const bool cut = length > text.size() || (log && text == "\r");
+    const bool cut = utf8_announced(static_cast<unsigned char>(text[0])) > text.size() || (log && text == "\r");
     if (cut && rest != nullptr) {
       *rest = std::string(text);
       break;
     }
-    uint32_t code = 0;
-    if (length == 0 || length > text.size() || !decode(text, length, code)) {
+    const size_t length = utf8_length(text);
+    if (length == 0) {
       absl::StrAppend(&out, shown(static_cast<unsigned char>(text[0])));
       text.remove_prefix(1);
       continue;
     }
+    const uint32_t code = code_point(text, length);
     const bool kept = log && (code == '\n' || code == '\t' || (code == '\r' && text.size() > 1 && text[1] == '\n'));
     if (kept || !obeyed(code)) {
       absl::StrAppend(&out, text.substr(0, length));

@@ -181,10 +181,14 @@ int watch(JobClient& client, const std::string& job, OutputFormat format) {
 
 }  // namespace
 
+JobClient client_of(const Remote& remote) {
+  return JobClient(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+}
+
 int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   absl::StatusOr<v1::Job> job = resolve_job_file(arguments.job);
   if (!job.ok()) return fail(job.status());
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   v1::CreateJobRequest request;
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
@@ -226,7 +230,7 @@ int run_list(const Remote& remote, const ListArguments& arguments) {
     }
     request.add_states(state);
   }
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   absl::StatusOr<std::vector<v1::JobRecord>> jobs = client.list_jobs(request);
   if (!jobs.ok()) return fail(jobs.status());
   if (remote.format != OutputFormat::kTable) {
@@ -238,7 +242,7 @@ int run_list(const Remote& remote, const ListArguments& arguments) {
 }
 
 int run_get(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   absl::StatusOr<v1::JobRecord> record = client.get_job(job);
   if (!record.ok()) return fail(record.status());
   if (remote.format == OutputFormat::kTable) {
@@ -250,12 +254,12 @@ int run_get(const Remote& remote, const std::string& job) {
 }
 
 int run_watch(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   return watch(client, job, remote.format);
 }
 
 int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   PrintableLog log;
   const absl::Status status = client.read_logs(
       job, arguments.attempt, arguments.rank, arguments.follow, [&](const v1::ReadLogsResponse& piece) {
@@ -266,7 +270,7 @@ int run_logs(const Remote& remote, const std::string& job, const LogsArguments& 
 }
 
 int run_cancel(const Remote& remote, const std::string& job, const std::string& reason) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   absl::StatusOr<v1::JobRecord> record = client.cancel_job(job, reason);
   if (!record.ok()) return fail(record.status());
   if (remote.format != OutputFormat::kTable) {
@@ -279,7 +283,7 @@ int run_cancel(const Remote& remote, const std::string& job, const std::string& 
 
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds) {
   const InterruptNote note(job);
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   const absl::Time deadline =
       timeout_seconds > 0 ? absl::Now() + absl::Seconds(timeout_seconds) : absl::InfiniteFuture();
   bool reached = false;
@@ -319,7 +323,7 @@ int run_wait(const Remote& remote, const std::string& job, double timeout_second
 }
 
 int run_workers(const Remote& remote) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   absl::StatusOr<std::vector<v1::Worker>> workers = client.list_workers();
   if (!workers.ok()) return fail(workers.status());
   if (remote.format != OutputFormat::kTable) {
@@ -331,7 +335,7 @@ int run_workers(const Remote& remote) {
 }
 
 int run_attempts(const Remote& remote, const std::string& job) {
-  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  JobClient client = client_of(remote);
   absl::StatusOr<std::vector<v1::Attempt>> attempts = client.list_attempts(job);
   if (!attempts.ok()) return fail(attempts.status());
   if (remote.format != OutputFormat::kTable) {

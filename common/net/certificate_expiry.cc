@@ -1,7 +1,5 @@
 #include "common/net/certificate_expiry.h"
 
-#include <time.h>
-
 #include <utility>
 
 #include "common/base/files.h"
@@ -11,11 +9,9 @@ namespace galleon {
 
 absl::StatusOr<absl::Time> certificate_expiry(const std::string& pem) {
   const openssl::Bio text = openssl::bio_of(pem);
-  const openssl::Certificate certificate = openssl::read_certificate(text);
-  tm parts{};
-  if (certificate == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(certificate.get()), &parts) != 1)
-    return absl::InvalidArgumentError("is no certificate in PEM");
-  return absl::FromTimeT(::timegm(&parts));
+  const std::optional<absl::Time> end = openssl::end_of(openssl::read_certificate(text).get());
+  if (!end) return absl::InvalidArgumentError("is no certificate in PEM");
+  return *end;
 }
 
 WithCertificateExpiry::WithCertificateExpiry(std::shared_ptr<prometheus::Collectable> metrics, std::string folder)

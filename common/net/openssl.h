@@ -5,11 +5,15 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <time.h>
 
 #include <algorithm>
 #include <climits>
 #include <memory>
+#include <optional>
 #include <string>
+
+#include "absl/time/time.h"
 
 namespace galleon::openssl {
 
@@ -40,6 +44,13 @@ inline Certificate read_certificate(const Bio& pem) {
 }
 inline Key read_key(const Bio& pem) {
   return Key(PEM_read_bio_PrivateKey(pem.get(), nullptr, nullptr, nullptr));
+}
+
+// When it ends; nothing: it does not say so as it should.
+inline std::optional<absl::Time> end_of(const X509* certificate) {
+  tm parts{};
+  if (certificate == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) != 1) return std::nullopt;
+  return absl::FromTimeT(::timegm(&parts));
 }
 
 }  // namespace galleon::openssl

@@ -70,9 +70,8 @@ void expect_host(SSL* session, const std::string& host) {
 
 std::string peers_end(const SSL* session) {
   const openssl::Certificate peer(SSL_get1_peer_certificate(session));
-  tm parts{};
-  if (peer == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(peer.get()), &parts) != 1) return "";
-  return absl::StrCat(" on ", date(absl::FromTimeT(::timegm(&parts))));
+  const std::optional<absl::Time> end = openssl::end_of(peer.get());
+  return end ? absl::StrCat(" on ", date(*end)) : "";
 }
 
 // What we found wrong with the server's certificate.

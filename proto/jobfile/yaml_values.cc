@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/base/utf8.h"
 #include "proto/jobfile/keys.h"
 
 namespace galleon {
@@ -33,14 +34,6 @@ std::optional<Integer> parse_whole(absl::string_view text) {
   Integer value = 0;
   if (!absl::SimpleAtoi(text, &value)) return std::nullopt;
   return value;
-}
-
-size_t sequence_length(unsigned char lead) {
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead < 0xe0) return 2;
-  if (lead >= 0xe0 && lead < 0xf0) return 3;
-  if (lead >= 0xf0 && lead < 0xf5) return 4;
-  return 0;
 }
 
 }  // namespace
@@ -157,19 +150,8 @@ int first_bad_line(absl::string_view text) {
   int line = 1;
   for (size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = sequence_length(lead);
-    if (length == 0 || i + length > text.size()) return line;
-    for (size_t k = 1; k < length; ++k) {
-      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) return line;
-    }
-    if (length == 3) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second >= 0xa0)) return line;
-    }
-    if (length == 4) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      if ((lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second >= 0x90)) return line;
-    }
+    const size_t length = utf8_length(text.substr(i));
+    if (length == 0) return line;
     if (lead == '\n') ++line;
     if (lead < 0x20 && lead != '\n' && lead != '\r' && lead != '\t') return line;
     i += length;

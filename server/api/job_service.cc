@@ -54,7 +54,9 @@ absl::Status check_size(const v1::CreateJobRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status no_job(absl::string_view name);
+absl::Status no_job(absl::string_view name) {
+  return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id_of(name)));
+}
 
 // Whether there is what events are asked of.
 absl::Status check_subject(const State& state, const std::string& subject) {
@@ -66,10 +68,6 @@ absl::Status check_subject(const State& state, const std::string& subject) {
   }
   return absl::StartsWith(subject, "jobs/") && state.job(job_id_of(subject)) != nullptr ? absl::OkStatus()
                                                                                         : no_job(subject);
-}
-
-absl::Status no_job(absl::string_view name) {
-  return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id_of(name)));
 }
 
 class JobService final : public v1::JobService::CallbackService, public StoppableService {

@@ -25,8 +25,7 @@ constexpr char kFooter[] =
     "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
     "found again\n"
     "at the next start. SIGHUP changes nothing. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the "
-    "journal cannot be "
-    "written.";
+    "journal cannot be written.";
 
 std::string check_duration(const std::string& text) {
   absl::Duration parsed;
@@ -123,14 +122,14 @@ int serve(const Arguments& a) {
   sigset_t signals = galleon::block_end_signals();
   sigaddset(&signals, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::error_code ignored;
   if (!a.ready_file.empty()) {
     if (const absl::Status status = galleon::check_replaceable(a.ready_file); !status.ok()) {
       galleon::log_error("--ready-file: ", std::string(status.message()));
       return 1;
     }
+    std::filesystem::remove(a.ready_file, ignored);
   }
-  std::error_code ignored;
-  if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);
   absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(a.options);
   if (!server.ok()) {
     galleon::log_error(std::string(server.status().message()));

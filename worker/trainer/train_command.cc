@@ -3,9 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -23,6 +21,7 @@
 #include "worker/trainer/control_socket.h"
 #include "worker/trainer/device_choice.h"
 #include "worker/trainer/events.h"
+#include "worker/trainer/failure_kind.h"
 #include "worker/trainer/resolve.h"
 #include "worker/trainer/stop_signals.h"
 
@@ -31,26 +30,6 @@ namespace galleon {
 namespace {
 
 constexpr size_t kLeastSecret = 16;
-
-bool is_permanent(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kUnimplemented:
-      return true;
-    default:
-      return false;
-  }
-}
-
-// Rights and space are the machine's, not the job's.
-v1::PlaceFault place_fault_of(const absl::Status& status) {
-  if (absl::IsPermissionDenied(status)) return v1::PLACE_FAULT_DOUBTFUL;
-  const bool full = absl::StrContains(status.message(), std::strerror(ENOSPC)) ||
-                    absl::StrContains(status.message(), std::strerror(EDQUOT));
-  return full ? v1::PLACE_FAULT_CERTAIN : v1::PLACE_FAULT_UNSPECIFIED;
-}
 
 class LocalObserver final : public EventObserver {
  public:

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "worker/engine/data/parquet_rows.h"
 #include "worker/engine/data/unpacking.h"
 
@@ -207,22 +208,6 @@ absl::StatusOr<InputFormat> recognised_parquet(const std::string& data_format, c
                                                  "chat or auto, and this is ", data_format));
 }
 
-// Bytes of the character that begins at `at`, 0: it is broken, and `skip` bytes of it belong together.
-size_t character(absl::string_view text, size_t at, size_t& skip) {
-  const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0U; };
-  const unsigned first = byte(0);
-  skip = 1;
-  if (first < 0x80) return 1;
-  if (first < 0xC2 || first > 0xF4) return 0;
-  const size_t size = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-  const unsigned low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (skip = 2; skip < size; ++skip)
-    if ((byte(skip) & 0xC0U) != 0x80U) return 0;
-  return size;
-}
-
 }  // namespace
 
 std::string foreign_kind(absl::string_view head, bool unpacked) {
@@ -249,7 +234,7 @@ BrokenText find_broken_utf8(absl::string_view text) {
       }
     }
     size_t skip = 1;
-    const size_t size = character(text, at, skip);
+    const size_t size = utf8_length(text.substr(at), &skip);
     if (size == 0 && broken.count++ == 0) broken.first = static_cast<int64_t>(at);
     at += size == 0 ? skip : size;
   }

@@ -6,47 +6,13 @@
 #include <cstdlib>
 
 #include "common/base/check.h"
+#include "common/base/utf8.h"
 
 namespace galleon {
 namespace {
 
 constexpr int32_t kCapitalDottedI = 0x130;
 constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";
-
-// Length of the sound sequence at `at`, or 0; then `bad` is how many bytes one replacement stands for (the longest
-// beginning of a sound sequence, at least one byte: Unicode 15, section 3.9).
-size_t sequence_length(absl::string_view text, size_t at, size_t& bad) {
-  const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<uint8_t>(text[at + i]) : 0; };
-  const uint8_t first = byte(0);
-  bad = 1;
-  if (first < 0x80) return 1;
-  size_t length = 0;
-  uint8_t low = 0x80;
-  uint8_t high = 0xBF;
-  if (first >= 0xC2 && first <= 0xDF) {
-    length = 2;
-  } else if (first >= 0xE0 && first <= 0xEF) {
-    length = 3;
-    if (first == 0xE0) low = 0xA0;
-    if (first == 0xED) high = 0x9F;
-  } else if (first >= 0xF0 && first <= 0xF4) {
-    length = 4;
-    if (first == 0xF0) low = 0x90;
-    if (first == 0xF4) high = 0x8F;
-  } else {
-    return 0;
-  }
-  for (size_t i = 1; i < length; ++i) {
-    const uint8_t next = byte(i);
-    if (next < low || next > high) {
-      bad = i;
-      return 0;
-    }
-    low = 0x80;
-    high = 0xBF;
-  }
-  return length;
-}
 
 std::string mapped(absl::string_view text, int options) {
   utf8proc_uint8_t* result = nullptr;
@@ -94,7 +60,7 @@ std::string valid_utf8(absl::string_view text) {
   size_t sound = 0;  // what is sound and not copied yet begins here
   for (size_t at = 0; at < text.size();) {
     size_t bad = 0;
-    const size_t length = sequence_length(text, at, bad);
+    const size_t length = utf8_length(text.substr(at), &bad);
     if (length > 0) {
       at += length;
       continue;
@@ -109,9 +75,8 @@ std::string valid_utf8(absl::string_view text) {
 }
 
 bool valid_utf8_whole(absl::string_view text) {
-  size_t bad = 0;
   for (size_t at = 0; at < text.size();) {
-    const size_t length = sequence_length(text, at, bad);
+    const size_t length = utf8_length(text.substr(at));
     if (length == 0) return false;
     at += length;
   }

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,7 +66,15 @@ struct ChildPlan {
   bool new_group = true;
   bool die_with_parent = false;
   pid_t parent = 0;
+  uint64_t most_memory = 0;
+  uint64_t most_cpu_seconds = 0;
 };
+
+void limit_to(int resource, uint64_t most) {
+  if (most == 0) return;
+  const rlimit limit{most, most};
+  ::setrlimit(static_cast<__rlimit_resource_t>(resource), &limit);
+}
 
 [[noreturn]] void child_main(const ChildPlan& plan, const Prepared& prepared) {
   if (plan.new_group) ::setpgid(0, 0);
@@ -73,6 +82,8 @@ struct ChildPlan {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != plan.parent) ::_exit(127);
   }
+  limit_to(RLIMIT_AS, plan.most_memory);
+  limit_to(RLIMIT_CPU, plan.most_cpu_seconds);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -98,7 +109,15 @@ absl::StatusOr<ProcessId> spawn(const ProcessOptions& options, int out, int err)
   if (::pipe2(failure, O_CLOEXEC) != 0) return errno_status("cannot start", options.command[0], errno);
   FileDescriptor failure_read(failure[0]);
   FileDescriptor failure_write(failure[1]);
-  const ChildPlan plan{out, err, options.event_fd, failure[1], options.new_group, options.die_with_parent, ::getpid()};
+  const ChildPlan plan{out,
+                       err,
+                       options.event_fd,
+                       failure[1],
+                       options.new_group,
+                       options.die_with_parent,
+                       ::getpid(),
+                       options.most_memory,
+                       options.most_cpu_seconds};
   const pid_t pid = ::fork();
   if (pid < 0) return errno_status("cannot start", options.command[0], errno);
   if (pid == 0) child_main(plan, prepared);

@@ -31,6 +31,8 @@ struct ProcessOptions {
   int event_fd = -1;                                             // kept open in the child under the same number
   bool new_group = true;
   bool die_with_parent = false;  // SIGKILL when the starting thread's process ends
+  uint64_t most_memory = 0;      // bytes of address space (RLIMIT_AS); 0: as ours
+  uint64_t most_cpu_seconds = 0; // of the process (RLIMIT_CPU: SIGKILL beyond); 0: as ours
 };
 
 // Starts a process; reaping is the caller's (wait_process). Descriptors other than 0–2 and event_fd are closed.

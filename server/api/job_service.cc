@@ -114,7 +114,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         return call.finish(refused);
       if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
         return create(turn, call, *request, *plan, response);
-      context_.planner->plan(request->job(), [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
+      context_.planner->plan(request->job(), call.caller(), [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
         if (!plan.ok()) return call.finish(with_reason(plan.status(), v1::ErrorInfo::PLAN_FAILED));
         call.on_loop([this, call, request, response, plan = *std::move(plan)](Turn& again) {
           create(again, call, *request, plan, response);

@@ -19,8 +19,15 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int kAtOnce = 2;
-constexpr size_t kLongestQueue = 64;
+constexpr int kAtOnce = 4;
+constexpr int kAtOnceByCaller = kAtOnce - 1;
+constexpr size_t kLongestQueue = 256;
+constexpr size_t kLongestQueueOfCaller = 64;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kMostMemory = 0;  // their shadows take terabytes of addresses
+#else
+constexpr uint64_t kMostMemory = uint64_t{4} << 30;
+#endif
 constexpr size_t kKnownPlans = 1000;
 constexpr uint64_t kErrorTail = 4096;
 
@@ -72,8 +79,10 @@ void Planner::shut_down() {
   arrived_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
-  for (Request& request : std::exchange(queue_, {}))
-    request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
+  for (auto& [name, caller] : std::exchange(callers_, {})) {
+    for (Request& request : caller.waiting)
+      request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
+  }
 }
 
 std::optional<v1::MemoryPlan> Planner::known(const v1::Job& job) {
@@ -83,32 +92,66 @@ std::optional<v1::MemoryPlan> Planner::known(const v1::Job& job) {
   return it == known_.end() ? std::nullopt : std::optional(it->second);
 }
 
-void Planner::plan(const v1::Job& job, Done done) {
-  Request request{plan_key(job), job, std::move(done)};
+void Planner::plan(const v1::Job& job, const std::string& caller, Done done) {
+  Request request{caller, plan_key(job), job, std::move(done)};
   std::unique_lock<std::mutex> lock(mutex_);
   if (const auto it = known_.find(request.key); it != known_.end()) {
     const v1::MemoryPlan plan = it->second;
     lock.unlock();
     return request.done(plan);
   }
-  if (stopping_ || queue_.size() >= kLongestQueue) {
+  const auto mine = callers_.find(caller);
+  const bool too_many_of_caller = mine != callers_.end() && mine->second.waiting.size() >= kLongestQueueOfCaller;
+  if (stopping_ || too_many_of_caller || waiting_ >= kLongestQueue) {
     const bool stopping = stopping_;
     lock.unlock();
-    return request.done(stopping ? absl::UnavailableError("the scheduler shuts down; submit again")
-                                 : absl::ResourceExhaustedError(absl::StrCat(
-                                       kLongestQueue, " jobs wait for their memory plan; submit again later")));
+    if (stopping) return request.done(absl::UnavailableError("the scheduler shuts down; submit again"));
+    return request.done(absl::ResourceExhaustedError(
+        too_many_of_caller
+            ? absl::StrCat(kLongestQueueOfCaller, " jobs of yours wait for their memory plan; submit again later")
+            : absl::StrCat(kLongestQueue, " jobs wait for their memory plan; submit again later")));
   }
-  queue_.push_back(std::move(request));
+  Caller& asking = callers_[caller];
+  if (asking.waiting.empty()) turns_.push_back(caller);
+  asking.waiting.push_back(std::move(request));
+  ++waiting_;
   arrived_.notify_one();
+}
+
+std::optional<Planner::Request> Planner::take() {
+  for (size_t left = turns_.size(); left > 0; --left) {
+    std::string name = std::move(turns_.front());
+    turns_.pop_front();
+    Caller& caller = callers_[name];
+    if (caller.running >= kAtOnceByCaller) {
+      turns_.push_back(std::move(name));
+      continue;
+    }
+    Request request = std::move(caller.waiting.front());
+    caller.waiting.pop_front();
+    --waiting_;
+    ++caller.running;
+    if (!caller.waiting.empty()) turns_.push_back(std::move(name));
+    return request;
+  }
+  return std::nullopt;
+}
+
+void Planner::finished(const std::string& caller) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto entry = callers_.find(caller);
+  if (entry == callers_.end()) return;  // shut down
+  if (--entry->second.running == 0 && entry->second.waiting.empty()) callers_.erase(entry);
+  arrived_.notify_all();
 }
 
 void Planner::run() {
   while (true) {
     std::unique_lock<std::mutex> lock(mutex_);
-    arrived_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (stopping_) return;
-    Request request = std::move(queue_.front());
-    queue_.pop_front();
+    std::optional<Request> taken;
+    arrived_.wait(lock, [&] { return stopping_ || (taken = take()).has_value(); });
+    if (!taken.has_value()) return;
+    const Request& request = *taken;
     absl::StatusOr<v1::MemoryPlan> plan = absl::UnknownError("");
     if (const auto it = known_.find(request.key); it != known_.end()) {
       plan = it->second;
@@ -125,6 +168,7 @@ void Planner::run() {
         known_order_.pop_front();
       }
     }
+    finished(request.caller);
     request.done(std::move(plan));
   }
 }
@@ -137,6 +181,9 @@ absl::StatusOr<v1::MemoryPlan> Planner::compute(const Request& request) {
   options.command = {program_, "--plan", "--job", files.base + ".job", "--format", "binary"};
   options.stdout_path = files.base + ".out";
   options.stderr_path = files.base + ".err";
+  options.die_with_parent = true;
+  options.most_memory = kMostMemory;
+  options.most_cpu_seconds = static_cast<uint64_t>(absl::ToInt64Seconds(timeout_)) + 1;
   absl::StatusOr<ProcessId> process = start_process(options);
   if (!process.ok()) {
     return absl::FailedPreconditionError(

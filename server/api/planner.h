@@ -33,16 +33,25 @@ class Planner {
   // Calls `done` on another thread, or at once when the plan is known. INVALID_ARGUMENT: the planner refused the job,
   // in its own words. FAILED_PRECONDITION: the planner cannot be run. DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
   // UNAVAILABLE (shut down).
+  // Callers take turns, and one of them alone never has all of the processes: who asks for much waits behind itself.
   using Done = std::function<void(absl::StatusOr<v1::MemoryPlan>)>;
-  void plan(const v1::Job& job, Done done);
+  void plan(const v1::Job& job, const std::string& caller, Done done);
 
  private:
   struct Request {
+    std::string caller;
     std::string key;
     v1::Job job;
     Done done;
   };
+  struct Caller {
+    std::deque<Request> waiting;
+    int running = 0;
+  };
   void run();
+  // The next request of the caller whose turn it is; nullopt: none that may run. Under the lock.
+  std::optional<Request> take();
+  void finished(const std::string& caller);
   absl::StatusOr<v1::MemoryPlan> compute(const Request& request);
 
   const std::string program_;
@@ -50,7 +59,9 @@ class Planner {
   const absl::Duration timeout_;
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::deque<Request> queue_;
+  std::map<std::string, Caller> callers_;
+  std::deque<std::string> turns_;  // callers with a request that waits, each once
+  size_t waiting_ = 0;
   std::map<std::string, v1::MemoryPlan> known_;
   std::list<std::string> known_order_;
   bool stopping_ = false;

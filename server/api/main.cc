@@ -24,7 +24,8 @@ constexpr char kFooter[] =
     "/run/galleon.json\n\n"
     "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
     "found again\n"
-    "at the next start. SIGHUP changes nothing. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the "
+    "at the next start. SIGHUP reads the files of --queues, --access and --tls again, as galleon admin reload does. "
+    "Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the "
     "journal cannot be "
     "written.";
 
@@ -60,7 +61,6 @@ struct Arguments {
   std::string spare_preempted = "10m";
   std::string spare_borrowers = "1m";
   std::string ready_file;
-  std::string queues_file;
   std::string restore;
 };
 
@@ -93,7 +93,7 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--max-requests", a.options.requests_per_second, "calls a second that each caller may make")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--queues", a.queues_file, "YAML file of the queues (default: one queue, default)");
+  app.add_option("--queues", a.options.queues, "YAML file of the queues (default: one queue, default)");
   app.add_option("--planner", a.options.planner, "the galleon-trainer that plans memory")->capture_default_str();
 }
 
@@ -108,8 +108,8 @@ bool complete(Arguments& a) {
   a.options.scheduler.lease_ms = milliseconds(a.lease);
   a.options.scheduler.preempted_run_ms = milliseconds(a.spare_preempted);
   a.options.scheduler.borrower_run_ms = milliseconds(a.spare_borrowers);
-  if (a.queues_file.empty()) return true;
-  absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.queues_file);
+  if (a.options.queues.empty()) return true;
+  absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.options.queues);
   if (!queues.ok()) {
     galleon::log_error("--queues: ", std::string(queues.status().message()));
     return false;
@@ -146,11 +146,7 @@ int serve(const Arguments& a) {
     }
   }
   int signal = 0;
-  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
-    galleon::log_warning(
-        "SIGHUP: nothing is read again. Queues and access are read at the start alone, running jobs go on through a "
-        "restart; certificates are read by themselves");
-  }
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) (*server)->reload([] {});
   galleon::log_info(signal == SIGTERM ? "SIGTERM" : "SIGINT", ": shuts down");
   server->reset();
   if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);

@@ -68,6 +68,9 @@ struct Metrics::Series {
   Histogram& compact =
       family(prometheus::BuildHistogram(), *registry, "galleon_journal_snapshot_seconds", "Time of taking a snapshot.")
           .Add({}, kLatency);
+  Gauge& reloaded = family(prometheus::BuildGauge(), *registry, "galleon_config_last_reload_successful",
+                           "0 if the last reload found a fault and left all as it was; 1 from the start.")
+                        .Add({}, 1);
   Family<Counter>& requests = family(prometheus::BuildCounter(), *registry, "galleon_grpc_requests_total",
                                      "Answered gRPC calls by method and code.");
 };
@@ -166,6 +169,10 @@ void Metrics::gauges(const Scheduler& scheduler) {
   series_->slots.Add({{"state", "free"}}).Set(free);
   series_->slots.Add({{"state", "leased"}}).Set(leased);
   series_->slots.Add({{"state", "unavailable"}}).Set(unavailable);
+}
+
+void Metrics::reloaded(bool ok) {
+  series_->reloaded.Set(ok ? 1 : 0);
 }
 
 void Metrics::request(absl::string_view method, absl::string_view code) {

@@ -32,6 +32,7 @@ class Metrics {
   void gauges(const Scheduler& scheduler);
 
   // From any thread.
+  void reloaded(bool ok);
   void request(absl::string_view method, absl::string_view code);
 
  private:

@@ -19,6 +19,7 @@ struct ServerOptions {
   bool metrics_plain_http = false;  // HTTP beyond loopback too
   std::string tls;     // folder with ca.pem, cert.pem, key.pem; empty: no TLS, and everybody may do everything
   std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
+  std::string queues;  // file that scheduler.queues are from, to be read again by reload(); empty: none
   double requests_per_second = 20'000;  // of each caller
   std::string jobs;                     // jobs' own folders; empty: DATA/jobs
   // How a folder of a job is made; as every call to its file system, on a thread that nothing else waits for. The
@@ -40,6 +41,10 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> start(const ServerOptions& options);
   // Not serving → open calls end with UNAVAILABLE → everything decided is durable → closed.
   ~Server();
+
+  // Reads the files of queues, access and certificates again, all or none, and tells the log and the audit. `done` is
+  // called once, from another thread.
+  void reload(std::function<void()> done);
 
   const std::string& address() const;
   const std::string& metrics_address() const;

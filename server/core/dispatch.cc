@@ -15,6 +15,7 @@ constexpr int64_t kEstimatePauseMs = 10'000;  // between two looks at when queue
 }  // namespace
 
 void Scheduler::tick(Now now) {
+  record_projects(now);
   check_workers(now);
   check_attempts(now);
   if (next_retry_ms_ != 0 &&
@@ -43,11 +44,9 @@ void Scheduler::check_holds(Now now) {
   for (const uint64_t number : holding) {
     const int64_t since = fleet_.holds.emplace(number, now.mono_ms).first->second;
     if (now.mono_ms - since <= longest) continue;
-    v1::JournalEvent event;
-    event.mutable_slots_held()->set_job_id(state_.job_by_number(number)->record().job_id());
-    event.mutable_slots_held()->set_reason(
+    give_up_held(
+        now, *state_.job_by_number(number),
         absl::StrCat("slots that others were to release did not become usable within ", longest / 1000.0, " s"));
-    emit(now, std::move(event));
     fleet_.holds.erase(number);
   }
 }

@@ -126,9 +126,11 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
   if (job.record().preemptions() > 0) {
-    running.spared_ms = std::max<int64_t>(0, options_.preempted_run_ms - ran_ms);
+    // As far as this process has seen it run: what the calendar clock says of before may have jumped.
+    const int64_t seen_ms = known == nullptr ? 0 : now.mono_ms - known->since_ms;
+    running.spared_ms = std::max<int64_t>(0, options_.preempted_run_ms - seen_ms);
     running.spared_from_guarantees_ms =
-        std::max<int64_t>(0, std::min(options_.borrower_run_ms, options_.preempted_run_ms) - ran_ms);
+        std::max<int64_t>(0, std::min(options_.borrower_run_ms, options_.preempted_run_ms) - seen_ms);
   }
   running.stopping = attempt.closed() || attempt.has_stop();
   running.start_ms = attempt.attempt().start_time_ms();
@@ -258,6 +260,7 @@ void Scheduler::place_queued(Now now) {
       const int64_t until_ms = now.mono_ms + spared_ms;
       next_spared_ms_ = next_spared_ms_ == 0 ? until_ms : std::min(next_spared_ms_, until_ms);
     }
+    if (waiting.wait.kind == Wait::Kind::kNoQueue) waiting.wait.project = one.job->record().project();
     waiting.decided = true;
     waiting.wait.position = ++positions[one.queue];
   }

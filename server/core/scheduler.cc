@@ -186,6 +186,7 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   *created.mutable_plan() = submission.plan;
   created.set_request_id(submission.request_id);
   created.set_owner(submission.owner);
+  created.set_project(queue_config(queue_of(submission.job))->project);
   created.set_folder(absl::StrCat(submission.jobs_folder, "/", created.job_id()));
   std::string id = created.job_id();
   emit(now, std::move(event));

@@ -97,6 +97,9 @@ class Scheduler {
                       absl::string_view actor = "");
   // The same errors, and INVALID_ARGUMENT: nothing to change, or an unknown queue.
   absl::Status reprioritize(Now now, const v1::ReprioritizeJobRequest& request, absl::string_view actor = "");
+  // Other queues from now on. Jobs of one that is gone stay in their project; those that run go on, the others wait
+  // until it is back or they are moved.
+  void reconfigure(Now now, std::vector<QueueConfig> queues);
   // `ordered`: READY, CORDONED or DRAINING. NOT_FOUND, ABORTED (etag).
   absl::Status order_worker(Now now, absl::string_view worker_id, v1::Worker::State ordered, absl::string_view reason,
                             absl::string_view etag, absl::string_view actor = "");
@@ -157,6 +160,10 @@ class Scheduler {
   // it; says what would fit. A fleet without any worker refuses nothing.
   absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const;
   Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+
+  // reconfigure.cc
+  void record_projects(Now now);
+  void give_up_held(Now now, const v1::JobState& job, const std::string& reason);
 
   // scheduler.cc
   absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
@@ -273,7 +280,7 @@ class Scheduler {
   // record.cc
   std::string live_message(const v1::JobState& job) const;
 
-  const SchedulerOptions options_;
+  SchedulerOptions options_;
   State state_;
   Fleet fleet_;
   std::vector<v1::JournalEvent> events_;
@@ -283,6 +290,7 @@ class Scheduler {
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
   uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
+  bool projects_recorded_ = false;
   bool dirty_ = true;           // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;   // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_spared_ms_ = 0;  // monotonic: the earliest end of a time for which somebody is spared; 0: none

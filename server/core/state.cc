@@ -189,6 +189,8 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_forgotten(), time);
     case v1::JournalEvent::kStateRestored:
       return on(event.state_restored(), time);
+    case v1::JournalEvent::kProjectsRecorded:
+      return on(event.projects_recorded(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }

@@ -119,6 +119,7 @@ class State {
   void on(const v1::WorkerForgotten& event, int64_t time_ms);
   void on(const v1::JobForgotten& event, int64_t time_ms);
   void on(const v1::StateRestored& event, int64_t time_ms);
+  void on(const v1::ProjectsRecorded& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;

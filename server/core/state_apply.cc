@@ -36,6 +36,7 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_folder(event.folder());
   record.set_request_id(event.request_id());
   record.set_owner(event.owner());
+  record.set_project(event.project());
   fill_scheduling(record);
   v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
   changed_.insert(event.number());
@@ -220,6 +221,7 @@ void State::on(const v1::JobReprioritized& event, int64_t) {
   unindex(job);
   job.mutable_record()->set_priority(event.priority());
   job.mutable_record()->set_queue(event.queue());
+  if (!event.project().empty()) job.mutable_record()->set_project(event.project());
   index(job);
   note(job, "reprioritized", absl::StrCat("queue ", event.queue(), ", priority ", event.priority()));
 }
@@ -272,6 +274,15 @@ void State::on(const v1::JobForgotten& event, int64_t) {
 void State::on(const v1::StateRestored& event, int64_t) {
   GALLEON_CHECK(event.last_epoch() >= last_epoch_) << "epochs grow";
   last_epoch_ = event.last_epoch();
+}
+
+void State::on(const v1::ProjectsRecorded& event, int64_t) {
+  for (const auto& [number, job] : jobs_) {
+    const auto project = event.projects().find(job->record().queue());
+    if (!job->record().project().empty() || project == event.projects().end()) continue;
+    job->mutable_record()->set_project(project->second);
+    changed_.insert(number);
+  }
 }
 
 }  // namespace galleon::server

@@ -80,6 +80,7 @@ std::string Cluster::run() {
   at(0, tick);
   at(kChaosMs, [this] {
     quiet_ = true;
+    reconfigure(script_.queues);
     for (const auto& machine : machines_) {
       machine->asleep_until_ms = 0;
       machine->leaving = false;
@@ -274,6 +275,8 @@ void Cluster::take(const Step& step) {
       return reprioritize(random);
     case Step::Kind::kOrder:
       return order(random);
+    case Step::Kind::kReconfigure:
+      return reconfigure(random);
     case Step::Kind::kClockJump:
       clock_offset_ms_ += between(random, -7'200'000, 7'200'000);
       return;

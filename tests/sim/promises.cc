@@ -46,6 +46,7 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
     check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
+  check_project(event, state);
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
   if (event.has_rank_released()) check_release(event.rank_released(), state);
   if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
@@ -59,6 +60,23 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   if (event.has_job_forgotten()) {
     const v1::JobState* job = state.job(event.job_forgotten().job_id());
     require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
+  }
+}
+
+// What a file says later of the queue changes nothing of who may see a job.
+void Promises::check_project(const v1::JournalEvent& event, const State& state) {
+  const auto project_of = [this](const std::string& queue) {
+    const auto it = std::find_if(options_->queues.begin(), options_->queues.end(),
+                                 [&queue](const QueueConfig& config) { return config.id == queue; });
+    return it == options_->queues.end() ? "" : it->project;
+  };
+  if (event.has_job_created()) {
+    const v1::JobCreated& created = event.job_created();
+    projects_[created.job_id()] = project_of(queue_of(created.job()));
+    require(!created.project().empty(), "a job has a project from the start");
+  } else if (event.has_job_reprioritized() &&
+             event.job_reprioritized().queue() != state.job(event.job_reprioritized().job_id())->record().queue()) {
+    projects_[event.job_reprioritized().job_id()] = project_of(event.job_reprioritized().queue());
   }
 }
 
@@ -178,6 +196,7 @@ void Promises::after(const v1::JournalEvent& event, const State& state) {
   const std::string id = job_of(event);
   if (id.empty()) return;
   check_job(state.job(id)->record());
+  require(state.job(id)->record().project() == projects_[id], "a job stays in the project that it was submitted for");
 }
 
 void Promises::check_job(const v1::JobRecord& record) {

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/net/tls_watch.h"
 
 namespace grpc {
 class ChannelCredentials;
@@ -26,10 +27,11 @@ struct DaemonOptions {
   std::string device = "cpu";  // what slots are: "auto", "cpu" or "cuda"
   std::vector<std::string> allow;
   std::vector<std::string> allow_copies;
-  std::string metrics;              // HOST:PORT; empty: no endpoint
-  bool metrics_plain_http = false;  // without TLS beyond loopback too
-  std::string tls;                  // folder of the certificate, which the endpoint shows too; empty: none
-  std::string ready_file;           // empty: none
+  std::string metrics;                     // HOST:PORT; empty: no endpoint
+  bool metrics_plain_http = false;         // without TLS beyond loopback too
+  const TlsWatch* certificates = nullptr;  // of it, which outlives the daemon; null: no TLS
+  std::string tls;                         // folder of the certificate, which the endpoint shows too; empty: none
+  std::string ready_file;                  // empty: none
   std::map<std::string, std::string> labels;
   uint64_t memory_per_slot = 0;  // 0: available memory / slots
   std::string executable;        // this program, for the supervisor

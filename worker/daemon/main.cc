@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/net/tls_folder.h"
+#include "common/net/tls_watch.h"
 #include "proto/jobfile/keys.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/supervisor.h"
@@ -33,6 +34,7 @@ int fail(absl::string_view message, int code) {
 struct Arguments {
   DaemonOptions options;
   std::string tls_folder;
+  std::unique_ptr<TlsWatch> certificates;
   std::vector<std::string> labels;
   std::string memory;
   std::string spool = "64MiB";
@@ -98,9 +100,11 @@ void add_options(CLI::App& app, Arguments& a) {
 int complete(Arguments& a) {
   if (a.options.server.empty()) return fail("--server HOST:PORT is needed, or GALLEON_SERVER", 2);
   if (!a.tls_folder.empty()) {
-    const absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> tls = watched_channel_credentials(a.tls_folder);
-    if (!tls.ok()) return fail(absl::StrCat("--tls: ", std::string(tls.status().message())), 1);
-    a.options.credentials = *tls;
+    absl::StatusOr<std::unique_ptr<TlsWatch>> watch = TlsWatch::start(a.tls_folder);
+    if (!watch.ok()) return fail(absl::StrCat("--tls: ", std::string(watch.status().message())), 1);
+    a.certificates = *std::move(watch);
+    a.options.credentials = channel_credentials(*a.certificates);
+    a.options.certificates = a.certificates.get();
     a.options.tls = a.tls_folder;
   }
   for (const std::string& label : a.labels) {

@@ -115,13 +115,38 @@ TEST_F(Process, SigtermEndsItWithZeroAndTakesTheReadyFileAway) {
   EXPECT_FALSE(std::filesystem::exists(ready_file()));
 }
 
-TEST_F(Process, SighupIsToldAndEndsNothing) {
+TEST_F(Process, SighupReadsTheQueuesAgainOrSaysWhyNotAndEndsNothing) {
+  const std::string queues = folder_ + "/queues.yaml";
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {}, lab: {}}\n").ok());
+  launch({"--queues", queues});
+  const auto log_has = [this](const std::string& text) {
+    return eventually([&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), text); });
+  };
+  v1::Job job = whole_job("x");
+  job.mutable_scheduling()->set_queue("lab");
+  const std::string id = submit(job);
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {weight: none}}\n").ok());
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(log_has("nothing is read again, all stays as it was: " + queues + ":1: queues.default.weight"));
+  submit(job);
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {weight: 2}}\n").ok());
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(log_has("again: queues: removed lab; changed default: weight 2, was 1"));
+  v1::JobRecord record;
+  EXPECT_EQ(create(job, record).error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+  EXPECT_EQ(get(id).project(), "default");
+  const std::string audit = read_file(folder_ + "/data/audit.jsonl").value_or("");
+  EXPECT_TRUE(absl::StrContains(audit, "\"peer\":\"signal\",\"method\":\"Reload\",\"resource\":\"queues: removed lab"))
+      << audit;
+  EXPECT_EQ(end(SIGTERM).code, 0);
+}
+
+TEST_F(Process, SighupWithoutFilesSaysThatThereIsNothingToRead) {
   launch();
-  const std::string id = submit(whole_job("x"));
   ::kill(process_.pid, SIGHUP);
   EXPECT_TRUE(eventually(
-      [&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), "SIGHUP: nothing is read again"); }));
-  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+      [&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), "there is nothing to read again"); }));
   EXPECT_EQ(end(SIGTERM).code, 0);
 }
 

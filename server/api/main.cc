@@ -7,9 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/output_file.h"
 #include "common/base/process.h"
+#include "common/base/service_notifier.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
 #include "server/api/queue_file.h"
@@ -119,7 +121,10 @@ bool complete(Arguments& a) {
 }
 
 // Until a signal ends it.
-int serve(const Arguments& a) {
+int serve(Arguments& a) {
+  galleon::ServiceNotifier service = galleon::ServiceNotifier::from_environment();
+  const galleon::SystemClock clock;
+  a.options.on_round = [&] { service.progressed(clock.monotonic()); };
   sigset_t signals = galleon::block_end_signals();
   sigaddset(&signals, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -145,8 +150,14 @@ int serve(const Arguments& a) {
       return 1;
     }
   }
+  service.ready(absl::StrCat("serves on ", (*server)->address()));
   int signal = 0;
-  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) (*server)->reload([] {});
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
+    service.reloading();
+    (*server)->reload(
+        [&service, address = (*server)->address()] { service.ready(absl::StrCat("serves on ", address)); });
+  }
+  service.stopping();
   galleon::log_info(signal == SIGTERM ? "SIGTERM" : "SIGINT", ": shuts down");
   server->reset();
   if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);

@@ -149,6 +149,7 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     });
   };
   loop = std::make_unique<Loop>(std::move(with));
+  if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
 }

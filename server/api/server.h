@@ -31,6 +31,8 @@ struct ServerOptions {
   const Clock* clock = nullptr;
   // Further checks of a submitted job; see ServiceContext.
   std::function<absl::Status(const v1::Job&)> validate_job;
+  // After each round of the thread that decides, and on it.
+  std::function<void()> on_round;
   // A commit has failed. The default ends the process with code 4.
   std::function<void(const absl::Status&)> on_fatal;
 };

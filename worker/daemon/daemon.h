@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/base/service_notifier.h"
 #include "common/net/tls_watch.h"
 
 namespace grpc {
@@ -41,6 +42,7 @@ struct DaemonOptions {
   uint64_t spool_bytes = 64 << 20;
   absl::Duration probe_interval = absl::Seconds(30);  // between two looks at whether ranks can run here
   absl::Duration stop_grace = absl::Seconds(60);      // for trainers when the daemon is told to end
+  ServiceNotifier* service = nullptr;                 // outlives the daemon; null: tells nobody
   int stop_fd = -1;                                   // readable when the daemon should end
 };
 

@@ -133,7 +133,8 @@ int run(int argc, char** argv) {
     init_logging("galleon-worker");
     return supervise(argv[2], argv[3], {argv + 5, argv + argc});
   }
-  // gRPC's threads begin with the first credentials.
+  // Threads begin with the first credentials.
+  ServiceNotifier service = ServiceNotifier::from_environment();
   const sigset_t signals = block_end_signals();
   Arguments arguments = defaults();
   CLI::App app{"Runs the trainers that a Galleon scheduler assigns to this machine."};
@@ -146,6 +147,7 @@ int run(int argc, char** argv) {
   if (const int code = complete(arguments); code != 0) return code;
   FileDescriptor stop(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   arguments.options.stop_fd = stop.get();
+  arguments.options.service = &service;
   init_logging("galleon-worker");
   const absl::Status status = run_daemon(arguments.options);
   return status.ok() ? 0 : fail(status.message(), 1);

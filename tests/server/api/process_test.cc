@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "common/base/process.h"
 #include "proto/jobfile/jobfile.h"
+#include "tests/common/base/notify_socket.h"
 #include "tests/server/api/harness.h"
 
 namespace galleon::server {
@@ -48,6 +49,7 @@ class Process : public ServerTest {
                        options_.planner};
     options.command.insert(options.command.end(), more.begin(), more.end());
     options.stderr_path = folder_ + "/log";
+    options.environment = environment_;
     const absl::StatusOr<ProcessId> process = start_process(options);
     ASSERT_TRUE(process.ok()) << process.status();
     process_ = *process;
@@ -71,6 +73,7 @@ class Process : public ServerTest {
   }
   std::string ready_file() const { return folder_ + "/ready.json"; }
 
+  std::vector<std::pair<std::string, std::string>> environment_;
   ProcessId process_;
 };
 
@@ -140,6 +143,25 @@ TEST_F(Process, SighupReadsTheQueuesAgainOrSaysWhyNotAndEndsNothing) {
   EXPECT_TRUE(absl::StrContains(audit, "\"peer\":\"signal\",\"method\":\"Reload\",\"resource\":\"queues: removed lab"))
       << audit;
   EXPECT_EQ(end(SIGTERM).code, 0);
+}
+
+TEST_F(Process, AServiceManagerHearsWhenItServesReloadsAndEndsAndThatItDecides) {
+  const NotifySocket manager(absl::StrCat("@galleon-", random_hex(8)));
+  environment_ = {{"NOTIFY_SOCKET", manager.name()}, {"WATCHDOG_USEC", "400000"}};
+  const std::string queues = folder_ + "/queues.yaml";
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {}}\n").ok());
+  launch({"--queues", queues});
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "READY=1\nSTATUS=serves on 127.0.0.1:"));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(manager.next(), "WATCHDOG=1\n");
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "RELOADING=1\nMONOTONIC_USEC="));
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "READY=1\n"));
+  ASSERT_TRUE(write_file_atomically(queues, "[]\n").ok());
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "RELOADING=1\n"));
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "READY=1\n"));  // and goes on as before
+  EXPECT_EQ(end(SIGTERM).code, 0);
+  EXPECT_EQ(manager.next_state(), "STOPPING=1\n");
 }
 
 TEST_F(Process, SighupWithoutFilesSaysThatThereIsNothingToRead) {

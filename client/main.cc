@@ -278,8 +278,8 @@ class Program {
     backup->add_option("file", file_, "where to write it")->required();
     backup->add_flag("--yes", yes_, "replace a file that is there, without asking");
     backup->callback([this] { code_ = run_backup(remote_, file_, yes_); });
-    CLI::App* reload =
-        admin->add_subcommand("reload", "have the scheduler read its queues, its access file and certificates again");
+    CLI::App* reload = admin->add_subcommand(
+        "reload", "have the scheduler read its files again: queues, access, notifications, certificates");
     reload->footer(
         "Example: galleon admin reload\n"
         "All of them are taken, or none where one has a fault; what changes is printed. Running jobs go on.");

@@ -193,7 +193,8 @@ int run_reload(const Remote& remote, bool validate_only) {
   }
   std::string text;
   for (const auto& [what, changes] :
-       {std::pair("queue", &response->queues()), std::pair("principal", &response->principals())}) {
+       {std::pair("queue", &response->queues()), std::pair("principal", &response->principals()),
+        std::pair("receiver", &response->receivers())}) {
     for (const auto& [word, names] : {std::pair("added", &changes->added()), std::pair("removed", &changes->removed()),
                                       std::pair("changed", &changes->changed())}) {
       for (const std::string& name : *names) absl::StrAppend(&text, what, " ", word, ": ", printable(name), "\n");

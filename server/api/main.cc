@@ -26,7 +26,8 @@ constexpr char kFooter[] =
     "/run/galleon.json\n\n"
     "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
     "found again\n"
-    "at the next start. SIGHUP reads the files of --queues, --access and --tls again, as galleon admin reload does. "
+    "at the next start. SIGHUP reads the files of --queues, --access, --notify and --tls again, as galleon admin "
+    "reload does. "
     "Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the "
     "journal cannot be "
     "written.";
@@ -96,6 +97,7 @@ void add_options(CLI::App& app, Arguments& a) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--queues", a.options.queues, "YAML file of the queues (default: one queue, default)");
+  app.add_option("--notify", a.options.notify, "YAML file of webhooks that are told of what happens (default: none)");
   app.add_option("--planner", a.options.planner, "the galleon-trainer that plans memory")->capture_default_str();
 }
 

@@ -1,7 +1,7 @@
 #include "server/api/reload.h"
 
 #include <algorithm>
-#include <optional>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -15,13 +15,6 @@ namespace {
 
 constexpr int kMostWaiting = 16;
 
-// What is in force only after the commit of the round in which it changes.
-struct ReadFiles {
-  std::optional<std::vector<QueueConfig>> queues;
-  std::optional<Access> access;
-  std::vector<std::string> names;
-};
-
 absl::StatusOr<ReadFiles> read_files(const Reload::Options& options) {
   ReadFiles files;
   if (!options.queues.empty()) {
@@ -32,10 +25,14 @@ absl::StatusOr<ReadFiles> read_files(const Reload::Options& options) {
     ASSIGN_OR_RETURN(files.access, Access::load(options.access));
     files.names.push_back(options.access);
   }
+  if (!options.notify.empty()) {
+    ASSIGN_OR_RETURN(files.notify, load_notify(options.notify));
+    files.names.push_back(options.notify);
+  }
   if (options.certificates) RETURN_IF_ERROR(options.certificates());
   if (files.names.empty() && !options.certificates) {
     return absl::FailedPreconditionError(
-        "there is nothing to read again: the scheduler was started without --queues, --access and --tls");
+        "there is nothing to read again: the scheduler was started without --queues, --access, --notify and --tls");
   }
   return files;
 }
@@ -67,6 +64,18 @@ std::string difference(const Caller& before, const Caller& now) {
   return absl::StrJoin(parts, ", ");
 }
 
+std::string difference(const ReceiverConfig& before, const ReceiverConfig& now) {
+  std::vector<std::string> parts;
+  if (before.url != now.url) parts.push_back("url");
+  if (before.secret != now.secret) parts.push_back("secret_file");
+  if (before.ca_file != now.ca_file) parts.push_back("ca_file");
+  if (before.kinds != now.kinds) parts.push_back("kinds");
+  if (before.queues != now.queues) parts.push_back("queues");
+  if (before.owners != now.owners) parts.push_back("owners");
+  if (before.timeout != now.timeout) parts.push_back("timeout");
+  return absl::StrJoin(parts, ", ");
+}
+
 template <typename Map>
 v1::ConfigChanges changes_of(const Map& before, const Map& now) {
   v1::ConfigChanges found;
@@ -90,6 +99,12 @@ std::map<std::string, QueueConfig> by_name(const std::vector<QueueConfig>& queue
   return named;
 }
 
+std::map<std::string, ReceiverConfig> by_name(const std::vector<ReceiverConfig>& receivers) {
+  std::map<std::string, ReceiverConfig> named;
+  for (const ReceiverConfig& receiver : receivers) named.emplace(receiver.name, receiver);
+  return named;
+}
+
 std::string text_of(const char* what, const v1::ConfigChanges& changes) {
   std::vector<std::string> parts;
   for (const auto& [word, names] : {std::pair("added ", &changes.added()), std::pair("removed ", &changes.removed()),
@@ -109,8 +124,18 @@ v1::ConfigChanges changes(const Access& before, const Access& now) {
   return changes_of(before.principals(), now.principals());
 }
 
+v1::ConfigChanges changes(const NotifyConfig& before, const NotifyConfig& now) {
+  v1::ConfigChanges found = changes_of(by_name(before.receivers), by_name(now.receivers));
+  if (before.waiting != now.waiting) {
+    found.add_changed(
+        absl::StrCat("waiting: ", absl::FormatDuration(now.waiting), ", was ", absl::FormatDuration(before.waiting)));
+  }
+  return found;
+}
+
 std::string summary(const v1::ReloadResponse& response) {
-  std::vector<std::string> parts = {text_of("queues", response.queues()), text_of("principals", response.principals())};
+  std::vector<std::string> parts = {text_of("queues", response.queues()), text_of("principals", response.principals()),
+                                    text_of("receivers", response.receivers())};
   std::erase(parts, "");
   return parts.empty() ? "nothing has changed" : absl::StrJoin(parts, "; ");
 }
@@ -143,18 +168,38 @@ void Reload::read(bool validate_only, const Done& done) {
   absl::StatusOr<ReadFiles> files = read_files(options_);
   if (!files.ok()) return done(files.status());
   const absl::Status posted = options_.loop->post([this, validate_only, done, files = *std::move(files)](Turn& turn) {
-    v1::ReloadResponse response;
-    response.mutable_files()->Assign(files.names.begin(), files.names.end());
-    if (files.queues) *response.mutable_queues() = changes(turn.scheduler.options().queues, *files.queues);
-    if (files.access) *response.mutable_principals() = changes(*options_.in_force->get(), *files.access);
-    if (!validate_only && files.queues) turn.scheduler.reconfigure(turn.now, *files.queues);
-    if (!validate_only && files.access) {
-      options_.in_force->replace(*files.access);
-      options_.rates->forget();
-    }
+    const absl::StatusOr<v1::ReloadResponse> response = take(turn, validate_only, files);
     turn.after_commit.push_back([done, response] { done(response); });
   });
   if (!posted.ok()) done(posted);
+}
+
+absl::StatusOr<v1::ReloadResponse> Reload::take(Turn& turn, bool validate_only, const ReadFiles& files) {
+  const std::vector<QueueConfig>& queues = files.queues ? *files.queues : turn.scheduler.options().queues;
+  if (files.notify) {
+    std::set<std::string> names;
+    for (const QueueConfig& queue : queues) names.insert(queue.id);
+    const absl::Status known = check_queues(*files.notify, names);
+    if (!known.ok()) return absl::Status(known.code(), absl::StrCat(options_.notify, ": ", known.message()));
+  }
+  v1::ReloadResponse response;
+  response.mutable_files()->Assign(files.names.begin(), files.names.end());
+  if (files.queues) *response.mutable_queues() = changes(turn.scheduler.options().queues, *files.queues);
+  if (files.access) *response.mutable_principals() = changes(*options_.in_force->get(), *files.access);
+  if (files.notify) *response.mutable_receivers() = changes(options_.notifier->config(), *files.notify);
+  if (validate_only) return response;
+  if (files.queues) turn.scheduler.reconfigure(turn.now, *files.queues);
+  if (files.access) {
+    options_.in_force->replace(*files.access);
+    options_.rates->forget();
+  }
+  if (files.notify) {
+    turn.scheduler.set_long_wait(absl::ToInt64Milliseconds(files.notify->waiting));
+    // Threads that end take a moment, which this round has not.
+    auto gone = std::make_shared<std::vector<std::unique_ptr<Receiver>>>(options_.notifier->replace(*files.notify));
+    thread_.post([gone] { gone->clear(); });
+  }
+  return response;
 }
 
 }  // namespace galleon::server

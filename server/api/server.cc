@@ -27,6 +27,7 @@
 #include "server/api/reload.h"
 #include "server/api/services.h"
 #include "server/api/task_thread.h"
+#include "server/notify/notifier.h"
 #include "server/store/sqlite_journal.h"
 
 namespace galleon::server {
@@ -97,11 +98,13 @@ struct Server::Parts {
     if (planner != nullptr) planner->shut_down();
     reload.reset();
     if (loop != nullptr) loop->stop();
+    notifier.reset();
     folders.reset();
   }
 
   // The state, as the journal has it, and whom it is for.
   absl::Status recover(const ServerOptions& options);
+  absl::Status make_notifier(const ServerOptions& options);
   void make_services(const ServerOptions& options);
   absl::Status serve_metrics(const ServerOptions& options);
   absl::Status serve_calls(ListenAddress address, const std::shared_ptr<grpc::ServerCredentials>& credentials);
@@ -120,6 +123,7 @@ struct Server::Parts {
   std::unique_ptr<JobFolders> folders;
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
+  std::unique_ptr<Notifier> notifier;
   std::unique_ptr<Reload> reload;
   std::unique_ptr<StoppableService> jobs;
   std::unique_ptr<StoppableService> workers;
@@ -149,9 +153,32 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     });
   };
   loop = std::make_unique<Loop>(std::move(with));
+  RETURN_IF_ERROR(make_notifier(options));
   if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
+}
+
+absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
+  NotifyConfig config;
+  if (!options.notify.empty()) {
+    ASSIGN_OR_RETURN(config, load_notify(options.notify));
+    std::set<std::string> known;
+    for (const QueueConfig& queue : options.scheduler.queues) known.insert(queue.id);
+    RETURN_IF_ERROR(check_queues(config, known));
+  }
+  loop->set_long_wait(config.waiting);
+  Notifier::Options with;
+  with.clock = options.clock == nullptr ? &system_clock : options.clock;
+  with.counted = [this](const std::string& receiver, SendResult result) { metrics->notified(receiver, result); };
+  with.sending.first_pause = options.notify_pause;
+  notifier = std::make_unique<Notifier>(std::move(with));
+  notifier->replace(std::move(config));
+  loop->add_round_observer([this](Scheduler& scheduler, Now now) {
+    notifier->feed(scheduler, now);
+    metrics->notifications_behind(notifier->behind());
+  });
+  return absl::OkStatus();
 }
 
 void Server::Parts::make_services(const ServerOptions& options) {
@@ -161,6 +188,8 @@ void Server::Parts::make_services(const ServerOptions& options) {
   Reload::Options files;
   files.queues = options.queues;
   files.access = options.access;
+  files.notify = options.notify;
+  files.notifier = notifier.get();
   if (certificates != nullptr) files.certificates = [this] { return certificates->refresh(); };
   files.loop = loop.get();
   files.in_force = &access;

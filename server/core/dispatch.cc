@@ -25,6 +25,7 @@ void Scheduler::tick(Now now) {
   if (next_spared_ms_ != 0 && now.mono_ms >= next_spared_ms_) dirty_ = true;
   check_holds(now);
   forget_old(now);
+  check_long_waits(now);
   // What is expected of running jobs changes with each step that they make.
   if (now.mono_ms >= next_estimate_ms_ && !state_.queue().empty() && !state_.active().empty()) dirty_ = true;
   pass_ran_ = dirty_ && now.mono_ms >= next_pass_ms_;

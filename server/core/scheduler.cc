@@ -45,6 +45,9 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
     case v1::JournalEvent::kAttemptClosed:
     case v1::JournalEvent::kCheckpointRecorded:
     case v1::JournalEvent::kJobForgotten:
+    case v1::JournalEvent::kJobWaitsLong:
+    case v1::JournalEvent::kReceiverTold:
+    case v1::JournalEvent::kProjectsRecorded:
       break;
     case v1::JournalEvent::kJobRequeued:
       forget_waiting(event.job_requeued().job_id());

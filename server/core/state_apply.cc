@@ -186,6 +186,7 @@ void State::on(const v1::JobRequeued& event, int64_t time_ms) {
   job.mutable_record()->set_message(event.message());
   job.set_not_before_ms(event.not_before_ms());
   job.set_queued_time_ms(time_ms);
+  job.set_waits_long(false);
   move(job, v1::JobRecord::QUEUED);
   note(job, "queued", event.message());
 }
@@ -274,6 +275,26 @@ void State::on(const v1::JobForgotten& event, int64_t) {
 void State::on(const v1::StateRestored& event, int64_t) {
   GALLEON_CHECK(event.last_epoch() >= last_epoch_) << "epochs grow";
   last_epoch_ = event.last_epoch();
+}
+
+void State::on(const v1::JobWaitsLong& event, int64_t) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(job.record().state() == v1::JobRecord::QUEUED) << event.job_id() << " is not queued";
+  GALLEON_CHECK(!job.waits_long()) << event.job_id() << " says twice that it waits";
+  job.set_waits_long(true);
+  note(job, "waits_long", event.message());
+}
+
+void State::on(const v1::ReceiverTold& event, int64_t) {
+  const v1::ReceiverState& told = event.receiver();
+  if (event.removed()) {
+    receivers_.erase(told.name());
+    return;
+  }
+  v1::ReceiverState& known = receivers_[told.name()];
+  GALLEON_CHECK(told.revision() >= known.revision() && told.number() >= known.number())
+      << "receiver " << told.name() << " goes back";
+  known = told;
 }
 
 void State::on(const v1::ProjectsRecorded& event, int64_t) {

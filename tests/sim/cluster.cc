@@ -31,6 +31,7 @@ Cluster::Cluster(Script script, Fault fault)
   options_.borrower_run_ms = 1'000;
   options_.overdue_ms = 10'000;
   options_.gone_retention_ms = 15'000;
+  options_.long_wait_ms = 3'000;
   for (size_t i = 0; i < script_.slots.size(); ++i) {
     auto machine = std::make_unique<Machine>();
     v1::Worker& worker = machine->worker;

@@ -26,6 +26,7 @@ std::string job_of(const v1::JournalEvent& event) {
   if (event.has_rank_released()) return event.rank_released().id().job_id();
   if (event.has_attempt_ended()) return event.attempt_ended().id().job_id();
   if (event.has_checkpoint_recorded()) return event.checkpoint_recorded().id().job_id();
+  if (event.has_job_waits_long()) return event.job_waits_long().job_id();
   return "";
 }
 
@@ -47,6 +48,7 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
   check_project(event, state);
+  check_long_wait(event);
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
   if (event.has_rank_released()) check_release(event.rank_released(), state);
   if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
@@ -61,6 +63,13 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
     const v1::JobState* job = state.job(event.job_forgotten().job_id());
     require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
   }
+}
+
+// Also over a crash of the scheduler.
+void Promises::check_long_wait(const v1::JournalEvent& event) {
+  if (event.has_job_requeued()) said_.erase(event.job_requeued().job_id());
+  if (event.has_job_waits_long())
+    require(said_.insert(event.job_waits_long().job_id()).second, "a job says once that it waits for long");
 }
 
 // What a file says later of the queue changes nothing of who may see a job.

@@ -84,6 +84,7 @@ int run_order(const Remote& remote, const std::string& worker, WorkerOrder order
 int run_top(const Remote& remote, bool once);
 // A file that is there is replaced with `yes`, or after the question on a terminal; anything but a file is refused.
 int run_backup(const Remote& remote, const std::string& file, bool yes);
+int run_reload(const Remote& remote, bool validate_only);
 struct InitTlsArguments {
   std::string folder;
   std::vector<std::string> hosts;

@@ -220,6 +220,13 @@ absl::Status JobClient::watch_events(const std::string& subject, bool follow,
   }
 }
 
+absl::StatusOr<v1::ReloadResponse> JobClient::reload(bool validate_only) {
+  v1::ReloadRequest request;
+  request.set_validate_only(validate_only);
+  return call<v1::ReloadResponse>(
+      kCallTimeout, [&](auto& context, auto& response) { return admin_->Reload(&context, request, &response); });
+}
+
 absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
   RETURN_IF_ERROR(check_replaceable(path));
   const std::string partial = absl::StrCat(path, ".partial-", random_hex(8));

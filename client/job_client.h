@@ -52,6 +52,8 @@ class JobClient {
   // Writes a backup of the scheduler's journal to a file that appears whole, or not at all; its size in bytes. A
   // regular file that is there is replaced, anything else is FAILED_PRECONDITION.
   absl::StatusOr<uint64_t> backup(const std::string& path);
+  // Has the scheduler read its files again; with `validate_only` it says what would change.
+  absl::StatusOr<v1::ReloadResponse> reload(bool validate_only);
   // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
   absl::Status read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
                          const std::function<void(const v1::ReadLogsResponse&)>& take);

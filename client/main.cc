@@ -278,6 +278,15 @@ class Program {
     backup->add_option("file", file_, "where to write it")->required();
     backup->add_flag("--yes", yes_, "replace a file that is there, without asking");
     backup->callback([this] { code_ = run_backup(remote_, file_, yes_); });
+    CLI::App* reload = admin->add_subcommand(
+        "reload", "have the scheduler read its files again: queues, access, notifications, certificates");
+    reload->footer(
+        "Example: galleon admin reload\n"
+        "All of them are taken, or none where one has a fault; what changes is printed. Running jobs go on.");
+    add_server_option(reload);
+    add_format_option(reload);
+    reload->add_flag("--validate-only", validate_only_, "read and compare, and leave everything as it is");
+    reload->callback([this] { code_ = run_reload(remote_, validate_only_); });
     CLI::App* init = admin->add_subcommand("init-tls", "make an authority, and folders for --tls of each program");
     init->footer("Example: galleon admin init-tls /etc/galleon/tls --host scheduler.example.org");
     init->add_option("folder", init_.folder, "where to make them")->required();
@@ -316,6 +325,7 @@ class Program {
   std::string shell_;
   bool once_ = false;
   bool yes_ = false;
+  bool validate_only_ = false;
   LogsArguments logs_;
   bool follow_ = false;
   double timeout_ = 0;

@@ -183,6 +183,28 @@ int run_backup(const Remote& remote, const std::string& file, bool yes) {
   return 0;
 }
 
+int run_reload(const Remote& remote, bool validate_only) {
+  JobClient client(remote.server, remote.credentials, JobClient::kRetryTimeout, remote.explain);
+  const absl::StatusOr<v1::ReloadResponse> response = client.reload(validate_only);
+  if (!response.ok()) return fail(response.status());
+  if (remote.format != OutputFormat::kTable) {
+    print_message(*response, remote.format);
+    return 0;
+  }
+  std::string text;
+  for (const auto& [what, changes] :
+       {std::pair("queue", &response->queues()), std::pair("principal", &response->principals()),
+        std::pair("receiver", &response->receivers())}) {
+    for (const auto& [word, names] : {std::pair("added", &changes->added()), std::pair("removed", &changes->removed()),
+                                      std::pair("changed", &changes->changed())}) {
+      for (const std::string& name : *names) absl::StrAppend(&text, what, " ", word, ": ", printable(name), "\n");
+    }
+  }
+  std::cout << (text.empty() ? "nothing has changed\n" : text);
+  if (validate_only) std::cout << "nothing was taken over; without --validate-only it is\n";
+  return 0;
+}
+
 int run_init_tls(const InitTlsArguments& arguments) {
   const absl::Duration valid = absl::Hours(24) * arguments.days;
   if (arguments.client.empty()) {

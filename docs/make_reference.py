@@ -51,8 +51,8 @@ def metrics(_):
     out = ["# Metrics", "", "The series of `--metrics HOST:PORT`, Prometheus' text format. Durations are in seconds, sizes in bytes. Job series exist only while a worker",
            "holds the job, and carry `job_id` and `attempt`; `galleon_job_info` adds what the job is, to join with."]
     kinds = {"Gauge": "gauge", "Counter": "counter", "Histogram": "histogram", "kGauge": "gauge", "kCounter": "counter"}
-    for title, files in (("Scheduler", ["server/api/metrics.cc", "common/net/certificate_expiry.cc"]), ("Worker", ["worker/daemon/job_metrics.cc"]),
-                         ("Both", ["common/net/disk_space.cc"])):
+    for title, files in (("Scheduler", ["server/api/metrics.cc"]), ("Worker", ["worker/daemon/job_metrics.cc"]),
+                         ("Both", ["common/net/disk_space.cc", "common/net/certificate_expiry.cc"])):
         rows = {}
         for file in files:
             text = re.sub(r"\s*\n\s*", " ", (ROOT / file).read_text())

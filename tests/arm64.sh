@@ -27,7 +27,7 @@ if ((install)); then deploy/packages.sh arm64; fi
 # The foreign packages, unpacked and never configured: nothing of arm64 is installed on this machine.
 root=build-arm64-root
 packages=(libc6-dev libstdc++-12-dev libgomp1 libabsl-dev libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
-  prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libopenblas-openmp-dev libdnnl-dev
+  prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev libcurl4-openssl-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libopenblas-openmp-dev libdnnl-dev
   ocl-icd-opencl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libbz2-dev liblzma-dev libgtest-dev libgmock-dev libbenchmark-dev)
 if [[ "$(cat $root/complete 2>/dev/null)" != "${packages[*]}" ]]; then
   [[ $EUID -eq 0 ]] || { echo "arm64: root is needed once, to make $root" >&2; exit 1; }

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "common/base/files.h"
 #include "common/net/openssl.h"
+#include "common/net/tls_watch.h"
 
 namespace galleon {
 
@@ -14,20 +14,24 @@ absl::StatusOr<absl::Time> certificate_expiry(const std::string& pem) {
   return *end;
 }
 
-WithCertificateExpiry::WithCertificateExpiry(std::shared_ptr<prometheus::Collectable> metrics, std::string folder)
-    : metrics_(std::move(metrics)), folder_(std::move(folder)) {}
+WithCertificate::WithCertificate(std::shared_ptr<prometheus::Collectable> metrics, const TlsWatch* watch)
+    : metrics_(std::move(metrics)), watch_(watch) {}
 
-std::vector<prometheus::MetricFamily> WithCertificateExpiry::Collect() const {
+std::vector<prometheus::MetricFamily> WithCertificate::Collect() const {
   std::vector<prometheus::MetricFamily> families = metrics_->Collect();
-  const absl::StatusOr<std::string> pem = read_file(folder_ + "/cert.pem");
-  const absl::StatusOr<absl::Time> end = pem.ok() ? certificate_expiry(*pem) : pem.status();
-  if (!end.ok()) return families;
-  prometheus::ClientMetric metric;
-  metric.gauge.value = static_cast<double>(absl::ToUnixSeconds(*end));
-  families.push_back({"galleon_certificate_expiry_timestamp_seconds",
-                      "When the certificate of --tls ends, in seconds since 1970",
-                      prometheus::MetricType::Gauge,
-                      {metric}});
+  const auto add = [&families](const char* name, const char* help, double value) {
+    prometheus::ClientMetric metric;
+    metric.gauge.value = value;
+    families.push_back({name, help, prometheus::MetricType::Gauge, {metric}});
+  };
+  if (const absl::StatusOr<absl::Time> end = certificate_expiry(watch_->in_use().certificate); end.ok()) {
+    add("galleon_certificate_expiry_timestamp_seconds",
+        "When the certificate of --tls that is in use ends, in seconds since 1970.",
+        static_cast<double>(absl::ToUnixSeconds(*end)));
+  }
+  add("galleon_certificate_refused",
+      "1 while what is in the folder of --tls cannot be used and what was there before is: empty, cut, or not a pair.",
+      watch_->refused() ? 1 : 0);
   return families;
 }
 

@@ -12,19 +12,21 @@
 
 namespace galleon {
 
+class TlsWatch;
+
 // The end of the first certificate of some PEM. INVALID_ARGUMENT: it is none.
 absl::StatusOr<absl::Time> certificate_expiry(const std::string& pem);
 
-// What `metrics` collects, and galleon_certificate_expiry_timestamp_seconds of FOLDER/cert.pem, read whenever it is
-// asked. Without it where that is no certificate.
-class WithCertificateExpiry final : public prometheus::Collectable {
+// What `metrics` collects, and of the certificate of a daemon: galleon_certificate_expiry_timestamp_seconds of the one
+// in use, and galleon_certificate_refused, whether another one in its folder cannot be used. The watch outlives it.
+class WithCertificate final : public prometheus::Collectable {
  public:
-  WithCertificateExpiry(std::shared_ptr<prometheus::Collectable> metrics, std::string folder);
+  WithCertificate(std::shared_ptr<prometheus::Collectable> metrics, const TlsWatch* watch);
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const std::shared_ptr<prometheus::Collectable> metrics_;
-  const std::string folder_;
+  const TlsWatch* watch_;
 };
 
 }  // namespace galleon

@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/net/openssl.h"
 #include "common/net/tls_folder.h"
+#include "common/net/tls_watch.h"
 
 namespace galleon {
 
@@ -80,6 +81,7 @@ std::string ServerTls::version() const {
 
 absl::StatusOr<ServerTls::Context> ServerTls::read() const {
   ASSIGN_OR_RETURN(TlsFolder files, load_tls_folder(folder_));
+  RETURN_IF_ERROR(check_tls_folder(files, folder_));
   const absl::Status unusable = absl::InvalidArgumentError(
       absl::StrCat(folder_, "/cert.pem and key.pem are not a certificate in PEM with its key"));
   if (files.certificate.empty()) return unusable;

@@ -1,35 +1,21 @@
 #include "common/net/tls_folder.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <map>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/secret_file.h"
 #include "common/base/status_macros.h"
-#include "grpcpp/security/tls_certificate_provider.h"
+#include "common/net/tls_watch.h"
 #include "grpcpp/security/tls_credentials_options.h"
 
 namespace galleon {
 
 namespace {
-
-absl::StatusOr<std::string> read_secret(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return read_file(path);
-  // A file of root's that was made readable to this program's group, as Kubernetes does, is as secret as can be.
-  const bool given_by_root = info.st_uid == 0 && ::geteuid() != 0;
-  const mode_t others = given_by_root ? S_IROTH : S_IRGRP | S_IROTH;
-  if ((info.st_mode & others) != 0) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(path, " may be read by others than its owner; chmod 600 ", path, " keeps it secret"));
-  }
-  return read_file(path);
-}
 
 class TokenPlugin final : public grpc::MetadataCredentialsPlugin {
  public:
@@ -53,16 +39,8 @@ std::shared_ptr<grpc::ChannelCredentials> with_token(const std::shared_ptr<grpc:
                                            grpc::MetadataCredentialsFromPlugin(std::make_unique<TokenPlugin>(token)));
 }
 
-// gRPC keeps these names for the interface that reads files again; the plain one takes them once.
+// gRPC keeps these names for the interface that takes certificates again; the plain one takes them once.
 namespace tls_api = grpc::experimental;
-
-std::shared_ptr<tls_api::CertificateProviderInterface> watch(const std::string& folder, bool own,
-                                                             absl::Duration interval) {
-  const auto seconds = static_cast<unsigned>(std::max<int64_t>(1, absl::ToInt64Seconds(interval)));
-  if (!own) return std::make_shared<tls_api::FileWatcherCertificateProvider>(folder + "/ca.pem", seconds);
-  return std::make_shared<tls_api::FileWatcherCertificateProvider>(folder + "/key.pem", folder + "/cert.pem",
-                                                                   folder + "/ca.pem", seconds);
-}
 
 }  // namespace
 
@@ -82,11 +60,9 @@ absl::StatusOr<TlsFolder> load_tls_folder(const std::string& folder) {
   return tls;
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const std::string& folder,
-                                                                            absl::Duration interval) {
-  ASSIGN_OR_RETURN(TlsFolder tls, load_tls_folder(folder));
-  if (tls.certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
-  tls_api::TlsServerCredentialsOptions options(watch(folder, true, interval));
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const TlsWatch& watch) {
+  if (watch.in_use().certificate.empty()) return absl::FailedPreconditionError("a server needs cert.pem and key.pem");
+  tls_api::TlsServerCredentialsOptions options(watch.provider());
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   options.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
@@ -97,11 +73,10 @@ std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsFolder& t
   return with_token(grpc::SslCredentials({tls.authority, tls.key, tls.certificate}), tls.token);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> watched_channel_credentials(const std::string& folder,
-                                                                                      absl::Duration interval) {
-  ASSIGN_OR_RETURN(TlsFolder tls, load_tls_folder(folder));
+std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsWatch& watch) {
+  const TlsFolder tls = watch.in_use();
   tls_api::TlsChannelCredentialsOptions options;
-  options.set_certificate_provider(watch(folder, !tls.certificate.empty(), interval));
+  options.set_certificate_provider(watch.provider());
   options.watch_root_certs();
   if (!tls.certificate.empty()) options.watch_identity_key_cert_pairs();
   return with_token(tls_api::TlsCredentials(options), tls.token);

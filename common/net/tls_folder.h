@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
 
@@ -23,16 +22,15 @@ struct TlsFolder {
 // what is in it.
 absl::StatusOr<TlsFolder> load_tls_folder(const std::string& folder);
 
-// A server that asks for certificates and refuses those of other authorities. Who shows none must bring a token. The
-// folder's files are read again every `interval` (at least a second), so that connections made after a renewal use what
-// is there then: replace all of them at once (Kubernetes does), since new connections fail while a key is not that of
-// its certificate. FAILED_PRECONDITION: no certificate in the folder. The errors of load_tls_folder.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(
-    const std::string& folder, absl::Duration interval = absl::Seconds(30));
+class TlsWatch;
+
+// A server that asks for certificates and refuses those of other authorities. Who shows none must bring a token.
+// Connections use what the watch has in use when they are made; it must outlive the server. FAILED_PRECONDITION: no
+// certificate in the folder.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const TlsWatch& watch);
 // A client that shows its certificate and sends its token with every call, to a server that the authority has signed.
 std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsFolder& tls);
-// The same for programs that run for long: the certificates, though not the token, are read again as a server's are.
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> watched_channel_credentials(
-    const std::string& folder, absl::Duration interval = absl::Seconds(30));
+// The same for programs that run for long: the certificates, though not the token, are those of the watch.
+std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const TlsWatch& watch);
 
 }  // namespace galleon

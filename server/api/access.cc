@@ -39,7 +39,7 @@ bool Caller::may(Role needed, absl::string_view project) const {
   if (anybody) return true;
   for (const std::string& key : {std::string(project), std::string("*")}) {
     const auto it = roles.find(key);
-    if (it == roles.end()) continue;
+    if (key.empty() || it == roles.end()) continue;
     const bool worker = it->second == Role::kWorker;
     if (needed == Role::kWorker ? worker : !worker && it->second >= needed) return true;
   }
@@ -50,6 +50,46 @@ bool Caller::may_anywhere(Role needed) const {
   return anybody || std::any_of(roles.begin(), roles.end(), [&](const auto& role) { return may(needed, role.first); });
 }
 
+namespace {
+
+// One principal. Its line is named by the caller's reader.
+absl::StatusOr<Caller> read_principal(absl::string_view file, const YAML::Node& name, const YAML::Node& fields) {
+  Caller caller;
+  caller.name = name.IsScalar() ? name.Scalar() : "";
+  if (caller.name.empty()) return wrong(file, name, "a principal needs a name");
+  if (!fields.IsMap()) return wrong(file, name, absl::StrCat(caller.name, ": a mapping is expected"));
+  for (const auto& field : fields) {
+    const std::string key = field.first.IsScalar() ? field.first.Scalar() : "";
+    if (key == "certificate" && field.second.IsScalar()) {
+      caller.certificate = field.second.Scalar();
+    } else if (key == "token_sha256" && field.second.IsScalar()) {
+      const std::string token = absl::AsciiStrToLower(field.second.Scalar());
+      if (token.size() != 64 || !std::all_of(token.begin(), token.end(), absl::ascii_isxdigit))
+        return wrong(file, field.second,
+                     absl::StrCat(caller.name, ".token_sha256: 64 hexadecimal digits are expected"));
+      caller.token_sha256 = token;
+    } else if (key == "roles" && field.second.IsMap()) {
+      for (const auto& role : field.second) {
+        const std::string project = role.first.IsScalar() ? role.first.Scalar() : "";
+        const absl::StatusOr<Role> found = role_of(role.second.IsScalar() ? role.second.Scalar() : "");
+        if (!found.ok()) {
+          return wrong(file, role.second,
+                       absl::StrCat(caller.name, ".roles.", project, ": ", std::string(found.status().message())));
+        }
+        caller.roles[project] = *found;
+      }
+    } else {
+      return wrong(file, field.first,
+                   absl::StrCat(caller.name, " has no key \"", key, "\"; there are certificate, token_sha256, roles"));
+    }
+  }
+  if (caller.certificate.empty() && caller.token_sha256.empty())
+    return wrong(file, name, absl::StrCat(caller.name, ": certificate or token_sha256 must be given"));
+  return caller;
+}
+
+}  // namespace
+
 absl::StatusOr<Access> Access::parse(const std::string& yaml, absl::string_view file) {
   Access access;
   access.open_ = false;
@@ -58,46 +98,21 @@ absl::StatusOr<Access> Access::parse(const std::string& yaml, absl::string_view 
     if (!root.IsMap() || root.size() != 1 || !root["principals"].IsMap())
       return wrong(file, root, "a mapping \"principals\" of names is expected");
     for (const auto& entry : root["principals"]) {
-      Caller caller;
-      caller.name = entry.first.Scalar();
-      std::string certificate;
-      std::string token;
-      if (!entry.second.IsMap()) return wrong(file, entry.first, absl::StrCat(caller.name, ": a mapping is expected"));
-      for (const auto& field : entry.second) {
-        const std::string key = field.first.Scalar();
-        if (key == "certificate" && field.second.IsScalar()) {
-          certificate = field.second.Scalar();
-        } else if (key == "token_sha256" && field.second.IsScalar()) {
-          token = absl::AsciiStrToLower(field.second.Scalar());
-          if (token.size() != 64 || !std::all_of(token.begin(), token.end(), absl::ascii_isxdigit))
-            return wrong(file, field.second,
-                         absl::StrCat(caller.name, ".token_sha256: 64 hexadecimal digits are expected"));
-        } else if (key == "roles" && field.second.IsMap()) {
-          for (const auto& role : field.second) {
-            absl::StatusOr<Role> found = role_of(role.second.IsScalar() ? role.second.Scalar() : "");
-            if (!found.ok()) {
-              return wrong(file, role.second,
-                           absl::StrCat(caller.name, ".roles.", role.first.Scalar(), ": ",
-                                        std::string(found.status().message())));
-            }
-            caller.roles[role.first.Scalar()] = *found;
-          }
-        } else {
-          return wrong(
-              file, field.first,
-              absl::StrCat(caller.name, " has no key \"", key, "\"; there are certificate, token_sha256, roles"));
-        }
-      }
-      if (certificate.empty() && token.empty())
-        return wrong(file, entry.first, absl::StrCat(caller.name, ": certificate or token_sha256 must be given"));
-      const bool fresh = (certificate.empty() || access.by_certificate_.emplace(certificate, caller).second) &&
-                         (token.empty() || access.by_token_.emplace(token, caller).second);
+      ASSIGN_OR_RETURN(const Caller caller, read_principal(file, entry.first, entry.second));
+      if (!access.principals_.emplace(caller.name, caller).second)
+        return wrong(file, entry.first, absl::StrCat(caller.name, " is there twice"));
+      const bool fresh =
+          (caller.certificate.empty() || access.by_certificate_.emplace(caller.certificate, caller).second) &&
+          (caller.token_sha256.empty() || access.by_token_.emplace(caller.token_sha256, caller).second);
       if (!fresh)
         return wrong(file, entry.first, absl::StrCat(caller.name, ": its certificate or token is another's too"));
     }
   } catch (const YAML::Exception& error) {
     return absl::InvalidArgumentError(absl::StrCat(file, ":", error.mark.line + 1, ": ", error.msg));
   }
+  // As it is known in one way, that way alone.
+  for (auto& [certificate, caller] : access.by_certificate_) caller.token_sha256.clear();
+  for (auto& [token, caller] : access.by_token_) caller.certificate.clear();
   return access;
 }
 
@@ -135,11 +150,30 @@ absl::StatusOr<Caller> Access::identify(const grpc::ServerContextBase& context) 
                   it == metadata.end() ? absl::string_view() : absl::string_view(it->second.data(), it->second.size()));
 }
 
+absl::StatusOr<Caller> Access::again(const Caller& caller) const {
+  if (open_) return Caller{"", true, {}};
+  const std::map<std::string, Caller>& known = caller.token_sha256.empty() ? by_certificate_ : by_token_;
+  const auto it = known.find(caller.token_sha256.empty() ? caller.certificate : caller.token_sha256);
+  if (it != known.end()) return it->second;
+  return absl::UnauthenticatedError(absl::StrCat("the access file knows no more of what ", caller.name, " showed"));
+}
+
+absl::Status Viewer::may_see(absl::string_view project) {
+  // Taken before the access, so that a change in between is looked at again.
+  if (const uint64_t generation = access_->generation(); generation != generation_) {
+    ASSIGN_OR_RETURN(caller_, access_->get()->again(caller_));
+    generation_ = generation;
+  }
+  return require_role(caller_, Role::kViewer, project);
+}
+
 absl::Status require_role(const Caller& caller, Role needed, absl::string_view project) {
   if (caller.may(needed, project)) return absl::OkStatus();
-  return absl::PermissionDeniedError(
-      absl::StrCat(caller.name, " is not ", needed == Role::kOperator ? "an " : "a ", name_of(needed),
-                   needed == Role::kWorker || project == "*" ? "" : absl::StrCat(" of project ", project)));
+  return absl::PermissionDeniedError(absl::StrCat(caller.name, " is not ", needed == Role::kOperator ? "an " : "a ",
+                                                  name_of(needed),
+                                                  needed == Role::kWorker || project == "*" ? ""
+                                                  : project.empty() ? " of every project, and the job is in none"
+                                                                    : absl::StrCat(" of project ", project)));
 }
 
 }  // namespace galleon::server

@@ -9,8 +9,10 @@
 // Roles are given by project, which each queue names; "*" is every project.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -26,6 +28,8 @@ struct Caller {
   std::string name;  // empty: nobody has to say who they are
   bool anybody = false;
   std::map<std::string, Role> roles;  // by project
+  std::string certificate = {};       // by whose name, or
+  std::string token_sha256 = {};      // by which token it is known
 
   bool may(Role needed, absl::string_view project) const;
   // In some project at least.
@@ -44,14 +48,54 @@ class Access {
   absl::StatusOr<Caller> identify(const grpc::ServerContextBase& context) const;
   // By what the context says: the certificate's name, and the value of "authorization".
   absl::StatusOr<Caller> identify(const std::string& certificate, absl::string_view authorization) const;
+  // Who was known before, as it is known here. UNAUTHENTICATED: no longer.
+  absl::StatusOr<Caller> again(const Caller& caller) const;
+  // What the file says of each; by name, both ways in which it may be known.
+  const std::map<std::string, Caller>& principals() const { return principals_; }
 
  private:
   bool open_ = true;
+  std::map<std::string, Caller> principals_;
   std::map<std::string, Caller> by_certificate_;
   std::map<std::string, Caller> by_token_;  // by its SHA-256
 };
 
 // PERMISSION_DENIED with what is missing, or OK.
 absl::Status require_role(const Caller& caller, Role needed, absl::string_view project);
+
+// The access that holds at the moment; a reload puts another in its place. For any thread.
+class AccessInForce {
+ public:
+  explicit AccessInForce(Access access) : access_(std::make_shared<const Access>(std::move(access))) {}
+  std::shared_ptr<const Access> get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return access_;
+  }
+  void replace(Access access) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    access_ = std::make_shared<const Access>(std::move(access));
+    ++generation_;
+  }
+  // Another one for each access.
+  uint64_t generation() const { return generation_; }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Access> access_;
+  std::atomic<uint64_t> generation_{1};
+};
+
+// Who opened a stream: what it may see can end while the stream is open.
+class Viewer {
+ public:
+  Viewer(const AccessInForce* access, Caller caller) : access_(access), caller_(std::move(caller)) {}
+  // UNAUTHENTICATED or PERMISSION_DENIED: it may see nothing of this project any more.
+  absl::Status may_see(absl::string_view project);
+
+ private:
+  const AccessInForce* access_;
+  Caller caller_;
+  uint64_t generation_ = 0;
+};
 
 }  // namespace galleon::server

@@ -1,4 +1,4 @@
-// For the operator: a backup of the journal while jobs go on.
+// For the operator: a backup of the journal and other files while jobs go on.
 #include <unistd.h>
 
 #include <atomic>
@@ -104,6 +104,22 @@ class AdminService final : public v1::AdminService::CallbackService, public Stop
       thread_.post([this, stream] { stream->begin(*context_.journal); });
     }
     return stream;
+  }
+
+  grpc::ServerUnaryReactor* Reload(grpc::CallbackServerContext* context, const v1::ReloadRequest* request,
+                                   v1::ReloadResponse* response) override {
+    const Unary call(context, context_, "Reload", Role::kOperator, Unary::Kind::kChanges,
+                     request->validate_only() ? "validate_only" : "");
+    if (call.refused() || !call.require(Role::kOperator, "*")) return call.reactor();
+    const bool stores = !request->validate_only();
+    context_.reload->start(!stores, [call, stores, response](const absl::StatusOr<v1::ReloadResponse>& read) {
+      if (stores) tell_reload(read);
+      if (!read.ok()) return call.finish(read.status());
+      if (stores) call.about(summary(*read));
+      *response = *read;
+      call.finish(absl::OkStatus());
+    });
+    return call.reactor();
   }
 
  private:

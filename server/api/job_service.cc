@@ -104,12 +104,14 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     if (call.refused()) return call.reactor();
     // A repeated request is answered without planning again; an impossible one without planning at all.
     call.on_loop([this, call, request, response](Turn& turn) {
-      const std::string queue = queue_of(request->job());
-      if (!call.require(Role::kSubmitter, project_of(turn, queue))) return;
+      if (!may_submit(turn, call, queue_of(request->job()))) return;
       const absl::StatusOr<const v1::JobState*> known =
           turn.scheduler.find_request(request->job(), request->request_id());
       if (!known.ok()) return call.finish(known.status());
-      if (*known != nullptr) return answer(turn, call, **known, response);
+      if (*known != nullptr) {
+        if (call.require(Role::kSubmitter, (*known)->record().project())) answer(turn, call, **known, response);
+        return;
+      }
       if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
         return call.finish(refused);
       if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
@@ -130,7 +132,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     call.on_loop([call, request, response](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->name()));
       if (job == nullptr) return call.finish(no_job(request->name()));
-      if (call.require(Role::kViewer, project_of(turn, job->record().queue()))) answer(turn, call, *job, response);
+      if (call.require(Role::kViewer, job->record().project())) answer(turn, call, *job, response);
     });
     return call.reactor();
   }
@@ -172,8 +174,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                      "jobs/" + job_id_of(request->name()));
     call.on_loop([call, request, response](Turn& turn) {
       if (!may_change(turn, call, job_id_of(request->name()))) return;
-      const bool moves = !request->queue().empty() && turn.scheduler.queue_config(request->queue()) != nullptr;
-      if (moves && !call.require(Role::kSubmitter, project_of(turn, request->queue()))) return;
+      if (!request->queue().empty() && !may_submit(turn, call, request->queue())) return;
       const absl::Status status = turn.scheduler.reprioritize(turn.now, *request, call.caller());
       if (!status.ok()) return call.finish(status);
       answer(turn, call, *turn.scheduler.state().job(job_id_of(request->name())), response);
@@ -187,7 +188,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     call.on_loop([call, request, response](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->parent()));
       if (job == nullptr) return call.finish(no_job(request->parent()));
-      if (!call.require(Role::kViewer, project_of(turn, job->record().queue()))) return;
+      if (!call.require(Role::kViewer, job->record().project())) return;
       for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
@@ -207,9 +208,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         context_.loop->post([this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
           const v1::JobState* job = turn.scheduler.state().job(id);
           if (job == nullptr) return stream->finish(no_job(id));
-          const absl::Status allowed = require_role(caller, Role::kViewer, project_of(turn, job->record().queue()));
+          const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
           if (!allowed.ok()) return stream->finish(allowed);
-          if (!watches_.add(stream, turn.scheduler, id, after)) stream->finish(too_many());
+          if (!watches_.add(stream, turn.scheduler, id, after, Viewer(context_.access, caller)))
+            stream->finish(too_many());
         });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -226,7 +228,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
       if (job == nullptr) return stream->finish(no_job(wanted.name()));
-      const absl::Status allowed = require_role(caller, Role::kViewer, project_of(turn, job->record().queue()));
+      const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
       if (!allowed.ok()) return stream->finish(allowed);
       if (wanted.attempt() > job->record().attempts()) {
         return stream->finish(absl::NotFoundError(absl::StrCat(
@@ -237,7 +239,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         return stream->finish(absl::NotFoundError(
             absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
       }
-      if (!logs_.add(stream, *job, wanted)) stream->finish(too_many());
+      if (!logs_.add(stream, *job, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -254,12 +256,11 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
       // Those of one job are for those who may see it; all together for those who may see all.
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
-      const absl::Status allowed =
-          require_role(caller, Role::kViewer, job == nullptr ? "*" : project_of(turn, job->record().queue()));
+      const absl::Status allowed = require_role(caller, Role::kViewer, job == nullptr ? "*" : job->record().project());
       if (!allowed.ok()) return stream->finish(allowed);
       if (const absl::Status known = check_subject(turn.scheduler.state(), wanted.subject()); !known.ok())
         return stream->finish(known);
-      if (!events_.add(stream, wanted)) stream->finish(too_many());
+      if (!events_.add(stream, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
     });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -279,21 +280,24 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     });
   }
 
-  static std::string project_of(const Turn& turn, const std::string& queue) {
+  // False: the caller has been told. A queue that is not there is left to the change itself.
+  static bool may_submit(const Turn& turn, const Unary& call, const std::string& queue) {
     const QueueConfig* config = turn.scheduler.queue_config(queue);
-    return config == nullptr ? "default" : config->project;
+    return config == nullptr || call.require(Role::kSubmitter, config->project);
   }
 
   // False: the caller has been told. A job that is not there is left to the change itself.
   static bool may_change(const Turn& turn, const Unary& call, const std::string& id) {
     call.about("jobs/" + id);
     const v1::JobState* job = turn.scheduler.state().job(id);
-    return job == nullptr || call.require(Role::kSubmitter, project_of(turn, job->record().queue()));
+    return job == nullptr || call.require(Role::kSubmitter, job->record().project());
   }
 
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
               v1::JobRecord* response) {
     Scheduler& scheduler = turn.scheduler;
+    // While its memory was planned the queue may have come to another project.
+    if (!may_submit(turn, call, queue_of(request.job()))) return;
     if (request.validate_only()) {
       const absl::StatusOr<Scheduler::Forecast> forecast = scheduler.validate(request.job(), plan, turn.now);
       if (!forecast.ok()) return call.finish(forecast.status());
@@ -325,7 +329,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
       const v1::JobRecord& record = it->second->record();
       if (!request.queue().empty() && record.queue() != request.queue()) continue;
-      if (!call.may(Role::kViewer, project_of(turn, record.queue()))) continue;
+      if (!call.may(Role::kViewer, record.project())) continue;
       if (!request.owner().empty() && record.owner() != request.owner()) continue;
       if (!absl::StartsWith(record.job_id(), request.name_prefix())) continue;
       if (request.states_size() > 0 &&

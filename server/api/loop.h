@@ -51,6 +51,8 @@ class Loop {
   absl::Status recover();
   // `on_round` runs on the loop's thread after the commit of each round; add all of them before start().
   void add_round_observer(std::function<void(Scheduler&, Now)> on_round) { observers_.push_back(std::move(on_round)); }
+  // How long a job waits until it says so; before start().
+  void set_long_wait(absl::Duration time) { scheduler_.set_long_wait(absl::ToInt64Milliseconds(time)); }
   // Of the job that is submitted next, once recovered.
   uint64_t next_job_number() const { return scheduler_.next_number(); }
   void start();

@@ -7,9 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/output_file.h"
 #include "common/base/process.h"
+#include "common/base/service_notifier.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
 #include "server/api/queue_file.h"
@@ -24,8 +26,8 @@ constexpr char kFooter[] =
     "/run/galleon.json\n\n"
     "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
     "found again\n"
-    "at the next start. SIGHUP changes nothing. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the "
-    "journal cannot be written.";
+    "at the next start. SIGHUP reads the files of --queues, --access, --notify and --tls again, as galleon admin "
+    "reload does. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the journal cannot be written.";
 
 std::string check_duration(const std::string& text) {
   absl::Duration parsed;
@@ -59,7 +61,6 @@ struct Arguments {
   std::string spare_preempted = "10m";
   std::string spare_borrowers = "1m";
   std::string ready_file;
-  std::string queues_file;
   std::string restore;
 };
 
@@ -92,7 +93,8 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--max-requests", a.options.requests_per_second, "calls a second that each caller may make")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--queues", a.queues_file, "YAML file of the queues (default: one queue, default)");
+  app.add_option("--queues", a.options.queues, "YAML file of the queues (default: one queue, default)");
+  app.add_option("--notify", a.options.notify, "YAML file of webhooks that are told of what happens (default: none)");
   app.add_option("--planner", a.options.planner, "the galleon-trainer that plans memory")->capture_default_str();
 }
 
@@ -107,8 +109,8 @@ bool complete(Arguments& a) {
   a.options.scheduler.lease_ms = milliseconds(a.lease);
   a.options.scheduler.preempted_run_ms = milliseconds(a.spare_preempted);
   a.options.scheduler.borrower_run_ms = milliseconds(a.spare_borrowers);
-  if (a.queues_file.empty()) return true;
-  absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.queues_file);
+  if (a.options.queues.empty()) return true;
+  absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.options.queues);
   if (!queues.ok()) {
     galleon::log_error("--queues: ", std::string(queues.status().message()));
     return false;
@@ -118,7 +120,10 @@ bool complete(Arguments& a) {
 }
 
 // Until a signal ends it.
-int serve(const Arguments& a) {
+int serve(Arguments& a) {
+  galleon::ServiceNotifier service = galleon::ServiceNotifier::from_environment();
+  const galleon::SystemClock clock;
+  a.options.on_round = [&] { service.progressed(clock.monotonic()); };
   sigset_t signals = galleon::block_end_signals();
   sigaddset(&signals, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -144,12 +149,14 @@ int serve(const Arguments& a) {
       return 1;
     }
   }
+  service.ready(absl::StrCat("serves on ", (*server)->address()));
   int signal = 0;
   while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
-    galleon::log_warning(
-        "SIGHUP: nothing is read again. Queues and access are read at the start alone, running jobs go on through a "
-        "restart; certificates are read by themselves");
+    service.reloading();
+    (*server)->reload(
+        [&service, address = (*server)->address()] { service.ready(absl::StrCat("serves on ", address)); });
   }
+  service.stopping();
   galleon::log_info(signal == SIGTERM ? "SIGTERM" : "SIGINT", ": shuts down");
   server->reset();
   if (!a.ready_file.empty()) std::filesystem::remove(a.ready_file, ignored);

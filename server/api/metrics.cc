@@ -68,6 +68,18 @@ struct Metrics::Series {
   Histogram& compact =
       family(prometheus::BuildHistogram(), *registry, "galleon_journal_snapshot_seconds", "Time of taking a snapshot.")
           .Add({}, kLatency);
+  Gauge& reloaded = family(prometheus::BuildGauge(), *registry, "galleon_config_last_reload_successful",
+                           "0 if the last reload found a fault and left all as it was; 1 from the start.")
+                        .Add({}, 1);
+  Family<Counter>& sent = family(prometheus::BuildCounter(), *registry, "galleon_notifications_sent_total",
+                                 "Notifications that a receiver took.");
+  Family<Counter>& failed = family(prometheus::BuildCounter(), *registry, "galleon_notifications_failed_total",
+                                   "Calls to a receiver that did not answer 2xx in time; each is followed by another.");
+  Family<Counter>& given_up = family(prometheus::BuildCounter(), *registry, "galleon_notifications_given_up_total",
+                                     "Notifications that a receiver did not take within a day.");
+  Family<Gauge>& behind = family(prometheus::BuildGauge(), *registry, "galleon_notifications_behind_seconds",
+                                 "How long ago what a receiver is told next happened; 0: it has been told everything.");
+  std::map<std::string, Gauge*> behind_known;  // of the loop's thread
   Family<Counter>& requests = family(prometheus::BuildCounter(), *registry, "galleon_grpc_requests_total",
                                      "Answered gRPC calls by method and code.");
 };
@@ -166,6 +178,36 @@ void Metrics::gauges(const Scheduler& scheduler) {
   series_->slots.Add({{"state", "free"}}).Set(free);
   series_->slots.Add({{"state", "leased"}}).Set(leased);
   series_->slots.Add({{"state", "unavailable"}}).Set(unavailable);
+}
+
+void Metrics::notified(const std::string& receiver, SendResult result) {
+  Family<Counter>& counted = result == SendResult::kSent     ? series_->sent
+                             : result == SendResult::kFailed ? series_->failed
+                                                             : series_->given_up;
+  counted.Add({{"receiver", receiver}}).Increment();
+}
+
+void Metrics::notifications_behind(const std::map<std::string, double>& behind) {
+  std::map<std::string, Gauge*>& known = series_->behind_known;
+  for (const auto& [receiver, seconds] : behind) {
+    auto [it, added] = known.try_emplace(receiver, nullptr);
+    if (added) {
+      it->second = &series_->behind.Add({{"receiver", receiver}});
+      // At zero from the start, as those of attempts.
+      for (Family<Counter>* counter : {&series_->sent, &series_->failed, &series_->given_up})
+        counter->Add({{"receiver", receiver}});
+    }
+    it->second->Set(seconds);
+  }
+  std::erase_if(known, [&](const auto& entry) {
+    if (behind.contains(entry.first)) return false;
+    series_->behind.Remove(entry.second);
+    return true;
+  });
+}
+
+void Metrics::reloaded(bool ok) {
+  series_->reloaded.Set(ok ? 1 : 0);
 }
 
 void Metrics::request(absl::string_view method, absl::string_view code) {

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "galleon/v1/journal.pb.h"
 #include "server/core/scheduler.h"
+#include "server/notify/receiver.h"
 
 namespace prometheus {
 class Collectable;
@@ -30,8 +31,12 @@ class Metrics {
   void compacted(absl::Duration snapshot);
   void decided(absl::Duration pass);
   void gauges(const Scheduler& scheduler);
+  // Seconds, by receiver.
+  void notifications_behind(const std::map<std::string, double>& behind);
 
   // From any thread.
+  void reloaded(bool ok);
+  void notified(const std::string& receiver, SendResult result);
   void request(absl::string_view method, absl::string_view code);
 
  private:

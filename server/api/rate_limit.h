@@ -33,6 +33,12 @@ class RateLimit {
     return absl::OkStatus();
   }
 
+  // The callers are others now.
+  void forget() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    buckets_.clear();
+  }
+
  private:
   struct Bucket {
     double left;

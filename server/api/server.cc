@@ -12,8 +12,8 @@
 #include "common/net/disk_space.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
-#include "common/net/server_tls.h"
 #include "common/net/tls_folder.h"
+#include "common/net/tls_watch.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server.h"
@@ -24,8 +24,10 @@
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
+#include "server/api/reload.h"
 #include "server/api/services.h"
 #include "server/api/task_thread.h"
+#include "server/notify/notifier.h"
 #include "server/store/sqlite_journal.h"
 
 namespace galleon::server {
@@ -42,6 +44,7 @@ constexpr char kDefaultAccess[] =
     "  worker: {certificate: worker, roles: {'*': worker}}\n";
 
 struct Security {
+  std::unique_ptr<TlsWatch> certificates;  // null: no TLS
   std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
   Access access = Access::open();
 };
@@ -55,12 +58,10 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
     return absl::FailedPreconditionError(
         absl::StrCat(std::string(status.message()), "; or give --tls FOLDER, which galleon admin init-tls makes"));
   }
-  // gRPC takes what is no certificate, and then cannot listen.
-  RETURN_IF_ERROR(ServerTls::load(options.tls).status());
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials, server_credentials(options.tls));
+  ASSIGN_OR_RETURN(made.certificates, TlsWatch::start(options.tls));
+  ASSIGN_OR_RETURN(made.credentials, server_credentials(*made.certificates));
   ASSIGN_OR_RETURN(Access access,
                    options.access.empty() ? Access::parse(kDefaultAccess, "access") : Access::load(options.access));
-  made.credentials = std::move(credentials);
   made.access = std::move(access);
   return made;
 }
@@ -95,12 +96,15 @@ struct Server::Parts {
   // The threads end before what they use.
   ~Parts() {
     if (planner != nullptr) planner->shut_down();
+    reload.reset();
     if (loop != nullptr) loop->stop();
+    notifier.reset();
     folders.reset();
   }
 
   // The state, as the journal has it, and whom it is for.
   absl::Status recover(const ServerOptions& options);
+  absl::Status make_notifier(const ServerOptions& options);
   void make_services(const ServerOptions& options);
   absl::Status serve_metrics(const ServerOptions& options);
   absl::Status serve_calls(ListenAddress address, const std::shared_ptr<grpc::ServerCredentials>& credentials);
@@ -111,13 +115,16 @@ struct Server::Parts {
   std::unique_ptr<SqliteJournal> journal;
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
-  Access access = Access::open();
+  std::unique_ptr<TlsWatch> certificates;  // null: no TLS
+  AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
   std::unique_ptr<JobFolders> folders;
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
+  std::unique_ptr<Notifier> notifier;
+  std::unique_ptr<Reload> reload;
   std::unique_ptr<StoppableService> jobs;
   std::unique_ptr<StoppableService> workers;
   std::unique_ptr<StoppableService> queues;
@@ -146,14 +153,49 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     });
   };
   loop = std::make_unique<Loop>(std::move(with));
+  RETURN_IF_ERROR(make_notifier(options));
+  if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
+}
+
+absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
+  NotifyConfig config;
+  if (!options.notify.empty()) {
+    ASSIGN_OR_RETURN(config, load_notify(options.notify));
+    std::set<std::string> known;
+    for (const QueueConfig& queue : options.scheduler.queues) known.insert(queue.id);
+    RETURN_IF_ERROR(check_queues(config, known));
+  }
+  loop->set_long_wait(config.waiting);
+  Notifier::Options with;
+  with.clock = options.clock == nullptr ? &system_clock : options.clock;
+  with.counted = [this](const std::string& receiver, SendResult result) { metrics->notified(receiver, result); };
+  with.sending.first_pause = options.notify_pause;
+  notifier = std::make_unique<Notifier>(std::move(with));
+  notifier->replace(std::move(config));
+  loop->add_round_observer([this](Scheduler& scheduler, Now now) {
+    notifier->feed(scheduler, now);
+    metrics->notifications_behind(notifier->behind());
+  });
+  return absl::OkStatus();
 }
 
 void Server::Parts::make_services(const ServerOptions& options) {
   planner = std::make_unique<Planner>(options.planner, data + "/planner");
   rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
   audit = std::make_unique<Audit>(data);
+  Reload::Options files;
+  files.queues = options.queues;
+  files.access = options.access;
+  files.notify = options.notify;
+  files.notifier = notifier.get();
+  if (certificates != nullptr) files.certificates = [this] { return certificates->refresh(); };
+  files.loop = loop.get();
+  files.in_force = &access;
+  files.rates = rates.get();
+  files.metrics = metrics.get();
+  reload = std::make_unique<Reload>(std::move(files));
   ServiceContext context;
   context.loop = loop.get();
   context.folders = folders.get();
@@ -164,6 +206,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.access = &access;
   context.rates = rates.get();
   context.audit = audit.get();
+  context.reload = reload.get();
   context.jobs_folder = jobs_folder;
   context.backup_folder = data + "/backup";
   context.validate_job = options.validate_job;
@@ -178,7 +221,7 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
-  if (!options.tls.empty()) http.metrics = std::make_shared<WithCertificateExpiry>(http.metrics, options.tls);
+  if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
   return absl::OkStatus();
@@ -203,7 +246,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   ASSIGN_OR_RETURN(Security secured, security(options, listen));
   auto parts = std::make_unique<Parts>(options);
   RETURN_IF_ERROR(parts->recover(options));
-  parts->access = std::move(secured.access);
+  parts->certificates = std::move(secured.certificates);
+  parts->access.replace(std::move(secured.access));
   parts->make_services(options);
   RETURN_IF_ERROR(parts->serve_metrics(options));
   parts->loop->start();
@@ -222,6 +266,14 @@ Server::~Server() {
   parts_->admin->shut_down();
   parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
   parts_->server->Wait();
+}
+
+void Server::reload(std::function<void()> done) {
+  parts_->reload->start(false, [this, done = std::move(done)](const absl::StatusOr<v1::ReloadResponse>& response) {
+    tell_reload(response);
+    parts_->audit->record("", "signal", "Reload", response.ok() ? summary(*response) : "", response.status());
+    done();
+  });
 }
 
 const std::string& Server::address() const {

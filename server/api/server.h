@@ -19,6 +19,8 @@ struct ServerOptions {
   bool metrics_plain_http = false;  // HTTP beyond loopback too
   std::string tls;     // folder with ca.pem, cert.pem, key.pem; empty: no TLS, and everybody may do everything
   std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
+  std::string queues;  // file that scheduler.queues are from, to be read again by reload(); empty: none
+  std::string notify;  // file of who is told of what happens; empty: nobody is
   double requests_per_second = 20'000;  // of each caller
   std::string jobs;                     // jobs' own folders; empty: DATA/jobs
   // How a folder of a job is made; as every call to its file system, on a thread that nothing else waits for. The
@@ -30,6 +32,10 @@ struct ServerOptions {
   const Clock* clock = nullptr;
   // Further checks of a submitted job; see ServiceContext.
   std::function<absl::Status(const v1::Job&)> validate_job;
+  // After each round of the thread that decides, and on it.
+  std::function<void()> on_round;
+  // Between two calls to a receiver that does not take a notification: at first, doubled up to five minutes.
+  absl::Duration notify_pause = absl::Seconds(1);
   // A commit has failed. The default ends the process with code 4.
   std::function<void(const absl::Status&)> on_fatal;
 };
@@ -40,6 +46,10 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> start(const ServerOptions& options);
   // Not serving → open calls end with UNAVAILABLE → everything decided is durable → closed.
   ~Server();
+
+  // Reads the files of queues, access and certificates again, all or none, and tells the log and the audit. `done` is
+  // called once, from another thread.
+  void reload(std::function<void()> done);
 
   const std::string& address() const;
   const std::string& metrics_address() const;

@@ -15,6 +15,7 @@
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
 #include "server/api/rate_limit.h"
+#include "server/api/reload.h"
 
 namespace galleon::server {
 
@@ -26,9 +27,10 @@ struct ServiceContext {
   LogFiles* logs = nullptr;
   Metrics* metrics = nullptr;
   const Journal* journal = nullptr;
-  const Access* access = nullptr;
+  const AccessInForce* access = nullptr;
   RateLimit* rates = nullptr;
   Audit* audit = nullptr;
+  Reload* reload = nullptr;
   std::string jobs_folder;    // absolute
   std::string backup_folder;  // absolute, for files that are sent and removed
   // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.

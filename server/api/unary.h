@@ -30,7 +30,7 @@ inline absl::Status check_caller(const ServiceContext& service, const Caller& ca
 // Who calls, if it may.
 inline absl::StatusOr<Caller> authorize(const ServiceContext& service, const grpc::ServerContextBase& context,
                                         Role needed) {
-  absl::StatusOr<Caller> caller = service.access->identify(context);
+  absl::StatusOr<Caller> caller = service.access->get()->identify(context);
   if (!caller.ok()) return caller;
   RETURN_IF_ERROR(check_caller(service, *caller, needed));
   return caller;
@@ -47,7 +47,7 @@ class Unary {
     info_->audited = kind == Kind::kChanges;
     if (info_->audited) info_->peer = context->peer();
     info_->resource = std::move(resource);
-    absl::StatusOr<Caller> caller = service.access->identify(*context);
+    absl::StatusOr<Caller> caller = service.access->get()->identify(*context);
     const absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();
     if (caller.ok()) info_->caller = *std::move(caller);
     if (!status.ok()) {

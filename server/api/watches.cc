@@ -28,10 +28,11 @@ absl::Status shutting_down() {
 
 }  // namespace
 
-bool Watches::add(WatchStream* stream, const Scheduler& scheduler, std::string job_id, uint64_t after_revision) {
+bool Watches::add(WatchStream* stream, const Scheduler& scheduler, std::string job_id, uint64_t after_revision,
+                  Viewer viewer) {
   if (watches_.size() >= kMostStreams) return false;
   const uint64_t revision = after_revision == 0 ? scheduler.state().revision() : after_revision;
-  watches_.push_back({stream, std::move(job_id), {}, revision, 0, false});
+  watches_.push_back({stream, std::move(job_id), std::move(viewer), {}, revision, 0, false});
   return true;
 }
 
@@ -60,6 +61,10 @@ bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
     watch.stream->finish(refusal(v1::ErrorInfo::JOB_NOT_FOUND, "the job has left the list"));
     return true;
   }
+  if (const absl::Status allowed = watch.viewer.may_see(job->record().project()); !allowed.ok()) {
+    watch.stream->finish(allowed);
+    return true;
+  }
   v1::WatchJobResponse response;
   *response.mutable_job() = scheduler.describe(*job, now);
   std::vector<v1::Event> events;
@@ -79,9 +84,9 @@ bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
   return false;
 }
 
-bool EventStreams::add(EventStream* stream, const v1::WatchEventsRequest& request) {
+bool EventStreams::add(EventStream* stream, const v1::WatchEventsRequest& request, Viewer viewer) {
   if (readers_.size() >= kMostStreams) return false;
-  readers_.push_back({stream, request.subject(), request.follow(), request.after_revision(), 0});
+  readers_.push_back({stream, request.subject(), std::move(viewer), request.follow(), request.after_revision(), 0});
   return true;
 }
 
@@ -99,6 +104,9 @@ bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now)
   if (stopping_) return finish(shutting_down());
   if (now.mono_ms < reader.next_ms) return false;
   const State& state = scheduler.state();
+  const v1::JobState* job = state.job(job_id_of(reader.subject));
+  if (const absl::Status allowed = reader.viewer.may_see(job == nullptr ? "*" : job->record().project()); !allowed.ok())
+    return finish(allowed);
   if (reader.revision >= state.revision()) return reader.follow ? false : finish(absl::OkStatus());
   std::vector<v1::Event> events;
   if (!state.events_after(reader.revision, reader.subject, kMostEvents, events))
@@ -114,9 +122,9 @@ bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now)
   return false;
 }
 
-bool LogStreams::add(LogStream* stream, const v1::JobState& job, const v1::ReadLogsRequest& request) {
+bool LogStreams::add(LogStream* stream, const v1::JobState& job, const v1::ReadLogsRequest& request, Viewer viewer) {
   if (readers_.size() >= kMostStreams) return false;
-  Reader reader{stream, {}, request.attempt() == 0, request.follow(), request.offset(), 0, -1};
+  Reader reader{stream, std::move(viewer), {}, request.attempt() == 0, request.follow(), request.offset(), 0, -1};
   reader.key.job_id = job.record().job_id();
   reader.key.attempt = request.attempt() != 0 ? request.attempt() : job.record().attempts();
   reader.key.rank = request.rank();
@@ -140,6 +148,7 @@ bool LogStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now) {
   const v1::JobState* known = scheduler.state().job(reader.key.job_id);
   if (known == nullptr) return finish(absl::NotFoundError("the job has left the list"));
   const v1::JobState& job = *known;
+  if (const absl::Status allowed = reader.viewer.may_see(job.record().project()); !allowed.ok()) return finish(allowed);
   const bool job_over = is_terminal(job.record().state());
   if (reader.key.attempt == 0) {
     if (job.record().attempts() == 0) {

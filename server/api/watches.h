@@ -6,6 +6,7 @@
 #include <string>
 
 #include "galleon/v1/jobs.pb.h"
+#include "server/api/access.h"
 #include "server/api/log_files.h"
 #include "server/api/streams.h"
 #include "server/core/scheduler.h"
@@ -19,7 +20,7 @@ class Watches {
  public:
   using WatchStream = Stream<v1::WatchJobResponse>;
   // Events after `after_revision` are told, each once; 0: none of the past. False: there are too many streams.
-  bool add(WatchStream* stream, const Scheduler& scheduler, std::string job_id, uint64_t after_revision);
+  bool add(WatchStream* stream, const Scheduler& scheduler, std::string job_id, uint64_t after_revision, Viewer viewer);
   void feed(const Scheduler& scheduler, Now now);
   // Ends all streams as soon as their last write is done, and every later one at once.
   void shut_down() { stopping_ = true; }
@@ -28,6 +29,7 @@ class Watches {
   struct Watch {
     WatchStream* stream;
     std::string job_id;
+    Viewer viewer;
     std::string last;
     uint64_t revision = 0;  // everything up to here has been told
     int64_t next_ms = 0;
@@ -43,7 +45,7 @@ class Watches {
 class EventStreams {
  public:
   using EventStream = Stream<v1::WatchEventsResponse>;
-  bool add(EventStream* stream, const v1::WatchEventsRequest& request);
+  bool add(EventStream* stream, const v1::WatchEventsRequest& request, Viewer viewer);
   void feed(const Scheduler& scheduler, Now now);
   void shut_down() { stopping_ = true; }
 
@@ -51,6 +53,7 @@ class EventStreams {
   struct Reader {
     EventStream* stream;
     std::string subject;
+    Viewer viewer;
     bool follow = false;
     uint64_t revision = 0;
     int64_t next_ms = 0;
@@ -65,13 +68,14 @@ class LogStreams {
  public:
   using LogStream = Stream<v1::ReadLogsResponse>;
   explicit LogStreams(const LogFiles* files) : files_(files) {}
-  bool add(LogStream* stream, const v1::JobState& job, const v1::ReadLogsRequest& request);
+  bool add(LogStream* stream, const v1::JobState& job, const v1::ReadLogsRequest& request, Viewer viewer);
   void feed(const Scheduler& scheduler, Now now);
   void shut_down() { stopping_ = true; }
 
  private:
   struct Reader {
     LogStream* stream;
+    Viewer viewer;
     LogFiles::Key key;    // attempt 0: the first has not begun
     bool newest = false;  // goes on with the next attempt
     bool follow = false;

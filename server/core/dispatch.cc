@@ -15,6 +15,7 @@ constexpr int64_t kEstimatePauseMs = 10'000;  // between two looks at when queue
 }  // namespace
 
 void Scheduler::tick(Now now) {
+  record_projects(now);
   check_workers(now);
   check_attempts(now);
   if (next_retry_ms_ != 0 &&
@@ -24,6 +25,7 @@ void Scheduler::tick(Now now) {
   if (next_spared_ms_ != 0 && now.mono_ms >= next_spared_ms_) dirty_ = true;
   check_holds(now);
   forget_old(now);
+  check_long_waits(now);
   // What is expected of running jobs changes with each step that they make.
   if (now.mono_ms >= next_estimate_ms_ && !state_.queue().empty() && !state_.active().empty()) dirty_ = true;
   pass_ran_ = dirty_ && now.mono_ms >= next_pass_ms_;
@@ -43,11 +45,9 @@ void Scheduler::check_holds(Now now) {
   for (const uint64_t number : holding) {
     const int64_t since = fleet_.holds.emplace(number, now.mono_ms).first->second;
     if (now.mono_ms - since <= longest) continue;
-    v1::JournalEvent event;
-    event.mutable_slots_held()->set_job_id(state_.job_by_number(number)->record().job_id());
-    event.mutable_slots_held()->set_reason(
+    give_up_held(
+        now, *state_.job_by_number(number),
         absl::StrCat("slots that others were to release did not become usable within ", longest / 1000.0, " s"));
-    emit(now, std::move(event));
     fleet_.holds.erase(number);
   }
 }

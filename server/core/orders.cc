@@ -28,6 +28,7 @@ absl::Status Scheduler::reprioritize(Now now, const v1::ReprioritizeJobRequest& 
   event.mutable_job_reprioritized()->set_job_id(job.record().job_id());
   event.mutable_job_reprioritized()->set_priority(priority);
   event.mutable_job_reprioritized()->set_queue(queue);
+  if (queue != job.record().queue()) event.mutable_job_reprioritized()->set_project(config->project);
   emit(now, std::move(event));
   return absl::OkStatus();
 }
@@ -105,7 +106,7 @@ std::vector<v1::Queue> Scheduler::describe_queues() const {
     queues[q].set_slots_used(uses[q].used);
     queues[q].set_fair_share_slots(uses[q].configured ? shares[q] : 0);
     queues[q].set_configured(uses[q].configured);
-    queues[q].set_project(config.project);
+    if (uses[q].configured) queues[q].set_project(config.project);
   }
   return queues;
 }

@@ -260,6 +260,7 @@ void Scheduler::place_queued(Now now) {
       const int64_t until_ms = now.mono_ms + spared_ms;
       next_spared_ms_ = next_spared_ms_ == 0 ? until_ms : std::min(next_spared_ms_, until_ms);
     }
+    if (waiting.wait.kind == Wait::Kind::kNoQueue) waiting.wait.project = one.job->record().project();
     waiting.decided = true;
     waiting.wait.position = ++positions[one.queue];
   }

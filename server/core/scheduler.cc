@@ -45,6 +45,9 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
     case v1::JournalEvent::kAttemptClosed:
     case v1::JournalEvent::kCheckpointRecorded:
     case v1::JournalEvent::kJobForgotten:
+    case v1::JournalEvent::kJobWaitsLong:
+    case v1::JournalEvent::kReceiverTold:
+    case v1::JournalEvent::kProjectsRecorded:
       break;
     case v1::JournalEvent::kJobRequeued:
       forget_waiting(event.job_requeued().job_id());
@@ -186,6 +189,7 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   *created.mutable_plan() = submission.plan;
   created.set_request_id(submission.request_id);
   created.set_owner(submission.owner);
+  created.set_project(queue_config(queue_of(submission.job))->project);
   created.set_folder(absl::StrCat(submission.jobs_folder, "/", created.job_id()));
   std::string id = created.job_id();
   emit(now, std::move(event));

@@ -40,6 +40,7 @@ struct SchedulerOptions {
   int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
   int64_t borrower_run_ms = 60'000;       // the same where a queue takes back what it is guaranteed
   int64_t overdue_ms = 600'000;           // the head of a queue that waits longer goes before lighter queues
+  int64_t long_wait_ms = 0;               // a job that waits longer says so, once; 0: none does
   int64_t gone_retention_ms = 3'600'000;  // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
   size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
@@ -97,6 +98,13 @@ class Scheduler {
                       absl::string_view actor = "");
   // The same errors, and INVALID_ARGUMENT: nothing to change, or an unknown queue.
   absl::Status reprioritize(Now now, const v1::ReprioritizeJobRequest& request, absl::string_view actor = "");
+  // Other queues from now on. Jobs of one that is gone stay in their project; those that run go on, the others wait
+  // until it is back or they are moved.
+  void reconfigure(Now now, std::vector<QueueConfig> queues);
+  // A receiver of notifications has been told so far, or is no more.
+  void told(Now now, const v1::ReceiverState& receiver);
+  void forget_receiver(Now now, const std::string& name);
+  void set_long_wait(int64_t ms) { options_.long_wait_ms = ms; }
   // `ordered`: READY, CORDONED or DRAINING. NOT_FOUND, ABORTED (etag).
   absl::Status order_worker(Now now, absl::string_view worker_id, v1::Worker::State ordered, absl::string_view reason,
                             absl::string_view etag, absl::string_view actor = "");
@@ -157,6 +165,11 @@ class Scheduler {
   // it; says what would fit. A fleet without any worker refuses nothing.
   absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const;
   Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+
+  // reconfigure.cc
+  void record_projects(Now now);
+  void check_long_waits(Now now);
+  void give_up_held(Now now, const v1::JobState& job, const std::string& reason);
 
   // scheduler.cc
   absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
@@ -273,7 +286,7 @@ class Scheduler {
   // record.cc
   std::string live_message(const v1::JobState& job) const;
 
-  const SchedulerOptions options_;
+  SchedulerOptions options_;
   State state_;
   Fleet fleet_;
   std::vector<v1::JournalEvent> events_;
@@ -283,6 +296,7 @@ class Scheduler {
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
   uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
+  bool projects_recorded_ = false;
   bool dirty_ = true;           // a pass of the policy may find something new
   int64_t next_retry_ms_ = 0;   // wall clock: the earliest end of a backoff among queued jobs; 0: none
   int64_t next_spared_ms_ = 0;  // monotonic: the earliest end of a time for which somebody is spared; 0: none
@@ -290,6 +304,7 @@ class Scheduler {
   int64_t next_estimate_ms_ = 0;
   bool pass_ran_ = false;
   int64_t next_forget_ms_ = 0;  // monotonic
+  int64_t next_waits_ms_ = 0;   // monotonic
   Now start_;                   // of this process
   int64_t journaled_ms_ = 0;    // the newest time that the journal had then
   ForgettingPace pace_;

@@ -189,6 +189,12 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_forgotten(), time);
     case v1::JournalEvent::kStateRestored:
       return on(event.state_restored(), time);
+    case v1::JournalEvent::kProjectsRecorded:
+      return on(event.projects_recorded(), time);
+    case v1::JournalEvent::kJobWaitsLong:
+      return on(event.job_waits_long(), time);
+    case v1::JournalEvent::kReceiverTold:
+      return on(event.receiver_told(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }
@@ -203,6 +209,7 @@ v1::StateSnapshot State::head() const {
   for (const auto& [id, worker] : workers_) *snapshot.add_workers() = worker;
   for (const auto& [id, events] : worker_events_) *snapshot.add_worker_events() = events;
   snapshot.set_forgotten(forgotten_);
+  for (const auto& [name, receiver] : receivers_) *snapshot.add_receivers() = receiver;
   return snapshot;
 }
 
@@ -231,6 +238,7 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
     for (const v1::Event& event : events.events()) newest_time_ms_ = std::max(newest_time_ms_, event.time_ms());
   }
   forgotten_ = snapshot.forgotten();
+  for (const v1::ReceiverState& receiver : snapshot.receivers()) receivers_[receiver.name()] = receiver;
   recent_complete_ = revision_;
 }
 

@@ -75,6 +75,8 @@ class State {
   const std::set<uint64_t>& holding() const { return holding_; }
   // Slots of a worker that are leased, by slot.
   const std::map<uint32_t, SlotUse>& leased_slots(absl::string_view worker_id) const;
+  // Of notifications, by name.
+  const std::map<std::string, v1::ReceiverState>& receivers() const { return receivers_; }
   // Number of jobs in each state, by queue.
   const std::map<std::pair<std::string, int>, int64_t>& counts() const { return counts_; }
 
@@ -82,6 +84,8 @@ class State {
   // is not empty. False: some of it is no longer kept.
   bool events_after(uint64_t revision, absl::string_view subject, size_t most, std::vector<v1::Event>& events) const;
 
+  // Are all events after a revision among the newest, which are at hand?
+  bool has_recent(uint64_t revision) const { return revision >= recent_complete_; }
   // The newest time that anything in it bears; 0: nothing has happened yet.
   int64_t newest_time_ms() const { return newest_time_ms_; }
   uint64_t revision() const { return revision_; }
@@ -119,6 +123,9 @@ class State {
   void on(const v1::WorkerForgotten& event, int64_t time_ms);
   void on(const v1::JobForgotten& event, int64_t time_ms);
   void on(const v1::StateRestored& event, int64_t time_ms);
+  void on(const v1::ProjectsRecorded& event, int64_t time_ms);
+  void on(const v1::JobWaitsLong& event, int64_t time_ms);
+  void on(const v1::ReceiverTold& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
@@ -126,6 +133,7 @@ class State {
   std::map<uint64_t, std::unique_ptr<v1::JobState>> jobs_;
   std::map<std::string, v1::Worker> workers_;
   std::map<std::string, v1::WorkerEvents> worker_events_;
+  std::map<std::string, v1::ReceiverState> receivers_;
   uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.

@@ -36,6 +36,7 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_folder(event.folder());
   record.set_request_id(event.request_id());
   record.set_owner(event.owner());
+  record.set_project(event.project());
   fill_scheduling(record);
   v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
   changed_.insert(event.number());
@@ -185,6 +186,7 @@ void State::on(const v1::JobRequeued& event, int64_t time_ms) {
   job.mutable_record()->set_message(event.message());
   job.set_not_before_ms(event.not_before_ms());
   job.set_queued_time_ms(time_ms);
+  job.set_waits_long(false);
   move(job, v1::JobRecord::QUEUED);
   note(job, "queued", event.message());
 }
@@ -220,6 +222,7 @@ void State::on(const v1::JobReprioritized& event, int64_t) {
   unindex(job);
   job.mutable_record()->set_priority(event.priority());
   job.mutable_record()->set_queue(event.queue());
+  if (!event.project().empty()) job.mutable_record()->set_project(event.project());
   index(job);
   note(job, "reprioritized", absl::StrCat("queue ", event.queue(), ", priority ", event.priority()));
 }
@@ -272,6 +275,35 @@ void State::on(const v1::JobForgotten& event, int64_t) {
 void State::on(const v1::StateRestored& event, int64_t) {
   GALLEON_CHECK(event.last_epoch() >= last_epoch_) << "epochs grow";
   last_epoch_ = event.last_epoch();
+}
+
+void State::on(const v1::JobWaitsLong& event, int64_t) {
+  v1::JobState& job = mutable_job(event.job_id());
+  GALLEON_CHECK(job.record().state() == v1::JobRecord::QUEUED) << event.job_id() << " is not queued";
+  GALLEON_CHECK(!job.waits_long()) << event.job_id() << " says twice that it waits";
+  job.set_waits_long(true);
+  note(job, "waits_long", event.message());
+}
+
+void State::on(const v1::ReceiverTold& event, int64_t) {
+  const v1::ReceiverState& told = event.receiver();
+  if (event.removed()) {
+    receivers_.erase(told.name());
+    return;
+  }
+  v1::ReceiverState& known = receivers_[told.name()];
+  GALLEON_CHECK(told.revision() >= known.revision() && told.number() >= known.number())
+      << "receiver " << told.name() << " goes back";
+  known = told;
+}
+
+void State::on(const v1::ProjectsRecorded& event, int64_t) {
+  for (const auto& [number, job] : jobs_) {
+    const auto project = event.projects().find(job->record().queue());
+    if (!job->record().project().empty() || project == event.projects().end()) continue;
+    job->mutable_record()->set_project(project->second);
+    changed_.insert(number);
+  }
 }
 
 }  // namespace galleon::server

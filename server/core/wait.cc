@@ -67,8 +67,9 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
       return absl::StrCat("needs ", demand_text(demand), "; ", count_text(wait.used, "slot"),
                           " of jobs that make room ", wait.used == 1 ? "is" : "are", " still to be released");
     case Wait::Kind::kNoQueue:
-      return absl::StrCat("its queue ", wait.name,
-                          " is not configured any more; galleon reprioritize --queue moves the job to another");
+      return absl::StrCat("its queue ", wait.name, " is not configured any more, and it stays in ",
+                          wait.project.empty() ? std::string("no project") : absl::StrCat("project ", wait.project),
+                          "; galleon reprioritize --queue moves the job to another");
     case Wait::Kind::kPassFull:
       return "is looked at next; many jobs start at this moment";
   }

@@ -38,6 +38,7 @@ struct Wait {
   int64_t spared_ms = 0;       // for so long those who would make room are spared; 0: nobody is
   int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
   uint32_t avoided = 0;        // workers that it is kept from, as it could not run there
+  std::string project;         // kNoQueue: the job's
   std::string name;            // kDependency: the job; kLimit, kNoQueue: the queue; kAhead: the job ahead
 };
 

@@ -17,6 +17,7 @@
 #include "common/net/certificates.h"
 #include "common/net/tls_diagnosis.h"
 #include "common/net/tls_folder.h"
+#include "common/net/tls_watch.h"
 #include "server/api/server.h"
 #include "tests/patience.h"
 #include "worker/daemon/scheduler_client.h"
@@ -235,6 +236,90 @@ TEST_F(Security, AnExpiredCertificateOfTheServerIsCalledExpired) {
   EXPECT_THAT(explain_tls(address_, authority_alone, late + "/admin"), HasSubstr("its certificate has expired on 20"));
 }
 
+class Reloaded : public Security {
+ protected:
+  void SetUp() override {
+    Security::SetUp();
+    options_.queues = folder_ + "/queues.yaml";
+    write_queues("queues: {default: {}, lab: {project: science}}\n");
+    start();
+  }
+  void write_queues(const std::string& text) { ASSERT_TRUE(write_file_atomically(options_.queues, text).ok()); }
+  std::string access_file() const { return *read_file(options_.access); }
+  void write_access(const std::string& text) { ASSERT_TRUE(write_file_atomically(options_.access, text).ok()); }
+  static std::string without(const std::string& text, const std::string& line_of) {
+    const size_t at = text.find("  " + line_of + ":");
+    return text.substr(0, at) + text.substr(text.find('\n', at) + 1);
+  }
+};
+
+TEST_F(Reloaded, AFaultInOneFileLeavesAllAsTheyWere) {
+  const auto admin = client("admin");
+  write_queues("queues: {default: {}}\n");
+  const std::string access = access_file();
+  write_access(without(access, "ann") + "  eve: {certificate: eve, roles: {science: king}}\n");
+  const absl::Status refused = admin->reload(false).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr(options_.access + ":6: eve.roles.science: \"king\" is not a role"));
+  EXPECT_TRUE(client("ann")->create_job(job("lab")).ok());
+  // So does a certificate that is not whole.
+  write_access(without(access, "ann"));
+  ASSERT_TRUE(write_file_atomically(options_.tls + "/cert.pem", "").ok());
+  EXPECT_THAT(std::string(admin->reload(false).status().message()), HasSubstr("/server/cert.pem is empty"));
+  EXPECT_TRUE(client("ann")->create_job(job("lab")).ok());
+}
+
+TEST_F(Reloaded, JobsOfAQueueThatIsTakenOutStayWithThoseOfTheirProject) {
+  const auto admin = client("admin");
+  const absl::StatusOr<v1::JobRecord> made = client("ann")->create_job(job("lab"));
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_TRUE(add_client(tls(), "dee", absl::Hours(24)).ok());
+  write_access(access_file() + "  dee: {certificate: dee, roles: {default: operator}}\n");
+  write_queues("queues: {default: {}}\n");
+  const absl::StatusOr<v1::ReloadResponse> compared = admin->reload(true);
+  ASSERT_TRUE(compared.ok()) << compared.status();
+  EXPECT_EQ(client("dee")->list_jobs({}).status().code(), absl::StatusCode::kUnauthenticated);
+  const absl::StatusOr<v1::ReloadResponse> response = admin->reload(false);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->SerializeAsString(), compared->SerializeAsString());
+  ASSERT_EQ(response->queues().removed_size(), 1);
+  EXPECT_EQ(response->queues().removed(0), "lab");
+  ASSERT_EQ(response->principals().added_size(), 1);
+  EXPECT_EQ(response->principals().added(0), "dee");
+  EXPECT_THAT(std::string(client("ann")->get_job(made->job_id())->message()), HasSubstr("it stays in project science"));
+  // Who runs the project "default" has no more to do with it than before.
+  const auto dee = client("dee");
+  EXPECT_EQ(dee->get_job(made->job_id()).status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(dee->cancel_job(made->job_id(), "").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(dee->list_jobs({})->empty());
+  EXPECT_TRUE(client("ann")->cancel_job(made->job_id(), "").ok());
+  server_.reset();
+  EXPECT_THAT(*read_file(options_.data + "/audit.jsonl"),
+              HasSubstr("\"method\":\"Reload\",\"resource\":\"queues: removed lab; principals: added dee\""));
+}
+
+TEST_F(Reloaded, WhoIsTakenOutIsRefusedAtOnceAndItsOpenStreamsEnd) {
+  const absl::StatusOr<v1::JobRecord> made = client("ann")->create_job(job("lab"));
+  ASSERT_TRUE(made.ok()) << made.status();
+  const absl::StatusOr<TlsFolder> folder = load_tls_folder(tls() + "/ann");
+  const auto jobs = v1::JobService::NewStub(grpc::CreateChannel(address_, channel_credentials(*folder)));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  v1::WatchJobRequest request;
+  request.set_name(made->name());
+  const auto watch = jobs->WatchJob(&context, request);
+  v1::WatchJobResponse first;
+  ASSERT_TRUE(watch->Read(&first));
+  EXPECT_EQ(client("ann")->reload(false).status().code(), absl::StatusCode::kPermissionDenied);
+  write_access(without(access_file(), "ann"));
+  ASSERT_TRUE(client("admin")->reload(false).ok());
+  while (watch->Read(&first)) {
+  }
+  EXPECT_EQ(watch->Finish().error_code(), grpc::UNAUTHENTICATED);
+  EXPECT_EQ(client("ann")->get_job(made->job_id()).status().code(), absl::StatusCode::kUnauthenticated);
+}
+
 TEST_F(Security, MetricsTellWhenTheCertificateEnds) {
   start();
   const absl::StatusOr<absl::Time> end = certificate_expiry(*read_file(options_.tls + "/cert.pem"));
@@ -244,10 +329,20 @@ TEST_F(Security, MetricsTellWhenTheCertificateEnds) {
   class Nothing final : public prometheus::Collectable {
     std::vector<prometheus::MetricFamily> Collect() const override { return {}; }
   };
-  const auto families = WithCertificateExpiry(std::make_shared<Nothing>(), options_.tls).Collect();
-  ASSERT_EQ(families.size(), 1U);
+  const auto watch = TlsWatch::start(options_.tls);
+  ASSERT_TRUE(watch.ok()) << watch.status();
+  const WithCertificate collected(std::make_shared<Nothing>(), watch->get());
+  const auto families = collected.Collect();
+  ASSERT_EQ(families.size(), 2U);
   EXPECT_EQ(families[0].name, "galleon_certificate_expiry_timestamp_seconds");
   EXPECT_EQ(families[0].metric[0].gauge.value, static_cast<double>(absl::ToUnixSeconds(*end)));
+  EXPECT_EQ(families[1].name, "galleon_certificate_refused");
+  EXPECT_EQ(families[1].metric[0].gauge.value, 0);
+  // The end of the one that is in use, whatever lies in the folder.
+  ASSERT_TRUE(write_file_atomically(options_.tls + "/cert.pem", "").ok());
+  EXPECT_FALSE((*watch)->refresh().ok());
+  EXPECT_EQ(collected.Collect()[0].metric[0].gauge.value, static_cast<double>(absl::ToUnixSeconds(*end)));
+  EXPECT_EQ(collected.Collect()[1].metric[0].gauge.value, 1);
 }
 
 }  // namespace

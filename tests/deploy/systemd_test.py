@@ -108,6 +108,13 @@ class SystemdTest(unittest.TestCase):
             self.assertEqual(self.property_of(unit, "NRestarts"), "0", self.machine.journal())
         self.within(240, "steps", lambda: self.step() >= 3)
 
+        # It says itself when it has read its files again: until then `systemctl reload` would show it as reloading.
+        self.machine.run("systemctl reload galleon-scheduler")
+        self.within(60, "the reload is over", lambda: self.property_of("galleon-scheduler", "ActiveState") == "active")
+        self.assertIn("serves on", self.property_of("galleon-scheduler", "StatusText"))
+        self.assertIn("is registered at", self.property_of("galleon-worker", "StatusText"))
+        self.assertEqual(self.property_of("galleon-scheduler", "NRestarts"), "0", self.machine.journal())
+
         # A scheduler that is killed comes back, and what runs goes on.
         before = self.step()
         self.machine.run("systemctl kill --signal=KILL galleon-scheduler")

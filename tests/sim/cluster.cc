@@ -31,6 +31,7 @@ Cluster::Cluster(Script script, Fault fault)
   options_.borrower_run_ms = 1'000;
   options_.overdue_ms = 10'000;
   options_.gone_retention_ms = 15'000;
+  options_.long_wait_ms = 3'000;
   for (size_t i = 0; i < script_.slots.size(); ++i) {
     auto machine = std::make_unique<Machine>();
     v1::Worker& worker = machine->worker;
@@ -80,6 +81,7 @@ std::string Cluster::run() {
   at(0, tick);
   at(kChaosMs, [this] {
     quiet_ = true;
+    reconfigure(script_.queues);
     for (const auto& machine : machines_) {
       machine->asleep_until_ms = 0;
       machine->leaving = false;
@@ -274,6 +276,8 @@ void Cluster::take(const Step& step) {
       return reprioritize(random);
     case Step::Kind::kOrder:
       return order(random);
+    case Step::Kind::kReconfigure:
+      return reconfigure(random);
     case Step::Kind::kClockJump:
       clock_offset_ms_ += between(random, -7'200'000, 7'200'000);
       return;

@@ -131,6 +131,8 @@ class Cluster {
   void cancel(Random& random);
   void reprioritize(Random& random);
   void order(Random& random);
+  void reconfigure(Random& random);
+  void reconfigure(const std::vector<QueueConfig>& queues);
   const std::string* any_job(Random& random) const;
 
   // What the released rank is said to have done, it did, in that very attempt.

@@ -144,6 +144,21 @@ void Cluster::reprioritize(Random& random) {
   });
 }
 
+// The files are another, whether the scheduler lives or not; one that dies reads them when it is back.
+void Cluster::reconfigure(Random& random) {
+  std::vector<QueueConfig> queues = script_.queues;
+  for (QueueConfig& queue : queues) queue.project = absl::StrCat("p", between(random, 0, 1));
+  if (queues.size() > 1 && chance(random, 0.5)) queues.erase(queues.begin() + between(random, 0, 1));
+  reconfigure(queues);
+}
+
+void Cluster::reconfigure(const std::vector<QueueConfig>& queues) {
+  options_.queues = queues;
+  if (scheduler_ == nullptr) return;
+  scheduler_->reconfigure(now(), queues);
+  (void)commit();
+}
+
 void Cluster::order(Random& random) {
   const Machine& machine =
       *machines_[static_cast<size_t>(between(random, 0, static_cast<int64_t>(machines_.size()) - 1))];

@@ -26,6 +26,7 @@ std::string job_of(const v1::JournalEvent& event) {
   if (event.has_rank_released()) return event.rank_released().id().job_id();
   if (event.has_attempt_ended()) return event.attempt_ended().id().job_id();
   if (event.has_checkpoint_recorded()) return event.checkpoint_recorded().id().job_id();
+  if (event.has_job_waits_long()) return event.job_waits_long().job_id();
   return "";
 }
 
@@ -46,6 +47,8 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
     check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
+  check_project(event, state);
+  check_long_wait(event);
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
   if (event.has_rank_released()) check_release(event.rank_released(), state);
   if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
@@ -59,6 +62,30 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   if (event.has_job_forgotten()) {
     const v1::JobState* job = state.job(event.job_forgotten().job_id());
     require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
+  }
+}
+
+// Also over a crash of the scheduler.
+void Promises::check_long_wait(const v1::JournalEvent& event) {
+  if (event.has_job_requeued()) said_.erase(event.job_requeued().job_id());
+  if (event.has_job_waits_long())
+    require(said_.insert(event.job_waits_long().job_id()).second, "a job says once that it waits for long");
+}
+
+// What a file says later of the queue changes nothing of who may see a job.
+void Promises::check_project(const v1::JournalEvent& event, const State& state) {
+  const auto project_of = [this](const std::string& queue) {
+    const auto it = std::find_if(options_->queues.begin(), options_->queues.end(),
+                                 [&queue](const QueueConfig& config) { return config.id == queue; });
+    return it == options_->queues.end() ? "" : it->project;
+  };
+  if (event.has_job_created()) {
+    const v1::JobCreated& created = event.job_created();
+    projects_[created.job_id()] = project_of(queue_of(created.job()));
+    require(!created.project().empty(), "a job has a project from the start");
+  } else if (event.has_job_reprioritized() &&
+             event.job_reprioritized().queue() != state.job(event.job_reprioritized().job_id())->record().queue()) {
+    projects_[event.job_reprioritized().job_id()] = project_of(event.job_reprioritized().queue());
   }
 }
 
@@ -178,6 +205,7 @@ void Promises::after(const v1::JournalEvent& event, const State& state) {
   const std::string id = job_of(event);
   if (id.empty()) return;
   check_job(state.job(id)->record());
+  require(state.job(id)->record().project() == projects_[id], "a job stays in the project that it was submitted for");
 }
 
 void Promises::check_job(const v1::JobRecord& record) {

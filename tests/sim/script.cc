@@ -11,8 +11,9 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",    "cancel", "reprioritize", "order", "sleep", "freeze", "restart",
-                                  "power off", "kill",   "fail",         "break", "leave", "crash",  "clock jump"};
+constexpr const char* kNames[] = {"submit", "cancel",  "reprioritize", "order",       "sleep",
+                                  "freeze", "restart", "power off",    "kill",        "fail",
+                                  "break",  "leave",   "crash",        "reconfigure", "clock jump"};
 
 }  // namespace
 
@@ -86,6 +87,7 @@ Script make_script(uint64_t seed) {
   add(Step::Kind::kBreak, 2, Cluster::kChaosMs / 2);
   add(Step::Kind::kCrash, 3, 0);
   add(Step::Kind::kClockJump, 1, Cluster::kChaosMs);
+  add(Step::Kind::kReconfigure, 3, Cluster::kChaosMs);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
   return script;

@@ -15,17 +15,18 @@ struct Step {
     kSubmit,
     kCancel,
     kReprioritize,
-    kOrder,      // cordon, drain or undrain a worker
-    kSleep,      // the daemon is stopped, or a partition
-    kFreeze,     // the machine with all that runs on it stops, and goes on later as if nothing had been
-    kRestart,    // the daemon is killed and comes back; its trainers live on
-    kPowerOff,   // the machine is switched off and on
-    kKill,       // trainers are killed from outside
-    kFail,       // trainers fail by themselves
-    kBreak,      // for a while nothing can run on the machine, or not everything
-    kLeave,      // the daemon begins to shut down, or changes its mind
-    kCrash,      // the scheduler dies before or after a commit
-    kClockJump,  // the calendar clock of the scheduler jumps
+    kOrder,        // cordon, drain or undrain a worker
+    kSleep,        // the daemon is stopped, or a partition
+    kFreeze,       // the machine with all that runs on it stops, and goes on later as if nothing had been
+    kRestart,      // the daemon is killed and comes back; its trainers live on
+    kPowerOff,     // the machine is switched off and on
+    kKill,         // trainers are killed from outside
+    kFail,         // trainers fail by themselves
+    kBreak,        // for a while nothing can run on the machine, or not everything
+    kLeave,        // the daemon begins to shut down, or changes its mind
+    kCrash,        // the scheduler dies before or after a commit
+    kReconfigure,  // a queue is taken out, put back, or given to another project
+    kClockJump,    // the calendar clock of the scheduler jumps
   };
   Kind kind = Kind::kSubmit;
   int64_t time_ms = 0;

@@ -149,7 +149,7 @@ TEST(Simulation, AnAnswerBeforeTheCommitIsNoticedAndShrunkToAFewSteps) {
   // A crash at a late commit needs all that led to it: of several that are found, one is short.
   std::optional<Script> shortest;
   int found = 0;
-  for (uint64_t seed = 1; seed < 2'000 && found < 5 && !(shortest && shortest->steps.size() <= 4); ++seed) {
+  for (uint64_t seed = 1; seed < 2'000 && found < 12 && !(shortest && shortest->steps.size() <= 4); ++seed) {
     const Script script = make_script(seed);
     if (!fails(script)) continue;
     ++found;

@@ -10,6 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/base/service_notifier.h"
+#include "common/net/tls_watch.h"
 
 namespace grpc {
 class ChannelCredentials;
@@ -26,10 +28,11 @@ struct DaemonOptions {
   std::string device = "cpu";  // what slots are: "auto", "cpu" or "cuda"
   std::vector<std::string> allow;
   std::vector<std::string> allow_copies;
-  std::string metrics;              // HOST:PORT; empty: no endpoint
-  bool metrics_plain_http = false;  // without TLS beyond loopback too
-  std::string tls;                  // folder of the certificate, which the endpoint shows too; empty: none
-  std::string ready_file;           // empty: none
+  std::string metrics;                     // HOST:PORT; empty: no endpoint
+  bool metrics_plain_http = false;         // without TLS beyond loopback too
+  const TlsWatch* certificates = nullptr;  // of it, which outlives the daemon; null: no TLS
+  std::string tls;                         // folder of the certificate, which the endpoint shows too; empty: none
+  std::string ready_file;                  // empty: none
   std::map<std::string, std::string> labels;
   uint64_t memory_per_slot = 0;  // 0: available memory / slots
   std::string executable;        // this program, for the supervisor
@@ -39,6 +42,7 @@ struct DaemonOptions {
   uint64_t spool_bytes = 64 << 20;
   absl::Duration probe_interval = absl::Seconds(30);  // between two looks at whether ranks can run here
   absl::Duration stop_grace = absl::Seconds(60);      // for trainers when the daemon is told to end
+  ServiceNotifier* service = nullptr;                 // outlives the daemon; null: tells nobody
   int stop_fd = -1;                                   // readable when the daemon should end
 };
 

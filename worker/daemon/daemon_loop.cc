@@ -33,6 +33,8 @@ bool worth_retrying(const absl::Status& status) {
 }  // namespace
 
 absl::Status DaemonLoop::run() {
+  if (options_.service != nullptr)
+    options_.service->ready(absl::StrCat("looks for the scheduler at ", options_.server));
   while (fatal_.ok()) {
     wait_for_events();
     // Before anything else: this process may have been stopped for longer than its lease.
@@ -47,6 +49,7 @@ absl::Status DaemonLoop::run() {
     publish_checkpoints();
     ship_logs();
     forget_done();
+    if (options_.service != nullptr) options_.service->progressed(clock_.monotonic());
   }
   client_.cancel_sync();
   if (fatal_.ok()) return fatal_;
@@ -160,6 +163,7 @@ void DaemonLoop::finish_register(absl::Duration sent, const absl::StatusOr<v1::R
   next_call_ = absl::ZeroDuration();
   scheduler_lost_ = false;
   registered_ = true;
+  if (options_.service != nullptr) options_.service->ready(absl::StrCat("is registered at ", options_.server));
   session_ = response->session();
   revision_ = 0;
   lease_end_ = sent + absl::Milliseconds(response->lease_milliseconds());
@@ -353,6 +357,7 @@ void DaemonLoop::forget_done() {
 void DaemonLoop::begin_leaving() {
   leaving_ = true;
   urgent_ = true;
+  if (options_.service != nullptr) options_.service->stopping();
   log_info("shutting down: trainers are asked to write a checkpoint and end");
   stop_own_at_ = clock_.monotonic() + (registered_ && !scheduler_lost_ ? kTellFirst : absl::ZeroDuration());
 }

@@ -14,6 +14,7 @@
 #include "common/base/process.h"
 #include "common/base/processor_name.h"
 #include "common/base/status_macros.h"
+#include "common/net/certificate_expiry.h"
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
 #include "common/net/own_address.h"
@@ -85,6 +86,8 @@ absl::Status DaemonLoop::prepare() {
     http.listen = options_.metrics;
     secure_endpoint(options_.tls, options_.metrics_plain_http, http);
     http.metrics = std::make_shared<WithDiskSpace>(metrics_, options_.data);
+    if (options_.certificates != nullptr)
+      http.metrics = std::make_shared<WithCertificate>(http.metrics, options_.certificates);
     http.ready = [this] {
       return registered_ ? absl::OkStatus()
                          : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));

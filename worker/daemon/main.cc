@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/net/tls_folder.h"
+#include "common/net/tls_watch.h"
 #include "proto/jobfile/keys.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/supervisor.h"
@@ -33,6 +34,7 @@ int fail(absl::string_view message, int code) {
 struct Arguments {
   DaemonOptions options;
   std::string tls_folder;
+  std::unique_ptr<TlsWatch> certificates;
   std::vector<std::string> labels;
   std::string memory;
   std::string spool = "64MiB";
@@ -98,9 +100,11 @@ void add_options(CLI::App& app, Arguments& a) {
 int complete(Arguments& a) {
   if (a.options.server.empty()) return fail("--server HOST:PORT is needed, or GALLEON_SERVER", 2);
   if (!a.tls_folder.empty()) {
-    const absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> tls = watched_channel_credentials(a.tls_folder);
-    if (!tls.ok()) return fail(absl::StrCat("--tls: ", std::string(tls.status().message())), 1);
-    a.options.credentials = *tls;
+    absl::StatusOr<std::unique_ptr<TlsWatch>> watch = TlsWatch::start(a.tls_folder);
+    if (!watch.ok()) return fail(absl::StrCat("--tls: ", std::string(watch.status().message())), 1);
+    a.certificates = *std::move(watch);
+    a.options.credentials = channel_credentials(*a.certificates);
+    a.options.certificates = a.certificates.get();
     a.options.tls = a.tls_folder;
   }
   for (const std::string& label : a.labels) {
@@ -129,7 +133,8 @@ int run(int argc, char** argv) {
     init_logging("galleon-worker");
     return supervise(argv[2], argv[3], {argv + 5, argv + argc});
   }
-  // gRPC's threads begin with the first credentials.
+  // Threads begin with the first credentials.
+  ServiceNotifier service = ServiceNotifier::from_environment();
   const sigset_t signals = block_end_signals();
   Arguments arguments = defaults();
   CLI::App app{"Runs the trainers that a Galleon scheduler assigns to this machine."};
@@ -142,6 +147,7 @@ int run(int argc, char** argv) {
   if (const int code = complete(arguments); code != 0) return code;
   FileDescriptor stop(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   arguments.options.stop_fd = stop.get();
+  arguments.options.service = &service;
   init_logging("galleon-worker");
   const absl::Status status = run_daemon(arguments.options);
   return status.ok() ? 0 : fail(status.message(), 1);

@@ -1,5 +1,6 @@
 // Certificates that are renewed while a program runs: connections made afterwards use the new ones.
 #include "common/net/tls_folder.h"
+#include "common/net/tls_watch.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include <functional>
 #include <memory>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
@@ -26,7 +28,10 @@ class TlsFolderTest : public testing::Test {
     folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-tls-", random_hex(8))).string();
     for (const char* name : {"/old", "/new"}) ASSERT_TRUE(init_tls(folder_ + name, {"localhost"}, absl::Hours(1)).ok());
     std::filesystem::copy(folder_ + "/old", folder_ + "/now", std::filesystem::copy_options::recursive);
-    const auto credentials = server_credentials(folder_ + "/now/server", absl::Seconds(1));
+    absl::StatusOr<std::unique_ptr<TlsWatch>> watch = TlsWatch::start(folder_ + "/now/server", absl::Seconds(1));
+    ASSERT_TRUE(watch.ok()) << watch.status();
+    watch_ = *std::move(watch);
+    const auto credentials = server_credentials(*watch_);
     ASSERT_TRUE(credentials.ok()) << credentials.status();
     grpc::ServerBuilder builder;
     builder.AddListeningPort("localhost:0", *credentials, &port_);
@@ -73,6 +78,7 @@ class TlsFolderTest : public testing::Test {
   }
 
   std::string folder_;
+  std::unique_ptr<TlsWatch> watch_;
   int port_ = 0;
   grpc::CallbackGenericService service_;
   std::unique_ptr<grpc::Server> server_;
@@ -90,33 +96,59 @@ TEST_F(TlsFolderTest, ARenewedServerServesNewConnectionsWithItsNewCertificateAnd
 }
 
 TEST_F(TlsFolderTest, ARenewedClientShowsItsNewCertificateWhenItConnectsAgain) {
-  const auto credentials = watched_channel_credentials(folder_ + "/now/worker", absl::Seconds(1));
-  ASSERT_TRUE(credentials.ok()) << credentials.status();
-  EXPECT_TRUE(reaches(connect(*credentials)));
+  const absl::StatusOr<std::unique_ptr<TlsWatch>> own = TlsWatch::start(folder_ + "/now/worker", absl::Seconds(1));
+  ASSERT_TRUE(own.ok()) << own.status();
+  const auto credentials = channel_credentials(**own);
+  EXPECT_TRUE(reaches(connect(credentials)));
   renew("server");
-  EXPECT_TRUE(eventually([&] { return !reaches(connect(*credentials)); }));
+  EXPECT_TRUE(eventually([&] { return !reaches(connect(credentials)); }));
   renew("worker");
-  EXPECT_TRUE(eventually([&] { return reaches(connect(*credentials)); }));
+  EXPECT_TRUE(eventually([&] { return reaches(connect(credentials)); }));
 }
 
-TEST_F(TlsFolderTest, ARenewalThatIsHalfWrittenKeepsConnectionsAndIsTakenWhenItIsWhole) {
-  const auto before = connect(channel_credentials(*load_tls_folder(folder_ + "/old/worker")));
-  EXPECT_TRUE(reaches(before));
-  std::filesystem::rename(folder_ + "/new/server/cert.pem", folder_ + "/now/server/cert.pem");
-  EXPECT_TRUE(eventually([this] { return !reaches_as("/old/worker"); }));
-  EXPECT_TRUE(reaches(before));
-  for (const char* file : {"/key.pem", "/ca.pem"})
-    std::filesystem::rename(folder_ + "/new/server" + file, folder_ + "/now/server" + file);
+TEST_F(TlsFolderTest, ARenewalThatIsHalfWrittenIsNotUsedAndNamedUntilItIsWhole) {
+  const std::string now = folder_ + "/now/server";
+  std::filesystem::copy(folder_ + "/new/server", folder_ + "/half", std::filesystem::copy_options::recursive);
+  const std::string whole = *read_file(folder_ + "/half/cert.pem");
+  EXPECT_TRUE(watch_->refresh().ok());
+  for (const auto& [certificate, why] : std::vector<std::pair<std::string, std::string>>{
+           {whole, "/key.pem is not the key of "},
+           {"", "/cert.pem is empty"},
+           {whole.substr(0, whole.size() / 2), "/cert.pem is cut"},
+           // The second of a chain is cut: the first alone would look whole.
+           {whole + whole.substr(0, whole.size() / 2), "/cert.pem is cut"},
+       }) {
+    ASSERT_TRUE(write_file_atomically(now + "/cert.pem", certificate).ok());
+    const absl::Status refused = watch_->refresh();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(absl::StrContains(refused.message(), now + why)) << refused;
+    EXPECT_TRUE(watch_->refused());
+    EXPECT_TRUE(reaches_as("/old/worker")) << why;
+  }
+  // The certificate is there, the key is not whole yet.
+  ASSERT_TRUE(write_file_atomically(now + "/cert.pem", whole).ok());
+  const std::string next = *read_file(folder_ + "/half/key.pem");
+  ASSERT_TRUE(write_secret(now + "/key.pem", next.substr(0, next.size() / 2)).ok());
+  EXPECT_TRUE(absl::StrContains(watch_->refresh().message(), "/key.pem is cut"));
+  // Readable by all: as good as lost, and so not used either.
+  std::filesystem::permissions(now + "/key.pem", std::filesystem::perms::all);
+  EXPECT_EQ(watch_->refresh().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(reaches_as("/old/worker"));
+  renew("server");
   EXPECT_TRUE(eventually([this] { return reaches_as("/new/worker"); }));
+  EXPECT_TRUE(eventually([this] { return !watch_->refused(); }));
 }
 
 TEST_F(TlsFolderTest, WithoutACertificateThereIsNoServer) {
+  const auto started = [this] { return TlsWatch::start(folder_ + "/bare"); };
   ASSERT_TRUE(make_folders(folder_ + "/bare").ok());
-  EXPECT_EQ(server_credentials(folder_ + "/bare").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(started().status().code(), absl::StatusCode::kNotFound);
   std::filesystem::copy_file(folder_ + "/old/server/ca.pem", folder_ + "/bare/ca.pem");
   ASSERT_TRUE(write_file_atomically(folder_ + "/bare/token", "secret").ok());
   std::filesystem::permissions(folder_ + "/bare/token", std::filesystem::perms::owner_read);
-  EXPECT_EQ(server_credentials(folder_ + "/bare").status().code(), absl::StatusCode::kFailedPrecondition);
+  const auto watch = started();
+  ASSERT_TRUE(watch.ok()) << watch.status();
+  EXPECT_EQ(server_credentials(**watch).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

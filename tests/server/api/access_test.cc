@@ -20,6 +20,9 @@ TEST(Access, ARoleCoversThoseBelowItAndWorkersAreApart) {
   EXPECT_TRUE(worker.may(Role::kWorker, "*"));
   EXPECT_FALSE(worker.may(Role::kViewer, "lab"));
   EXPECT_FALSE((Caller{"x", false, {}}).may_anywhere(Role::kViewer));
+  // A job without a project is for those who may see all.
+  EXPECT_FALSE((Caller{"x", false, {{"", Role::kViewer}}}).may(Role::kViewer, ""));
+  EXPECT_TRUE((Caller{"x", false, {{"*", Role::kViewer}}}).may(Role::kViewer, ""));
 }
 
 TEST(Access, WhatIsWrongInTheFileIsNamedWithItsLine) {
@@ -31,6 +34,8 @@ TEST(Access, WhatIsWrongInTheFileIsNamedWithItsLine) {
            {"principals:\n  a: {token_sha256: 12}", "64 hexadecimal digits"},
            {"principals:\n  a: {certificate: c}\n  b: {certificate: c}",
             "f:3: b: its certificate or token is another's"},
+           {"principals:\n  a: {certificate: c}\n  a: {certificate: d}", "f:3: a is there twice"},
+           {"principals:\n  '': {certificate: c}", "f:2: a principal needs a name"},
        }) {
     const absl::Status status = Access::parse(yaml, "f").status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << yaml;

@@ -46,6 +46,42 @@ class HandClock final : public Clock {
 
 class ClockTest : public ServerTest {};
 
+// What a watchdog is fed with: a timer beside the loop would go on.
+TEST_F(ClockTest, ALoopThatHangsMakesNoRounds) {
+  class Gate final : public Clock {
+   public:
+    absl::Time now() const override {
+      const std::lock_guard<std::mutex> passes(gate);
+      return absl::Now();
+    }
+    absl::Duration monotonic() const override { return machine.monotonic(); }
+    SystemClock machine;
+    mutable std::mutex gate;
+  };
+  Gate clock;
+  std::atomic<int> rounds = 0;
+  options_.clock = &clock;
+  options_.on_round = [&rounds] { ++rounds; };
+  start();
+  EXPECT_TRUE(eventually([&] { return rounds > 2; }));
+  {
+    const std::lock_guard<std::mutex> closed(clock.gate);
+    // It stands at its next look at the clock, and a call waits with it.
+    v1::GetJobRequest request;
+    request.set_name("jobs/none");
+    v1::JobRecord record;
+    EXPECT_EQ(jobs_->GetJob(context(absl::Milliseconds(500)).get(), request, &record).error_code(),
+              grpc::DEADLINE_EXCEEDED);
+    const int before = rounds;
+    EXPECT_EQ(jobs_->GetJob(context(absl::Milliseconds(300)).get(), request, &record).error_code(),
+              grpc::DEADLINE_EXCEEDED);
+    EXPECT_EQ(rounds, before);
+  }
+  const int before = rounds;
+  EXPECT_TRUE(eventually([&] { return rounds > before; }));
+  stop();
+}
+
 TEST_F(ClockTest, AStartTwoYearsAheadIsToldAndWhatIsDeletedLaterIsNamed) {
   HandClock clock;
   options_.clock = &clock;

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "common/base/process.h"
 #include "proto/jobfile/jobfile.h"
+#include "tests/common/base/notify_socket.h"
 #include "tests/server/api/harness.h"
 
 namespace galleon::server {
@@ -48,6 +49,7 @@ class Process : public ServerTest {
                        options_.planner};
     options.command.insert(options.command.end(), more.begin(), more.end());
     options.stderr_path = folder_ + "/log";
+    options.environment = environment_;
     const absl::StatusOr<ProcessId> process = start_process(options);
     ASSERT_TRUE(process.ok()) << process.status();
     process_ = *process;
@@ -71,6 +73,7 @@ class Process : public ServerTest {
   }
   std::string ready_file() const { return folder_ + "/ready.json"; }
 
+  std::vector<std::pair<std::string, std::string>> environment_;
   ProcessId process_;
 };
 
@@ -115,13 +118,57 @@ TEST_F(Process, SigtermEndsItWithZeroAndTakesTheReadyFileAway) {
   EXPECT_FALSE(std::filesystem::exists(ready_file()));
 }
 
-TEST_F(Process, SighupIsToldAndEndsNothing) {
+TEST_F(Process, SighupReadsTheQueuesAgainOrSaysWhyNotAndEndsNothing) {
+  const std::string queues = folder_ + "/queues.yaml";
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {}, lab: {}}\n").ok());
+  launch({"--queues", queues});
+  const auto log_has = [this](const std::string& text) {
+    return eventually([&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), text); });
+  };
+  v1::Job job = whole_job("x");
+  job.mutable_scheduling()->set_queue("lab");
+  const std::string id = submit(job);
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {weight: none}}\n").ok());
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(log_has("nothing is read again, all stays as it was: " + queues + ":1: queues.default.weight"));
+  submit(job);
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {weight: 2}}\n").ok());
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(log_has("again: queues: removed lab; changed default: weight 2, was 1"));
+  v1::JobRecord record;
+  EXPECT_EQ(create(job, record).error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+  EXPECT_EQ(get(id).project(), "default");
+  const std::string audit = read_file(folder_ + "/data/audit.jsonl").value_or("");
+  EXPECT_TRUE(absl::StrContains(audit, "\"peer\":\"signal\",\"method\":\"Reload\",\"resource\":\"queues: removed lab"))
+      << audit;
+  EXPECT_EQ(end(SIGTERM).code, 0);
+}
+
+TEST_F(Process, AServiceManagerHearsWhenItServesReloadsAndEndsAndThatItDecides) {
+  const NotifySocket manager(absl::StrCat("@galleon-", random_hex(8)));
+  environment_ = {{"NOTIFY_SOCKET", manager.name()}, {"WATCHDOG_USEC", "400000"}};
+  const std::string queues = folder_ + "/queues.yaml";
+  ASSERT_TRUE(write_file_atomically(queues, "queues: {default: {}}\n").ok());
+  launch({"--queues", queues});
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "READY=1\nSTATUS=serves on 127.0.0.1:"));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(manager.next(), "WATCHDOG=1\n");
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "RELOADING=1\nMONOTONIC_USEC="));
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "READY=1\n"));
+  ASSERT_TRUE(write_file_atomically(queues, "[]\n").ok());
+  ::kill(process_.pid, SIGHUP);
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "RELOADING=1\n"));
+  EXPECT_TRUE(absl::StartsWith(manager.next_state(), "READY=1\n"));  // and goes on as before
+  EXPECT_EQ(end(SIGTERM).code, 0);
+  EXPECT_EQ(manager.next_state(), "STOPPING=1\n");
+}
+
+TEST_F(Process, SighupWithoutFilesSaysThatThereIsNothingToRead) {
   launch();
-  const std::string id = submit(whole_job("x"));
   ::kill(process_.pid, SIGHUP);
   EXPECT_TRUE(eventually(
-      [&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), "SIGHUP: nothing is read again"); }));
-  EXPECT_EQ(get(id).state(), v1::JobRecord::QUEUED);
+      [&] { return absl::StrContains(read_file(folder_ + "/log").value_or(""), "there is nothing to read again"); }));
   EXPECT_EQ(end(SIGTERM).code, 0);
 }
 

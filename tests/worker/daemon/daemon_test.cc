@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "tests/common/base/notify_socket.h"
 #include "tests/worker/daemon/daemon_fixture.h"
 
 namespace galleon {
@@ -20,6 +21,17 @@ TEST_F(DaemonTest, RegistersWhatItOffers) {
   EXPECT_TRUE(worker.devices(1).healthy());
   EXPECT_EQ(worker.labels().at("rack"), "r1");
   EXPECT_EQ(worker.incarnation().size(), 32u);
+}
+
+TEST_F(DaemonTest, AServiceManagerHearsThatItServesThatItsLoopTurnsAndThatItEnds) {
+  const NotifySocket manager(absl::StrCat("@galleon-", random_hex(8)));
+  environment_ = {{"NOTIFY_SOCKET", manager.name()}, {"WATCHDOG_USEC", "400000"}};
+  ASSERT_NO_FATAL_FAILURE(start());
+  EXPECT_EQ(manager.next_state(), "READY=1\nSTATUS=looks for the scheduler at " + scheduler_.address() + "\n");
+  EXPECT_EQ(manager.next_state(), "READY=1\nSTATUS=is registered at " + scheduler_.address() + "\n");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(manager.next(), "WATCHDOG=1\n");
+  EXPECT_EQ(end(SIGTERM).code, 0);
+  EXPECT_EQ(manager.next_state(), "STOPPING=1\n");
 }
 
 TEST_F(DaemonTest, TellsWhatItsTrainerComputesWith) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "kernels/data_type.h"
@@ -126,6 +128,10 @@ struct ModelOptions {
   uint64_t seed = 42;
 };
 
+// A key of the job file and what it was set to, for those who compare runs.
+using HyperparameterValue = std::variant<bool, double, std::string>;
+using Hyperparameter = std::pair<std::string, HyperparameterValue>;
+
 // What becomes of the batch in which an epoch ends.
 enum class LastBatch { kWrap, kShort, kDrop };
 
@@ -155,6 +161,8 @@ struct RunOptions {
   int64_t checkpoint_keep = 3;
   std::string checkpoint_copy_to;  // an address in an object store; empty: no copies
   std::string resume = "auto";
+  bool tensorboard = false;
+  std::vector<Hyperparameter> hyperparameters;
   int64_t memory_limit = 0;
   int64_t hang_timeout = 600;  // seconds
   // Canonical text of everything that the computation depends on, one "key: value" a line. A checkpoint keeps it, and a

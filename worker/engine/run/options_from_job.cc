@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/object_address.h"
+#include "worker/engine/run/hyperparameters.h"
 
 namespace galleon {
 
@@ -311,6 +312,8 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
       !std::filesystem::path(o.resume).is_absolute()) {
     o.resume = (std::filesystem::path(output) / o.resume).lexically_normal().string();
   }
+  o.tensorboard = job.output().tensorboard();
+  o.hyperparameters = hyperparameters_of(job);
   o.memory_limit = static_cast<int64_t>(job.resources().memory_per_rank());
   o.resume_with_changed_data = job.checkpoint().resume_with_changed_data();
   o.mathematics = mathematics_of(job);

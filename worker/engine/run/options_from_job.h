@@ -1,4 +1,4 @@
-// The one place where the engine reads the Job message.
+// The place where the engine reads the Job message; hyperparameters.h is a part of it.
 #pragma once
 
 #include <string>

@@ -20,6 +20,7 @@
 #include "worker/engine/run/run_data.h"
 #include "worker/engine/run/shared_folder.h"
 #include "worker/engine/run/step_log.h"
+#include "worker/engine/run/tensorboard_file.h"
 
 namespace galleon {
 
@@ -63,6 +64,7 @@ class Training {
     RETURN_IF_ERROR(agree(communicator_, start_copies()));
     ASSIGN_OR_RETURN(RunResult result, train());
     RETURN_IF_ERROR(finish_copies());
+    if (tensorboard_.has_value() && !result.stopped) RETURN_IF_ERROR(tensorboard_->finish());
     return result;
   }
 
@@ -114,6 +116,9 @@ class Training {
       RETURN_IF_ERROR(choose_adapter_base(choice.has_value() ? choice->folder : ""));
     if (communicator_.rank() != 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(metrics_, MetricsFile::open(context_.metrics_path, step_));
+    if (!options_.tensorboard || step_ >= options_.steps) return absl::OkStatus();
+    ASSIGN_OR_RETURN(tensorboard_,
+                     TensorboardFile::open(output_folder() + "/tensorboard", step_, options_, context_.clock));
     return absl::OkStatus();
   }
 
@@ -213,6 +218,13 @@ class Training {
                      "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
   }
 
+  // A line of a step or of an evaluation.
+  template <typename Line>
+  void record(const Line& line) {
+    if (metrics_.has_value()) metrics_status_.Update(metrics_->append(line));
+    if (tensorboard_.has_value()) metrics_status_.Update(tensorboard_->append(line));
+  }
+
   void log(const StepReport& report, double loss, double step_seconds) {
     log_.add(report, inputs_, step_seconds);
     const bool last = step_ == options_.steps;
@@ -231,7 +243,7 @@ class Training {
     line.total_steps = options_.steps;
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
-    if (metrics_.has_value()) metrics_status_.Update(metrics_->append(line));
+    record(line);
     observer_.logged(line);
   }
 
@@ -248,7 +260,7 @@ class Training {
     const double loss = result_.evaluation->validation_loss;
     if (!std::isfinite(loss))
       return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), suspect());
-    if (metrics_.has_value()) metrics_status_.Update(metrics_->append(*result_.evaluation));
+    record(*result_.evaluation);
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
     return metrics_status_;
@@ -427,7 +439,8 @@ class Training {
   std::unique_ptr<Engine> engine_;
   std::string adapter_base_;  // CheckpointContent::adapter_base
   std::optional<MetricsFile> metrics_;
-  absl::Status metrics_status_;
+  std::optional<TensorboardFile> tensorboard_;
+  absl::Status metrics_status_;  // of both
   int32_t padding_ = 0;
   int64_t inputs_ = 0;  // of the step, over all ranks
   int64_t dense_bytes_ = 0;

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "worker/engine/ground/options.h"
 #include "worker/engine/ranks/communicator.h"
 #include "worker/engine/run/metrics_file.h"
@@ -29,6 +32,7 @@ struct RunContext {
   uint64_t epoch = 0;        // of this attempt, in the names of unpublished checkpoints
   std::string metrics_path;  // written by rank 0
   ResumePoint resume;
+  std::function<absl::Time()> clock = absl::Now;
 };
 
 struct RunResult {

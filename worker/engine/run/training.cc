@@ -47,7 +47,8 @@ class Training {
         context_(context),
         observer_(observer),
         writer_(options_.checkpoint_folder, communicator),
-        data_(options_, job_, (std::filesystem::path(output_folder()) / "data").string(), communicator_, observer_) {}
+        data_(options_, job_, (std::filesystem::path(output_folder()) / "data").string(), context.shared_caches,
+              communicator_, observer_) {}
 
   absl::StatusOr<RunResult> run() {
     if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "worker/engine/data/shared_caches.h"
 #include "worker/engine/ground/options.h"
 #include "worker/engine/ranks/communicator.h"
 #include "worker/engine/run/metrics_file.h"
@@ -32,6 +33,7 @@ struct RunContext {
   uint64_t epoch = 0;        // of this attempt, in the names of unpublished checkpoints
   std::string metrics_path;  // written by rank 0
   ResumePoint resume;
+  SharedCaches shared_caches;  // of tokens, among jobs
   std::function<absl::Time()> clock = absl::Now;
 };
 

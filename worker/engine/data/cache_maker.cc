@@ -30,7 +30,7 @@ absl::StatusOr<std::unique_ptr<CacheMaker>> CacheMaker::start(CacheBuild build, 
       }
       return maker;
     }
-    if (absl::Now() > deadline) return absl::UnavailableError(absl::StrCat(build.base, " is not made by who holds it"));
+    if (absl::Now() > deadline) return absl::AbortedError(absl::StrCat(build.base, " is not made by who holds it"));
     absl::SleepFor(kGlance);
   }
   ASSIGN_OR_RETURN(maker->builder_, CacheBuilder::start(std::move(build)));

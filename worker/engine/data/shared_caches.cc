@@ -103,7 +103,7 @@ absl::StatusOr<std::unique_ptr<CacheHold>> CacheHold::take(const std::string& fo
     }
     absl::SleepFor(absl::Milliseconds(10));
   }
-  return absl::UnavailableError(absl::StrCat(path, " is locked by another process"));
+  return absl::AbortedError(absl::StrCat(path, " is locked by another process"));
 }
 
 CacheHold::~CacheHold() {

@@ -23,7 +23,7 @@ namespace galleon {
 struct ResumePoint {
   // In a service: the newest publication that the scheduler recorded. Nothing newer is used, and a checkpoint that was
   // recorded but not renamed before its trainer died is renamed now. Unset: what lies in the folder counts (`galleon
-  // train`).
+  // train`). What an earlier attempt left whole and unpublished is published first.
   bool recorded_only = false;
   int64_t step = 0;
   uint64_t epoch = 0;

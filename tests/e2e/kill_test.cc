@@ -75,6 +75,14 @@ TEST_F(Kill, TheScheduler) {
   EXPECT_EQ(service.get(job).value("attempts", 0), 1);
 }
 
+TEST_F(Kill, TheSchedulerForLongerThanTheLeaseAndWhatWasSavedInTheMeantimeIsUsed) {
+  service.kill("scheduler");
+  ASSERT_TRUE(eventually([&] { return service.trainers().empty(); })) << "they outlive their lease";
+  service.start_scheduler();
+  expect_success_with_the_same_losses();
+  EXPECT_THAT(service.galleon({"logs", job}).out, testing::HasSubstr("which an earlier attempt could not publish"));
+}
+
 TEST_F(Kill, NothingButTheDaemonSleepsBeyondItsLease) {
   // One that outlasts the lease.
   sail("long-voyage", 4000);

@@ -190,6 +190,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (job == nullptr) return call.finish(no_job(request->parent()));
       if (!call.require(Role::kViewer, job->record().project())) return;
       for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
+      // With the step that it has got to.
+      if (live_attempt(*job) != nullptr)
+        *response->mutable_attempts(response->attempts_size() - 1) =
+            turn.scheduler.describe(*job, turn.now).attempt();
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();

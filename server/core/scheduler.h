@@ -114,6 +114,7 @@ class Scheduler {
   // A job as users see it, with progress, position and reason. The job must exist.
   v1::JobRecord describe(const v1::JobState& job, Now now) const;
   v1::Worker describe(const v1::Worker& worker) const;
+  std::string drain_text(const std::map<uint32_t, SlotUse>& leased) const;
   // The state that describe() gives, without the rest.
   v1::Worker::State state_now(const v1::Worker& worker) const;
   // Configured queues in their order, then those that only jobs from before name.

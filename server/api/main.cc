@@ -12,6 +12,7 @@
 #include "common/base/output_file.h"
 #include "common/base/process.h"
 #include "common/base/service_notifier.h"
+#include "common/net/doorkeeper.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
 #include "server/api/queue_file.h"
@@ -136,6 +137,7 @@ int serve(Arguments& a) {
   sigset_t signals = galleon::block_end_signals();
   sigaddset(&signals, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  galleon::raise_descriptor_limit();
   std::error_code ignored;
   if (!a.ready_file.empty()) {
     if (const absl::Status status = galleon::check_replaceable(a.ready_file); !status.ok()) {

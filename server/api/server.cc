@@ -39,6 +39,7 @@ namespace {
 
 constexpr int kLargestMessage = 4 << 20;
 constexpr int kMostStreams = 100;  // of a connection
+constexpr int kMostOpenCalls = 256;  // of a caller
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
@@ -129,6 +130,7 @@ struct Server::Parts {
   std::unique_ptr<TlsWatch> certificates;  // null: no TLS
   AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
+  OpenCalls open_calls{kMostOpenCalls};
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
   std::unique_ptr<JobFolders> folders;
@@ -218,6 +220,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.journal = journal.get();
   context.access = &access;
   context.rates = rates.get();
+  context.open_calls = &open_calls;
   context.audit = audit.get();
   context.reload = reload.get();
   context.jobs_folder = jobs_folder;

@@ -37,7 +37,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::Service* service() override { return this; }
 
   void shut_down() override {
-    (void)context_.loop->post([this](Turn&) { stopping_ = true; });
+    (void)context_.loop->post(Lane::kFleet, "", [this](Turn&) { stopping_ = true; });
   }
 
   grpc::ServerUnaryReactor* RegisterWorker(grpc::CallbackServerContext* context,

@@ -1,6 +1,7 @@
 // Ranges and contradictions. Each rule names the keys that it concerns and what would be accepted.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
 #include <string>
 
@@ -349,6 +350,9 @@ class Rules {
     }
     const v1::Checkpoint& c = job_.checkpoint();
     require(!c.directory().empty(), "checkpoint.directory", "is empty; a folder is accepted");
+    const std::filesystem::path directory(c.directory());
+    require(directory.is_absolute() || std::find(directory.begin(), directory.end(), "..") == directory.end(),
+            "checkpoint.directory", "leads out of the job's own folder; a folder below it, or an absolute path");
     require_number(c.every() >= 1, "checkpoint.every", c.every(), "1 or more");
     require_number(c.keep() >= 1, "checkpoint.keep", c.keep(), "1 or more");
     require(!c.resume().empty(), "checkpoint.resume", "is empty; auto, never or a step's folder");

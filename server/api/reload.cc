@@ -61,6 +61,8 @@ std::string difference(const Caller& before, const Caller& now) {
   if (before.certificate != now.certificate) parts.push_back("certificate");
   if (before.token_sha256 != now.token_sha256) parts.push_back("token_sha256");
   if (before.roles != now.roles) parts.push_back("roles");
+  if (before.workers != now.workers) parts.push_back("workers");
+  if (before.labels != now.labels) parts.push_back("labels");
   return absl::StrJoin(parts, ", ");
 }
 

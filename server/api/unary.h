@@ -77,6 +77,13 @@ class Unary {
     if (!status.ok()) finish(status);
     return status.ok();
   }
+  // The same for a worker that it speaks for.
+  bool require_worker(absl::string_view worker_id) const {
+    const absl::Status status = info_->caller.may_be_worker(worker_id);
+    if (!status.ok()) finish(status);
+    return status.ok();
+  }
+  const Caller& identity() const { return info_->caller; }
   // What it is about, for the audit log.
   void about(std::string resource) const { info_->resource = std::move(resource); }
 

@@ -112,6 +112,7 @@ void Cluster::publish(Machine& machine, Trainer& trainer, uint64_t step) {
   v1::PublishCheckpointRequest request;
   *request.mutable_id() = trainer.report.id();
   request.set_step(step);
+  request.set_folder(absl::StrCat("/jobs/", trainer.report.id().job_id(), "/checkpoints/step-", step));
   request.set_worker_id(machine.worker.worker_id());
   Machine* m = &machine;
   network([this, request, m] {

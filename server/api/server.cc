@@ -199,7 +199,7 @@ absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
 void Server::Parts::make_services(const ServerOptions& options) {
   planner = std::make_unique<Planner>(options.planner, data + "/planner");
   rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
-  audit = std::make_unique<Audit>(data);
+  audit = std::make_unique<Audit>(data, &system_clock);
   Reload::Options files;
   files.queues = options.queues;
   files.access = options.access;

@@ -7,6 +7,7 @@
 
 #include "common/net/doorkeeper.h"
 #include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
 
 namespace galleon {
 

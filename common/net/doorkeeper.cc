@@ -92,10 +92,10 @@ class Doorkeeper::Door {
     guests_.clear();
   }
 
-  Counts counts() const { return {open_, silent_, refused_, turned_away_}; }
+  Counts counts() const { return {open_.load(), silent_.load(), refused_.load(), turned_away_.load()}; }
 
   absl::Status alive() const {
-    if (clock_.monotonic() - absl::Milliseconds(last_round_) < kLongestRound) return absl::OkStatus();
+    if (clock_.monotonic() - absl::Milliseconds(last_round_.load()) < kLongestRound) return absl::OkStatus();
     return absl::UnavailableError("nobody is let in: the listener's thread stands still");
   }
 

@@ -337,6 +337,11 @@ TEST_F(Hostile, WhateverAWorkerReportsCanBeAnswered) {
 
 TEST_F(Hostile, WhoAsksForEverythingHoldsUpNoWorkerAndIsBounded) {
   for (int i = 0; i < 400; ++i) (void)submit(job_named("one"));
+  // On a connection of its own, as in another process.
+  grpc::ChannelArguments apart;
+  apart.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  workers_ = v1::WorkerService::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), apart));
   Daemon worker{"beside"};
   ASSERT_TRUE(join(worker).ok());
   constexpr int kCalls = 300;  // more than one caller may have open

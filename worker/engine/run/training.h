@@ -6,6 +6,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
@@ -15,6 +17,7 @@
 #include "worker/engine/run/metrics_file.h"
 #include "worker/engine/run/resolved_job.h"
 #include "worker/engine/run/run_observer.h"
+#include "worker/engine/tracking/mlflow_tracker.h"
 
 namespace galleon {
 
@@ -33,6 +36,10 @@ struct RunContext {
   std::string metrics_path;  // written by rank 0
   ResumePoint resume;
   std::function<absl::Time()> clock = absl::Now;
+  // Where credentials for a tracking server are, and what else it is told of the attempt.
+  Environment environment = process_environment;
+  std::vector<std::pair<std::string, std::string>> tags;
+  MlflowPace mlflow_pace;
 };
 
 struct RunResult {
@@ -42,6 +49,7 @@ struct RunResult {
   double train_loss = 0;  // of the last step
   int64_t bad_rows = 0;   // of all data, skipped
   std::optional<EvaluationLine> evaluation;
+  std::string unsent;  // what a tracking server was not told, in words
 };
 
 // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: would happen again. Others may be worth another attempt.

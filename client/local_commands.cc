@@ -1,49 +1,26 @@
 // Commands that run galleon-trainer on this machine.
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
-#include <cstring>
-#include <filesystem>
 #include <iostream>
-#include <thread>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
-#include "absl/time/clock.h"
 #include "client/commands.h"
 #include "client/printable.h"
-#include "client/progress.h"
 #include "client/wire_bytes.h"
 #include "common/base/files.h"
-#include "common/base/frame.h"
-#include "common/base/ids.h"
 #include "common/base/process.h"
-#include "common/base/status_macros.h"
 #include "galleon/v1/plan.pb.h"
-#include "galleon/v1/trainer.pb.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
 
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-int usable_cores() {
-  return std::max(1U, std::thread::hardware_concurrency());
-}
 
 std::string human(uint64_t bytes) {
   return human_bytes(static_cast<double>(bytes));
@@ -146,227 +123,6 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   return text;
 }
 
-// A word of a command as a shell takes it.
-std::string shell_word(const std::string& word) {
-  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || std::strchr("_-./:=,+@%", c) != nullptr;
-  });
-  return plain ? word : absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
-}
-
-// Continues a run; the same number of threads, so that it goes on bit for bit.
-std::string resume_command(const TrainArguments& arguments) {
-  return absl::StrCat(
-      "galleon train ", shell_word(arguments.job), " --output ", shell_word(arguments.output),
-      arguments.ranks > 0 ? absl::StrCat(" --ranks ", arguments.ranks) : "",
-      arguments.threads > 0 ? absl::StrCat(" --threads ", arguments.threads) : "",
-      arguments.here.empty() ? "" : absl::StrCat(" --here ", arguments.here),
-      arguments.meet.empty() ? "" : absl::StrCat(" --meet ", shell_word(arguments.meet)),
-      arguments.secret_file.empty() ? "" : absl::StrCat(" --secret-file ", shell_word(arguments.secret_file)),
-      arguments.interface.empty() ? "" : absl::StrCat(" --interface ", arguments.interface));
-}
-
-// Ranks that run on this machine.
-struct RanksHere {
-  int first = 0;
-  int count = 0;
-};
-
-absl::StatusOr<RanksHere> ranks_here(const TrainArguments& arguments, int ranks) {
-  if (arguments.here.empty()) {
-    if (!arguments.meet.empty())
-      return absl::InvalidArgumentError("--meet needs --here: which ranks run on this machine");
-    return RanksHere{0, ranks};
-  }
-  const std::vector<std::string> ends = absl::StrSplit(arguments.here, '-');
-  int first = -1;
-  int last = -1;
-  if (ends.size() > 2 || !absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) ||
-      first < 0 || last < first || last >= ranks) {
-    return absl::InvalidArgumentError(absl::StrCat("--here ", arguments.here, ": ranks from 0 to ", ranks - 1,
-                                                   " are accepted, such as 0 or 0-1; see --ranks"));
-  }
-  const bool all = first == 0 && last == ranks - 1;
-  if (!all && arguments.meet.empty())
-    return absl::InvalidArgumentError("--here needs --meet: a folder that the machines share, or HOST:PORT");
-  if (!all && arguments.interface.empty()) {
-    return absl::InvalidArgumentError(
-        "--here needs --interface: the interface or address of this machine that the others reach it at");
-  }
-  return RanksHere{first, last - first + 1};
-}
-
-struct RunningRank {
-  ProcessId process;
-  std::optional<ProcessExit> exit;
-};
-
-// The ranks of a local run and the events of the first.
-class LocalRun {
- public:
-  LocalRun(const TrainArguments& arguments, const v1::Job& job, int ranks, const RanksHere& here)
-      : arguments_(arguments), job_(job), ranks_(ranks), here_(here) {}
-
-  ~LocalRun() {
-    for (RunningRank& rank : running_) {
-      if (!rank.exit.has_value()) signal_process_group(rank.process, SIGKILL);
-    }
-    for (RunningRank& rank : running_) {
-      if (!rank.exit.has_value()) (void)wait_process(rank.process.pid, absl::Seconds(10));
-    }
-    std::error_code error;
-    if (arguments_.meet.empty()) std::filesystem::remove_all(rendezvous(), error);
-    std::filesystem::remove(job_path(), error);
-  }
-
-  absl::Status start() {
-    RETURN_IF_ERROR(make_folders(arguments_.output));
-    RETURN_IF_ERROR(write_file_atomically(job_path(), job_.SerializeAsString()));
-    int events[2];
-    if (::pipe2(events, O_CLOEXEC) != 0) return errno_status("cannot create a pipe for", trainer_path(), errno);
-    events_ = FileDescriptor(events[0]);
-    FileDescriptor write_end(events[1]);
-    const int threads = arguments_.threads > 0 ? arguments_.threads : std::max(1, usable_cores() / here_.count);
-    for (int rank = here_.first; rank < here_.first + here_.count; ++rank) {
-      const bool tells = rank == here_.first;
-      ProcessOptions options;
-      options.command = {trainer_path(),
-                         "--job",
-                         job_path(),
-                         "--output",
-                         arguments_.output,
-                         "--rank",
-                         std::to_string(rank),
-                         "--ranks",
-                         std::to_string(ranks_),
-                         "--rendezvous",
-                         rendezvous(),
-                         "--threads",
-                         std::to_string(threads),
-                         "--local-rank",
-                         std::to_string(rank - here_.first),
-                         "--local-ranks",
-                         std::to_string(here_.count),
-                         "--events-fd",
-                         tells ? std::to_string(write_end.get()) : "-1"};
-      if (!arguments_.interface.empty()) {
-        options.command.push_back("--interface");
-        options.command.push_back(arguments_.interface);
-      }
-      if (!arguments_.secret_file.empty()) {
-        options.command.push_back("--secret-file");
-        options.command.push_back(arguments_.secret_file);
-      }
-      const double patience =
-          arguments_.meet_within > 0 ? arguments_.meet_within : (arguments_.meet.empty() ? 60 : 600);
-      options.command.push_back("--meet-within");
-      options.command.push_back(absl::StrCat(patience));
-      options.stderr_path = log_path(rank);
-      options.stdout_path = log_path(rank);
-      options.event_fd = tells ? write_end.get() : -1;
-      options.die_with_parent = true;
-      ASSIGN_OR_RETURN(ProcessId process, start_process(options));
-      running_.push_back({process, std::nullopt});
-    }
-    return absl::OkStatus();
-  }
-
-  // Shows events until every rank has ended.
-  void follow(ProgressView& view) {
-    FrameDecoder decoder;
-    bool told = false;
-    absl::Time failed_since = absl::InfiniteFuture();
-    while (true) {
-      pollfd fd{events_.get(), POLLIN, 0};
-      ::poll(&fd, events_.valid() ? 1 : 0, 100);
-      if (events_.valid() && fd.revents != 0) read_events(decoder, view);
-      if (interrupted != 0 && !told) {
-        told = true;
-        view.note("interrupted; saving a checkpoint (again to end at once)");
-        signal_all(SIGTERM);
-      }
-      if (interrupted > 1) signal_all(SIGKILL);
-      bool all_ended = true;
-      for (RunningRank& rank : running_) {
-        if (rank.exit.has_value()) continue;
-        absl::StatusOr<std::optional<ProcessExit>> exit = poll_process(rank.process.pid);
-        if (exit.ok() && exit->has_value()) rank.exit = **exit;
-        if (!rank.exit.has_value()) all_ended = false;
-        if (rank.exit.has_value() && (rank.exit->code != 0 || rank.exit->signal != 0))
-          failed_since = std::min(failed_since, absl::Now());
-      }
-      if (all_ended) break;
-      // One rank's failure ends the others, after a moment in which they may say why themselves.
-      if (absl::Now() > failed_since + absl::Seconds(2)) signal_all(SIGKILL);
-    }
-    if (events_.valid()) read_events(decoder, view);
-  }
-
-  const v1::Finished& finished() const { return finished_; }
-
-  // The first failure in words, or nothing.
-  std::string failure() const {
-    if (finished_.outcome() == v1::Finished::FAILED) return finished_.message();
-    for (int rank = here_.first; rank < here_.first + static_cast<int>(running_.size()); ++rank) {
-      const std::optional<ProcessExit>& exit = running_[rank - here_.first].exit;
-      if (!exit.has_value() || (exit->code == 0 && exit->signal == 0)) continue;
-      // Our own signals: to a process too young to know them, or to those who waited for it.
-      if (interrupted != 0 && (exit->signal == SIGTERM || exit->signal == SIGKILL)) continue;
-      absl::StatusOr<std::string> tail = read_file_tail(log_path(rank), 2000);
-      std::string why = exit->signal != 0 ? absl::StrCat("was ended by signal ", exit->signal)
-                                          : absl::StrCat("ended with code ", exit->code);
-      if (tail.ok() && !tail->empty()) {
-        const std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*tail, "\n"), '\n');
-        absl::StrAppend(&why, "; its last line: ", lines.back());
-      }
-      return absl::StrCat("rank ", rank, " ", why, " (", log_path(rank), ")");
-    }
-    return "";
-  }
-
- private:
-  std::string job_path() const { return absl::StrCat(arguments_.output, "/.job-", id_, ".pb"); }
-  std::string rendezvous() const {
-    return arguments_.meet.empty() ? absl::StrCat(arguments_.output, "/.rendezvous-", id_) : arguments_.meet;
-  }
-  std::string log_path(int rank) const { return absl::StrCat(arguments_.output, "/rank-", rank, ".log"); }
-
-  void signal_all(int signal) {
-    for (RunningRank& rank : running_) {
-      if (!rank.exit.has_value()) signal_process_group(rank.process, signal);
-    }
-  }
-
-  void read_events(FrameDecoder& decoder, ProgressView& view) {
-    char buffer[1 << 16];
-    const ssize_t n = ::read(events_.get(), buffer, sizeof(buffer));
-    if (n <= 0) {
-      if (n == 0) events_.reset();
-      return;
-    }
-    decoder.append({buffer, static_cast<size_t>(n)});
-    while (true) {
-      absl::StatusOr<std::optional<std::string>> frame = decoder.next();
-      if (!frame.ok() || !frame->has_value()) return;
-      v1::TrainerEvent event;
-      if (!event.ParseFromString(**frame)) continue;
-      if (event.has_stage()) view.stage(event.stage());
-      if (event.has_step()) view.step(event.step());
-      if (event.has_evaluation()) view.evaluation(event.evaluation());
-      if (event.has_finished()) finished_ = event.finished();
-    }
-  }
-
-  TrainArguments arguments_;
-  const v1::Job& job_;
-  int ranks_;
-  RanksHere here_;
-  std::string id_ = random_hex(4);
-  FileDescriptor events_;
-  std::vector<RunningRank> running_;
-  v1::Finished finished_;
-};
-
 }  // namespace
 
 int fail(const std::string& message) {
@@ -410,53 +166,6 @@ int run_plan(const std::string& job_file, OutputFormat format) {
     std::cout << (format == OutputFormat::kJson ? to_json(plan) : to_yaml(to_json(plan)));
   }
   return 0;
-}
-
-int run_train(const TrainArguments& arguments) {
-  absl::StatusOr<v1::Job> job = load_job_file(arguments.job);
-  if (!job.ok()) return fail(std::string(job.status().message()));
-  if (arguments.ranks > 0) job->mutable_parallel()->set_ranks(arguments.ranks);
-  if (absl::Status s = validate_job(*job); !s.ok()) return fail(std::string(s.message()));
-  const int ranks = static_cast<int>(job->parallel().ranks());
-  const absl::StatusOr<RanksHere> here = ranks_here(arguments, ranks);
-  if (!here.ok()) return fail(std::string(here.status().message()));
-
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = interrupted + 1; };
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-
-  TrainArguments absolute = arguments;
-  std::error_code error;
-  absolute.output = std::filesystem::absolute(arguments.output, error).lexically_normal().string();
-  while (absolute.output.size() > 1 && absolute.output.back() == '/') absolute.output.pop_back();
-  LocalRun run(absolute, *job, ranks, *here);
-  if (absl::Status s = run.start(); !s.ok()) return fail(std::string(s.message()));
-  {
-    ProgressView view(stdout, is_terminal_output(stdout), job->name());
-    run.follow(view);
-  }
-  const std::string failure = run.failure();
-  if (!failure.empty() && interrupted < 2) return fail(failure);
-  const v1::Finished& finished = run.finished();
-  if (finished.outcome() == v1::Finished::SUCCEEDED) {
-    // A run that was complete before trained nothing now.
-    std::cout << (finished.train_loss() > 0
-                      ? absl::StrFormat("done: %d steps, training loss %.4f", finished.step(), finished.train_loss())
-                      : absl::StrFormat("done: %d steps, all of them in an earlier run", finished.step()));
-    if (finished.has_evaluation()) {
-      std::cout << absl::StrFormat(", validation loss %.4f (perplexity %.2f)", finished.evaluation().validation_loss(),
-                                   finished.evaluation().perplexity());
-    }
-    if (finished.bad_rows() > 0) std::cout << ", " << finished.bad_rows() << " bad rows skipped";
-    std::cout << "\ncheckpoints and metrics.jsonl are in " << arguments.output << "\n";
-    return 0;
-  }
-  std::cout << (finished.outcome() == v1::Finished::STOPPED ? finished.message() : "ended without a new checkpoint")
-            << "\n";
-  std::cout << "to go on: " << resume_command(arguments) << "\n";
-  return 1;
 }
 
 }  // namespace galleon

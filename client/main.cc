@@ -145,7 +145,9 @@ class Program {
     train->add_option("job", train_.job, "the job file")->required();
     train->add_option("--output", train_.output, "folder for metrics.jsonl and checkpoints; a run in it is resumed")
         ->required();
-    train->add_option("--ranks", train_.ranks, "processes, instead of the job file's parallel.ranks")
+    train
+        ->add_option("--ranks", train_.ranks,
+                     "processes, instead of the job file's parallel.ranks; under srun each of several tasks is one")
         ->check(CLI::PositiveNumber);
     train->add_option("--threads", train_.threads, "of each process; all cores over the processes by default")
         ->check(CLI::PositiveNumber);

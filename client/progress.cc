@@ -83,8 +83,9 @@ void ProgressView::stage(const v1::Stage& stage) {
   const std::string key = absl::StrCat(stage.name(), stage.detail());
   if (key == stage_ || stage.name().empty()) return;
   stage_ = key;
-  // Between steps the bar stands still while something is saved or evaluated; that needs no line of its own.
-  if (last_step_ > 0 && stage.name() != "copy") return;
+  // Between steps the bar stands still while something is saved or evaluated; that needs no line of its own. What
+  // others say who work beside training does.
+  if (last_step_ > 0 && stage.name() != "copy" && stage.name() != "tracking") return;
   print_line(absl::StrFormat("%s  %6.1f s  %-10s %s", title_, stage.elapsed_seconds(), printable(stage.name()),
                              printable(stage.detail())));
 }

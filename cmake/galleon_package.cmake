@@ -37,6 +37,7 @@ install(FILES ${generated}/completion.zsh DESTINATION share/zsh/vendor-completio
 install(FILES deploy/systemd/galleon-scheduler.service deploy/systemd/galleon-worker.service DESTINATION lib/systemd/system)
 install(FILES deploy/systemd/scheduler.conf deploy/systemd/worker.conf DESTINATION /etc/galleon)
 install(DIRECTORY deploy/examples DESTINATION share/doc/galleon)
+install(PROGRAMS deploy/slurm/train.sbatch DESTINATION share/doc/galleon/slurm)
 install(FILES helm/galleon/rules/alerts.yaml DESTINATION share/doc/galleon/prometheus)
 install(DIRECTORY helm/galleon/dashboards DESTINATION share/doc/galleon FILES_MATCHING PATTERN "*.json")
 
@@ -52,6 +53,7 @@ set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # The BLAS whose threads are ours (`libopenblas0` may be any other); adduser makes the services' user.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "adduser, libopenblas0-openmp")
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates")  # of servers of webhooks and of MLflow
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 file(WRITE ${generated}/conffiles "/etc/galleon/scheduler.conf\n/etc/galleon/worker.conf\n")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/deploy/package/postinst ${CMAKE_SOURCE_DIR}/deploy/package/prerm

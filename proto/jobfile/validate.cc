@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
 #include "common/base/object_address.h"
+#include "common/base/tracking_address.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
 
@@ -360,6 +361,7 @@ class Rules {
     require(!c.has_copy_to() || is_address(c.copy_to()), "checkpoint.copy_to",
             "is no address in an object store, such as s3://BUCKET/PATH; checkpoint.directory names a folder");
     check_place("checkpoint.copy_to", c.copy_to());
+    check_tracking();
     const v1::Scheduling& s = job_.scheduling();
     require(!s.queue().empty(), "scheduling.queue", "is empty; the name of a queue is accepted");
     require(!s.has_time_limit() || s.time_limit() >= 1, "scheduling.time_limit",
@@ -367,6 +369,14 @@ class Rules {
     for (int i = 0; i < s.after_size(); ++i) {
       require(!s.after(i).empty(), absl::StrCat("scheduling.after[", i, "]"), "is empty; the id of a job is accepted");
     }
+  }
+
+  void check_tracking() {
+    if (!job_.has_tracking()) return;
+    const v1::Tracking& t = job_.tracking();
+    require(tracking_address(t.mlflow()).ok(), "tracking.mlflow", tracking_address(t.mlflow()).status().message());
+    require(!t.experiment().empty(), "tracking.experiment", "is empty; the name of an experiment is accepted");
+    require(!t.has_run_name() || !t.run_name().empty(), "tracking.run_name", "is empty; a name, or null");
   }
 
   const v1::Job& job_;

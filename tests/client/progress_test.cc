@@ -99,6 +99,16 @@ TEST(ProgressView, AStageBetweenStepsHasNoLine) {
   EXPECT_EQ(lines(text).size(), 1U) << text;
 }
 
+TEST(ProgressView, WhatACopyOrATrackerSaysBetweenStepsHasALine) {
+  const std::string text = written(false, [](ProgressView& view) {
+    view.step(step_of(1));
+    view.stage(stage_of("copy", "step 1 is copied"));
+    view.stage(stage_of("train", ""));
+    view.stage(stage_of("tracking", "run 7"));
+  });
+  EXPECT_THAT(lines(text), ElementsAre(HasSubstr("step 1/100"), HasSubstr("step 1 is copied"), HasSubstr("run 7")));
+}
+
 TEST(ProgressView, OnATerminalOneLineChangesAndEndsWithANewline) {
   const std::string text = written(true, [](ProgressView& view) {
     view.step(step_of(1));

@@ -61,7 +61,7 @@ class PackageTest(unittest.TestCase):
                      "usr/lib/galleon/libgalleon_sentencepiece.so", "usr/share/man/man1/galleon-scheduler.1",
                      "usr/share/bash-completion/completions/galleon", "usr/share/zsh/vendor-completions/_galleon",
                      "usr/lib/systemd/system/galleon-worker.service", "etc/galleon/scheduler.conf", "etc/galleon/worker.conf",
-                     "usr/share/doc/galleon/examples/janeausten/tokenizer.model"):
+                     "usr/share/doc/galleon/examples/janeausten/tokenizer.model", "usr/share/doc/galleon/slurm/train.sbatch"):
             self.assertTrue((self.root / path).is_file(), path)
         self.assertLess(self.package.stat().st_size, 40 << 20)
         # Nothing of the folder that it was built in.

@@ -17,14 +17,14 @@ import re
 import sys
 
 SKIPPED = re.compile(r"^(build.*|\.git|\.cache|\.venv.*|__pycache__)$")
-CODE = {".h", ".cc", ".cu", ".proto", ".py", ".sh", ".cmake", ".yaml", ".yml", ".tpl", ".json", ".txt", ".service", ".conf", ".in", ".md", ".Dockerfile", ""}
+CODE = {".h", ".cc", ".cu", ".proto", ".py", ".sh", ".cmake", ".yaml", ".yml", ".tpl", ".json", ".txt", ".sbatch", ".service", ".conf", ".in", ".md", ".Dockerfile", ""}
 SLASHES = {".h", ".cc", ".cu", ".proto"}
 FILE_NAME = re.compile(r"(?<![\w./*<>{}$…-])([A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.(?:cc|h|cu|cuh|py|sh|proto|md|cmake))\b(?![/(])")
 SNAKE = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 PASCAL = re.compile(r"\b[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)*\b")
 CAPITALS = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*\b")
-SECTIONS = "model|data|optimizer|training|parallel|resources|checkpoint|scheduling|galore|lora|schedule|columns"
+SECTIONS = "model|data|optimizer|training|parallel|resources|checkpoint|scheduling|output|tracking|galore|lora|schedule|columns"
 KEY = re.compile(rf"(?<![\w./])((?:{SECTIONS})(?:\.[a-z_]+)+)(?![\w/(])(?<!\.safetensors)(?<!\.yaml)")
 COMMAND = re.compile(r"^(?:\S*/)?galleon ([a-z][a-z-]+)(?: ([a-z][a-z-]+))?")
 # What stands before a command in a shell: variables, sudo, a container's name.

@@ -90,10 +90,26 @@ class Service {
     metrics_["scheduler"] = ready.value("metrics", "");
   }
 
-  void start_worker(const std::string& name, int slots = 1) {
-    start(name, {program("galleon-worker"), "--server", server_, "--name", name, "--data", folder_ + "/" + name,
-                 "--slots", std::to_string(slots), "--allow", folder_, "--metrics", "127.0.0.1:0", "--ready-file",
-                 absl::StrCat(folder_, "/", name, ".json"), "--threads", "1"});
+  void start_worker(const std::string& name, int slots = 1, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command = {program("galleon-worker"),
+                                        "--server",
+                                        server_,
+                                        "--name",
+                                        name,
+                                        "--data",
+                                        folder_ + "/" + name,
+                                        "--slots",
+                                        std::to_string(slots),
+                                        "--allow",
+                                        folder_,
+                                        "--metrics",
+                                        "127.0.0.1:0",
+                                        "--ready-file",
+                                        absl::StrCat(folder_, "/", name, ".json"),
+                                        "--threads",
+                                        "1"};
+    command.insert(command.end(), more.begin(), more.end());
+    start(name, command);
     metrics_[name] = await_ready(name).value("metrics", "");
   }
 

@@ -99,6 +99,9 @@ scheduling:
   time_limit: null
   after: []
   labels: {}
+output:
+  tensorboard: false
+tracking: null
 )";
   EXPECT_EQ(job_to_yaml(job), expected);
 }
@@ -176,6 +179,8 @@ parallel: {ranks: 2, zero: 3, wire_type: fp32, hang_timeout: 5m}
 resources: {device: cpu, memory_per_rank: 1.5GiB}
 checkpoint: {directory: here, every: 10, keep: 1, resume: never, resume_with_changed_data: true, copy_to: "s3://team/runs"}
 scheduling: {queue: default, priority: -5, preemptible: false, max_retries: 0, time_limit: 12h, after: [a1], labels: {rack: r1, gpus: 8}}
+output: {tensorboard: true}
+tracking: {mlflow: 'https://mlflow.example/team', experiment: novels, run_name: first}
 )";
 
 TEST(JobFile, EveryKeyIsRead) {
@@ -201,6 +206,9 @@ TEST(JobFile, EveryKeyIsRead) {
   EXPECT_EQ(job.scheduling().priority(), -5);
   EXPECT_EQ(job.scheduling().time_limit(), 43200u);
   EXPECT_EQ(job.scheduling().labels().at("gpus"), "8");
+  EXPECT_TRUE(job.output().tensorboard());
+  EXPECT_EQ(job.tracking().mlflow(), "https://mlflow.example/team");
+  EXPECT_EQ(job.tracking().run_name(), "first");
 }
 
 TEST(JobFile, EveryKeyOfTheContractIsInTheTestAbove) {
@@ -324,14 +332,28 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"UnknownRoot", "steps: 5",
                 "job.yaml:7: steps: unknown key; did you mean optimizer.schedule.steps or training.steps? Accepted "
                 "here: name, "
-                "task, model, tokenizer, data, optimizer, training, parallel, resources, checkpoint, scheduling"},
+                "task, model, tokenizer, data, optimizer, training, parallel, resources, checkpoint, scheduling, "
+                "output, tracking"},
         BadLine{
             "Internal", "shape: {}",
             "job.yaml:7: shape: unknown key; accepted here: name, task, model, tokenizer, data, optimizer, training, "
-            "parallel, resources, checkpoint, scheduling"},
+            "parallel, resources, checkpoint, scheduling, output, tracking"},
         BadLine{"GaloreWithoutRank", "optimizer: {galore: {}}",
                 "job.yaml:7: optimizer.galore.rank: is required: dimension of the subspace; clipped to the smaller "
                 "side of a matrix"},
+        BadLine{"TrackingWithoutServer", "tracking: {experiment: a}",
+                "job.yaml:7: tracking.mlflow: is required: address of an MLflow server: http(s)://HOST[:PORT][/PATH]; "
+                "parameters, metrics and the end of the run are sent to it beside training"},
+        BadLine{
+            "TrackingOfAnotherKind", "tracking: {mlflow: 'databricks://team'}",
+            "job.yaml:7: tracking.mlflow: databricks:// is not spoken; http://HOST:PORT or https://HOST/PATH is how "
+            "it looks; `mlflow server` serves a file or a database so"},
+        BadLine{
+            "TrackingWithAPassword", "tracking: {mlflow: 'https://ann:pass@mlflow'}",
+            "job.yaml:7: tracking.mlflow: credentials do not belong in the address; they come from the environment: "
+            "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"},
+        BadLine{"TrackingWithoutAName", "tracking: {mlflow: 'http://a', run_name: ''}",
+                "job.yaml:7: tracking.run_name: is empty; a name, or null"},
         BadLine{"RankZero", "optimizer: {galore: {rank: 0}}",
                 "job.yaml:7: optimizer.galore.rank: 0 is not accepted; 1 or more"},
         BadLine{"NotANumber", "optimizer: {learning_rate: .nan}",

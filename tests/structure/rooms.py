@@ -17,14 +17,15 @@ ROOMS = {
     "kernels": ["common/base"],
     "worker/engine/ground": ["kernels", "common/base"],
     "worker/engine/storage": ["common/base"],
+    "worker/engine/tracking": ["common/base"],
     "worker/engine/data": ["worker/engine/storage", "worker/engine/ground", "kernels", "common/base"],
     "worker/engine/model": ["worker/engine/ground", "kernels", "common/base"],
     "worker/engine/ranks": ["worker/engine/ground", "kernels", "common/base"],
     "worker/engine/optim": ["worker/engine/ranks", "worker/engine/ground", "kernels", "common/base"],
     "worker/engine/checkpoint": ["worker/engine/optim", "worker/engine/ranks", "worker/engine/model", "worker/engine/storage",
                                  "worker/engine/ground", "kernels", "common/base"],
-    "worker/engine/run": ["worker/engine/checkpoint", "worker/engine/data", "worker/engine/storage", "worker/engine/optim", "worker/engine/ranks",
-                          "worker/engine/model", "worker/engine/ground", "kernels", "galleon/v1", "common/base"],
+    "worker/engine/run": ["worker/engine/checkpoint", "worker/engine/data", "worker/engine/storage", "worker/engine/tracking", "worker/engine/optim",
+                          "worker/engine/ranks", "worker/engine/model", "worker/engine/ground", "kernels", "galleon/v1", "common/base"],
     "worker/trainer": ["worker/engine/run", "worker/engine/checkpoint", "worker/engine/data", "worker/engine/storage", "worker/engine/optim",
                        "worker/engine/ranks", "worker/engine/model", "worker/engine/ground", "kernels", "proto/jobfile",
                        "galleon/v1", "common/base"],
@@ -39,7 +40,7 @@ ROOMS = {
 GENERATED = "galleon/v1"
 
 # Where a room is drawn, from the left; how high follows from what it includes.
-COLUMNS = {"worker/engine/storage": 0, "worker/engine/data": 0, "kernels": 1, "worker/engine/ground": 1, "worker/engine/model": 1, "worker/engine/ranks": 2,
+COLUMNS = {"worker/engine/storage": 0, "worker/engine/data": 0, "worker/engine/tracking": 2, "kernels": 1, "worker/engine/ground": 1, "worker/engine/model": 1, "worker/engine/ranks": 2,
            "worker/engine/optim": 2, "worker/engine/checkpoint": 1.5, "worker/engine/run": 1, "worker/trainer": 2, "common/base": 2.5,
            "proto/jobfile": 3, "common/net": 4.5, "worker/daemon": 4, "client": 5, "server/core": 6, "server/store": 6, "server/notify": 5, "server/api": 6}
 

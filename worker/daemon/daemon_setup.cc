@@ -18,6 +18,7 @@
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
 #include "common/net/own_address.h"
+#include "worker/daemon/allowed_tracking.h"
 #include "worker/daemon/daemon_loop.h"
 #include "worker/daemon/input_paths.h"
 #include "worker/daemon/process_group.h"
@@ -50,6 +51,7 @@ DaemonLoop::DaemonLoop(const DaemonOptions& options)
 absl::Status DaemonLoop::prepare() {
   ASSIGN_OR_RETURN(std::vector<std::string> roots, resolve_roots(options_.allow));
   ASSIGN_OR_RETURN(std::vector<std::string> copies, resolve_copies(options_.allow_copies));
+  ASSIGN_OR_RETURN(rank_options_.trackers, resolve_trackers(options_.allow_tracking));
   if (::access(options_.trainer.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
@@ -172,8 +174,8 @@ void DaemonLoop::probe() {
   const absl::Duration now = clock_.monotonic();
   if (probing_ || !registered_ || now < next_probe_) return;
   probing_ = true;
-  const PlaceOptions place{rank_options_.trainer, options_.data, rank_options_.jobs_folder, rank_options_.roots,
-                           rank_options_.copies};
+  const PlaceOptions place{rank_options_.trainer, options_.data,        rank_options_.jobs_folder,
+                           rank_options_.roots,   rank_options_.copies, rank_options_.trackers};
   std::vector<FailedJob> failed;
   for (const auto& [id, job] : failed_jobs_) failed.push_back(job);
   const uint64_t number = probe_ ? probe_->number() + 1 : 1;

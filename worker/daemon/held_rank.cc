@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "worker/daemon/allowed_tracking.h"
 #include "worker/daemon/input_paths.h"
 #include "worker/daemon/place_probe.h"
 
@@ -87,6 +88,7 @@ std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, cons
 absl::Status HeldRank::check(const RankOptions& options, v1::PlaceFault& place) const {
   RETURN_IF_ERROR(check_jobs_folder(options.jobs_folder));
   absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(), options.roots, options.copies);
+  if (allowed.ok()) allowed = check_tracking(assignment_.job(), options.trackers);
   if (allowed.ok()) allowed = check_inputs_present(assignment_.job());
   if (allowed.ok()) return allowed;
   // Another worker may be allowed more, or have what is missing here.

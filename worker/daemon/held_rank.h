@@ -26,11 +26,12 @@ struct RankDevice {
 };
 
 struct RankOptions {
-  std::string executable;           // this daemon, for the supervisor
-  std::string trainer;              // galleon-trainer
-  std::string jobs_folder;          // of the scheduler
-  std::vector<std::string> roots;   // what jobs may read, symbolic links resolved
-  std::vector<std::string> copies;  // addresses to which they may copy checkpoints
+  std::string executable;             // this daemon, for the supervisor
+  std::string trainer;                // galleon-trainer
+  std::string jobs_folder;            // of the scheduler
+  std::vector<std::string> roots;     // what jobs may read, symbolic links resolved
+  std::vector<std::string> copies;    // addresses to which they may copy checkpoints
+  std::vector<std::string> trackers;  // addresses of servers that they may tell of runs
   uint32_t threads = 1;
   std::vector<RankDevice> devices;  // by slot
   std::string interface;            // that trainers speak to each other over

@@ -76,6 +76,9 @@ void add_options(CLI::App& app, Arguments& a) {
                  "data from; repeatable");
   app.add_option("--allow-copies", a.options.allow_copies,
                  "address in an object store that jobs may copy checkpoints to, and read them from; repeatable");
+  app.add_option("--allow-tracking", a.options.allow_tracking,
+                 "address of a tracking server (http(s)://HOST[:PORT][/PATH]) that jobs may tell of their runs, it and "
+                 "what lies below it; repeatable");
   app.add_option("--metrics", a.options.metrics, "HOST:PORT for /metrics, /livez and /readyz; port 0 is any free one");
   app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");

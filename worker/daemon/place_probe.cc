@@ -10,6 +10,7 @@
 #include "common/base/object_address.h"
 #include "common/base/process.h"
 #include "common/base/status_macros.h"
+#include "worker/daemon/allowed_tracking.h"
 #include "worker/daemon/input_paths.h"
 
 namespace galleon {
@@ -83,7 +84,7 @@ v1::WorkerProbe probe_place(const PlaceOptions& options, const std::vector<Faile
   probe.set_fault(std::string(check_place(options).message()));
   for (const FailedJob& one : failed) {
     if (!check_input_paths(one.job, one.job_folder, options.roots, options.copies).ok() ||
-        !check_inputs_present(one.job).ok())
+        !check_tracking(one.job, options.trackers).ok() || !check_inputs_present(one.job).ok())
       probe.add_failing_job_ids(one.job_id);
   }
   return probe;

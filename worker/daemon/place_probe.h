@@ -24,6 +24,7 @@ struct PlaceOptions {
   std::string jobs_folder;         // of the scheduler; empty: not known yet
   std::vector<std::string> roots;  // what jobs may read, as they were resolved at the start
   std::vector<std::string> copies;
+  std::vector<std::string> trackers;
 };
 
 // FAILED_PRECONDITION: the scheduler's folder of jobs is not a folder of this machine.

@@ -1,4 +1,5 @@
-// SIGTERM and SIGINT ask a trainer to stop with a checkpoint at the end of its step.
+// SIGTERM, SIGINT and SIGUSR1 ask a trainer to stop with a checkpoint at the end of its step. Slurm sends the last one
+// to all processes of a job where it is told so (--signal=USR1@120).
 //
 // No handler may interrupt a thread that computes: oneDNN's generated products use the stack pointer as one more
 // register, and the frame of a handler would be written over the numbers or the heap that it points to.

@@ -140,6 +140,7 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
   finished.set_outcome(result->stopped ? v1::Finished::STOPPED : v1::Finished::SUCCEEDED);
   finished.set_message(result->stopped ? absl::StrCat("stopped after step ", result->step, ": ", result->stop_reason)
                                        : absl::StrCat("all ", result->step, " steps are done"));
+  if (!result->unsent.empty()) absl::StrAppend(finished.mutable_message(), "; ", result->unsent);
   finished.set_bad_rows(static_cast<uint64_t>(result->bad_rows));
   if (result->bad_rows > 0) absl::StrAppend(finished.mutable_message(), ", ", result->bad_rows, " bad rows skipped");
   finished.set_step(result->step);
@@ -234,6 +235,8 @@ int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment
   ground.interface = assignment.interface();
   ground.context.epoch = assignment.id().epoch();
   ground.context.metrics_path = assignment.job_folder() + "/metrics.jsonl";
+  ground.context.tags = {{"galleon.job_id", assignment.id().job_id()},
+                         {"galleon.attempt", absl::StrCat(assignment.id().attempt())}};
   ground.context.resume = {true, static_cast<int64_t>(assignment.resume_step()), assignment.resume_epoch()};
   ground.context.shared_caches = {assignment.token_cache_folder(),
                                   static_cast<int64_t>(assignment.token_cache_bytes())};

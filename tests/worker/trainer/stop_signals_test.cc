@@ -71,14 +71,18 @@ TEST_F(StopSignals, NoThreadThatComputesRunsAHandler) {
   for (const auto& entry : fs::directory_iterator(absl::StrCat("/proc/", trainer_.pid, "/task"))) {
     const std::string status = text_of(entry.path().string() + "/status");
     EXPECT_EQ(mask(status, "SigCgt") & ~mask(status, "SigBlk") & ~others, 0) << status;
-    EXPECT_EQ(mask(status, "SigBlk") & (bit(SIGTERM) | bit(SIGINT)), bit(SIGTERM) | bit(SIGINT)) << status;
+    const uint64_t ours = bit(SIGTERM) | bit(SIGINT) | bit(SIGUSR1);
+    EXPECT_EQ(mask(status, "SigBlk") & ours, ours) << status;
     ++threads;
   }
   EXPECT_GE(threads, 2);
 }
 
-TEST_F(StopSignals, ASignalEndsItWithACheckpoint) {
-  ASSERT_EQ(::kill(trainer_.pid, SIGINT), 0);
+class EachStopSignal : public StopSignals, public testing::WithParamInterface<int> {};
+INSTANTIATE_TEST_SUITE_P(Signals, EachStopSignal, testing::Values(SIGINT, SIGTERM, SIGUSR1));
+
+TEST_P(EachStopSignal, EndsItWithACheckpoint) {
+  ASSERT_EQ(::kill(trainer_.pid, GetParam()), 0);
   const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(trainer_.pid, kPatience);
   ASSERT_TRUE(exit.ok() && exit->has_value()) << text_of(folder_.path() + "/log");
   EXPECT_EQ((*exit)->signal, 0) << text_of(folder_.path() + "/log");

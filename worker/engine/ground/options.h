@@ -135,6 +135,13 @@ using Hyperparameter = std::pair<std::string, HyperparameterValue>;
 // What becomes of the batch in which an epoch ends.
 enum class LastBatch { kWrap, kShort, kDrop };
 
+// An MLflow server that is told of the run.
+struct TrackingOptions {
+  std::string mlflow;  // its address
+  std::string experiment;
+  std::string run_name;
+};
+
 struct RunOptions {
   std::string name;
   ModelOptions model;
@@ -162,6 +169,7 @@ struct RunOptions {
   std::string checkpoint_copy_to;  // an address in an object store; empty: no copies
   std::string resume = "auto";
   bool tensorboard = false;
+  std::optional<TrackingOptions> tracking;
   std::vector<Hyperparameter> hyperparameters;
   int64_t memory_limit = 0;
   int64_t hang_timeout = 600;  // seconds

@@ -69,7 +69,8 @@ class Wire {
 
 Wire event(double wall_time, int64_t step) {
   Wire event;
-  event.real(1, wall_time).number(2, static_cast<uint64_t>(step));
+  event.real(1, wall_time);
+  if (step > 0) event.number(2, static_cast<uint64_t>(step));
   return event;
 }
 
@@ -123,12 +124,11 @@ std::string scalars_event(double wall_time, int64_t step, const Scalars& scalars
   return event(wall_time, step).message(5, summary).bytes();
 }
 
-std::string hyperparameters_event(double wall_time, const std::string& group,
-                                  const std::vector<Hyperparameter>& hyperparameters) {
+std::string hyperparameters_event(double wall_time, const std::vector<Hyperparameter>& hyperparameters) {
   Wire session;
   for (const auto& [key, value] : hyperparameters)
     session.message(1, Wire().text(1, key).message(2, json_value(value)));
-  session.text(4, group).real(5, wall_time);
+  session.real(5, wall_time);
   return hparams_event(wall_time, kSessionStart, Wire().message(3, session));
 }
 

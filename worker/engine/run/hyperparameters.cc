@@ -1,13 +1,19 @@
 #include "worker/engine/run/hyperparameters.h"
 
+#include <charconv>
+#include <map>
 #include <string>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
 namespace galleon {
 
 namespace {
+
+// Beyond it not every whole number is a double: such a one, a seed say, is given as its digits.
+constexpr uint64_t kLargestExact = 1ULL << 53;
 
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
@@ -37,8 +43,11 @@ HyperparameterValue value_of(const Message& message, const FieldDescriptor& fiel
       return static_cast<double>(reflection.GetInt32(message, &field));
     case FieldDescriptor::CPPTYPE_UINT32:
       return static_cast<double>(reflection.GetUInt32(message, &field));
-    default:
-      return static_cast<double>(reflection.GetUInt64(message, &field));
+    default: {
+      const uint64_t value = reflection.GetUInt64(message, &field);
+      if (value > kLargestExact) return absl::StrCat(value);
+      return static_cast<double>(value);
+    }
   }
 }
 
@@ -46,8 +55,7 @@ void append(const Message& message, const std::string& prefix, std::vector<Hyper
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *message.GetDescriptor()->field(i);
     const v1::KeyOptions& key = field.options().GetExtension(v1::key);
-    if (field.is_repeated() || key.path() || key.internal() || !message.GetReflection()->HasField(message, &field))
-      continue;
+    if (field.is_repeated() || key.internal() || !message.GetReflection()->HasField(message, &field)) continue;
     const std::string path = prefix + field.name();
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       append(message.GetReflection()->GetMessage(message, &field), path + ".", out);
@@ -66,9 +74,20 @@ std::vector<Hyperparameter> hyperparameters_of(const v1::Job& job) {
   choices.clear_scheduling();
   choices.clear_checkpoint();
   choices.clear_output();
+  choices.clear_tracking();
   std::vector<Hyperparameter> out;
   append(choices, "", out);
+  const std::map<std::string, std::string> overrides(job.model().overrides().begin(), job.model().overrides().end());
+  for (const auto& [field, value] : overrides) out.emplace_back("model.overrides." + field, value);
   return out;
+}
+
+std::string hyperparameter_text(const HyperparameterValue& value) {
+  if (const bool* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const std::string* text = std::get_if<std::string>(&value)) return *text;
+  char digits[64];
+  const auto end = std::to_chars(digits, digits + sizeof(digits), std::get<double>(value)).ptr;
+  return std::string(digits, end);
 }
 
 }  // namespace galleon

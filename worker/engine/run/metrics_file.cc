@@ -1,14 +1,12 @@
 #include "worker/engine/run/metrics_file.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_split.h"
+#include "common/base/append_file.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 
@@ -24,7 +22,7 @@ double EvaluationLine::perplexity() const {
   return std::exp(validation_loss);
 }
 
-absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t step) {
+absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t step, Clock clock) {
   std::error_code error;
   std::string kept;
   if (step > 0 && std::filesystem::exists(path, error)) {
@@ -39,16 +37,23 @@ absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t s
     }
   }
   RETURN_IF_ERROR(write_file_atomically(path, kept));
-  return MetricsFile(path);
+  return MetricsFile(path, std::move(clock));
 }
 
-absl::Status MetricsFile::append_text(const std::string& text) {
-  FileDescriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!file.valid()) return errno_status("cannot open", path_, errno);
-  return write_all(file.get(), text + "\n");
+absl::Status MetricsFile::append_line(nlohmann::ordered_json line) {
+  line["time"] = static_cast<double>(absl::ToUnixMillis(clock_())) / 1000;
+  return append_file(path_, line.dump() + "\n");
 }
 
 absl::Status MetricsFile::append(const StepLine& line) {
+  return append_line(metrics_json(line));
+}
+
+absl::Status MetricsFile::append(const EvaluationLine& line) {
+  return append_line(metrics_json(line));
+}
+
+Json metrics_json(const StepLine& line) {
   Json memory = Json::object();
   for (int i = 0; i < kMemoryCategories; ++i) {
     const absl::string_view name = category_name(static_cast<MemoryCategory>(i));
@@ -68,35 +73,35 @@ absl::Status MetricsFile::append(const StepLine& line) {
   }
   const auto least = std::min_element(line.waited_seconds.begin(), line.waited_seconds.end());
   const int64_t slowest = line.waited_seconds.empty() ? -1 : least - line.waited_seconds.begin();
-  const Json json = {{"step", line.step},
-                     {"loss", line.loss},
-                     {"learning_rate", line.learning_rate},
-                     {"grad_norm", line.grad_norm},
-                     {"tokens", line.tokens},
-                     {"seconds", line.seconds},
-                     {"tokens_per_second", line.tokens_per_second},
-                     {"memory", memory},
-                     {"communication_bytes", line.sent.total()},
-                     {"communication", communication},
-                     {"waited_seconds", line.waited_seconds},
-                     {"slowest_rank", slowest >= 0 ? Json(slowest) : Json()},
-                     {"refresh_seconds", line.refresh_seconds},
-                     {"subspace_overlap", line.subspace_overlap},
-                     {"captured_energy", line.captured_energy},
-                     {"refreshed", line.refreshed},
-                     {"skipped_refreshes", line.skipped_refreshes},
-                     {"data_wait_seconds", line.data_wait_seconds},
-                     {"bad_rows", line.bad_rows}};
-  return append_text(json.dump());
+  Json json = {{"step", line.step},
+               {"loss", line.loss},
+               {"learning_rate", line.learning_rate},
+               {"grad_norm", line.grad_norm},
+               {"tokens", line.tokens},
+               {"seconds", line.seconds},
+               {"tokens_per_second", line.tokens_per_second},
+               {"memory", memory},
+               {"communication_bytes", line.sent.total()},
+               {"communication", communication},
+               {"waited_seconds", line.waited_seconds},
+               {"slowest_rank", slowest >= 0 ? Json(slowest) : Json()},
+               {"refresh_seconds", line.refresh_seconds},
+               {"subspace_overlap", line.subspace_overlap},
+               {"captured_energy", line.captured_energy},
+               {"refreshed", line.refreshed},
+               {"skipped_refreshes", line.skipped_refreshes},
+               {"data_wait_seconds", line.data_wait_seconds},
+               {"bad_rows", line.bad_rows}};
+  return json;
 }
 
-absl::Status MetricsFile::append(const EvaluationLine& line) {
-  const Json json = {{"step", line.step},
-                     {"validation_loss", line.validation_loss},
-                     {"validation_tokens", line.validation_tokens},
-                     {"perplexity", line.perplexity()},
-                     {"metrics", line.metrics.empty() ? Json::object() : Json(line.metrics)}};
-  return append_text(json.dump());
+Json metrics_json(const EvaluationLine& line) {
+  Json json = {{"step", line.step},
+               {"validation_loss", line.validation_loss},
+               {"validation_tokens", line.validation_tokens},
+               {"perplexity", line.perplexity()},
+               {"metrics", line.metrics.empty() ? Json::object() : Json(line.metrics)}};
+  return json;
 }
 
 }  // namespace galleon

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "kernels/ledger.h"
 #include "worker/engine/ranks/sent_bytes.h"
 
@@ -54,17 +57,24 @@ struct EvaluationLine {
   double perplexity() const;
 };
 
+// Of their lines, all but the time.
+nlohmann::ordered_json metrics_json(const StepLine& line);
+nlohmann::ordered_json metrics_json(const EvaluationLine& line);
+
 class MetricsFile {
  public:
-  // Opens for appending and drops lines beyond `step` (all of them for 0).
-  static absl::StatusOr<MetricsFile> open(const std::string& path, int64_t step);
+  using Clock = std::function<absl::Time()>;
+  // Opens for appending and drops lines beyond `step` (all of them for 0). A line says when it was written, in seconds
+  // since 1970.
+  static absl::StatusOr<MetricsFile> open(const std::string& path, int64_t step, Clock clock);
   absl::Status append(const StepLine& line);
   absl::Status append(const EvaluationLine& line);
 
  private:
-  explicit MetricsFile(std::string path) : path_(std::move(path)) {}
-  absl::Status append_text(const std::string& text);
+  MetricsFile(std::string path, Clock clock) : path_(std::move(path)), clock_(std::move(clock)) {}
+  absl::Status append_line(nlohmann::ordered_json line);
   std::string path_;
+  Clock clock_;
 };
 
 }  // namespace galleon

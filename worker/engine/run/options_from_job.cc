@@ -313,6 +313,10 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
     o.resume = (std::filesystem::path(output) / o.resume).lexically_normal().string();
   }
   o.tensorboard = job.output().tensorboard();
+  if (job.has_tracking()) {
+    o.tracking = {job.tracking().mlflow(), job.tracking().experiment(),
+                  job.tracking().run_name().empty() ? job.name() : job.tracking().run_name()};
+  }
   o.hyperparameters = hyperparameters_of(job);
   o.memory_limit = static_cast<int64_t>(job.resources().memory_per_rank());
   o.resume_with_changed_data = job.checkpoint().resume_with_changed_data();

@@ -19,7 +19,7 @@ class TensorboardFile {
   using Clock = std::function<absl::Time()>;
 
   // A new file in `folder` that is read after those that lie there, and takes back what they say of steps beyond `step`
-  // (of all for 0). Of `options`: name, hyperparameters, and whether there are subspaces.
+  // (of all for 0). Of `options`: hyperparameters, and whether there are subspaces.
   static absl::StatusOr<TensorboardFile> open(const std::string& folder, int64_t step, const RunOptions& options,
                                               Clock clock);
   absl::Status append(const StepLine& line);
@@ -31,6 +31,7 @@ class TensorboardFile {
   TensorboardFile(std::string path, bool subspaces, Clock clock)
       : path_(std::move(path)), subspaces_(subspaces), clock_(std::move(clock)) {}
   double now() const;
+  absl::Status append_line(int64_t step, const nlohmann::ordered_json& line);
   absl::Status append_records(const std::string& records);
   std::string path_;
   bool subspaces_;

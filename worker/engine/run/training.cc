@@ -7,8 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint.h"
-#include "worker/engine/checkpoint/checkpoint_copies.h"
-#include "worker/engine/checkpoint/checkpoint_writer.h"
 #include "worker/engine/checkpoint/peft_adapter.h"
 #include "worker/engine/data/step_feed.h"
 #include "worker/engine/run/adapter_base.h"
@@ -17,10 +15,11 @@
 #include "worker/engine/run/finite.h"
 #include "worker/engine/run/initial_weights.h"
 #include "worker/engine/run/resume.h"
+#include "worker/engine/run/run_checkpoints.h"
 #include "worker/engine/run/run_data.h"
+#include "worker/engine/run/run_records.h"
 #include "worker/engine/run/shared_folder.h"
 #include "worker/engine/run/step_log.h"
-#include "worker/engine/run/tensorboard_file.h"
 
 namespace galleon {
 
@@ -46,11 +45,22 @@ class Training {
         communicator_(communicator),
         context_(context),
         observer_(observer),
-        writer_(options_.checkpoint_folder, communicator),
+        checkpoints_(options_, context_.epoch, communicator_, observer_),
         data_(options_, job_, (std::filesystem::path(output_folder()) / "data").string(), context.shared_caches,
               communicator_, observer_) {}
 
   absl::StatusOr<RunResult> run() {
+    absl::StatusOr<RunResult> result = run_to_end();
+    const RunEnd end = !result.ok() ? RunEnd::kFailed : result->stopped ? RunEnd::kKilled : RunEnd::kFinished;
+    std::string unsent = records_.end(end, tracking_patience(end), observer_);
+    if (result.ok()) result->unsent = std::move(unsent);
+    return result;
+  }
+
+ private:
+  absl::StatusOr<RunResult> run_to_end() {
+    RETURN_IF_ERROR(
+        agree(communicator_, communicator_.rank() == 0 ? records_.check(options_, context_) : absl::OkStatus()));
     if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);
         !s.ok()) {
       return s;
@@ -62,14 +72,20 @@ class Training {
     RETURN_IF_ERROR(derive_lengths());
     RETURN_IF_ERROR(allocate());
     RETURN_IF_ERROR(start_or_resume());
-    RETURN_IF_ERROR(agree(communicator_, start_copies()));
+    RETURN_IF_ERROR(checkpoints_.start(step_));
     ASSIGN_OR_RETURN(RunResult result, train());
-    RETURN_IF_ERROR(finish_copies());
-    if (tensorboard_.has_value() && !result.stopped) RETURN_IF_ERROR(tensorboard_->finish());
+    RETURN_IF_ERROR(checkpoints_.finish_copies());
+    if (!result.stopped) RETURN_IF_ERROR(records_.finish());
     return result;
   }
 
- private:
+  // How long the end waits for a tracking server. Whoever has asked a run to stop gives it half a minute for all that
+  // it has to do, and where one of several ranks has failed the others are ended after two seconds.
+  absl::Duration tracking_patience(RunEnd end) const {
+    if (end == RunEnd::kFinished) return absl::Seconds(30);
+    return end == RunEnd::kKilled || communicator_.ranks() == 1 ? absl::Seconds(5) : absl::Seconds(1);
+  }
+
   std::string output_folder() const { return std::filesystem::path(context_.metrics_path).parent_path().string(); }
 
   // What depends on the size of the data: steps of so many epochs, and with them the schedule.
@@ -119,11 +135,7 @@ class Training {
     if (options_.optimizer.lora.has_value())
       RETURN_IF_ERROR(choose_adapter_base(choice.has_value() ? choice->folder : ""));
     if (communicator_.rank() != 0) return absl::OkStatus();
-    ASSIGN_OR_RETURN(metrics_, MetricsFile::open(context_.metrics_path, step_));
-    if (!options_.tensorboard || step_ >= options_.steps) return absl::OkStatus();
-    ASSIGN_OR_RETURN(tensorboard_,
-                     TensorboardFile::open(output_folder() + "/tensorboard", step_, options_, context_.clock));
-    return absl::OkStatus();
+    return records_.open(options_, context_, step_);
   }
 
   absl::Status resume(const ResumeChoice& found) {
@@ -199,7 +211,7 @@ class Training {
     std::vector<double> sums(3 + communicator_.ranks(), 0.0);
     sums[0] = own_loss;
     sums[1] = stop.has_value() ? 1.0 : 0.0;
-    sums[2] = writer_.flushed() ? 1.0 : 0.0;
+    sums[2] = checkpoints_.flushed() ? 1.0 : 0.0;
     sums[3 + communicator_.rank()] = communicator_.waited_seconds();
     communicator_.all_reduce_host(sums);
     all_flushed_ = static_cast<int>(sums[2]) == communicator_.ranks();
@@ -214,19 +226,12 @@ class Training {
   // What ends a run whose numbers are not finite. It would happen again: a resumed run computes the same. A collective,
   // as all ranks come to this verdict: the good checkpoint that is under way is kept.
   absl::Status diverged(const std::string& what, const std::string& cause) {
-    const absl::Status kept = writer_.under_way() ? publish() : absl::OkStatus();
+    const absl::Status kept = checkpoints_.under_way() ? checkpoints_.publish() : absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(what, " in step ", step_, cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
                      kept.ok() ? "" : absl::StrCat("; ", kept.message()), "; the last good checkpoint is ",
-                     last_saved_ > 0 ? absl::StrCat("step ", last_saved_) : "none",
+                     checkpoints_.last_saved() > 0 ? absl::StrCat("step ", checkpoints_.last_saved()) : "none",
                      "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
-  }
-
-  // A line of a step or of an evaluation.
-  template <typename Line>
-  void record(const Line& line) {
-    if (metrics_.has_value()) metrics_status_.Update(metrics_->append(line));
-    if (tensorboard_.has_value()) metrics_status_.Update(tensorboard_->append(line));
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
@@ -247,7 +252,7 @@ class Training {
     line.total_steps = options_.steps;
     line.attempt_steps = step_ - first_step_;
     line.dense_total_bytes = dense_bytes_ * line.attempt_steps;
-    record(line);
+    records_.add(line);
     observer_.logged(line);
   }
 
@@ -264,10 +269,10 @@ class Training {
     const double loss = result_.evaluation->validation_loss;
     if (!std::isfinite(loss))
       return diverged(absl::StrCat("the validation loss is not finite (", loss, ")"), suspect());
-    record(*result_.evaluation);
+    records_.add(*result_.evaluation);
     observer_.evaluated(*result_.evaluation);
     observer_.stage("train", "");
-    return metrics_status_;
+    return records_.status();
   }
 
   std::vector<std::string> metrics_of_task() const {
@@ -292,61 +297,9 @@ class Training {
     header.epoch = context_.epoch;
     if (const std::optional<DocumentTokens> around = data_.train().around_documents())
       header.document_tokens = {around->begin, around->end};
-    if (absl::Status s = writer_.begin(header, content()); !s.ok()) return not_saved(step_, s);
+    RETURN_IF_ERROR(checkpoints_.save(header, content()));
     observer_.stage("train", "");
     return absl::OkStatus();
-  }
-
-  // The checkpoint that is under way comes to be.
-  absl::Status publish() {
-    const int64_t step = writer_.step();
-    const absl::Status published = writer_.publish(
-        [this](int64_t number, const std::string& folder) { return observer_.approve_checkpoint(number, folder); });
-    if (!published.ok()) return not_saved(step, published);
-    last_saved_ = step;
-    if (copier_ != nullptr) copier_->add(step);
-    if (communicator_.rank() == 0) {
-      prune_checkpoints(options_.checkpoint_folder, options_.checkpoint_keep, context_.epoch,
-                        copier_ != nullptr ? copier_->copying() : 0);
-    }
-    observer_.published(step, absl::StrCat(options_.checkpoint_folder, "/", step_folder_name(step)));
-    return absl::OkStatus();
-  }
-
-  // Rank 0 copies checkpoints.
-  absl::Status start_copies() {
-    if (options_.checkpoint_copy_to.empty() || communicator_.rank() != 0) return absl::OkStatus();
-    ASSIGN_OR_RETURN(copier_, CheckpointCopier::start(options_.checkpoint_folder, options_.checkpoint_copy_to,
-                                                      options_.checkpoint_keep, step_));
-    return absl::OkStatus();
-  }
-
-  void tell_of_copies() {
-    if (copier_ == nullptr) return;
-    const std::vector<std::string> notes = copier_->notes();
-    for (const std::string& note : notes) observer_.stage("copy", note);
-    if (!notes.empty() && step_ < options_.steps) observer_.stage("train", "");
-  }
-
-  // The newest checkpoint's copy is a part of the run.
-  absl::Status finish_copies() {
-    absl::Status finished;
-    if (copier_ != nullptr) finished = copier_->finish();
-    tell_of_copies();
-    return agree(communicator_, finished);
-  }
-
-  absl::Status not_saved(int64_t step, const absl::Status& why) const {
-    return absl::Status(why.code(),
-                        absl::StrCat("the checkpoint of step ", step, " could not be saved: ", why.message(),
-                                     last_saved_ > 0 ? absl::StrCat("; step ", last_saved_, " is kept") : ""));
-  }
-
-  absl::Status saved_before(const absl::Status& why) const {
-    return absl::Status(
-        why.code(),
-        absl::StrCat(why.message(),
-                     last_saved_ > 0 ? absl::StrCat("; the checkpoint of step ", last_saved_, " is kept") : ""));
   }
 
   // A step that got no data. Where the data has ended in an error, it has for all ranks in the same step, and what was
@@ -354,14 +307,12 @@ class Training {
   absl::Status ended_by(const absl::Status& status) {
     if (data_.error().ok() || !communicator_.status().ok() || step_ - 1 == first_step_) return status;
     --step_;
-    if (writer_.under_way()) {
-      RETURN_IF_ERROR(publish());
-    }
-    if (last_saved_ < step_) {
+    if (checkpoints_.under_way()) RETURN_IF_ERROR(checkpoints_.publish());
+    if (checkpoints_.last_saved() < step_) {
       RETURN_IF_ERROR(save());
-      RETURN_IF_ERROR(publish());
+      RETURN_IF_ERROR(checkpoints_.publish());
     }
-    return saved_before(status);
+    return checkpoints_.saved_before(status);
   }
 
   bool evaluation_due() const {
@@ -384,7 +335,7 @@ class Training {
     shape.regression = options_.data.classify && job_.labels.regression;
     shape.padding = padding_ = padding_id(job_.tokenizer.get());
     feed_ = std::make_unique<StepFeed>(data_.train().order(), shape, step_ + 1, options_.steps);
-    last_saved_ = first_step_ = step_;
+    first_step_ = step_;
     std::optional<std::string> stop;
     double loss = 0;
     while (step_ < options_.steps && !stop.has_value()) {
@@ -397,27 +348,22 @@ class Training {
       seconds_ += step_seconds;
       tokens_ += inputs_;
       log(*report, loss, step_seconds);
-      tell_of_copies();
-      if (!metrics_status_.ok()) return metrics_status_;
+      const bool copied = checkpoints_.tell_of_copies();
+      if ((records_.tell(observer_) || copied) && step_ < options_.steps) observer_.stage("train", "");
+      RETURN_IF_ERROR(records_.status());
       if (data_.tell_passes(options_.steps)) observer_.stage("train", "");
       if (evaluation_due()) {
         RETURN_IF_ERROR(evaluate());
       }
       const bool due = options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0;
       const bool last = stop.has_value() || step_ == options_.steps;
-      if (writer_.under_way() && (all_flushed_ || due || last)) {
-        RETURN_IF_ERROR(publish());
-      }
-      if (due || last) {
-        RETURN_IF_ERROR(save());
-      }
-      if (last) {
-        RETURN_IF_ERROR(publish());
-      }
+      if (checkpoints_.under_way() && (all_flushed_ || due || last)) RETURN_IF_ERROR(checkpoints_.publish());
+      if (due || last) RETURN_IF_ERROR(save());
+      if (last) RETURN_IF_ERROR(checkpoints_.publish());
     }
     // What is wrong with the data is rank 0's to tell; the others were stopped by it.
     if (stop.has_value()) {
-      const absl::Status wrong = *stop == kBadData ? saved_before(data_.error()) : absl::OkStatus();
+      const absl::Status wrong = *stop == kBadData ? checkpoints_.saved_before(data_.error()) : absl::OkStatus();
       RETURN_IF_ERROR(agree(communicator_, wrong));
     }
     result_.stopped = step_ < options_.steps;
@@ -434,17 +380,14 @@ class Training {
   Communicator& communicator_;
   RunContext context_;
   RunObserver& observer_;
-  CheckpointWriter writer_;
-  std::unique_ptr<CheckpointCopier> copier_;  // on rank 0, where copies are asked for
-  bool all_flushed_ = false;                  // as of the newest step, of the checkpoint that is under way
+  RunCheckpoints checkpoints_;
+  bool all_flushed_ = false;  // as of the newest step, of the checkpoint that is under way
 
   RunData data_;
   std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;
   std::string adapter_base_;  // CheckpointContent::adapter_base
-  std::optional<MetricsFile> metrics_;
-  std::optional<TensorboardFile> tensorboard_;
-  absl::Status metrics_status_;  // of both
+  RunRecords records_;        // of rank 0
   int32_t padding_ = 0;
   int64_t inputs_ = 0;  // of the step, over all ranks
   int64_t dense_bytes_ = 0;
@@ -453,7 +396,6 @@ class Training {
   int64_t step_ = 0;
   int64_t tokens_ = 0;
   double seconds_ = 0;
-  int64_t last_saved_ = 0;
   int64_t first_step_ = 0;
   StepLog log_;
   SentBytes sent_before_;

@@ -6,6 +6,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
@@ -16,6 +18,7 @@
 #include "worker/engine/run/metrics_file.h"
 #include "worker/engine/run/resolved_job.h"
 #include "worker/engine/run/run_observer.h"
+#include "worker/engine/tracking/mlflow_tracker.h"
 
 namespace galleon {
 
@@ -35,6 +38,10 @@ struct RunContext {
   ResumePoint resume;
   SharedCaches shared_caches;  // of tokens, among jobs
   std::function<absl::Time()> clock = absl::Now;
+  // Where credentials for a tracking server are, and what else it is told of the attempt.
+  Environment environment = process_environment;
+  std::vector<std::pair<std::string, std::string>> tags;
+  MlflowPace mlflow_pace;
 };
 
 struct RunResult {
@@ -44,6 +51,7 @@ struct RunResult {
   double train_loss = 0;  // of the last step
   int64_t bad_rows = 0;   // of all data, skipped
   std::optional<EvaluationLine> evaluation;
+  std::string unsent;  // what a tracking server was not told, in words
 };
 
 // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION: would happen again. Others may be worth another attempt.

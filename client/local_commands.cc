@@ -263,7 +263,7 @@ class LocalRun {
       options.command.push_back(absl::StrCat(patience));
       options.stderr_path = log_path(rank);
       options.stdout_path = log_path(rank);
-      options.event_fd = tells ? write_end.get() : -1;
+      if (tells) options.kept = {write_end.get()};
       options.die_with_parent = true;
       ASSIGN_OR_RETURN(ProcessId process, start_process(options));
       running_.push_back({process, std::nullopt});

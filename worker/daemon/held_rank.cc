@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/landlock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "worker/daemon/input_paths.h"
@@ -113,15 +114,28 @@ v1::TrainerAssignment HeldRank::trainer_assignment(absl::Duration lease) const {
 }
 
 absl::Status HeldRank::launch(absl::Duration lease) {
-  const std::string job_file = absl::StrCat(folder_, "/job.pb");
-  const std::string assignment_file = absl::StrCat(folder_, "/assignment.pb");
-  RETURN_IF_ERROR(write_file_atomically(job_file, assignment_.job().SerializeAsString()));
-  RETURN_IF_ERROR(write_file_atomically(assignment_file, trainer_assignment(lease).SerializeAsString()));
-  RETURN_IF_ERROR(process_.start(options_.executable, log_path(),
-                                 {options_.trainer, "--job", job_file, "--assignment", assignment_file}));
+  Supervision supervision;
+  supervision.log = log_path();
+  supervision.trainer = options_.trainer;
+  supervision.socket = socket_of(folder_, assignment_);
+  supervision.job = absl::StrCat(folder_, "/job.pb");
+  supervision.assignment = absl::StrCat(folder_, "/assignment.pb");
+  RETURN_IF_ERROR(give_job_folder(assignment_.job_folder(), options_.trainer_user));
+  std::error_code error;
+  const std::string job_folder = std::filesystem::canonical(assignment_.job_folder(), error).string();
+  if (error) return errno_status("cannot find", assignment_.job_folder(), error.value());
+  supervision.confinement = {options_.roots, {job_folder}, options_.trainer_user};
+  supervision.confinement.reads.insert(supervision.confinement.reads.end(), options_.copies.begin(),
+                                       options_.copies.end());
+  if (!options_.cache.empty()) supervision.confinement.writes.push_back(options_.cache);
+  RETURN_IF_ERROR(write_file_atomically(supervision.job, assignment_.job().SerializeAsString()));
+  RETURN_IF_ERROR(write_file_atomically(supervision.assignment, trainer_assignment(lease).SerializeAsString()));
+  RETURN_IF_ERROR(process_.start(options_.executable, supervision));
   report_.started();
   save();
-  log_info(describe(assignment_), " started, process group ", process_.id().pid);
+  log_info(describe(assignment_), " started, process group ", process_.id().pid,
+           landlock_version() > 0 ? ", confined by Landlock" : ", not confined by Landlock",
+           options_.trainer_user.empty() ? "" : absl::StrCat(", as user ", options_.trainer_user));
   return absl::OkStatus();
 }
 

@@ -31,6 +31,8 @@ struct RankOptions {
   std::string jobs_folder;          // of the scheduler
   std::vector<std::string> roots;   // what jobs may read, symbolic links resolved
   std::vector<std::string> copies;  // addresses to which they may copy checkpoints
+  std::string cache;                // folder where trainers keep what they copy from object stores
+  std::string trainer_user;         // who trainers run as; empty: the daemon's own user
   uint32_t threads = 1;
   std::vector<RankDevice> devices;  // by slot
   std::string interface;            // that trainers speak to each other over

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/files.h"
 #include "common/base/process.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/sentencepiece/plugin.h"
@@ -44,7 +45,8 @@ absl::StatusOr<const GalleonSentencePieceFunctions*> load_plugin() {
 
 absl::StatusOr<std::unique_ptr<SentencePieceModel>> SentencePieceModel::open(const std::string& path) {
   ASSIGN_OR_RETURN(const GalleonSentencePieceFunctions* functions, load_plugin());
-  GalleonSentencePiece* model = functions->open(path.c_str());
+  ASSIGN_OR_RETURN(const std::string bytes, read_file(path));
+  GalleonSentencePiece* model = functions->open(bytes.data(), bytes.size());
   if (model == nullptr)
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
   return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(*functions, model));

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -152,11 +153,9 @@ class TokenCacheStore final : public SequenceStore {
   }
 
   absl::Status reopen() {
-    tokens_ = FileDescriptor(::open((base_ + ".tokens").c_str(), O_RDONLY | O_CLOEXEC));
-    if (!tokens_.valid()) return errno_status("cannot open", base_ + ".tokens", errno);
+    ASSIGN_OR_RETURN(tokens_, open_to_read(base_ + ".tokens"));
     if (!shape_.has_sequences) return absl::OkStatus();
-    records_ = FileDescriptor(::open((base_ + ".sequences").c_str(), O_RDONLY | O_CLOEXEC));
-    if (!records_.valid()) return errno_status("cannot open", base_ + ".sequences", errno);
+    ASSIGN_OR_RETURN(records_, open_to_read(base_ + ".sequences"));
     return absl::OkStatus();
   }
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -43,8 +44,7 @@ absl::StatusOr<MetricsFile> MetricsFile::open(const std::string& path, int64_t s
 }
 
 absl::Status MetricsFile::append_text(const std::string& text) {
-  FileDescriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!file.valid()) return errno_status("cannot open", path_, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_write(path_, O_WRONLY | O_CREAT | O_APPEND));
   return write_all(file.get(), text + "\n");
 }
 

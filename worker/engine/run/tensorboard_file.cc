@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -97,8 +98,7 @@ double TensorboardFile::now() const {
 }
 
 absl::Status TensorboardFile::append_records(const std::string& records) {
-  FileDescriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!file.valid()) return errno_status("cannot open", path_, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_write(path_, O_WRONLY | O_CREAT | O_APPEND));
   return write_all(file.get(), records);
 }
 

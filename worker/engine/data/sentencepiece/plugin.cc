@@ -11,9 +11,9 @@ struct GalleonSentencePiece {
 
 namespace {
 
-GalleonSentencePiece* open_model(const char* path) {
+GalleonSentencePiece* open_model(const char* bytes, size_t length) {
   auto* model = new GalleonSentencePiece;
-  if (model->processor.Load(path).ok()) return model;
+  if (model->processor.LoadFromSerializedProto({bytes, length}).ok()) return model;
   delete model;
   return nullptr;
 }

@@ -18,6 +18,7 @@ import unittest
 
 PROGRAMS = None
 PATIENCE = 240
+LEASE = 10  # seconds
 SECRET = "-----BEGIN PRIVATE KEY----- this is nobody's business "
 
 
@@ -57,7 +58,7 @@ class HostileInputs(unittest.TestCase):
         self.service = Service(self.folder)
         self.addCleanup(self.service.stop)
         said = self.service.start("scheduler", PROGRAMS / "galleon-scheduler", "--data", self.folder / "scheduler", "--jobs", self.folder / "jobs",
-                                  "--listen", "127.0.0.1:0")
+                                  "--listen", "127.0.0.1:0", "--lease", f"{LEASE}s")
         self.environment = {**os.environ, "GALLEON_SERVER": said["listen"]}
         self.service.start("worker", PROGRAMS / "galleon-worker", "--server", said["listen"], "--name", "w", "--data", self.folder / "worker", "--slots", "2",
                            "--threads", "1", "--allow", self.allowed, *self.worker_options)
@@ -179,6 +180,42 @@ class HostileInputs(unittest.TestCase):
 
     def test_the_log_says_whether_landlock_is_in_force(self):
         self.assertRegex((self.folder / "worker.log").read_text(), r"trainers are (confined by Landlock, version \d+|not confined by Landlock)")
+
+    def test_a_trainer_ends_itself_soon_after_its_lease_though_its_daemon_is_stopped(self):
+        path = self.folder / "endless.yaml"
+        path.write_text(json.dumps({
+            "name": "endless", "task": "pretrain", "model": {"source": "preset:tiny"}, "tokenizer": "bytes",
+            "data": {"train": [str(self.allowed / "text.txt")], "sequence_length": 16}, "optimizer": {"learning_rate": 0.01},
+            "training": {"steps": 1000000, "global_batch": 1, "micro_batch": 1, "log_every": 1}}))
+        said = self.galleon("submit", path, "-o", "json")
+        self.assertEqual(said.returncode, 0, said.stderr)
+        metrics = self.folder / "jobs" / json.loads(said.stdout)["job_id"] / "metrics.jsonl"
+
+        def wait(condition, patience=PATIENCE):
+            deadline = time.monotonic() + patience
+            while not condition():
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
+
+        wait(lambda: metrics.exists() and metrics.stat().st_size > 0)
+        trainer, = [int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*") if self.is_trainer(path)]
+        worker = self.service.running["worker"]
+        worker.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        try:
+            wait(lambda: not self.is_trainer(pathlib.Path("/proc") / str(trainer)))
+        finally:
+            worker.send_signal(signal.SIGCONT)
+        # The lease, and what a busy machine takes to run a thread; with a full socket it once went on for half a minute.
+        self.assertLess(time.monotonic() - begin, LEASE + 10)
+
+    def is_trainer(self, process):
+        try:
+            command = (process / "cmdline").read_bytes().decode(errors="replace")
+            state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return False
+        return "galleon-trainer\0" in command and str(self.folder) in command and "--supervise" not in command and state != "Z"
 
     def test_keys_and_the_daemons_own_folder_must_not_lie_where_jobs_read(self):
         for data, more in ((self.allowed / "w", []), (self.folder / "w", ["--tls", self.allowed / "tls"])):

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/match.h"
+#include "worker/engine/ranks/socket_communicator.h"
 
 namespace galleon {
 
@@ -20,7 +21,7 @@ bool is_permanent(const absl::Status& status) {
 }
 
 v1::PlaceFault place_fault_of(const absl::Status& status) {
-  if (absl::IsPermissionDenied(status)) return v1::PLACE_FAULT_DOUBTFUL;
+  if (absl::IsPermissionDenied(status) || did_not_meet(status)) return v1::PLACE_FAULT_DOUBTFUL;
   const bool full = absl::StrContains(status.message(), std::strerror(ENOSPC)) ||
                     absl::StrContains(status.message(), std::strerror(EDQUOT));
   return full ? v1::PLACE_FAULT_CERTAIN : v1::PLACE_FAULT_UNSPECIFIED;

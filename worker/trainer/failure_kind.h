@@ -9,7 +9,7 @@ namespace galleon {
 // It would fail in the same way elsewhere and later.
 bool is_permanent(const absl::Status& status);
 
-// Rights (doubtful) and space (certain) are the machine's, not the job's.
+// Rights, and ranks that do not meet (doubtful), and space (certain) are the machine's, not the job's.
 v1::PlaceFault place_fault_of(const absl::Status& status);
 
 }  // namespace galleon

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -292,7 +293,18 @@ class SocketCommunicator final : public Communicator {
   absl::Status background_status_;
 };
 
+constexpr char kMeeting[] = "galleon/ranks-did-not-meet";
+
+absl::Status of_meeting(absl::Status status) {
+  if (absl::IsUnavailable(status)) status.SetPayload(kMeeting, absl::Cord());
+  return status;
+}
+
 }  // namespace
+
+bool did_not_meet(const absl::Status& status) {
+  return status.GetPayload(kMeeting).has_value();
+}
 
 absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& device, int rank, int ranks,
                                                                        Rendezvous& rendezvous,
@@ -302,7 +314,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
   if (!listener.ok()) return listener.status();
   const std::string own = encode_offer({identity, listener->address, random_hex(16)});
   absl::StatusOr<std::vector<std::string>> payloads = rendezvous.exchange(rank, ranks, own, options.meeting_timeout);
-  if (!payloads.ok()) return payloads.status();
+  if (!payloads.ok()) return of_meeting(payloads.status());
   std::vector<RankOffer> offers;
   for (size_t other = 0; other < payloads->size(); ++other) {
     absl::StatusOr<RankOffer> offer = decode_offer((*payloads)[other]);
@@ -314,7 +326,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> make_socket_communicator(Device& d
   // All were there a moment ago: who does not connect now has ended since.
   absl::StatusOr<std::vector<FileDescriptor>> peers =
       connect_ranks(*listener, rank, offers, absl::Now() + kConnectTimeout);
-  if (!peers.ok()) return peers.status();
+  if (!peers.ok()) return of_meeting(peers.status());
   return std::make_unique<SocketCommunicator>(device, rank, ranks, *std::move(peers), options.hang_timeout);
 }
 

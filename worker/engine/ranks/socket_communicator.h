@@ -20,6 +20,10 @@ struct SocketOptions {
   absl::Duration hang_timeout = absl::Minutes(10);
 };
 
+// Whether it is the ranks' not meeting that a status tells of: machines and the network between them are to blame for
+// that, not what the ranks were to compute.
+bool did_not_meet(const absl::Status& status);
+
 // A collective: all ranks meet, compare who they are, and connect, each pair once. FAILED_PRECONDITION: they do not
 // belong together (check_identities). UNAVAILABLE: ranks did not come or could not be reached in time, with their
 // names.

@@ -10,6 +10,7 @@
 #include "common/base/bounded_text.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/printable.h"
 #include "common/base/reach.h"
 #include "common/base/read_all.h"
 #include "common/base/status_macros.h"
@@ -60,7 +61,8 @@ struct Arguments {
 };
 
 int fail(const absl::Status& status) {
-  std::cerr << bounded_text(status.message()) << "\n";
+  PrintableLog shown;
+  std::cerr << shown.add(bounded_text(status.message())) << shown.finish() << "\n";
   return status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kNotFound ? 2 : 1;
 }
 

@@ -116,6 +116,10 @@ std::string Corpus::base() const {
   return absl::StrCat(request_.folder, "/", request_.name, "-", fingerprint_);
 }
 
+CacheLimits Corpus::limits() const {
+  return {request_.options.sequence_length, request_.vocabulary, static_cast<int64_t>(files_.size())};
+}
+
 absl::Status Corpus::choose_encoder(CacheBuild& build) const {
   const DataOptions& options = request_.options;
   if (options.classify) {
@@ -204,7 +208,8 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
   absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(std::move(build));
   if (!builder.ok()) return with_key(request.key, builder.status());
   corpus->builder_ = *std::move(builder);
-  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), corpus->builder_->progress());
+  absl::StatusOr<std::unique_ptr<SequenceStore>> store =
+      open_token_cache(corpus->base(), corpus->limits(), corpus->builder_->progress());
   if (!store.ok()) return with_key(request.key, store.status());
   corpus->store_ = *std::move(store);
   return corpus;
@@ -218,7 +223,7 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::join(const CorpusRequest& reques
     RETURN_IF_ERROR(corpus->map());
     return corpus;
   }
-  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), nullptr);
+  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), corpus->limits(), nullptr);
   if (!store.ok()) return with_key(request.key, store.status());
   corpus->store_ = *std::move(store);
   return corpus;

@@ -62,6 +62,7 @@ class Corpus {
   absl::Status map();
   absl::Status choose_encoder(CacheBuild& build) const;
   std::string base() const;
+  CacheLimits limits() const;
   absl::Status check_some(const StoreProgress& progress) const;
   int64_t first_block() const;
 

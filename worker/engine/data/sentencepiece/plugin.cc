@@ -2,6 +2,7 @@
 
 #include <sentencepiece_processor.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,12 @@ struct GalleonSentencePiece {
 namespace {
 
 GalleonSentencePiece* open_model(const char* bytes, size_t length) {
-  auto* model = new GalleonSentencePiece;
-  if (model->processor.LoadFromSerializedProto({bytes, length}).ok()) return model;
-  delete model;
+  auto model = std::make_unique<GalleonSentencePiece>();
+  try {
+    if (model->processor.LoadFromSerializedProto({bytes, length}).ok()) return model.release();
+  } catch (...) {
+    // The library's dictionary throws over pieces that it cannot hold, such as one of a zero byte.
+  }
   return nullptr;
 }
 

@@ -100,8 +100,9 @@ absl::Status LocalRun::start() {
   const FileDescriptor write_end(events[1]);
   for (int rank = ranks_.first; rank < ranks_.first + ranks_.count; ++rank) {
     ProcessOptions options;
-    options.event_fd = rank == ranks_.first ? write_end.get() : -1;
-    options.command = command_of(rank, options.event_fd);
+    const int events_end = rank == ranks_.first ? write_end.get() : -1;
+    if (events_end >= 0) options.kept = {events_end};
+    options.command = command_of(rank, events_end);
     options.stderr_path = log_path(rank);
     options.stdout_path = log_path(rank);
     options.die_with_parent = true;

@@ -13,10 +13,10 @@
 #include "absl/time/clock.h"
 #include "client/commands.h"
 #include "client/job_client.h"
-#include "client/printable.h"
 #include "client/tables.h"
 #include "common/base/ids.h"
 #include "common/base/output_file.h"
+#include "common/base/printable.h"
 #include "common/net/certificates.h"
 
 namespace galleon {

@@ -11,7 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/printable.h"
+#include "common/base/printable.h"
 #include "galleon/v1/job.pb.h"
 #include "proto/jobfile/keys.h"
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/output.h"
-#include "client/printable.h"
+#include "common/base/printable.h"
 
 namespace galleon {
 

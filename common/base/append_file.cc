@@ -2,16 +2,15 @@
 
 #include <fcntl.h>
 
-#include <cerrno>
-
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
 absl::Status append_file(const std::string& path, absl::string_view data) {
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_write(path, O_WRONLY | O_CREAT | O_APPEND));
   const absl::Status written = write_all(file.get(), data);
   return written.ok() ? written : absl::Status(written.code(), absl::StrCat(path, ": ", written.message()));
 }

@@ -9,6 +9,8 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/reach.h"
+#include "common/base/read_all.h"
 
 namespace galleon {
 
@@ -64,20 +66,24 @@ absl::Status errno_status(absl::string_view what, absl::string_view path, int er
   }
 }
 
-absl::StatusOr<std::string> read_file(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
+absl::StatusOr<std::string> read_all(int fd, const std::string& path) {
   std::string content;
   struct stat info {};
-  if (fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode)) content.reserve(info.st_size);
+  if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) content.reserve(info.st_size);
   char buffer[1 << 16];
   while (true) {
-    const ssize_t n = ::read(file.get(), buffer, sizeof(buffer));
+    const ssize_t n = ::read(fd, buffer, sizeof(buffer));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno_status("cannot read", path, errno);
     if (n == 0) return content;
     content.append(buffer, n);
   }
+}
+
+absl::StatusOr<std::string> read_file(const std::string& path) {
+  absl::StatusOr<FileDescriptor> file = open_to_read(path);
+  if (!file.ok()) return file.status();
+  return read_all(file->get(), path);
 }
 
 absl::StatusOr<std::string> read_file_tail(const std::string& path, uint64_t bytes) {
@@ -113,8 +119,9 @@ namespace {
 absl::Status write_and_rename(const std::string& path, absl::string_view content, bool durable) {
   const std::string temporary = absl::StrCat(path, ".new-", ::getpid());
   {
-    FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (!file.valid()) return errno_status("cannot create", temporary, errno);
+    absl::StatusOr<FileDescriptor> opened = open_to_write(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    if (!opened.ok()) return opened.status();
+    const FileDescriptor file = *std::move(opened);
     while (!content.empty()) {
       const ssize_t n = ::write(file.get(), content.data(), content.size());
       if (n < 0 && errno == EINTR) continue;

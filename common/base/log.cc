@@ -12,6 +12,8 @@
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
 
+#include "common/base/printable.h"
+
 namespace galleon {
 
 namespace {
@@ -74,7 +76,9 @@ namespace internal {
 void log_line(int level, absl::string_view text) {
   constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
                                                    spdlog::level::err};
-  spdlog::log(kLevels[level], spdlog::string_view_t(text.data(), text.size()));
+  // Paths and messages of others are in lines, which a terminal is not to obey, and which begin no line of their own.
+  const std::string line = printable(text);
+  spdlog::log(kLevels[level], spdlog::string_view_t(line.data(), line.size()));
 }
 
 }  // namespace internal

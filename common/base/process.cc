@@ -18,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 extern char** environ;
@@ -61,14 +62,40 @@ absl::StatusOr<FileDescriptor> open_append(const std::string& path) {
 struct ChildPlan {
   int out = -1;
   int err = -1;
-  int keep = -1;
   int failure = -1;
   bool new_group = true;
   bool die_with_parent = false;
   pid_t parent = 0;
   uint64_t most_memory = 0;
   uint64_t most_cpu_seconds = 0;
+  const std::vector<int>& kept;
+  const std::optional<User>& user;
+  int ruleset = -1;
 };
+
+// What a child tells its parent of why it did not start.
+struct StartFailure {
+  enum Step : int { kCommand, kUser, kRuleset };
+  Step step = kCommand;
+  int error = 0;
+};
+
+[[noreturn]] void end_start(const ChildPlan& plan, StartFailure::Step step) {
+  const StartFailure failure{step, errno};
+  [[maybe_unused]] const ssize_t n = ::write(plan.failure, &failure, sizeof(failure));
+  ::_exit(127);
+}
+
+// The system calls themselves: the library's functions tell other threads, of which a child after fork has none.
+bool become(const User& user) {
+  return ::syscall(SYS_setgroups, user.groups.size(), user.groups.data()) == 0 &&
+         ::syscall(SYS_setresgid, user.group, user.group, user.group) == 0 &&
+         ::syscall(SYS_setresuid, user.id, user.id, user.id) == 0;
+}
+
+bool restrict_to(int ruleset) {
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::syscall(SYS_landlock_restrict_self, ruleset, 0U) == 0;
+}
 
 void limit_to(int resource, uint64_t most) {
   if (most == 0) return;
@@ -78,10 +105,6 @@ void limit_to(int resource, uint64_t most) {
 
 [[noreturn]] void child_main(const ChildPlan& plan, const Prepared& prepared) {
   if (plan.new_group) ::setpgid(0, 0);
-  if (plan.die_with_parent) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != plan.parent) ::_exit(127);
-  }
   limit_to(RLIMIT_AS, plan.most_memory);
   limit_to(RLIMIT_CPU, plan.most_cpu_seconds);
   sigset_t none;
@@ -92,14 +115,18 @@ void limit_to(int resource, uint64_t most) {
   if (null >= 0) ::dup2(null, 0);
   if (plan.out >= 0) ::dup2(plan.out, 1);
   if (plan.err >= 0) ::dup2(plan.err, 2);
-  if (plan.keep >= 0) ::fcntl(plan.keep, F_SETFD, 0);
+  if (plan.user && !become(*plan.user)) end_start(plan, StartFailure::kUser);
+  // Another user's process forgets it.
+  if (plan.die_with_parent) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != plan.parent) ::_exit(127);
+  }
+  if (plan.ruleset >= 0 && !restrict_to(plan.ruleset)) end_start(plan, StartFailure::kRuleset);
   // Everything else was opened close-on-exec by us; libraries are not that careful.
   ::syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
-  if (plan.keep >= 0) ::fcntl(plan.keep, F_SETFD, 0);
+  for (const int fd : plan.kept) ::fcntl(fd, F_SETFD, 0);
   ::execve(prepared.argv[0], prepared.argv.data(), prepared.envp.data());
-  const int error = errno;
-  [[maybe_unused]] const ssize_t n = ::write(plan.failure, &error, sizeof(error));
-  ::_exit(127);
+  end_start(plan, StartFailure::kCommand);
 }
 
 absl::StatusOr<ProcessId> spawn(const ProcessOptions& options, int out, int err) {
@@ -111,33 +138,38 @@ absl::StatusOr<ProcessId> spawn(const ProcessOptions& options, int out, int err)
   FileDescriptor failure_write(failure[1]);
   const ChildPlan plan{out,
                        err,
-                       options.event_fd,
                        failure[1],
                        options.new_group,
                        options.die_with_parent,
                        ::getpid(),
                        options.most_memory,
-                       options.most_cpu_seconds};
+                       options.most_cpu_seconds,
+                       options.kept,
+                       options.user,
+                       options.ruleset};
   const pid_t pid = ::fork();
   if (pid < 0) return errno_status("cannot start", options.command[0], errno);
   if (pid == 0) child_main(plan, prepared);
   failure_write.reset();
   if (options.new_group) ::setpgid(pid, pid);
-  int error = 0;
+  StartFailure told;
   ssize_t n;
   do {
-    n = ::read(failure_read.get(), &error, sizeof(error));
+    n = ::read(failure_read.get(), &told, sizeof(told));
   } while (n < 0 && errno == EINTR);
-  if (n == sizeof(error)) {
+  if (n == sizeof(told)) {
     ::waitpid(pid, nullptr, 0);
-    return errno_status("cannot start", options.command[0], error);
+    const char* what = told.step == StartFailure::kUser      ? "cannot become the user of"
+                       : told.step == StartFailure::kRuleset ? "Landlock cannot be applied to"
+                                                             : "cannot start";
+    return errno_status(what, options.command[0], told.error);
   }
   return ProcessId{pid, process_start_ticks(pid).value_or(0)};
 }
 
 // Fields of /proc/PID/stat after the command's closing bracket: state is field 3.
 std::vector<std::string> stat_fields(pid_t pid) {
-  absl::StatusOr<std::string> stat = read_file(absl::StrCat("/proc/", pid, "/stat"));
+  absl::StatusOr<std::string> stat = read_system_file(absl::StrCat("/proc/", pid, "/stat"));
   if (!stat.ok()) return {};
   const size_t end = stat->rfind(')');
   if (end == std::string::npos || end + 2 > stat->size()) return {};

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/user.h"
 
 namespace galleon {
 
@@ -28,14 +29,16 @@ struct ProcessOptions {
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
   std::string stdout_path;                                       // appended to; empty: inherited
   std::string stderr_path;                                       // the same; may equal stdout_path
-  int event_fd = -1;                                             // kept open in the child under the same number
+  std::vector<int> kept;                                         // kept open in the child under the same numbers
   bool new_group = true;
-  bool die_with_parent = false;  // SIGKILL when the starting thread's process ends
-  uint64_t most_memory = 0;      // bytes of address space (RLIMIT_AS); 0: as ours
-  uint64_t most_cpu_seconds = 0; // of the process (RLIMIT_CPU: SIGKILL beyond); 0: as ours
+  bool die_with_parent = false;   // SIGKILL when the starting thread's process ends
+  uint64_t most_memory = 0;       // bytes of address space (RLIMIT_AS); 0: as ours
+  uint64_t most_cpu_seconds = 0;  // of the process (RLIMIT_CPU: SIGKILL beyond); 0: as ours
+  std::optional<User> user;       // who it runs as; nullopt: as we do
+  int ruleset = -1;               // of Landlock, for it and all that it starts; -1: none
 };
 
-// Starts a process; reaping is the caller's (wait_process). Descriptors other than 0–2 and event_fd are closed.
+// Starts a process; reaping is the caller's (wait_process). Descriptors other than 0–2 and `kept` are closed.
 absl::StatusOr<ProcessId> start_process(const ProcessOptions& options);
 
 struct ProcessExit {

@@ -80,7 +80,7 @@ class Service:
 
     def worker(self, name, slots, memory, data=None):
         self.start(name, [PROGRAMS / "galleon-worker", "--server", self.addresses["scheduler"]["listen"], "--name", name, "--data", data or self.folder / name,
-                          "--slots", str(slots), "--memory-per-slot", str(memory), "--allow", self.folder, "--allow", self.folder / "mounted", "--probe-every", "1", "--metrics",
+                          "--slots", str(slots), "--memory-per-slot", str(memory), "--allow", self.folder / "inputs", "--allow", self.folder / "mounted", "--probe-every", "1", "--metrics",
                           self.addresses.get(name, {}).get("metrics", "127.0.0.1:0"), "--ready-file", self.folder / f"{name}.json", "--threads", "1"])
         self.ready(name)
 
@@ -199,15 +199,16 @@ class MonitoringTest(unittest.TestCase):
         text = "the sea was calm, and the ship went on; night came. " * 900
         if KEEP:
             text = "".join(book.read_text() for book in sorted((ROOT / "deploy/examples/janeausten/train").glob("*.txt")))
-        (self.folder / "text.txt").write_text(text)
-        (self.folder / "too-short.txt").write_text("x")
+        (self.folder / "inputs").mkdir()
+        (self.folder / "inputs" / "text.txt").write_text(text)
+        (self.folder / "inputs" / "too-short.txt").write_text("x")
         (self.folder / "mounted").mkdir()
 
-    def job(self, name, steps=100000, ranks=1, data="text.txt", **more):
+    def job(self, name, steps=100000, ranks=1, data="inputs/text.txt", **more):
         path = self.folder / f"{name}.yaml"
         path.write_text(json.dumps({
             "name": name, "task": "pretrain", "model": {"source": "preset:tiny"}, "tokenizer": "bytes",
-            "data": {"train": [data], "validation": ["text.txt"], "sequence_length": 32},
+            "data": {"train": [data], "validation": ["inputs/text.txt"], "sequence_length": 32},
             "optimizer": {"learning_rate": 0.01, "galore": {"rank": 8, "refresh_interval": 10}},
             "training": {"steps": steps, "global_batch": 4, "micro_batch": 2, "log_every": 1, "evaluate_every": 20, "evaluate_tokens": 512},
             "parallel": {"ranks": ranks}, "checkpoint": {"every": 40}, **more}))
@@ -317,7 +318,7 @@ class MonitoringTest(unittest.TestCase):
 
         # Jobs that cannot succeed.
         for i in range(7):
-            self.service.submit(self.job(f"short-{i}", data="too-short.txt"))
+            self.service.submit(self.job(f"short-{i}", data="inputs/too-short.txt"))
         self.service.galleon("undrain", "north")
         self.fires("GalleonAttemptsFail")
 

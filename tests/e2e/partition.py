@@ -59,7 +59,7 @@ class Service:
     def start_worker(self, machine):
         ready = self.folder / f"{machine}.json"
         self.start(machine, [self.programs / "galleon-worker", "--server", self.server, "--tls", self.folder / "tls/worker", "--name",
-                             machine, "--data", self.folder / machine, "--slots", "1", "--allow", self.folder, "--metrics",
+                             machine, "--data", self.folder / machine, "--slots", "1", "--allow", self.folder / "inputs", "--metrics",
                              "127.0.0.1:0", "--ready-file", ready, "--threads", "1"], ready)
 
     def __exit__(self, *_):
@@ -117,7 +117,7 @@ def job_file(folder, name):
 task: pretrain
 model: {{source: 'preset:tiny'}}
 tokenizer: bytes
-data: {{train: [text.txt], sequence_length: 32}}
+data: {{train: [inputs/text.txt], sequence_length: 32}}
 optimizer: {{learning_rate: 0.01, galore: {{rank: 8, refresh_interval: 20}}}}
 training: {{steps: {STEPS}, global_batch: 4, micro_batch: 2, log_every: 1}}
 parallel: {{ranks: 2}}
@@ -146,7 +146,8 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="galleon-partition-"))
     kept = True
     try:
-        (folder / "text.txt").write_text("".join(
+        (folder / "inputs").mkdir()
+        (folder / "inputs" / "text.txt").write_text("".join(
             ("the sea was calm, " if i % 7 == 3 else "and the ship went on; ") + ("night came. " if i % 11 == 5 else "")
             for i in range(2500)))
         undisturbed = folder / "undisturbed"

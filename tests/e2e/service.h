@@ -35,12 +35,12 @@ class Service {
     const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
     folder_ = absl::StrCat(testing::TempDir(), "galleon-", info->name(), "-", ::getpid());
     std::filesystem::remove_all(folder_);
-    EXPECT_TRUE(make_folders(folder_).ok());
+    EXPECT_TRUE(make_folders(inputs()).ok());
     std::string text;
     for (int i = 0; i < 2500; ++i)
       absl::StrAppend(&text, i % 7 == 3 ? "the sea was calm, " : "and the ship went on; ",
                       i % 11 == 5 ? "night came. " : "");
-    EXPECT_TRUE(write_file_atomically(folder_ + "/text.txt", text).ok());
+    EXPECT_TRUE(write_file_atomically(inputs() + "/text.txt", text).ok());
   }
 
   ~Service() {
@@ -69,6 +69,8 @@ class Service {
   }
 
   const std::string& folder() const { return folder_; }
+  // What jobs may read.
+  std::string inputs() const { return folder_ + "/inputs"; }
 
   // Starts the scheduler, on the port that it had before if it ran before.
   void start_scheduler(const std::vector<std::string>& more = {}) {
@@ -101,7 +103,7 @@ class Service {
                                         "--slots",
                                         std::to_string(slots),
                                         "--allow",
-                                        folder_,
+                                        inputs(),
                                         "--metrics",
                                         "127.0.0.1:0",
                                         "--ready-file",
@@ -118,7 +120,7 @@ class Service {
     const std::string path = absl::StrCat(folder_, "/", name, ".yaml");
     const std::string yaml = absl::StrCat(
         "name: ", name, "\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n",
-        "data: {train: [text.txt], validation: [text.txt], sequence_length: 32}\n",
+        "data: {train: [inputs/text.txt], validation: [inputs/text.txt], sequence_length: 32}\n",
         "optimizer:\n  learning_rate: 0.01\n  galore: {rank: 8, refresh_interval: 20}\n", "training: {steps: ", steps,
         ", global_batch: 4, micro_batch: 2, log_every: 1, evaluate_every: 50, evaluate_tokens: 1024}\n",
         "parallel: {ranks: ", ranks, "}\ncheckpoint: {every: 40}\n", more);

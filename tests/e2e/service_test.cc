@@ -125,7 +125,8 @@ TEST(EndToEnd, BadInputIsRefusedInOneSentenceAndNothingIsLost) {
   const std::string missing = service.job_file("missing", 10, 1);
   absl::StatusOr<std::string> yaml = read_file(missing);
   ASSERT_TRUE(
-      write_file_atomically(missing, absl::StrCat(*yaml).replace(yaml->find("[text.txt]"), 10, "[gone-*.txt]")).ok());
+      write_file_atomically(missing, absl::StrCat(*yaml).replace(yaml->find("[inputs/text.txt]"), 17, "[gone-*.txt]"))
+          .ok());
   EXPECT_THAT(error({"submit", missing}), HasSubstr("data.train: no file matches"));
   EXPECT_EQ(Json::parse(service.galleon({"list", "-o", "json"}).out).size(), 0U);
 
@@ -133,7 +134,7 @@ TEST(EndToEnd, BadInputIsRefusedInOneSentenceAndNothingIsLost) {
   // job, by name.
   const std::string outside = service.job_file("outside", 10, 1);
   yaml = read_file(outside);
-  ASSERT_TRUE(write_file_atomically(outside, absl::StrCat(*yaml).replace(yaml->find("[text.txt]"), 10,
+  ASSERT_TRUE(write_file_atomically(outside, absl::StrCat(*yaml).replace(yaml->find("[inputs/text.txt]"), 17,
                                                                          "[/usr/share/common-licenses/GPL-3]"))
                   .ok());
   const std::string job = service.submit(outside);
@@ -145,7 +146,7 @@ TEST(EndToEnd, BadInputIsRefusedInOneSentenceAndNothingIsLost) {
   // A second daemon of a name that is taken, and a second scheduler on one folder, end with the reason.
   absl::StatusOr<CommandResult> second =
       run_command({program("galleon-worker"), "--server", service.server(), "--name", "north", "--data",
-                   service.folder() + "/other", "--slots", "1", "--allow", service.folder(), "--metrics", "127.0.0.1:0",
+                   service.folder() + "/other", "--slots", "1", "--allow", service.inputs(), "--metrics", "127.0.0.1:0",
                    "--ready-file", service.folder() + "/x.json"},
                   kPatience);
   ASSERT_TRUE(second.ok() && !second->timed_out);

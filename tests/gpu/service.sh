@@ -31,24 +31,25 @@ await() { # name pid
 }
 field() { sed -nE "s/.*\"$2\": *\"([^\"]*)\".*/\1/p" "$folder/$1.json"; }
 
+mkdir "$folder/inputs"
 "$bin/galleon-scheduler" --data "$folder/scheduler" --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --ready-file "$folder/scheduler.json" \
   >"$folder/scheduler.log" 2>&1 &
 started+=($!)
 await scheduler $!
 GALLEON_SERVER=$(field scheduler listen)
 export GALLEON_SERVER
-"$bin/galleon-worker" --name gpu --data "$folder/worker" --slots 1 --device cuda --allow "$folder" --metrics 127.0.0.1:0 \
+"$bin/galleon-worker" --name gpu --data "$folder/worker" --slots 1 --device cuda --allow "$folder/inputs" --metrics 127.0.0.1:0 \
   --ready-file "$folder/worker.json" >"$folder/worker.log" 2>&1 &
 started+=($!)
 await worker $!
 
-awk 'BEGIN { for (i = 0; i < 4000; ++i) print "line", i, "of a text that", (i * 7) % 13, "readers know by heart" }' >"$folder/text.txt"
+awk 'BEGIN { for (i = 0; i < 4000; ++i) print "line", i, "of a text that", (i * 7) % 13, "readers know by heart" }' >"$folder/inputs/text.txt"
 cat >"$folder/job.yaml" <<END
 name: gpu-service
 task: pretrain
 model: {source: "preset:tiny"}
 tokenizer: bytes
-data: {train: [text.txt], sequence_length: 64}
+data: {train: [inputs/text.txt], sequence_length: 64}
 optimizer:
   learning_rate: 0.003
   galore: {rank: 16, refresh_interval: 20}
@@ -76,8 +77,8 @@ series=$(cat <&3)
 exec 3>&-
 verdict gpu_in_metrics "$(grep -c 'galleon_worker_gpu_healthy{.*} 1' <<<"$series" | awk '{ print $1 == 1 ? 1 : 0 }')" 1 GPU
 checkpoint=$(ls -d "$folder/scheduler/jobs/$job/checkpoints"/step-* | tail -n 1)
-gpu=$("$bin/galleon" evaluate --model "$checkpoint" --tokenizer bytes --data "$folder/text.txt" --tokens 4096 --json --device cuda)
-cpu=$("$bin/galleon" evaluate --model "$checkpoint" --tokenizer bytes --data "$folder/text.txt" --tokens 4096 --json --device cpu)
+gpu=$("$bin/galleon" evaluate --model "$checkpoint" --tokenizer bytes --data "$folder/inputs/text.txt" --tokens 4096 --json --device cuda)
+cpu=$("$bin/galleon" evaluate --model "$checkpoint" --tokenizer bytes --data "$folder/inputs/text.txt" --tokens 4096 --json --device cpu)
 loss() { grep -o '"loss": *[0-9.]*' <<<"$1" | grep -o '[0-9.]*$'; }
 # Activations round to bf16 after sums in another order.
 verdict evaluates_as_the_cpu "$(awk -v a="$(loss "$gpu")" -v b="$(loss "$cpu")" 'BEGIN { d = a - b; print (d < 0 ? -d : d) < 0.005 * b ? 1 : 0 }')" \

@@ -29,6 +29,7 @@ struct DaemonOptions {
   std::vector<std::string> allow;
   std::vector<std::string> allow_copies;
   std::vector<std::string> allow_tracking;
+  std::string trainer_user;                // who trainers run as; empty: this daemon's own user
   std::string metrics;                     // HOST:PORT; empty: no endpoint
   bool metrics_plain_http = false;         // without TLS beyond loopback too
   const TlsWatch* certificates = nullptr;  // of it, which outlives the daemon; null: no TLS

@@ -29,6 +29,7 @@ class DaemonLoop {
 
  private:
   absl::Status lock_data_folder();
+  absl::Status prepare_confinement();
   absl::Status load_incarnation();
   void recover_ranks();
   absl::Status find_devices();

@@ -1,15 +1,18 @@
 // What the daemon does before its loop: folder, identity, what a daemon before it left, metrics.
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/ids.h"
+#include "common/base/landlock.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/base/processor_name.h"
@@ -19,6 +22,7 @@
 #include "common/net/listen_address.h"
 #include "common/net/own_address.h"
 #include "worker/daemon/allowed_tracking.h"
+#include "worker/daemon/confinement.h"
 #include "worker/daemon/daemon_loop.h"
 #include "worker/daemon/input_paths.h"
 #include "worker/daemon/process_group.h"
@@ -52,6 +56,8 @@ absl::Status DaemonLoop::prepare() {
   ASSIGN_OR_RETURN(std::vector<std::string> roots, resolve_roots(options_.allow));
   ASSIGN_OR_RETURN(std::vector<std::string> copies, resolve_copies(options_.allow_copies));
   ASSIGN_OR_RETURN(rank_options_.trackers, resolve_trackers(options_.allow_tracking));
+  RETURN_IF_ERROR(check_own_folders(roots, options_.data, options_.tls));
+  if (!options_.trainer_user.empty()) RETURN_IF_ERROR(check_trainer_user(options_.trainer_user));
   if (::access(options_.trainer.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
@@ -61,8 +67,9 @@ absl::Status DaemonLoop::prepare() {
   std::error_code error;
   options_.data = std::filesystem::canonical(options_.data, error).string();
   RETURN_IF_ERROR(lock_data_folder());
-  // Where trainers keep what they copy from object stores, unless somebody has said so already.
-  ::setenv("GALLEON_CACHE", absl::StrCat(options_.data, "/cache").c_str(), 0);
+  // Jobs, logs and sockets of trainers.
+  ::chmod(absl::StrCat(options_.data, "/attempts").c_str(), S_IRWXU);
+  RETURN_IF_ERROR(prepare_confinement());
   RETURN_IF_ERROR(load_incarnation());
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   rank_options_.executable = options_.executable;
@@ -96,6 +103,30 @@ absl::Status DaemonLoop::prepare() {
                          : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));
     };
     ASSIGN_OR_RETURN(endpoint_, HttpEndpoint::start(http));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DaemonLoop::prepare_confinement() {
+  // Where trainers keep what they copy from object stores, unless somebody has said so already.
+  ::setenv("GALLEON_CACHE", absl::StrCat(options_.data, "/cache").c_str(), 0);
+  rank_options_.cache = std::getenv("GALLEON_CACHE");
+  rank_options_.trainer_user = options_.trainer_user;
+  RETURN_IF_ERROR(give_job_folder(rank_options_.cache, options_.trainer_user));
+  std::error_code error;
+  rank_options_.cache = std::filesystem::canonical(rank_options_.cache, error).string();
+  // On the way to the cache.
+  if (!options_.trainer_user.empty()) {
+    std::filesystem::permissions(options_.data,
+                                 std::filesystem::perms::group_exec | std::filesystem::perms::others_exec,
+                                 std::filesystem::perm_options::add, error);
+  }
+  const int landlock = landlock_version();
+  const std::string user = options_.trainer_user.empty() ? "" : absl::StrCat(", as user ", options_.trainer_user);
+  if (landlock > 0) {
+    log_info("trainers are confined by Landlock, version ", landlock, user);
+  } else {
+    log_warning("trainers are not confined by Landlock, which this kernel does not have or does not let us use", user);
   }
   return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/landlock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "worker/daemon/allowed_tracking.h"
@@ -111,24 +112,52 @@ v1::TrainerAssignment HeldRank::trainer_assignment(absl::Duration lease) const {
     trainer.set_device(options_.devices[assignment_.slot()].kind);
     trainer.set_device_uuid(options_.devices[assignment_.slot()].uuid);
   }
-  if (options_.token_cache_bytes > 0 && !options_.jobs_folder.empty()) {
-    trainer.set_token_cache_folder(absl::StrCat(options_.jobs_folder, "/", kTokenCaches));
+  if (const std::string caches = token_caches(); !caches.empty()) {
+    trainer.set_token_cache_folder(caches);
     trainer.set_token_cache_bytes(options_.token_cache_bytes);
   }
   trainer.set_initial_lease_milliseconds(std::max<int64_t>(1, absl::ToInt64Milliseconds(lease)));
   return trainer;
 }
 
+// The folder that jobs share; empty: each has its own.
+std::string HeldRank::token_caches() const {
+  if (options_.token_cache_bytes == 0 || options_.jobs_folder.empty()) return "";
+  const std::string folder = absl::StrCat(options_.jobs_folder, "/", kTokenCaches);
+  if (const absl::Status made = give_job_folder(folder, options_.trainer_user); !made.ok()) {
+    log_warning("each job makes its own tokens: ", std::string(made.message()));
+    return "";
+  }
+  std::error_code error;
+  return std::filesystem::canonical(folder, error).string();
+}
+
 absl::Status HeldRank::launch(absl::Duration lease) {
-  const std::string job_file = absl::StrCat(folder_, "/job.pb");
-  const std::string assignment_file = absl::StrCat(folder_, "/assignment.pb");
-  RETURN_IF_ERROR(write_file_atomically(job_file, assignment_.job().SerializeAsString()));
-  RETURN_IF_ERROR(write_file_atomically(assignment_file, trainer_assignment(lease).SerializeAsString()));
-  RETURN_IF_ERROR(process_.start(options_.executable, log_path(),
-                                 {options_.trainer, "--job", job_file, "--assignment", assignment_file}));
+  Supervision supervision;
+  supervision.log = log_path();
+  supervision.trainer = options_.trainer;
+  supervision.socket = socket_of(folder_, assignment_);
+  supervision.job = absl::StrCat(folder_, "/job.pb");
+  supervision.assignment = absl::StrCat(folder_, "/assignment.pb");
+  RETURN_IF_ERROR(give_job_folder(assignment_.job_folder(), options_.trainer_user));
+  std::error_code error;
+  const std::string job_folder = std::filesystem::canonical(assignment_.job_folder(), error).string();
+  if (error) return errno_status("cannot find", assignment_.job_folder(), error.value());
+  supervision.confinement = {options_.roots, {job_folder}, options_.trainer_user};
+  supervision.confinement.reads.insert(supervision.confinement.reads.end(), options_.copies.begin(),
+                                       options_.copies.end());
+  const v1::TrainerAssignment trainer = trainer_assignment(lease);
+  for (const std::string& shared : {options_.cache, trainer.token_cache_folder()}) {
+    if (!shared.empty()) supervision.confinement.writes.push_back(shared);
+  }
+  RETURN_IF_ERROR(write_file_atomically(supervision.job, assignment_.job().SerializeAsString()));
+  RETURN_IF_ERROR(write_file_atomically(supervision.assignment, trainer.SerializeAsString()));
+  RETURN_IF_ERROR(process_.start(options_.executable, supervision));
   report_.started();
   save();
-  log_info(describe(assignment_), " started, process group ", process_.id().pid);
+  log_info(describe(assignment_), " started, process group ", process_.id().pid,
+           landlock_version() > 0 ? ", confined by Landlock" : ", not confined by Landlock",
+           options_.trainer_user.empty() ? "" : absl::StrCat(", as user ", options_.trainer_user));
   return absl::OkStatus();
 }
 

@@ -32,6 +32,8 @@ struct RankOptions {
   std::vector<std::string> roots;     // what jobs may read, symbolic links resolved
   std::vector<std::string> copies;    // addresses to which they may copy checkpoints
   std::vector<std::string> trackers;  // addresses of servers that they may tell of runs
+  std::string cache;                  // folder where trainers keep what they copy from object stores
+  std::string trainer_user;           // who trainers run as; empty: the daemon's own user
   uint32_t threads = 1;
   std::vector<RankDevice> devices;  // by slot
   std::string interface;            // that trainers speak to each other over
@@ -99,6 +101,7 @@ class HeldRank {
   std::string log_path() const;
   absl::Status check(const RankOptions& options, v1::PlaceFault& place) const;
   absl::Status launch(absl::Duration lease);
+  std::string token_caches() const;
   v1::TrainerAssignment trainer_assignment(absl::Duration lease) const;
   void refuse(const absl::Status& why, v1::PlaceFault place);
   void append_to_log(const std::string& line);

@@ -15,8 +15,6 @@ namespace galleon {
 
 namespace {
 
-// With this code a trainer ends itself when its lease was not renewed.
-constexpr int kLeaseExitCode = 75;
 // Those of all slots together fit into a call.
 constexpr size_t kLargestReport = 32 << 10;
 

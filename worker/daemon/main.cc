@@ -1,6 +1,7 @@
 // galleon-worker: the daemon of one machine.
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -30,6 +31,8 @@ int fail(absl::string_view message, int code) {
   std::cerr << "galleon-worker: " << message << "\n";
   return code;
 }
+
+constexpr mode_t kOthersNothing = 0027;
 
 struct Arguments {
   DaemonOptions options;
@@ -79,6 +82,10 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--allow-tracking", a.options.allow_tracking,
                  "address of a tracking server (http(s)://HOST[:PORT][/PATH]) that jobs may tell of their runs, it and "
                  "what lies below it; repeatable");
+  app.add_option(
+      "--trainer-user", a.options.trainer_user,
+      "user of this machine that trainers run as, who gets the folders of jobs; by default the daemon's own. "
+      "The daemon must be allowed to change users");
   app.add_option("--metrics", a.options.metrics, "HOST:PORT for /metrics, /livez and /readyz; port 0 is any free one");
   app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");
@@ -140,10 +147,11 @@ int complete(Arguments& a) {
 }
 
 int run(int argc, char** argv) {
-  // Hidden: FOLDER LOG -- COMMAND…
-  if (argc >= 6 && absl::string_view(argv[1]) == "--supervise" && absl::string_view(argv[4]) == "--") {
+  // What jobs and this daemon write is for its user, and to read for its group.
+  ::umask(::umask(0) | kOthersNothing);
+  if (const std::optional<Supervision> rank = Supervision::from({argv + 1, argv + argc}); rank.has_value()) {
     init_logging("galleon-worker");
-    return supervise(argv[2], argv[3], {argv + 5, argv + argc});
+    return supervise(*rank);
   }
   // Threads begin with the first credentials.
   ServiceNotifier service = ServiceNotifier::from_environment();

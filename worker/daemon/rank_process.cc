@@ -4,7 +4,6 @@
 
 #include "common/base/status_macros.h"
 #include "worker/daemon/process_group.h"
-#include "worker/daemon/supervisor.h"
 
 namespace galleon {
 
@@ -29,10 +28,10 @@ v1::HeldRankState::Process RankProcess::state() const {
   return state;
 }
 
-absl::Status RankProcess::start(const std::string& executable, const std::string& log,
-                                const std::vector<std::string>& command) {
+absl::Status RankProcess::start(const std::string& executable, Supervision supervision) {
+  supervision.folder = folder_;
   kills_before_ = out_of_memory_kills();
-  ASSIGN_OR_RETURN(id_, start_supervisor(executable, folder_, log, command));
+  ASSIGN_OR_RETURN(id_, start_supervisor(executable, supervision));
   return absl::OkStatus();
 }
 

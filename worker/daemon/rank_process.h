@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/base/process.h"
 #include "galleon/v1/daemon.pb.h"
+#include "worker/daemon/supervisor.h"
 
 namespace galleon {
 
@@ -21,8 +22,8 @@ class RankProcess {
   void restore(const v1::HeldRankState::Process& state);
   v1::HeldRankState::Process state() const;
 
-  // Runs `command` under a supervisor, this `executable`; its output is appended to `log`.
-  absl::Status start(const std::string& executable, const std::string& log, const std::vector<std::string>& command);
+  // Runs a trainer under a supervisor, this `executable`. The folder is the rank's own.
+  absl::Status start(const std::string& executable, Supervision supervision);
   // Takes over what a daemon before us started without living to record it. False: it started nothing.
   bool adopt();
 

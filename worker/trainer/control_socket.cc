@@ -11,10 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/base/clock.h"
-#include "common/base/frame.h"
-#include "common/base/log.h"
-#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -29,12 +25,11 @@ absl::Duration monotonic() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::string& path, const v1::Hello& hello,
+absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(FileDescriptor listener, const v1::Hello& hello,
                                                                     absl::Duration initial_lease) {
-  ASSIGN_OR_RETURN(int listener, listen_unix(path));
-  std::unique_ptr<ControlSocket> control(new ControlSocket(listener));
+  std::unique_ptr<ControlSocket> control(new ControlSocket(std::move(listener), initial_lease));
   int wake[2];
-  if (::pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) return errno_status("cannot create a pipe for", path, errno);
+  if (::pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) return errno_status("cannot create", "a pipe", errno);
   control->wake_read_ = FileDescriptor(wake[0]);
   control->wake_write_ = FileDescriptor(wake[1]);
   control->lease_end_ = monotonic() + initial_lease;
@@ -46,7 +41,8 @@ absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::s
   return control;
 }
 
-ControlSocket::ControlSocket(int listener) : listener_(listener) {}
+ControlSocket::ControlSocket(FileDescriptor listener, absl::Duration initial_lease)
+    : listener_(std::move(listener)), lease_(initial_lease) {}
 
 ControlSocket::~ControlSocket() {
   {
@@ -67,72 +63,75 @@ void ControlSocket::send(v1::TrainerEvent event) {
   [[maybe_unused]] const ssize_t n = ::write(wake_write_.get(), "x", 1);
 }
 
-// Sends what the present connection has not seen. False: the connection is gone.
-bool ControlSocket::write_pending(int fd) {
+// Sends what the present connection has not seen, as far as it takes it now. False: it is gone.
+bool ControlSocket::write_pending() {
   while (true) {
-    std::string frame;
-    {
+    if (unsent_.empty()) {
       const std::lock_guard<std::mutex> lock(mutex_);
       const auto next = std::find_if(unacknowledged_.begin(), unacknowledged_.end(),
                                      [&](const auto& e) { return e.sequence() > sent_; });
       if (next == unacknowledged_.end()) return true;
-      frame = encode_frame(next->SerializeAsString());
+      unsent_ = encode_frame(next->SerializeAsString());
       sent_ = next->sequence();
     }
-    absl::string_view left = frame;
-    while (!left.empty()) {
-      const ssize_t n = ::send(fd, left.data(), left.size(), MSG_NOSIGNAL);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return false;
-      left.remove_prefix(n);
-    }
+    const ssize_t n = ::send(connection_.get(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
+    if (n <= 0) return false;
+    unsent_.erase(0, static_cast<size_t>(n));
   }
 }
 
-void ControlSocket::serve() {
-  FileDescriptor connection;
-  FrameDecoder decoder;
+// The newest daemon counts: an older one is gone, or will be told so by the scheduler.
+void ControlSocket::accept_daemon() {
+  connection_ = FileDescriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  decoder_ = FrameDecoder();
+  unsent_.clear();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  sent_ = 0;
+}
+
+// False: the connection is gone, or what comes over it is not the protocol.
+bool ControlSocket::read_commands() {
+  char buffer[1 << 14];
+  const ssize_t n = ::recv(connection_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+  if (n < 0) return errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK;
+  if (n == 0) return false;
+  decoder_.append({buffer, static_cast<size_t>(n)});
   while (true) {
-    absl::Duration left;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (ending_) return;
-      left = lease_end_ - monotonic();
+    const absl::StatusOr<std::optional<std::string>> frame = decoder_.next();
+    if (!frame.ok()) return false;
+    if (!frame->has_value()) return true;
+    v1::TrainerCommand command;
+    if (!command.ParseFromString(**frame)) return false;
+    handle(command);
+  }
+}
+
+bool ControlSocket::ending() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return ending_;
+}
+
+void ControlSocket::serve() {
+  constexpr int kLongestWait = 200;  // milliseconds
+  while (!ending()) {
+    const auto wanted = static_cast<int16_t>(unsent_.empty() ? POLLIN : POLLIN | POLLOUT);
+    pollfd fds[3] = {{listener_.get(), POLLIN, 0}, {wake_read_.get(), POLLIN, 0}, {connection_.get(), wanted, 0}};
+    if (::poll(fds, connection_.valid() ? 3 : 2, kLongestWait) < 0) {
+      if (errno == EINTR) continue;
+      return;
     }
-    if (left <= absl::ZeroDuration()) {
-      // Another attempt may begin at any moment: leave at once, without a word to the file system.
-      log_error("the lease was not renewed in time; ending");
-      ::_exit(kLeaseExitCode);
-    }
-    pollfd fds[3] = {{listener_.get(), POLLIN, 0}, {wake_read_.get(), POLLIN, 0}, {connection.get(), POLLIN, 0}};
-    const auto wait = std::clamp<int64_t>(absl::ToInt64Milliseconds(left), 1, 200);
-    if (::poll(fds, connection.valid() ? 3 : 2, static_cast<int>(wait)) < 0 && errno != EINTR) return;
     if ((fds[0].revents & POLLIN) != 0) {
-      // The newest daemon counts: an older one is gone, or will be told so by the scheduler.
-      connection = FileDescriptor(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      decoder = FrameDecoder();
-      const std::lock_guard<std::mutex> lock(mutex_);
-      sent_ = 0;
-    } else if (connection.valid() && fds[2].revents != 0) {
-      char buffer[1 << 14];
-      const ssize_t n = ::read(connection.get(), buffer, sizeof(buffer));
-      if (n > 0) decoder.append({buffer, static_cast<size_t>(n)});
-      bool sound = n > 0 || (n < 0 && errno == EINTR);
-      while (sound) {
-        absl::StatusOr<std::optional<std::string>> frame = decoder.next();
-        sound = frame.ok();
-        if (!sound || !frame->has_value()) break;
-        v1::TrainerCommand command;
-        sound = command.ParseFromString(**frame);
-        if (sound) handle(command);
-      }
-      if (!sound) connection.reset();
+      accept_daemon();
+    } else if (connection_.valid() && (fds[2].revents & ~POLLOUT) != 0 && !read_commands()) {
+      connection_.reset();
     }
     if ((fds[1].revents & POLLIN) != 0) {
       char drained[256];
       [[maybe_unused]] const ssize_t n = ::read(wake_read_.get(), drained, sizeof(drained));
     }
-    if (connection.valid() && !write_pending(connection.get())) connection.reset();
+    if (connection_.valid() && !write_pending()) connection_.reset();
   }
 }
 
@@ -147,6 +146,7 @@ void ControlSocket::handle(const v1::TrainerCommand& command) {
       // The same lease is told again, with what is left of it.
       granted_ = std::max(granted_, absl::Milliseconds(command.lease().milliseconds()));
       lease_end_ = monotonic() + absl::Milliseconds(command.lease().milliseconds());
+      lease_.renew(absl::Milliseconds(command.lease().milliseconds()));
       break;
     case v1::TrainerCommand::kRendezvous:
       payloads_.emplace(command.rendezvous().payloads().begin(), command.rendezvous().payloads().end());

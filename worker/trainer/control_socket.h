@@ -1,5 +1,5 @@
-// The trainer's end of the protocol with its daemon: listens on a Unix socket in the attempt's folder, keeps events
-// until they are acknowledged, takes commands, and ends the process when its lease is over.
+// The trainer's end of the protocol with its daemon: keeps events until they are acknowledged, takes commands, and lets
+// a timer of its own end the process when the lease is over.
 #pragma once
 
 #include <condition_variable>
@@ -15,16 +15,19 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/files.h"
+#include "common/base/frame.h"
 #include "galleon/v1/trainer.pb.h"
 #include "worker/engine/ranks/rendezvous.h"
 #include "worker/trainer/events.h"
+#include "worker/trainer/lease_timer.h"
 
 namespace galleon {
 
 class ControlSocket final : public EventSink, public Rendezvous {
  public:
-  // `hello` is the first event. The process ends with kLeaseExitCode when the lease runs out.
-  static absl::StatusOr<std::unique_ptr<ControlSocket>> start(const std::string& path, const v1::Hello& hello,
+  // `listener`: a Unix socket that the daemon connects to. `hello` is the first event. The process ends with
+  // LeaseTimer::kExitCode when the lease runs out.
+  static absl::StatusOr<std::unique_ptr<ControlSocket>> start(FileDescriptor listener, const v1::Hello& hello,
                                                               absl::Duration initial_lease);
   ~ControlSocket() override;
 
@@ -37,17 +40,23 @@ class ControlSocket final : public EventSink, public Rendezvous {
   // Waits until every event has been acknowledged, or `timeout` has passed.
   bool drain(absl::Duration timeout);
 
-  static constexpr int kLeaseExitCode = 75;
-
  private:
-  explicit ControlSocket(int listener);
+  ControlSocket(FileDescriptor listener, absl::Duration initial_lease);
   void serve();
+  void accept_daemon();
+  bool read_commands();
   void handle(const v1::TrainerCommand& command);
-  bool write_pending(int fd);
+  bool write_pending();
+  bool ending();
 
   FileDescriptor listener_;
   FileDescriptor wake_read_;
   FileDescriptor wake_write_;
+  // Of the thread that serves: the newest daemon, what has come from it, and what of a frame is still to be sent.
+  FileDescriptor connection_;
+  FrameDecoder decoder_;
+  std::string unsent_;
+  LeaseTimer lease_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<v1::TrainerEvent> unacknowledged_;

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include <google/protobuf/util/json_util.h>
+#include <sys/stat.h>
 #include <filesystem>
 #include <iostream>
 
@@ -9,6 +10,9 @@
 #include "common/base/bounded_text.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/printable.h"
+#include "common/base/reach.h"
+#include "common/base/read_all.h"
 #include "common/base/status_macros.h"
 #include "kernels/cpu/processor.h"
 #include "worker/engine/data/byte_ranges.h"
@@ -35,9 +39,19 @@ void log_processor(const std::string& device) {
   tell_processor([](const std::string& what, const std::string& text) { log_info(what, ": ", text); });
 }
 
+constexpr mode_t kOthersNothing = 0027;
+
+// What the daemon hands to a trainer open.
+struct ServiceDescriptors {
+  int job = -1;
+  int assignment = -1;
+  int control = -1;
+};
+
 struct Arguments {
   std::string job;
-  std::string assignment;
+  ServiceDescriptors service;
+  Reach reach;
   bool plan = false;
   bool resolve = false;
   bool processor = false;
@@ -47,7 +61,8 @@ struct Arguments {
 };
 
 int fail(const absl::Status& status) {
-  std::cerr << bounded_text(status.message()) << "\n";
+  PrintableLog shown;
+  std::cerr << shown.add(bounded_text(status.message())) << shown.finish() << "\n";
   return status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kNotFound ? 2 : 1;
 }
 
@@ -126,21 +141,37 @@ int resolve_to_file(const Arguments& arguments) {
 int train(Arguments& arguments) {
   absl::StatusOr<v1::Job> job = read_job(arguments.job);
   if (!job.ok()) return fail(job.status());
-  if (!arguments.assignment.empty()) {
-    absl::StatusOr<std::string> text = read_file(arguments.assignment);
-    if (!text.ok()) return fail(text.status());
-    v1::TrainerAssignment assignment;
-    if (!assignment.ParseFromString(*text))
-      return fail(absl::InvalidArgumentError(arguments.assignment + " is not an assignment"));
-    return train_assignment(*job, assignment);
-  }
   arguments.local.output = arguments.output;
   return train_locally(*job, arguments.local);
 }
 
+// One rank of an attempt. All that it is told comes as open files, since it may open little itself.
+int train_for_service(const Arguments& arguments) {
+  v1::Job job;
+  v1::TrainerAssignment assignment;
+  const ServiceDescriptors& given = arguments.service;
+  for (const auto& [fd, message] :
+       {std::pair<int, google::protobuf::Message*>(given.job, &job), {given.assignment, &assignment}}) {
+    const absl::StatusOr<std::string> text = read_all(fd, absl::StrCat("descriptor ", fd));
+    if (!text.ok()) return fail(text.status());
+    if (!message->ParseFromString(*text))
+      return fail(absl::InvalidArgumentError(absl::StrCat("descriptor ", fd, " does not hold what the daemon writes")));
+  }
+  return train_assignment(job, assignment, FileDescriptor(given.control));
+}
+
 void add_training(CLI::App& app, Arguments& arguments) {
   app.add_option("--job", arguments.job, "a YAML job file or a binary Job message");
-  app.add_option("--assignment", arguments.assignment, "a binary TrainerAssignment, from the worker daemon");
+  auto* job = app.add_option("--job-fd", arguments.service.job, "from the worker daemon: where a binary Job is read");
+  auto* assignment =
+      app.add_option("--assignment-fd", arguments.service.assignment, "where a TrainerAssignment is read");
+  auto* control = app.add_option("--control-fd", arguments.service.control, "the socket that the daemon speaks to");
+  job->needs(assignment)->needs(control);
+  assignment->needs(job);
+  control->needs(job);
+  app.add_option("--reads", arguments.reach.reads, "folder that the job may read, and no other; repeatable")
+      ->needs(job);
+  app.add_option("--writes", arguments.reach.writes, "folder that the job may write, and read; repeatable")->needs(job);
   app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
   app.add_option("--format", arguments.format, "of --plan and --processor")->check(CLI::IsMember({"json", "binary"}));
   app.add_flag("--processor", arguments.processor, "print what the CPU computes with here, and end");
@@ -261,7 +292,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
-  const bool service = !arguments.assignment.empty();
+  const bool service = arguments.service.job >= 0;
+  if (service) {
+    limit_reach(arguments.reach);
+    ::umask(::umask(0) | kOthersNothing);
+  }
   init_logging("galleon-trainer",
                service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
   absl::Status status;
@@ -278,9 +313,10 @@ int run(int argc, char** argv) {
     if (status.ok()) status = tokenize(tokenizing);
   } else {
     if (arguments.processor) return print(processor_message(), arguments.format);
+    if (service) return train_for_service(arguments);
     if (arguments.job.empty()) return fail(absl::InvalidArgumentError("--job is needed; see --help"));
     if (arguments.plan) return plan(arguments);
-    if (!service && arguments.output.empty()) return fail(absl::InvalidArgumentError("--output is needed; see --help"));
+    if (arguments.output.empty()) return fail(absl::InvalidArgumentError("--output is needed; see --help"));
     return arguments.resolve ? resolve_to_file(arguments) : train(arguments);
   }
   return status.ok() ? 0 : fail(status);

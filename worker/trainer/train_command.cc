@@ -203,16 +203,15 @@ int train_locally(const v1::Job& job, const LocalRank& rank) {
   return report_end(finished_message(train(ground, rendezvous->get(), observer)), sink);
 }
 
-int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment) {
+int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment, FileDescriptor socket) {
   keep_stop_signals();
   v1::Hello hello;
   *hello.mutable_id() = assignment.id();
   hello.set_rank(assignment.rank());
   hello.set_pid(::getpid());
   hello.set_version(GALLEON_VERSION);
-  const std::string path = absl::StrCat(assignment.attempt_folder(), "/trainer-", assignment.rank(), ".sock");
   absl::StatusOr<std::unique_ptr<ControlSocket>> control =
-      ControlSocket::start(path, hello, absl::Milliseconds(assignment.initial_lease_milliseconds()));
+      ControlSocket::start(std::move(socket), hello, absl::Milliseconds(assignment.initial_lease_milliseconds()));
   if (!control.ok()) {
     log_error(control.status().message());
     return 1;

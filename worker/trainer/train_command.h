@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "common/base/files.h"
 #include "galleon/v1/job.pb.h"
 #include "galleon/v1/trainer.pb.h"
 
@@ -24,6 +25,7 @@ struct LocalRank {
 
 // Both return the exit code: 0 done or stopped, 1 failed, 2 failed and would again.
 int train_locally(const v1::Job& job, const LocalRank& rank);
-int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment);
+// `socket`: listens, and the daemon connects to it.
+int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment, FileDescriptor socket);
 
 }  // namespace galleon

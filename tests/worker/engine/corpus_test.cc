@@ -216,8 +216,9 @@ TEST_F(CorpusTest, WhatHasComeCanBeReadWhileSlowStorageKeepsTheRestWaiting) {
   build.threads = 2;
   absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(build);
   ASSERT_TRUE(builder.ok()) << builder.status();
-  absl::StatusOr<std::unique_ptr<SequenceStore>> here = open_token_cache(build.base, (*builder)->progress());
-  absl::StatusOr<std::unique_ptr<SequenceStore>> elsewhere = open_token_cache(build.base, nullptr);
+  absl::StatusOr<std::unique_ptr<SequenceStore>> here =
+      open_token_cache(build.base, {10, 257, 2}, (*builder)->progress());
+  absl::StatusOr<std::unique_ptr<SequenceStore>> elsewhere = open_token_cache(build.base, {10, 257, 2}, nullptr);
   ASSERT_TRUE(here.ok() && elsewhere.ok());
   absl::StatusOr<StoreProgress> progress = (*here)->wait_for(10);
   ASSERT_TRUE(progress.ok());

@@ -29,13 +29,10 @@ namespace {
 
 class FakeTrainer {
  public:
-  FakeTrainer(const v1::Job& job, const v1::TrainerAssignment& assignment) : job_(job), assignment_(assignment) {}
+  FakeTrainer(const v1::Job& job, const v1::TrainerAssignment& assignment, FileDescriptor listener)
+      : job_(job), assignment_(assignment), listener_(std::move(listener)) {}
 
   int run() {
-    const std::string path = absl::StrCat(assignment_.attempt_folder(), "/trainer-", assignment_.rank(), ".sock");
-    absl::StatusOr<int> listener = listen_unix(path);
-    if (!listener.ok()) return 98;
-    listener_ = FileDescriptor(*listener);
     lease_end_ = clock_.monotonic() + absl::Milliseconds(assignment_.initial_lease_milliseconds());
     v1::TrainerEvent hello;
     *hello.mutable_hello()->mutable_id() = assignment_.id();
@@ -242,13 +239,16 @@ int main(int argc, char** argv) {
   }
   galleon::v1::Job job;
   galleon::v1::TrainerAssignment assignment;
+  int listener = -1;
   for (int i = 1; i + 1 < argc; i += 2) {
-    absl::StatusOr<std::string> bytes = galleon::read_file(argv[i + 1]);
-    if (!bytes.ok()) return 99;
-    if (std::string(argv[i]) == "--job" && !job.ParseFromString(*bytes)) return 99;
-    if (std::string(argv[i]) == "--assignment" && !assignment.ParseFromString(*bytes)) return 99;
+    const std::string option = argv[i];
+    const int fd = std::atoi(argv[i + 1]);
+    if (option == "--control-fd") listener = fd;
+    if (option == "--job-fd" && !job.ParseFromFileDescriptor(fd)) return 99;
+    if (option == "--assignment-fd" && !assignment.ParseFromFileDescriptor(fd)) return 99;
   }
-  const int code = galleon::FakeTrainer(job, assignment).run();
+  if (listener < 0) return 98;
+  const int code = galleon::FakeTrainer(job, assignment, galleon::FileDescriptor(listener)).run();
   std::fflush(stdout);
   ::_exit(code);
 }

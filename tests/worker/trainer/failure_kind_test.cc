@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "common/base/files.h"
+#include "common/base/ids.h"
+#include "kernels/device.h"
+#include "worker/engine/ranks/socket_communicator.h"
 
 namespace galleon {
 namespace {
@@ -33,6 +37,18 @@ TEST(FailureKind, WhatDoesNotAnswerLiesOutside) {
     EXPECT_TRUE(is_permanent(errno_status("cannot read", "/data/a", error))) << error;
     EXPECT_EQ(place_fault_of(errno_status("cannot read", "/data/a", error)), v1::PLACE_FAULT_UNSPECIFIED);
   }
+}
+
+TEST(FailureKind, RanksThatDoNotMeetAreTheEnvironmentsFault) {
+  const std::string folder = testing::TempDir() + "/meeting-" + random_hex(6);
+  std::unique_ptr<Device> device = make_cpu_device(1);
+  std::unique_ptr<Rendezvous> rendezvous = make_folder_rendezvous(folder);
+  SocketOptions options;
+  options.meeting_timeout = absl::Milliseconds(100);
+  const absl::Status alone = make_socket_communicator(*device, 0, 2, *rendezvous, {"1.0", ""}, options).status();
+  EXPECT_EQ(place_fault_of(alone), v1::PLACE_FAULT_OUTSIDE) << alone;
+  EXPECT_FALSE(is_permanent(alone));
+  std::filesystem::remove_all(folder);
 }
 
 TEST(FailureKind, WhatTheJobSaysWronglyIsItsOwnAndPermanent) {

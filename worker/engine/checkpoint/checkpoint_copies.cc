@@ -1,9 +1,10 @@
 #include "worker/engine/checkpoint/checkpoint_copies.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "common/base/files.h"
 #include "common/base/object_address.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/manifest.h"
 #include "worker/engine/storage/object_store.h"
@@ -81,15 +83,14 @@ absl::Status compare(const std::string& path, int64_t bytes, const std::string& 
   ASSIGN_OR_RETURN(const std::unique_ptr<ObjectFile> object, ObjectFile::open(address));
   if (object->size() != bytes)
     return absl::DataLossError(absl::StrCat(address, " has ", object->size(), " bytes instead of ", bytes));
-  std::ifstream file(path, std::ios::binary);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_read(path));
   std::string here(kSample, '\0');
   std::string there(kSample, '\0');
   for (const int64_t begin : {int64_t{0}, bytes / 2, std::max<int64_t>(0, bytes - kSample)}) {
     const int64_t size = std::min(kSample, bytes - begin);
     ASSIGN_OR_RETURN(int64_t n, object->read_at(begin, there.data(), size));
-    file.seekg(begin);
-    file.read(here.data(), size);
-    if (n != size || file.gcount() != size || here.compare(0, size, there, 0, size) != 0)
+    if (n != size || ::pread(file.get(), here.data(), static_cast<size_t>(size), begin) != size ||
+        here.compare(0, size, there, 0, size) != 0)
       return absl::DataLossError(absl::StrCat(address, " differs from ", path));
   }
   return absl::OkStatus();

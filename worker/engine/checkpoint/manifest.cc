@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -10,6 +11,7 @@
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/ground/json_fields.h"
 
 namespace galleon {
 
@@ -27,10 +29,19 @@ Json paces_to_json(const std::vector<RefreshPace>& paces) {
   return json;
 }
 
-std::vector<RefreshPace> paces_from_json(const Json& json) {
+std::vector<RefreshPace> paces_from_json(JsonFields& fields, const std::string& path, absl::Status& status) {
   std::vector<RefreshPace> paces;
-  for (const Json& pace : json) {
-    paces.push_back({pace.at(0).get<int64_t>(), pace.at(1).get<int64_t>(), pace.at(2).get<int64_t>()});
+  for (const Json& pace : fields.array("refresh_paces")) {
+    // As an object, so that what is wrong has a name.
+    const Json named = {{"pace", pace}};
+    JsonFields field(named, absl::StrCat(path, ": refresh_paces"));
+    const std::vector<int64_t> numbers = field.integers("pace", 0, kMostCounted);
+    status.Update(field.status());
+    if (status.ok() && numbers.size() != 3)
+      status = absl::DataLossError(
+          absl::StrCat(path, " is damaged: a pace of refresh_paces has ", numbers.size(), " numbers; 3 are accepted"));
+    if (!status.ok()) return {};
+    paces.push_back({numbers[0], numbers[1], numbers[2]});
   }
   return paces;
 }
@@ -60,12 +71,13 @@ Json to_json(const CheckpointHeader& h) {
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/", kManifest);
-  ASSIGN_OR_RETURN(std::string text, read_file(path));
-  Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded() || !json.is_object() || !json.contains("files") || !json.contains("step")) {
-    return absl::DataLossError(absl::StrCat(path, " is damaged"));
-  }
-  const int version = json.value("format_version", 0);
+  ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  ASSIGN_OR_RETURN(Json json, parse_json_object(text, path));
+  JsonFields fields(json, path);
+  const int64_t version = fields.integer("format_version", 0, std::numeric_limits<int32_t>::max());
+  fields.integer("step", 0, kMostCounted);
+  fields.object("files");
+  RETURN_IF_ERROR(fields.status());
   if (version != kFormatVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, " has format version ", version, "; this program reads version ", kFormatVersion));
@@ -74,30 +86,36 @@ absl::StatusOr<Json> read_manifest(const std::string& folder) {
 }
 
 absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::string& folder) {
+  constexpr int64_t kMostRanks = 1 << 16;
+  constexpr int64_t kMostTokens = int64_t{1} << 60;
+  constexpr int64_t kMostIds = std::numeric_limits<int32_t>::max();
+  const std::string path = absl::StrCat(folder, "/", kManifest);
+  JsonFields fields(json, path);
+  absl::Status paces;
   CheckpointHeader h;
-  try {
-    h.job = json.at("job").get<std::string>();
-    h.mathematics = json.at("mathematics").get<std::string>();
-    if (json.contains("data_changes")) h.data_changes = json.at("data_changes").get<std::vector<std::string>>();
-    h.step = json.at("step").get<int64_t>();
-    h.schedule_steps = json.at("schedule_steps").get<int64_t>();
-    h.warmup_steps = json.at("warmup_steps").get<int64_t>();
-    h.tokens = json.at("tokens").get<int64_t>();
-    h.seconds = json.at("seconds").get<double>();
-    h.ranks = json.at("ranks").get<int64_t>();
-    h.epoch = json.at("epoch").get<uint64_t>();
-    h.weights_hash = json.at("weights_hash").get<uint64_t>();
-    h.counts = json.at("counts").get<std::vector<int64_t>>();
-    if (json.contains("document_tokens") && !json.at("document_tokens").is_null()) {
-      const Json& tokens = json.at("document_tokens");
-      h.document_tokens = {tokens.at("begin").get<int32_t>(), tokens.at("end").get<int32_t>()};
-    }
-    // Checkpoints from before lazy refresh have none.
-    h.paces = json.contains("refresh_paces") ? paces_from_json(json.at("refresh_paces"))
-                                             : std::vector<RefreshPace>(h.counts.size());
-  } catch (const Json::exception&) {
-    return absl::DataLossError(absl::StrCat(folder, "/", kManifest, " is damaged"));
+  h.job = fields.text("job");
+  h.mathematics = fields.text("mathematics");
+  if (fields.has("data_changes")) h.data_changes = fields.texts("data_changes");
+  h.step = fields.integer("step", 0, kMostCounted);
+  h.schedule_steps = fields.integer("schedule_steps", 0, kMostCounted);
+  h.warmup_steps = fields.integer("warmup_steps", 0, kMostCounted);
+  h.tokens = fields.integer("tokens", 0, kMostTokens);
+  h.seconds = fields.number("seconds", 0);
+  h.ranks = fields.integer("ranks", 1, kMostRanks);
+  h.epoch = fields.bits("epoch");
+  h.weights_hash = fields.bits("weights_hash");
+  h.counts = fields.integers("counts", 0, kMostCounted);
+  if (fields.has("document_tokens")) {
+    JsonFields tokens(fields.object("document_tokens"), absl::StrCat(path, ": document_tokens"));
+    h.document_tokens = {static_cast<int32_t>(tokens.integer("begin", -1, kMostIds)),
+                         static_cast<int32_t>(tokens.integer("end", -1, kMostIds))};
+    RETURN_IF_ERROR(tokens.status());
   }
+  // Checkpoints from before lazy refresh have none.
+  h.paces =
+      fields.has("refresh_paces") ? paces_from_json(fields, path, paces) : std::vector<RefreshPace>(h.counts.size());
+  RETURN_IF_ERROR(fields.status());
+  RETURN_IF_ERROR(paces);
   return h;
 }
 
@@ -135,18 +153,19 @@ absl::StatusOr<CheckpointHeader> read_checkpoint_header(const std::string& step_
 
 absl::StatusOr<std::vector<CheckpointFile>> checkpoint_files(const std::string& step_folder) {
   ASSIGN_OR_RETURN(const Json json, read_manifest(step_folder));
+  const std::string manifest = absl::StrCat(step_folder, "/", kManifest);
   std::vector<CheckpointFile> files;
-  try {
-    for (const auto& [name, expected] : json.at("files").items()) {
-      const fs::path path(name);
-      // What a damaged or foreign manifest names is not opened.
-      const bool below = path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end() && !name.empty();
-      if (!below)
-        return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " names a file outside of its folder"));
-      files.push_back({name, expected.at("bytes").get<int64_t>(), expected.at("crc32").get<uint32_t>()});
-    }
-  } catch (const Json::exception&) {
-    return absl::DataLossError(absl::StrCat(step_folder, "/", kManifest, " is damaged"));
+  for (const auto& [name, expected] : json.at("files").items()) {
+    const fs::path path(name);
+    // What a damaged or foreign manifest names is not opened.
+    const bool below = path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end() && !name.empty() &&
+                       name.find('\0') == std::string::npos;
+    if (!below) return absl::DataLossError(absl::StrCat(manifest, " names a file outside of its folder: ", name));
+    JsonFields fields(expected, absl::StrCat(manifest, ": files: ", name));
+    const int64_t bytes = fields.integer("bytes", 0, std::numeric_limits<int64_t>::max());
+    const int64_t crc = fields.integer("crc32", 0, std::numeric_limits<uint32_t>::max());
+    RETURN_IF_ERROR(fields.status());
+    files.push_back({name, bytes, static_cast<uint32_t>(crc)});
   }
   return files;
 }

@@ -5,22 +5,20 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
-#include "common/base/json_depth.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/checkpoint/weight_index.h"
 #include "worker/engine/model/adapter_folder.h"
 
 namespace galleon {
 
 namespace {
-using Json = nlohmann::json;
 namespace fs = std::filesystem;
 }  // namespace
 
@@ -39,18 +37,7 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   // A file of all weights comes first, as in transformers: an index beside it is of an older export.
   if (!fs::exists(absl::StrCat(folder, "/", names[0]), error) && fs::exists(index_path, error)) {
     ASSIGN_OR_RETURN(std::string text, read_file(index_path));
-    const Json index = Json::parse(text, nullptr, false);
-    if (nested_too_deeply(text) || index.is_discarded() || !index.contains("weight_map") ||
-        !index["weight_map"].is_object())
-      return absl::DataLossError(absl::StrCat(index_path, " is damaged"));
-    names.clear();
-    for (const auto& [tensor, file] : index["weight_map"].items()) {
-      if (!file.is_string() || absl::StrContains(file.get<std::string>(), "/"))
-        return absl::DataLossError(absl::StrCat(index_path, ": ", tensor, " names no file"));
-      names.push_back(file.get<std::string>());
-    }
-    std::sort(names.begin(), names.end());
-    names.erase(std::unique(names.begin(), names.end()), names.end());
+    ASSIGN_OR_RETURN(names, names_of_index(text, index_path));
   }
   if (names.size() == 1 && !fs::exists(absl::StrCat(folder, "/", names[0]), error)) {
     for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -85,7 +86,7 @@ absl::Status parse_entry(const std::string& path, const std::string& name, const
 
 class ChecksummedFile {
  public:
-  ChecksummedFile(std::string path, int fd) : path_(std::move(path)), file_(fd) {}
+  ChecksummedFile(std::string path, FileDescriptor file) : path_(std::move(path)), file_(std::move(file)) {}
   absl::Status write(const void* data, int64_t bytes) {
     if (absl::Status s = write_all(file_.get(), {static_cast<const char*>(data), static_cast<size_t>(bytes)});
         !s.ok()) {
@@ -141,8 +142,7 @@ std::string safetensors_type(DataType type) {
 absl::StatusOr<SafetensorsReader> SafetensorsReader::open(const std::string& path) {
   SafetensorsReader reader;
   reader.path_ = path;
-  reader.file_ = FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!reader.file_.valid()) return errno_status("cannot open", path, errno);
+  ASSIGN_OR_RETURN(reader.file_, open_to_read(path));
   struct stat info {};
   if (::fstat(reader.file_.get(), &info) != 0) return errno_status("cannot read", path, errno);
   if (info.st_size < 8) return damaged(path, "it is shorter than its header");
@@ -220,9 +220,8 @@ absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std
   unsigned char prefix[8];
   for (int i = 0; i < 8; ++i) prefix[i] = static_cast<unsigned char>(text.size() >> (8 * i));
 
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return errno_status("cannot create", path, errno);
-  ChecksummedFile file(path, fd);
+  ASSIGN_OR_RETURN(FileDescriptor opened, open_to_write(path, O_WRONLY | O_CREAT | O_TRUNC));
+  ChecksummedFile file(path, std::move(opened));
   RETURN_IF_ERROR(file.write(prefix, 8));
   RETURN_IF_ERROR(file.write(text.data(), static_cast<int64_t>(text.size())));
   for (const TensorToWrite& tensor : tensors) {
@@ -238,8 +237,7 @@ absl::StatusOr<WrittenFile> write_safetensors(const std::string& path, const std
 }
 
 absl::StatusOr<WrittenFile> checksum_file(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_read(path));
   WrittenFile result;
   std::vector<unsigned char> buffer(1 << 20);
   while (true) {

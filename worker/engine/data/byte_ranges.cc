@@ -8,6 +8,7 @@
 
 #include "common/base/files.h"
 #include "common/base/object_address.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/storage/object_store.h"
 
@@ -53,9 +54,9 @@ absl::StatusOr<std::unique_ptr<ByteRanges>> ByteRanges::open(const std::string& 
     ASSIGN_OR_RETURN(std::unique_ptr<ObjectFile> object, ObjectFile::open(path));
     return std::make_unique<ObjectRanges>(std::move(object));
   }
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSIGN_OR_RETURN(FileDescriptor file, open_to_read(path));
   struct stat info {};
-  if (!file.valid() || ::fstat(file.get(), &info) != 0) return errno_status("cannot open", path, errno);
+  if (::fstat(file.get(), &info) != 0) return errno_status("cannot open", path, errno);
   return std::make_unique<FileRanges>(std::move(file), info.st_size, path);
 }
 

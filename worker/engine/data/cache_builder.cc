@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -22,12 +23,6 @@ namespace {
 constexpr absl::Duration kFlushInterval = absl::Seconds(1);
 // Pieces under way for each encoding thread.
 constexpr size_t kSlotsOfThread = 4;
-
-absl::StatusOr<FileDescriptor> open_for_writing(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-  if (!file.valid()) return errno_status("cannot create", path, errno);
-  return file;
-}
 
 absl::Status write_at(int fd, const std::string& path, int64_t offset, absl::string_view data) {
   while (!data.empty()) {
@@ -83,9 +78,9 @@ absl::Status CacheBuilder::open_files() {
   index_.shape = build_.shape;
   index_.error.clear();
   index_.error_code = 0;
-  ASSIGN_OR_RETURN(tokens_, open_for_writing(build_.base + ".tokens"));
+  ASSIGN_OR_RETURN(tokens_, open_to_write(build_.base + ".tokens", O_WRONLY | O_CREAT));
   if (build_.shape.has_sequences) {
-    ASSIGN_OR_RETURN(records_, open_for_writing(build_.base + ".sequences"));
+    ASSIGN_OR_RETURN(records_, open_to_write(build_.base + ".sequences", O_WRONLY | O_CREAT));
   }
   last_flush_ = absl::Now();
   progress_->publish(index_);

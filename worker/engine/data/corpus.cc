@@ -151,6 +151,10 @@ std::string Corpus::description() const {
   return shared_name_.empty() ? fingerprint_ : absl::StrCat(fingerprint_, " ", shared_name_);
 }
 
+CacheLimits Corpus::limits() const {
+  return {request_.options.sequence_length, request_.vocabulary, static_cast<int64_t>(files_.size())};
+}
+
 absl::Status Corpus::choose_encoder(CacheBuild& build) const {
   const DataOptions& options = request_.options;
   if (options.classify) {
@@ -265,7 +269,7 @@ absl::Status Corpus::hold_shared() {
 }
 
 absl::Status Corpus::open_store(std::shared_ptr<const CacheProgress> progress) {
-  ASSIGN_OR_RETURN(store_, open_token_cache(base(), std::move(progress)));
+  ASSIGN_OR_RETURN(store_, open_token_cache(base(), limits(), std::move(progress)));
   return absl::OkStatus();
 }
 

@@ -64,6 +64,7 @@ class Corpus {
   absl::Status open_store(std::shared_ptr<const CacheProgress> progress);
   absl::Status choose_encoder(CacheBuild& build) const;
   std::string base() const;
+  CacheLimits limits() const;
   absl::Status check_some(const StoreProgress& progress) const;
   int64_t first_block() const;
 

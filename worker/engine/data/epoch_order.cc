@@ -18,6 +18,7 @@ uint64_t mix(uint64_t x) {
 // A four-round Feistel network over the next even number of bits, walked until the value falls into the range (Black &
 // Rogaway 2002, cycle walking).
 int64_t permuted(int64_t i, int64_t n, uint64_t key) {
+  GALLEON_CHECK(i >= 0 && i < n) << "index " << i << " of " << n;
   int half = 1;
   while ((int64_t{1} << (2 * half)) < n) ++half;
   const uint64_t mask = (uint64_t{1} << half) - 1;
@@ -36,6 +37,7 @@ int64_t permuted(int64_t i, int64_t n, uint64_t key) {
 }
 
 EpochOrder::Place EpochOrder::place(int64_t n, const StoreProgress& progress) const {
+  GALLEON_CHECK(n >= 0) << "sequence " << n;
   if (progress.complete) GALLEON_CHECK(progress.sequences > 0) << "an epoch without sequences";
   if (progress.complete && n >= progress.sequences) {
     const int64_t epoch = n / progress.sequences;

@@ -9,6 +9,7 @@
 
 #include "common/base/files.h"
 #include "common/base/object_address.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/read_ahead.h"
 #include "worker/engine/data/unpacking.h"
@@ -118,8 +119,7 @@ absl::StatusOr<std::unique_ptr<InputStream>> open_packed(const std::string& path
     ASSIGN_OR_RETURN(std::unique_ptr<ObjectFile> object, ObjectFile::open(path));
     return std::make_unique<ObjectStream>(std::move(object));
   }
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
+  ASSIGN_OR_RETURN(FileDescriptor file, open_to_read(path));
   return std::make_unique<FileStream>(std::move(file), path);
 }
 

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -37,8 +38,7 @@ class Mapping {
 };
 
 absl::StatusOr<Mapping> map_file(const std::string& path) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_read(path));
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) return errno_status("cannot read", path, errno);
   const auto size = static_cast<size_t>(info.st_size);

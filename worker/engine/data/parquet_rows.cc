@@ -1,7 +1,10 @@
 #include "worker/engine/data/parquet_rows.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/files.h"
 #include "common/base/object_address.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/read_ahead.h"
 #include "worker/engine/storage/arrow_library.h"
@@ -46,9 +49,15 @@ absl::StatusOr<std::unique_ptr<InputStream>> open_parquet_rows(const std::string
     return absl::Status(functions.status().code(), absl::StrCat(path, ": ", functions.status().message()));
   std::vector<const char*> names;
   for (const std::string& column : columns) names.push_back(column.c_str());
+  FileDescriptor file;
+  std::string opened = path;
+  if (!is_address(path)) {
+    ASSIGN_OR_RETURN(file, open_to_read(path));
+    opened = absl::StrCat("/proc/self/fd/", file.get());
+  }
   GalleonArrowRows* rows = nullptr;
   RETURN_IF_ERROR(with_retries(path, [&](GalleonArrowFailure* failure) {
-    rows = (*functions)->open_rows(path.c_str(), names.data(), names.size(), failure);
+    rows = (*functions)->open_rows(opened.c_str(), names.data(), names.size(), failure);
     return rows != nullptr;
   }));
   return read_ahead(std::make_unique<ParquetRows>(**functions, rows, path), kPieceBytes, kPiecesAhead, 0);

@@ -5,9 +5,11 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/files.h"
 #include "common/base/process.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/sentencepiece/plugin.h"
+#include "worker/engine/data/sentencepiece_check.h"
 
 namespace galleon {
 
@@ -40,11 +42,36 @@ absl::StatusOr<const GalleonSentencePieceFunctions*> load_plugin() {
       absl::StrCat("tokenizer: SentencePiece cannot be loaded (", reason, "); is libsentencepiece0 installed?"));
 }
 
+// What will be done with it later: each piece, and a text with every byte and characters of several alphabets.
+void use_once(const GalleonSentencePieceFunctions& functions, const std::string& bytes) {
+  const GalleonSentencePiece* model = functions.open(bytes.data(), bytes.size());
+  if (model == nullptr) return;
+  std::string text = "A word, \xC3\xA9t\xC3\xA9 \xCE\xB1\xCE\xB2 \xE2\x84\xAB \xEF\xBC\xA1 \xE4\xB8\xAD <s> ";
+  for (int byte = 0; byte < 256; ++byte) text.push_back(static_cast<char>(byte));
+  std::vector<int> ids;
+  functions.encode(
+      model, text.data(), text.size(),
+      [](void* context, const int* found, size_t count) {
+        static_cast<std::vector<int>*>(context)->assign(found, found + count);
+      },
+      &ids);
+  functions.decode(
+      model, ids.data(), ids.size(), [](void*, const char*, size_t) {}, nullptr);
+  for (int id = 0; id < functions.size(model); ++id) {
+    functions.piece(
+        model, id, [](void*, const char*, size_t, bool) {}, nullptr);
+    functions.score(model, id);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SentencePieceModel>> SentencePieceModel::open(const std::string& path) {
   ASSIGN_OR_RETURN(const GalleonSentencePieceFunctions* functions, load_plugin());
-  GalleonSentencePiece* model = functions->open(path.c_str());
+  ASSIGN_OR_RETURN(const std::string bytes, read_file(path));
+  RETURN_IF_ERROR(check_sentencepiece(bytes, path));
+  RETURN_IF_ERROR(try_apart([&] { use_once(*functions, bytes); }, path));
+  GalleonSentencePiece* model = functions->open(bytes.data(), bytes.size());
   if (model == nullptr)
     return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", path, " is not a SentencePiece model"));
   return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(*functions, model));

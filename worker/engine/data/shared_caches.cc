@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -45,9 +46,7 @@ bool is_held(int error) {
 }
 
 absl::StatusOr<FileDescriptor> open_lock(const std::string& path, int flags) {
-  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0644));
-  if (!file.valid()) return errno_status("cannot open", path, errno);
-  return file;
+  return open_to_write(path, O_RDWR | flags);
 }
 
 struct Kept {

@@ -4,18 +4,23 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/ground/json_fields.h"
 
 namespace galleon {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr int64_t kMostTokens = int64_t{1} << 60;
 
 absl::Status read_at(int fd, const std::string& path, int64_t offset, void* out, size_t bytes) {
   auto* at = static_cast<char*>(out);
@@ -33,12 +38,14 @@ absl::Status read_at(int fd, const std::string& path, int64_t offset, void* out,
 
 class TokenCacheStore final : public SequenceStore {
  public:
-  TokenCacheStore(std::string base, std::shared_ptr<const CacheProgress> progress)
-      : base_(std::move(base)), progress_(std::move(progress)) {}
+  TokenCacheStore(std::string base, CacheLimits limits, std::shared_ptr<const CacheProgress> progress)
+      : base_(std::move(base)), limits_(limits), progress_(std::move(progress)) {}
 
   absl::Status open() {
     RETURN_IF_ERROR(refresh());
     shape_ = index_.shape;
+    if (shape_.sequence_length != limits_.sequence_length)
+      return absl::DataLossError(absl::StrCat(base_, ".json is of sequences of ", shape_.sequence_length, " tokens"));
     return reopen();
   }
 
@@ -152,27 +159,46 @@ class TokenCacheStore final : public SequenceStore {
   }
 
   absl::Status reopen() {
-    tokens_ = FileDescriptor(::open((base_ + ".tokens").c_str(), O_RDONLY | O_CLOEXEC));
-    if (!tokens_.valid()) return errno_status("cannot open", base_ + ".tokens", errno);
+    ASSIGN_OR_RETURN(tokens_, open_to_read(base_ + ".tokens"));
     if (!shape_.has_sequences) return absl::OkStatus();
-    records_ = FileDescriptor(::open((base_ + ".sequences").c_str(), O_RDONLY | O_CLOEXEC));
-    if (!records_.valid()) return errno_status("cannot open", base_ + ".sequences", errno);
+    ASSIGN_OR_RETURN(records_, open_to_read(base_ + ".sequences"));
     return absl::OkStatus();
   }
 
   absl::Status read_record(int64_t index, SequenceRecord& record) const {
-    return read_at(records_.get(), base_ + ".sequences", index * static_cast<int64_t>(sizeof(record)), &record,
-                   sizeof(record));
+    const std::string path = base_ + ".sequences";
+    RETURN_IF_ERROR(
+        read_at(records_.get(), path, index * static_cast<int64_t>(sizeof(record)), &record, sizeof(record)));
+    // A row of a sequence holds a target behind its last input.
+    const int64_t most = limits_.sequence_length + (shape_.classifies ? 0 : 1);
+    const bool sound = record.length >= (shape_.classifies ? 1 : 2) && record.length <= most &&
+                       record.begin <= static_cast<uint64_t>(kMostTokens) && record.second <= record.length &&
+                       record.targets <= record.length && record.file < limits_.files && std::isfinite(record.label);
+    if (sound) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(path, " is damaged: sequence ", index, " is none"));
+  }
+
+  absl::Status check_ids() const {
+    const uint32_t ids = shape_.has_mask ? ~kCountedBit : ~uint32_t{0};
+    for (const uint32_t id : row_) {
+      if ((id & ids) >= limits_.vocabulary)
+        return absl::DataLossError(absl::StrCat(base_, ".tokens is damaged: it holds the id ", id & ids,
+                                                ", and the vocabulary has ", limits_.vocabulary));
+    }
+    return absl::OkStatus();
   }
 
   // Ids of the row into row_.
   absl::Status read_row(int64_t begin, int64_t count) {
     row_.resize(count);
-    if (shape_.width == 4) return read_at(tokens_.get(), base_ + ".tokens", begin * 4, row_.data(), count * 4);
-    narrow_.resize(count);
-    RETURN_IF_ERROR(read_at(tokens_.get(), base_ + ".tokens", begin * 2, narrow_.data(), count * 2));
-    row_.assign(narrow_.begin(), narrow_.end());
-    return absl::OkStatus();
+    if (shape_.width == 4) {
+      RETURN_IF_ERROR(read_at(tokens_.get(), base_ + ".tokens", begin * 4, row_.data(), count * 4));
+    } else {
+      narrow_.resize(count);
+      RETURN_IF_ERROR(read_at(tokens_.get(), base_ + ".tokens", begin * 2, narrow_.data(), count * 2));
+      row_.assign(narrow_.begin(), narrow_.end());
+    }
+    return check_ids();
   }
 
   absl::Status read_window(int64_t index, Sequence& out) {
@@ -185,6 +211,7 @@ class TokenCacheStore final : public SequenceStore {
   }
 
   std::string base_;
+  CacheLimits limits_;
   std::shared_ptr<const CacheProgress> progress_;
   CacheShape shape_;
   std::mutex mutex_;
@@ -200,30 +227,35 @@ class TokenCacheStore final : public SequenceStore {
 absl::StatusOr<CacheIndex> CacheIndex::read(const std::string& base) {
   const std::string path = base + ".json";
   ASSIGN_OR_RETURN(std::string text, read_file(path));
+  ASSIGN_OR_RETURN(const nlohmann::json json, parse_json_object(text, path));
+  JsonFields fields(json, path);
+  JsonFields shape(fields.object("shape"), absl::StrCat(path, ": shape"));
+  if (fields.integer("version", 0, kMostCounted) != 1 && fields.status().ok())
+    return absl::DataLossError(absl::StrCat(path, " is of another version"));
   CacheIndex index;
-  try {
-    const Json json = Json::parse(text);
-    if (json.at("version").get<int>() != 1) return absl::DataLossError(absl::StrCat(path, " is of another version"));
-    const Json& shape = json.at("shape");
-    index.shape.width = shape.at("width").get<int>();
-    index.shape.has_sequences = shape.at("sequences").get<bool>();
-    index.shape.has_mask = shape.at("mask").get<bool>();
-    index.shape.classifies = shape.at("classifies").get<bool>();
-    index.shape.sequence_length = shape.at("sequence_length").get<int64_t>();
-    index.tokens = json.at("tokens").get<int64_t>();
-    index.sequences = json.at("sequences").get<int64_t>();
-    index.files_done = json.at("files_done").get<int64_t>();
-    index.tokens_of_files = json.at("tokens_of_files").get<int64_t>();
-    index.sequences_of_files = json.at("sequences_of_files").get<int64_t>();
-    index.complete = json.at("complete").get<bool>();
-    index.bad_rows_of_files = json.value("bad_rows", int64_t{0});
-    index.bad_rows = json.value("bad_rows_met", index.bad_rows_of_files);
-    index.notes = json.at("notes").get<std::vector<std::string>>();
-    index.error = json.at("error").get<std::string>();
-    index.error_code = json.at("error_code").get<int>();
-  } catch (const Json::exception& e) {
-    return absl::DataLossError(absl::StrCat(path, " is damaged: ", e.what()));
-  }
+  index.shape.width = static_cast<int>(shape.integer("width", 2, 4));
+  index.shape.has_sequences = shape.boolean("sequences");
+  index.shape.has_mask = shape.boolean("mask");
+  index.shape.classifies = shape.boolean("classifies");
+  index.shape.sequence_length = shape.integer("sequence_length", 1, kMostCounted);
+  index.tokens = fields.integer("tokens", 0, kMostTokens);
+  index.sequences = fields.integer("sequences", 0, kMostTokens);
+  index.files_done = fields.integer("files_done", 0, kMostCounted);
+  index.tokens_of_files = fields.integer("tokens_of_files", 0, kMostTokens);
+  index.sequences_of_files = fields.integer("sequences_of_files", 0, kMostTokens);
+  index.complete = fields.boolean("complete");
+  if (fields.has("bad_rows")) index.bad_rows_of_files = fields.integer("bad_rows", 0, kMostTokens);
+  index.bad_rows =
+      fields.has("bad_rows_met") ? fields.integer("bad_rows_met", 0, kMostTokens) : index.bad_rows_of_files;
+  index.notes = fields.texts("notes");
+  index.error = fields.text("error");
+  constexpr int kLastCode = static_cast<int>(absl::StatusCode::kUnauthenticated);
+  index.error_code = static_cast<int>(fields.integer("error_code", index.error.empty() ? 0 : 1, kLastCode));
+  RETURN_IF_ERROR(fields.status());
+  RETURN_IF_ERROR(shape.status());
+  const bool width = index.shape.width == 2 || index.shape.width == 4;
+  if (!width || index.tokens_of_files > index.tokens || index.sequences_of_files > index.sequences)
+    return absl::DataLossError(absl::StrCat(path, " is damaged: its numbers contradict each other"));
   return index;
 }
 
@@ -262,9 +294,9 @@ CacheIndex CacheProgress::current() const {
   return index_;
 }
 
-absl::StatusOr<std::unique_ptr<SequenceStore>> open_token_cache(const std::string& base,
+absl::StatusOr<std::unique_ptr<SequenceStore>> open_token_cache(const std::string& base, const CacheLimits& limits,
                                                                 std::shared_ptr<const CacheProgress> progress) {
-  auto store = std::make_unique<TokenCacheStore>(base, std::move(progress));
+  auto store = std::make_unique<TokenCacheStore>(base, limits, std::move(progress));
   RETURN_IF_ERROR(store->open());
   return store;
 }

@@ -73,9 +73,17 @@ class CacheProgress {
   CacheIndex index_;
 };
 
+// What a reader takes, whatever the files hold.
+struct CacheLimits {
+  int64_t sequence_length = 256;
+  int64_t vocabulary = 0;
+  int64_t files = 0;
+};
+
 // Reads a cache, complete or growing. `progress`: of the builder in this process, or null; then NAME.json is looked at
-// again and again. ABORTED: there is none, or another rank could not go on with it.
-absl::StatusOr<std::unique_ptr<SequenceStore>> open_token_cache(const std::string& base,
+// again and again. ABORTED: there is none, or another rank could not go on with it. What is beyond the limits is
+// DATA_LOSS.
+absl::StatusOr<std::unique_ptr<SequenceStore>> open_token_cache(const std::string& base, const CacheLimits& limits,
                                                                 std::shared_ptr<const CacheProgress> progress);
 
 }  // namespace galleon

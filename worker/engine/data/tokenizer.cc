@@ -1,14 +1,16 @@
 #include "worker/engine/data/tokenizer.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/reach.h"
 #include "worker/engine/data/sentencepiece_tokenizer.h"
 #include "worker/engine/data/tokenizers/hugging_face.h"
 
@@ -102,10 +104,11 @@ namespace {
 
 // A token in base64, a space and its rank on a line: how Llama 3's own `tokenizer.model` is kept.
 bool is_tiktoken_vocabulary(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+  const absl::StatusOr<FileDescriptor> file = open_to_read(path);
+  if (!file.ok()) return false;
   char begin[256];
-  file.read(begin, sizeof begin);
-  const absl::string_view text(begin, static_cast<size_t>(file.gcount()));
+  const ssize_t n = ::read(file->get(), begin, sizeof begin);
+  const absl::string_view text(begin, static_cast<size_t>(std::max<ssize_t>(n, 0)));
   const size_t end = text.find('\n');
   if (end == absl::string_view::npos) return false;
   const std::vector<absl::string_view> parts = absl::StrSplit(text.substr(0, end), ' ');

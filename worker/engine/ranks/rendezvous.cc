@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -19,6 +20,8 @@
 #include "common/base/ids.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/ground/differing_lines.h"
+#include "worker/engine/ranks/greeting.h"
+#include "worker/engine/ranks/reception.h"
 #include "worker/engine/ranks/sockets.h"
 
 namespace galleon {
@@ -109,19 +112,15 @@ bool take_text(absl::string_view& from, std::string& text) {
 
 constexpr absl::string_view kOfferMark = "galleon-rank 1 ";
 
-// A text behind its size in eight hexadecimal digits; none is as large as this.
-constexpr uint64_t kLargestText = uint64_t{16} << 20;
-
 absl::Status send_text(int fd, const std::string& text, absl::Time deadline) {
-  return send_all(fd, absl::StrCat(absl::Hex(text.size(), absl::kZeroPad8), text), deadline);
+  return send_all(fd, framed_text(text), deadline);
 }
 
 absl::StatusOr<std::string> receive_text(int fd, absl::Time deadline) {
-  absl::StatusOr<std::string> digits = receive_exactly(fd, 8, deadline);
+  absl::StatusOr<std::string> digits = receive_exactly(fd, kTextSizeDigits, deadline);
   if (!digits.ok()) return digits.status();
   uint64_t size = 0;
-  if (!absl::SimpleHexAtoi(*digits, &size) || size > kLargestText)
-    return absl::UnavailableError("it speaks another language");
+  if (!size_of_text(*digits, size)) return absl::UnavailableError("it speaks another language");
   return receive_exactly(fd, size, deadline);
 }
 
@@ -152,9 +151,10 @@ class AddressRendezvous final : public Rendezvous {
       return other > 0 && other < kMostRanks && (other >= ranks || !callers[other].valid()) ? secret_ : "";
     };
     absl::Status refused;
-    int missing = ranks - 1;
-    while (missing > 0 && refused.ok()) {
-      if (!wait_for_socket(listener->socket.get(), POLLIN, deadline)) {
+    Reception reception(listener->socket.get(), secret_of, true);
+    for (int missing = ranks - 1; missing > 0 && refused.ok();) {
+      std::optional<Caller> caller = reception.next(deadline);
+      if (!caller) {
         std::vector<int> absent;
         for (int other = 1; other < ranks; ++other) {
           if (!callers[other].valid()) absent.push_back(other);
@@ -163,27 +163,19 @@ class AddressRendezvous final : public Rendezvous {
                                                       address_, " within ", absl::FormatDuration(timeout)));
         break;
       }
-      FileDescriptor caller(::accept4(listener->socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (!caller.valid()) continue;
-      // A stranger gets two seconds, no more.
-      const absl::Time soon = std::min(deadline, absl::Now() + absl::Seconds(2));
-      absl::StatusOr<int> other = answer_greeting(caller.get(), secret_of, soon);
-      if (!other.ok()) continue;
-      absl::StatusOr<std::string> theirs = receive_text(caller.get(), soon);
-      if (!theirs.ok()) continue;
-      absl::string_view rest = *theirs;
+      absl::string_view rest = caller->text;
       std::string number;
       std::string offer;
       if (!take_text(rest, number) || !take_text(rest, offer)) continue;
       if (number != absl::StrCat(ranks)) {
-        refused = absl::FailedPreconditionError(
-            absl::StrCat("rank ", *other, " was started as one of ", number, " ranks, and rank 0 as one of ", ranks));
-        (void)send_text(caller.get(), absl::StrCat("E", refused.message()), soon);
+        refused = absl::FailedPreconditionError(absl::StrCat("rank ", caller->rank, " was started as one of ", number,
+                                                             " ranks, and rank 0 as one of ", ranks));
+        (void)send_text(caller->socket.get(), absl::StrCat("E", refused.message()), absl::Now() + absl::Seconds(2));
         break;
       }
-      if (*other >= ranks) continue;
-      all[*other] = std::move(offer);
-      callers[*other] = std::move(caller);
+      if (caller->rank >= ranks) continue;
+      all[caller->rank] = std::move(offer);
+      callers[caller->rank] = std::move(caller->socket);
       --missing;
     }
     std::string answer = "A";

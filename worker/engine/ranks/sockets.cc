@@ -5,55 +5,28 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "common/base/ids.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/ranks/greeting.h"
+#include "worker/engine/ranks/reception.h"
 
 namespace galleon {
 
 namespace {
 
 using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
-
-constexpr absl::string_view kMark = "galleon2";
-constexpr size_t kNonceBytes = 16;
-constexpr size_t kProofBytes = 32;
-// What a caller says first: the mark, its rank as eight digits, its number.
-constexpr size_t kHelloBytes = kMark.size() + 8 + kNonceBytes;
-
-std::string draw_nonce() {
-  return absl::HexStringToBytes(random_hex(kNonceBytes));
-}
-
-std::string proof(const std::string& secret, absl::string_view part, absl::string_view hello, absl::string_view nonce) {
-  const std::string text = absl::StrCat(part, hello, nonce);
-  std::array<unsigned char, kProofBytes> digest{};
-  unsigned int size = 0;
-  ::HMAC(::EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-         reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data(), &size);
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
-bool same(absl::string_view one, absl::string_view other) {
-  return one.size() == other.size() && ::CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
-}
 
 absl::StatusOr<Addresses> resolve(const std::string& host, const std::string& port, int flags) {
   addrinfo hints{};
@@ -86,19 +59,16 @@ void set_option(int fd, int level, int option, int value) {
   ::setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-// A host that is gone is noticed by the kernel while nothing is on its way to it; a rank that only takes its time is
-// not taken for one, because its kernel answers. TCP_USER_TIMEOUT would not do: it also ends connections to a peer that
-// answers but has not read for so long.
-void prepare(int fd) {
-  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 3);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
-}
-
 int milliseconds_until(absl::Time deadline) {
   return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(deadline - absl::Now()) + 1, 0, 60'000));
+}
+
+// False: there is no time left for another try.
+bool pause_until(absl::Time deadline) {
+  constexpr absl::Duration kPause = absl::Milliseconds(50);
+  if (absl::Now() + kPause >= deadline) return false;
+  absl::SleepFor(kPause);
+  return true;
 }
 
 // Where the connections of a listener come from: its own address with any port. False: of another family.
@@ -113,6 +83,17 @@ bool leave_by(int fd, const Listener& from, int family) {
 }
 
 }  // namespace
+
+// A host that is gone is noticed by the kernel while nothing is on its way to it; a rank that only takes its time is
+// not taken for one, because its kernel answers. TCP_USER_TIMEOUT would not do: it also ends connections to a peer that
+// answers but has not read for so long.
+void prepare_connection(int fd) {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 3);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
+}
 
 bool network_is_cut(int fd) {
   tcp_info info{};
@@ -154,31 +135,14 @@ absl::StatusOr<std::string> receive_exactly(int fd, size_t bytes, absl::Time dea
 }
 
 absl::Status greet(int fd, int rank, const std::string& secret, absl::Time deadline) {
-  const std::string hello = absl::StrCat(kMark, absl::Dec(rank, absl::kZeroPad8), draw_nonce());
+  const std::string hello = hello_of(rank);
   RETURN_IF_ERROR(send_all(fd, hello, deadline));
   absl::StatusOr<std::string> answer = receive_exactly(fd, kNonceBytes + kProofBytes, deadline);
   if (!answer.ok()) return answer.status();
   const std::string nonce = answer->substr(0, kNonceBytes);
-  if (!same(answer->substr(kNonceBytes), proof(secret, "called", hello, nonce)))
+  if (!same_proof(answer->substr(kNonceBytes), greeting_proof(secret, "called", hello, nonce)))
     return absl::UnauthenticatedError("who answers does not know this attempt's secret");
-  return send_all(fd, proof(secret, "caller", hello, nonce), deadline);
-}
-
-absl::StatusOr<int> answer_greeting(int fd, const std::function<std::string(int)>& secret_of, absl::Time deadline) {
-  absl::StatusOr<std::string> hello = receive_exactly(fd, kHelloBytes, deadline);
-  if (!hello.ok()) return hello.status();
-  int rank = -1;
-  const absl::string_view digits = absl::string_view(*hello).substr(kMark.size(), 8);
-  const bool known = absl::StartsWith(*hello, kMark) && absl::SimpleAtoi(digits, &rank);
-  const std::string secret = known ? secret_of(rank) : "";
-  if (secret.empty()) return absl::UnauthenticatedError("a stranger called");
-  const std::string nonce = draw_nonce();
-  RETURN_IF_ERROR(send_all(fd, absl::StrCat(nonce, proof(secret, "called", *hello, nonce)), deadline));
-  absl::StatusOr<std::string> shown = receive_exactly(fd, kProofBytes, deadline);
-  if (!shown.ok()) return shown.status();
-  if (!same(*shown, proof(secret, "caller", *hello, nonce)))
-    return absl::UnauthenticatedError("who called does not know this attempt's secret");
-  return rank;
+  return send_all(fd, greeting_proof(secret, "caller", hello, nonce), deadline);
 }
 
 absl::StatusOr<FileDescriptor> connect_to(const std::string& address, const Listener* from, absl::Time deadline) {
@@ -192,7 +156,7 @@ absl::StatusOr<FileDescriptor> connect_to(const std::string& address, const List
   for (const addrinfo* one = found->get(); one != nullptr; one = one->ai_next) {
     FileDescriptor fd(::socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd.valid()) continue;
-    prepare(fd.get());
+    prepare_connection(fd.get());
     if (from != nullptr) leave_by(fd.get(), *from, one->ai_family);
     int error = ::connect(fd.get(), one->ai_addr, one->ai_addrlen) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
@@ -238,9 +202,14 @@ absl::StatusOr<std::vector<FileDescriptor>> connect_ranks(const Listener& listen
   // Everyone listens already, so that calls are taken by the kernel whatever the order, and answered by rank 0 at once,
   // by the next as soon as rank 0 has answered it.
   for (int other = 0; other < rank; ++other) {
-    absl::StatusOr<FileDescriptor> peer = connect_to(offers[other].address, &listener, deadline);
-    absl::Status met = peer.status();
-    if (met.ok()) met = greet(peer->get(), rank, offers[other].secret, deadline);
+    absl::StatusOr<FileDescriptor> peer = absl::UnavailableError("nobody has answered yet");
+    absl::Status met;
+    do {
+      peer = connect_to(offers[other].address, &listener, deadline);
+      met = peer.status();
+      if (met.ok()) met = greet(peer->get(), rank, offers[other].secret, deadline);
+      // Who hangs up on us may have had too many callers at once; who is not there has ended.
+    } while (peer.ok() && absl::IsUnavailable(met) && pause_until(deadline));
     if (!met.ok()) {
       return absl::UnavailableError(absl::StrCat("rank ", rank, " cannot reach rank ", other, " at ",
                                                  offers[other].address, ": ", met.message()));
@@ -250,8 +219,10 @@ absl::StatusOr<std::vector<FileDescriptor>> connect_ranks(const Listener& listen
   auto secret_of = [&](int other) {
     return other > rank && other < ranks && !peers[other].valid() ? offers[rank].secret : "";
   };
-  for (int missing = ranks - 1 - rank; missing > 0;) {
-    if (!wait_for_socket(listener.socket.get(), POLLIN, deadline)) {
+  Reception reception(listener.socket.get(), secret_of, false);
+  for (int missing = ranks - 1 - rank; missing > 0; --missing) {
+    std::optional<Caller> caller = reception.next(deadline);
+    if (!caller) {
       std::vector<int> absent;
       for (int other = rank + 1; other < ranks; ++other) {
         if (!peers[other].valid()) absent.push_back(other);
@@ -259,15 +230,7 @@ absl::StatusOr<std::vector<FileDescriptor>> connect_ranks(const Listener& listen
       return absl::UnavailableError(absl::StrCat(absent.size() == 1 ? "rank " : "ranks ", absl::StrJoin(absent, ", "),
                                                  " did not connect to rank ", rank, " at ", listener.address));
     }
-    FileDescriptor peer(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!peer.valid()) continue;
-    prepare(peer.get());
-    // A stranger gets two seconds, no more.
-    absl::StatusOr<int> other =
-        answer_greeting(peer.get(), secret_of, std::min(deadline, absl::Now() + absl::Seconds(2)));
-    if (!other.ok()) continue;
-    peers[*other] = std::move(peer);
-    --missing;
+    peers[caller->rank] = std::move(caller->socket);
   }
   return peers;
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,12 +26,12 @@ absl::StatusOr<Listener> listen_on(const std::string& where, const std::string& 
 // that traffic leaves by the interface that was chosen. UNAVAILABLE: nobody answers by `deadline`.
 absl::StatusOr<FileDescriptor> connect_to(const std::string& address, const Listener* from, absl::Time deadline);
 
-// Both sides show that they know a secret, which itself is not sent: each draws a number, and answers with an
-// HMAC-SHA256 of its part, both numbers and `rank`, that of the caller. Whoever fails leaves an invalid connection
-// behind: UNAUTHENTICATED, or UNAVAILABLE (hung up, or slower than `deadline`).
+// The caller's side of a greeting (greeting.h); Reception is the other. UNAUTHENTICATED: who answers does not know the
+// secret; UNAVAILABLE: it hung up, or is slower than `deadline`.
 absl::Status greet(int fd, int rank, const std::string& secret, absl::Time deadline);
-// The rank that the caller claims and proved to be. `secret_of`: by claimed rank; empty: nobody is expected under it.
-absl::StatusOr<int> answer_greeting(int fd, const std::function<std::string(int)>& secret_of, absl::Time deadline);
+
+// What every connection between ranks is set to.
+void prepare_connection(int fd);
 
 // Whole pieces of bytes over a non-blocking connection, for what is said before the first collective. UNAVAILABLE.
 absl::Status send_all(int fd, absl::string_view bytes, absl::Time deadline);

@@ -11,6 +11,7 @@ namespace galleon {
 absl::Status use_recorded_tokens(const std::string& folder, Tokenizer& tokenizer) {
   // Other programs have files of that name too.
   const absl::StatusOr<std::string> manifest = read_file(folder + "/manifest.json");
+  if (absl::IsPermissionDenied(manifest.status())) return manifest.status();
   if (!manifest.ok() || !absl::StrContains(*manifest, "\"format_version\"")) return absl::OkStatus();
   ASSIGN_OR_RETURN(const CheckpointHeader header, read_checkpoint_header(folder));
   if (!header.document_tokens.has_value()) return absl::OkStatus();

@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "common/base/globs.h"
 #include "common/base/object_address.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/storage/arrow_library.h"
 
@@ -146,8 +147,7 @@ absl::Status download_file(const std::string& address, const std::string& path) 
   ASSIGN_OR_RETURN(const std::unique_ptr<ObjectFile> object, ObjectFile::open(address));
   const std::string pending = absl::StrCat(path, ".part-", ::getpid());
   absl::Cleanup remove = [&] { ::unlink(pending.c_str()); };
-  FileDescriptor file(::open(pending.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!file.valid()) return errno_status("cannot write", pending, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_write(pending, O_WRONLY | O_CREAT | O_TRUNC));
   std::string piece(static_cast<size_t>(std::min(std::max<int64_t>(object->size(), 1), kPiece)), '\0');
   for (int64_t offset = 0; offset < object->size();) {
     ASSIGN_OR_RETURN(int64_t n, object->read_at(offset, piece.data(), static_cast<int64_t>(piece.size())));

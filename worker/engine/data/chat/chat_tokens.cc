@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -240,7 +241,8 @@ absl::StatusOr<std::string> find_chat_template(const std::string& choice, const 
   }
   if (!choice.empty()) {
     absl::StatusOr<std::string> text = read_file(choice);
-    if (!text.ok()) return absl::NotFoundError(absl::StrCat("data.chat_template: ", text.status().message()));
+    if (!text.ok())
+      return absl::Status(text.status().code(), absl::StrCat("data.chat_template: ", text.status().message()));
     return text;
   }
   std::error_code error;
@@ -260,7 +262,8 @@ absl::StatusOr<std::string> find_chat_template(const std::string& choice, const 
     return one_template(usual, tool_use);
   }
   absl::StatusOr<std::string> config = read_file((fs::path(folder) / "tokenizer_config.json").string());
-  const Json json = config.ok() ? Json::parse(*config, nullptr, false) : Json();
+  if (absl::IsPermissionDenied(config.status())) return config.status();
+  const Json json = config.ok() && !nested_too_deeply(*config) ? Json::parse(*config, nullptr, false) : Json();
   if (!json.is_object() || !json.contains("chat_template")) return absl::InvalidArgumentError(missing);
   const Json& found = json["chat_template"];
   if (found.is_string()) return found.get<std::string>();

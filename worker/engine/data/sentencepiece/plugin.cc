@@ -2,6 +2,7 @@
 
 #include <sentencepiece_processor.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,10 +12,13 @@ struct GalleonSentencePiece {
 
 namespace {
 
-GalleonSentencePiece* open_model(const char* path) {
-  auto* model = new GalleonSentencePiece;
-  if (model->processor.Load(path).ok()) return model;
-  delete model;
+GalleonSentencePiece* open_model(const char* bytes, size_t length) {
+  auto model = std::make_unique<GalleonSentencePiece>();
+  try {
+    if (model->processor.LoadFromSerializedProto({bytes, length}).ok()) return model.release();
+  } catch (...) {
+    // The library's dictionary throws over pieces that it cannot hold, such as one of a zero byte.
+  }
   return nullptr;
 }
 

@@ -11,7 +11,7 @@ extern "C" {
 struct GalleonSentencePiece;
 
 struct GalleonSentencePieceFunctions {
-  GalleonSentencePiece* (*open)(const char* path);  // null: not a model
+  GalleonSentencePiece* (*open)(const char* bytes, size_t length);  // null: not a model
   void (*close)(GalleonSentencePiece* model);
   int (*size)(const GalleonSentencePiece* model);
   int (*begin_token)(const GalleonSentencePiece* model);

@@ -1,4 +1,4 @@
-#include "client/printable.h"
+#include "common/base/printable.h"
 
 #include <gtest/gtest.h>
 

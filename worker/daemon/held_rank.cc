@@ -85,7 +85,8 @@ std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, cons
 // Whether this machine has what the rank needs and may read what it asks for.
 absl::Status HeldRank::check(const RankOptions& options, v1::PlaceFault& place) const {
   RETURN_IF_ERROR(check_jobs_folder(options.jobs_folder));
-  absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(), options.roots, options.copies);
+  absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(),
+                                           with_readable(options.roots, assignment_.readable_folder()), options.copies);
   if (allowed.ok()) allowed = check_inputs_present(assignment_.job());
   if (allowed.ok()) return allowed;
   // Another worker may be allowed more, or have what is missing here.

@@ -48,6 +48,11 @@ absl::Status errno_status(absl::string_view what, absl::string_view path, int er
     case EEXIST:
     case ENOTEMPTY:
       return absl::AlreadyExistsError(message);
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case EINVAL:
+      return absl::InvalidArgumentError(message);
     case ENOSPC:
     case EDQUOT:
     case EMFILE:

@@ -1,12 +1,11 @@
 #include "common/net/http_endpoint.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <list>
@@ -21,7 +20,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/net/listen_address.h"
+#include "common/net/listen_socket.h"
 #include "common/net/server_tls.h"
 #include "prometheus/collectable.h"
 #include "prometheus/text_serializer.h"
@@ -29,43 +28,6 @@
 namespace galleon {
 
 namespace {
-
-struct Bound {
-  FileDescriptor socket;
-  ListenAddress address;
-};
-
-absl::StatusOr<Bound> listen_tcp(const ListenAddress& wanted) {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
-  const std::string host = wanted.host == "localhost" ? "127.0.0.1" : wanted.host;
-  if (inet_pton(AF_INET, host.c_str(), &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(wanted.port);
-    length = sizeof(*v4);
-  } else if (inet_pton(AF_INET6, host.c_str(), &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(wanted.port);
-    length = sizeof(*v6);
-  } else {
-    return absl::InvalidArgumentError(absl::StrCat("\"", wanted.host, "\" is not an address of this machine"));
-  }
-  const std::string name = to_string(wanted);
-  FileDescriptor socket(::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.valid()) return errno_status("cannot create a socket for", name, errno);
-  const int on = 1;
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&storage), length) != 0 || ::listen(socket.get(), 64) != 0) {
-    return errno_status("cannot listen on", name, errno);
-  }
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&storage), &length) != 0) {
-    return errno_status("cannot listen on", name, errno);
-  }
-  const uint16_t port = ntohs(storage.ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
-  return Bound{std::move(socket), ListenAddress{host, port}};
-}
 
 struct Connection {
   FileDescriptor socket;
@@ -100,6 +62,7 @@ std::string response_text(absl::string_view status, absl::string_view type, absl
                       "\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n", with_body ? body : "");
 }
 
+constexpr int kBacklog = 64;
 constexpr absl::string_view kPlain = "text/plain; charset=utf-8";
 constexpr absl::string_view kMetrics = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -107,7 +70,7 @@ constexpr absl::string_view kMetrics = "text/plain; version=0.0.4; charset=utf-8
 
 class HttpEndpoint::Server {
  public:
-  Server(HttpEndpointOptions options, std::unique_ptr<ServerTls> tls, Bound bound, FileDescriptor wake)
+  Server(HttpEndpointOptions options, std::unique_ptr<ServerTls> tls, ListenSocket bound, FileDescriptor wake)
       : options_(std::move(options)),
         tls_(std::move(tls)),
         listener_(std::move(bound.socket)),
@@ -129,8 +92,7 @@ class HttpEndpoint::Server {
     while (true) {
       std::vector<pollfd> polled;
       polled.push_back({wake_.get(), POLLIN, 0});
-      const bool room = static_cast<int>(connections_.size()) < options_.max_connections;
-      polled.push_back({room ? listener_.get() : -1, POLLIN, 0});
+      polled.push_back({can_accept() ? listener_.get() : -1, POLLIN, 0});
       for (const Connection& c : connections_) {
         polled.push_back({c.socket.get(), c.waits_for(), 0});
       }
@@ -150,6 +112,19 @@ class HttpEndpoint::Server {
     }
   }
 
+  // Those that have asked for nothing yet make room, the oldest first, so that silence shuts nobody out.
+  bool can_accept() const {
+    return static_cast<int>(connections_.size()) < options_.max_connections ||
+           std::any_of(connections_.begin(), connections_.end(), [](const Connection& c) { return c.response.empty(); });
+  }
+
+  void make_room() {
+    if (static_cast<int>(connections_.size()) < options_.max_connections) return;
+    const auto silent = std::find_if(connections_.begin(), connections_.end(),
+                                     [](const Connection& c) { return c.response.empty(); });
+    if (silent != connections_.end()) connections_.erase(silent);
+  }
+
   void accept_one(absl::Duration now) {
     FileDescriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket.valid()) {
@@ -157,6 +132,7 @@ class HttpEndpoint::Server {
       if (errno == EMFILE || errno == ENFILE) ::poll(nullptr, 0, 100);
       return;
     }
+    make_room();
     Connection connection;
     connection.socket = std::move(socket);
     connection.deadline = now + options_.timeout;
@@ -227,12 +203,12 @@ class HttpEndpoint::Server {
       return response_text("200 OK", kMetrics, prometheus::TextSerializer().Serialize(options_.metrics->Collect()),
                            with_body);
     }
-    if (path == "/livez") return response_text("200 OK", kPlain, "ok\n", with_body);
-    if (path == "/readyz") {
-      const absl::Status ready = options_.ready ? options_.ready() : absl::OkStatus();
-      if (ready.ok()) return response_text("200 OK", kPlain, "ok\n", with_body);
+    if (path == "/livez" || path == "/readyz") {
+      const std::function<absl::Status()>& asked = path == "/livez" ? options_.alive : options_.ready;
+      const absl::Status status = asked ? asked() : absl::OkStatus();
+      if (status.ok()) return response_text("200 OK", kPlain, "ok\n", with_body);
       return response_text("503 Service Unavailable", kPlain,
-                           absl::StrCat(absl::string_view(ready.message().data(), ready.message().size()), "\n"),
+                           absl::StrCat(absl::string_view(status.message().data(), status.message().size()), "\n"),
                            with_body);
     }
     return response_text("404 Not Found", kPlain, "served here: /metrics, /livez, /readyz\n", with_body);
@@ -259,7 +235,7 @@ absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::start(HttpEndpointOp
   if (!options.tls.empty()) {
     ASSIGN_OR_RETURN(tls, ServerTls::load(options.tls));
   }
-  ASSIGN_OR_RETURN(Bound bound, listen_tcp(address));
+  ASSIGN_OR_RETURN(ListenSocket bound, listen_tcp(address, kBacklog));
   FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return errno_status("cannot create an event descriptor for", options.listen, errno);
   auto server = std::make_unique<Server>(std::move(options), std::move(tls), std::move(bound), std::move(wake));

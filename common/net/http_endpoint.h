@@ -24,8 +24,10 @@ struct HttpEndpointOptions {
   std::shared_ptr<prometheus::Collectable> metrics;
   // OK, or why not in words: the body of a 503 on /readyz. Called on the endpoint's thread; empty: always ready.
   std::function<absl::Status()> ready;
+  // The same for /livez: whether starting the process anew would help.
+  std::function<absl::Status()> alive;
   size_t max_request_bytes = 8 << 10;          // longer requests get 431
-  int max_connections = 32;                    // more wait in the kernel's queue
+  int max_connections = 32;                    // beyond, the oldest that has not asked yet makes room
   absl::Duration timeout = absl::Seconds(10);  // from accepting a connection to its last byte
 };
 

@@ -1,6 +1,7 @@
 // Ranges and contradictions. Each rule names the keys that it concerns and what would be accepted.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
 #include <string>
 
@@ -18,6 +19,10 @@ namespace galleon {
 namespace {
 
 constexpr uint32_t kMaxRanks = 1024;
+// Far beyond what any machine holds, and small enough that products of them and a model's shape are exact.
+constexpr uint32_t kLongestSequence = 1 << 24;
+constexpr uint32_t kLargestBatch = 1 << 24;
+constexpr uint64_t kMostTokensAtOnce = uint64_t{1} << 30;
 // As job.proto has them.
 constexpr double kDefaultBeta2 = 0.999;
 constexpr double kDefaultMomentum = 0.9;
@@ -142,7 +147,8 @@ class Rules {
     check_files("data.train", data.train());
     check_files("data.validation", data.validation());
     check_mixture();
-    require_number(data.sequence_length() >= 1, "data.sequence_length", data.sequence_length(), "1 or more");
+    require_number(data.sequence_length() >= 1 && data.sequence_length() <= kLongestSequence, "data.sequence_length",
+                   data.sequence_length(), absl::StrCat("from 1 to ", kLongestSequence));
     check_place("tokenizer", job_.tokenizer());
     check_place("data.chat_template", data.chat_template());
     require(!data.text_field().empty(), "data.text_field", "is empty; the name of a field is accepted");
@@ -294,8 +300,13 @@ class Rules {
     require(!(t.has_steps() && t.has_epochs()), "training.steps", "contradicts training.epochs; give one of the two");
     if (t.has_steps()) require_number(t.steps() >= 1, "training.steps", t.steps(), "1 or more");
     if (t.has_epochs()) require_positive("training.epochs", t.epochs());
-    require_number(t.global_batch() >= 1, "training.global_batch", t.global_batch(), "1 or more");
+    require_number(t.global_batch() >= 1 && t.global_batch() <= kLargestBatch, "training.global_batch",
+                   t.global_batch(), absl::StrCat("from 1 to ", kLargestBatch));
     require_number(t.micro_batch() >= 1, "training.micro_batch", t.micro_batch(), "1 or more");
+    const uint64_t tokens = uint64_t{t.micro_batch()} * job_.data().sequence_length();
+    require(job_.data().sequence_length() > kLongestSequence || tokens <= kMostTokensAtOnce, "training.micro_batch",
+            absl::StrCat(t.micro_batch(), " sequences of data.sequence_length ", job_.data().sequence_length(), " are ",
+                         tokens, " tokens at once; at most ", kMostTokensAtOnce));
     if (t.has_kept_inputs()) {
       require_number(t.kept_inputs() >= 1, "training.kept_inputs", t.kept_inputs(), "1 or more, or null");
       require(t.recompute() == v1::Training::RECOMPUTE_BLOCK, "training.kept_inputs",
@@ -340,6 +351,9 @@ class Rules {
     }
     const v1::Checkpoint& c = job_.checkpoint();
     require(!c.directory().empty(), "checkpoint.directory", "is empty; a folder is accepted");
+    const std::filesystem::path directory(c.directory());
+    require(directory.is_absolute() || std::find(directory.begin(), directory.end(), "..") == directory.end(),
+            "checkpoint.directory", "leads out of the job's own folder; a folder below it, or an absolute path");
     require_number(c.every() >= 1, "checkpoint.every", c.every(), "1 or more");
     require_number(c.keep() >= 1, "checkpoint.keep", c.keep(), "1 or more");
     require(!c.resume().empty(), "checkpoint.resume", "is empty; auto, never or a step's folder");

@@ -7,6 +7,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "common/net/certificates.h"
@@ -50,7 +52,37 @@ bool Caller::may_anywhere(Role needed) const {
   return anybody || std::any_of(roles.begin(), roles.end(), [&](const auto& role) { return may(needed, role.first); });
 }
 
+absl::Status Caller::may_be_worker(absl::string_view worker_id) const {
+  if (anybody || !workers.has_value()) return absl::OkStatus();
+  const bool known = std::any_of(workers->begin(), workers->end(), [&](absl::string_view pattern) {
+    return absl::ConsumeSuffix(&pattern, "*") ? absl::StartsWith(worker_id, pattern) : worker_id == pattern;
+  });
+  if (known) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat(name, " may not speak for worker ", worker_id, "; its workers are ", absl::StrJoin(*workers, ", ")));
+}
+
+absl::Status Caller::may_have_label(const std::string& key, const std::string& value) const {
+  if (anybody || !labels.has_value()) return absl::OkStatus();
+  const auto it = labels->find(key);
+  if (it != labels->end() && it->second == value) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat("workers of ", name, " may not have the label ", key, "=", value));
+}
+
 namespace {
+
+// The names of workers that a principal speaks for.
+absl::StatusOr<std::vector<std::string>> read_workers(absl::string_view file, const YAML::Node& list,
+                                                      const std::string& principal) {
+  std::vector<std::string> names;
+  for (const auto& entry : list) {
+    const std::string text = entry.IsScalar() ? entry.Scalar() : "";
+    if (text.empty() || text.find('*') < text.size() - 1)
+      return wrong(file, entry, absl::StrCat(principal, ".workers: names are expected, with '*' at the end or nowhere"));
+    names.push_back(text);
+  }
+  return names;
+}
 
 // One principal. Its line is named by the caller's reader.
 absl::StatusOr<Caller> read_principal(absl::string_view file, const YAML::Node& name, const YAML::Node& fields) {
@@ -78,11 +110,21 @@ absl::StatusOr<Caller> read_principal(absl::string_view file, const YAML::Node& 
         }
         caller.roles[project] = *found;
       }
+    } else if (key == "workers" && field.second.IsSequence()) {
+      ASSIGN_OR_RETURN(caller.workers, read_workers(file, field.second, caller.name));
+    } else if (key == "labels" && field.second.IsMap()) {
+      caller.labels.emplace();
+      for (const auto& label : field.second) (*caller.labels)[label.first.Scalar()] = label.second.Scalar();
     } else {
       return wrong(file, field.first,
-                   absl::StrCat(caller.name, " has no key \"", key, "\"; there are certificate, token_sha256, roles"));
+                   absl::StrCat(caller.name, " has no key \"", key,
+                                "\"; there are certificate, token_sha256, roles, workers, labels"));
     }
   }
+  const bool worker = std::any_of(caller.roles.begin(), caller.roles.end(),
+                                  [](const auto& role) { return role.second == Role::kWorker; });
+  if (!worker && (caller.workers.has_value() || caller.labels.has_value()))
+    return wrong(file, name, absl::StrCat(caller.name, ": workers and labels belong to the role worker"));
   if (caller.certificate.empty() && caller.token_sha256.empty())
     return wrong(file, name, absl::StrCat(caller.name, ": certificate or token_sha256 must be given"));
   return caller;

@@ -13,7 +13,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -30,10 +32,16 @@ struct Caller {
   std::map<std::string, Role> roles;  // by project
   std::string certificate = {};       // by whose name, or
   std::string token_sha256 = {};      // by which token it is known
+  // Of a worker: names that it may have, a last '*' stands for the rest of one, and labels; nullopt: any.
+  std::optional<std::vector<std::string>> workers = {};
+  std::optional<std::map<std::string, std::string>> labels = {};
 
   bool may(Role needed, absl::string_view project) const;
   // In some project at least.
   bool may_anywhere(Role needed) const;
+  // PERMISSION_DENIED names what it may be.
+  absl::Status may_be_worker(absl::string_view worker_id) const;
+  absl::Status may_have_label(const std::string& key, const std::string& value) const;
 };
 
 class Access {

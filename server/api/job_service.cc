@@ -21,7 +21,7 @@ namespace {
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
 constexpr size_t kLongestReason = 1024;
-constexpr size_t kLargestPageBytes = 3 << 20;  // below the 4 MiB that a client accepts
+constexpr size_t kLargestPageBytes = 1 << 20;  // of an answer, which stays in memory until it is taken
 
 absl::Status check_job(const v1::Job& job) {
   const std::string& name = job.name();
@@ -83,7 +83,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::Service* service() override { return this; }
 
   void shut_down() override {
-    (void)context_.loop->post([this](Turn&) {
+    (void)context_.loop->post(Lane::kFleet, "", [this](Turn&) {
       watches_.shut_down();
       events_.shut_down();
       logs_.shut_down();
@@ -190,6 +190,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (job == nullptr) return call.finish(no_job(request->parent()));
       if (!call.require(Role::kViewer, job->record().project())) return;
       for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
+      // With the step that it has got to.
+      if (live_attempt(*job) != nullptr)
+        *response->mutable_attempts(response->attempts_size() - 1) =
+            turn.scheduler.describe(*job, turn.now).attempt();
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
@@ -198,14 +202,14 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext* context,
                                                            const v1::WatchJobRequest* request) override {
     auto* stream = new Watches::WatchStream(context_.metrics, "WatchJob");
-    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kViewer);
+    const absl::StatusOr<Caller> caller = admit(stream, *context);
     if (!caller.ok()) {
       stream->finish(caller.status());
       return stream;
     }
     const std::string id = job_id_of(request->name());
     const absl::Status posted =
-        context_.loop->post([this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
+        context_.loop->post(Lane::kReads, caller->name, [this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
           const v1::JobState* job = turn.scheduler.state().job(id);
           if (job == nullptr) return stream->finish(no_job(id));
           const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
@@ -220,12 +224,12 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(grpc::CallbackServerContext* context,
                                                            const v1::ReadLogsRequest* request) override {
     auto* stream = new LogStreams::LogStream(context_.metrics, "ReadLogs");
-    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kViewer);
+    const absl::StatusOr<Caller> caller = admit(stream, *context);
     if (!caller.ok()) {
       stream->finish(caller.status());
       return stream;
     }
-    const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
+    const absl::Status posted = context_.loop->post(Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
       if (job == nullptr) return stream->finish(no_job(wanted.name()));
       const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
@@ -248,12 +252,12 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(grpc::CallbackServerContext* context,
                                                                  const v1::WatchEventsRequest* request) override {
     auto* stream = new EventStreams::EventStream(context_.metrics, "WatchEvents");
-    const absl::StatusOr<Caller> caller = authorize(context_, *context, Role::kViewer);
+    const absl::StatusOr<Caller> caller = admit(stream, *context);
     if (!caller.ok()) {
       stream->finish(caller.status());
       return stream;
     }
-    const absl::Status posted = context_.loop->post([this, stream, wanted = *request, caller = *caller](Turn& turn) {
+    const absl::Status posted = context_.loop->post(Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
       // Those of one job are for those who may see it; all together for those who may see all.
       const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
       const absl::Status allowed = require_role(caller, Role::kViewer, job == nullptr ? "*" : job->record().project());
@@ -267,6 +271,16 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   }
 
  private:
+  // Who opens a stream, if it may and has a place left.
+  template <typename Stream>
+  absl::StatusOr<Caller> admit(Stream* stream, const grpc::ServerContextBase& context) const {
+    absl::StatusOr<Caller> caller = authorize(context_, context, Role::kViewer);
+    if (!caller.ok()) return caller;
+    ASSIGN_OR_RETURN(OpenCalls::Place place, context_.open_calls->enter(caller->name));
+    stream->keep(std::move(place));
+    return caller;
+  }
+
   static absl::Status too_many() {
     return refusal(v1::ErrorInfo::TOO_MANY_STREAMS,
                    absl::StrCat(kMostStreams, " streams of this kind are open; close some, or try again later"));

@@ -13,8 +13,10 @@ namespace galleon::server {
 namespace {
 
 constexpr int64_t kDayMs = 24 * 3'600'000;
-constexpr size_t kLongestInbox = 20'000;
 constexpr std::chrono::milliseconds kTick(50);
+// Of a round, so that workers are heard again soon.
+constexpr absl::Duration kTimeForChanges = absl::Milliseconds(200);
+constexpr absl::Duration kTimeForReads = absl::Milliseconds(50);
 
 }  // namespace
 
@@ -68,15 +70,11 @@ void Loop::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-absl::Status Loop::post(std::function<void(Turn&)> task) {
+absl::Status Loop::post(Lane lane, const std::string& caller, Inbox::Task task) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return absl::UnavailableError("the scheduler shuts down; try again soon");
-    if (inbox_.size() >= kLongestInbox) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the scheduler has ", kLongestInbox, " requests waiting; try again later"));
-    }
-    inbox_.push_back(std::move(task));
+    RETURN_IF_ERROR(inbox_.add(lane, caller, std::move(task)));
   }
   arrived_.notify_one();
   return absl::OkStatus();
@@ -107,25 +105,24 @@ void Loop::compact_if_due(bool idle) {
 
 void Loop::run() {
   while (true) {
-    std::vector<std::function<void(Turn&)>> tasks;
     bool last = false;
+    bool idle = false;
     {
       std::unique_lock<std::mutex> lock(mutex_);
       arrived_.wait_for(lock, kTick, [this] { return stopping_ || !inbox_.empty(); });
-      tasks.swap(inbox_);
+      idle = inbox_.empty();
       last = stopping_;
     }
-    const bool idle = tasks.empty();
-    round(tasks);
+    round(last);
     if (last) return;
     compact_if_due(idle);
   }
 }
 
-void Loop::arrive(std::function<void(Turn&)> task) {
+void Loop::arrive(Inbox::Task task) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    inbox_.push_back(std::move(task));
+    (void)inbox_.add(Lane::kFleet, "", std::move(task));
   }
   arrived_.notify_one();
 }
@@ -172,12 +169,33 @@ bool Loop::commit() {
   return true;
 }
 
-void Loop::round(const std::vector<std::function<void(Turn&)>>& tasks) {
+// What has come by now, as far as the time reaches, and at least one.
+void Loop::run_lane(Lane lane, Turn& turn, absl::Duration most) {
+  const absl::Duration begun = options_.clock->monotonic();
+  size_t left = 0;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    left = inbox_.size(lane);
+  }
+  for (; left > 0; --left) {
+    std::optional<Inbox::Task> task;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      task = inbox_.take(lane);
+    }
+    (*task)(turn);
+    if (options_.clock->monotonic() - begun >= most) return;
+  }
+}
+
+void Loop::round(bool all) {
   const Now time = now();
   if (const std::string told = clock_watch_.look(time); !told.empty()) log_warning(told);
   std::vector<std::function<void()>> after_commit;
   Turn turn{scheduler_, time, after_commit};
-  for (const auto& task : tasks) task(turn);
+  run_lane(Lane::kFleet, turn, absl::InfiniteDuration());
+  run_lane(Lane::kChanges, turn, all ? absl::InfiniteDuration() : kTimeForChanges);
+  run_lane(Lane::kReads, turn, all ? absl::InfiniteDuration() : kTimeForReads);
   const absl::Duration before_pass = options_.clock->monotonic();
   scheduler_.tick(time);
   if (scheduler_.placed_in_last_tick()) options_.metrics->decided(options_.clock->monotonic() - before_pass);

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "common/base/clock.h"
 #include "server/api/clock_watch.h"
+#include "server/api/inbox.h"
 #include "server/api/job_folders.h"
 #include "server/api/metrics.h"
 #include "server/core/scheduler.h"
@@ -60,18 +61,20 @@ class Loop {
   void stop();
 
   // RESOURCE_EXHAUSTED when too many requests wait; UNAVAILABLE after stop(). Then `task` has not run and will not.
-  absl::Status post(std::function<void(Turn&)> task);
+  absl::Status post(Lane lane, const std::string& caller, Inbox::Task task);
 
  private:
   void run();
-  void round(const std::vector<std::function<void(Turn&)>>& tasks);
+  // `all`: whatever the time that it takes.
+  void round(bool all);
+  void run_lane(Lane lane, Turn& turn, absl::Duration most);
   // Makes what was decided durable; then has the folders of jobs made that are about to start. False: the journal
   // cannot be written, and the process ends.
   bool commit();
   // Workers hear of the attempt once its job's folder is there.
   void make_job_folder(const v1::JobState& job, const v1::AttemptId& id);
   // What this process owes itself: no limit refuses it.
-  void arrive(std::function<void(Turn&)> task);
+  void arrive(Inbox::Task task);
   Now now() const;
   void compact();
   void compact_if_due(bool idle);
@@ -84,7 +87,7 @@ class Loop {
   absl::Duration next_compact_ = -absl::InfiniteDuration();
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::vector<std::function<void(Turn&)>> inbox_;
+  Inbox inbox_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -12,6 +12,7 @@
 #include "common/base/output_file.h"
 #include "common/base/process.h"
 #include "common/base/service_notifier.h"
+#include "common/net/doorkeeper.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
 #include "server/api/queue_file.h"
@@ -57,7 +58,7 @@ int restore_journal(const std::string& backup, const std::string& data) {
 
 struct Arguments {
   galleon::server::ServerOptions options;
-  std::string lease = "45s";
+  std::string lease = "5m";
   std::string spare_preempted = "10m";
   std::string spare_borrowers = "1m";
   std::string ready_file;
@@ -74,7 +75,7 @@ void add_options(CLI::App& app, Arguments& a) {
                "serve them without TLS beyond loopback too, where the network itself is closed");
   app.add_option("--ready-file", a.ready_file, "JSON with pid, listen and metrics, written when it serves");
   app.add_option("--jobs", a.options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
-  app.add_option("--lease", a.lease, "how long a silent worker keeps its jobs")
+  app.add_option("--lease", a.lease, "how long a silent worker keeps its jobs, and they train on without this scheduler")
       ->check(check_duration)
       ->capture_default_str();
   app.add_option("--spare-preempted", a.spare_preempted,
@@ -83,6 +84,15 @@ void add_options(CLI::App& app, Arguments& a) {
       ->capture_default_str();
   app.add_option("--spare-borrowers", a.spare_borrowers, "the same where a queue takes back what it is guaranteed")
       ->check(check_duration)
+      ->capture_default_str();
+  app.add_option("--max-lost", a.options.scheduler.lost_in_a_row,
+                 "attempts in a row that a job may lose without a new checkpoint or step before it fails")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--max-unanswered", a.options.scheduler.outside_in_a_row,
+                 "the same where something outside does not answer, an object store or another rank; pauses between "
+                 "them grow to ten minutes")
+      ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--restore", a.restore,
                  "make this backup (galleon admin backup) the journal of --data, keep the old one beside it, and end");
@@ -127,6 +137,7 @@ int serve(Arguments& a) {
   sigset_t signals = galleon::block_end_signals();
   sigaddset(&signals, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  galleon::raise_descriptor_limit();
   std::error_code ignored;
   if (!a.ready_file.empty()) {
     if (const absl::Status status = galleon::check_replaceable(a.ready_file); !status.ok()) {

@@ -24,7 +24,7 @@ const Histogram::BucketBoundaries kBatch = {1, 2, 4, 8, 16, 32, 64, 128, 256, 51
 
 // As server/core/settle.cc names them.
 constexpr const char* kLossReasons[] = {"out_of_memory", "signal",      "device_failed", "worker_lost",
-                                        "forgotten",     "not_started", "stopped",       "place"};
+                                        "forgotten",     "not_started", "stopped",       "place",       "outside"};
 
 template <typename Builder>
 auto& family(Builder builder, prometheus::Registry& registry, const char* name, const char* help) {

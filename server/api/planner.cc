@@ -51,6 +51,16 @@ std::string last_line(absl::string_view text) {
   return std::string(newline == absl::string_view::npos ? text : text.substr(newline + 1));
 }
 
+absl::Status ended_by(int signal, absl::Duration most_time) {
+  // Its shares are hard limits: more memory than its share is std::bad_alloc, more of the processor is SIGKILL.
+  if (signal == SIGABRT || signal == SIGKILL) {
+    return absl::InvalidArgumentError(absl::StrCat("the job needs more to be planned than ", kMostMemory >> 30,
+                                                   " GiB of memory and ", absl::FormatDuration(most_time),
+                                                   " of a processor (signal ", signal, ")"));
+  }
+  return absl::InternalError(absl::StrCat("the planner was ended by signal ", signal));
+}
+
 // Removes the files of one planning when it is over.
 struct Files {
   std::string base;
@@ -195,7 +205,7 @@ absl::StatusOr<v1::MemoryPlan> Planner::compute(const Request& request) {
     ASSIGN_OR_RETURN(std::optional<ProcessExit> exit, wait_process(process->pid, absl::Milliseconds(100)));
     if (exit.has_value()) {
       const std::string error = last_line(read_file_tail(files.base + ".err", kErrorTail).value_or(""));
-      if (exit->signal != 0) return absl::InternalError(absl::StrCat("the planner was ended by signal ", exit->signal));
+      if (exit->signal != 0) return ended_by(exit->signal, timeout_);
       if (exit->code != 0) {
         return absl::InvalidArgumentError(error.empty() ? absl::StrCat("the planner ended with code ", exit->code)
                                                         : error);

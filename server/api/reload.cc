@@ -61,6 +61,8 @@ std::string difference(const Caller& before, const Caller& now) {
   if (before.certificate != now.certificate) parts.push_back("certificate");
   if (before.token_sha256 != now.token_sha256) parts.push_back("token_sha256");
   if (before.roles != now.roles) parts.push_back("roles");
+  if (before.workers != now.workers) parts.push_back("workers");
+  if (before.labels != now.labels) parts.push_back("labels");
   return absl::StrJoin(parts, ", ");
 }
 
@@ -167,7 +169,7 @@ void Reload::start(bool validate_only, Done done) {
 void Reload::read(bool validate_only, const Done& done) {
   absl::StatusOr<ReadFiles> files = read_files(options_);
   if (!files.ok()) return done(files.status());
-  const absl::Status posted = options_.loop->post([this, validate_only, done, files = *std::move(files)](Turn& turn) {
+  const absl::Status posted = options_.loop->post(Lane::kChanges, "", [this, validate_only, done, files = *std::move(files)](Turn& turn) {
     const absl::StatusOr<v1::ReloadResponse> response = take(turn, validate_only, files);
     turn.after_commit.push_back([done, response] { done(response); });
   });

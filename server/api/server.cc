@@ -9,13 +9,16 @@
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "common/net/certificate_expiry.h"
+#include "common/net/connection_metrics.h"
 #include "common/net/disk_space.h"
+#include "common/net/doorkeeper.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "prometheus/collectable.h"
@@ -35,6 +38,10 @@ namespace galleon::server {
 namespace {
 
 constexpr int kLargestMessage = 4 << 20;
+constexpr int kMostStreams = 100;  // of a connection
+constexpr int kMostOpenCalls = 256;  // of a caller
+constexpr size_t kMostCallMemory = 256 << 20;
+constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
 
 // What the certificates of `galleon admin init-tls` stand for.
@@ -66,20 +73,25 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
   return made;
 }
 
-std::unique_ptr<grpc::Server> serve(const ListenAddress& address,
-                                    const std::shared_ptr<grpc::ServerCredentials>& credentials,
-                                    const std::vector<StoppableService*>& services, int* port) {
+using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+
+// Connections come from the acceptor alone.
+std::unique_ptr<grpc::Server> serve(const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                                    const std::vector<StoppableService*>& services,
+                                    std::unique_ptr<Acceptor>& acceptor) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(to_string(address), credentials, port);
-  // Two schedulers on one port would each get half of the calls.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
+  builder.SetResourceQuota(grpc::ResourceQuota("calls").Resize(kMostCallMemory));
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 900'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostStreams);
   builder.SetMaxReceiveMessageSize(kLargestMessage);
   builder.SetMaxSendMessageSize(kLargestMessage);
   for (StoppableService* service : services) builder.RegisterService(service->service());
@@ -118,6 +130,7 @@ struct Server::Parts {
   std::unique_ptr<TlsWatch> certificates;  // null: no TLS
   AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
+  OpenCalls open_calls{kMostOpenCalls};
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
   std::unique_ptr<JobFolders> folders;
@@ -129,7 +142,9 @@ struct Server::Parts {
   std::unique_ptr<StoppableService> workers;
   std::unique_ptr<StoppableService> queues;
   std::unique_ptr<StoppableService> admin;
+  std::unique_ptr<Acceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<Doorkeeper> doorkeeper;
   std::unique_ptr<HttpEndpoint> endpoint;
   std::atomic<bool> serving{false};
   std::string address;
@@ -184,7 +199,7 @@ absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
 void Server::Parts::make_services(const ServerOptions& options) {
   planner = std::make_unique<Planner>(options.planner, data + "/planner");
   rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
-  audit = std::make_unique<Audit>(data);
+  audit = std::make_unique<Audit>(data, &system_clock);
   Reload::Options files;
   files.queues = options.queues;
   files.access = options.access;
@@ -205,6 +220,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.journal = journal.get();
   context.access = &access;
   context.rates = rates.get();
+  context.open_calls = &open_calls;
   context.audit = audit.get();
   context.reload = reload.get();
   context.jobs_folder = jobs_folder;
@@ -222,21 +238,35 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
   if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
+  http.metrics = std::make_shared<WithConnections>(
+      http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });
   http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
+  http.alive = [this] { return serving ? doorkeeper->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
   return absl::OkStatus();
 }
 
 absl::Status Server::Parts::serve_calls(ListenAddress listen,
                                         const std::shared_ptr<grpc::ServerCredentials>& credentials) {
-  int port = 0;
-  server = serve(listen, credentials, {jobs.get(), workers.get(), queues.get(), admin.get()}, &port);
-  if (server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", to_string(listen), "; it is taken, or not an address of this machine"));
+  absl::StatusOr<ListenSocket> bound = listen_tcp(listen, kBacklog);
+  if (!bound.ok()) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", to_string(listen),
+                                               "; it is taken, or not an address of this machine (",
+                                               std::string(bound.status().message()), ")"));
   }
-  listen.port = static_cast<uint16_t>(port);
-  address = to_string(listen);
+  server = serve(credentials, {jobs.get(), workers.get(), queues.get(), admin.get()}, acceptor);
+  if (server == nullptr) return absl::InternalError("gRPC cannot be started");
+  address = to_string(bound->address);
+  Doorkeeper::Options door;
+  door.tls = certificates != nullptr;
+  door.hand_over = [this](int fd, int listener) {
+    Acceptor::NewConnectionParameters connection;
+    connection.fd = fd;
+    connection.listener_fd = listener;
+    acceptor->HandleNewConnection(&connection);
+  };
+  ASSIGN_OR_RETURN(auto opened, Doorkeeper::start(*std::move(bound), std::move(door)));
+  doorkeeper = std::move(opened);
   serving = true;
   return absl::OkStatus();
 }
@@ -259,6 +289,7 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Server::~Server() {
   parts_->serving = false;
+  parts_->doorkeeper->stop();
   parts_->server->GetHealthCheckService()->SetServingStatus(false);
   parts_->planner->shut_down();
   parts_->jobs->shut_down();

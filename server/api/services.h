@@ -13,6 +13,7 @@
 #include "server/api/log_files.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
+#include "server/api/open_calls.h"
 #include "server/api/planner.h"
 #include "server/api/rate_limit.h"
 #include "server/api/reload.h"
@@ -29,6 +30,7 @@ struct ServiceContext {
   const Journal* journal = nullptr;
   const AccessInForce* access = nullptr;
   RateLimit* rates = nullptr;
+  OpenCalls* open_calls = nullptr;
   Audit* audit = nullptr;
   Reload* reload = nullptr;
   std::string jobs_folder;    // absolute

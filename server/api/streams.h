@@ -18,6 +18,7 @@ template <typename Response>
 class Stream : public grpc::ServerWriteReactor<Response> {
  public:
   Stream(Metrics* metrics, const char* method) : metrics_(metrics), method_(method) {}
+  void keep(OpenCalls::Place place) { place_ = std::move(place); }
 
   bool writing() const { return writing_.load(std::memory_order_acquire); }
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
@@ -43,6 +44,7 @@ class Stream : public grpc::ServerWriteReactor<Response> {
   Metrics* metrics_;
   const char* method_;
   Response response_;
+  OpenCalls::Place place_;
   std::atomic<bool> writing_{false};
   std::atomic<bool> cancelled_{false};
 };

@@ -43,13 +43,25 @@ class Unary {
   // true and finish() does nothing.
   Unary(grpc::CallbackServerContext* context, const ServiceContext& service, const char* method, Role needed,
         Kind kind = Kind::kReads, std::string resource = "")
-      : reactor_(context->DefaultReactor()), service_(&service), method_(method), info_(std::make_shared<Info>()) {
+      : context_(context),
+        reactor_(new Reactor),
+        service_(&service),
+        method_(method),
+        info_(std::make_shared<Info>()),
+        lane_(needed == Role::kWorker   ? Lane::kFleet
+              : kind == Kind::kChanges ? Lane::kChanges
+                                       : Lane::kReads) {
     info_->audited = kind == Kind::kChanges;
     if (info_->audited) info_->peer = context->peer();
     info_->resource = std::move(resource);
     absl::StatusOr<Caller> caller = service.access->get()->identify(*context);
-    const absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();
+    absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();
     if (caller.ok()) info_->caller = *std::move(caller);
+    if (status.ok() && lane_ != Lane::kFleet) {
+      absl::StatusOr<OpenCalls::Place> place = service.open_calls->enter(info_->caller.name);
+      status = place.status();
+      if (place.ok()) reactor_->place = *std::move(place);
+    }
     if (!status.ok()) {
       answer(status);
       info_->refused = true;
@@ -65,6 +77,13 @@ class Unary {
     if (!status.ok()) finish(status);
     return status.ok();
   }
+  // The same for a worker that it speaks for.
+  bool require_worker(absl::string_view worker_id) const {
+    const absl::Status status = info_->caller.may_be_worker(worker_id);
+    if (!status.ok()) finish(status);
+    return status.ok();
+  }
+  const Caller& identity() const { return info_->caller; }
   // What it is about, for the audit log.
   void about(std::string resource) const { info_->resource = std::move(resource); }
 
@@ -74,11 +93,23 @@ class Unary {
   // Runs `task`, which answers, on the loop's thread; answers at once if the loop takes no more.
   void on_loop(std::function<void(Turn&)> task) const {
     if (info_->refused) return;
-    if (absl::Status status = service_->loop->post(std::move(task)); !status.ok()) finish(status);
+    // Nobody waits for what a caller that has gone asked to see.
+    auto unless_gone = [call = *this, task = std::move(task)](Turn& turn) {
+      if (call.lane_ == Lane::kReads && call.context_->IsCancelled())
+        return call.finish(absl::CancelledError("the caller went away"));
+      task(turn);
+    };
+    if (absl::Status status = service_->loop->post(lane_, info_->caller.name, std::move(unless_gone)); !status.ok())
+      finish(status);
   }
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 
  private:
+  // Deletes itself when gRPC is done with the call: the answer was taken, or nobody is there to take it.
+  struct Reactor final : grpc::ServerUnaryReactor {
+    OpenCalls::Place place;
+    void OnDone() override { delete this; }
+  };
   struct Info {
     Caller caller;
     std::string peer;
@@ -93,10 +124,12 @@ class Unary {
     reactor_->Finish(to_grpc(status));
   }
 
-  grpc::ServerUnaryReactor* reactor_;
+  grpc::CallbackServerContext* context_;  // until the answer
+  Reactor* reactor_;
   const ServiceContext* service_;  // outlives every call
   const char* method_;
   std::shared_ptr<Info> info_;
+  Lane lane_;
 };
 
 }  // namespace galleon::server

@@ -37,7 +37,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::Service* service() override { return this; }
 
   void shut_down() override {
-    (void)context_.loop->post([this](Turn&) { stopping_ = true; });
+    (void)context_.loop->post(Lane::kFleet, "", [this](Turn&) { stopping_ = true; });
   }
 
   grpc::ServerUnaryReactor* RegisterWorker(grpc::CallbackServerContext* context,
@@ -45,6 +45,12 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
                                            v1::RegisterWorkerResponse* response) override {
     const Unary call(context, context_, "RegisterWorker", Role::kWorker, Unary::Kind::kChanges);
     call.about("workers/" + request->worker().worker_id());
+    absl::Status may = call.identity().may_be_worker(request->worker().worker_id());
+    for (const auto& [key, value] : request->worker().labels()) may.Update(call.identity().may_have_label(key, value));
+    if (!may.ok()) {
+      call.finish(may);
+      return call.reactor();
+    }
     call.on_loop([this, call, request, response](Turn& turn) {
       const absl::Status status = turn.scheduler.register_worker(turn.now, request->worker());
       if (!status.ok()) return call.finish(status);
@@ -62,6 +68,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* SyncWorker(grpc::CallbackServerContext* context, const v1::SyncWorkerRequest* request,
                                        v1::SyncWorkerResponse* response) override {
     const Unary call(context, context_, "SyncWorker", Role::kWorker);
+    if (!call.require_worker(request->worker_id())) return call.reactor();
     call.on_loop([this, call, context, request, response](Turn& turn) {
       // What a daemon that has gone away said last is not news any more.
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
@@ -87,6 +94,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
                                               const v1::PublishCheckpointRequest* request,
                                               v1::PublishCheckpointResponse*) override {
     const Unary call(context, context_, "PublishCheckpoint", Role::kWorker);
+    if (!call.require_worker(request->worker_id())) return call.reactor();
     call.on_loop([call, request](Turn& turn) {
       const absl::Status status = turn.scheduler.publish_checkpoint(turn.now, *request);
       if (!status.ok()) return call.finish(status);
@@ -98,6 +106,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   grpc::ServerUnaryReactor* AppendLogs(grpc::CallbackServerContext* context, const v1::AppendLogsRequest* request,
                                        v1::AppendLogsResponse* response) override {
     const Unary call(context, context_, "AppendLogs", Role::kWorker);
+    if (!call.require_worker(request->worker_id())) return call.reactor();
     if (request->data().size() > kLargestLogPiece) {
       call.finish(absl::InvalidArgumentError(
           absl::StrCat("data: is of ", request->data().size(), " bytes, at most ", kLargestLogPiece, " are accepted")));

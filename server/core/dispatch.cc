@@ -19,7 +19,7 @@ void Scheduler::tick(Now now) {
   check_workers(now);
   check_attempts(now);
   if (next_retry_ms_ != 0 &&
-      (now.wall_ms >= next_retry_ms_ || now.wall_ms < next_retry_ms_ - options_.longest_backoff_ms)) {
+      (now.wall_ms >= next_retry_ms_ || now.wall_ms < next_retry_ms_ - options_.most_backoff_ms())) {
     dirty_ = true;
   }
   if (next_spared_ms_ != 0 && now.mono_ms >= next_spared_ms_) dirty_ = true;

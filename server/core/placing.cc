@@ -98,7 +98,7 @@ const Demand& Scheduler::demand(const v1::JobState& job) const {
 // Does it wait for something else than slots: for its time to try again, or for a job before it?
 bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const {
   // A clock that went back by more than the longest backoff holds nobody.
-  if (now.wall_ms < known.not_before_ms && now.wall_ms >= known.not_before_ms - options_.longest_backoff_ms) {
+  if (now.wall_ms < known.not_before_ms && now.wall_ms >= known.not_before_ms - options_.most_backoff_ms()) {
     wait.kind = Wait::Kind::kBackoff;
     wait.until_ms = known.not_before_ms;
     return true;

@@ -15,6 +15,10 @@ v1::RankExit exit_of(const v1::RankReport& report) {
     exit.set_kind(v1::RankExit::DEVICE_FAILED);
     return exit;
   }
+  if (report.finished().place_fault() == v1::PLACE_FAULT_OUTSIDE) {
+    exit.set_kind(v1::RankExit::OUTSIDE_FAILED);
+    return exit;
+  }
   if (report.finished().place_fault() != v1::PLACE_FAULT_UNSPECIFIED) {
     exit.set_kind(v1::RankExit::PLACE_FAILED);
     exit.set_doubtful(report.finished().place_fault() == v1::PLACE_FAULT_DOUBTFUL);

@@ -1,5 +1,6 @@
 // Jobs and workers as users see them: the durable record, the newest progress, and the reason for the state in words.
 #include <set>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -88,6 +89,27 @@ v1::Worker::State Scheduler::state_now(const v1::Worker& worker) const {
   return it->second.leaving ? v1::Worker::DRAINING : worker.state();
 }
 
+// Which ranks a worker that is drained gives up, and which it waits for.
+std::string Scheduler::drain_text(const std::map<uint32_t, SlotUse>& leased) const {
+  size_t stopping = 0;
+  std::set<std::string> waited_for;
+  for (const auto& [slot, use] : leased) {
+    const v1::JobState& job = *state_.job(use.job_id);
+    if (live_attempt(job)->has_stop()) {
+      ++stopping;
+    } else {
+      waited_for.insert(use.job_id);
+    }
+  }
+  std::vector<std::string> parts;
+  if (stopping > 0) parts.push_back(absl::StrCat("hands back ", count_text(stopping, "rank")));
+  if (!waited_for.empty()) {
+    parts.push_back(absl::StrCat("waits for ", count_text(waited_for.size(), "job"), " that may not be preempted (",
+                                 *waited_for.begin(), waited_for.size() > 1 ? ", …" : "", ")"));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 v1::Worker Scheduler::describe(const v1::Worker& worker) const {
   v1::Worker seen = worker;
   seen.set_state(state_now(worker));
@@ -116,7 +138,7 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
     seen.set_message(absl::StrCat(!draining && worker.ordered_by_scheduler() ? "takes no new work until a probe passes"
                                   : !draining                                ? "takes no new work"
                                   : leased.empty()                           ? "drained"
-                                                   : absl::StrCat("hands back ", count_text(leased.size(), "rank")),
+                                                   : drain_text(leased),
                                   worker.order_reason().empty() ? "" : ": ", worker.order_reason()));
   }
   return seen;

@@ -35,7 +35,9 @@ struct SchedulerOptions {
   int64_t stop_grace_ms = 30'000;          // for a checkpoint before the end
   int64_t first_backoff_ms = 1'000;
   int64_t longest_backoff_ms = 60'000;
+  int64_t longest_outside_backoff_ms = 600'000;  // where something outside does not answer
   uint32_t lost_in_a_row = 3;             // attempts lost without progress that fail the job
+  uint32_t outside_in_a_row = 20;         // the same where something outside does not answer: about two hours
   uint32_t place_faults_in_a_row = 3;     // after so many the scheduler cordons a worker by itself
   int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
   int64_t borrower_run_ms = 60'000;       // the same where a queue takes back what it is guaranteed
@@ -47,6 +49,7 @@ struct SchedulerOptions {
 
   // After so long without a word a worker's ranks count as lost: a tenth more than it was promised, for clocks that
   // drift.
+  int64_t most_backoff_ms() const { return std::max(longest_backoff_ms, longest_outside_backoff_ms); }
   int64_t held_lease_ms() const { return lease_ms + lease_ms / 10; }
   // A worker so much later than it should have spoken is unreachable; so long it may take until what has ended is known
   // to have ended.
@@ -111,6 +114,7 @@ class Scheduler {
   // A job as users see it, with progress, position and reason. The job must exist.
   v1::JobRecord describe(const v1::JobState& job, Now now) const;
   v1::Worker describe(const v1::Worker& worker) const;
+  std::string drain_text(const std::map<uint32_t, SlotUse>& leased) const;
   // The state that describe() gives, without the rest.
   v1::Worker::State state_now(const v1::Worker& worker) const;
   // Configured queues in their order, then those that only jobs from before name.
@@ -224,6 +228,7 @@ class Scheduler {
   struct Cause {
     bool permanent = false;
     bool certainly_place = false;
+    bool outside = false;
   };
   void follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop, Cause cause);
   void requeue(Now now, const v1::JobState& job, const std::string& message, bool with_backoff);

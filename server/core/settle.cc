@@ -43,10 +43,11 @@ bool harmless(const v1::AttemptState& attempt, const v1::RankExit& exit) {
 // How much an end explains of an attempt's: an outside cause makes the other ranks fail at their collectives, so it
 // comes before failures that the trainers report; a failure that would happen again comes before everything.
 int weight(const v1::AttemptState& attempt, const v1::RankExit& exit) {
-  if (exit.kind() == Kind::FAILED) return exit.permanent() ? 5 : 2;
+  if (exit.kind() == Kind::FAILED) return exit.permanent() ? 6 : 3;
   if (exit.kind() == Kind::SIGNALLED || exit.kind() == Kind::DEVICE_FAILED || exit.kind() == Kind::PLACE_FAILED)
-    return 4;
-  if (exit.kind() == Kind::WORKER_LOST || exit.kind() == Kind::FORGOTTEN) return 3;
+    return 5;
+  if (exit.kind() == Kind::WORKER_LOST || exit.kind() == Kind::FORGOTTEN) return 4;
+  if (exit.kind() == Kind::OUTSIDE_FAILED) return 2;  // what it misses may be a rank that says more
   if (exit.kind() == Kind::SUCCEEDED) return 0;
   return harmless(attempt, exit) ? 0 : 1;
 }
@@ -63,6 +64,8 @@ const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exi
       return "device_failed";
     case Kind::PLACE_FAILED:
       return "place";
+    case Kind::OUTSIDE_FAILED:
+      return "outside";
     case Kind::WORKER_LOST:
       return "worker_lost";
     case Kind::FORGOTTEN:
@@ -200,7 +203,7 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
   *event.mutable_attempt_ended() = ended;
   emit(now, std::move(event));
   fleet_.attempts.erase(job.record().job_id());
-  follow(now, job, ended, stop, {exit.permanent(), certainly_place});
+  follow(now, job, ended, stop, {exit.permanent(), certainly_place, exit.kind() == Kind::OUTSIDE_FAILED});
 }
 
 // What becomes of the job.
@@ -223,11 +226,16 @@ void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded&
       return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " failed: ", ended.message()), true);
     case v1::Attempt::LOST:
       // No job ends for what no job could run with; the pauses grow, and the worker is cordoned.
-      if (job.lost_in_a_row() >= options_.lost_in_a_row && !cause.certainly_place) {
+      if (job.lost_in_a_row() >= options_.lost_in_a_row && !cause.certainly_place && !cause.outside) {
         return end_job(now, job, v1::JobRecord::FAILED,
                        absl::StrCat(job.lost_in_a_row(),
                                     " attempts in a row were lost without a new checkpoint or step; the last time, ",
                                     ended.message()));
+      }
+      if (job.outside_in_a_row() >= options_.outside_in_a_row && cause.outside) {
+        return end_job(now, job, v1::JobRecord::FAILED,
+                       absl::StrCat("what it needs from outside did not answer in ", job.outside_in_a_row(),
+                                    " attempts; the last time, ", ended.message()));
       }
       return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " was lost: ", ended.message()), true);
     default:
@@ -243,9 +251,12 @@ void Scheduler::requeue(Now now, const v1::JobState& job, const std::string& mes
   requeued.set_job_id(job.record().job_id());
   requeued.set_message(message);
   if (with_backoff) {
-    const uint32_t times = std::max<uint32_t>(1, job.record().failures() + job.lost_in_a_row());
+    const uint32_t times =
+        std::max<uint32_t>(1, job.record().failures() + job.lost_in_a_row() + job.outside_in_a_row());
     const int64_t backoff = options_.first_backoff_ms << std::min<uint32_t>(times - 1, 16);
-    requeued.set_not_before_ms(now.wall_ms + std::min(backoff, options_.longest_backoff_ms));
+    const int64_t longest =
+        job.outside_in_a_row() > 0 ? options_.longest_outside_backoff_ms : options_.longest_backoff_ms;
+    requeued.set_not_before_ms(now.wall_ms + std::min(backoff, longest));
   }
   emit(now, std::move(event));
 }

@@ -174,6 +174,10 @@ void State::on(const v1::AttemptEnded& event, int64_t time_ms) {
                           (job.record().has_checkpoint() && job.record().checkpoint().epoch() == seen.epoch());
   if (progressed) {
     job.set_lost_in_a_row(0);
+    job.set_outside_in_a_row(0);
+  } else if (attempt.ranks_size() > static_cast<int>(event.failed_rank()) &&
+             attempt.ranks(static_cast<int>(event.failed_rank())).exit().kind() == v1::RankExit::OUTSIDE_FAILED) {
+    job.set_outside_in_a_row(job.outside_in_a_row() + 1);
   } else if (event.outcome() == v1::Attempt::LOST) {
     job.set_lost_in_a_row(job.lost_in_a_row() + 1);
   }

@@ -1,5 +1,6 @@
 // Workers: registration, leases, and the comparison of what a daemon holds with what it should hold.
 #include <algorithm>
+#include <filesystem>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -325,6 +326,22 @@ v1::SyncWorkerResponse Scheduler::assignments(Now now, const std::string& worker
   return response;
 }
 
+namespace {
+
+// Where a job's trainer may publish: what is recorded is read, copied and removed by others.
+bool lies_within_job(const std::string& folder, const v1::JobRecord& job) {
+  const std::filesystem::path path = std::filesystem::path(folder).lexically_normal();
+  const std::filesystem::path wanted(job.job().checkpoint().directory());
+  const auto is_root = [&path](const std::filesystem::path& root) {
+    if (!root.is_absolute()) return false;
+    const std::filesystem::path below = path.lexically_relative(root.lexically_normal());
+    return !below.empty() && *below.begin() != "." && *below.begin() != "..";
+  };
+  return is_root(job.folder()) || is_root(wanted);
+}
+
+}  // namespace
+
 absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointRequest& request) {
   const v1::JobState* job = state_.job(request.id().job_id());
   const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
@@ -337,6 +354,10 @@ absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointR
   const v1::RankState& first = attempt->ranks(0);
   if (first.worker_id() != request.worker_id() || first.released()) {
     return refusal(v1::ErrorInfo::EPOCH_OVER, absl::StrCat(what, ": rank 0 is not on worker ", request.worker_id()));
+  }
+  if (!lies_within_job(request.folder(), job->record())) {
+    return absl::InvalidArgumentError(absl::StrCat("folder: ", request.folder(), " is neither in the job's folder, ",
+                                                   job->record().folder(), ", nor in its checkpoint.directory"));
   }
   const v1::PublishedCheckpoint& newest = job->record().checkpoint();
   if (newest.epoch() == request.id().epoch() && newest.step() == request.step()) return absl::OkStatus();

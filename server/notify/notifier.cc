@@ -66,11 +66,11 @@ void Notifier::begin(Scheduler& scheduler, Now now, const std::string& name, Tol
     told.number = it->second.number();
     return;
   }
-  // A new one is told of what happens from now on.
-  told.read = committed;
+  // A new one is told of what happens from now on: in an empty journal, of what comes behind this.
+  told.read = std::max<uint64_t>(committed, 1);
   v1::ReceiverState state;
   state.set_name(name);
-  state.set_revision(committed);
+  state.set_revision(told.read);
   scheduler.told(now, state);
 }
 

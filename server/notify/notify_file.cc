@@ -1,5 +1,6 @@
 #include "server/notify/notify_file.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <yaml-cpp/yaml.h>
 
@@ -42,7 +43,9 @@ std::string part_of(CURLU* url, CURLUPart part) {
 }
 
 bool is_loopback_host(const std::string& host) {
-  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
+  in_addr address;
+  if (inet_pton(AF_INET, host.c_str(), &address) == 1) return (ntohl(address.s_addr) >> 24) == 127;
+  return host == "localhost" || host == "[::1]";
 }
 
 // The host of a URL that may be called. The URL itself is in no message.

@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "server/core/state.h"
+#include "server/store/acknowledged.h"
 #include "server/store/sqlite_database.h"
 #include "server/store/sqlite_journal.h"
 
@@ -94,6 +95,7 @@ absl::StatusOr<Restored> restore_backup(const std::string& backup, const std::st
   }
   RETURN_IF_ERROR(sync_file(fresh));
   Restored restored{*jobs, ""};
+  Acknowledged::forget(folder);
   const std::string path = folder + "/scheduler.db";
   if (fs::exists(path)) {
     restored.replaced = absl::StrCat(path, ".replaced-", absl::ToUnixSeconds(absl::Now()));

@@ -81,6 +81,9 @@ absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::open(const std::st
   RETURN_IF_ERROR(check_schema(database));
   std::unique_ptr<SqliteJournal> journal(new SqliteJournal(std::move(held), std::move(database)));
   RETURN_IF_ERROR(journal->prepare());
+  ASSIGN_OR_RETURN(Acknowledged acknowledged, Acknowledged::open(folder));
+  RETURN_IF_ERROR(acknowledged.check(journal->last_sequence_));
+  journal->acknowledged_ = std::move(acknowledged);
   sqlite3_db_config(journal->database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
   RETURN_IF_ERROR(sync_folder(folder));
   return journal;
@@ -172,6 +175,8 @@ absl::Status SqliteJournal::append(const std::vector<v1::JournalEvent>& events) 
   }
   RETURN_IF_ERROR(database_.run(commit_));
   events_since_snapshot_ += static_cast<int64_t>(events.size());
+  // Where it cannot be written it stays behind, which loses nothing.
+  (void)acknowledged_->set(last_sequence_);
   return absl::OkStatus();
 }
 

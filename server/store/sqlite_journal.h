@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "common/base/files.h"
+#include "server/store/acknowledged.h"
 #include "server/store/journal.h"
 #include "server/store/sqlite_database.h"
 
@@ -15,7 +17,7 @@ namespace galleon::server {
 class SqliteJournal final : public Journal {
  public:
   // Opens or creates FOLDER/scheduler.db. ALREADY_EXISTS: another scheduler works on the folder. DATA_LOSS: the file is
-  // damaged. FAILED_PRECONDITION: a newer Galleon or another program wrote it. A file that is refused is left as it is.
+  // damaged, or ends before what was acknowledged. FAILED_PRECONDITION: a newer Galleon or another program wrote it. A file that is refused is left as it is.
   static absl::StatusOr<std::unique_ptr<SqliteJournal>> open(const std::string& folder);
   // Held while it is open. ALREADY_EXISTS names who holds it.
   static absl::StatusOr<FileDescriptor> lock(const std::string& folder);
@@ -37,6 +39,7 @@ class SqliteJournal final : public Journal {
 
   FileDescriptor lock_;  // outlives the database
   SqliteDatabase database_;
+  std::optional<Acknowledged> acknowledged_;
   SqliteDatabase::Statement begin_;
   SqliteDatabase::Statement commit_;
   SqliteDatabase::Statement insert_;

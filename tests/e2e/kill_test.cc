@@ -75,6 +75,27 @@ TEST_F(Kill, TheScheduler) {
   EXPECT_EQ(service.get(job).value("attempts", 0), 1);
 }
 
+TEST_F(Kill, TheSchedulerForLongerThanTheLeaseAndWhatWasSavedInTheMeantimeIsUsed) {
+  service.kill("scheduler");
+  ASSERT_TRUE(eventually([&] { return service.trainers().empty(); })) << "they outlive their lease";
+  int64_t published = 0;
+  int64_t written = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(service.folder() + "/scheduler/jobs/" + job +
+                                                               "/checkpoints")) {
+    const std::string name = entry.path().filename().string();
+    const size_t digits = name.find("step-");
+    if (digits == std::string::npos || !std::filesystem::exists(entry.path() / "manifest.json")) continue;
+    int64_t& newest = digits == 0 ? published : written;
+    newest = std::max<int64_t>(newest, std::stoll(name.substr(digits + 5, 8)));
+  }
+  ASSERT_GT(written, published) << "the trainers did not save before their lease ended";
+  service.start_scheduler();
+  expect_success_with_the_same_losses();
+  // Whether the daemon still handed it in, or the next attempt found it.
+  EXPECT_THAT(service.galleon({"logs", job}).out,
+              testing::HasSubstr(absl::StrCat("continuing from step ", written)));
+}
+
 TEST_F(Kill, NothingButTheDaemonSleepsBeyondItsLease) {
   // One that outlasts the lease.
   sail("long-voyage", 4000);

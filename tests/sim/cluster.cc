@@ -26,6 +26,7 @@ Cluster::Cluster(Script script, Fault fault)
   options_.stop_grace_ms = 2'000;
   options_.first_backoff_ms = 100;
   options_.longest_backoff_ms = 1'000;
+  options_.longest_outside_backoff_ms = 3'000;
   // In a crowd much longer than a guarantee may wait.
   options_.preempted_run_ms = script_.streams.empty() ? 2'000 : 60'000;
   options_.borrower_run_ms = 1'000;

@@ -171,7 +171,7 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
-  std::set<std::pair<uint64_t, uint32_t>> place_faults_;  // of them, those that ended for a fault of the place
+  std::map<std::pair<uint64_t, uint32_t>, v1::PlaceFault> place_faults_;  // of them, those that ended for a fault of the place
   std::set<uint64_t> with_folder_;                        // epochs of attempts whose job's folder has been made
   std::set<uint64_t> refused_starts_;                     // epochs of attempts whose job's folder could not be made
   std::map<std::string, int64_t> waits_since_;            // queued jobs of a crowd

@@ -27,7 +27,7 @@ void Cluster::disturb(const Step& step, Random& random) {
       break;
     case Step::Kind::kBreak:
       machine.broken_until_ms = now_ms_ + between(random, 3'000, 20'000);
-      machine.fault = chance(random, 0.5) ? v1::PLACE_FAULT_CERTAIN : v1::PLACE_FAULT_DOUBTFUL;
+      machine.fault = static_cast<v1::PlaceFault>(between(random, v1::PLACE_FAULT_CERTAIN, v1::PLACE_FAULT_OUTSIDE));
       break;
     case Step::Kind::kLeave:
       machine.leaving = !machine.leaving;
@@ -112,6 +112,7 @@ void Cluster::publish(Machine& machine, Trainer& trainer, uint64_t step) {
   v1::PublishCheckpointRequest request;
   *request.mutable_id() = trainer.report.id();
   request.set_step(step);
+  request.set_folder(absl::StrCat("/jobs/", trainer.report.id().job_id(), "/checkpoints/step-", step));
   request.set_worker_id(machine.worker.worker_id());
   Machine* m = &machine;
   network([this, request, m] {
@@ -214,7 +215,7 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
       if (now_ms_ < machine.broken_until_ms) {
         end_trainer(trainer, v1::Finished::FAILED, 0, false);
         trainer.report.mutable_finished()->set_place_fault(machine.fault);
-        place_faults_.emplace(assignment.id().epoch(), assignment.rank());
+        place_faults_[{assignment.id().epoch(), assignment.rank()}] = machine.fault;
       }
       trainer.steps = 10 + assignment.job().training().steps();
       promises_.require(assignment.has_job(), "a rank that is not held comes with its job");
@@ -236,13 +237,17 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
 }
 
 void Cluster::check_exit(const v1::RankReleased& released) {
-  const bool place = place_faults_.contains({released.id().epoch(), released.rank()});
+  const auto fault = place_faults_.find({released.id().epoch(), released.rank()});
+  const bool outside = fault != place_faults_.end() && fault->second == v1::PLACE_FAULT_OUTSIDE;
+  const bool place = fault != place_faults_.end() && !outside;
   const bool reported = released.exit().kind() != v1::RankExit::WORKER_LOST &&
                         released.exit().kind() != v1::RankExit::FORGOTTEN &&
                         released.exit().kind() != v1::RankExit::LET_GO;
   if (reported) {
     promises_.require(place == (released.exit().kind() == v1::RankExit::PLACE_FAILED),
                       "what a place lacks is not the job's failure");
+    promises_.require(outside == (released.exit().kind() == v1::RankExit::OUTSIDE_FAILED),
+                      "what does not answer is not the job's failure");
   }
   v1::Finished::Outcome said = v1::Finished::OUTCOME_UNSPECIFIED;
   if (released.exit().kind() == v1::RankExit::SUCCEEDED) said = v1::Finished::SUCCEEDED;

@@ -71,6 +71,7 @@ absl::Status DaemonLoop::prepare() {
   rank_options_.copies = copies;
   rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);
   rank_options_.spool_bytes = options_.spool_bytes;
+  rank_options_.token_cache_bytes = options_.token_cache_bytes;
   rank_options_.interface = options_.interface;
   if (options_.interface.empty()) {
     const absl::StatusOr<std::string> own = own_address_towards(options_.server);

@@ -18,6 +18,7 @@ namespace galleon {
 namespace {
 
 constexpr char kStateFile[] = "rank.state";
+constexpr char kTokenCaches[] = ".token-caches";  // no job's name begins with a point
 constexpr size_t kLastLinesBytes = 4096;
 constexpr size_t kLogChunkBytes = 256 << 10;
 
@@ -109,6 +110,10 @@ v1::TrainerAssignment HeldRank::trainer_assignment(absl::Duration lease) const {
   if (assignment_.slot() < options_.devices.size()) {
     trainer.set_device(options_.devices[assignment_.slot()].kind);
     trainer.set_device_uuid(options_.devices[assignment_.slot()].uuid);
+  }
+  if (options_.token_cache_bytes > 0 && !options_.jobs_folder.empty()) {
+    trainer.set_token_cache_folder(absl::StrCat(options_.jobs_folder, "/", kTokenCaches));
+    trainer.set_token_cache_bytes(options_.token_cache_bytes);
   }
   trainer.set_initial_lease_milliseconds(std::max<int64_t>(1, absl::ToInt64Milliseconds(lease)));
   return trainer;

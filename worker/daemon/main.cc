@@ -38,6 +38,7 @@ struct Arguments {
   std::vector<std::string> labels;
   std::string memory;
   std::string spool = "64MiB";
+  std::string token_caches = "64GiB";
   double grace = 60;
   double probe = 30;
 };
@@ -91,6 +92,10 @@ void add_options(CLI::App& app, Arguments& a) {
                  "interface or address for what trainers say to each other, which TLS does not cover; by default the "
                  "address by which this machine reaches the scheduler");
   app.add_option("--log-spool", a.spool, "log bytes of a rank that may wait for the scheduler")->capture_default_str();
+  app.add_option("--token-cache-size", a.token_caches,
+                 "bytes of tokens that jobs with the same data share below the folder of all jobs, longest unused gone "
+                 "first; 0: each job makes its own")
+      ->capture_default_str();
   app.add_option("--probe-every", a.probe, "seconds between two looks at whether ranks can run here")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
@@ -125,6 +130,10 @@ int complete(Arguments& a) {
   if (!spool_bytes || *spool_bytes < 4096)
     return fail(absl::StrCat("--log-spool ", a.spool, ": at least 4KiB is accepted"), 2);
   a.options.spool_bytes = *spool_bytes;
+  const std::optional<uint64_t> token_cache_bytes = parse_bytes(a.token_caches);
+  if (!token_cache_bytes)
+    return fail(absl::StrCat("--token-cache-size ", a.token_caches, ": a size such as 64GiB is accepted, or 0"), 2);
+  a.options.token_cache_bytes = *token_cache_bytes;
   a.options.stop_grace = absl::Seconds(a.grace);
   a.options.probe_interval = absl::Seconds(a.probe);
   return 0;

@@ -20,6 +20,9 @@ namespace galleon {
 
 namespace {
 
+// Before the end of a lease that is not renewed a trainer stops with a checkpoint.
+constexpr absl::Duration kTimeToSave = absl::Seconds(60);
+
 absl::Duration monotonic() {
   return SystemClock().monotonic();
 }
@@ -35,6 +38,7 @@ absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(const std::s
   control->wake_read_ = FileDescriptor(wake[0]);
   control->wake_write_ = FileDescriptor(wake[1]);
   control->lease_end_ = monotonic() + initial_lease;
+  control->granted_ = initial_lease;
   v1::TrainerEvent event;
   *event.mutable_hello() = hello;
   control->send(std::move(event));
@@ -140,6 +144,8 @@ void ControlSocket::handle(const v1::TrainerCommand& command) {
         unacknowledged_.pop_front();
       break;
     case v1::TrainerCommand::kLease:
+      // The same lease is told again, with what is left of it.
+      granted_ = std::max(granted_, absl::Milliseconds(command.lease().milliseconds()));
       lease_end_ = monotonic() + absl::Milliseconds(command.lease().milliseconds());
       break;
     case v1::TrainerCommand::kRendezvous:
@@ -192,7 +198,12 @@ absl::Status ControlSocket::wait_for_decision(int64_t step, const std::string& f
 
 std::optional<std::string> ControlSocket::stop_requested() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return stop_;
+  if (stop_.has_value()) return stop_;
+  // While the folder is certainly its own: the next attempt goes on from what is written now.
+  const absl::Duration left = lease_end_ - monotonic();
+  if (left > std::min(kTimeToSave, granted_ / 4)) return std::nullopt;
+  return absl::StrCat("the scheduler was not heard for so long that the lease ends in ",
+                      absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))));
 }
 
 bool ControlSocket::drain(absl::Duration timeout) {

@@ -23,7 +23,8 @@ v1::PlaceFault place_fault_of(const absl::Status& status) {
   if (absl::IsPermissionDenied(status)) return v1::PLACE_FAULT_DOUBTFUL;
   const bool full = absl::StrContains(status.message(), std::strerror(ENOSPC)) ||
                     absl::StrContains(status.message(), std::strerror(EDQUOT));
-  return full ? v1::PLACE_FAULT_CERTAIN : v1::PLACE_FAULT_UNSPECIFIED;
+  if (full) return v1::PLACE_FAULT_CERTAIN;
+  return absl::IsUnavailable(status) ? v1::PLACE_FAULT_OUTSIDE : v1::PLACE_FAULT_UNSPECIFIED;
 }
 
 }  // namespace galleon

@@ -9,7 +9,7 @@ namespace galleon {
 // It would fail in the same way elsewhere and later.
 bool is_permanent(const absl::Status& status);
 
-// Rights (doubtful) and space (certain) are the machine's, not the job's.
+// Rights (doubtful) and space (certain) are the machine's, what does not answer lies outside; neither is the job's.
 v1::PlaceFault place_fault_of(const absl::Status& status);
 
 }  // namespace galleon

@@ -71,8 +71,10 @@ v1::ModelShape shape_message(const ModelConfig& c) {
 }
 
 absl::StatusOr<ModelConfig> config_from_shape(const v1::ModelShape& shape) {
-  if (shape.config().empty()) return plain_llama(shape);
-  return model_config_from_json(shape.config(), "the model's shape", {});
+  // Whoever sends a job sends its shape too: it has to be what a config.json might say.
+  const std::string json =
+      shape.config().empty() ? model_config_to_json(plain_llama(shape), "float32") : shape.config();
+  return model_config_from_json(json, "the model's shape", {});
 }
 
 absl::Status check_shape(const v1::Job& job, const ModelConfig& found) {

@@ -238,6 +238,8 @@ int train_assignment(const v1::Job& job, const v1::TrainerAssignment& assignment
   ground.context.tags = {{"galleon.job_id", assignment.id().job_id()},
                          {"galleon.attempt", absl::StrCat(assignment.id().attempt())}};
   ground.context.resume = {true, static_cast<int64_t>(assignment.resume_step()), assignment.resume_epoch()};
+  ground.context.shared_caches = {assignment.token_cache_folder(),
+                                  static_cast<int64_t>(assignment.token_cache_bytes())};
   const int code = report_end(finished_message(train(ground, control->get(), observer)), **control);
   // The daemon should hear the end from us; if it is away for long, the exit code tells it the same.
   (*control)->drain(absl::Seconds(20));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -114,6 +115,14 @@ TEST(HttpEndpoint, SilentConnectionsAreEndedAndMakeRoomForOthers) {
   absl::SleepFor(absl::Milliseconds(50));
   EXPECT_TRUE(absl::StartsWith(get(f.address(), "/livez"), "HTTP/1.1 200"));
   EXPECT_EQ(read_to_end(silent.get()), "");
+}
+
+TEST(HttpEndpoint, SilenceShutsNobodyOutBeforeItIsEnded) {
+  Fixture f(4, absl::Hours(1));
+  std::vector<FileDescriptor> silent;
+  for (int i = 0; i < 9; ++i) silent.push_back(connect_to(f.address()));
+  ::send(silent.back().get(), "GET /livez HT", 13, MSG_NOSIGNAL);
+  EXPECT_TRUE(absl::StartsWith(get(f.address(), "/livez"), "HTTP/1.1 200"));
 }
 
 TEST(HttpEndpoint, ARequestInPiecesIsAnswered) {

@@ -25,6 +25,27 @@ TEST(Access, ARoleCoversThoseBelowItAndWorkersAreApart) {
   EXPECT_TRUE((Caller{"x", false, {{"*", Role::kViewer}}}).may(Role::kViewer, ""));
 }
 
+TEST(Access, AWorkersCertificateIsBoundToNamesAndLabels) {
+  const absl::StatusOr<Access> access = Access::parse(
+      "principals:\n"
+      "  a: {certificate: a, roles: {'*': worker}, workers: [w1, 'gpu-*'], labels: {zone: north}}\n"
+      "  b: {certificate: b, roles: {'*': worker}}\n",
+      "f");
+  ASSERT_TRUE(access.ok()) << access.status();
+  const Caller a = *access->identify("a", "");
+  EXPECT_TRUE(a.may_be_worker("w1").ok());
+  EXPECT_TRUE(a.may_be_worker("gpu-").ok());
+  EXPECT_TRUE(a.may_be_worker("gpu-17").ok());
+  for (const char* other : {"w2", "w11", "gpu", "", "xgpu-1"})
+    EXPECT_EQ(a.may_be_worker(other).code(), absl::StatusCode::kPermissionDenied) << other;
+  EXPECT_TRUE(a.may_have_label("zone", "north").ok());
+  EXPECT_FALSE(a.may_have_label("zone", "south").ok());
+  EXPECT_FALSE(a.may_have_label("gpu", "h200").ok());
+  const Caller b = *access->identify("b", "");
+  EXPECT_TRUE(b.may_be_worker("anything").ok());
+  EXPECT_TRUE(b.may_have_label("zone", "south").ok());
+}
+
 TEST(Access, WhatIsWrongInTheFileIsNamedWithItsLine) {
   for (const auto& [yaml, part] : std::vector<std::pair<std::string, std::string>>{
            {"[]", "a mapping \"principals\""},
@@ -36,6 +57,8 @@ TEST(Access, WhatIsWrongInTheFileIsNamedWithItsLine) {
             "f:3: b: its certificate or token is another's"},
            {"principals:\n  a: {certificate: c}\n  a: {certificate: d}", "f:3: a is there twice"},
            {"principals:\n  '': {certificate: c}", "f:2: a principal needs a name"},
+           {"principals:\n  a: {certificate: c, roles: {'*': worker}, workers: ['*w']}", "'*' at the end or nowhere"},
+           {"principals:\n  a: {certificate: c, roles: {'*': viewer}, workers: [w]}", "belong to the role worker"},
        }) {
     const absl::Status status = Access::parse(yaml, "f").status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << yaml;

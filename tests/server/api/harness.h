@@ -194,7 +194,7 @@ class ServerTest : public testing::Test {
     v1::PublishCheckpointRequest request;
     *request.mutable_id() = id;
     request.set_step(step);
-    request.set_folder("/x");
+    request.set_folder(absl::StrCat(get(id.job_id()).folder(), "/checkpoints/step-", step));
     request.set_worker_id(daemon.id);
     v1::PublishCheckpointResponse response;
     return workers_->PublishCheckpoint(context().get(), request, &response);

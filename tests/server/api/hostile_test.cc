@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <random>
 #include <set>
@@ -332,6 +333,38 @@ TEST_F(Hostile, WhateverAWorkerReportsCanBeAnswered) {
   stop();
   start();
   check();
+}
+
+TEST_F(Hostile, WhoAsksForEverythingHoldsUpNoWorkerAndIsBounded) {
+  for (int i = 0; i < 400; ++i) (void)submit(job_named("one"));
+  // On a connection of its own, as in another process.
+  grpc::ChannelArguments apart;
+  apart.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  workers_ = v1::WorkerService::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), apart));
+  Daemon worker{"beside"};
+  ASSERT_TRUE(join(worker).ok());
+  constexpr int kCalls = 300;  // more than one caller may have open
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<v1::ListJobsResponse> responses(kCalls);
+  std::atomic<int> answered = 0;
+  std::atomic<int> refused = 0;
+  v1::ListJobsRequest request;
+  request.set_page_size(1000);
+  const absl::Time begin = absl::Now();
+  for (int i = 0; i < kCalls; ++i) {
+    contexts.push_back(context());
+    jobs_->async()->ListJobs(contexts.back().get(), &request, &responses[i], [&](const grpc::Status& status) {
+      if (status.error_code() == grpc::RESOURCE_EXHAUSTED) ++refused;
+      ++answered;
+    });
+  }
+  ASSERT_TRUE(sync(worker).ok());
+  const absl::Duration of_worker = absl::Now() - begin;
+  ASSERT_TRUE(eventually([&] { return answered == kCalls; }));
+  const absl::Duration of_all = absl::Now() - begin;
+  EXPECT_LT(refused, kCalls / 2);
+  EXPECT_LT(of_worker, std::max(of_all / 2, absl::Milliseconds(300))) << "of all: " << of_all;
 }
 
 class Socket {

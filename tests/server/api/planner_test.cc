@@ -122,6 +122,23 @@ TEST_F(PlannerTest, APlanningEndsByItsShareOfTheProcessor) {
 #endif
 }
 
+TEST_F(PlannerTest, AJobThatNeedsMoreThanThatIsRefusedAndSoIsAPlannerThatCrashesOnOne) {
+  for (const auto& [how, code] : std::vector<std::pair<std::string, absl::StatusCode>>{
+           {"kill -KILL $$", absl::StatusCode::kInvalidArgument},
+           {"kill -ABRT $$", absl::StatusCode::kInvalidArgument},
+           {"kill -SEGV $$", absl::StatusCode::kInternal}}) {
+    planner_.reset();
+    set_program(how);
+    make_planner();
+    absl::Notification done;
+    planner_->plan(job("quick", 0), "ann", [&](const absl::StatusOr<v1::MemoryPlan>& plan) {
+      EXPECT_EQ(plan.status().code(), code) << plan.status();
+      done.Notify();
+    });
+    done.WaitForNotification();
+  }
+}
+
 TEST_F(PlannerTest, PlanningsEndWithTheProcessThatStartedThem) {
   // A child of the test stands for the scheduler; it is killed while its planning hangs.
   const pid_t scheduler = ::fork();

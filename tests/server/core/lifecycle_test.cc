@@ -207,6 +207,11 @@ TEST(Lifecycle, ARunningJobIsCancelledWithGraceThenWithout) {
   w.tick(10'000);
   EXPECT_EQ(w.assignment("b").stop_grace_milliseconds(), 20'000U);
   // A checkpoint within the grace time still counts.
+  // What others read and remove lies in the job's own folder.
+  for (const std::string& folder :
+       {std::string("/"), std::string("/etc"), "/jobs/" + w.id, "/jobs/" + w.id + "/../other-9/checkpoints/step-3",
+        "/jobs/" + w.id + "x/step-3", std::string("checkpoints/step-3")})
+    EXPECT_EQ(w.publish("a", w.id, 1, 3, folder).code(), absl::StatusCode::kInvalidArgument) << folder;
   EXPECT_TRUE(w.publish("a", w.id, 1, 3).ok());
   w.finish("a", w.id, 0, v1::Finished::STOPPED);
   EXPECT_EQ(w.state(w.id), J::CANCELLING);

@@ -92,11 +92,13 @@ TEST(Orders, ADrainedWorkerHandsBackWhatMayBeAndWaitsForTheRest) {
   w.tick();
   EXPECT_EQ(w.state(loose), J::PREEMPTING);
   EXPECT_EQ(w.state(fixed), J::RUNNING);
+  EXPECT_EQ(w.worker("a").message(),
+            "hands back 1 rank, waits for 1 job that may not be preempted (fixed-1): new kernel");
   w.finish("a", loose, 0, v1::Finished::STOPPED);
   w.forget_unlisted("a");
   EXPECT_EQ(w.state(loose), J::QUEUED);
   EXPECT_EQ(w.record(loose).preemptions(), 0U);
-  EXPECT_EQ(w.worker("a").message(), "hands back 1 rank: new kernel");
+  EXPECT_EQ(w.worker("a").message(), "waits for 1 job that may not be preempted (fixed-1): new kernel");
   w.finish("a", fixed, 0, v1::Finished::SUCCEEDED);
   EXPECT_EQ(w.worker("a").message(), "drained: new kernel");
   ASSERT_TRUE(w.scheduler->order_worker(w.now, "a", v1::Worker::READY, "", "").ok());

@@ -116,6 +116,51 @@ TEST(Places, WhatNoJobCouldRunWithEndsNoneAndCordonsTheWorkerUntilAProbePasses) 
   EXPECT_EQ(w.state(job), J::RESERVED);
 }
 
+TEST(Places, WhatDoesNotAnswerIsWaitedForWithGrowingPausesAndBlamesNobody) {
+  Places w({"a"});
+  const std::string job = w.submit(job_named("job"));
+  int64_t pause_ms = 0;
+  for (int i = 1; i < 20; ++i) {
+    ASSERT_EQ(w.state(job), J::RESERVED) << i;
+    (void)w.fail_place(job, v1::PLACE_FAULT_OUTSIDE);
+    ASSERT_EQ(w.state(job), J::QUEUED) << w.record(job).message();
+    EXPECT_EQ(w.record(job).failures(), 0U);
+    if (i == 10) w.restart();
+    const int64_t from_ms = w.now.mono_ms;
+    while (w.state(job) == J::QUEUED) {
+      w.tick(500);
+      EXPECT_TRUE(w.sync("a").ok());
+    }
+    EXPECT_GE(w.now.mono_ms - from_ms, std::min<int64_t>(pause_ms, 590'000)) << i;
+    pause_ms = w.now.mono_ms - from_ms;
+    EXPECT_LE(pause_ms, 602'000);
+  }
+  EXPECT_EQ(w.worker("a").state(), W::READY);
+  (void)w.fail_place(job, v1::PLACE_FAULT_OUTSIDE);
+  EXPECT_EQ(w.state(job), J::FAILED);
+  EXPECT_TRUE(absl::StrContains(w.record(job).message(),
+                                "what it needs from outside did not answer in 20 attempts; the last time, rank 0 on a:"))
+      << w.record(job).message();
+}
+
+TEST(Places, AStepBeyondTheLastBeginsTheCountAnew) {
+  Places w({"a"});
+  w.scheduler.reset();
+  w.options.outside_in_a_row = 2;
+  w.scheduler = std::make_unique<Scheduler>(w.options);
+  w.sequences.clear();
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  const std::string job = w.submit(job_named("job"));
+  for (int64_t step : {5, 9, 12}) {
+    ASSERT_EQ(w.state(job), J::RESERVED);
+    w.take_up("a");
+    w.train("a", job, 0, step);
+    (void)w.fail_place(job, v1::PLACE_FAULT_OUTSIDE);
+    ASSERT_EQ(w.state(job), J::QUEUED) << w.record(job).message();
+    w.wait_out_backoff();
+  }
+}
+
 TEST(Places, AWorkerWhereJobsFailThatThenRunElsewhereIsCordoned) {
   Places w;
   std::string bad;

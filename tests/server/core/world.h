@@ -167,13 +167,14 @@ class World {
     });
   }
 
-  absl::Status publish(const std::string& worker, const std::string& job_id, uint64_t epoch, uint64_t step) {
+  absl::Status publish(const std::string& worker, const std::string& job_id, uint64_t epoch, uint64_t step,
+                       const std::string& folder = "") {
     v1::PublishCheckpointRequest request;
     request.mutable_id()->set_job_id(job_id);
     request.mutable_id()->set_attempt(record(job_id).attempts());
     request.mutable_id()->set_epoch(epoch);
     request.set_step(step);
-    request.set_folder(absl::StrCat("/jobs/", job_id, "/checkpoints/step-", step));
+    request.set_folder(folder.empty() ? absl::StrCat("/jobs/", job_id, "/checkpoints/step-", step) : folder);
     request.set_worker_id(worker);
     const absl::Status status = scheduler->publish_checkpoint(now, request);
     collect();

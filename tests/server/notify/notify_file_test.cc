@@ -79,6 +79,8 @@ TEST_F(NotifyFile, WhatIsWrongIsNamedWithItsLineAndWithoutWhatIsSecret) {
            {receiver("url: 'ftp://x.example/hidden-word'"), "receivers.a.url: must begin with https://"},
            {receiver("url: 'http://x.example/hidden-word'"),
             "receivers.a.url: must begin with https://, or with http://"},
+           {receiver("url: 'http://127.hidden-word.example/'"),
+            "receivers.a.url: must begin with https://, or with http://"},
            {receiver("url: 'https://u:hidden-word@x.example/'"), "receivers.a.url: has a user in it"},
            {receiver("url_file: " + file("bad-url")), "receivers.a.url_file: must begin with https://"},
            {receiver(url + ", url_file: " + file("url")), "receivers.a.url_file: give url or url_file, not both"},

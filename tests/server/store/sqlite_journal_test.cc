@@ -133,6 +133,44 @@ TEST_F(SqliteJournalTest, AChangedByteInsideAnEventIsFound) {
   EXPECT_TRUE(absl::StrContains(status.message(), "event 2 does not match its checksum")) << status;
 }
 
+// SQLite ends a write-ahead log at the first frame that does not match its checksum.
+TEST_F(SqliteJournalTest, AWriteAheadLogThatIsDamagedInItsMiddleIsRefusedWithAWayOut) {
+  auto journal = open();
+  for (uint64_t i = 1; i <= 300; ++i) ASSERT_TRUE(journal->append({event(i)}).ok());
+  // What a machine that is switched off leaves.
+  const std::string copy = folder_ + "/copy";
+  ASSERT_TRUE(std::filesystem::create_directory(copy));
+  for (const char* name : {"scheduler.db", "scheduler.db-wal", "scheduler.acknowledged"})
+    std::filesystem::copy_file(absl::StrCat(folder_, "/", name), absl::StrCat(copy, "/", name));
+  const std::string log = copy + "/scheduler.db-wal";
+  std::string bytes = *read_file(log);
+  for (int i = 0; i < 3; ++i) bytes[bytes.size() / 2 + 97 * i] ^= 1;
+  ASSERT_TRUE(write_file_atomically(log, bytes).ok());
+  const absl::Status refused = SqliteJournal::open(copy).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::StrContains(refused.message(), " entries, and 300 had been acknowledged")) << refused;
+  EXPECT_EQ(*read_file(log), bytes) << "what is refused is left as it is";
+  std::filesystem::remove(copy + "/scheduler.acknowledged");
+  const absl::StatusOr<std::unique_ptr<SqliteJournal>> without = SqliteJournal::open(copy);
+  ASSERT_TRUE(without.ok()) << without.status();
+  const size_t left = contents(**without).numbers.size();
+  EXPECT_GT(left, 10U);
+  EXPECT_LT(left, 290U);
+}
+
+TEST_F(SqliteJournalTest, AJournalThatHasGoneIsMissedAndATornLineOrAnOldJournalIsNoReason) {
+  ASSERT_TRUE(open()->append({event(1), event(2)}).ok());
+  const std::string line = *read_file(folder_ + "/scheduler.acknowledged");
+  std::filesystem::rename(path(), folder_ + "/elsewhere");
+  EXPECT_EQ(SqliteJournal::open(folder_).status().code(), absl::StatusCode::kDataLoss);
+  std::filesystem::remove(path());
+  std::filesystem::rename(folder_ + "/elsewhere", path());
+  for (const std::string& torn : {std::string(), line.substr(0, 20), "f" + line.substr(1), std::string(34, '\0')}) {
+    ASSERT_TRUE(write_file_atomically(folder_ + "/scheduler.acknowledged", torn).ok());
+    EXPECT_EQ(contents(*open()).numbers.size(), 2U);
+  }
+}
+
 TEST_F(SqliteJournalTest, AMissingEventIsFound) {
   ASSERT_TRUE(open()->append({event(1), event(2), event(3)}).ok());
   alter("DELETE FROM event WHERE sequence = 2");

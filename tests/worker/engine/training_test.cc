@@ -277,6 +277,75 @@ TEST(Resume, ARecordedCheckpointWhoseTrainerDiedBeforeTheRenameIsPublishedAndUse
   EXPECT_EQ(second.observer.losses(), std::vector<double>(expected.begin() + 3, expected.end()));
 }
 
+// An attempt of epoch 1 that wrote step 3 whole, and whose lease ended before anybody said that it may be published.
+struct LeftBehind {
+  explicit LeftBehind(const TestFolder& folder) : o(tiny_run(folder)), out(folder.path() + "/out") {
+    o.steps = 6;
+    whole = run_one(o, folder.path() + "/whole");
+    o.checkpoint_folder += "-service";
+    EXPECT_TRUE(
+        run_one(o, out, [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 3; }).result.ok());
+    std::filesystem::rename(checkpoint(step_folder_name(3)), checkpoint(pending_folder_name(3, 1)));
+  }
+  std::string checkpoint(const std::string& name) const { return absl::StrCat(o.checkpoint_folder, "/", name); }
+  // The attempt of epoch 2, for which nothing is recorded.
+  RankOutcome next(const std::function<absl::Status(int64_t)>& gate = {}) const {
+    return run_one(o, out, [&](int, RecordingObserver& observer, RunContext& context) {
+      context.epoch = 2;
+      context.resume = {true, 0, 0};
+      observer.gate = gate;
+    });
+  }
+
+  RunOptions o;
+  const std::string out;
+  RankOutcome whole;
+};
+
+TEST(Resume, WhatAnAttemptCouldNotPublishBeforeItsLeaseEndedIsOfferedByTheNextOne) {
+  TestFolder folder;
+  const LeftBehind left(folder);
+  std::vector<int64_t> offered;
+  const RankOutcome next = left.next([&](int64_t step) {
+    offered.push_back(step);
+    if (step == 3) EXPECT_TRUE(std::filesystem::exists(left.checkpoint(pending_folder_name(3, 2))));
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(next.result.ok()) << next.result.status();
+  EXPECT_EQ(offered, (std::vector<int64_t>{3, 6}));
+  const std::vector<double> expected = left.whole.observer.losses();
+  EXPECT_EQ(next.observer.losses(), std::vector<double>(expected.begin() + 3, expected.end()));
+}
+
+TEST(Resume, WhatWasLeftAndIsRefusedDamagedOrAnotherJobsIsNotUsed) {
+  const auto begins_anew = [](const LeftBehind& left, const std::function<absl::Status(int64_t)>& gate) {
+    const RankOutcome next = left.next(gate);
+    ASSERT_TRUE(next.result.ok()) << next.result.status();
+    EXPECT_EQ(next.observer.losses(), left.whole.observer.losses());
+    EXPECT_FALSE(std::filesystem::exists(left.checkpoint(pending_folder_name(3, 1)))) << "never removed";
+  };
+  {
+    TestFolder folder;
+    begins_anew(LeftBehind(folder),
+                [](int64_t step) { return step == 3 ? absl::AbortedError("over") : absl::OkStatus(); });
+  }
+  {
+    TestFolder folder;
+    const LeftBehind left(folder);
+    const std::string weights = left.checkpoint(pending_folder_name(3, 1) + "/model.safetensors");
+    std::string bytes = *read_file(weights);
+    bytes[bytes.size() / 2] ^= 1;
+    ASSERT_TRUE(write_file_atomically(weights, bytes).ok());
+    begins_anew(left, {});
+  }
+  {
+    TestFolder folder;
+    const LeftBehind left(folder);
+    std::filesystem::remove(left.checkpoint(pending_folder_name(3, 1) + "/" + kManifest));
+    begins_anew(left, {});
+  }
+}
+
 TEST(Resume, AFolderThatTheJobNamesIsWhereItBeginsInAServiceToo) {
   TestFolder folder;
   RunOptions o = tiny_run(folder);

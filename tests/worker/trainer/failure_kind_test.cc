@@ -25,6 +25,16 @@ TEST(FailureKind, AFullDiskAndMissingRightsAreTheMachinesFault) {
     EXPECT_EQ(place_fault_of(errno_status("cannot open", "/jobs/a-1", error)), v1::PLACE_FAULT_DOUBTFUL);
 }
 
+TEST(FailureKind, WhatDoesNotAnswerLiesOutside) {
+  EXPECT_EQ(place_fault_of(absl::UnavailableError("s3://data/a: connection refused")), v1::PLACE_FAULT_OUTSIDE);
+  EXPECT_EQ(place_fault_of(errno_status("cannot read", "/nfs/a", ETIMEDOUT)), v1::PLACE_FAULT_OUTSIDE);
+  // A name that is a folder, or none, is the job's.
+  for (const int error : {EISDIR, ELOOP, ENAMETOOLONG, EINVAL}) {
+    EXPECT_TRUE(is_permanent(errno_status("cannot read", "/data/a", error))) << error;
+    EXPECT_EQ(place_fault_of(errno_status("cannot read", "/data/a", error)), v1::PLACE_FAULT_UNSPECIFIED);
+  }
+}
+
 TEST(FailureKind, WhatTheJobSaysWronglyIsItsOwnAndPermanent) {
   for (const absl::Status& own : {absl::InvalidArgumentError("training.steps: 0"), absl::NotFoundError("no such file"),
                                   absl::FailedPreconditionError("another model")}) {

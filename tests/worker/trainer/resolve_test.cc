@@ -49,5 +49,33 @@ TEST(ModelShape, OfAPlainLlamaIsNumbersAloneWhateverItsSpecialTokens) {
   EXPECT_FALSE(config_from_shape(broken).ok());
 }
 
+// Whoever calls the scheduler says the shape: each of its numbers alone, small and beyond, is refused or can be planned.
+TEST(ModelShape, EachNumberIsRefusedByNameOrGivesAModel) {
+  const v1::ModelShape sound = shape_message(parsed(R"("model_type":"llama")"));
+  const google::protobuf::Descriptor& descriptor = *v1::ModelShape::descriptor();
+  int accepted = 0;
+  int refused = 0;
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* field = descriptor.field(i);
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_UINT32) continue;
+    for (const uint32_t value : {0U, 1U, 2U, 10'000U, 10'001U, 1U << 14, 1U << 18, 1U << 20, 1U << 24, (1U << 24) + 1,
+                                 1U << 31, 0xFFFFFFFFU}) {
+      v1::ModelShape shape = sound;
+      shape.GetReflection()->SetUInt32(&shape, field, value);
+      const absl::StatusOr<ModelConfig> config = config_from_shape(shape);
+      if (!config.ok()) {
+        EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << field->name() << " " << value;
+        ++refused;
+        continue;
+      }
+      EXPECT_GT(value, 0U) << field->name();
+      EXPECT_GT(config->parameters(), 0) << field->name() << " " << value;
+      ++accepted;
+    }
+  }
+  EXPECT_GT(accepted, 10);
+  EXPECT_GT(refused, 40);
+}
+
 }  // namespace
 }  // namespace galleon

@@ -1,14 +1,20 @@
 #include "worker/engine/data/corpus.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/log.h"
 #include "common/base/object_address.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/byte_ranges.h"
 #include "worker/engine/data/files.h"
 #include "worker/engine/data/fingerprint.h"
 #include "worker/engine/data/mapped_tokens.h"
@@ -62,6 +68,30 @@ absl::Status add_layout(const Tokenizer& tokenizer, Fingerprint& fingerprint) {
   return absl::OkStatus();
 }
 
+// A name for where files lie and when they were changed; nullopt: of some only samples were looked at, and nothing says
+// that the rest is what it was.
+std::optional<std::string> place_of(const std::vector<InputFile>& files) {
+  Fingerprint place;
+  int64_t remote_bytes = 0;
+  for (const InputFile& file : files) {
+    place.add(file.path);
+    struct stat status = {};
+    if (is_address(file.path)) {
+      const absl::StatusOr<std::unique_ptr<ByteRanges>> object = ByteRanges::open(file.path);
+      if (!object.ok()) return std::nullopt;
+      remote_bytes += (*object)->size();
+    } else if (::stat(file.path.c_str(), &status) != 0) {
+      return std::nullopt;
+    } else {
+      for (const int64_t number : {int64_t{status.st_mtim.tv_sec}, int64_t{status.st_mtim.tv_nsec},
+                                   int64_t{status.st_ctim.tv_sec}, int64_t{status.st_ctim.tv_nsec}})
+        place.add_number(number);
+    }
+  }
+  if (remote_bytes > 0 && !Fingerprint::is_whole(remote_bytes)) return std::nullopt;
+  return place.text();
+}
+
 // Caches of this name with another fingerprint, from data that has changed since.
 void remove_other_caches(const std::string& folder, const std::string& name, const std::string& fingerprint) {
   std::error_code error;
@@ -108,12 +138,17 @@ std::optional<DocumentTokens> Corpus::around_documents() const {
   const DataOptions& options = request_.options;
   const bool text = std::any_of(files_.begin(), files_.end(),
                                 [](const InputFile& file) { return file.format != InputFormat::kTokens; });
-  if (builder_ == nullptr || !text || options.classify || options.format == "chat") return std::nullopt;
+  if (maker_ == nullptr || !text || options.classify || options.format == "chat") return std::nullopt;
   return around_;
 }
 
 std::string Corpus::base() const {
+  if (!shared_name_.empty()) return absl::StrCat(request_.shared.folder, "/", shared_name_);
   return absl::StrCat(request_.folder, "/", request_.name, "-", fingerprint_);
+}
+
+std::string Corpus::description() const {
+  return shared_name_.empty() ? fingerprint_ : absl::StrCat(fingerprint_, " ", shared_name_);
 }
 
 absl::Status Corpus::choose_encoder(CacheBuild& build) const {
@@ -189,38 +224,67 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::make(const CorpusRequest& reques
     RETURN_IF_ERROR(corpus->map());
     return corpus;
   }
-  CacheBuild build;
-  build.base = corpus->base();
-  build.key = request.key;
-  build.files = corpus->files_;
-  build.pieces.skip_bad_rows = options.skip_bad_rows;
-  build.max_bad_rows = options.max_bad_rows;
-  build.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / request.made_together);
-  build.shape.width = request.vocabulary > 65536 ? 4 : 2;
-  build.shape.sequence_length = options.sequence_length;
-  RETURN_IF_ERROR(corpus->choose_encoder(build));
-  RETURN_IF_ERROR(make_folders(request.folder));
-  remove_other_caches(request.folder, request.name, corpus->fingerprint_);
-  absl::StatusOr<std::unique_ptr<CacheBuilder>> builder = CacheBuilder::start(std::move(build));
-  if (!builder.ok()) return with_key(request.key, builder.status());
-  corpus->builder_ = *std::move(builder);
-  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), corpus->builder_->progress());
-  if (!store.ok()) return with_key(request.key, store.status());
-  corpus->store_ = *std::move(store);
+  RETURN_IF_ERROR(corpus->make_cache());
   return corpus;
+}
+
+absl::Status Corpus::make_cache() {
+  CacheBuild build;
+  build.key = request_.key;
+  build.files = files_;
+  build.pieces.skip_bad_rows = request_.options.skip_bad_rows;
+  build.max_bad_rows = request_.options.max_bad_rows;
+  build.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / request_.made_together);
+  build.shape.width = request_.vocabulary > 65536 ? 4 : 2;
+  build.shape.sequence_length = request_.options.sequence_length;
+  RETURN_IF_ERROR(choose_encoder(build));
+  if (const std::optional<std::string> place = place_of(files_); place && !request_.shared.folder.empty()) {
+    shared_name_ = absl::StrCat(request_.name, "-", fingerprint_, "-", *place);
+    if (build.pieces.skip_bad_rows) absl::StrAppend(&shared_name_, "-", build.max_bad_rows);
+    const absl::Status held = hold_shared();
+    if (!held.ok()) {
+      log_warning(request_.key, ": its tokens are not shared with other jobs: ", std::string(held.message()));
+      shared_name_.clear();
+    }
+  }
+  if (hold_ == nullptr) RETURN_IF_ERROR(make_folders(request_.folder));
+  remove_other_caches(request_.folder, request_.name, hold_ == nullptr ? fingerprint_ : "");
+  build.base = base();
+  absl::StatusOr<std::unique_ptr<CacheMaker>> maker = CacheMaker::start(std::move(build), std::move(hold_));
+  if (!maker.ok()) return with_key(request_.key, maker.status());
+  maker_ = *std::move(maker);
+  return with_key(request_.key, open_store(maker_->progress()));
+}
+
+absl::Status Corpus::hold_shared() {
+  ASSIGN_OR_RETURN(hold_, CacheHold::take(request_.shared.folder, shared_name_));
+  const absl::StatusOr<int> removed = trim(request_.shared);
+  if (removed.ok() && *removed > 0)
+    log_info("tokens of ", *removed, " data sets that no job uses now are removed from ", request_.shared.folder);
+  return absl::OkStatus();
+}
+
+absl::Status Corpus::open_store(std::shared_ptr<const CacheProgress> progress) {
+  ASSIGN_OR_RETURN(store_, open_token_cache(base(), std::move(progress)));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Corpus>> Corpus::join(const CorpusRequest& request, const std::string& description) {
   std::unique_ptr<Corpus> corpus(new Corpus(request));
   RETURN_IF_ERROR(corpus->find_files());
-  corpus->fingerprint_ = description;
+  const std::vector<std::string> names = absl::StrSplit(description, absl::MaxSplits(' ', 1));
+  corpus->fingerprint_ = names[0];
   if (corpus->is_mapped()) {
     RETURN_IF_ERROR(corpus->map());
     return corpus;
   }
-  absl::StatusOr<std::unique_ptr<SequenceStore>> store = open_token_cache(corpus->base(), nullptr);
-  if (!store.ok()) return with_key(request.key, store.status());
-  corpus->store_ = *std::move(store);
+  if (names.size() == 2) {
+    corpus->shared_name_ = names[1];
+    absl::StatusOr<std::unique_ptr<CacheHold>> hold = CacheHold::take(request.shared.folder, names[1]);
+    if (!hold.ok()) return with_key(request.key, hold.status());
+    corpus->hold_ = *std::move(hold);
+  }
+  RETURN_IF_ERROR(with_key(request.key, corpus->open_store(nullptr)));
   return corpus;
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/data/cache_builder.h"
+#include "worker/engine/data/cache_maker.h"
 #include "worker/engine/data/epoch_order.h"
 #include "worker/engine/data/sequence_store.h"
 #include "worker/engine/data/tokenizer.h"
@@ -25,6 +25,7 @@ struct CorpusRequest {
   LabelSet labels;            // with options.classify
   std::string chat_template;  // its text, with options.format "chat"
   std::string folder;         // where token caches are made and looked for
+  SharedCaches shared;        // where they are instead, if other jobs may have the same
   std::string name;           // of the cache in it
   int made_together = 1;      // caches that are made at the same time, which share the processors
 };
@@ -36,7 +37,7 @@ class Corpus {
   static absl::StatusOr<std::unique_ptr<Corpus>> make(const CorpusRequest& request);
   // The same corpus in another process, while the one that told `description` makes it.
   static absl::StatusOr<std::unique_ptr<Corpus>> join(const CorpusRequest& request, const std::string& description);
-  std::string description() const { return fingerprint_; }
+  std::string description() const;
 
   // Two corpora with the same one give the same sequences: content of the files and the tokenizer, and what is made of
   // them.
@@ -45,8 +46,7 @@ class Corpus {
   SequenceStore& store() { return *store_; }
   // What stands around each document of text; nullopt: there is no text, or another process makes the cache.
   std::optional<DocumentTokens> around_documents() const;
-  // Of the process that makes the cache; null otherwise.
-  const CacheBuilder* builder() const { return builder_.get(); }
+  bool is_mapped() const;
   // The order of training.
   EpochOrder order() const;
   // Waits for the first block, so that what is wrong near the beginning is known before any step, and tells how many
@@ -58,8 +58,10 @@ class Corpus {
  private:
   explicit Corpus(CorpusRequest request) : request_(std::move(request)) {}
   absl::Status find_files();
-  bool is_mapped() const;
   absl::Status map();
+  absl::Status make_cache();
+  absl::Status hold_shared();
+  absl::Status open_store(std::shared_ptr<const CacheProgress> progress);
   absl::Status choose_encoder(CacheBuild& build) const;
   std::string base() const;
   absl::Status check_some(const StoreProgress& progress) const;
@@ -69,7 +71,9 @@ class Corpus {
   std::vector<InputFile> files_;
   std::string fingerprint_;
   DocumentTokens around_;
-  std::unique_ptr<CacheBuilder> builder_;
+  std::string shared_name_;          // of the cache in request_.shared.folder; empty: it is not shared
+  std::unique_ptr<CacheHold> hold_;  // of a shared one
+  std::unique_ptr<CacheMaker> maker_;
   std::unique_ptr<SequenceStore> store_;
 };
 

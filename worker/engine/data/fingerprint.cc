@@ -62,7 +62,7 @@ absl::Status Fingerprint::add_files(const std::vector<std::string>& paths) {
       }
       return absl::OkStatus();
     };
-    if (total <= kWhole || sizes[i] <= 3 * kSample) {
+    if (is_whole(total) || sizes[i] <= 3 * kSample) {
       RETURN_IF_ERROR(add_range(0, sizes[i]));
       continue;
     }
@@ -71,6 +71,10 @@ absl::Status Fingerprint::add_files(const std::vector<std::string>& paths) {
     }
   }
   return absl::OkStatus();
+}
+
+bool Fingerprint::is_whole(int64_t bytes) {
+  return bytes <= kWhole;
 }
 
 std::string Fingerprint::text() const {

@@ -17,6 +17,8 @@ class Fingerprint {
   // The files' sizes and their bytes; of files that have more than 64 MiB together, three samples of 64 KiB each.
   // Names do not count, nor whether they lie in an object store. Errors of opening and reading.
   absl::Status add_files(const std::vector<std::string>& paths);
+  // Whether of files with so many bytes together all bytes count.
+  static bool is_whole(int64_t bytes);
   // 16 hexadecimal digits.
   std::string text() const;
 

@@ -144,7 +144,7 @@ class TokenCacheStore final : public SequenceStore {
     }
     absl::StatusOr<CacheIndex> index = CacheIndex::read(base_);
     if (!index.ok()) {
-      return absl::UnavailableError(absl::StrCat("the tokens of the data cannot be read (", index.status().message(),
+      return absl::AbortedError(absl::StrCat("the tokens of the data cannot be read (", index.status().message(),
                                                  "); the output folder must be shared by all ranks"));
     }
     index_ = *std::move(index);

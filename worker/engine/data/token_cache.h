@@ -74,7 +74,7 @@ class CacheProgress {
 };
 
 // Reads a cache, complete or growing. `progress`: of the builder in this process, or null; then NAME.json is looked at
-// again and again. UNAVAILABLE: there is none, or another rank could not go on with it.
+// again and again. ABORTED: there is none, or another rank could not go on with it.
 absl::StatusOr<std::unique_ptr<SequenceStore>> open_token_cache(const std::string& base,
                                                                 std::shared_ptr<const CacheProgress> progress);
 

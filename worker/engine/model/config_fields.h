@@ -29,10 +29,14 @@ class ConfigFields {
     if (!fine) refuse(field, what);
   }
   void require(const char* field) { refuse_unless(given(field), field, "is missing"); }
-  void integer(const char* field, int64_t least, int64_t& value) {
+  void integer(const char* field, int64_t least, int64_t& value, int64_t most = int64_t{1} << 31) {
     if (!given(field)) return;
     const nlohmann::json& found = json_[field];
-    if (found.is_number_integer() && found.get<int64_t>() >= least && found.get<int64_t>() <= (int64_t{1} << 31)) {
+    // Unsigned first: what is beyond 2^63 - 1 would become negative.
+    if (found.is_number_unsigned() ? found.get<uint64_t>() > static_cast<uint64_t>(most)
+                                   : found.is_number_integer() && found.get<int64_t>() > most) {
+      refuse(field, absl::StrCat("must be at most ", most));
+    } else if (found.is_number_integer() && found.get<int64_t>() >= least) {
       value = found.get<int64_t>();
     } else {
       refuse(field, absl::StrCat("must be an integer of at least ", least));

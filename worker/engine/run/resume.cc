@@ -13,6 +13,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/ground/differing_lines.h"
+#include "worker/engine/run/left_checkpoint.h"
 
 namespace galleon {
 
@@ -184,6 +185,20 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
   return explicit_folder(options);
 }
 
+absl::StatusOr<Found> look_with_left(const RunOptions& options, ResumePoint point, uint64_t epoch,
+                                     const PublicationGate& gate) {
+  const auto usable = [&options](const CheckpointHeader& header) {
+    return check_compatible(options, header, "").ok();
+  };
+  ASSIGN_OR_RETURN(const int64_t left,
+                   publish_left_checkpoint(options.checkpoint_folder, point.step, epoch, usable, gate));
+  if (left > 0) {
+    point.step = left;
+    point.epoch = epoch;
+  }
+  return look(options, point);
+}
+
 }  // namespace
 
 std::string data_change(const CheckpointHeader& header, const RunOptions& options) {
@@ -193,11 +208,13 @@ std::string data_change(const CheckpointHeader& header, const RunOptions& option
 }
 
 absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point,
+                                                              uint64_t epoch, const PublicationGate& gate,
                                                               Communicator& communicator) {
   // Rank 0 tells "E code message" or "F folder\nskipped".
   std::string told;
   if (communicator.rank() == 0) {
-    absl::StatusOr<Found> found = look(options, point);
+    absl::StatusOr<Found> found = point.recorded_only ? look_with_left(options, point, epoch, gate)
+                                                      : look(options, point);
     absl::Status status = found.status();
     if (status.ok() && !found->folder.empty()) {
       absl::StatusOr<CheckpointHeader> header = read_checkpoint_header(found->folder);

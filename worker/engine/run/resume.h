@@ -23,7 +23,9 @@ std::string data_change(const CheckpointHeader& header, const RunOptions& option
 // A collective: rank 0 looks and tells the others. `resume: auto` takes the newest complete checkpoint; a damaged one
 // is set aside by name and the next older one is taken. nullopt: start from the beginning. FAILED_PRECONDITION: another
 // job's folder, other mathematics, another schedule, `never` with checkpoints in the way.
+// `epoch`: of this attempt. `gate`: of what is published.
 absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& options, const ResumePoint& point,
+                                                              uint64_t epoch, const PublicationGate& gate,
                                                               Communicator& communicator);
 
 }  // namespace galleon

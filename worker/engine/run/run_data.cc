@@ -46,6 +46,7 @@ absl::Status RunData::open(const TrainingPart& part, int made_together, std::uni
   request.labels = job_.labels;
   request.chat_template = job_.chat_template;
   request.folder = folder_;
+  request.shared = shared_;
   absl::StatusOr<std::unique_ptr<Corpus>> opened = absl::UnknownError("");
   if (communicator_.rank() == 0) opened = Corpus::make(request);
   const std::vector<std::string> told =

@@ -18,12 +18,13 @@ namespace galleon {
 
 class RunData {
  public:
-  // `folder`: where tokens are kept, shared by all ranks.
-  RunData(const RunOptions& options, const ResolvedJob& job, std::string folder, Communicator& communicator,
-          RunObserver& observer)
+  // `folder`: where tokens are kept, shared by all ranks; `shared`: instead, if it has a folder.
+  RunData(const RunOptions& options, const ResolvedJob& job, std::string folder, SharedCaches shared,
+          Communicator& communicator, RunObserver& observer)
       : options_(options),
         job_(job),
         folder_(std::move(folder)),
+        shared_(std::move(shared)),
         communicator_(communicator),
         observer_(observer),
         train_(options.data) {}
@@ -53,6 +54,7 @@ class RunData {
   const RunOptions& options_;
   const ResolvedJob& job_;
   const std::string folder_;
+  const SharedCaches shared_;
   Communicator& communicator_;
   RunObserver& observer_;
   TrainingSet train_;

@@ -46,7 +46,8 @@ class Training {
         context_(context),
         observer_(observer),
         checkpoints_(options_, context_.epoch, communicator_, observer_),
-        data_(options_, job_, (std::filesystem::path(output_folder()) / "data").string(), communicator_, observer_) {}
+        data_(options_, job_, (std::filesystem::path(output_folder()) / "data").string(), context.shared_caches,
+              communicator_, observer_) {}
 
   absl::StatusOr<RunResult> run() {
     absl::StatusOr<RunResult> result = run_to_end();
@@ -124,8 +125,11 @@ class Training {
   }
 
   absl::Status start_or_resume() {
+    const auto gate = [this](int64_t step, const std::string& folder) {
+      return observer_.approve_checkpoint(step, folder);
+    };
     ASSIGN_OR_RETURN(const std::optional<ResumeChoice> choice,
-                     choose_checkpoint(options_, context_.resume, communicator_));
+                     choose_checkpoint(options_, context_.resume, context_.epoch, gate, communicator_));
     RETURN_IF_ERROR(choice.has_value() ? resume(*choice)
                                        : initialize_model(options_, job_, *engine_, device_, communicator_, observer_));
     if (options_.optimizer.lora.has_value())

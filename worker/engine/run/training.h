@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "worker/engine/data/shared_caches.h"
 #include "worker/engine/ground/options.h"
 #include "worker/engine/ranks/communicator.h"
 #include "worker/engine/run/metrics_file.h"
@@ -25,7 +26,7 @@ namespace galleon {
 struct ResumePoint {
   // In a service: the newest publication that the scheduler recorded. Nothing newer is used, and a checkpoint that was
   // recorded but not renamed before its trainer died is renamed now. Unset: what lies in the folder counts (`galleon
-  // train`).
+  // train`). What an earlier attempt left whole and unpublished is published first.
   bool recorded_only = false;
   int64_t step = 0;
   uint64_t epoch = 0;
@@ -35,6 +36,7 @@ struct RunContext {
   uint64_t epoch = 0;        // of this attempt, in the names of unpublished checkpoints
   std::string metrics_path;  // written by rank 0
   ResumePoint resume;
+  SharedCaches shared_caches;  // of tokens, among jobs
   std::function<absl::Time()> clock = absl::Now;
   // Where credentials for a tracking server are, and what else it is told of the attempt.
   Environment environment = process_environment;

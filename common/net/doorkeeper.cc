@@ -1,0 +1,307 @@
+#include "common/net/doorkeeper.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <list>
+#include <map>
+#include <unordered_map>
+
+#include "absl/strings/string_view.h"
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+
+namespace galleon {
+
+namespace {
+
+constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr size_t kRecordHeader = 5;
+constexpr unsigned char kHandshake = 22;
+constexpr size_t kLargestHello = 16 << 10;  // of one record
+constexpr int kLongestWaitMs = 200;
+constexpr absl::Duration kPauseWithoutDescriptors = absl::Milliseconds(100);
+constexpr absl::Duration kLongestRound = absl::Seconds(30);
+constexpr int kAcceptedAtOnce = 64;
+
+enum class Opening { kUnfinished, kSound, kForeign };
+
+Opening judge(bool tls, absl::string_view begun) {
+  if (!tls) {
+    const absl::string_view seen = begun.substr(0, kPreface.size());
+    if (seen != kPreface.substr(0, seen.size())) return Opening::kForeign;
+    return seen.size() == kPreface.size() ? Opening::kSound : Opening::kUnfinished;
+  }
+  if (!begun.empty() && static_cast<unsigned char>(begun[0]) != kHandshake) return Opening::kForeign;
+  if (begun.size() < kRecordHeader) return Opening::kUnfinished;
+  const size_t length = (static_cast<unsigned char>(begun[3]) << 8) | static_cast<unsigned char>(begun[4]);
+  if (length == 0 || length > kLargestHello) return Opening::kForeign;
+  return begun.size() >= kRecordHeader + length ? Opening::kSound : Opening::kUnfinished;
+}
+
+// Who is at the other end, as far as numbers of connections are concerned: one network of IPv6 is one household.
+std::string household(const sockaddr_storage& peer) {
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
+    return std::string(reinterpret_cast<const char*>(&v4.sin_addr), 4);
+  }
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
+  const char* bytes = reinterpret_cast<const char*>(&v6.sin6_addr);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return std::string(bytes + 12, 4);
+  return std::string(bytes, 8);
+}
+
+// At once, and without a state that lingers.
+void reset(FileDescriptor fd) {
+  const linger none{1, 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
+}  // namespace
+
+class Doorkeeper::Door {
+ public:
+  Door(ListenSocket listener, Options options, FileDescriptor poll, FileDescriptor wake)
+      : options_(std::move(options)),
+        listener_(std::move(listener.socket)),
+        poll_(std::move(poll)),
+        wake_(std::move(wake)) {
+    watch(listener_.get(), kListener, EPOLLIN, EPOLL_CTL_ADD);
+    watch(wake_.get(), kWake, EPOLLIN, EPOLL_CTL_ADD);
+    last_round_ = absl::ToInt64Milliseconds(clock_.monotonic());
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Door() { stop(); }
+
+  void stop() {
+    if (!thread_.joinable()) return;
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(wake_.get(), &one, sizeof(one));
+    thread_.join();
+    listener_.reset();
+    guests_.clear();
+  }
+
+  Counts counts() const { return {open_.load(), silent_.load(), refused_.load(), turned_away_.load()}; }
+
+  absl::Status alive() const {
+    if (clock_.monotonic() - absl::Milliseconds(last_round_.load()) < kLongestRound) return absl::OkStatus();
+    return absl::UnavailableError("nobody is let in: the listener's thread stands still");
+  }
+
+ private:
+  // Numbers of what is watched, never used twice: a descriptor's may be another's by the time that an event is read.
+  static constexpr uint64_t kWake = 0;
+  static constexpr uint64_t kListener = 1;
+
+  struct Guest {
+    FileDescriptor fd;  // the connection; once it was handed over, a second descriptor that shows when it ends
+    std::string household;
+    absl::Duration deadline;
+    bool inside = false;
+    std::list<uint64_t>::iterator place;  // in silent_order_, while it is not inside
+  };
+
+  void watch(int fd, uint64_t number, uint32_t events, int how) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    ::epoll_ctl(poll_.get(), how, fd, &event);
+  }
+
+  void run() {
+    epoll_event events[128];
+    while (true) {
+      const int n = ::epoll_wait(poll_.get(), events, 128, kLongestWaitMs);
+      const absl::Duration now = clock_.monotonic();
+      last_round_ = absl::ToInt64Milliseconds(now);
+      bool knocks = false;
+      for (int i = 0; i < n; ++i) {
+        const uint64_t number = events[i].data.u64;
+        if (number == kWake) return;
+        if (number == kListener) {
+          knocks = true;
+        } else if (const auto it = guests_.find(number); it != guests_.end()) {
+          step(it, events[i].events);
+        }
+      }
+      expire(now);
+      if (paused_until_ != absl::ZeroDuration() && now >= paused_until_) {
+        paused_until_ = absl::ZeroDuration();
+        watch(listener_.get(), kListener, EPOLLIN, EPOLL_CTL_MOD);
+      }
+      if (knocks) accept_some(now);
+    }
+  }
+
+  void accept_some(absl::Duration now) {
+    for (int i = 0; i < kAcceptedAtOnce; ++i) {
+      sockaddr_storage peer{};
+      socklen_t length = sizeof(peer);
+      FileDescriptor fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &length,
+                                  SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (!fd.valid()) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+          // Who waits stays in the kernel's queue meanwhile.
+          paused_until_ = now + kPauseWithoutDescriptors;
+          watch(listener_.get(), kListener, 0, EPOLL_CTL_MOD);
+        }
+        if (errno == ECONNABORTED || errno == EINTR) continue;
+        return;
+      }
+      const std::string from = household(peer);
+      if (guests_.size() >= options_.most || by_household_[from] >= options_.most_of_address) {
+        if (by_household_[from] == 0) by_household_.erase(from);
+        ++refused_;
+        reset(std::move(fd));
+        continue;
+      }
+      if (silent_order_.size() >= options_.most_silent) turn_away(guests_.find(silent_order_.front()));
+      ++by_household_[from];
+      const uint64_t number = next_++;
+      const int socket = fd.get();
+      silent_order_.push_back(number);
+      Guest guest{std::move(fd), from, now + options_.patience, false, std::prev(silent_order_.end())};
+      const auto it = guests_.emplace(number, std::move(guest)).first;
+      silent_ = silent_order_.size();
+      watch(socket, number, EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD);
+      step(it, EPOLLIN);
+    }
+  }
+
+  using Guests = std::unordered_map<uint64_t, Guest>;
+
+  void step(Guests::iterator it, uint32_t events) {
+    Guest& guest = it->second;
+    if (guest.inside) {
+      // Both sides have ended it.
+      if ((events & (EPOLLHUP | EPOLLERR)) != 0) leave(it);
+      return;
+    }
+    char begun[kRecordHeader + kLargestHello];
+    const ssize_t n = ::recv(guest.fd.get(), begun, sizeof(begun), MSG_PEEK);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    const Opening opening = n <= 0 ? Opening::kForeign : judge(options_.tls, {begun, static_cast<size_t>(n)});
+    if (opening == Opening::kForeign || (opening == Opening::kUnfinished && (events & EPOLLRDHUP) != 0))
+      return turn_away(it);
+    if (opening == Opening::kSound) let_in(it);
+  }
+
+  void let_in(Guests::iterator it) {
+    Guest guest = std::move(it->second);
+    silent_order_.erase(guest.place);
+    silent_ = silent_order_.size();
+    ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, guest.fd.get(), nullptr);
+    guests_.erase(it);
+    FileDescriptor shadow(::fcntl(guest.fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!shadow.valid()) {
+      ++refused_;
+      forget(guest.household);
+      return;
+    }
+    options_.hand_over(guest.fd.release(), listener_.get());
+    const uint64_t number = next_++;
+    guest.fd = std::move(shadow);
+    guest.inside = true;
+    watch(guest.fd.get(), number, EPOLLET, EPOLL_CTL_ADD);  // its end is told without being asked for
+    guests_.emplace(number, std::move(guest));
+    ++open_;
+  }
+
+  void leave(Guests::iterator it) {
+    forget(it->second.household);
+    guests_.erase(it);
+    --open_;
+  }
+
+  void turn_away(Guests::iterator it) {
+    ++turned_away_;
+    forget(it->second.household);
+    silent_order_.erase(it->second.place);
+    silent_ = silent_order_.size();
+    reset(std::move(it->second.fd));
+    guests_.erase(it);
+  }
+
+  void forget(const std::string& household) {
+    const auto it = by_household_.find(household);
+    if (--it->second == 0) by_household_.erase(it);
+  }
+
+  // The oldest come first, and all have the same patience.
+  void expire(absl::Duration now) {
+    while (!silent_order_.empty()) {
+      const auto it = guests_.find(silent_order_.front());
+      if (it->second.deadline > now) return;
+      turn_away(it);
+    }
+  }
+
+  const Options options_;
+  const SystemClock clock_;
+  FileDescriptor listener_;
+  const FileDescriptor poll_;
+  const FileDescriptor wake_;
+  Guests guests_;
+  std::list<uint64_t> silent_order_;
+  uint64_t next_ = 2;
+  std::map<std::string, size_t> by_household_;
+  absl::Duration paused_until_;
+  std::atomic<int64_t> last_round_{0};
+  std::atomic<uint64_t> open_{0};
+  std::atomic<uint64_t> silent_{0};
+  std::atomic<uint64_t> refused_{0};
+  std::atomic<uint64_t> turned_away_{0};
+  std::thread thread_;
+};
+
+absl::StatusOr<std::unique_ptr<Doorkeeper>> Doorkeeper::start(ListenSocket listener, Options options) {
+  rlimit descriptors{};
+  ::getrlimit(RLIMIT_NOFILE, &descriptors);
+  // Two for each that is inside, and some for files.
+  if (options.most == 0) options.most = std::clamp<size_t>(descriptors.rlim_cur / 3, 16, 100'000);
+  if (options.most_of_address == 0) options.most_of_address = std::max<size_t>(16, options.most / 2);
+  options.most_silent = std::clamp<size_t>(options.most_silent, 1, options.most / 2);
+  FileDescriptor poll(::epoll_create1(EPOLL_CLOEXEC));
+  FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!poll.valid() || !wake.valid())
+    return errno_status("cannot watch", to_string(listener.address), errno);
+  auto door = std::make_unique<Door>(std::move(listener), std::move(options), std::move(poll), std::move(wake));
+  return std::unique_ptr<Doorkeeper>(new Doorkeeper(std::move(door)));
+}
+
+Doorkeeper::Doorkeeper(std::unique_ptr<Door> door) : door_(std::move(door)) {}
+Doorkeeper::~Doorkeeper() = default;
+
+void Doorkeeper::stop() {
+  door_->stop();
+}
+
+Doorkeeper::Counts Doorkeeper::counts() const {
+  return door_->counts();
+}
+
+absl::Status Doorkeeper::alive() const {
+  return door_->alive();
+}
+
+size_t raise_descriptor_limit() {
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return 0;
+  descriptors.rlim_cur = descriptors.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &descriptors);
+  ::getrlimit(RLIMIT_NOFILE, &descriptors);
+  return descriptors.rlim_cur;
+}
+
+}  // namespace galleon

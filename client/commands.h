@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "client/output.h"
+#include "client/selection.h"
 
 namespace grpc {
 class ChannelCredentials;
@@ -48,26 +49,40 @@ struct SubmitArguments {
   std::string job;
   std::string request_id;  // empty: drawn
   bool validate_only = false;
+  bool allow_pending = false;  // also where no worker of now could hold it
   bool watch = false;
   bool wait = false;
 };
 int run_submit(const Remote& remote, const SubmitArguments& arguments);
 struct ListArguments {
-  std::vector<std::string> states;
-  std::string queue;
-  std::string prefix;  // of the job's id
+  Selection which = {};     // its names stay empty
+  std::string prefix = {};  // of the job's id
+  std::string since = {};   // "10m" ago, a day or a time; empty: whenever
+  std::string sort = "newest";
+  size_t limit = 0;  // 0: all
+  bool wide = false;
 };
 int run_list(const Remote& remote, const ListArguments& arguments);
-int run_get(const Remote& remote, const std::string& job);
+int run_get(const Remote& remote, const Selection& selection, bool job_file = false);
 int run_watch(const Remote& remote, const std::string& job);
 struct LogsArguments {
   uint32_t attempt = 0;  // 0: the newest
   uint32_t rank = 0;
   bool follow = false;
-  bool raw = false;  // as it was printed, with what a terminal obeys
+  bool raw = false;        // as it was printed, with what a terminal obeys
+  uint32_t tail = 0;       // lines; 0: all
+  std::string since = {};  // only what is no older; empty: all
 };
 int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments);
-int run_cancel(const Remote& remote, const std::string& job, const std::string& reason);
+// Orders for jobs. Each job is told of; the exit code is 1 where one of them failed.
+int run_cancel(const Remote& remote, const Selection& selection, const std::string& reason);
+int run_hold(const Remote& remote, const Selection& selection, const std::string& reason, bool preempt);
+int run_release(const Remote& remote, const Selection& selection);
+int run_requeue(const Remote& remote, const Selection& selection, const std::string& reason);
+int run_delete(const Remote& remote, const Selection& selection, bool keep_checkpoints);
+// `settings`: "KEY=VALUE" of the job file; with some the one job that is named becomes a new one that begins with its
+// newest checkpoint.
+int run_resume(const Remote& remote, const Selection& selection, const std::vector<std::string>& settings);
 // 0, 1, 2 for SUCCEEDED, FAILED, CANCELLED; 3 when `timeout_seconds` (0: none) have passed; kOwnError if it cannot
 // tell.
 inline constexpr int kOwnError = 4;
@@ -76,10 +91,16 @@ int run_workers(const Remote& remote);
 int run_queues(const Remote& remote);
 // What happened to a job, a worker ("workers/ID"), or everything (empty).
 int run_events(const Remote& remote, const std::string& subject, bool follow);
-int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
+int run_reprioritize(const Remote& remote, const Selection& selection, std::optional<int32_t> priority,
                      const std::string& queue);
 enum class WorkerOrder { kCordon, kDrain, kUndrain };
-int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason);
+struct DrainWait {
+  bool wait = false;    // until it is DRAINED, or GONE
+  double deadline = 0;  // seconds, then exit code 3; 0: none
+};
+int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason,
+              const DrainWait& drain = {});
+int run_forget(const Remote& remote, const std::string& worker);
 // Queues, jobs and workers, again and again; with `once` one time.
 int run_top(const Remote& remote, bool once);
 // A file that is there is replaced with `yes`, or after the question on a terminal; anything but a file is refused.

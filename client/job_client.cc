@@ -98,7 +98,7 @@ absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job, absl::T
       kCallTimeout, [&](auto& context, auto& response) { return jobs_->GetJob(&context, request, &response); }, latest);
 }
 
-absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJobsRequest& request) {
+absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJobsRequest& request, size_t most) {
   std::vector<v1::JobRecord> all;
   v1::ListJobsRequest page = request;
   do {
@@ -107,16 +107,60 @@ absl::StatusOr<std::vector<v1::JobRecord>> JobClient::list_jobs(const v1::ListJo
                          kCallTimeout, [&](auto& context, auto& r) { return jobs_->ListJobs(&context, page, &r); }));
     all.insert(all.end(), response.jobs().begin(), response.jobs().end());
     page.set_page_token(response.next_page_token());
-  } while (!page.page_token().empty());
+  } while (!page.page_token().empty() && (most == 0 || all.size() < most));
+  if (most != 0 && all.size() > most) all.resize(most);
   return all;
 }
 
-absl::StatusOr<v1::JobRecord> JobClient::cancel_job(const std::string& job, const std::string& reason) {
+absl::StatusOr<v1::JobRecord> JobClient::cancel_job(const std::string& job, const std::string& reason,
+                                                    const std::string& etag) {
   v1::CancelJobRequest request;
   request.set_name(job_name(job));
+  request.set_etag(etag);
   request.set_reason(reason);
   return call<v1::JobRecord>(
       kCallTimeout, [&](auto& context, auto& response) { return jobs_->CancelJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::hold_job(const v1::HoldJobRequest& request) {
+  return call<v1::JobRecord>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->HoldJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::release_job(const v1::ReleaseJobRequest& request) {
+  return call<v1::JobRecord>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->ReleaseJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::requeue_job(const v1::RequeueJobRequest& request) {
+  return call<v1::JobRecord>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->RequeueJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::JobRecord> JobClient::resume_job(const v1::ResumeJobRequest& request) {
+  return call<v1::JobRecord>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->ResumeJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::DeleteJobResponse> JobClient::delete_job(const v1::DeleteJobRequest& request) {
+  return call<v1::DeleteJobResponse>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->DeleteJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::Worker> JobClient::get_worker(const std::string& worker) {
+  v1::GetWorkerRequest request;
+  request.set_name(worker_name(worker));
+  return call<v1::Worker>(
+      kCallTimeout, [&](auto& context, auto& response) { return workers_->GetWorker(&context, request, &response); });
+}
+
+absl::Status JobClient::forget_worker(const std::string& worker) {
+  v1::ForgetWorkerRequest request;
+  request.set_name(worker_name(worker));
+  return call<v1::ForgetWorkerResponse>(
+             kCallTimeout,
+             [&](auto& context, auto& response) { return workers_->ForgetWorker(&context, request, &response); })
+      .status();
 }
 
 absl::StatusOr<std::vector<v1::Attempt>> JobClient::list_attempts(const std::string& job) {
@@ -289,8 +333,9 @@ absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job,
 }
 
 absl::Status JobClient::read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
-                                  const std::function<void(const v1::ReadLogsResponse&)>& take) {
+                                  const std::function<void(const v1::ReadLogsResponse&)>& take, uint32_t tail_lines) {
   v1::ReadLogsRequest request;
+  request.set_tail_lines(tail_lines);
   request.set_name(job_name(name));
   request.set_attempt(attempt);
   request.set_rank(rank);
@@ -307,6 +352,7 @@ absl::Status JobClient::read_logs(const std::string& name, uint32_t attempt, uin
       seen_attempt = response.attempt();
       request.set_attempt(attempt != 0 ? attempt : seen_attempt);
       request.set_offset(response.offset() + response.data().size());
+      request.clear_tail_lines();
     }
     const grpc::Status status = reader->Finish();
     if (status.ok()) {

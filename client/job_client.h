@@ -30,8 +30,16 @@ class JobClient {
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
   // No answer by `latest` is DEADLINE_EXCEEDED or UNAVAILABLE.
   absl::StatusOr<v1::JobRecord> get_job(const std::string& job, absl::Time latest = absl::InfiniteFuture());
-  absl::StatusOr<std::vector<v1::JobRecord>> list_jobs(const v1::ListJobsRequest& request);
-  absl::StatusOr<v1::JobRecord> cancel_job(const std::string& job, const std::string& reason);
+  // `most`: so many at most, the newest; 0: all.
+  absl::StatusOr<std::vector<v1::JobRecord>> list_jobs(const v1::ListJobsRequest& request, size_t most = 0);
+  // Of these, a job whose `etag` is given and has changed since is ABORTED.
+  absl::StatusOr<v1::JobRecord> cancel_job(const std::string& job, const std::string& reason,
+                                           const std::string& etag = "");
+  absl::StatusOr<v1::JobRecord> hold_job(const v1::HoldJobRequest& request);
+  absl::StatusOr<v1::JobRecord> release_job(const v1::ReleaseJobRequest& request);
+  absl::StatusOr<v1::JobRecord> requeue_job(const v1::RequeueJobRequest& request);
+  absl::StatusOr<v1::JobRecord> resume_job(const v1::ResumeJobRequest& request);
+  absl::StatusOr<v1::DeleteJobResponse> delete_job(const v1::DeleteJobRequest& request);
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
   absl::StatusOr<std::vector<v1::Worker>> list_workers();
   absl::StatusOr<std::vector<v1::Queue>> list_queues();
@@ -39,6 +47,9 @@ class JobClient {
   // `ordered`: READY, CORDONED or DRAINING.
   absl::StatusOr<v1::Worker> order_worker(const std::string& worker, v1::Worker::State ordered,
                                           const std::string& reason);
+
+  absl::StatusOr<v1::Worker> get_worker(const std::string& worker);
+  absl::Status forget_worker(const std::string& worker);
 
   // Calls `changed` with each new record until it is terminal, `changed` returns false, or the job is gone. Goes on
   // after the scheduler was away; `away` is called once each time with the reason.
@@ -54,9 +65,10 @@ class JobClient {
   absl::StatusOr<uint64_t> backup(const std::string& path);
   // Has the scheduler read its files again; with `validate_only` it says what would change.
   absl::StatusOr<v1::ReloadResponse> reload(bool validate_only);
-  // Hands pieces of a rank's log to `take`, from the first byte; with `follow` until the attempt (0: the job) ends.
+  // Hands pieces of a rank's log to `take`, from the first byte or its last `tail_lines` lines (0: all); with `follow`
+  // until the attempt (0: the job) ends.
   absl::Status read_logs(const std::string& name, uint32_t attempt, uint32_t rank, bool follow,
-                         const std::function<void(const v1::ReadLogsResponse&)>& take);
+                         const std::function<void(const v1::ReadLogsResponse&)>& take, uint32_t tail_lines = 0);
 
   static const absl::Duration kCallTimeout;
   static const absl::Duration kCreateTimeout;  // it includes a plan

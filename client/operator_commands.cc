@@ -35,15 +35,6 @@ std::string event_line(const v1::Event& event) {
       "\n");
 }
 
-// Asks a person; where none is there the answer is no.
-bool agreed(const std::string& question) {
-  if (::isatty(STDIN_FILENO) != 1) return false;
-  std::cerr << question << " [y/N] ";
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "Y" || answer == "yes";
-}
-
 constexpr size_t kTopLines = 4;  // of `top`: its title, the header of the jobs, and what follows them
 
 // Lines of the terminal that are left below `used`, but some in any case; 0: as many as are wanted.
@@ -99,37 +90,59 @@ int run_events(const Remote& remote, const std::string& subject, bool follow) {
   return status.ok() ? 0 : fail(status);
 }
 
-int run_reprioritize(const Remote& remote, const std::string& job, std::optional<int32_t> priority,
-                     const std::string& queue) {
-  JobClient client = client_of(remote);
-  v1::ReprioritizeJobRequest request;
-  request.set_name(job_name(job));
-  if (priority) request.set_priority(*priority);
-  request.set_queue(queue);
-  absl::StatusOr<v1::JobRecord> record = client.reprioritize_job(request);
-  if (!record.ok()) return fail(record.status());
-  if (remote.format != OutputFormat::kTable) {
-    print_message(*record, remote.format);
-  } else {
-    std::cout << record->job_id() << " queue " << record->queue() << ", priority " << record->priority() << ": "
-              << printable(record->message()) << "\n";
+namespace {
+
+void print_worker(const v1::Worker& worker, OutputFormat format) {
+  if (format != OutputFormat::kTable) return print_message(worker, format);
+  std::cout << worker.worker_id() << " " << v1::Worker::State_Name(worker.state())
+            << (worker.message().empty() ? "" : ": ") << printable(worker.message()) << "\n"
+            << std::flush;
+}
+
+// Until it holds nothing any more, or has gone away.
+int await_drained(JobClient& client, const Remote& remote, v1::Worker worker, double deadline_seconds) {
+  const absl::Time deadline =
+      deadline_seconds > 0 ? absl::Now() + absl::Seconds(deadline_seconds) : absl::InfiniteFuture();
+  while (worker.state() != v1::Worker::DRAINED && worker.state() != v1::Worker::GONE) {
+    if (worker.ordered() != v1::Worker::DRAINING)
+      return galleon::fail(absl::StrCat(worker.worker_id(), " is not to be drained any more"));
+    if (absl::Now() >= deadline) {
+      galleon::fail(absl::StrCat(worker.worker_id(), " is still ", v1::Worker::State_Name(worker.state()), " after ",
+                                 human_duration(deadline_seconds), ", and goes on: ", worker.message()));
+      return 3;
+    }
+    absl::SleepFor(std::min(absl::Milliseconds(300), deadline - absl::Now()));
+    absl::StatusOr<v1::Worker> now = client.get_worker(worker.worker_id());
+    if (now.ok()) {
+      worker = *std::move(now);
+    } else if (!absl::IsUnavailable(now.status()) && !absl::IsDeadlineExceeded(now.status())) {
+      return fail(now.status());
+    }
   }
+  print_worker(worker, remote.format);
   return 0;
 }
 
-int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason) {
+}  // namespace
+
+int run_order(const Remote& remote, const std::string& worker, WorkerOrder order, const std::string& reason,
+              const DrainWait& drain) {
+  if (drain.deadline > 0 && !drain.wait) return galleon::fail("--deadline belongs to --wait; give both");
   JobClient client = client_of(remote);
   const v1::Worker::State ordered = order == WorkerOrder::kCordon  ? v1::Worker::CORDONED
                                     : order == WorkerOrder::kDrain ? v1::Worker::DRAINING
                                                                    : v1::Worker::READY;
-  absl::StatusOr<v1::Worker> record = client.order_worker(worker, ordered, reason);
+  const absl::StatusOr<v1::Worker> record = client.order_worker(worker, ordered, reason);
   if (!record.ok()) return fail(record.status());
-  if (remote.format != OutputFormat::kTable) {
-    print_message(*record, remote.format);
-  } else {
-    std::cout << record->worker_id() << " " << v1::Worker::State_Name(record->state())
-              << (record->message().empty() ? "" : ": ") << printable(record->message()) << "\n";
-  }
+  if (drain.wait) return await_drained(client, remote, *record, drain.deadline);
+  print_worker(*record, remote.format);
+  return 0;
+}
+
+int run_forget(const Remote& remote, const std::string& worker) {
+  JobClient client = client_of(remote);
+  if (const absl::Status status = client.forget_worker(worker); !status.ok()) return fail(status);
+  std::cout << worker_name(worker).substr(8) << " is forgotten\n";
   return 0;
 }
 

@@ -135,8 +135,12 @@ size_t width(const std::string& text) {
 }  // namespace
 
 std::string to_yaml(const std::string& json) {
+  return to_yaml(YAML::Load(json));
+}
+
+std::string to_yaml(const YAML::Node& node) {
   YAML::Emitter out;
-  emit(YAML::Load(json), out);
+  emit(node, out);
   return std::string(out.c_str()) + "\n";
 }
 

@@ -7,6 +7,10 @@
 #include <string>
 #include <vector>
 
+namespace YAML {
+class Node;
+}  // namespace YAML
+
 namespace galleon {
 
 enum class OutputFormat { kTable, kJson, kYaml };
@@ -15,6 +19,7 @@ enum class OutputFormat { kTable, kJson, kYaml };
 // as it has them ("pretrain"); for a list, an array.
 std::string to_json(const google::protobuf::Message& message);
 std::string to_yaml(const std::string& json);
+std::string to_yaml(const YAML::Node& node);
 
 // Columns as wide as their widest cell, two blanks apart. Cells are made printable.
 std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);

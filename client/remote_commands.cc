@@ -16,6 +16,7 @@
 #include "client/commands.h"
 #include "client/job_client.h"
 #include "client/progress.h"
+#include "client/since.h"
 #include "client/tables.h"
 #include "common/base/files.h"
 #include "common/base/ids.h"
@@ -61,12 +62,18 @@ void print_job(const v1::JobRecord& job) {
   add("", job.message());
   add("queue",
       absl::StrCat(job.queue(), ", priority ", job.priority(), job.owner().empty() ? "" : ", of ", job.owner()));
+  if (job.held()) {
+    add("held", absl::StrCat("for ", human_age(job.held_time_ms(), now_ms()), job.hold_reason().empty() ? "" : ": ",
+                             job.hold_reason()));
+  }
+  add("labels", labels_text(job.job()));
+  add("note", job.job().note());
   add("submitted", absl::StrCat(human_age(job.create_time_ms(), now_ms()), " ago"));
   if (job.start_estimate_ms() > now_ms())
     add("start",
         absl::StrCat("expected in ", human_duration(static_cast<double>(job.start_estimate_ms() - now_ms()) / 1000)));
-  add("attempts",
-      absl::StrCat(job.attempts(), job.failures() > 0 ? absl::StrCat(", ", job.failures(), " failed") : ""));
+  add("attempts", absl::StrCat(job.attempts(), job.failures() > 0 ? absl::StrCat(", ", job.failures(), " failed") : "",
+                               job.resumptions() > 0 ? absl::StrCat(", resumed ", job.resumptions(), " times") : ""));
   if (job.has_attempt()) add("workers", absl::StrJoin(job.attempt().workers(), ", "));
   if (job.progress().step() > 0) {
     add("step", absl::StrFormat("%d of %d", job.progress().step(), job.progress().total_steps()));
@@ -193,6 +200,7 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
   request.set_validate_only(arguments.validate_only);
+  request.set_allow_pending(arguments.allow_pending);
   absl::StatusOr<v1::JobRecord> record = client.create_job(request);
   if (!record.ok()) return fail(record.status());
   const bool ends = !arguments.validate_only && (arguments.watch || arguments.wait);
@@ -216,41 +224,39 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   return 0;
 }
 
-int run_list(const Remote& remote, const ListArguments& arguments) {
-  v1::ListJobsRequest request;
-  request.set_page_size(500);
-  request.set_queue(arguments.queue);
-  request.set_name_prefix(arguments.prefix);
-  for (const std::string& name : arguments.states) {
-    v1::JobRecord::State state;
-    if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state) || state == v1::JobRecord::STATE_UNSPECIFIED) {
-      return galleon::fail(absl::StrCat("--state ", name,
-                                        " is not a state; one of queued, reserved, starting, running, preempting, "
-                                        "cancelling, succeeded, failed, cancelled"));
-    }
-    request.add_states(state);
-  }
+int run_get(const Remote& remote, const Selection& selection, bool job_file) {
+  if (job_file && selection.jobs.size() != 1) return galleon::fail("--job-file gives the file of one job; name one");
+  if (job_file && remote.format == OutputFormat::kJson)
+    return galleon::fail("--job-file is YAML; -o json without it gives the whole record");
   JobClient client = client_of(remote);
-  absl::StatusOr<std::vector<v1::JobRecord>> jobs = client.list_jobs(request);
+  absl::StatusOr<std::vector<v1::JobRecord>> jobs = select_jobs(client, selection, {"get", {}});
   if (!jobs.ok()) return fail(jobs.status());
-  if (remote.format != OutputFormat::kTable) {
-    print_list(*jobs, remote.format);
-    return 0;
+  std::vector<v1::JobRecord> found;
+  std::vector<std::string> failed;
+  for (v1::JobRecord& job : *jobs) {
+    absl::StatusOr<v1::JobRecord> record = selection.by_name() ? client.get_job(job.name()) : std::move(job);
+    if (!record.ok()) {
+      (void)fail(record.status());
+      failed.push_back(job.job_id());
+      continue;
+    }
+    found.push_back(*std::move(record));
   }
-  std::cout << job_table(*jobs);
-  return 0;
-}
-
-int run_get(const Remote& remote, const std::string& job) {
-  JobClient client = client_of(remote);
-  absl::StatusOr<v1::JobRecord> record = client.get_job(job);
-  if (!record.ok()) return fail(record.status());
-  if (remote.format == OutputFormat::kTable) {
-    print_job(*record);
+  if (job_file && !found.empty()) {
+    std::cout << job_to_yaml(found.front().job());
+  } else if (remote.format == OutputFormat::kTable) {
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (i > 0) std::cout << "\n";
+      print_job(found[i]);
+    }
+  } else if (selection.jobs.size() == 1) {
+    if (!found.empty()) print_message(found.front(), remote.format);
   } else {
-    print_message(*record, remote.format);
+    print_list(found, remote.format);
   }
-  return 0;
+  if (!failed.empty() && jobs->size() > 1)
+    (void)galleon::fail(absl::StrCat(failed.size(), " of ", jobs->size(), " failed: ", absl::StrJoin(failed, ", ")));
+  return failed.empty() ? 0 : 1;
 }
 
 int run_watch(const Remote& remote, const std::string& job) {
@@ -259,25 +265,23 @@ int run_watch(const Remote& remote, const std::string& job) {
 }
 
 int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments) {
+  const absl::StatusOr<absl::Time> from = parse_since(arguments.since);
+  if (!from.ok()) return fail(from.status());
   JobClient client = client_of(remote);
+  LogSince since(*from);
   PrintableLog log;
+  const auto print = [&](const std::string& text) {
+    std::cout << (arguments.raw ? text : log.add(text)) << std::flush;
+  };
+  const bool all = arguments.since.empty();
   const absl::Status status = client.read_logs(
-      job, arguments.attempt, arguments.rank, arguments.follow, [&](const v1::ReadLogsResponse& piece) {
-        std::cout << (arguments.raw ? piece.data() : log.add(piece.data())) << std::flush;
-      });
+      job, arguments.attempt, arguments.rank, arguments.follow,
+      [&](const v1::ReadLogsResponse& piece) { print(all ? piece.data() : since.add(piece.data())); }, arguments.tail);
+  print(since.finish());
   std::cout << log.finish() << std::flush;
-  return status.ok() ? 0 : fail(status);
-}
-
-int run_cancel(const Remote& remote, const std::string& job, const std::string& reason) {
-  JobClient client = client_of(remote);
-  absl::StatusOr<v1::JobRecord> record = client.cancel_job(job, reason);
-  if (!record.ok()) return fail(record.status());
-  if (remote.format != OutputFormat::kTable) {
-    print_message(*record, remote.format);
-  } else {
-    std::cout << record->job_id() << " " << state_name(record->state()) << "\n";
-  }
+  if (!status.ok()) return fail(status);
+  if (!all && since.lacks_times())
+    return galleon::fail("--since: no line of this log begins with a time; --tail N shows its last lines");
   return 0;
 }
 

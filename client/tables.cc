@@ -1,6 +1,10 @@
 #include "client/tables.h"
 
+#include <algorithm>
+#include <map>
+
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/job_client.h"
 
@@ -41,6 +45,29 @@ std::string job_table(const std::vector<v1::JobRecord>& jobs) {
                     job.message()});
   }
   return table({"JOB", "STATE", "QUEUE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"}, rows);
+}
+
+std::string labels_text(const v1::Job& job) {
+  const std::map<std::string, std::string> sorted(job.labels().begin(), job.labels().end());
+  return absl::StrJoin(sorted, ", ", absl::PairFormatter("="));
+}
+
+std::string wide_job_table(const std::vector<v1::JobRecord>& jobs) {
+  std::vector<std::vector<std::string>> rows;
+  rows.reserve(jobs.size());
+  for (const v1::JobRecord& job : jobs) {
+    const int64_t end = job.end_time_ms() > 0 ? job.end_time_ms() : now_ms();
+    const std::string labels = labels_text(job.job());
+    rows.push_back({job.job_id(), absl::StrCat(v1::JobRecord::State_Name(job.state()), job.held() ? ", held" : ""),
+                    job.queue(), job.project().empty() ? "-" : job.project(), job.owner().empty() ? "-" : job.owner(),
+                    absl::StrCat(job.priority()), absl::StrCat(std::max<uint32_t>(1, job.job().parallel().ranks())),
+                    progress_text(job), loss_text(job), absl::StrCat(job.attempts()),
+                    human_age(job.create_time_ms(), now_ms()), human_age(job.start_time_ms(), end),
+                    labels.empty() ? "-" : labels, job.job().note().empty() ? "-" : job.job().note(), job.message()});
+  }
+  return table({"JOB", "STATE", "QUEUE", "PROJECT", "OWNER", "PRIORITY", "RANKS", "STEP", "LOSS", "ATTEMPTS", "AGE",
+                "SINCE START", "LABELS", "NOTE", "MESSAGE"},
+               rows);
 }
 
 std::string worker_table(const std::vector<v1::Worker>& workers) {

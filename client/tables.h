@@ -14,6 +14,10 @@
 namespace galleon {
 
 std::string job_table(const std::vector<v1::JobRecord>& jobs);
+// With project, owner, priority, ranks, times, labels and note too.
+std::string wide_job_table(const std::vector<v1::JobRecord>& jobs);
+// "team=nlp, try=3", in the order of the alphabet.
+std::string labels_text(const v1::Job& job);
 // The jobs of `top`: those that run, then those that wait, the next to start first. `room`: jobs at most; 0: all.
 std::string top_jobs(std::vector<v1::JobRecord> jobs, size_t room);
 std::string worker_table(const std::vector<v1::Worker>& workers);

@@ -13,6 +13,7 @@
 #include "common/base/tracking_address.h"
 #include "proto/jobfile/issues.h"
 #include "proto/jobfile/keys.h"
+#include "proto/jobfile/labels.h"
 
 namespace galleon {
 
@@ -37,6 +38,7 @@ class Rules {
 
   void check() {
     check_name();
+    check_words();
     check_model();
     check_data();
     check_optimizer();
@@ -74,6 +76,24 @@ class Rules {
     });
     require(good, "name", absl::StrCat("\"", name, "\" is not accepted; 1 to 48 lower-case letters, digits and '-'"));
     require_enum(job_.task() != v1::TASK_UNSPECIFIED, "task");
+  }
+
+  void check_words() {
+    require(job_.labels_size() <= kMostLabels, "labels",
+            absl::StrCat(job_.labels_size(), " are not accepted; at most ", kMostLabels));
+    for (const auto& [key, value] : job_.labels()) {
+      const std::string fault = label_key_fault(key);
+      const std::string name = fault.empty() ? absl::StrCat("labels.", key) : "labels";
+      require(fault.empty(), name, fault);
+      const std::string value_fault = label_value_fault(value);
+      require(value_fault.empty(), name, value_fault);
+    }
+    const std::string& note = job_.note();
+    require(note.size() <= kLongestNote, "note",
+            absl::StrCat("is of ", note.size(), " bytes, at most ", kLongestNote, " are accepted"));
+    require(
+        std::none_of(note.begin(), note.end(), [](char c) { return absl::ascii_iscntrl(c) && c != '\n' && c != '\t'; }),
+        "note", "holds control characters; text in lines is accepted");
   }
 
   void check_model() {
@@ -366,9 +386,18 @@ class Rules {
     require(!s.queue().empty(), "scheduling.queue", "is empty; the name of a queue is accepted");
     require(!s.has_time_limit() || s.time_limit() >= 1, "scheduling.time_limit",
             "0 is not accepted; a duration such as 12h, or null");
-    for (int i = 0; i < s.after_size(); ++i) {
-      require(!s.after(i).empty(), absl::StrCat("scheduling.after[", i, "]"), "is empty; the id of a job is accepted");
-    }
+    require(!s.has_queue_timeout() || s.queue_timeout() >= 1, "scheduling.queue_timeout",
+            "0 is not accepted; a duration such as 2d, or null");
+    for (int i = 0; i < s.after_size(); ++i) check_after(absl::StrCat("scheduling.after[", i, "]"), s.after(i));
+  }
+
+  void check_after(absl::string_view key, absl::string_view entry) {
+    const size_t colon = entry.find(':');
+    const absl::string_view word = colon == absl::string_view::npos ? "" : entry.substr(0, colon);
+    const bool known = colon == absl::string_view::npos || word == "any" || word == "failed";
+    require(known, key, absl::StrCat("\"", word, ":\" is not accepted; JOB, any:JOB or failed:JOB"));
+    require(!known || !entry.substr(colon == absl::string_view::npos ? 0 : colon + 1).empty(), key,
+            "names no job; the id of a job is accepted, alone or behind any: or failed:");
   }
 
   void check_tracking() {

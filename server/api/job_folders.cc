@@ -110,8 +110,12 @@ absl::Status JobFolders::open(uint64_t next_number, absl::Duration patience) {
 }
 
 void JobFolders::make(std::string folder, std::function<void(const absl::Status& made)> done) {
-  post([folder = std::move(folder), done = std::move(done), make = make_, shared = shared_] {
-    const absl::Status status = make(folder);
+  perform([folder = std::move(folder), make = make_] { return make(folder); }, std::move(done));
+}
+
+void JobFolders::perform(std::function<absl::Status()> work, std::function<void(const absl::Status& done)> done) {
+  post([work = std::move(work), done = std::move(done), shared = shared_] {
+    const absl::Status status = work();
     // Under the lock, so that whom it calls lives: the destructor waits for it.
     const std::lock_guard<std::mutex> lock(shared->mutex);
     if (!shared->stopping) done(status);

@@ -30,6 +30,9 @@ class JobFolders {
   absl::Status open(uint64_t next_number, absl::Duration patience);
   // Calls `done` on this object's thread, in the order of the calls. Returns at once.
   void make(std::string folder, std::function<void(const absl::Status& made)> done);
+  // Does other work on the file system, and calls `done` as make() does. What `work` uses must outlive a file system
+  // that does not answer.
+  void perform(std::function<absl::Status()> work, std::function<void(const absl::Status& done)> done);
   // The first number from `number` on under which no files of a job lie that the journal does not know, as far as
   // open() has found them. Touches no file.
   uint64_t free_number(absl::string_view job_name, uint64_t number) const;

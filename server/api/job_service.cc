@@ -1,4 +1,4 @@
-// What users call: create, get, list, cancel, watch, attempts, logs.
+// What users call: create, get, list, change, watch, attempts, logs.
 #include <algorithm>
 #include <optional>
 
@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "galleon/v1/jobs.grpc.pb.h"
-#include "server/api/pages.h"
+#include "server/api/job_requests.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
 #include "server/api/watches.h"
@@ -18,41 +18,7 @@ namespace galleon::server {
 
 namespace {
 
-constexpr size_t kLargestJob = 256 << 10;
-constexpr size_t kLongestRequestId = 128;
 constexpr size_t kLongestReason = 1024;
-constexpr size_t kLargestPageBytes = 1 << 20;  // of an answer, which stays in memory until it is taken
-
-absl::Status check_job(const v1::Job& job) {
-  const std::string& name = job.name();
-  const bool named = !name.empty() && name.size() <= 48 && absl::ascii_isalnum(name.front()) &&
-                     std::all_of(name.begin(), name.end(),
-                                 [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; });
-  if (!named) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "job.name: \"", name, "\" is not a name; use 1 to 48 lower-case letters, digits and '-', the first not '-'"));
-  }
-  if (!job.has_shape()) {
-    return absl::InvalidArgumentError(
-        "job.shape: must be given; submit with `galleon submit`, which resolves the model's shape");
-  }
-  if (job.parallel().has_ranks() && (job.parallel().ranks() < 1 || job.parallel().ranks() > 1024)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status check_size(const v1::CreateJobRequest& request) {
-  if (const size_t size = request.ByteSizeLong(); size > kLargestJob) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("job: is of ", size, " bytes, at most ", kLargestJob, " are accepted"));
-  }
-  if (request.request_id().size() > kLongestRequestId) {
-    return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));
-  }
-  return absl::OkStatus();
-}
 
 absl::Status no_job(absl::string_view name) {
   return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id_of(name)));
@@ -94,8 +60,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                       v1::JobRecord* response) override {
     const Unary call(context, context_, "CreateJob", Role::kSubmitter, Unary::Kind::kChanges);
     call.about(request->job().name());
-    absl::Status status = check_size(*request);
-    if (status.ok()) status = check_job(request->job());
+    absl::Status status = check_request(*request);
     if (status.ok() && context_.validate_job) status = context_.validate_job(request->job());
     if (!status.ok()) {
       call.finish(status);
@@ -105,6 +70,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     // A repeated request is answered without planning again; an impossible one without planning at all.
     call.on_loop([this, call, request, response](Turn& turn) {
       if (!may_submit(turn, call, queue_of(request->job()))) return;
+      const absl::StatusOr<std::string> readable = check_resume(turn, call, request->job(), context_.jobs_folder);
+      if (!readable.ok()) return call.finish(readable.status());
       const absl::StatusOr<const v1::JobState*> known =
           turn.scheduler.find_request(request->job(), request->request_id());
       if (!known.ok()) return call.finish(known.status());
@@ -116,12 +83,14 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
         return call.finish(refused);
       if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
         return create(turn, call, *request, *plan, response);
-      context_.planner->plan(request->job(), call.caller(), [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
-        if (!plan.ok()) return call.finish(with_reason(plan.status(), v1::ErrorInfo::PLAN_FAILED));
-        call.on_loop([this, call, request, response, plan = *std::move(plan)](Turn& again) {
-          create(again, call, *request, plan, response);
-        });
-      });
+      context_.planner->plan(request->job(), call.caller(),
+                             [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
+                               if (!plan.ok())
+                                 return call.finish(with_reason(plan.status(), v1::ErrorInfo::PLAN_FAILED));
+                               call.on_loop([this, call, request, response, plan = *std::move(plan)](Turn& again) {
+                                 create(again, call, *request, plan, response);
+                               });
+                             });
     });
     return call.reactor();
   }
@@ -141,7 +110,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                      v1::ListJobsResponse* response) override {
     const Unary call(context, context_, "ListJobs", Role::kViewer);
     call.on_loop([call, request, response](Turn& turn) {
-      const absl::Status status = list(turn, call, *request, *response);
+      const absl::Status status = list_jobs(turn, call, *request, *response);
       turn.after_commit.push_back([call, status] { call.finish(status); });
     });
     return call.reactor();
@@ -151,18 +120,55 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                       v1::JobRecord* response) override {
     const Unary call(context, context_, "CancelJob", Role::kSubmitter, Unary::Kind::kChanges,
                      "jobs/" + job_id_of(request->name()));
-    if (request->reason().size() > kLongestReason) {
-      call.finish(absl::InvalidArgumentError(absl::StrCat("reason: is of ", request->reason().size(),
-                                                          " bytes, at most ", kLongestReason, " are accepted")));
-      return call.reactor();
-    }
-    call.on_loop([call, request, response](Turn& turn) {
-      const std::string id = job_id_of(request->name());
-      if (!may_change(turn, call, id)) return;
-      const absl::Status status =
-          turn.scheduler.cancel(turn.now, id, request->etag(), request->reason(), call.caller());
-      if (!status.ok()) return call.finish(status);
-      answer(turn, call, *turn.scheduler.state().job(id), response);
+    return order(call, request, request->reason(), response, [call, request](Turn& turn) {
+      return turn.scheduler.cancel(turn.now, job_id_of(request->name()), request->etag(), request->reason(),
+                                   call.caller());
+    });
+  }
+
+  grpc::ServerUnaryReactor* HoldJob(grpc::CallbackServerContext* context, const v1::HoldJobRequest* request,
+                                    v1::JobRecord* response) override {
+    const Unary call(context, context_, "HoldJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    return order(call, request, request->reason(), response,
+                 [call, request](Turn& turn) { return turn.scheduler.hold(turn.now, *request, call.caller()); });
+  }
+
+  grpc::ServerUnaryReactor* ReleaseJob(grpc::CallbackServerContext* context, const v1::ReleaseJobRequest* request,
+                                       v1::JobRecord* response) override {
+    const Unary call(context, context_, "ReleaseJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    return order(call, request, "", response,
+                 [call, request](Turn& turn) { return turn.scheduler.release(turn.now, *request, call.caller()); });
+  }
+
+  grpc::ServerUnaryReactor* RequeueJob(grpc::CallbackServerContext* context, const v1::RequeueJobRequest* request,
+                                       v1::JobRecord* response) override {
+    const Unary call(context, context_, "RequeueJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    return order(call, request, request->reason(), response,
+                 [call, request](Turn& turn) { return turn.scheduler.requeue(turn.now, *request, call.caller()); });
+  }
+
+  grpc::ServerUnaryReactor* ResumeJob(grpc::CallbackServerContext* context, const v1::ResumeJobRequest* request,
+                                      v1::JobRecord* response) override {
+    const Unary call(context, context_, "ResumeJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    return order(call, request, "", response,
+                 [call, request](Turn& turn) { return turn.scheduler.resume(turn.now, *request, call.caller()); });
+  }
+
+  grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext* context, const v1::DeleteJobRequest* request,
+                                      v1::DeleteJobResponse* response) override {
+    const Unary call(context, context_, "DeleteJob", Role::kSubmitter, Unary::Kind::kChanges,
+                     "jobs/" + job_id_of(request->name()));
+    call.on_loop([this, call, request, response](Turn& turn) {
+      if (!may_change(turn, call, job_id_of(request->name()))) return;
+      absl::StatusOr<v1::DeleteJobResponse> deleted =
+          turn.scheduler.remove(turn.now, *request, context_.jobs_folder, call.caller());
+      if (!deleted.ok()) return call.finish(deleted.status());
+      *response = *std::move(deleted);
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
   }
@@ -227,6 +233,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     const absl::StatusOr<Caller> caller = admit(stream, *context);
     if (!caller.ok()) {
       stream->finish(caller.status());
+      return stream;
+    }
+    if (request->tail_lines() > 0 && request->offset() > 0) {
+      stream->finish(absl::InvalidArgumentError("tail_lines: contradicts offset; give one of the two"));
       return stream;
     }
     const absl::Status posted = context_.loop->post(Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
@@ -294,6 +304,23 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     });
   }
 
+  // An order for one job by who may give it; answers with the job as it is then.
+  template <typename Request>
+  static grpc::ServerUnaryReactor* order(const Unary& call, const Request* request, const std::string& reason,
+                                         v1::JobRecord* response, std::function<absl::Status(Turn&)> change) {
+    if (reason.size() > kLongestReason) {
+      call.finish(absl::InvalidArgumentError(
+          absl::StrCat("reason: is of ", reason.size(), " bytes, at most ", kLongestReason, " are accepted")));
+      return call.reactor();
+    }
+    call.on_loop([call, response, id = job_id_of(request->name()), change = std::move(change)](Turn& turn) {
+      if (!may_change(turn, call, id)) return;
+      if (const absl::Status status = change(turn); !status.ok()) return call.finish(status);
+      answer(turn, call, *turn.scheduler.state().job(id), response);
+    });
+    return call.reactor();
+  }
+
   // False: the caller has been told. A queue that is not there is left to the change itself.
   static bool may_submit(const Turn& turn, const Unary& call, const std::string& queue) {
     const QueueConfig* config = turn.scheduler.queue_config(queue);
@@ -312,8 +339,11 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     Scheduler& scheduler = turn.scheduler;
     // While its memory was planned the queue may have come to another project.
     if (!may_submit(turn, call, queue_of(request.job()))) return;
+    const absl::StatusOr<std::string> readable = check_resume(turn, call, request.job(), context_.jobs_folder);
+    if (!readable.ok()) return call.finish(readable.status());
     if (request.validate_only()) {
-      const absl::StatusOr<Scheduler::Forecast> forecast = scheduler.validate(request.job(), plan, turn.now);
+      const absl::StatusOr<Scheduler::Forecast> forecast =
+          scheduler.validate(request.job(), plan, turn.now, request.allow_pending());
       if (!forecast.ok()) return call.finish(forecast.status());
       *response->mutable_job() = request.job();
       *response->mutable_plan() = plan;
@@ -322,44 +352,13 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       return call.finish(absl::OkStatus());
     }
     Scheduler::Submission submission{request.job(), plan, request.request_id(), context_.jobs_folder, 0, call.caller()};
+    submission.allow_pending = request.allow_pending();
+    submission.readable_folder = *readable;
     submission.number = context_.folders->free_number(request.job().name(), scheduler.next_number());
     const absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
     if (!id.ok()) return call.finish(id.status());
     call.about("jobs/" + *id);
     answer(turn, call, *scheduler.state().job(*id), response);
-  }
-
-  // Newest first; the token is the number of the last job of the page before.
-  static absl::Status list(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
-                           v1::ListJobsResponse& response) {
-    ASSIGN_OR_RETURN(const int page, page_size(request.page_size()));
-    if (!request.queue().empty()) RETURN_IF_ERROR(turn.scheduler.check_queue(request.queue()));
-    uint64_t below = UINT64_MAX;
-    if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0))
-      return foreign_token(request.page_token(), "ListJobs");
-    const auto& jobs = turn.scheduler.state().jobs();
-    size_t bytes = 0;
-    uint64_t last = 0;
-    for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
-      const v1::JobRecord& record = it->second->record();
-      if (!request.queue().empty() && record.queue() != request.queue()) continue;
-      if (!call.may(Role::kViewer, record.project())) continue;
-      if (!request.owner().empty() && record.owner() != request.owner()) continue;
-      if (!absl::StartsWith(record.job_id(), request.name_prefix())) continue;
-      if (request.states_size() > 0 &&
-          std::find(request.states().begin(), request.states().end(), record.state()) == request.states().end()) {
-        continue;
-      }
-      if (response.jobs_size() == page || bytes > kLargestPageBytes) {
-        response.set_next_page_token(absl::StrCat(last));
-        break;
-      }
-      v1::JobRecord& added = *response.add_jobs();
-      added = turn.scheduler.describe(*it->second, turn.now);
-      bytes += added.ByteSizeLong();
-      last = it->first;
-    }
-    return absl::OkStatus();
   }
 
   const ServiceContext context_;

@@ -4,14 +4,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 
 namespace galleon::server {
+
+namespace {
+
+constexpr uint64_t kLongestTail = 1 << 20;
+
+}  // namespace
 
 std::string LogFiles::path(const Key& key, absl::string_view suffix) const {
   return absl::StrCat(folder_, "/", key.job_id, "/", key.attempt, "/", key.rank, suffix);
@@ -64,6 +72,20 @@ absl::StatusOr<std::string> LogFiles::read(const Key& key, uint64_t offset, size
 uint64_t LogFiles::size(const Key& key) const {
   struct stat info {};
   return ::stat(path(key, ".log").c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+}
+
+absl::StatusOr<uint64_t> LogFiles::tail(const Key& key, uint32_t lines) const {
+  const uint64_t end = size(key);
+  const uint64_t first = end - std::min(end, kLongestTail);
+  ASSIGN_OR_RETURN(const std::string text, read(key, first, kLongestTail));
+  // The end of the last line begins no other.
+  size_t at = text.size() - (absl::EndsWith(text, "\n") ? 1 : 0);
+  for (; lines > 0; --lines) {
+    const size_t before = at == 0 ? std::string::npos : text.rfind('\n', at - 1);
+    if (before == std::string::npos) return first;
+    at = before;
+  }
+  return first + at + 1;
 }
 
 bool LogFiles::complete(const Key& key) const {

@@ -26,6 +26,8 @@ class LogFiles {
   // Up to `limit` bytes from `offset`; empty at the end, or if nothing has been written.
   absl::StatusOr<std::string> read(const Key& key, uint64_t offset, size_t limit) const;
   uint64_t size(const Key& key) const;
+  // Where its last `lines` lines begin, no more than 1 MiB before the end.
+  absl::StatusOr<uint64_t> tail(const Key& key, uint32_t lines) const;
   bool complete(const Key& key) const;
   // Everything of a job that is no longer in the list.
   void remove(const std::string& job_id) const;

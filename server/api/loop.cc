@@ -17,6 +17,7 @@ constexpr std::chrono::milliseconds kTick(50);
 // Of a round, so that workers are heard again soon.
 constexpr absl::Duration kTimeForChanges = absl::Milliseconds(200);
 constexpr absl::Duration kTimeForReads = absl::Milliseconds(50);
+constexpr int64_t kRemovalPauseMs = 600'000;  // before what could not be taken away is tried again
 
 }  // namespace
 
@@ -50,6 +51,7 @@ absl::Status Loop::recover() {
       make_job_folder(job, id);
     }
   }
+  for (const auto& [id, removal] : scheduler_.state().removals()) take_away(removal);
   if (options_.journal->events_since_snapshot() > options_.compact_idle) compact();
   log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
            " of them active, and ", scheduler_.state().workers().size(), " workers");
@@ -138,6 +140,30 @@ void Loop::make_job_folder(const v1::JobState& job, const v1::AttemptId& id) {
   });
 }
 
+void Loop::take_away(const v1::FolderRemoval& removal) {
+  options_.removals->perform([removal, remove = options_.remove] { return remove(removal); },
+                             [this, id = removal.job_id()](const absl::Status& removed) {
+                               arrive([this, id, removed](Turn& turn) {
+                                 if (removed.ok()) return turn.scheduler.folder_removed(turn.now, id);
+                                 log_warning("jobs/", id, " is deleted, but not all that it left: ", removed.message(),
+                                             "; tried again in ", kRemovalPauseMs / 60'000, " min");
+                                 removals_again_ms_[id] = turn.now.mono_ms + kRemovalPauseMs;
+                               });
+                             });
+}
+
+void Loop::take_away_again(Now now) {
+  for (auto it = removals_again_ms_.begin(); it != removals_again_ms_.end();) {
+    const auto removal = scheduler_.state().removals().find(it->first);
+    if (now.mono_ms < it->second) {
+      ++it;
+      continue;
+    }
+    if (removal != scheduler_.state().removals().end()) take_away(removal->second);
+    it = removals_again_ms_.erase(it);
+  }
+}
+
 bool Loop::commit() {
   const std::vector<v1::JournalEvent> events = scheduler_.take_events();
   const absl::Duration before = options_.clock->monotonic();
@@ -156,10 +182,11 @@ bool Loop::commit() {
       const v1::AttemptId& id = event.attempt_reserved().id();
       make_job_folder(*scheduler_.state().job(id.job_id()), id);
     }
+    if (event.has_job_deleted()) take_away(event.job_deleted().removal());
     if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
     if (event.has_worker_forgotten()) workers.push_back(event.worker_forgotten().worker_id());
   }
-  if (!workers.empty()) log_info("workers that have been gone for long leave the list: ", absl::StrJoin(workers, ", "));
+  if (!workers.empty()) log_info("workers that are gone leave the list: ", absl::StrJoin(workers, ", "));
   if (!forgotten.empty()) {
     log_info("deletes records and logs of ", count_text(forgotten.size(), "job"), " that ended more than ",
              options_.scheduler.ended_retention_ms / kDayMs, " days ago, or before the newest ",
@@ -193,6 +220,7 @@ void Loop::round(bool all) {
   if (const std::string told = clock_watch_.look(time); !told.empty()) log_warning(told);
   std::vector<std::function<void()>> after_commit;
   Turn turn{scheduler_, time, after_commit};
+  take_away_again(time);
   run_lane(Lane::kFleet, turn, absl::InfiniteDuration());
   run_lane(Lane::kChanges, turn, all ? absl::InfiniteDuration() : kTimeForChanges);
   run_lane(Lane::kReads, turn, all ? absl::InfiniteDuration() : kTimeForReads);

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -36,6 +37,9 @@ class Loop {
     Journal* journal = nullptr;
     Metrics* metrics = nullptr;
     JobFolders* folders = nullptr;
+    // Another thread for what takes long, and how a deleted job's logs and folder are taken away on it.
+    JobFolders* removals = nullptr;
+    std::function<absl::Status(const v1::FolderRemoval&)> remove;
     // A commit failed: must not return to a process that goes on answering.
     std::function<void(const absl::Status&)> on_fatal;
     // Jobs that have left the list for good.
@@ -73,6 +77,9 @@ class Loop {
   bool commit();
   // Workers hear of the attempt once its job's folder is there.
   void make_job_folder(const v1::JobState& job, const v1::AttemptId& id);
+  // A deleted job's logs and folder; tried again later where they cannot be had.
+  void take_away(const v1::FolderRemoval& removal);
+  void take_away_again(Now now);
   // What this process owes itself: no limit refuses it.
   void arrive(Inbox::Task task);
   Now now() const;
@@ -85,6 +92,7 @@ class Loop {
   ClockWatch clock_watch_;
   absl::Duration last_gauges_ = -absl::InfiniteDuration();
   absl::Duration next_compact_ = -absl::InfiniteDuration();
+  std::map<std::string, int64_t> removals_again_ms_;  // monotonic: when those that failed are tried again, by job
   std::mutex mutex_;
   std::condition_variable arrived_;
   Inbox inbox_;

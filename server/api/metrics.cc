@@ -40,6 +40,8 @@ std::string lower(const std::string& text) {
 struct Metrics::Series {
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   Family<Gauge>& jobs = family(prometheus::BuildGauge(), *registry, "galleon_jobs", "Jobs by queue and state.");
+  Family<Gauge>& held = family(prometheus::BuildGauge(), *registry, "galleon_jobs_held",
+                               "Queued jobs that somebody holds, by queue; galleon_jobs counts them too.");
   Family<Gauge>& slots =
       family(prometheus::BuildGauge(), *registry, "galleon_slots",
              "Slots of registered workers: free, leased, or unavailable (unhealthy, or their worker takes no work).");
@@ -140,6 +142,7 @@ void Metrics::decided(absl::Duration pass) {
 void Metrics::gauges(const Scheduler& scheduler) {
   for (const QueueConfig& queue : scheduler.options().queues) {
     series_->queue_wait.Add({{"queue", queue.id}}, kLong);  // at zero from the start, as those above
+    series_->held.Add({{"queue", queue.id}});
     for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
       const std::string name = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state));
       series_->jobs.Add({{"queue", queue.id}, {"state", lower(name)}});
@@ -149,8 +152,10 @@ void Metrics::gauges(const Scheduler& scheduler) {
     const std::string state = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(key.second));
     series_->jobs.Add({{"queue", key.first}, {"state", lower(state)}}).Set(static_cast<double>(count));
   }
-  std::map<std::string, int> workers = {
-      {"ready", 0}, {"cordoned", 0}, {"draining", 0}, {"unreachable", 0}, {"gone", 0}};
+  for (const auto& [queue, count] : scheduler.state().held_counts())
+    series_->held.Add({{"queue", queue}}).Set(static_cast<double>(count));
+  std::map<std::string, int> workers = {{"ready", 0},   {"cordoned", 0},    {"draining", 0},
+                                        {"drained", 0}, {"unreachable", 0}, {"gone", 0}};
   double free = 0;
   double leased = 0;
   double unavailable = 0;

@@ -22,6 +22,7 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "prometheus/collectable.h"
+#include "server/api/folder_removal.h"
 #include "server/api/job_folders.h"
 #include "server/api/log_files.h"
 #include "server/api/loop.h"
@@ -111,6 +112,7 @@ struct Server::Parts {
     reload.reset();
     if (loop != nullptr) loop->stop();
     notifier.reset();
+    removals.reset();
     folders.reset();
   }
 
@@ -134,6 +136,7 @@ struct Server::Parts {
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
   std::unique_ptr<JobFolders> folders;
+  std::unique_ptr<JobFolders> removals;  // the same file system, for what takes long
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
   std::unique_ptr<Notifier> notifier;
@@ -155,7 +158,13 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
   metrics = std::make_unique<Metrics>(options.scheduler.version);
   logs = std::make_unique<LogFiles>(data + "/logs");
   folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
+  removals = std::make_unique<JobFolders>(jobs_folder, make_folders);
   Loop::Options with;
+  with.removals = removals.get();
+  with.remove = [files = *logs, root = jobs_folder](const v1::FolderRemoval& removal) {
+    files.remove(removal.job_id());
+    return removal.folder().empty() ? absl::OkStatus() : remove_below(root, removal.job_id(), removal.kept());
+  };
   with.scheduler = options.scheduler;
   with.clock = options.clock == nullptr ? &system_clock : options.clock;
   with.journal = journal.get();

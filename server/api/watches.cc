@@ -128,6 +128,11 @@ bool LogStreams::add(LogStream* stream, const v1::JobState& job, const v1::ReadL
   reader.key.job_id = job.record().job_id();
   reader.key.attempt = request.attempt() != 0 ? request.attempt() : job.record().attempts();
   reader.key.rank = request.rank();
+  if (request.tail_lines() > 0) {
+    // A log that cannot be read is told of when it is.
+    if (const absl::StatusOr<uint64_t> from = files_->tail(reader.key, request.tail_lines()); from.ok())
+      reader.offset = *from;
+  }
   readers_.push_back(std::move(reader));
   return true;
 }

@@ -184,6 +184,18 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     return order(call, v1::Worker::READY, request->name(), "", request->etag(), response);
   }
 
+  grpc::ServerUnaryReactor* ForgetWorker(grpc::CallbackServerContext* context, const v1::ForgetWorkerRequest* request,
+                                         v1::ForgetWorkerResponse*) override {
+    const Unary call(context, context_, "ForgetWorker", Role::kOperator, Unary::Kind::kChanges,
+                     "workers/" + worker_id_of(request->name()));
+    call.on_loop([call, request](Turn& turn) {
+      const absl::Status status = turn.scheduler.forget_worker(turn.now, *request, call.caller());
+      if (!status.ok()) return call.finish(status);
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
  private:
   struct Waiting {
     Unary call;

@@ -8,13 +8,14 @@
 
 namespace galleon::server {
 
-absl::StatusOr<Scheduler::Forecast> Scheduler::validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const {
+absl::StatusOr<Scheduler::Forecast> Scheduler::validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now,
+                                                        bool allow_pending) const {
   RETURN_IF_ERROR(check_scheduling(job));
-  RETURN_IF_ERROR(check_fits(job, plan));
+  RETURN_IF_ERROR(check_fits(job, plan, allow_pending));
   return forecast(job, plan, now);
 }
 
-absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const {
+absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& plan, bool allow_pending) const {
   const Demand demand = demand_of(job, plan);
   const QueueConfig* queue = queue_config(queue_of(job));
   if (queue != nullptr && queue->limit != 0 && demand.ranks() > queue->limit) {
@@ -22,6 +23,7 @@ absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& pla
                    absl::StrCat("needs ", count_text(demand.ranks(), "slot"), ", but queue ", queue->id, " may use ",
                                 queue->limit, " at most; give it fewer parallel.ranks, or another queue"));
   }
+  if (allow_pending) return absl::OkStatus();
   // Workers that are gone may come back; once they have left the list, they do not count.
   if (!whole_fleet_) {
     std::vector<WorkerSlots> fleet;
@@ -46,7 +48,8 @@ absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& pla
       v1::ErrorInfo::NEVER_FITS,
       absl::StrCat("needs ", demand_text(demand), ", which ", count_text(whole_fleet_->workers().size(), "worker"),
                    " with ", count_text(slots.cells.size(), "slot"), " of that kind can never hold: ",
-                   what_fits(demand, fitting, static_cast<uint32_t>(slots.cells.size()), largest)));
+                   what_fits(demand, fitting, static_cast<uint32_t>(slots.cells.size()), largest),
+                   "; submit --allow-pending has it wait for a worker that can"));
 }
 
 }  // namespace galleon::server

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "server/core/dependency.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -26,6 +27,7 @@ void Scheduler::tick(Now now) {
   check_holds(now);
   forget_old(now);
   check_long_waits(now);
+  check_queue_timeouts(now);
   // What is expected of running jobs changes with each step that they make.
   if (now.mono_ms >= next_estimate_ms_ && !state_.queue().empty() && !state_.active().empty()) dirty_ = true;
   pass_ran_ = dirty_ && now.mono_ms >= next_pass_ms_;
@@ -157,14 +159,17 @@ void Scheduler::check_dependencies(Now now) {
   };
   std::vector<Hopeless> hopeless;
   for (const auto& [key, job] : state_.dependent()) {
-    for (const std::string& name : job->record().job().scheduling().after()) {
-      const v1::JobState* before = state_.job(job_id_of(name));
-      if (before == nullptr || !is_terminal(before->record().state()) ||
-          before->record().state() == v1::JobRecord::SUCCEEDED)
-        continue;
-      hopeless.push_back({job->record().job_id(), before->record().state(),
-                          absl::StrCat("was to run after ", before->record().name(), ", which ended as ",
-                                       v1::JobRecord::State_Name(before->record().state()))});
+    for (const std::string& entry : job->record().job().scheduling().after()) {
+      const Dependency dependency = dependency_of(entry);
+      const v1::JobState* before = state_.job(dependency.job_id);
+      if (dependency.judge(before) != Dependency::Verdict::kHopeless) continue;
+      const v1::JobRecord::State ended = before->record().state();
+      const bool after_failure = dependency.condition == Dependency::Condition::kFailed;
+      // What was to follow a failure that did not come is not wanted any more.
+      hopeless.push_back(
+          {job->record().job_id(), after_failure ? v1::JobRecord::CANCELLED : ended,
+           absl::StrCat("was to run after ", after_failure ? "a failure of " : "", before->record().name(),
+                        ", which ended as ", v1::JobRecord::State_Name(ended))});
       break;
     }
   }

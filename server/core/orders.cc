@@ -33,8 +33,7 @@ absl::Status Scheduler::reprioritize(Now now, const v1::ReprioritizeJobRequest& 
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::order_worker(Now now, absl::string_view worker_id, v1::Worker::State ordered,
-                                     absl::string_view reason, absl::string_view etag, absl::string_view actor) {
+absl::StatusOr<const v1::Worker*> Scheduler::known_worker(absl::string_view worker_id, absl::string_view etag) const {
   const v1::Worker* worker = state_.worker(worker_id);
   if (worker == nullptr)
     return refusal(v1::ErrorInfo::WORKER_NOT_FOUND, absl::StrCat("there is no worker workers/", worker_id));
@@ -43,6 +42,12 @@ absl::Status Scheduler::order_worker(Now now, absl::string_view worker_id, v1::W
     return refusal(v1::ErrorInfo::ETAG_MISMATCH,
                    absl::StrCat("workers/", worker_id, " has changed since: its etag is ", revision, ", not ", etag));
   }
+  return worker;
+}
+
+absl::Status Scheduler::order_worker(Now now, absl::string_view worker_id, v1::Worker::State ordered,
+                                     absl::string_view reason, absl::string_view etag, absl::string_view actor) {
+  ASSIGN_OR_RETURN(const v1::Worker* worker, known_worker(worker_id, etag));
   // What the scheduler ordered by itself becomes the person's own word.
   if (worker->ordered() == ordered && !worker->ordered_by_scheduler()) return absl::OkStatus();
   if (const auto live = fleet_.workers.find(std::string(worker_id)); live != fleet_.workers.end()) {
@@ -93,7 +98,7 @@ std::vector<v1::Queue> Scheduler::describe_queues() const {
   for (const auto& [key, job] : state_.queue()) {
     const size_t q = find(job->record().queue());
     queues[q].set_queued(queues[q].queued() + 1);
-    wants[q] += std::max<uint32_t>(1, job->record().job().parallel().ranks());
+    if (!job->record().held()) wants[q] += std::max<uint32_t>(1, job->record().job().parallel().ranks());
   }
   const std::vector<double> shares = fair_shares(uses, wants, total);
   for (size_t q = 0; q < uses.size(); ++q) {

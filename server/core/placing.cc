@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/core/dependency.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -97,6 +98,11 @@ const Demand& Scheduler::demand(const v1::JobState& job) const {
 
 // Does it wait for something else than slots: for its time to try again, or for a job before it?
 bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const {
+  if (job.record().held()) {
+    wait.kind = Wait::Kind::kHeld;
+    wait.name = job.record().hold_reason();
+    return true;
+  }
   // A clock that went back by more than the longest backoff holds nobody.
   if (now.wall_ms < known.not_before_ms && now.wall_ms >= known.not_before_ms - options_.most_backoff_ms()) {
     wait.kind = Wait::Kind::kBackoff;
@@ -104,11 +110,11 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
     return true;
   }
   if (!known.dependent) return false;
-  for (const std::string& name : job.record().job().scheduling().after()) {
-    const v1::JobState* before = state_.job(job_id_of(name));
-    if (before == nullptr || before->record().state() == v1::JobRecord::SUCCEEDED) continue;
+  for (const std::string& entry : job.record().job().scheduling().after()) {
+    const Dependency dependency = dependency_of(entry);
+    if (dependency.judge(state_.job(dependency.job_id)) == Dependency::Verdict::kMet) continue;
     wait.kind = Wait::Kind::kDependency;
-    wait.name = before->record().name();
+    wait.name = absl::StrCat("jobs/", dependency.job_id, " ", dependency.text());
     return true;
   }
   return false;
@@ -349,10 +355,10 @@ Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan
   }
   input.most_estimates = index + 1;
   Forecast forecast;
-  for (const std::string& name : job.scheduling().after()) {
-    const v1::JobState* before = state_.job(job_id_of(name));
-    if (before == nullptr || before->record().state() == v1::JobRecord::SUCCEEDED) continue;
-    forecast.message = absl::StrCat("would wait for ", before->record().name(), " to succeed");
+  for (const std::string& entry : job.scheduling().after()) {
+    const Dependency dependency = dependency_of(entry);
+    if (dependency.judge(state_.job(dependency.job_id)) == Dependency::Verdict::kMet) continue;
+    forecast.message = absl::StrCat("would wait for jobs/", dependency.job_id, " ", dependency.text());
     return forecast;
   }
   const PassResult result = decide(std::move(input));

@@ -57,7 +57,8 @@ void Scheduler::check_long_waits(Now now) {
   next_waits_ms_ = now.mono_ms + kWaitsPauseMs;
   std::vector<const v1::JobState*> long_ones;
   for (const auto& [key, job] : state_.queue()) {
-    if (!job->waits_long() && age_clock_ms(now) - job->queued_time_ms() >= options_.long_wait_ms)
+    if (!job->waits_long() && !job->record().held() &&
+        age_clock_ms(now) - job->queued_time_ms() >= options_.long_wait_ms)
       long_ones.push_back(job);
     if (long_ones.size() >= kMostWaits) break;
   }

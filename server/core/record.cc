@@ -86,7 +86,10 @@ v1::Worker::State Scheduler::state_now(const v1::Worker& worker) const {
   const auto it = fleet_.workers.find(worker.worker_id());
   if (it == fleet_.workers.end()) return worker.state();
   if (it->second.unreachable) return v1::Worker::UNREACHABLE;
-  return it->second.leaving ? v1::Worker::DRAINING : worker.state();
+  if (it->second.leaving) return v1::Worker::DRAINING;
+  const bool empty =
+      it->second.synced && it->second.foreign_ranks == 0 && state_.leased_slots(worker.worker_id()).empty();
+  return worker.state() == v1::Worker::DRAINING && empty ? v1::Worker::DRAINED : worker.state();
 }
 
 // Which ranks a worker that is drained gives up, and which it waits for.
@@ -133,8 +136,8 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
     seen.set_message("has not said yet what it holds");
   } else if (live.foreign_ranks > 0) {
     seen.set_message(absl::StrCat("still ends ", live.foreign_ranks, " processes of attempts that are over"));
-  } else if (seen.state() == v1::Worker::DRAINING || seen.state() == v1::Worker::CORDONED) {
-    const bool draining = seen.state() == v1::Worker::DRAINING;
+  } else if (worker.state() == v1::Worker::DRAINING || worker.state() == v1::Worker::CORDONED) {
+    const bool draining = worker.state() == v1::Worker::DRAINING;
     seen.set_message(absl::StrCat(!draining && worker.ordered_by_scheduler() ? "takes no new work until a probe passes"
                                   : !draining                                ? "takes no new work"
                                   : leased.empty()                           ? "drained"

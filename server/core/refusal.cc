@@ -23,6 +23,11 @@ absl::StatusCode code_of(v1::ErrorInfo::Reason reason) {
     case v1::ErrorInfo::JOB_HAS_ENDED:
     case v1::ErrorInfo::VERSION_MISMATCH:
     case v1::ErrorInfo::EPOCH_OVER:
+    case v1::ErrorInfo::JOB_HAS_NOT_ENDED:
+    case v1::ErrorInfo::JOB_IS_NEEDED:
+    case v1::ErrorInfo::JOB_HOLDS_SLOTS:
+    case v1::ErrorInfo::JOB_HOLDS_NO_SLOTS:
+    case v1::ErrorInfo::WORKER_NOT_GONE:
       return absl::StatusCode::kFailedPrecondition;
     case v1::ErrorInfo::REQUEST_ID_REUSED:
     case v1::ErrorInfo::LEASE_HELD:

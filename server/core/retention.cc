@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "server/core/dependency.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -52,7 +53,7 @@ std::vector<std::string> Scheduler::forgettable(Now now) {
   if (ended == 0) return {};
   std::set<std::string> needed;
   for (const auto& [key, job] : state_.dependent()) {
-    for (const std::string& name : job->record().job().scheduling().after()) needed.insert(job_id_of(name));
+    for (const std::string& name : job->record().job().scheduling().after()) needed.insert(dependency_of(name).job_id);
   }
   std::vector<std::string> going;
   std::vector<const v1::JobRecord*> old;

@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "server/core/dependency.h"
 #include "server/core/refusal.h"
 #include "server/core/transitions.h"
 
@@ -48,6 +49,17 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
     case v1::JournalEvent::kJobWaitsLong:
     case v1::JournalEvent::kReceiverTold:
     case v1::JournalEvent::kProjectsRecorded:
+    case v1::JournalEvent::kJobDeleted:
+    case v1::JournalEvent::kFolderRemoved:
+      break;
+    case v1::JournalEvent::kJobHeld:
+      forget_waiting(event.job_held().job_id());
+      break;
+    case v1::JournalEvent::kJobReleased:
+      forget_waiting(event.job_released().job_id());
+      break;
+    case v1::JournalEvent::kJobResumed:
+      forget_waiting(event.job_resumed().job_id());
       break;
     case v1::JournalEvent::kJobRequeued:
       forget_waiting(event.job_requeued().job_id());
@@ -165,10 +177,11 @@ absl::Status Scheduler::check_queue(absl::string_view id) const {
 absl::Status Scheduler::check_scheduling(const v1::Job& job) const {
   const std::string queue = queue_of(job);
   if (queue_config(queue) == nullptr) return unknown_queue("scheduling.queue", queue);
-  for (const std::string& name : job.scheduling().after()) {
-    if (state_.job(job_id_of(name)) == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("scheduling.after: there is no job \"", name, "\"; give a job's id such as ", job.name(), "-1"));
+  for (const std::string& entry : job.scheduling().after()) {
+    if (state_.job(dependency_of(entry).job_id) == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat("scheduling.after: there is no job \"", entry,
+                                                     "\"; give a job's id such as ", job.name(),
+                                                     "-1, or any:", job.name(), "-1 or failed:", job.name(), "-1"));
     }
   }
   return absl::OkStatus();
@@ -178,7 +191,7 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   ASSIGN_OR_RETURN(const v1::JobState* known, find_request(submission.job, submission.request_id));
   if (known != nullptr) return known->record().job_id();
   RETURN_IF_ERROR(check_scheduling(submission.job));
-  RETURN_IF_ERROR(check_fits(submission.job, submission.plan));
+  RETURN_IF_ERROR(check_fits(submission.job, submission.plan, submission.allow_pending));
   const Acting acting(*this, submission.owner);
   GALLEON_CHECK(submission.number >= next_number()) << "job numbers grow";
   v1::JournalEvent event;
@@ -191,12 +204,13 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   created.set_owner(submission.owner);
   created.set_project(queue_config(queue_of(submission.job))->project);
   created.set_folder(absl::StrCat(submission.jobs_folder, "/", created.job_id()));
+  created.set_readable_folder(submission.readable_folder);
   std::string id = created.job_id();
   emit(now, std::move(event));
   return id;
 }
 
-absl::StatusOr<const v1::JobState*> Scheduler::changeable(absl::string_view job_id, absl::string_view etag) const {
+absl::StatusOr<const v1::JobState*> Scheduler::known_job(absl::string_view job_id, absl::string_view etag) const {
   const v1::JobState* job = state_.job(job_id);
   if (job == nullptr) return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id));
   const std::string revision = absl::StrCat(job->revision());
@@ -204,6 +218,11 @@ absl::StatusOr<const v1::JobState*> Scheduler::changeable(absl::string_view job_
     return refusal(v1::ErrorInfo::ETAG_MISMATCH,
                    absl::StrCat("jobs/", job_id, " has changed since: its etag is ", revision, ", not ", etag));
   }
+  return job;
+}
+
+absl::StatusOr<const v1::JobState*> Scheduler::changeable(absl::string_view job_id, absl::string_view etag) const {
+  ASSIGN_OR_RETURN(const v1::JobState* job, known_job(job_id, etag));
   const v1::JobRecord::State state = job->record().state();
   if (is_terminal(state)) {
     return refusal(v1::ErrorInfo::JOB_HAS_ENDED,

@@ -76,6 +76,8 @@ class Scheduler {
     std::string jobs_folder;  // the job's own folder is made below it
     uint64_t number = 0;      // next_number() or higher
     std::string owner = {};
+    bool allow_pending = false;        // accepted although no worker of now could hold it
+    std::string readable_folder = {};  // of the job with whose checkpoint it begins
   };
   uint64_t next_number() const { return state_.last_job_number() + 1; }
   static std::string job_id(const v1::Job& job, uint64_t number);
@@ -94,13 +96,30 @@ class Scheduler {
     int64_t start_estimate_ms = 0;
   };
   // Stores nothing. Refusals: those of a submission of a new job.
-  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now,
+                                    bool allow_pending = false) const;
   // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is. `actor`:
   // who asks, for the record.
   absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
                       absl::string_view actor = "");
   // The same errors, and INVALID_ARGUMENT: nothing to change, or an unknown queue.
   absl::Status reprioritize(Now now, const v1::ReprioritizeJobRequest& request, absl::string_view actor = "");
+  // job_orders.cc. NOT_FOUND, ABORTED (etag) and what each says; `actor` as above.
+  // JOB_HAS_ENDED; JOB_HOLDS_SLOTS: it is not queued, and is not to be preempted.
+  absl::Status hold(Now now, const v1::HoldJobRequest& request, absl::string_view actor = "");
+  absl::Status release(Now now, const v1::ReleaseJobRequest& request, absl::string_view actor = "");
+  // JOB_HOLDS_NO_SLOTS.
+  absl::Status requeue(Now now, const v1::RequeueJobRequest& request, absl::string_view actor = "");
+  // JOB_HAS_NOT_ENDED; JOB_HAS_ENDED: it has succeeded.
+  absl::Status resume(Now now, const v1::ResumeJobRequest& request, absl::string_view actor = "");
+  // JOB_HAS_NOT_ENDED, JOB_IS_NEEDED. It is among the state's removals from then on, with its folder if that lies
+  // below `jobs_folder`. What is left of it on purpose.
+  absl::StatusOr<v1::DeleteJobResponse> remove(Now now, const v1::DeleteJobRequest& request,
+                                               absl::string_view jobs_folder, absl::string_view actor = "");
+  // A deleted job's logs and folder are gone.
+  void folder_removed(Now now, const std::string& job_id);
+  // WORKER_NOT_GONE.
+  absl::Status forget_worker(Now now, const v1::ForgetWorkerRequest& request, absl::string_view actor = "");
   // Other queues from now on. Jobs of one that is gone stay in their project; those that run go on, the others wait
   // until it is back or they are moved.
   void reconfigure(Now now, std::vector<QueueConfig> queues);
@@ -166,8 +185,8 @@ class Scheduler {
 
  private:
   // admission.cc. NEVER_FITS: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold
-  // it; says what would fit. A fleet without any worker refuses nothing.
-  absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan) const;
+  // it; says what would fit. A fleet without any worker refuses nothing, and with `allow_pending` none does.
+  absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan, bool allow_pending) const;
   Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
 
   // reconfigure.cc
@@ -177,6 +196,8 @@ class Scheduler {
 
   // scheduler.cc
   absl::Status unknown_queue(absl::string_view field, absl::string_view id) const;
+  absl::StatusOr<const v1::JobState*> known_job(absl::string_view job_id, absl::string_view etag) const;
+  // One that has not ended.
   absl::StatusOr<const v1::JobState*> changeable(absl::string_view job_id, absl::string_view etag) const;
   void emit(Now now, v1::JournalEvent event);
   void forget_waiting(const std::string& job_id);
@@ -197,6 +218,13 @@ class Scheduler {
                  const std::string& for_job_id = "");
   void move(Now now, const v1::JobState& job, v1::JobRecord::State to);
   void end_job(Now now, const v1::JobState& job, v1::JobRecord::State to, const std::string& message);
+
+  absl::StatusOr<const v1::Worker*> known_worker(absl::string_view worker_id,
+                                                 absl::string_view etag) const;  // orders.cc
+
+  // job_orders.cc
+  // Who needs an ended job, or its folder below `kept`, in words; empty: nobody.
+  std::string needed_by(const v1::JobState& job, const std::string& kept) const;
 
   // sync.cc
   using Reports = std::map<std::pair<std::string, uint32_t>, const v1::RankReport*>;
@@ -240,6 +268,7 @@ class Scheduler {
   void check_time_limit(Now now, const v1::JobState& job);
   void check_dependencies(Now now);
   void check_holds(Now now);
+  void check_queue_timeouts(Now now);
   bool takes_work(const v1::Worker& worker) const;
 
   // placing.cc: the pass of the policy.
@@ -308,10 +337,11 @@ class Scheduler {
   int64_t next_pass_ms_ = 0;    // monotonic: long queues are not looked at more often than this
   int64_t next_estimate_ms_ = 0;
   bool pass_ran_ = false;
-  int64_t next_forget_ms_ = 0;  // monotonic
-  int64_t next_waits_ms_ = 0;   // monotonic
-  Now start_;                   // of this process
-  int64_t journaled_ms_ = 0;    // the newest time that the journal had then
+  int64_t next_forget_ms_ = 0;    // monotonic
+  int64_t next_waits_ms_ = 0;     // monotonic
+  int64_t next_timeouts_ms_ = 0;  // monotonic
+  Now start_;                     // of this process
+  int64_t journaled_ms_ = 0;      // the newest time that the journal had then
   ForgettingPace pace_;
 };
 

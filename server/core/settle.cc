@@ -53,7 +53,8 @@ int weight(const v1::AttemptState& attempt, const v1::RankExit& exit) {
 }
 
 bool hands_back(v1::StopOrder::Cause cause) {
-  return cause == v1::StopOrder::LEAVING || cause == v1::StopOrder::PREEMPTED || cause == v1::StopOrder::DRAINED;
+  return cause == v1::StopOrder::LEAVING || cause == v1::StopOrder::PREEMPTED || cause == v1::StopOrder::DRAINED ||
+         cause == v1::StopOrder::REQUEUED || cause == v1::StopOrder::HELD;
 }
 
 const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exit) {
@@ -212,16 +213,17 @@ void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded&
   if (stop.cause() == v1::StopOrder::CANCEL) return end_job(now, job, v1::JobRecord::CANCELLED, stop.reason());
   const uint32_t allowed =
       job.record().job().scheduling().has_max_retries() ? job.record().job().scheduling().max_retries() : 3;
+  const uint32_t failures = job.record().failures() - job.failures_before();
   switch (ended.outcome()) {
     case v1::Attempt::SUCCEEDED:
       return end_job(now, job, v1::JobRecord::SUCCEEDED,
                      ended.message().empty() ? "all steps are done" : ended.message());
     case v1::Attempt::FAILED:
       if (cause.permanent) return end_job(now, job, v1::JobRecord::FAILED, ended.message());
-      if (job.record().failures() > allowed) {
+      if (failures > allowed) {
         return end_job(now, job, v1::JobRecord::FAILED,
-                       absl::StrCat("failed ", job.record().failures(), " times, max_retries is ", allowed,
-                                    "; the last time, ", ended.message()));
+                       absl::StrCat("failed ", failures, " times, max_retries is ", allowed, "; the last time, ",
+                                    ended.message()));
       }
       return requeue(now, job, absl::StrCat("attempt ", ended.id().attempt(), " failed: ", ended.message()), true);
     case v1::Attempt::LOST:
@@ -251,8 +253,8 @@ void Scheduler::requeue(Now now, const v1::JobState& job, const std::string& mes
   requeued.set_job_id(job.record().job_id());
   requeued.set_message(message);
   if (with_backoff) {
-    const uint32_t times =
-        std::max<uint32_t>(1, job.record().failures() + job.lost_in_a_row() + job.outside_in_a_row());
+    const uint32_t times = std::max<uint32_t>(
+        1, job.record().failures() - job.failures_before() + job.lost_in_a_row() + job.outside_in_a_row());
     const int64_t backoff = options_.first_backoff_ms << std::min<uint32_t>(times - 1, 16);
     const int64_t longest =
         job.outside_in_a_row() > 0 ? options_.longest_outside_backoff_ms : options_.longest_backoff_ms;

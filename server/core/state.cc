@@ -37,6 +37,10 @@ const v1::AttemptState* live_attempt(const v1::JobState& job) {
   return attempt != nullptr && attempt->attempt().outcome() == v1::Attempt::RUNNING ? attempt : nullptr;
 }
 
+int64_t waits_from_ms(const v1::JobState& job) {
+  return job.waits_from_ms() == 0 ? job.record().create_time_ms() : job.waits_from_ms();
+}
+
 std::vector<const v1::RankState*> failed_places(const v1::JobState& job) {
   std::vector<const v1::RankState*> failed;
   int newest = job.attempts_size() - 1;
@@ -103,6 +107,7 @@ void State::index(v1::JobState& job) {
   }
   if (is_active(record.state())) active_.insert(job.number());
   if (job.held_size() > 0) holding_.insert(job.number());
+  if (record.state() == v1::JobRecord::QUEUED) held_counts_[record.queue()] += record.held();
   ++counts_[{record.queue(), record.state()}];
 }
 
@@ -110,6 +115,7 @@ void State::unindex(const v1::JobState& job) {
   if (job.record().state() == v1::JobRecord::QUEUED) {
     queue_.erase(queue_key(job));
     dependent_.erase(queue_key(job));
+    held_counts_[job.record().queue()] -= job.record().held();
   }
   active_.erase(job.number());
   holding_.erase(job.number());
@@ -195,6 +201,16 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_waits_long(), time);
     case v1::JournalEvent::kReceiverTold:
       return on(event.receiver_told(), time);
+    case v1::JournalEvent::kJobHeld:
+      return on(event.job_held(), time);
+    case v1::JournalEvent::kJobReleased:
+      return on(event.job_released(), time);
+    case v1::JournalEvent::kJobResumed:
+      return on(event.job_resumed(), time);
+    case v1::JournalEvent::kJobDeleted:
+      return on(event.job_deleted(), time);
+    case v1::JournalEvent::kFolderRemoved:
+      return on(event.folder_removed(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }
@@ -210,6 +226,7 @@ v1::StateSnapshot State::head() const {
   for (const auto& [id, events] : worker_events_) *snapshot.add_worker_events() = events;
   snapshot.set_forgotten(forgotten_);
   for (const auto& [name, receiver] : receivers_) *snapshot.add_receivers() = receiver;
+  for (const auto& [id, removal] : removals_) *snapshot.add_removals() = removal;
   return snapshot;
 }
 
@@ -239,6 +256,7 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
   }
   forgotten_ = snapshot.forgotten();
   for (const v1::ReceiverState& receiver : snapshot.receivers()) receivers_[receiver.name()] = receiver;
+  for (const v1::FolderRemoval& removal : snapshot.removals()) removals_[removal.job_id()] = removal;
   recent_complete_ = revision_;
 }
 

@@ -77,8 +77,13 @@ class State {
   const std::map<uint32_t, SlotUse>& leased_slots(absl::string_view worker_id) const;
   // Of notifications, by name.
   const std::map<std::string, v1::ReceiverState>& receivers() const { return receivers_; }
+  // Folders of deleted jobs that are still to be taken away, by the jobs' ids.
+  const std::map<std::string, v1::FolderRemoval>& removals() const { return removals_; }
   // Number of jobs in each state, by queue.
   const std::map<std::pair<std::string, int>, int64_t>& counts() const { return counts_; }
+
+  // Number of queued jobs that are held, by queue.
+  const std::map<std::string, int64_t>& held_counts() const { return held_counts_; }
 
   // Everything that is kept of what happened after a revision, oldest first, at most `most`; of `subject` alone if it
   // is not empty. False: some of it is no longer kept.
@@ -98,11 +103,15 @@ class State {
   void move(v1::JobState& job, v1::JobRecord::State to);
   void index(v1::JobState& job);
   void unindex(const v1::JobState& job);
+  // An ended job leaves the list.
+  void drop(v1::JobState& job);
   void lease(const v1::JobState& job, const v1::AttemptState& attempt);
   // Tells what this change was, for those who watch.
   void note(v1::JobState& job, absl::string_view kind, std::string message);
   void note_worker(const std::string& worker_id, absl::string_view kind, std::string message);
   v1::Event& made_event(absl::string_view kind, std::string message);
+  // The last that is told of what leaves the list; nothing keeps it but the newest events of all.
+  void note_gone(std::string subject, absl::string_view kind);
 
   void dispatch(const v1::JournalEvent& event, int64_t time_ms);
   void on(const v1::JobCreated& event, int64_t time_ms);
@@ -126,6 +135,11 @@ class State {
   void on(const v1::ProjectsRecorded& event, int64_t time_ms);
   void on(const v1::JobWaitsLong& event, int64_t time_ms);
   void on(const v1::ReceiverTold& event, int64_t time_ms);
+  void on(const v1::JobHeld& event, int64_t time_ms);
+  void on(const v1::JobReleased& event, int64_t time_ms);
+  void on(const v1::JobResumed& event, int64_t time_ms);
+  void on(const v1::JobDeleted& event, int64_t time_ms);
+  void on(const v1::FolderRemoved& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
@@ -134,6 +148,7 @@ class State {
   std::map<std::string, v1::Worker> workers_;
   std::map<std::string, v1::WorkerEvents> worker_events_;
   std::map<std::string, v1::ReceiverState> receivers_;
+  std::map<std::string, v1::FolderRemoval> removals_;
   uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.
@@ -152,6 +167,7 @@ class State {
   std::string actor_;
   std::map<std::string, std::map<uint32_t, SlotUse>, std::less<>> slots_;
   std::map<std::pair<std::string, int>, int64_t> counts_;
+  std::map<std::string, int64_t> held_counts_;
 };
 
 // Sets queue and priority to what the job file says, where the record has none: it is new, or from before it had them.
@@ -160,6 +176,8 @@ void fill_scheduling(v1::JobRecord& record);
 const v1::AttemptState* current_attempt(const v1::JobState& job);
 // The same, only while it is not over.
 const v1::AttemptState* live_attempt(const v1::JobState& job);
+// From when its queue timeout counts.
+int64_t waits_from_ms(const v1::JobState& job);
 // Ranks that lacked something at their places, in the attempts that were lost in a row before the one that is not over.
 std::vector<const v1::RankState*> failed_places(const v1::JobState& job);
 

@@ -37,6 +37,7 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_request_id(event.request_id());
   record.set_owner(event.owner());
   record.set_project(event.project());
+  job->set_readable_folder(event.readable_folder());
   fill_scheduling(record);
   v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
   changed_.insert(event.number());
@@ -203,6 +204,9 @@ void State::on(const v1::JobEnded& event, int64_t time_ms) {
   job.mutable_record()->set_end_time_ms(time_ms);
   job.clear_held();
   move(job, event.state());
+  job.mutable_record()->clear_held();
+  job.mutable_record()->clear_hold_reason();
+  job.mutable_record()->clear_held_time_ms();
   note(job, absl::AsciiStrToLower(v1::JobRecord::State_Name(event.state())), event.message());
 }
 
@@ -262,18 +266,13 @@ void State::on(const v1::WorkerForgotten& event, int64_t) {
   }
   slots_.erase(event.worker_id());
   workers_.erase(it);
+  note_gone(absl::StrCat("workers/", event.worker_id()), "forgotten");
 }
 
 void State::on(const v1::JobForgotten& event, int64_t) {
   v1::JobState& job = mutable_job(event.job_id());
   GALLEON_CHECK(is_terminal(job.record().state())) << event.job_id() << " has not ended";
-  forgotten_ = std::max(forgotten_, job.events().empty() ? job.dropped() : job.events().rbegin()->revision());
-  unindex(job);
-  by_id_.erase(event.job_id());
-  if (!job.record().request_id().empty()) by_request_.erase(job.record().request_id());
-  changed_.erase(job.number());
-  removed_.insert(job.number());
-  jobs_.erase(job.number());
+  drop(job);
 }
 
 void State::on(const v1::StateRestored& event, int64_t) {

@@ -48,6 +48,11 @@ void State::note_worker(const std::string& worker_id, absl::string_view kind, st
   events.set_dropped(dropped);
 }
 
+void State::note_gone(std::string subject, absl::string_view kind) {
+  made_event(kind, "").set_subject(std::move(subject));
+  forgotten_ = revision_;
+}
+
 bool State::events_after(uint64_t revision, absl::string_view subject, size_t most,
                          std::vector<v1::Event>& events) const {
   const auto take = [&](const auto& from) {

@@ -306,6 +306,7 @@ v1::SyncWorkerResponse Scheduler::assignments(Now now, const std::string& worker
     assignment.set_ranks(static_cast<uint32_t>(attempt.ranks_size()));
     assignment.set_slot(slot);
     assignment.set_job_folder(job.record().folder());
+    assignment.set_readable_folder(job.readable_folder());
     assignment.set_resume_step(attempt.resume_step());
     assignment.set_resume_epoch(attempt.resume_epoch());
     if (!heard.reported) *assignment.mutable_job() = job.record().job();

@@ -6,7 +6,8 @@
 
 namespace galleon::server {
 
-// May a job in `from` come into `to`? A terminal state has no successor; no state follows itself.
+// May a job in `from` come into `to`? A terminal state has no successor, as only somebody's order to resume it leads
+// back from one; no state follows itself.
 bool transition_allowed(v1::JobRecord::State from, v1::JobRecord::State to);
 
 // SUCCEEDED, FAILED, CANCELLED.

@@ -47,7 +47,9 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
     case Wait::Kind::kBackoff:
       return absl::StrCat("tries again in ", std::max<int64_t>(0, wait.until_ms - now_ms + 999) / 1000, " s");
     case Wait::Kind::kDependency:
-      return absl::StrCat("waits for ", wait.name, " to succeed");
+      return absl::StrCat("waits for ", wait.name);
+    case Wait::Kind::kHeld:
+      return absl::StrCat("is held", wait.name.empty() ? "" : ": ", wait.name, "; galleon release lets it start");
     case Wait::Kind::kLimit:
       if (demand.ranks() > wait.limit) {
         return absl::StrCat("needs ", demand_text(demand), ", but queue ", wait.name, " may use ",

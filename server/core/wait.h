@@ -16,7 +16,8 @@ struct Wait {
     kSlots,       // it waits for slots to become free
     kAhead,       // enough slots are free, but they are kept for a job ahead
     kBackoff,     // a retry waits for its time
-    kDependency,  // a job named in `after` has not succeeded yet
+    kDependency,  // a job named in `after` has not ended yet as it must
+    kHeld,        // somebody holds it
     kLimit,       // its queue uses all it may
     kGuaranteed,  // it is not preemptible, and what others are guaranteed leaves too little even of an idle fleet
     kFixed,       // it is not preemptible, and others that are not hold what their guarantees leave
@@ -39,7 +40,8 @@ struct Wait {
   int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
   uint32_t avoided = 0;        // workers that it is kept from, as it could not run there
   std::string project;         // kNoQueue: the job's
-  std::string name;            // kDependency: the job; kLimit, kNoQueue: the queue; kAhead: the job ahead
+  std::string
+      name;  // kDependency: the job and how it must end; kHeld: why; kLimit, kNoQueue: the queue; kAhead: the job ahead
 };
 
 // "position 2 of 3; needs 2 slots of 412 MiB, 1 free on 2 workers": the sentence for a queued job.

@@ -24,7 +24,8 @@ TEST_P(Help, SaysWhatTheCommandDoesWithAnExample) {
 INSTANTIATE_TEST_SUITE_P(EachCommand, Help,
                          testing::Values("train", "plan", "job-file", "evaluate", "generate", "tokenize", "submit",
                                          "list", "get", "watch", "logs", "cancel", "wait", "attempts", "compare",
-                                         "workers"),
+                                         "workers", "hold", "release", "requeue", "resume", "delete", "reprioritize",
+                                         "drain", "forget"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -61,14 +62,15 @@ TEST_F(Program, RefusesAWrongCommandLineWithExitCodeTwo) {
 }
 
 TEST_F(Program, NamesWhatIsAcceptedAndTheCommandsBelowACommand) {
-  EXPECT_EQ(galleon({"list", "-o", "xml"}).err,
-            "--output: \"xml\" is not accepted; one of table, json, yaml\nRun with --help for more information.\n");
+  EXPECT_EQ(
+      galleon({"list", "-o", "xml"}).err,
+      "--output: \"xml\" is not accepted; one of table, wide, json, yaml\nRun with --help for more information.\n");
   const CommandResult admin = galleon({"admin"});
   EXPECT_EQ(admin.exit.code, 2);
   EXPECT_THAT(admin.err,
               AllOf(HasSubstr("backup "), HasSubstr("init-tls "), HasSubstr("galleon admin [OPTIONS] SUBCOMMAND")));
   EXPECT_THAT(galleon({}).err, HasSubstr("Start here: galleon plan job.yaml"));
-  EXPECT_THAT(galleon({"get"}).err, HasSubstr("job is required"));
+  EXPECT_THAT(galleon({"get"}).err, HasSubstr("give a job's id, or select with"));
 }
 
 TEST_F(Program, OutputThatCannotBeWrittenIsAnError) {

@@ -113,8 +113,9 @@ TEST(RemoteCommands, SayInOneSentenceThatNobodyIsThere) {
   FakeService service;
   service.stop();
   const Remote remote{service.address()};
-  for (const Ran& ran : {run([&] { return run_list(remote, {}); }), run([&] { return run_get(remote, "a-1"); }),
-                         run([&] { return run_workers(remote); })}) {
+  for (const Ran& ran :
+       {run([&] { return run_list(remote, {}); }), run([&] { return run_get(remote, {.jobs = {"a-1"}}); }),
+        run([&] { return run_workers(remote); })}) {
     EXPECT_EQ(ran.code, 1);
     EXPECT_EQ(ran.out, "");
     EXPECT_EQ(count_lines(ran.err), 1) << ran.err;
@@ -179,11 +180,11 @@ TEST(List, OfNothingIsAnEmptyArray) {
 
 TEST(List, TakesStatesInAnyCaseAndNamesThemForAWrongOne) {
   FakeService service;
-  EXPECT_EQ(run([&] { return run_list({service.address()}, {{"running", "Queued"}, "", ""}); }).code, 0);
+  EXPECT_EQ(run([&] { return run_list({service.address()}, {.which = {.states = {"running", "Queued"}}}); }).code, 0);
   ASSERT_EQ(service.listed.size(), 1U);
   EXPECT_THAT(service.listed[0].states(), testing::ElementsAre(v1::JobRecord::RUNNING, v1::JobRecord::QUEUED));
   for (const char* wrong : {"runing", "state_unspecified"}) {
-    const Ran ran = run([&] { return run_list({service.address()}, {{wrong}, "", ""}); });
+    const Ran ran = run([&] { return run_list({service.address()}, {.which = {.states = {wrong}}}); });
     EXPECT_EQ(ran.code, 1);
     EXPECT_THAT(ran.err, HasSubstr("one of queued, reserved"));
   }
@@ -191,7 +192,7 @@ TEST(List, TakesStatesInAnyCaseAndNamesThemForAWrongOne) {
 
 TEST(Cancel, SendsTheReason) {
   FakeService service;
-  const Ran ran = run([&] { return run_cancel({service.address()}, "a-1", "a better idea"); });
+  const Ran ran = run([&] { return run_cancel({service.address()}, {.jobs = {"a-1"}}, "a better idea"); });
   EXPECT_EQ(ran.code, 0);
   EXPECT_EQ(ran.out, "a-1 CANCELLING\n");
   ASSERT_EQ(service.cancelled.size(), 1U);
@@ -202,7 +203,7 @@ TEST(Cancel, SendsTheReason) {
 TEST(Cancel, OfAnEndedJobGivesTheSchedulersReason) {
   FakeService service;
   service.status = {grpc::StatusCode::FAILED_PRECONDITION, "jobs/a-1 is already SUCCEEDED"};
-  const Ran ran = run([&] { return run_cancel({service.address()}, "a-1", ""); });
+  const Ran ran = run([&] { return run_cancel({service.address()}, {.jobs = {"a-1"}}, ""); });
   EXPECT_EQ(ran.code, 1);
   EXPECT_EQ(ran.err, "galleon: jobs/a-1 is already SUCCEEDED\n");
 }
@@ -233,7 +234,7 @@ TEST(RemoteCommands, NothingOfAJobIsObeyedByATerminal) {
   for (const OutputFormat format : {OutputFormat::kTable, OutputFormat::kJson, OutputFormat::kYaml}) {
     const Remote remote{service.address(), format};
     for (const Ran& ran :
-         {run([&] { return run_list(remote, {}); }), run([&] { return run_get(remote, "a-1"); }),
+         {run([&] { return run_list(remote, {}); }), run([&] { return run_get(remote, {.jobs = {"a-1"}}); }),
           run([&] { return run_wait(remote, "a-1", 0); }), run([&] { return run_watch(remote, "a-1"); })}) {
       for (const std::string& text : {ran.out, ran.err}) {
         EXPECT_THAT(text, Not(HasSubstr("\x1b")));

@@ -78,12 +78,13 @@ TEST_F(Commands, QueuesShowWhatIsConfiguredAndUsed) {
 }
 
 TEST_F(Commands, ReprioritizeMovesAJobAndEventsTellIt) {
-  EXPECT_THAT(output([&] { return run_reprioritize(remote_, "x-1", 7, "lab"); }),
+  EXPECT_THAT(output([&] { return run_reprioritize(remote_, {.jobs = {"x-1"}}, 7, "lab"); }),
               HasSubstr("x-1 queue lab, priority 7"));
   const std::string events = output([&] { return run_events(remote_, "x-1", false); });
   EXPECT_THAT(events, HasSubstr("jobs/x-1  created: submitted to queue default with priority 0"));
   EXPECT_THAT(events, HasSubstr("jobs/x-1  reprioritized: queue lab, priority 7"));
-  EXPECT_THAT(output([&] { return run_reprioritize(remote_, "x-1", {}, "none"); }, 1), HasSubstr("no queue \"none\""));
+  EXPECT_THAT(output([&] { return run_reprioritize(remote_, {.jobs = {"x-1"}}, {}, "none"); }, 1),
+              HasSubstr("no queue \"none\""));
 }
 
 TEST_F(Commands, TopShowsQueuesJobsAndWorkersOnce) {
@@ -101,10 +102,10 @@ TEST_F(Commands, EventsAndListsOfWhatIsNotThereSaySo) {
               HasSubstr("there is no worker workers/w9"));
   EXPECT_THAT(output([&] { return run_events(remote_, "", false); }), HasSubstr("jobs/x-1"));
   ListArguments none;
-  none.queue = "none";
+  none.which.queue = "none";
   EXPECT_THAT(output([&] { return run_list(remote_, none); }, 1), HasSubstr("there is no queue \"none\""));
   ListArguments empty;
-  empty.queue = "lab";
+  empty.which.queue = "lab";
   EXPECT_EQ(output([&] { return run_list(remote_, empty); }),
             "JOB  STATE  QUEUE  STEP  LOSS  ATTEMPTS  AGE  MESSAGE\n");
 }
@@ -185,6 +186,7 @@ TEST_F(Commands, CompletionOffersCommandsOptionsAndJobs) {
   EXPECT_EQ(complete("galleon repr", 1), "reprioritize\n");
   EXPECT_EQ(complete("galleon reprioritize --pri", 2), "--priority\n");
   EXPECT_EQ(complete("galleon cancel x", 2), "x-1\n");
+  EXPECT_EQ(complete("galleon requeue --rea", 2), "--reason\n");
   EXPECT_EQ(complete("galleon admin b", 2), "backup\n");
   EXPECT_EQ(complete("galleon evaluate --mod", 2), "--model\n");
   EXPECT_EQ(complete("galleon generate --prom", 2), "--prompt\n");

@@ -125,6 +125,53 @@ TEST_F(Security, RolesAreHeldByProject) {
   EXPECT_EQ(viv->list_jobs({})->size(), 2U);
 }
 
+TEST_F(Security, OrdersForJobsAreForSubmittersOfTheirProjectAndWorkersForOperators) {
+  start();
+  auto ann = client("ann");
+  auto viv = client("viv");
+  const std::string id = ann->create_job(job("lab"))->job_id();
+  const auto denied = [](const absl::Status& status) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << status;
+    EXPECT_EQ(status.message(), "viv is not a submitter");
+  };
+  v1::HoldJobRequest hold;
+  v1::ReleaseJobRequest release;
+  v1::RequeueJobRequest requeue;
+  v1::ResumeJobRequest resume;
+  v1::DeleteJobRequest remove;
+  for (std::string* name : {hold.mutable_name(), release.mutable_name(), requeue.mutable_name(), resume.mutable_name(),
+                            remove.mutable_name()})
+    *name = "jobs/" + id;
+  denied(viv->hold_job(hold).status());
+  denied(viv->release_job(release).status());
+  denied(viv->requeue_job(requeue).status());
+  denied(viv->resume_job(resume).status());
+  denied(viv->delete_job(remove).status());
+  EXPECT_TRUE(ann->hold_job(hold).ok());
+  EXPECT_EQ(ann->forget_worker("w").code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(client("admin")->forget_worker("w").code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(ann->cancel_job(id, "").ok());
+  EXPECT_TRUE(ann->delete_job(remove).ok());
+  // Nobody begins with the checkpoint of a job that she may not see.
+  const std::string others = client("admin")->create_job(job("default"))->job_id();
+  hold.set_name(others);
+  EXPECT_EQ(ann->hold_job(hold).status().message(), "ann is not a submitter of project default");
+  v1::CreateJobRequest request = job("lab");
+  request.mutable_job()->mutable_checkpoint()->set_resume("../" + others + "/checkpoints/step-00000001");
+  const absl::Status refused = ann->create_job(request).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(refused.message(),
+            "checkpoint.resume: jobs/" + others + " is not yours, and you are no viewer of its project default");
+  server_.reset();
+  const std::string log = *read_file(folder_ + "/data/audit.jsonl");
+  for (const char* method : {"HoldJob", "ReleaseJob", "RequeueJob", "ResumeJob", "DeleteJob"}) {
+    EXPECT_THAT(log, HasSubstr(absl::StrCat("\"caller\":\"viv\"")));
+    EXPECT_THAT(log, HasSubstr(absl::StrCat("\"method\":\"", method, "\",\"resource\":\"jobs/", id,
+                                            "\",\"result\":\"PERMISSION_DENIED\"")));
+  }
+  EXPECT_THAT(log, HasSubstr("\"method\":\"ForgetWorker\",\"resource\":\"workers/w\",\"result\":\"NOT_FOUND\""));
+}
+
 TEST_F(Security, ATokenIsAsGoodAsACertificateAndAWrongOneIsRefused) {
   start();
   std::filesystem::create_directory(tls() + "/bot");

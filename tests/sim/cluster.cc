@@ -74,6 +74,7 @@ std::string Cluster::run() {
   const std::function<void()> tick = [this, &tick] {
     scheduler_tick();
     if (quiet_) undrain();
+    if (quiet_) release_all();
     if (!script_.streams.empty()) crowd();
     for (const auto& machine : machines_) machine_tick(*machine);
     check_physical();
@@ -95,7 +96,9 @@ std::string Cluster::run() {
     actions_.pop();
     now_ms_ = next.time_ms;
     next.run();
-    if (quiet_ && (script_.streams.empty() || now_ms_ > kCrowdMs) && scheduler_ != nullptr && all_ended()) break;
+    if (quiet_ && (script_.streams.empty() || now_ms_ > kCrowdMs) && scheduler_ != nullptr && all_ended() &&
+        shadow_.removals().empty())
+      break;
   }
   if (!promises_.broken().empty() || script_.runs_long()) return promises_.broken();
   if (!all_ended()) {
@@ -110,6 +113,7 @@ std::string Cluster::run() {
       }
     }
   }
+  promises_.require(shadow_.removals().empty(), "the folder of a deleted job is taken away");
   for (const std::string& id : acknowledged_jobs_)
     promises_.require(shadow_.job(id) != nullptr, "an acknowledged submit survives");
   for (const std::string& id : acknowledged_cancels_) {
@@ -156,6 +160,7 @@ bool Cluster::commit() {
   }
   std::vector<v1::AttemptId> without_folder;
   std::vector<v1::AttemptId> with_folder;
+  std::vector<std::string> deleted;
   tell_fleet();
   for (v1::JournalEvent& event : events) {
     if (event.has_attempt_reserved()) {
@@ -171,23 +176,27 @@ bool Cluster::commit() {
         }
       }
     }
-    tally.workers_gone += event.has_worker_gone();
-    tally.place_faults += event.rank_released().exit().kind() == v1::RankExit::PLACE_FAILED;
-    tally.cordoned_itself +=
-        event.worker_ordered().by_scheduler() && event.worker_ordered().ordered() != v1::Worker::READY;
-    tally.preempted += event.stop_ordered().stop().cause() == v1::StopOrder::PREEMPTED;
-    tally.drained += event.stop_ordered().stop().cause() == v1::StopOrder::DRAINED;
+    count(event);
     if (event.has_rank_released()) check_exit(event.rank_released());
     promises_.before(event, shadow_, now_ms_);
     if (!promises_.broken().empty()) return false;
     shadow_.apply(event);
     promises_.after(event, shadow_);
+    // What somebody has go on, or has taken away, is as that order says from now on.
+    if (event.has_job_resumed()) acknowledged_cancels_.erase(event.job_resumed().job_id());
+    if (event.has_job_deleted()) {
+      deleted.push_back(event.job_deleted().job_id());
+      acknowledged_jobs_.erase(deleted.back());
+      acknowledged_cancels_.erase(deleted.back());
+      acknowledged_checkpoints_.erase(deleted.back());
+    }
     journal_.push_back(std::move(event));
   }
   if (crashes(true)) {
     crash();
     return false;
   }
+  for (const std::string& id : deleted) take_away_folder(id);
   for (const v1::AttemptId& id : with_folder) make_folder(id);
   for (const v1::AttemptId& id : without_folder) scheduler_->refuse_start(now(), id, "no folder");
   if (!commit()) return false;
@@ -220,6 +229,28 @@ void Cluster::make_folder(const v1::AttemptId& id) {
   at(between(folders_, 1, 5'000), made);
 }
 
+void Cluster::take_away_folder(const std::string& job_id) {
+  at(between(folders_, 1, 5'000), [this, job_id, life = life_] {
+    if (scheduler_ == nullptr || life != life_) return;
+    scheduler_->folder_removed(now(), job_id);
+    (void)commit();
+  });
+}
+
+void Cluster::count(const v1::JournalEvent& event) {
+  const v1::StopOrder::Cause cause = event.stop_ordered().stop().cause();
+  tally.workers_gone += event.has_worker_gone();
+  tally.place_faults += event.rank_released().exit().kind() == v1::RankExit::PLACE_FAILED;
+  tally.cordoned_itself +=
+      event.worker_ordered().by_scheduler() && event.worker_ordered().ordered() != v1::Worker::READY;
+  tally.preempted += cause == v1::StopOrder::PREEMPTED;
+  tally.drained += cause == v1::StopOrder::DRAINED;
+  tally.requeued += cause == v1::StopOrder::REQUEUED;
+  tally.held += event.has_job_held();
+  tally.resumed += event.has_job_resumed();
+  tally.deleted += event.has_job_deleted();
+}
+
 void Cluster::crash() {
   ++tally.crashes;
   scheduler_.reset();
@@ -236,6 +267,7 @@ void Cluster::recover() {
   if (snapshot_at_ > 0) scheduler_->restore(snapshot_);
   for (size_t i = snapshot_at_; i < journal_.size(); ++i) scheduler_->replay(journal_[i]);
   scheduler_->recovered(now());
+  for (const auto& [id, removal] : scheduler_->state().removals()) take_away_folder(id);
   for (const uint64_t number : scheduler_->state().active()) {
     const v1::JobState& job = *scheduler_->state().job_by_number(number);
     const v1::AttemptState* attempt = live_attempt(job);
@@ -266,6 +298,20 @@ void Cluster::undrain() {
   }
 }
 
+// And nobody is held any more.
+void Cluster::release_all() {
+  std::vector<std::string> held;
+  for (const auto& [number, job] : shadow_.jobs())
+    if (job->record().held()) held.push_back(job->record().job_id());
+  for (const std::string& id : held) {
+    if (scheduler_ == nullptr) return;
+    v1::ReleaseJobRequest request;
+    request.set_name(id);
+    (void)scheduler_->release(now(), request);
+    (void)commit();
+  }
+}
+
 void Cluster::take(const Step& step) {
   Random random(step.seed);
   switch (step.kind) {
@@ -275,6 +321,12 @@ void Cluster::take(const Step& step) {
       return cancel(random);
     case Step::Kind::kReprioritize:
       return reprioritize(random);
+    case Step::Kind::kHold:
+      return hold(random);
+    case Step::Kind::kRequeue:
+    case Step::Kind::kResume:
+    case Step::Kind::kDelete:
+      return order_job(step, random);
     case Step::Kind::kOrder:
       return order(random);
     case Step::Kind::kReconfigure:

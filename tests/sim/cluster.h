@@ -52,6 +52,10 @@ class Cluster {
     int64_t refused_starts = 0;
     int64_t place_faults = 0;
     int64_t cordoned_itself = 0;
+    int64_t held = 0;
+    int64_t requeued = 0;
+    int64_t resumed = 0;
+    int64_t deleted = 0;
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;
   };
@@ -105,6 +109,9 @@ class Cluster {
   bool commit();
   void tell_fleet();
   void make_folder(const v1::AttemptId& id);
+  void take_away_folder(const std::string& job_id);
+  void count(const v1::JournalEvent& event);
+  void release_all();
   void crash();
   void recover();
   void scheduler_tick();
@@ -130,6 +137,8 @@ class Cluster {
   void check_guarantees();
   void cancel(Random& random);
   void reprioritize(Random& random);
+  void hold(Random& random);
+  void order_job(const Step& step, Random& random);
   void order(Random& random);
   void reconfigure(Random& random);
   void reconfigure(const std::vector<QueueConfig>& queues);

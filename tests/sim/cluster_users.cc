@@ -23,8 +23,10 @@ void Cluster::submit(Random& random) {
   // What is not preemptible never gets what others are guaranteed.
   job.mutable_scheduling()->set_preemptible(ranks + promised > script_.total_slots() || chance(random, 0.7));
   if (chance(random, 0.2)) job.mutable_scheduling()->set_time_limit(static_cast<uint64_t>(between(random, 1, 20)));
-  if (const std::string* before = any_job(random); before != nullptr && chance(random, 0.3))
-    job.mutable_scheduling()->add_after(*before);
+  if (const std::string* before = any_job(random); before != nullptr && chance(random, 0.3)) {
+    const char* conditions[] = {"", "", "any:", "failed:"};
+    job.mutable_scheduling()->add_after(absl::StrCat(conditions[between(random, 0, 3)], *before));
+  }
   v1::MemoryPlan plan;
   for (uint32_t i = 0; i < ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
   const std::string request_id = absl::StrCat("r", random());
@@ -140,6 +142,42 @@ void Cluster::reprioritize(Random& random) {
   if (chance(random, 0.3)) request.set_queue(script_.queues.back().id);
   network([this, request] {
     (void)scheduler_->reprioritize(now(), request);
+    (void)commit();
+  });
+}
+
+void Cluster::hold(Random& random) {
+  const std::string* job = any_job(random);
+  if (job == nullptr) return;
+  v1::HoldJobRequest hold;
+  hold.set_name(*job);
+  hold.set_preempt(chance(random, 0.5));
+  const bool release = chance(random, 0.2);
+  network([this, hold, release] {
+    v1::ReleaseJobRequest request;
+    request.set_name(hold.name());
+    (void)(release ? scheduler_->release(now(), request) : scheduler_->hold(now(), hold));
+    (void)commit();
+  });
+}
+
+void Cluster::order_job(const Step& step, Random& random) {
+  const std::string* job = any_job(random);
+  if (job == nullptr) return;
+  network([this, name = *job, kind = step.kind] {
+    if (kind == Step::Kind::kRequeue) {
+      v1::RequeueJobRequest request;
+      request.set_name(name);
+      (void)scheduler_->requeue(now(), request);
+    } else if (kind == Step::Kind::kResume) {
+      v1::ResumeJobRequest request;
+      request.set_name(name);
+      (void)scheduler_->resume(now(), request);
+    } else {
+      v1::DeleteJobRequest request;
+      request.set_name(name);
+      (void)scheduler_->remove(now(), request, "/jobs");
+    }
     (void)commit();
   });
 }

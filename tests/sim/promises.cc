@@ -27,11 +27,24 @@ std::string job_of(const v1::JournalEvent& event) {
   if (event.has_attempt_ended()) return event.attempt_ended().id().job_id();
   if (event.has_checkpoint_recorded()) return event.checkpoint_recorded().id().job_id();
   if (event.has_job_waits_long()) return event.job_waits_long().job_id();
+  if (event.has_job_held()) return event.job_held().job_id();
+  if (event.has_job_released()) return event.job_released().job_id();
+  if (event.has_job_resumed()) return event.job_resumed().job_id();
   return "";
 }
 
 bool is_preemptible(const v1::Job& job) {
   return !job.scheduling().has_preemptible() || job.scheduling().preemptible();
+}
+
+// What an entry of `after` names, and whether it has come about.
+bool has_come_about(const std::string& entry, const State& state) {
+  const size_t colon = entry.find(':');
+  const v1::JobState* first = state.job(colon == std::string::npos ? entry : entry.substr(colon + 1));
+  if (first == nullptr) return true;
+  const v1::JobRecord::State reached = first->record().state();
+  if (absl::StartsWith(entry, "any:")) return is_terminal(reached);
+  return reached == (absl::StartsWith(entry, "failed:") ? v1::JobRecord::FAILED : v1::JobRecord::SUCCEEDED);
 }
 
 }  // namespace
@@ -49,6 +62,7 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   }
   check_project(event, state);
   check_long_wait(event);
+  check_orders(event, state);
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
   if (event.has_rank_released()) check_release(event.rank_released(), state);
   if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
@@ -62,6 +76,27 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   if (event.has_job_forgotten()) {
     const v1::JobState* job = state.job(event.job_forgotten().job_id());
     require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
+  }
+}
+
+// What is ordered of a job that is there.
+void Promises::check_orders(const v1::JournalEvent& event, const State& state) {
+  if (event.has_job_resumed()) {
+    const std::string& id = event.job_resumed().job_id();
+    const auto ended = terminal_.find(id);
+    require(ended != terminal_.end() && ended->second != v1::JobRecord::SUCCEEDED,
+            "only what failed or was cancelled goes on");
+    terminal_.erase(id);
+    failures_before_[id] = counts_[id].second;
+    said_.erase(id);
+  }
+  if (event.has_job_deleted()) {
+    const std::string& id = event.job_deleted().job_id();
+    require(terminal_.contains(id), "only an ended job is deleted");
+    for (const auto& [key, job] : state.queue()) {
+      for (const std::string& entry : job->record().job().scheduling().after())
+        require(entry != id && !absl::EndsWith(entry, ":" + id), "a deleted job is needed by nobody");
+    }
   }
 }
 
@@ -113,11 +148,9 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
   const auto newest = checkpoint_.find(id);
   const uint64_t resume = newest == checkpoint_.end() ? 0 : newest->second.second;
   require(reserved.resume_step() == resume, "an attempt resumes from the newest recorded checkpoint");
-  for (const std::string& name : record.job().scheduling().after()) {
-    const v1::JobState* first = state.job(name);
-    require(first == nullptr || first->record().state() == v1::JobRecord::SUCCEEDED,
-            "a job starts only after those it names have succeeded");
-  }
+  require(!record.held(), "a held job does not start");
+  for (const std::string& entry : record.job().scheduling().after())
+    require(has_come_about(entry, state), "a job starts only after those it names have ended as they must");
   uint32_t used = 0;
   for (const auto& [slot, holder] : leases_) used += state.job(holder)->record().queue() == record.queue();
   const auto queue = std::find_if(options_->queues.begin(), options_->queues.end(),
@@ -141,11 +174,9 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
     // One that is kept from some workers could not use their slots.
     if (job->held_size() > 0 || !failed_places(*job).empty()) return;
     if (wall_ms < job->not_before_ms()) continue;
-    const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(), [&](const auto& name) {
-      const v1::JobState* first = state.job(name);
-      return first != nullptr && first->record().state() != v1::JobRecord::SUCCEEDED;
-    });
-    if (depends) continue;
+    const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(),
+                                     [&](const std::string& entry) { return !has_come_about(entry, state); });
+    if (depends || job->record().held()) continue;
     uint32_t promised = ranks;
     uint32_t own = 0;
     for (const QueueConfig& other : options_->queues) (other.id == queue ? own : promised) += other.guaranteed;
@@ -170,6 +201,8 @@ void Promises::check_places(const v1::AttemptReserved& reserved, const State& st
 void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms) {
   const v1::StopOrder& stop = ordered.stop();
   const v1::JobRecord& record = state.job(ordered.id().job_id())->record();
+  if (stop.cause() == v1::StopOrder::REQUEUED || stop.cause() == v1::StopOrder::HELD)
+    require(stop.grace_milliseconds() > 0, "who queues again has time for a checkpoint");
   if (stop.cause() != v1::StopOrder::PREEMPTED && stop.cause() != v1::StopOrder::DRAINED) return;
   require(is_preemptible(record.job()), "what is not preemptible makes room for nobody");
   require(stop.grace_milliseconds() > 0, "who makes room has time for a checkpoint");
@@ -218,7 +251,8 @@ void Promises::check_job(const v1::JobRecord& record) {
   }
   auto& [attempts, failures] = counts_[id];
   require(record.attempts() >= attempts && record.failures() >= failures, "counts are never reset");
-  require(record.failures() <= record.job().scheduling().max_retries() + 1, "retries have a limit");
+  require(record.failures() - failures_before_[id] <= record.job().scheduling().max_retries() + 1,
+          "retries have a limit");
   attempts = record.attempts();
   failures = record.failures();
 }

@@ -38,6 +38,7 @@ class Promises {
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
   void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);
   void check_places(const v1::AttemptReserved& reserved, const State& state);
+  void check_orders(const v1::JournalEvent& event, const State& state);
   void check_long_wait(const v1::JournalEvent& event);
   void check_project(const v1::JournalEvent& event, const State& state);
   void check_stop(const v1::StopOrdered& ordered, const State& state, int64_t mono_ms);
@@ -49,6 +50,7 @@ class Promises {
   std::map<std::pair<std::string, uint32_t>, std::string> leases_;
   std::map<std::string, v1::JobRecord::State> terminal_;
   std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures
+  std::map<std::string, uint32_t> failures_before_;              // somebody had it go on
   std::map<std::string, std::string> projects_;
   std::set<std::string> said_;
   std::map<std::string, uint64_t> live_epoch_;

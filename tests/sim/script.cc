@@ -11,9 +11,9 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit", "cancel",  "reprioritize", "order",       "sleep",
-                                  "freeze", "restart", "power off",    "kill",        "fail",
-                                  "break",  "leave",   "crash",        "reconfigure", "clock jump"};
+constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep", "freeze", "restart",
+                                  "power off",  "kill",   "fail",         "break",  "leave", "crash",  "reconfigure",
+                                  "clock jump", "hold",   "requeue",      "resume", "delete"};
 
 }  // namespace
 
@@ -88,6 +88,9 @@ Script make_script(uint64_t seed) {
   add(Step::Kind::kCrash, 3, 0);
   add(Step::Kind::kClockJump, 1, Cluster::kChaosMs);
   add(Step::Kind::kReconfigure, 3, Cluster::kChaosMs);
+  add(Step::Kind::kHold, 3, Cluster::kChaosMs);
+  for (const Step::Kind kind : {Step::Kind::kRequeue, Step::Kind::kResume, Step::Kind::kDelete})
+    add(kind, 2, Cluster::kChaosMs);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
   return script;

@@ -27,6 +27,10 @@ struct Step {
     kCrash,        // the scheduler dies before or after a commit
     kReconfigure,  // a queue is taken out, put back, or given to another project
     kClockJump,    // the calendar clock of the scheduler jumps
+    kHold,         // a job is held, with or without its slots, or released
+    kRequeue,
+    kResume,
+    kDelete,
   };
   Kind kind = Kind::kSubmit;
   int64_t time_ms = 0;

@@ -58,6 +58,10 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.refused_starts += one.refused_starts;
   total.place_faults += one.place_faults;
   total.cordoned_itself += one.cordoned_itself;
+  total.held += one.held;
+  total.requeued += one.requeued;
+  total.resumed += one.resumed;
+  total.deleted += one.deleted;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -95,10 +99,10 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count :
-       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
-        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
-        total.refused_starts, total.place_faults, total.cordoned_itself}) {
+  for (const int64_t count : {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled,
+                              total.checkpoints, total.refused_checkpoints, total.workers_gone, total.preempted,
+                              total.drained, total.dependants_failed, total.refused_starts, total.place_faults,
+                              total.cordoned_itself, total.held, total.requeued, total.resumed, total.deleted}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

@@ -228,7 +228,10 @@ void DaemonLoop::remember_failed(const HeldRank& rank) {
   constexpr size_t kMost = 16;
   const std::string& id = rank.assignment().id().job_id();
   if (!rank.exited() || rank.report().finished().place_fault() != v1::PLACE_FAULT_DOUBTFUL) return;
-  if (failed_jobs_.emplace(id, FailedJob{id, rank.assignment().job(), rank.assignment().job_folder()}).second)
+  if (failed_jobs_
+          .emplace(id, FailedJob{id, rank.assignment().job(), rank.assignment().job_folder(),
+                                 rank.assignment().readable_folder()})
+          .second)
     failed_order_.push_back(id);
   if (failed_order_.size() <= kMost) return;
   failed_jobs_.erase(failed_order_.front());

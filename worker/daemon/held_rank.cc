@@ -88,7 +88,8 @@ std::unique_ptr<HeldRank> HeldRank::begin(const v1::Assignment& assignment, cons
 // Whether this machine has what the rank needs and may read what it asks for.
 absl::Status HeldRank::check(const RankOptions& options, v1::PlaceFault& place) const {
   RETURN_IF_ERROR(check_jobs_folder(options.jobs_folder));
-  absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(), options.roots, options.copies);
+  absl::Status allowed = check_input_paths(assignment_.job(), assignment_.job_folder(),
+                                           with_readable(options.roots, assignment_.readable_folder()), options.copies);
   if (allowed.ok()) allowed = check_tracking(assignment_.job(), options.trackers);
   if (allowed.ok()) allowed = check_inputs_present(assignment_.job());
   if (allowed.ok()) return allowed;
@@ -143,7 +144,8 @@ absl::Status HeldRank::launch(absl::Duration lease) {
   std::error_code error;
   const std::string job_folder = std::filesystem::canonical(assignment_.job_folder(), error).string();
   if (error) return errno_status("cannot find", assignment_.job_folder(), error.value());
-  supervision.confinement = {options_.roots, {job_folder}, options_.trainer_user};
+  supervision.confinement = {
+      with_readable(options_.roots, assignment_.readable_folder()), {job_folder}, options_.trainer_user};
   supervision.confinement.reads.insert(supervision.confinement.reads.end(), options_.copies.begin(),
                                        options_.copies.end());
   const v1::TrainerAssignment trainer = trainer_assignment(lease);

@@ -132,6 +132,12 @@ absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::st
   return resolved;
 }
 
+std::vector<std::string> with_readable(std::vector<std::string> roots, const std::string& folder) {
+  std::error_code error;
+  if (!folder.empty()) roots.push_back(fs::weakly_canonical(folder, error).string());
+  return roots;
+}
+
 absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots,
                                const std::vector<std::string>& copies) {
   std::error_code error;

@@ -17,6 +17,9 @@ absl::StatusOr<std::vector<std::string>> resolve_roots(const std::vector<std::st
 // Addresses alone; errors name --allow-copies.
 absl::StatusOr<std::vector<std::string>> resolve_copies(const std::vector<std::string>& addresses);
 
+// The roots, and beside them the folder of another job that the scheduler lets a job read; empty: none.
+std::vector<std::string> with_readable(std::vector<std::string> roots, const std::string& folder);
+
 // Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and
 // that its checkpoints do not leave that folder, nor their copies the addresses `copies`. PERMISSION_DENIED names the
 // path and the roots, INVALID_ARGUMENT what is wrong on any machine.

@@ -83,7 +83,8 @@ v1::WorkerProbe probe_place(const PlaceOptions& options, const std::vector<Faile
   probe.set_number(number);
   probe.set_fault(std::string(check_place(options).message()));
   for (const FailedJob& one : failed) {
-    if (!check_input_paths(one.job, one.job_folder, options.roots, options.copies).ok() ||
+    const std::vector<std::string> roots = with_readable(options.roots, one.readable_folder);
+    if (!check_input_paths(one.job, one.job_folder, roots, options.copies).ok() ||
         !check_tracking(one.job, options.trackers).ok() || !check_inputs_present(one.job).ok())
       probe.add_failing_job_ids(one.job_id);
   }

@@ -16,6 +16,7 @@ struct FailedJob {
   std::string job_id;
   v1::Job job;
   std::string job_folder;
+  std::string readable_folder = {};  // of another job
 };
 
 struct PlaceOptions {

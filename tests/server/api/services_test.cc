@@ -145,7 +145,7 @@ TEST_F(Services, AWorkerIsCordonedDrainedAndPutBack) {
   ASSERT_TRUE(join(a, 1).ok());
   EXPECT_EQ(get(id).state(), J::QUEUED);
   v1::ListWorkersRequest list;
-  list.add_states(v1::Worker::DRAINING);
+  list.add_states(v1::Worker::DRAINED);
   v1::ListWorkersResponse listed;
   ASSERT_TRUE(workers_->ListWorkers(context().get(), list, &listed).ok());
   EXPECT_EQ(listed.workers_size(), 1);

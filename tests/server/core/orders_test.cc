@@ -118,10 +118,10 @@ TEST(Orders, AJobThatCanNeverFitIsRefusedWithWhatWouldFit) {
   EXPECT_EQ(
       refuse(job_named("x", 3), 1 << 20),
       "needs 3 slots of 1 MiB, which 1 worker with 2 slots of that kind can never hold: 2 ranks of that size would "
-      "fit");
+      "fit; submit --allow-pending has it wait for a worker that can");
   EXPECT_EQ(refuse(job_named("x"), 200 << 20),
             "needs 1 slot of 200 MiB, which 1 worker with 2 slots of that kind can never hold: up to 1 rank of at most "
-            "100 MiB would");
+            "100 MiB would; submit --allow-pending has it wait for a worker that can");
   v1::Job gpu = job_named("x");
   gpu.mutable_resources()->set_device(v1::Resources::DEVICE_CUDA);
   EXPECT_TRUE(absl::StrContains(refuse(gpu, 1), "no slot of the fleet is of that device with those labels"));

@@ -87,8 +87,9 @@ FileRules file_rules(const Confinement& confinement, const std::string& trainer)
       rules.run.emplace_back(path);
   }
   rules.read.assign(std::begin(kSystem), std::end(kSystem));
-  add_file_named_by("SSL_CERT_FILE", rules.read, false);
-  add_file_named_by("SSL_CERT_DIR", rules.read, false);
+  for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR", "MLFLOW_TRACKING_SERVER_CERT_PATH",
+                           "MLFLOW_TRACKING_CLIENT_CERT_PATH"})
+    add_file_named_by(name, rules.read, false);
   for (const std::string& path : confinement.reads) {
     if (!is_address(path)) rules.read.push_back(path);
   }

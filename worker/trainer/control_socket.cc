@@ -20,10 +20,6 @@ namespace {
 // Before the end of a lease that is not renewed a trainer stops with a checkpoint.
 constexpr absl::Duration kTimeToSave = absl::Seconds(60);
 
-absl::Duration monotonic() {
-  return SystemClock().monotonic();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(FileDescriptor listener, const v1::Hello& hello,
@@ -33,8 +29,6 @@ absl::StatusOr<std::unique_ptr<ControlSocket>> ControlSocket::start(FileDescript
   if (::pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) return errno_status("cannot create", "a pipe", errno);
   control->wake_read_ = FileDescriptor(wake[0]);
   control->wake_write_ = FileDescriptor(wake[1]);
-  control->lease_end_ = monotonic() + initial_lease;
-  control->granted_ = initial_lease;
   v1::TrainerEvent event;
   *event.mutable_hello() = hello;
   control->send(std::move(event));
@@ -144,9 +138,6 @@ void ControlSocket::handle(const v1::TrainerCommand& command) {
         unacknowledged_.pop_front();
       break;
     case v1::TrainerCommand::kLease:
-      // The same lease is told again, with what is left of it.
-      granted_ = std::max(granted_, absl::Milliseconds(command.lease().milliseconds()));
-      lease_end_ = monotonic() + absl::Milliseconds(command.lease().milliseconds());
       lease_.renew(absl::Milliseconds(command.lease().milliseconds()));
       break;
     case v1::TrainerCommand::kRendezvous:
@@ -201,8 +192,8 @@ std::optional<std::string> ControlSocket::stop_requested() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (stop_.has_value()) return stop_;
   // While the folder is certainly its own: the next attempt goes on from what is written now.
-  const absl::Duration left = lease_end_ - monotonic();
-  if (left > std::min(kTimeToSave, granted_ / 4)) return std::nullopt;
+  const absl::Duration left = lease_.left();
+  if (left > std::min(kTimeToSave, lease_.longest() / 4)) return std::nullopt;
   return absl::StrCat("the scheduler was not heard for so long that the lease ends in ",
                       absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))));
 }

@@ -62,8 +62,6 @@ class ControlSocket final : public EventSink, public Rendezvous {
   std::deque<v1::TrainerEvent> unacknowledged_;
   uint64_t sequence_ = 0;
   uint64_t sent_ = 0;  // on the present connection
-  absl::Duration lease_end_;
-  absl::Duration granted_;  // the longest that one was given for
   std::optional<std::vector<std::string>> payloads_;
   std::map<uint64_t, v1::CheckpointDecision> decisions_;
   std::optional<std::string> stop_;

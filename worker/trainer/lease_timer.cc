@@ -16,7 +16,7 @@ absl::Duration now() {
 
 }  // namespace
 
-LeaseTimer::LeaseTimer(absl::Duration lease) : end_(now() + lease), thread_([this] { watch(); }) {}
+LeaseTimer::LeaseTimer(absl::Duration lease) : end_(now() + lease), longest_(lease), thread_([this] { watch(); }) {}
 
 LeaseTimer::~LeaseTimer() {
   {
@@ -31,6 +31,18 @@ void LeaseTimer::renew(absl::Duration lease) {
   const absl::Duration end = now() + lease;
   const std::lock_guard<std::mutex> lock(mutex_);
   end_ = end;
+  longest_ = std::max(longest_, lease);
+}
+
+absl::Duration LeaseTimer::left() const {
+  const absl::Duration at = now();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return end_ - at;
+}
+
+absl::Duration LeaseTimer::longest() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return longest_;
 }
 
 void LeaseTimer::watch() {

@@ -16,15 +16,19 @@ class LeaseTimer {
 
   explicit LeaseTimer(absl::Duration lease);
   ~LeaseTimer();
-  // Counted from now.
+  // Counted from now. The same lease is told again and again, with what is left of it.
   void renew(absl::Duration lease);
+  absl::Duration left() const;
+  // That was given so far.
+  absl::Duration longest() const;
 
  private:
   void watch();
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   absl::Duration end_;  // on the monotonic clock
+  absl::Duration longest_;
   bool ending_ = false;
   std::thread thread_;
 };

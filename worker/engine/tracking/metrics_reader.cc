@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/files.h"
+#include "common/base/reach.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -30,8 +32,7 @@ MetricsLine parsed(const Json& json, bool subspaces) {
 }  // namespace
 
 absl::StatusOr<std::vector<MetricsLine>> MetricsReader::read(size_t most) {
-  const FileDescriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_status("cannot open", path_, errno);
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_read(path_));
   std::vector<MetricsLine> lines;
   std::string text;
   std::vector<char> piece(kPiece);

@@ -124,7 +124,8 @@ TEST_F(PlannerTest, APlanningEndsByItsShareOfTheProcessor) {
 
 TEST_F(PlannerTest, AJobThatNeedsMoreThanThatIsRefusedAndSoIsAPlannerThatCrashesOnOne) {
   for (const auto& [how, code] :
-       std::vector<std::pair<std::string, absl::StatusCode>>{{"kill -KILL $$", absl::StatusCode::kInvalidArgument},
+       std::vector<std::pair<std::string, absl::StatusCode>>{{"kill -KILL $$", absl::StatusCode::kInternal},
+                                                             {"kill -XCPU $$", absl::StatusCode::kInvalidArgument},
                                                              {"kill -ABRT $$", absl::StatusCode::kInvalidArgument},
                                                              {"kill -SEGV $$", absl::StatusCode::kInternal}}) {
     planner_.reset();

@@ -103,8 +103,10 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
     wait.name = job.record().hold_reason();
     return true;
   }
-  // A clock that went back by more than the longest backoff holds nobody.
-  if (now.wall_ms < known.not_before_ms && now.wall_ms >= known.not_before_ms - options_.most_backoff_ms()) {
+  // A clock that went back by more than the longest backoff holds nobody, and by less nobody for whom slots are held:
+  // its time had come.
+  if (job.held().empty() && now.wall_ms < known.not_before_ms &&
+      now.wall_ms >= known.not_before_ms - options_.most_backoff_ms()) {
     wait.kind = Wait::Kind::kBackoff;
     wait.until_ms = known.not_before_ms;
     return true;

@@ -180,9 +180,9 @@ TEST_F(RecordedTokensTest, ATokenThatTheTokenizerDoesNotHaveIsDamage) {
   };
   for (const Case& c :
        std::vector<Case>{{{{"begin", 31}, {"end", 3}}, "document_tokens has 31, and the tokenizer has 31"},
-                         {{{"begin", -2}, {"end", 3}}, "document_tokens has -2"},
-                         {{{"begin", 1}}, "manifest.json is damaged"},
-                         {"none", "manifest.json is damaged"},
+                         {{{"begin", -2}, {"end", 3}}, "document_tokens is damaged: begin is -2"},
+                         {{{"begin", 1}}, "manifest.json: document_tokens is damaged"},
+                         {"none", "manifest.json: document_tokens is damaged"},
                          {nullptr, ""}}) {
     manifest["document_tokens"] = c.tokens;
     ASSERT_TRUE(write_file_atomically(model + "/manifest.json", manifest.dump()).ok());

@@ -233,8 +233,9 @@ int run_get(const Remote& remote, const Selection& selection, bool job_file) {
   if (!jobs.ok()) return fail(jobs.status());
   std::vector<v1::JobRecord> found;
   std::vector<std::string> failed;
-  for (v1::JobRecord& job : *jobs) {
-    absl::StatusOr<v1::JobRecord> record = selection.by_name() ? client.get_job(job.name()) : std::move(job);
+  for (const v1::JobRecord& job : *jobs) {
+    absl::StatusOr<v1::JobRecord> record = job;
+    if (selection.by_name()) record = client.get_job(job.name());
     if (!record.ok()) {
       (void)fail(record.status());
       failed.push_back(job.job_id());

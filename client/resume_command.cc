@@ -47,7 +47,7 @@ absl::Status check_key(const std::string& key, const std::string& job) {
       "labels; galleon get ", job, " --job-file gives a file for a job of its own"));
 }
 
-absl::Status set_key(YAML::Node root, const std::string& key, const std::string& value) {
+absl::Status set_key(const YAML::Node& root, const std::string& key, const std::string& value) {
   const std::vector<std::string> words = absl::StrSplit(key, '.');
   YAML::Node node;
   node.reset(root);

@@ -152,7 +152,7 @@ class TokenCacheStore final : public SequenceStore {
     absl::StatusOr<CacheIndex> index = CacheIndex::read(base_);
     if (!index.ok()) {
       return absl::AbortedError(absl::StrCat("the tokens of the data cannot be read (", index.status().message(),
-                                                 "); the output folder must be shared by all ranks"));
+                                             "); the output folder must be shared by all ranks"));
     }
     index_ = *std::move(index);
     return absl::OkStatus();
@@ -226,7 +226,7 @@ class TokenCacheStore final : public SequenceStore {
 
 absl::StatusOr<CacheIndex> CacheIndex::read(const std::string& base) {
   const std::string path = base + ".json";
-  ASSIGN_OR_RETURN(std::string text, read_file(path));
+  ASSIGN_OR_RETURN(std::string text, read_to_parse(path));
   ASSIGN_OR_RETURN(const nlohmann::json json, parse_json_object(text, path));
   JsonFields fields(json, path);
   JsonFields shape(fields.object("shape"), absl::StrCat(path, ": shape"));

@@ -4,9 +4,9 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands.h"
 #include "client/job_client.h"
-#include "client/printable.h"
 #include "client/selection.h"
 #include "client/tables.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "client/commands.h"
 #include "client/job_client.h"
-#include "client/printable.h"
+#include "common/base/printable.h"
 #include "common/base/status_macros.h"
 #include "proto/jobfile/labels.h"
 

@@ -63,8 +63,7 @@ class StandardError final : public spdlog::sinks::base_sink<std::mutex> {
 
 void init_logging(absl::string_view program, absl::string_view level) {
   const char* override = std::getenv("GALLEON_LOG");
-  auto logger =
-      std::make_shared<spdlog::logger>(std::string(program), std::make_shared<StandardError>());
+  auto logger = std::make_shared<spdlog::logger>(std::string(program), std::make_shared<StandardError>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %n: %v");
   logger->set_level(spdlog::level::from_str(override != nullptr ? override : std::string(level)));
   logger->flush_on(spdlog::level::debug);

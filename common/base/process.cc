@@ -96,7 +96,8 @@ bool become(const User& user) {
 
 void limit_to(int resource, uint64_t most) {
   if (most == 0) return;
-  const rlimit limit{most, most};
+  // The signal of the processor's share comes with the first of the two; the second is SIGKILL, a second later.
+  const rlimit limit{most, resource == RLIMIT_CPU ? most + 1 : most};
   ::setrlimit(static_cast<__rlimit_resource_t>(resource), &limit);
 }
 

@@ -148,8 +148,8 @@ class Doorkeeper::Door {
     for (int i = 0; i < kAcceptedAtOnce; ++i) {
       sockaddr_storage peer{};
       socklen_t length = sizeof(peer);
-      FileDescriptor fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &length,
-                                  SOCK_CLOEXEC | SOCK_NONBLOCK));
+      FileDescriptor fd(
+          ::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &length, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!fd.valid()) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
           // Who waits stays in the kernel's queue meanwhile.
@@ -274,8 +274,7 @@ absl::StatusOr<std::unique_ptr<Doorkeeper>> Doorkeeper::start(ListenSocket liste
   options.most_silent = std::clamp<size_t>(options.most_silent, 1, options.most / 2);
   FileDescriptor poll(::epoll_create1(EPOLL_CLOEXEC));
   FileDescriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!poll.valid() || !wake.valid())
-    return errno_status("cannot watch", to_string(listener.address), errno);
+  if (!poll.valid() || !wake.valid()) return errno_status("cannot watch", to_string(listener.address), errno);
   auto door = std::make_unique<Door>(std::move(listener), std::move(options), std::move(poll), std::move(wake));
   return std::unique_ptr<Doorkeeper>(new Doorkeeper(std::move(door)));
 }

@@ -115,13 +115,14 @@ class HttpEndpoint::Server {
   // Those that have asked for nothing yet make room, the oldest first, so that silence shuts nobody out.
   bool can_accept() const {
     return static_cast<int>(connections_.size()) < options_.max_connections ||
-           std::any_of(connections_.begin(), connections_.end(), [](const Connection& c) { return c.response.empty(); });
+           std::any_of(connections_.begin(), connections_.end(),
+                       [](const Connection& c) { return c.response.empty(); });
   }
 
   void make_room() {
     if (static_cast<int>(connections_.size()) < options_.max_connections) return;
-    const auto silent = std::find_if(connections_.begin(), connections_.end(),
-                                     [](const Connection& c) { return c.response.empty(); });
+    const auto silent =
+        std::find_if(connections_.begin(), connections_.end(), [](const Connection& c) { return c.response.empty(); });
     if (silent != connections_.end()) connections_.erase(silent);
   }
 

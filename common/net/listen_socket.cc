@@ -32,8 +32,8 @@ absl::StatusOr<ListenSocket> listen_at(const addrinfo& at, const ListenAddress& 
   std::memcpy(&storage, at.ai_addr, at.ai_addrlen);
   socklen_t length = at.ai_addrlen;
   const bool v4 = storage.ss_family == AF_INET;
-  in_port_t& port = v4 ? reinterpret_cast<sockaddr_in&>(storage).sin_port
-                       : reinterpret_cast<sockaddr_in6&>(storage).sin6_port;
+  in_port_t& port =
+      v4 ? reinterpret_cast<sockaddr_in&>(storage).sin_port : reinterpret_cast<sockaddr_in6&>(storage).sin6_port;
   port = htons(wanted.port);
   FileDescriptor socket(::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) return errno_status("cannot create a socket for", name, errno);

@@ -78,7 +78,8 @@ absl::StatusOr<std::vector<std::string>> read_workers(absl::string_view file, co
   for (const auto& entry : list) {
     const std::string text = entry.IsScalar() ? entry.Scalar() : "";
     if (text.empty() || text.find('*') < text.size() - 1)
-      return wrong(file, entry, absl::StrCat(principal, ".workers: names are expected, with '*' at the end or nowhere"));
+      return wrong(file, entry,
+                   absl::StrCat(principal, ".workers: names are expected, with '*' at the end or nowhere"));
     names.push_back(text);
   }
   return names;

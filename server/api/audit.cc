@@ -61,9 +61,8 @@ void Audit::record(absl::string_view caller, absl::string_view peer, absl::strin
                    absl::string_view resource, const absl::Status& status) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (absl::IsUnauthenticated(status)) return count(peer, method);
-  add(known_, absl::StrCat("{\"time\":", quoted(time_text()), ",\"caller\":", quoted(caller),
-                           ",\"peer\":", quoted(peer), ",\"method\":", quoted(method),
-                           ",\"resource\":", quoted(resource),
+  add(known_, absl::StrCat("{\"time\":", quoted(time_text()), ",\"caller\":", quoted(caller), ",\"peer\":",
+                           quoted(peer), ",\"method\":", quoted(method), ",\"resource\":", quoted(resource),
                            ",\"result\":", quoted(absl::StatusCodeToString(status.code())),
                            status.ok() ? "" : absl::StrCat(",\"message\":", quoted(status.message())), "}\n"));
 }

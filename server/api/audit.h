@@ -16,9 +16,9 @@
 
 namespace galleon::server {
 
-// Lines that arrive while others are written go to the file together. Calls of nobody that is known have a file of their
-// own, in which each minute has one line for each address and method: whoever has no credential cannot push the lines
-// of others out of the file.
+// Lines that arrive while others are written go to the file together. Calls of nobody that is known have a file of
+// their own, in which each minute has one line for each address and method: whoever has no credential cannot push the
+// lines of others out of the file.
 class Audit {
  public:
   // FOLDER/audit.jsonl and FOLDER/audit-unknown.jsonl, and older ones beside them: at most `keep` of `most_bytes` each.

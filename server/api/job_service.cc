@@ -198,8 +198,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
       // With the step that it has got to.
       if (live_attempt(*job) != nullptr)
-        *response->mutable_attempts(response->attempts_size() - 1) =
-            turn.scheduler.describe(*job, turn.now).attempt();
+        *response->mutable_attempts(response->attempts_size() - 1) = turn.scheduler.describe(*job, turn.now).attempt();
       turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
     });
     return call.reactor();
@@ -215,14 +214,15 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     }
     const std::string id = job_id_of(request->name());
     const absl::Status posted =
-        context_.loop->post(Lane::kReads, caller->name, [this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
-          const v1::JobState* job = turn.scheduler.state().job(id);
-          if (job == nullptr) return stream->finish(no_job(id));
-          const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
-          if (!allowed.ok()) return stream->finish(allowed);
-          if (!watches_.add(stream, turn.scheduler, id, after, Viewer(context_.access, caller)))
-            stream->finish(too_many());
-        });
+        context_.loop->post(Lane::kReads, caller->name,
+                            [this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
+                              const v1::JobState* job = turn.scheduler.state().job(id);
+                              if (job == nullptr) return stream->finish(no_job(id));
+                              const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
+                              if (!allowed.ok()) return stream->finish(allowed);
+                              if (!watches_.add(stream, turn.scheduler, id, after, Viewer(context_.access, caller)))
+                                stream->finish(too_many());
+                            });
     if (!posted.ok()) stream->finish(posted);
     return stream;
   }
@@ -239,22 +239,23 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       stream->finish(absl::InvalidArgumentError("tail_lines: contradicts offset; give one of the two"));
       return stream;
     }
-    const absl::Status posted = context_.loop->post(Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
-      const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
-      if (job == nullptr) return stream->finish(no_job(wanted.name()));
-      const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
-      if (!allowed.ok()) return stream->finish(allowed);
-      if (wanted.attempt() > job->record().attempts()) {
-        return stream->finish(absl::NotFoundError(absl::StrCat(
-            job->record().name(), " has had ", job->record().attempts(), " attempts, not ", wanted.attempt())));
-      }
-      const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
-      if (wanted.rank() >= ranks) {
-        return stream->finish(absl::NotFoundError(
-            absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
-      }
-      if (!logs_.add(stream, *job, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
-    });
+    const absl::Status posted = context_.loop->post(
+        Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
+          const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
+          if (job == nullptr) return stream->finish(no_job(wanted.name()));
+          const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
+          if (!allowed.ok()) return stream->finish(allowed);
+          if (wanted.attempt() > job->record().attempts()) {
+            return stream->finish(absl::NotFoundError(absl::StrCat(
+                job->record().name(), " has had ", job->record().attempts(), " attempts, not ", wanted.attempt())));
+          }
+          const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
+          if (wanted.rank() >= ranks) {
+            return stream->finish(absl::NotFoundError(
+                absl::StrCat(job->record().name(), " has ranks 0 to ", ranks - 1, ", not ", wanted.rank())));
+          }
+          if (!logs_.add(stream, *job, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
+        });
     if (!posted.ok()) stream->finish(posted);
     return stream;
   }
@@ -267,15 +268,17 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       stream->finish(caller.status());
       return stream;
     }
-    const absl::Status posted = context_.loop->post(Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
-      // Those of one job are for those who may see it; all together for those who may see all.
-      const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
-      const absl::Status allowed = require_role(caller, Role::kViewer, job == nullptr ? "*" : job->record().project());
-      if (!allowed.ok()) return stream->finish(allowed);
-      if (const absl::Status known = check_subject(turn.scheduler.state(), wanted.subject()); !known.ok())
-        return stream->finish(known);
-      if (!events_.add(stream, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
-    });
+    const absl::Status posted = context_.loop->post(
+        Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
+          // Those of one job are for those who may see it; all together for those who may see all.
+          const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
+          const absl::Status allowed =
+              require_role(caller, Role::kViewer, job == nullptr ? "*" : job->record().project());
+          if (!allowed.ok()) return stream->finish(allowed);
+          if (const absl::Status known = check_subject(turn.scheduler.state(), wanted.subject()); !known.ok())
+            return stream->finish(known);
+          if (!events_.add(stream, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
+        });
     if (!posted.ok()) stream->finish(posted);
     return stream;
   }

@@ -75,7 +75,8 @@ void add_options(CLI::App& app, Arguments& a) {
                "serve them without TLS beyond loopback too, where the network itself is closed");
   app.add_option("--ready-file", a.ready_file, "JSON with pid, listen and metrics, written when it serves");
   app.add_option("--jobs", a.options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
-  app.add_option("--lease", a.lease, "how long a silent worker keeps its jobs, and they train on without this scheduler")
+  app.add_option("--lease", a.lease,
+                 "how long a silent worker keeps its jobs, and they train on without this scheduler")
       ->check(check_duration)
       ->capture_default_str();
   app.add_option("--spare-preempted", a.spare_preempted,

@@ -23,8 +23,8 @@ const Histogram::BucketBoundaries kLong = {1, 5, 15, 60, 300, 900, 3600, 4 * 360
 const Histogram::BucketBoundaries kBatch = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 
 // As server/core/settle.cc names them.
-constexpr const char* kLossReasons[] = {"out_of_memory", "signal",      "device_failed", "worker_lost",
-                                        "forgotten",     "not_started", "stopped",       "place",       "outside"};
+constexpr const char* kLossReasons[] = {"out_of_memory", "signal",  "device_failed", "worker_lost", "forgotten",
+                                        "not_started",   "stopped", "place",         "outside"};
 
 template <typename Builder>
 auto& family(Builder builder, prometheus::Registry& registry, const char* name, const char* help) {

@@ -52,8 +52,8 @@ std::string last_line(absl::string_view text) {
 }
 
 absl::Status ended_by(int signal, absl::Duration most_time) {
-  // Its shares are hard limits: more memory than its share is std::bad_alloc, more of the processor is SIGKILL.
-  if (signal == SIGABRT || signal == SIGKILL) {
+  // More memory than its share is std::bad_alloc, more of the processor is SIGXCPU; SIGKILL is somebody else's.
+  if (signal == SIGABRT || signal == SIGXCPU) {
     return absl::InvalidArgumentError(absl::StrCat("the job needs more to be planned than ", kMostMemory >> 30,
                                                    " GiB of memory and ", absl::FormatDuration(most_time),
                                                    " of a processor (signal ", signal, ")"));

@@ -169,10 +169,11 @@ void Reload::start(bool validate_only, Done done) {
 void Reload::read(bool validate_only, const Done& done) {
   absl::StatusOr<ReadFiles> files = read_files(options_);
   if (!files.ok()) return done(files.status());
-  const absl::Status posted = options_.loop->post(Lane::kChanges, "", [this, validate_only, done, files = *std::move(files)](Turn& turn) {
-    const absl::StatusOr<v1::ReloadResponse> response = take(turn, validate_only, files);
-    turn.after_commit.push_back([done, response] { done(response); });
-  });
+  const absl::Status posted =
+      options_.loop->post(Lane::kChanges, "", [this, validate_only, done, files = *std::move(files)](Turn& turn) {
+        const absl::StatusOr<v1::ReloadResponse> response = take(turn, validate_only, files);
+        turn.after_commit.push_back([done, response] { done(response); });
+      });
   if (!posted.ok()) done(posted);
 }
 

@@ -39,7 +39,7 @@ namespace galleon::server {
 namespace {
 
 constexpr int kLargestMessage = 4 << 20;
-constexpr int kMostStreams = 100;  // of a connection
+constexpr int kMostStreams = 100;    // of a connection
 constexpr int kMostOpenCalls = 256;  // of a caller
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;

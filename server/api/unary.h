@@ -48,7 +48,7 @@ class Unary {
         service_(&service),
         method_(method),
         info_(std::make_shared<Info>()),
-        lane_(needed == Role::kWorker   ? Lane::kFleet
+        lane_(needed == Role::kWorker  ? Lane::kFleet
               : kind == Kind::kChanges ? Lane::kChanges
                                        : Lane::kReads) {
     info_->audited = kind == Kind::kChanges;

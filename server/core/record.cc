@@ -141,7 +141,7 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
     seen.set_message(absl::StrCat(!draining && worker.ordered_by_scheduler() ? "takes no new work until a probe passes"
                                   : !draining                                ? "takes no new work"
                                   : leased.empty()                           ? "drained"
-                                                   : drain_text(leased),
+                                                                             : drain_text(leased),
                                   worker.order_reason().empty() ? "" : ": ", worker.order_reason()));
   }
   return seen;

@@ -36,14 +36,14 @@ struct SchedulerOptions {
   int64_t first_backoff_ms = 1'000;
   int64_t longest_backoff_ms = 60'000;
   int64_t longest_outside_backoff_ms = 600'000;  // where something outside does not answer
-  uint32_t lost_in_a_row = 3;             // attempts lost without progress that fail the job
-  uint32_t outside_in_a_row = 20;         // the same where something outside does not answer: about two hours
-  uint32_t place_faults_in_a_row = 3;     // after so many the scheduler cordons a worker by itself
-  int64_t preempted_run_ms = 600'000;     // a job that made room runs so long before it has to again
-  int64_t borrower_run_ms = 60'000;       // the same where a queue takes back what it is guaranteed
-  int64_t overdue_ms = 600'000;           // the head of a queue that waits longer goes before lighter queues
-  int64_t long_wait_ms = 0;               // a job that waits longer says so, once; 0: none does
-  int64_t gone_retention_ms = 3'600'000;  // a worker that is gone for longer leaves the list
+  uint32_t lost_in_a_row = 3;                    // attempts lost without progress that fail the job
+  uint32_t outside_in_a_row = 20;                // the same where something outside does not answer: about two hours
+  uint32_t place_faults_in_a_row = 3;            // after so many the scheduler cordons a worker by itself
+  int64_t preempted_run_ms = 600'000;            // a job that made room runs so long before it has to again
+  int64_t borrower_run_ms = 60'000;              // the same where a queue takes back what it is guaranteed
+  int64_t overdue_ms = 600'000;                  // the head of a queue that waits longer goes before lighter queues
+  int64_t long_wait_ms = 0;                      // a job that waits longer says so, once; 0: none does
+  int64_t gone_retention_ms = 3'600'000;         // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
   size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
 

@@ -45,6 +45,7 @@ void State::on(const v1::JobResumed& event, int64_t time_ms) {
   job.set_failures_before(record.failures());
   job.set_attempts_before(record.attempts());
   job.set_lost_in_a_row(0);
+  job.set_outside_in_a_row(0);
   job.set_ran_ms(0);
   job.set_not_before_ms(0);
   job.set_waits_long(false);

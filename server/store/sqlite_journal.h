@@ -17,7 +17,8 @@ namespace galleon::server {
 class SqliteJournal final : public Journal {
  public:
   // Opens or creates FOLDER/scheduler.db. ALREADY_EXISTS: another scheduler works on the folder. DATA_LOSS: the file is
-  // damaged, or ends before what was acknowledged. FAILED_PRECONDITION: a newer Galleon or another program wrote it. A file that is refused is left as it is.
+  // damaged, or ends before what was acknowledged. FAILED_PRECONDITION: a newer Galleon or another program wrote it. A
+  // file that is refused is left as it is.
   static absl::StatusOr<std::unique_ptr<SqliteJournal>> open(const std::string& folder);
   // Held while it is open. ALREADY_EXISTS names who holds it.
   static absl::StatusOr<FileDescriptor> lock(const std::string& folder);

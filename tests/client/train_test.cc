@@ -142,14 +142,16 @@ TEST_F(Train, CtrlCBeforeTheFirstStepIsNoFailure) {
   }
 }
 
-TEST_F(Train, EndsBothRanksOnCtrlC) {
-  const std::string output = folder_ + "/run";
-  start({"train", job_file("a", 5000), "--output", output, "--ranks", "2", "--threads", "1"});
-  ASSERT_TRUE(await_step(output, 2));
-  send(SIGINT);
-  EXPECT_EQ(await_end(), 1) << text_of("err.log");
-  EXPECT_THAT(text_of("out.log"), HasSubstr("--ranks 2"));
-  EXPECT_EQ(checkpoints(output).size(), 1U);
+TEST_F(Train, EndsBothRanksOnCtrlCAndOnTheSignalsOfBatchSystems) {
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+    const std::string output = absl::StrCat(folder_, "/run-", signal);
+    start({"train", job_file("a", 5000), "--output", output, "--ranks", "2", "--threads", "1"});
+    ASSERT_TRUE(await_step(output, 2));
+    send(signal);
+    EXPECT_EQ(await_end(), 1) << text_of("err.log");
+    EXPECT_THAT(text_of("out.log"), HasSubstr("--ranks 2"));
+    EXPECT_EQ(checkpoints(output).size(), 1U);
+  }
 }
 
 TEST_F(Train, ADoneRunSaysSoAgain) {

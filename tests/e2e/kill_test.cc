@@ -80,8 +80,8 @@ TEST_F(Kill, TheSchedulerForLongerThanTheLeaseAndWhatWasSavedInTheMeantimeIsUsed
   ASSERT_TRUE(eventually([&] { return service.trainers().empty(); })) << "they outlive their lease";
   int64_t published = 0;
   int64_t written = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(service.folder() + "/scheduler/jobs/" + job +
-                                                               "/checkpoints")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(service.folder() + "/scheduler/jobs/" + job + "/checkpoints")) {
     const std::string name = entry.path().filename().string();
     const size_t digits = name.find("step-");
     if (digits == std::string::npos || !std::filesystem::exists(entry.path() / "manifest.json")) continue;
@@ -92,8 +92,7 @@ TEST_F(Kill, TheSchedulerForLongerThanTheLeaseAndWhatWasSavedInTheMeantimeIsUsed
   service.start_scheduler();
   expect_success_with_the_same_losses();
   // Whether the daemon still handed it in, or the next attempt found it.
-  EXPECT_THAT(service.galleon({"logs", job}).out,
-              testing::HasSubstr(absl::StrCat("continuing from step ", written)));
+  EXPECT_THAT(service.galleon({"logs", job}).out, testing::HasSubstr(absl::StrCat("continuing from step ", written)));
 }
 
 TEST_F(Kill, NothingButTheDaemonSleepsBeyondItsLease) {

@@ -249,6 +249,7 @@ void Cluster::count(const v1::JournalEvent& event) {
   tally.held += event.has_job_held();
   tally.resumed += event.has_job_resumed();
   tally.deleted += event.has_job_deleted();
+  tally.timed_out += absl::StartsWith(event.job_ended().message(), "did not start within");
 }
 
 void Cluster::crash() {

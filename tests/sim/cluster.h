@@ -56,6 +56,7 @@ class Cluster {
     int64_t requeued = 0;
     int64_t resumed = 0;
     int64_t deleted = 0;
+    int64_t timed_out = 0;
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;
   };
@@ -180,11 +181,12 @@ class Cluster {
 
   std::vector<std::unique_ptr<Machine>> machines_;
   std::map<std::pair<uint64_t, uint32_t>, v1::Finished::Outcome> exits_;  // of processes, by epoch and rank
-  std::map<std::pair<uint64_t, uint32_t>, v1::PlaceFault> place_faults_;  // of them, those that ended for a fault of the place
-  std::set<uint64_t> with_folder_;                        // epochs of attempts whose job's folder has been made
-  std::set<uint64_t> refused_starts_;                     // epochs of attempts whose job's folder could not be made
-  std::map<std::string, int64_t> waits_since_;            // queued jobs of a crowd
-  std::map<std::string, int64_t> entitled_since_;         // of them, the first of their queues, within its guarantee
+  std::map<std::pair<uint64_t, uint32_t>, v1::PlaceFault>
+      place_faults_;                               // of them, those that ended for a fault of the place
+  std::set<uint64_t> with_folder_;                 // epochs of attempts whose job's folder has been made
+  std::set<uint64_t> refused_starts_;              // epochs of attempts whose job's folder could not be made
+  std::map<std::string, int64_t> waits_since_;     // queued jobs of a crowd
+  std::map<std::string, int64_t> entitled_since_;  // of them, the first of their queues, within its guarantee
   std::set<std::string> acknowledged_jobs_;
   std::set<std::string> acknowledged_cancels_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> acknowledged_checkpoints_;

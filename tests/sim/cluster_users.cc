@@ -27,6 +27,7 @@ void Cluster::submit(Random& random) {
     const char* conditions[] = {"", "", "any:", "failed:"};
     job.mutable_scheduling()->add_after(absl::StrCat(conditions[between(random, 0, 3)], *before));
   }
+  if (chance(random, 0.15)) job.mutable_scheduling()->set_queue_timeout(static_cast<uint64_t>(between(random, 2, 40)));
   v1::MemoryPlan plan;
   for (uint32_t i = 0; i < ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
   const std::string request_id = absl::StrCat("r", random());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -87,8 +88,13 @@ void Promises::check_orders(const v1::JournalEvent& event, const State& state) {
     require(ended != terminal_.end() && ended->second != v1::JobRecord::SUCCEEDED,
             "only what failed or was cancelled goes on");
     terminal_.erase(id);
-    failures_before_[id] = counts_[id].second;
+    std::tie(attempts_before_[id], failures_before_[id]) = counts_[id];
     said_.erase(id);
+  }
+  if (event.has_job_ended() && absl::StartsWith(event.job_ended().message(), "did not start within")) {
+    const v1::JobRecord& record = state.job(event.job_ended().job_id())->record();
+    require(!record.held() && record.attempts() == attempts_before_[record.job_id()],
+            "a queue timeout ends what is not held and has not started");
   }
   if (event.has_job_deleted()) {
     const std::string& id = event.job_deleted().job_id();

@@ -51,6 +51,7 @@ class Promises {
   std::map<std::string, v1::JobRecord::State> terminal_;
   std::map<std::string, std::pair<uint32_t, uint32_t>> counts_;  // attempts, failures
   std::map<std::string, uint32_t> failures_before_;              // somebody had it go on
+  std::map<std::string, uint32_t> attempts_before_;
   std::map<std::string, std::string> projects_;
   std::set<std::string> said_;
   std::map<std::string, uint64_t> live_epoch_;

@@ -38,7 +38,7 @@ struct RankOptions {
   std::vector<RankDevice> devices;  // by slot
   std::string interface;            // that trainers speak to each other over
   uint64_t spool_bytes = 64 << 20;
-  uint64_t token_cache_bytes = 0;  // of what jobs share below jobs_folder; 0: each has its own
+  uint64_t token_cache_bytes = 0;                 // of what jobs share below jobs_folder; 0: each has its own
   absl::Duration stop_margin = absl::Seconds(5);  // beyond the grace, before the group is killed
 };
 

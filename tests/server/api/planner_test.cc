@@ -123,10 +123,11 @@ TEST_F(PlannerTest, APlanningEndsByItsShareOfTheProcessor) {
 }
 
 TEST_F(PlannerTest, AJobThatNeedsMoreThanThatIsRefusedAndSoIsAPlannerThatCrashesOnOne) {
-  for (const auto& [how, code] : std::vector<std::pair<std::string, absl::StatusCode>>{
-           {"kill -KILL $$", absl::StatusCode::kInvalidArgument},
-           {"kill -ABRT $$", absl::StatusCode::kInvalidArgument},
-           {"kill -SEGV $$", absl::StatusCode::kInternal}}) {
+  for (const auto& [how, code] :
+       std::vector<std::pair<std::string, absl::StatusCode>>{{"kill -KILL $$", absl::StatusCode::kInternal},
+                                                             {"kill -XCPU $$", absl::StatusCode::kInvalidArgument},
+                                                             {"kill -ABRT $$", absl::StatusCode::kInvalidArgument},
+                                                             {"kill -SEGV $$", absl::StatusCode::kInternal}}) {
     planner_.reset();
     set_program(how);
     make_planner();

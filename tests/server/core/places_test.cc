@@ -138,8 +138,8 @@ TEST(Places, WhatDoesNotAnswerIsWaitedForWithGrowingPausesAndBlamesNobody) {
   EXPECT_EQ(w.worker("a").state(), W::READY);
   (void)w.fail_place(job, v1::PLACE_FAULT_OUTSIDE);
   EXPECT_EQ(w.state(job), J::FAILED);
-  EXPECT_TRUE(absl::StrContains(w.record(job).message(),
-                                "what it needs from outside did not answer in 20 attempts; the last time, rank 0 on a:"))
+  EXPECT_TRUE(absl::StrContains(
+      w.record(job).message(), "what it needs from outside did not answer in 20 attempts; the last time, rank 0 on a:"))
       << w.record(job).message();
 }
 

@@ -308,7 +308,7 @@ TEST(Resume, WhatAnAttemptCouldNotPublishBeforeItsLeaseEndedIsOfferedByTheNextOn
   std::vector<int64_t> offered;
   const RankOutcome next = left.next([&](int64_t step) {
     offered.push_back(step);
-    if (step == 3) EXPECT_TRUE(std::filesystem::exists(left.checkpoint(pending_folder_name(3, 2))));
+    EXPECT_EQ(step == 3, std::filesystem::exists(left.checkpoint(pending_folder_name(3, 2))));
     return absl::OkStatus();
   });
   ASSERT_TRUE(next.result.ok()) << next.result.status();

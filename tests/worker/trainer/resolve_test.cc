@@ -49,7 +49,8 @@ TEST(ModelShape, OfAPlainLlamaIsNumbersAloneWhateverItsSpecialTokens) {
   EXPECT_FALSE(config_from_shape(broken).ok());
 }
 
-// Whoever calls the scheduler says the shape: each of its numbers alone, small and beyond, is refused or can be planned.
+// Whoever calls the scheduler says the shape: each of its numbers alone, small and beyond, is refused or can be
+// planned.
 TEST(ModelShape, EachNumberIsRefusedByNameOrGivesAModel) {
   const v1::ModelShape sound = shape_message(parsed(R"("model_type":"llama")"));
   const google::protobuf::Descriptor& descriptor = *v1::ModelShape::descriptor();

@@ -68,8 +68,7 @@ absl::StatusOr<std::map<std::string, Kept>> list(const std::string& folder) {
     kept.bytes += static_cast<int64_t>(status.st_blocks) * 512;
     kept.used = std::max<int64_t>(kept.used, status.st_mtime);
   }
-  if (error && error != std::errc::no_such_file_or_directory)
-    return errno_status("cannot list", folder, error.value());
+  if (error && error != std::errc::no_such_file_or_directory) return errno_status("cannot list", folder, error.value());
   return caches;
 }
 

@@ -39,9 +39,8 @@ std::vector<Left> list_left(const std::string& folder, int64_t recorded, uint64_
         name == pending_folder_name(left.step, left.epoch) && left.step > recorded && left.epoch < epoch)
       found.push_back(left);
   }
-  std::sort(found.begin(), found.end(), [](const Left& a, const Left& b) {
-    return a.step != b.step ? a.step > b.step : a.epoch > b.epoch;
-  });
+  std::sort(found.begin(), found.end(),
+            [](const Left& a, const Left& b) { return a.step != b.step ? a.step > b.step : a.epoch > b.epoch; });
   return found;
 }
 
@@ -62,8 +61,8 @@ absl::StatusOr<int64_t> publish_left_checkpoint(const std::string& folder, int64
     RETURN_IF_ERROR(sync_folder(folder));
     const absl::Status allowed = gate(left.step, absl::StrCat(folder, "/", step_folder_name(left.step)));
     if (!allowed.ok()) {
-      log_warning("the checkpoint of step ", left.step, " that an earlier attempt left is not used: ",
-                  std::string(allowed.message()));
+      log_warning("the checkpoint of step ", left.step,
+                  " that an earlier attempt left is not used: ", std::string(allowed.message()));
       continue;
     }
     RETURN_IF_ERROR(publish_checkpoint(folder, left.step, epoch));

@@ -187,9 +187,7 @@ absl::StatusOr<Found> look(const RunOptions& options, const ResumePoint& point) 
 
 absl::StatusOr<Found> look_with_left(const RunOptions& options, ResumePoint point, uint64_t epoch,
                                      const PublicationGate& gate) {
-  const auto usable = [&options](const CheckpointHeader& header) {
-    return check_compatible(options, header, "").ok();
-  };
+  const auto usable = [&options](const CheckpointHeader& header) { return check_compatible(options, header, "").ok(); };
   ASSIGN_OR_RETURN(const int64_t left,
                    publish_left_checkpoint(options.checkpoint_folder, point.step, epoch, usable, gate));
   if (left > 0) {
@@ -213,8 +211,8 @@ absl::StatusOr<std::optional<ResumeChoice>> choose_checkpoint(const RunOptions& 
   // Rank 0 tells "E code message" or "F folder\nskipped".
   std::string told;
   if (communicator.rank() == 0) {
-    absl::StatusOr<Found> found = point.recorded_only ? look_with_left(options, point, epoch, gate)
-                                                      : look(options, point);
+    absl::StatusOr<Found> found =
+        point.recorded_only ? look_with_left(options, point, epoch, gate) : look(options, point);
     absl::Status status = found.status();
     if (status.ok() && !found->folder.empty()) {
       absl::StatusOr<CheckpointHeader> header = read_checkpoint_header(found->folder);

@@ -14,6 +14,13 @@ std::string beside(const std::string& metrics_path, const char* name) {
   return (std::filesystem::path(metrics_path).parent_path() / name).string();
 }
 
+// How long an end waits for a tracking server. Whoever has asked a run to stop gives it half a minute for all that it
+// has to do, and where one of several ranks has failed the others are ended after two seconds.
+absl::Duration patience_with(RunEnd end, int ranks) {
+  if (end == RunEnd::kFinished) return absl::Seconds(30);
+  return end == RunEnd::kKilled || ranks == 1 ? absl::Seconds(5) : absl::Seconds(1);
+}
+
 }  // namespace
 
 absl::Status RunRecords::check(const RunOptions& options, const RunContext& context) {
@@ -60,8 +67,10 @@ absl::Status RunRecords::finish() {
   return tensorboard_.has_value() ? tensorboard_->finish() : absl::OkStatus();
 }
 
-std::string RunRecords::end(RunEnd end, absl::Duration patience, RunObserver& observer) {
+std::string RunRecords::end(const absl::StatusOr<RunResult>& result, int ranks, RunObserver& observer) {
   if (tracker_ == nullptr) return "";
+  const RunEnd end = !result.ok() ? RunEnd::kFailed : result->stopped ? RunEnd::kKilled : RunEnd::kFinished;
+  const absl::Duration patience = patience_with(end, ranks);
   tell(observer);
   if (tracker_->behind()) observer.stage("tracking", absl::StrCat("telling ", access_->address, " the rest"));
   std::string unsent = tracker_->finish(end, patience);

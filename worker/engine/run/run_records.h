@@ -31,8 +31,9 @@ class RunRecords {
   bool tell(RunObserver& observer);
   // All steps are done.
   absl::Status finish();
-  // The run ends. Waits for a tracker for at most `patience`; what it could not send, in words; empty: nothing.
-  std::string end(RunEnd end, absl::Duration patience, RunObserver& observer);
+  // The run of so many ranks ends, with this result. Waits for a tracker for at most half a minute; what it could not
+  // send, in words; empty: nothing.
+  std::string end(const absl::StatusOr<RunResult>& result, int ranks, RunObserver& observer);
 
  private:
   absl::Status start_tracker(const RunOptions& options, const RunContext& context);

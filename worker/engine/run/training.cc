@@ -51,8 +51,7 @@ class Training {
 
   absl::StatusOr<RunResult> run() {
     absl::StatusOr<RunResult> result = run_to_end();
-    const RunEnd end = !result.ok() ? RunEnd::kFailed : result->stopped ? RunEnd::kKilled : RunEnd::kFinished;
-    std::string unsent = records_.end(end, tracking_patience(end), observer_);
+    std::string unsent = records_.end(result, communicator_.ranks(), observer_);
     if (result.ok()) result->unsent = std::move(unsent);
     return result;
   }
@@ -61,10 +60,7 @@ class Training {
   absl::StatusOr<RunResult> run_to_end() {
     RETURN_IF_ERROR(
         agree(communicator_, communicator_.rank() == 0 ? records_.check(options_, context_) : absl::OkStatus()));
-    if (absl::Status s = check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_);
-        !s.ok()) {
-      return s;
-    }
+    RETURN_IF_ERROR(check_shared_folder(options_.checkpoint_folder, "the checkpoint directory", communicator_));
     // Tokens are made by rank 0 and read by all.
     RETURN_IF_ERROR(check_shared_folder(output_folder(), "the output folder", communicator_));
     RETURN_IF_ERROR(data_.load());
@@ -77,13 +73,6 @@ class Training {
     RETURN_IF_ERROR(checkpoints_.finish_copies());
     if (!result.stopped) RETURN_IF_ERROR(records_.finish());
     return result;
-  }
-
-  // How long the end waits for a tracking server. Whoever has asked a run to stop gives it half a minute for all that
-  // it has to do, and where one of several ranks has failed the others are ended after two seconds.
-  absl::Duration tracking_patience(RunEnd end) const {
-    if (end == RunEnd::kFinished) return absl::Seconds(30);
-    return end == RunEnd::kKilled || communicator_.ranks() == 1 ? absl::Seconds(5) : absl::Seconds(1);
   }
 
   std::string output_folder() const { return std::filesystem::path(context_.metrics_path).parent_path().string(); }
@@ -102,9 +91,8 @@ class Training {
   absl::Status allocate() {
     observer_.stage("allocate", absl::StrCat("weights, optimizer state and activations of ", job_.config.parameters(),
                                              " parameters"));
-    absl::StatusOr<EngineShape> shape = engine_shape(options_, job_.config, communicator_.ranks());
-    if (!shape.ok()) return shape.status();
-    ASSIGN_OR_RETURN(engine_, Engine::create(*shape, device_, communicator_));
+    ASSIGN_OR_RETURN(const EngineShape shape, engine_shape(options_, job_.config, communicator_.ranks()));
+    ASSIGN_OR_RETURN(engine_, Engine::create(shape, device_, communicator_));
     observer_.allocated(*engine_);
     int64_t numbers = 0;
     for (const Parameter& p : engine_->parameters()) numbers += p.of_adapter ? 0 : p.out * p.in;
@@ -175,10 +163,9 @@ class Training {
 
   // One update. Returns the mean loss over the global batch, and whether some rank wants to stop.
   absl::StatusOr<StepReport> step(double& loss, std::optional<std::string>& stop) {
-    absl::StatusOr<StepData> data = feed_->next();
-    if (!data.ok()) return data.status();
-    inputs_ = data->inputs;
-    const auto targets = static_cast<double>(data->targets);
+    ASSIGN_OR_RETURN(StepData data, feed_->next());
+    inputs_ = data.inputs;
+    const auto targets = static_cast<double>(data.targets);
     StepHooks hooks;
     hooks.searching = [this](int rounds) { tell_of_search(rounds); };
     hooks.before_update = [&](double own_loss) {
@@ -187,7 +174,7 @@ class Training {
       stop = exchange(own_loss, targets, loss, wanted);
       return communicator_.status().ok() && std::isfinite(loss);
     };
-    const StepResult result = engine_->step(step_, data->passes, static_cast<float>(1.0 / targets), hooks);
+    const StepResult result = engine_->step(step_, data.passes, static_cast<float>(1.0 / targets), hooks);
     if (!communicator_.status().ok()) return communicator_.status();
     if (!result.updated) return diverged(absl::StrCat("the loss is not finite (", loss, ")"), suspect());
     if (!result.report.not_finite.empty())
@@ -382,7 +369,6 @@ class Training {
   RunObserver& observer_;
   RunCheckpoints checkpoints_;
   bool all_flushed_ = false;  // as of the newest step, of the checkpoint that is under way
-
   RunData data_;
   std::unique_ptr<StepFeed> feed_;
   std::unique_ptr<Engine> engine_;

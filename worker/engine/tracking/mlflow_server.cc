@@ -75,7 +75,7 @@ absl::Status strange(const std::string& address) {
 
 struct MlflowServer::Call {
   struct Free {
-    void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+    void operator()(CURL* ended) const { curl_easy_cleanup(ended); }
   };
   std::unique_ptr<CURL, Free> handle{curl_easy_init()};
   const std::atomic<bool>* stop = nullptr;

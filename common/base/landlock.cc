@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -63,6 +64,18 @@ absl::StatusOr<FileDescriptor> make_ruleset(const FileRules& rules) {
   for (const std::string& path : rules.read) RETURN_IF_ERROR(add(ruleset.get(), path, kRead & known));
   for (const std::string& path : rules.write) RETURN_IF_ERROR(add(ruleset.get(), path, (kRead | kChange) & known));
   return ruleset;
+}
+
+bool restrict_self(int ruleset) {
+  const int own = ::open("/proc/self", O_PATH | O_CLOEXEC);
+  if (own >= 0) {
+    landlock_path_beneath_attr rule{};
+    rule.allowed_access = kRead;
+    rule.parent_fd = own;
+    (void)::syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0U);
+    ::close(own);
+  }
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::syscall(SYS_landlock_restrict_self, ruleset, 0U) == 0;
 }
 
 }  // namespace galleon

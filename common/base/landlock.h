@@ -22,4 +22,8 @@ int landlock_version();
 // A ruleset for ProcessOptions::ruleset: everything but `rules` is denied. UNIMPLEMENTED: the kernel has no Landlock.
 absl::StatusOr<FileDescriptor> make_ruleset(const FileRules& rules);
 
+// Holds this process to a ruleset, for good; it may also read what the kernel says of itself below /proc/self. Makes
+// system calls alone, so that a child may call it between fork and exec. False: errno says why.
+bool restrict_self(int ruleset);
+
 }  // namespace galleon

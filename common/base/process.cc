@@ -18,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/files.h"
+#include "common/base/landlock.h"
 #include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
@@ -93,10 +94,6 @@ bool become(const User& user) {
          ::syscall(SYS_setresuid, user.id, user.id, user.id) == 0;
 }
 
-bool restrict_to(int ruleset) {
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::syscall(SYS_landlock_restrict_self, ruleset, 0U) == 0;
-}
-
 void limit_to(int resource, uint64_t most) {
   if (most == 0) return;
   // The signal of the processor's share comes with the first of the two; the second is SIGKILL, a second later.
@@ -122,7 +119,7 @@ void limit_to(int resource, uint64_t most) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != plan.parent) ::_exit(127);
   }
-  if (plan.ruleset >= 0 && !restrict_to(plan.ruleset)) end_start(plan, StartFailure::kRuleset);
+  if (plan.ruleset >= 0 && !restrict_self(plan.ruleset)) end_start(plan, StartFailure::kRuleset);
   // Everything else was opened close-on-exec by us; libraries are not that careful.
   ::syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
   for (const int fd : plan.kept) ::fcntl(fd, F_SETFD, 0);
@@ -243,14 +240,19 @@ void signal_process_group(const ProcessId& id, int signal) {
 
 absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& command, absl::Duration timeout,
                                           size_t max_output) {
+  ProcessOptions options;
+  options.command = command;
+  return run_command(options, timeout, max_output);
+}
+
+absl::StatusOr<CommandResult> run_command(const ProcessOptions& options, absl::Duration timeout, size_t max_output) {
+  const std::vector<std::string>& command = options.command;
   int out[2];
   int err[2];
   if (::pipe2(out, O_CLOEXEC) != 0) return errno_status("cannot start", command.empty() ? "" : command[0], errno);
   FileDescriptor out_read(out[0]), out_write(out[1]);
   if (::pipe2(err, O_CLOEXEC) != 0) return errno_status("cannot start", command.empty() ? "" : command[0], errno);
   FileDescriptor err_read(err[0]), err_write(err[1]);
-  ProcessOptions options;
-  options.command = command;
   ASSIGN_OR_RETURN(ProcessId process, spawn(options, out_write.get(), err_write.get()));
   out_write.reset();
   err_write.reset();

@@ -68,6 +68,9 @@ struct CommandResult {
 // After `timeout` the whole group is killed.
 absl::StatusOr<CommandResult> run_command(const std::vector<std::string>& command, absl::Duration timeout,
                                           size_t max_output = 16 << 20);
+// The same as another user or within rules; where its output goes is not the options' to say.
+absl::StatusOr<CommandResult> run_command(const ProcessOptions& options, absl::Duration timeout,
+                                          size_t max_output = 16 << 20);
 
 // For programs that serve until SIGTERM or SIGINT: blocks both, before any other thread starts, so that all of them
 // leave these signals to whoever waits for them. SIGPIPE is ignored.

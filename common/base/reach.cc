@@ -107,6 +107,16 @@ absl::StatusOr<FileDescriptor> open_to_write(const std::string& path, int flags,
   return file;
 }
 
+absl::StatusOr<std::string> read_to_parse(const std::string& path, uint64_t most) {
+  ASSIGN_OR_RETURN(const FileDescriptor file, open_to_read(path));
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) return errno_status("cannot read", path, errno);
+  if (static_cast<uint64_t>(info.st_size) > most)
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has ", info.st_size, " bytes; up to ", most >> 20, " MiB are accepted"));
+  return read_all(file.get(), path);
+}
+
 absl::StatusOr<std::string> read_system_file(const std::string& path) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return errno_status("cannot open", path, errno);

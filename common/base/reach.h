@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,11 @@ void limit_reach(Reach reach);
 absl::StatusOr<FileDescriptor> open_to_read(const std::string& path);
 // `flags` as for open(2). Where a reach is set, a link at the path's end is not followed.
 absl::StatusOr<FileDescriptor> open_to_write(const std::string& path, int flags, mode_t mode = 0644);
+
+// A file that is read whole and parsed, such as a configuration or a vocabulary. INVALID_ARGUMENT: it is larger than
+// any that is known, many times over.
+inline constexpr uint64_t kLargestParsed = uint64_t{256} << 20;
+absl::StatusOr<std::string> read_to_parse(const std::string& path, uint64_t most = kLargestParsed);
 
 // What the system says of itself, below /proc: never a path that a job names.
 absl::StatusOr<std::string> read_system_file(const std::string& path);

@@ -31,8 +31,8 @@ constexpr const char* kSystem[] = {
     "/etc/protocols", "/etc/passwd", "/etc/group", "/etc/localtime", "/etc/timezone", "/etc/ssl/certs",
     "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/ca-certificates", "/etc/pki/tls/certs",
     "/etc/pki/ca-trust/extracted", "/etc/nccl.conf", "/etc/nvidia", "/etc/libibverbs.d",
-    // What the kernel says of itself and of the process, not of others.
-    "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/devices", "/proc/driver", "/proc/filesystems",
+    // What the kernel says of itself, not of other processes.
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/devices", "/proc/driver", "/proc/filesystems",
     "/proc/modules", "/proc/sys", "/proc/version", "/sys", "/dev/random", "/dev/urandom", "/dev/zero"};
 constexpr const char* kPrograms[] = {"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin"};
 constexpr const char* kDevices[] = {"/dev/null",       "/dev/full", "/dev/shm",    "/dev/tty",
@@ -79,16 +79,20 @@ std::vector<std::string> Confinement::options() const {
 FileRules file_rules(const Confinement& confinement, const std::string& trainer) {
   FileRules rules;
   rules.run.assign(std::begin(kPrograms), std::end(kPrograms));
-  const fs::path folder = fs::path(trainer).parent_path();
-  rules.run.insert(rules.run.end(), {folder.string(), (folder / "../lib").lexically_normal().string()});
+  // The program finds what belongs to it beside itself, wherever the path to it leads.
+  std::error_code error;
+  for (const fs::path& program : {fs::path(trainer), fs::weakly_canonical(trainer, error)}) {
+    const fs::path folder = program.parent_path();
+    rules.run.insert(rules.run.end(), {folder.string(), (folder / "../lib").lexically_normal().string()});
+  }
   for (const char* name : {"LD_LIBRARY_PATH", "LD_PRELOAD"}) {
     const std::string paths = variable(name);
     for (const absl::string_view path : absl::StrSplit(paths, absl::ByAnyChar(": "), absl::SkipEmpty()))
       rules.run.emplace_back(path);
   }
   rules.read.assign(std::begin(kSystem), std::end(kSystem));
-  for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR", "MLFLOW_TRACKING_SERVER_CERT_PATH",
-                           "MLFLOW_TRACKING_CLIENT_CERT_PATH"})
+  for (const char* name :
+       {"SSL_CERT_FILE", "SSL_CERT_DIR", "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"})
     add_file_named_by(name, rules.read, false);
   for (const std::string& path : confinement.reads) {
     if (!is_address(path)) rules.read.push_back(path);

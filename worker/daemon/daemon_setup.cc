@@ -32,9 +32,17 @@ namespace galleon {
 namespace {
 
 // What the trainer computes with here. A trainer that cannot even say that would fail every job that comes.
-absl::StatusOr<v1::ProcessorInfo> processor_of_trainer(const std::string& trainer) {
-  ASSIGN_OR_RETURN(const CommandResult said,
-                   run_command({trainer, "--processor", "--format", "binary"}, absl::Minutes(2)));
+absl::StatusOr<v1::ProcessorInfo> processor_of_trainer(const std::string& trainer, const Confinement& confinement) {
+  ProcessOptions options;
+  options.command = {trainer, "--processor", "--format", "binary"};
+  // Confined as it will be, so that a library that it may not read is known now.
+  absl::StatusOr<FileDescriptor> ruleset = make_ruleset(file_rules(confinement, trainer));
+  if (!ruleset.ok() && !absl::IsUnimplemented(ruleset.status())) return ruleset.status();
+  if (ruleset.ok()) options.ruleset = ruleset->get();
+  if (!confinement.user.empty()) {
+    ASSIGN_OR_RETURN(options.user, find_user(confinement.user));
+  }
+  ASSIGN_OR_RETURN(const CommandResult said, run_command(options, absl::Minutes(2)));
   v1::ProcessorInfo processor;
   const bool ended = !said.timed_out && said.exit.code == 0 && said.exit.signal == 0;
   if (ended && processor.ParseFromString(said.out) && !processor.model().empty()) return processor;
@@ -62,9 +70,10 @@ absl::Status DaemonLoop::prepare() {
     return absl::NotFoundError(
         absl::StrCat("galleon-trainer was not found at ", options_.trainer, "; give its path with --trainer"));
   }
-  ASSIGN_OR_RETURN(processor_, processor_of_trainer(options_.trainer));
-  RETURN_IF_ERROR(make_folders(absl::StrCat(options_.data, "/attempts")));
   std::error_code error;
+  rank_options_.trainer = std::filesystem::absolute(options_.trainer, error).string();
+  ASSIGN_OR_RETURN(processor_, processor_of_trainer(rank_options_.trainer, {roots, {}, options_.trainer_user}));
+  RETURN_IF_ERROR(make_folders(absl::StrCat(options_.data, "/attempts")));
   options_.data = std::filesystem::canonical(options_.data, error).string();
   RETURN_IF_ERROR(lock_data_folder());
   // Jobs, logs and sockets of trainers.
@@ -73,7 +82,6 @@ absl::Status DaemonLoop::prepare() {
   RETURN_IF_ERROR(load_incarnation());
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   rank_options_.executable = options_.executable;
-  rank_options_.trainer = std::filesystem::absolute(options_.trainer, error).string();
   rank_options_.roots = roots;
   rank_options_.copies = copies;
   rank_options_.threads = options_.threads > 0 ? options_.threads : std::max(1u, cores / options_.slots);

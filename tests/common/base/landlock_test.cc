@@ -57,6 +57,12 @@ TEST_F(LandlockTest, AProcessReadsAndWritesWhatTheRulesHaveAndNothingElse) {
   EXPECT_EQ(*read_file(folder_ + "/allowed/text"), "inside");
 }
 
+TEST_F(LandlockTest, OfProcessesItReadsItsOwn) {
+  EXPECT_EQ(confined("read line </proc/self/status"), 0);
+  EXPECT_NE(confined("(read line </proc/" + std::to_string(::getpid()) + "/environ) 2>/dev/null"), 0);
+  EXPECT_NE(confined("(read line </proc/" + std::to_string(::getpid()) + "/status) 2>/dev/null"), 0);
+}
+
 TEST_F(LandlockTest, WhatItStartsIsHeldToTheSame) {
   EXPECT_NE(confined("sh -c 'sh -c \"cat " + folder_ + "/outside/key\"' >/dev/null 2>&1"), 0);
 }

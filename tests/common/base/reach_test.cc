@@ -43,6 +43,17 @@ class ReachTest : public testing::Test {
   std::string folder_;
 };
 
+TEST_F(ReachTest, AFileThatIsParsedHasALargestSizeAndIsRefusedByName) {
+  const std::string path = folder_ + "/allowed/tokenizer.json";
+  ASSERT_TRUE(write_file_atomically(path, "{}").ok());
+  EXPECT_EQ(read_to_parse(path).value_or(""), "{}");
+  fs::resize_file(path, kLargestParsed + 1);
+  const absl::Status refused = read_to_parse(path).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_TRUE(absl::StrContains(refused.message(), path)) << refused;
+  EXPECT_TRUE(absl::StrContains(refused.message(), "up to 256 MiB")) << refused;
+}
+
 using ReachDeathTest = ReachTest;
 
 TEST_F(ReachDeathTest, LinksThatStayInsideAreFollowed) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
 #include "worker/engine/ground/json_fields.h"
@@ -71,7 +72,7 @@ Json to_json(const CheckpointHeader& h) {
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/", kManifest);
-  ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  ASSIGN_OR_RETURN(const std::string text, read_to_parse(path));
   ASSIGN_OR_RETURN(Json json, parse_json_object(text, path));
   JsonFields fields(json, path);
   const int64_t version = fields.integer("format_version", 0, std::numeric_limits<int32_t>::max());

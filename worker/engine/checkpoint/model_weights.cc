@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/safetensors.h"
 #include "worker/engine/checkpoint/weight_index.h"
@@ -36,7 +37,7 @@ absl::StatusOr<std::vector<SafetensorsReader>> open_weights(const std::string& f
   RETURN_IF_ERROR(refuse_adapter_folder(folder));
   // A file of all weights comes first, as in transformers: an index beside it is of an older export.
   if (!fs::exists(absl::StrCat(folder, "/", names[0]), error) && fs::exists(index_path, error)) {
-    ASSIGN_OR_RETURN(std::string text, read_file(index_path));
+    ASSIGN_OR_RETURN(std::string text, read_to_parse(index_path));
     ASSIGN_OR_RETURN(names, names_of_index(text, index_path));
   }
   if (names.size() == 1 && !fs::exists(absl::StrCat(folder, "/", names[0]), error)) {

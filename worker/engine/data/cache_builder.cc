@@ -23,6 +23,8 @@ namespace {
 constexpr absl::Duration kFlushInterval = absl::Seconds(1);
 // Pieces under way for each encoding thread.
 constexpr size_t kSlotsOfThread = 4;
+// And bytes of them. A row may be 64 MiB, and takes several times that while it is encoded: then one at a time.
+constexpr size_t kMostWaiting = size_t{64} << 20;
 
 absl::Status write_at(int fd, const std::string& path, int64_t offset, absl::string_view data) {
   while (!data.empty()) {
@@ -100,10 +102,15 @@ void CacheBuilder::read() {
       changed_.notify_all();
       return;
     }
-    changed_.wait(lock, [&] { return stopping_ || slots_.size() < capacity; });
+    const size_t bytes = (*piece)->text.size();
+    changed_.wait(lock, [&] {
+      return stopping_ || slots_.empty() || (slots_.size() < capacity && waiting_bytes_ + bytes <= kMostWaiting);
+    });
     if (stopping_) return;
     auto slot = std::make_shared<Slot>();
     slot->piece = **std::move(piece);
+    slot->bytes = bytes;
+    waiting_bytes_ += bytes;
     slots_.push_back(std::move(slot));
     changed_.notify_all();
   }
@@ -151,6 +158,7 @@ bool CacheBuilder::next_encoded(std::shared_ptr<Slot>& slot, bool& ended) {
   if (ended) return true;
   slot = slots_.front();
   slots_.pop_front();
+  waiting_bytes_ -= slot->bytes;
   changed_.notify_all();
   return true;
 }

@@ -49,6 +49,7 @@ class CacheBuilder {
   struct Slot {
     InputPiece piece;
     absl::StatusOr<EncodedPiece> encoded = absl::UnknownError("");
+    size_t bytes = 0;  // of the piece, as it was read
     bool taken = false;
     bool done = false;
   };
@@ -86,6 +87,7 @@ class CacheBuilder {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Slot>> slots_;  // in the order of the input
+  size_t waiting_bytes_ = 0;                 // of their pieces
   absl::Status read_status_;
   bool read_all_ = false;
   bool stopping_ = false;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -21,7 +22,7 @@ using Item = PairLayout::Item;
 Json file_of(const Tokenizer& tokenizer, absl::string_view name) {
   for (const std::string& path : tokenizer.files()) {
     if (!absl::EndsWith(path, absl::StrCat("/", name)) && path != name) continue;
-    const absl::StatusOr<std::string> text = read_file(path);
+    const absl::StatusOr<std::string> text = read_to_parse(path);
     if (!text.ok() || nested_too_deeply(*text)) return nullptr;
     Json json = Json::parse(*text, nullptr, false);
     return json.is_object() ? json : Json();

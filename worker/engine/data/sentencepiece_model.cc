@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/process.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/sentencepiece/plugin.h"
 #include "worker/engine/data/sentencepiece_check.h"
@@ -68,7 +69,7 @@ void use_once(const GalleonSentencePieceFunctions& functions, const std::string&
 
 absl::StatusOr<std::unique_ptr<SentencePieceModel>> SentencePieceModel::open(const std::string& path) {
   ASSIGN_OR_RETURN(const GalleonSentencePieceFunctions* functions, load_plugin());
-  ASSIGN_OR_RETURN(const std::string bytes, read_file(path));
+  ASSIGN_OR_RETURN(const std::string bytes, read_to_parse(path));
   RETURN_IF_ERROR(check_sentencepiece(bytes, path));
   RETURN_IF_ERROR(try_apart([&] { use_once(*functions, bytes); }, path));
   GalleonSentencePiece* model = functions->open(bytes.data(), bytes.size());

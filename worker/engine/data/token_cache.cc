@@ -226,7 +226,7 @@ class TokenCacheStore final : public SequenceStore {
 
 absl::StatusOr<CacheIndex> CacheIndex::read(const std::string& base) {
   const std::string path = base + ".json";
-  ASSIGN_OR_RETURN(std::string text, read_file(path));
+  ASSIGN_OR_RETURN(std::string text, read_to_parse(path));
   ASSIGN_OR_RETURN(const nlohmann::json json, parse_json_object(text, path));
   JsonFields fields(json, path);
   JsonFields shape(fields.object("shape"), absl::StrCat(path, ": shape"));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 
 namespace galleon {
 
@@ -16,7 +17,7 @@ using Json = nlohmann::json;
 
 // The model that an adapter says it is for; empty: it does not say.
 std::string base_of(const std::string& config_path) {
-  const absl::StatusOr<std::string> text = read_file(config_path);
+  const absl::StatusOr<std::string> text = read_to_parse(config_path);
   if (!text.ok() || nested_too_deeply(*text)) return "";
   const Json json = Json::parse(*text, nullptr, false);
   const auto base = json.is_object() ? json.find("base_model_name_or_path") : json.end();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -36,7 +37,7 @@ absl::StatusOr<std::vector<int32_t>> end_tokens_of_folder(const std::string& fol
     const std::string path = (std::filesystem::path(folder) / name).string();
     std::error_code error;
     if (!std::filesystem::exists(path, error)) continue;
-    ASSIGN_OR_RETURN(const std::string text, read_file(path));
+    ASSIGN_OR_RETURN(const std::string text, read_to_parse(path));
     const Json json = nested_too_deeply(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
     if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, " is not a JSON object"));
     const auto found = json.find("eos_token_id");

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "worker/engine/model/adapter_folder.h"
 
 namespace galleon {
@@ -120,7 +121,7 @@ absl::StatusOr<ModelConfig> resolve_model_config(const std::string& source,
   if (absl::Status s = refuse_adapter_folder(source); !s.ok())
     return absl::Status(s.code(), absl::StrCat("model.source: ", s.message()));
   const std::string path = source + "/config.json";
-  absl::StatusOr<std::string> text = read_file(path);
+  absl::StatusOr<std::string> text = read_to_parse(path);
   if (!text.ok()) return absl::Status(text.status().code(), absl::StrCat("model.source: ", text.status().message()));
   return model_config_from_json(*text, path, overrides);
 }

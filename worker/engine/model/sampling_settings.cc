@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -108,7 +109,7 @@ absl::StatusOr<SamplingSettings> sampling_settings(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / "generation_config.json").string();
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return SamplingSettings();
-  ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  ASSIGN_OR_RETURN(const std::string text, read_to_parse(path));
   const Json json = nested_too_deeply(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
   if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, " is not a JSON object"));
   absl::StatusOr<SamplingSettings> settings = read(json);

@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/manifest.h"
 
@@ -10,7 +11,7 @@ namespace galleon {
 
 absl::Status use_recorded_tokens(const std::string& folder, Tokenizer& tokenizer) {
   // Other programs have files of that name too.
-  const absl::StatusOr<std::string> manifest = read_file(folder + "/manifest.json");
+  const absl::StatusOr<std::string> manifest = read_to_parse(folder + "/manifest.json");
   if (absl::IsPermissionDenied(manifest.status())) return manifest.status();
   if (!manifest.ok() || !absl::StrContains(*manifest, "\"format_version\"")) return absl::OkStatus();
   ASSIGN_OR_RETURN(const CheckpointHeader header, read_checkpoint_header(folder));

@@ -9,6 +9,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 
 namespace galleon {
@@ -240,7 +241,7 @@ absl::StatusOr<std::string> find_chat_template(const std::string& choice, const 
     return text;
   }
   if (!choice.empty()) {
-    absl::StatusOr<std::string> text = read_file(choice);
+    absl::StatusOr<std::string> text = read_to_parse(choice);
     if (!text.ok())
       return absl::Status(text.status().code(), absl::StrCat("data.chat_template: ", text.status().message()));
     return text;
@@ -255,13 +256,13 @@ absl::StatusOr<std::string> find_chat_template(const std::string& choice, const 
   if (tokenizer == "bytes") return absl::InvalidArgumentError(missing);
   const std::string file = (fs::path(folder) / "chat_template.jinja").string();
   if (fs::exists(file, error)) {
-    ASSIGN_OR_RETURN(std::string usual, read_file(file));
+    ASSIGN_OR_RETURN(std::string usual, read_to_parse(file));
     const std::string with_tools = (fs::path(folder) / "additional_chat_templates" / "tool_use.jinja").string();
     if (!fs::exists(with_tools, error)) return usual;
-    ASSIGN_OR_RETURN(std::string tool_use, read_file(with_tools));
+    ASSIGN_OR_RETURN(std::string tool_use, read_to_parse(with_tools));
     return one_template(usual, tool_use);
   }
-  absl::StatusOr<std::string> config = read_file((fs::path(folder) / "tokenizer_config.json").string());
+  absl::StatusOr<std::string> config = read_to_parse((fs::path(folder) / "tokenizer_config.json").string());
   if (absl::IsPermissionDenied(config.status())) return config.status();
   const Json json = config.ok() && !nested_too_deeply(*config) ? Json::parse(*config, nullptr, false) : Json();
   if (!json.is_object() || !json.contains("chat_template")) return absl::InvalidArgumentError(missing);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/component_fields.h"
 
@@ -27,7 +28,7 @@ std::vector<DecodeStep> usual_decoders(const TokenizerComponents& parts) {
 }
 
 absl::StatusOr<Json> read_merge_lines(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string lines, read_file(path));
+  ASSIGN_OR_RETURN(std::string lines, read_to_parse(path));
   Json merges = Json::array();
   bool first = true;
   for (absl::string_view line : absl::StrSplit(lines, '\n')) {
@@ -87,7 +88,7 @@ absl::StatusOr<TokenizerComponents> components_from_json(const Json& json, const
 
 absl::StatusOr<TokenizerComponents> components_from_bpe_files(const std::string& folder, bool prefix_space) {
   const std::string where = folder + "/vocab.json";
-  ASSIGN_OR_RETURN(std::string text, read_file(where));
+  ASSIGN_OR_RETURN(std::string text, read_to_parse(where));
   ASSIGN_OR_RETURN(Json merges, read_merge_lines(folder + "/merges.txt"));
   TokenizerComponents out;
   RETURN_IF_ERROR(add_pre_tokenizers({{"type", "ByteLevel"}, {"add_prefix_space", prefix_space}}, where, out));
@@ -103,7 +104,7 @@ absl::StatusOr<TokenizerComponents> components_from_bpe_files(const std::string&
 absl::StatusOr<TokenizerComponents> components_from_word_piece_file(const std::string& folder,
                                                                     const BertNormalization& normalization) {
   const std::string where = folder + "/vocab.txt";
-  ASSIGN_OR_RETURN(std::string text, read_file(where));
+  ASSIGN_OR_RETURN(std::string text, read_to_parse(where));
   TokenizerComponents out;
   Json vocabulary = Json::object();
   int32_t id = 0;

@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/component_fields.h"
 #include "worker/engine/data/tokenizers/components.h"
@@ -36,7 +37,7 @@ constexpr const char* kFiles[] = {"tokenizer.json",
 absl::StatusOr<Json> read_object(const std::string& path) {
   std::error_code error;
   if (!fs::exists(path, error)) return Json();
-  ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  ASSIGN_OR_RETURN(const std::string text, read_to_parse(path));
   Json json = nested_too_deeply(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
   if (!json.is_object()) return tokenizer_error(path, "is not a JSON object");
   return json;

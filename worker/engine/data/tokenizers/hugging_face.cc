@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/json_depth.h"
+#include "common/base/reach.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/data/tokenizers/component_fields.h"
 #include "worker/engine/data/tokenizers/component_tokenizer.h"
@@ -130,7 +131,7 @@ absl::StatusOr<TokenizerComponents> read_components(const std::string& source, c
   std::error_code error;
   const std::string json_path = fs::is_directory(source, error) ? folder + "/tokenizer.json" : source;
   if (fs::exists(json_path, error)) {
-    ASSIGN_OR_RETURN(std::string text, read_file(json_path));
+    ASSIGN_OR_RETURN(std::string text, read_to_parse(json_path));
     const Json json = nested_too_deeply(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
     if (json.is_discarded())
       return absl::InvalidArgumentError(absl::StrCat("tokenizer: ", json_path, " is not valid JSON"));

@@ -2,13 +2,11 @@
 // long it waits at most.
 #include <algorithm>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "common/base/status_macros.h"
 #include "server/core/dependency.h"
+#include "server/core/job_paths.h"
 #include "server/core/refusal.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
@@ -22,25 +20,6 @@ constexpr size_t kMostTimeouts = 200;        // ended in one look, so that no ro
 
 std::string state_text(const v1::JobState& job) {
   return absl::StrCat(job.record().name(), " is ", v1::JobRecord::State_Name(job.record().state()));
-}
-
-// The path without what means nothing in it; empty: it leads upwards, or begins at the root.
-std::string plain_path(const std::string& path) {
-  if (absl::StartsWith(path, "/")) return "";
-  std::vector<std::string> words = absl::StrSplit(path, '/');
-  std::erase_if(words, [](const std::string& word) { return word.empty() || word == "."; });
-  return std::find(words.begin(), words.end(), "..") == words.end() ? absl::StrJoin(words, "/") : "";
-}
-
-// The folder of checkpoints below the job's own; empty: it is not plainly below it.
-std::string checkpoints_of(const v1::Job& job) {
-  return plain_path(job.checkpoint().directory().empty() ? "checkpoints" : job.checkpoint().directory());
-}
-
-// Is it one of the folder's own, by its name alone?
-bool lies_below(const std::string& path, const std::string& folder) {
-  const std::string start = absl::StrCat(folder, "/");
-  return absl::StartsWith(path, start) && !plain_path(path.substr(start.size())).empty();
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
 // Workers: registration, leases, and the comparison of what a daemon holds with what it should hold.
 #include <algorithm>
-#include <filesystem>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "server/core/job_paths.h"
 #include "server/core/rank_exit.h"
 #include "server/core/refusal.h"
 #include "server/core/scheduler.h"
@@ -331,14 +332,9 @@ namespace {
 
 // Where a job's trainer may publish: what is recorded is read, copied and removed by others.
 bool lies_within_job(const std::string& folder, const v1::JobRecord& job) {
-  const std::filesystem::path path = std::filesystem::path(folder).lexically_normal();
-  const std::filesystem::path wanted(job.job().checkpoint().directory());
-  const auto is_root = [&path](const std::filesystem::path& root) {
-    if (!root.is_absolute()) return false;
-    const std::filesystem::path below = path.lexically_relative(root.lexically_normal());
-    return !below.empty() && *below.begin() != "." && *below.begin() != "..";
-  };
-  return is_root(job.folder()) || is_root(wanted);
+  absl::string_view wanted = job.job().checkpoint().directory();
+  while (wanted.size() > 1 && absl::EndsWith(wanted, "/")) wanted.remove_suffix(1);
+  return lies_below(folder, job.folder()) || (absl::StartsWith(wanted, "/") && lies_below(folder, std::string(wanted)));
 }
 
 }  // namespace

@@ -1,0 +1,34 @@
+#include "server/core/job_paths.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+
+namespace galleon::server {
+
+namespace {
+
+// The path without what means nothing in it; empty: it leads upwards, or begins at the root.
+std::string plain_path(const std::string& path) {
+  if (absl::StartsWith(path, "/")) return "";
+  std::vector<std::string> words = absl::StrSplit(path, '/');
+  std::erase_if(words, [](const std::string& word) { return word.empty() || word == "."; });
+  return std::find(words.begin(), words.end(), "..") == words.end() ? absl::StrJoin(words, "/") : "";
+}
+
+}  // namespace
+
+std::string checkpoints_of(const v1::Job& job) {
+  return plain_path(job.checkpoint().directory().empty() ? "checkpoints" : job.checkpoint().directory());
+}
+
+bool lies_below(const std::string& path, const std::string& folder) {
+  const std::string start = absl::StrCat(folder, "/");
+  return absl::StartsWith(path, start) && !plain_path(path.substr(start.size())).empty();
+}
+
+}  // namespace galleon::server

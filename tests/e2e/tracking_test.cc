@@ -42,7 +42,7 @@ TEST(Tracking, TheAttemptsOfAJobAreOneRunOfTheServerThatItsWorkerAllows) {
   ASSERT_TRUE(eventually([&] { return steps_told(server) >= 60; }));
   // The server is away while a trainer dies and the next one begins.
   server.stop();
-  for (const ProcessId& trainer : service.trainers()) ::kill(trainer.pid, SIGKILL);
+  for (const ProcessId& trainer : service.trainers()) ::kill(trainer.pid, SIGKILL);  // its supervisor leads the group
   ASSERT_TRUE(eventually([&] { return service.get(job).value("attempts", 0) >= 2; }));
   server.start();
   ASSERT_EQ(service.galleon({"wait", job, "--timeout", "600"}, 3 * kPatience).exit.code, 0)

@@ -17,6 +17,7 @@
 #include "common/base/process.h"
 #include "common/base/status_macros.h"
 #include "common/base/user.h"
+#include "worker/daemon/library_folders.h"
 
 namespace galleon {
 
@@ -84,6 +85,12 @@ FileRules file_rules(const Confinement& confinement, const std::string& trainer)
   for (const fs::path& program : {fs::path(trainer), fs::weakly_canonical(trainer, error)}) {
     const fs::path folder = program.parent_path();
     rules.run.insert(rules.run.end(), {folder.string(), (folder / "../lib").lexically_normal().string()});
+    // What it loads may have been linked to libraries that lie elsewhere, as Arrow's in Python's folders.
+    std::vector<std::string> own = {program.string()};
+    for (const char* pattern : {"/libgalleon_*.so", "/../lib/galleon/libgalleon_*.so"})
+      for (const std::string& library : glob_paths(absl::StrCat(folder.string(), pattern))) own.push_back(library);
+    for (const std::string& file : own)
+      for (std::string& place : library_folders(file)) rules.run.push_back(std::move(place));
   }
   for (const char* name : {"LD_LIBRARY_PATH", "LD_PRELOAD"}) {
     const std::string paths = variable(name);

@@ -336,7 +336,14 @@ TEST_F(Hostile, WhateverAWorkerReportsCanBeAnswered) {
 }
 
 TEST_F(Hostile, WhoAsksForEverythingHoldsUpNoWorkerAndIsBounded) {
-  for (int i = 0; i < 400; ++i) (void)submit(job_named("one"));
+#ifdef __SANITIZE_THREAD__
+  // Debian's gRPC is not instrumented: each byte of an answer that its threads free passes for a race that is looked up
+  // among those to be ignored, which takes minutes for more.
+  constexpr int kJobs = 20;
+#else
+  constexpr int kJobs = 400;
+#endif
+  for (int i = 0; i < kJobs; ++i) (void)submit(job_named("one"));
   // On a connection of its own, as in another process.
   grpc::ChannelArguments apart;
   apart.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

@@ -20,6 +20,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/net/bearer_token.h"
 #include "common/net/listen_socket.h"
 #include "common/net/server_tls.h"
 #include "prometheus/collectable.h"
@@ -200,6 +201,7 @@ class HttpEndpoint::Server {
       return response_text("405 Method Not Allowed", kPlain, "only GET and HEAD are served here\n", true);
     }
     if (path == "/metrics") {
+      if (const absl::Status shown = shows_token(request); !shown.ok()) return refuse_reader(shown);
       if (options_.metrics == nullptr) return response_text("200 OK", kMetrics, "", with_body);
       return response_text("200 OK", kMetrics, prometheus::TextSerializer().Serialize(options_.metrics->Collect()),
                            with_body);
@@ -213,6 +215,18 @@ class HttpEndpoint::Server {
                            with_body);
     }
     return response_text("404 Not Found", kPlain, "served here: /metrics, /livez, /readyz\n", with_body);
+  }
+
+  absl::Status shows_token(absl::string_view request) const {
+    return options_.metrics_token.empty() ? absl::OkStatus() : BearerToken(options_.metrics_token).shown_in(request);
+  }
+
+  static std::string refuse_reader(const absl::Status& status) {
+    const std::string body = absl::StrCat(std::string(status.message()), "\n");
+    if (absl::IsUnauthenticated(status))
+      return response_text("401 Unauthorized\r\nWWW-Authenticate: Bearer", kPlain, body, true);
+    log_error("--metrics-token: ", std::string(status.message()));
+    return response_text("503 Service Unavailable", kPlain, "the token cannot be read; the log says why\n", true);
   }
 
   const HttpEndpointOptions options_;
@@ -232,6 +246,7 @@ absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::start(HttpEndpointOp
         "--metrics ", to_string(address), " would be open to other machines; give --tls FOLDER for HTTPS, ",
         "--metrics-plain-http where the network itself is closed, or --metrics 127.0.0.1:", address.port));
   }
+  if (!options.metrics_token.empty()) RETURN_IF_ERROR(BearerToken(options.metrics_token).check());
   std::unique_ptr<ServerTls> tls;
   if (!options.tls.empty()) {
     ASSIGN_OR_RETURN(tls, ServerTls::load(options.tls));

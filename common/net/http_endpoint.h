@@ -17,9 +17,10 @@ class Collectable;
 namespace galleon {
 
 struct HttpEndpointOptions {
-  std::string listen;       // "HOST:PORT", port 0 for any free one; beyond loopback only with `tls` or `plain_http`
-  std::string tls;          // folder with cert.pem and key.pem: speaks HTTPS, and asks nobody for a certificate
-  bool plain_http = false;  // without TLS beyond loopback too
+  std::string listen;         // "HOST:PORT", port 0 for any free one; beyond loopback only with `tls` or `plain_http`
+  std::string tls;            // folder with cert.pem and key.pem: speaks HTTPS, and asks nobody for a certificate
+  bool plain_http = false;    // without TLS beyond loopback too
+  std::string metrics_token;  // file of the token that /metrics wants to be shown; empty: none
   // What /metrics serves, normally a prometheus::Registry. Collected on the endpoint's thread.
   std::shared_ptr<prometheus::Collectable> metrics;
   // OK, or why not in words: the body of a 503 on /readyz. Called on the endpoint's thread; empty: always ready.
@@ -38,7 +39,8 @@ void secure_endpoint(const std::string& tls_folder, bool plain_http, HttpEndpoin
 // One thread serves all connections; each carries one request. Listens from construction to destruction.
 class HttpEndpoint {
  public:
-  // FAILED_PRECONDITION: beyond loopback without TLS. UNAVAILABLE: the address is taken. Or why `tls` cannot be used.
+  // FAILED_PRECONDITION: beyond loopback without TLS. UNAVAILABLE: the address is taken. Or why `tls` or
+  // `metrics_token` cannot be used.
   static absl::StatusOr<std::unique_ptr<HttpEndpoint>> start(HttpEndpointOptions options);
   ~HttpEndpoint();
   HttpEndpoint(const HttpEndpoint&) = delete;

@@ -73,6 +73,9 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--metrics", a.options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
   app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");
+  app.add_option("--metrics-token", a.options.metrics_token,
+                 "file of the token that who reads /metrics has to show (Authorization: Bearer); read again for each "
+                 "request");
   app.add_option("--ready-file", a.ready_file, "JSON with pid, listen and metrics, written when it serves");
   app.add_option("--jobs", a.options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
   app.add_option("--lease", a.lease,

@@ -7,11 +7,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/net/certificate_expiry.h"
 #include "common/net/connection_metrics.h"
 #include "common/net/disk_space.h"
 #include "common/net/doorkeeper.h"
+#include "common/net/grpc_faults.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
 #include "common/net/tls_folder.h"
@@ -38,7 +40,8 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int kLargestMessage = 4 << 20;
+constexpr int kLargestRequest = 1 << 20;  // nobody sends more than half of it
+constexpr int kLargestAnswer = 4 << 20;
 constexpr int kMostStreams = 100;    // of a connection
 constexpr int kMostOpenCalls = 256;  // of a caller
 constexpr size_t kMostCallMemory = 256 << 20;
@@ -93,8 +96,8 @@ std::unique_ptr<grpc::Server> serve(const std::shared_ptr<grpc::ServerCredential
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostStreams);
-  builder.SetMaxReceiveMessageSize(kLargestMessage);
-  builder.SetMaxSendMessageSize(kLargestMessage);
+  builder.SetMaxReceiveMessageSize(kLargestRequest);
+  builder.SetMaxSendMessageSize(kLargestAnswer);
   for (StoppableService* service : services) builder.RegisterService(service->service());
   return builder.BuildAndStart();
 }
@@ -245,6 +248,7 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   HttpEndpointOptions http;
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
+  http.metrics_token = options.metrics_token;
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
   if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
@@ -290,6 +294,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   parts->make_services(options);
   RETURN_IF_ERROR(parts->serve_metrics(options));
   parts->loop->start();
+  // Without TLS only this machine reaches the port.
+  if (const std::string faults = known_grpc_faults(grpc::Version()); !faults.empty() && !options.tls.empty())
+    log_warning(faults);
   RETURN_IF_ERROR(parts->serve_calls(listen, secured.credentials));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }

@@ -17,6 +17,7 @@ struct ServerOptions {
   std::string listen;               // "HOST:PORT"; beyond loopback only with tls
   std::string metrics;              // "HOST:PORT": HTTP on loopback, beyond it HTTPS
   bool metrics_plain_http = false;  // HTTP beyond loopback too
+  std::string metrics_token;        // HttpEndpointOptions::metrics_token
   std::string tls;     // folder with ca.pem, cert.pem, key.pem; empty: no TLS, and everybody may do everything
   std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
   std::string queues;  // file that scheduler.queues are from, to be read again by reload(); empty: none

@@ -17,7 +17,7 @@ namespace galleon::server {
 
 namespace {
 
-constexpr size_t kLargestLogPiece = 1 << 20;
+constexpr size_t kLargestLogPiece = 512 << 10;
 constexpr size_t kLongestReason = 1024;
 constexpr size_t kLargestReport = 64 << 10;
 
@@ -188,6 +188,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
                                          v1::ForgetWorkerResponse*) override {
     const Unary call(context, context_, "ForgetWorker", Role::kOperator, Unary::Kind::kChanges,
                      "workers/" + worker_id_of(request->name()));
+    if (call.refused() || !call.require(Role::kOperator, "*")) return call.reactor();
     call.on_loop([call, request](Turn& turn) {
       const absl::Status status = turn.scheduler.forget_worker(turn.now, *request, call.caller());
       if (!status.ok()) return call.finish(status);
@@ -207,6 +208,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
 
   grpc::ServerUnaryReactor* order(const Unary& call, v1::Worker::State ordered, const std::string& name,
                                   const std::string& reason, const std::string& etag, v1::Worker* response) {
+    // Workers are everybody's.
+    if (call.refused() || !call.require(Role::kOperator, "*")) return call.reactor();
     if (reason.size() > kLongestReason) {
       call.finish(absl::InvalidArgumentError(
           absl::StrCat("reason: is of ", reason.size(), " bytes, at most ", kLongestReason, " are accepted")));

@@ -32,6 +32,7 @@ struct DaemonOptions {
   std::string trainer_user;                // who trainers run as; empty: this daemon's own user
   std::string metrics;                     // HOST:PORT; empty: no endpoint
   bool metrics_plain_http = false;         // without TLS beyond loopback too
+  std::string metrics_token;               // HttpEndpointOptions::metrics_token
   const TlsWatch* certificates = nullptr;  // of it, which outlives the daemon; null: no TLS
   std::string tls;                         // folder of the certificate, which the endpoint shows too; empty: none
   std::string ready_file;                  // empty: none

@@ -103,6 +103,7 @@ absl::Status DaemonLoop::prepare() {
     HttpEndpointOptions http;
     http.listen = options_.metrics;
     secure_endpoint(options_.tls, options_.metrics_plain_http, http);
+    http.metrics_token = options_.metrics_token;
     http.metrics = std::make_shared<WithDiskSpace>(metrics_, options_.data);
     if (options_.certificates != nullptr)
       http.metrics = std::make_shared<WithCertificate>(http.metrics, options_.certificates);

@@ -89,6 +89,9 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--metrics", a.options.metrics, "HOST:PORT for /metrics, /livez and /readyz; port 0 is any free one");
   app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");
+  app.add_option("--metrics-token", a.options.metrics_token,
+                 "file of the token that who reads /metrics has to show (Authorization: Bearer); read again for each "
+                 "request");
   app.add_option("--ready-file", a.options.ready_file,
                  "JSON with pid and metrics, written once the scheduler knows this worker");
   app.add_option("--label", a.labels, "k=v that jobs can ask for; repeatable");

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -133,6 +134,48 @@ TEST(HttpEndpoint, ARequestInPiecesIsAnswered) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   EXPECT_TRUE(absl::StartsWith(read_to_end(socket.get()), "HTTP/1.1 200"));
+}
+
+TEST(HttpEndpoint, WithATokenMetricsAreForThoseWhoShowItAndProbesForAll) {
+  const std::string file = testing::TempDir() + "metrics-token-" + std::to_string(::getpid());
+  const std::string token = "0123456789abcdef0123456789abcdef";
+  HttpEndpointOptions options;
+  options.listen = "127.0.0.1:0";
+  options.metrics_token = file;
+  EXPECT_EQ(HttpEndpoint::start(options).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(write_file_atomically(file, "short\n").ok());
+  ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
+  EXPECT_EQ(HttpEndpoint::start(options).status().code(), absl::StatusCode::kInvalidArgument);
+  ASSERT_TRUE(write_file_atomically(file, token + "\n").ok());
+  ASSERT_EQ(::chmod(file.c_str(), 0644), 0);
+  EXPECT_EQ(HttpEndpoint::start(options).status().code(), absl::StatusCode::kPermissionDenied);
+  ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
+  absl::StatusOr<std::unique_ptr<HttpEndpoint>> endpoint = HttpEndpoint::start(options);
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  const auto answer = [&](const std::string& headers) {
+    return converse((*endpoint)->address(), "GET /metrics HTTP/1.1\r\n" + headers + "\r\n");
+  };
+  const std::string good = "Authorization: Bearer " + token + "\r\n";
+  EXPECT_TRUE(absl::StartsWith(answer(good), "HTTP/1.1 200 "));
+  EXPECT_TRUE(absl::StartsWith(answer("Host: x\r\nauthorization:bearer   " + token + " \r\n"), "HTTP/1.1 200 "));
+  for (const std::string& headers :
+       {std::string(), std::string("Authorization:\r\n"), "Authorization: Basic " + token + "\r\n",
+        "Authorization: Bearer " + token + "0\r\n", "Authorization: Bearer " + token.substr(1) + "\r\n",
+        "X-Authorization: Bearer " + token + "\r\n", good + "Authorization: Bearer other\r\n"}) {
+    const std::string refused = answer(headers);
+    EXPECT_TRUE(absl::StartsWith(refused, "HTTP/1.1 401 ")) << headers << refused;
+    EXPECT_TRUE(absl::StrContains(refused, "\r\nWWW-Authenticate: Bearer\r\n")) << refused;
+    EXPECT_FALSE(absl::StrContains(refused, token)) << refused;
+  }
+  EXPECT_TRUE(absl::StartsWith(get((*endpoint)->address(), "/livez"), "HTTP/1.1 200 "));
+  EXPECT_TRUE(absl::StartsWith(get((*endpoint)->address(), "/readyz"), "HTTP/1.1 200 "));
+  // Another token holds at once, and none lets nobody in.
+  ASSERT_TRUE(write_file_atomically(file, token + token).ok());
+  ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
+  EXPECT_TRUE(absl::StartsWith(answer(good), "HTTP/1.1 401 "));
+  EXPECT_TRUE(absl::StartsWith(answer("Authorization: Bearer " + token + token + "\r\n"), "HTTP/1.1 200 "));
+  ASSERT_EQ(::unlink(file.c_str()), 0);
+  EXPECT_TRUE(absl::StartsWith(answer(good), "HTTP/1.1 503 "));
 }
 
 TEST(HttpEndpoint, ATakenPortAndAnOpenAddressAreRefused) {

@@ -292,10 +292,10 @@ TEST_F(Hostile, ARequestBeyondTheLimitIsRefusedWithTheLimit) {
   grpc::Status status = jobs_->CreateJob(context().get(), request, &record);
   EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
   EXPECT_TRUE(absl::StrContains(status.error_message(), "262144")) << status.error_message();
-  request.mutable_job()->set_tokenizer(std::string(5 << 20, 'x'));
+  request.mutable_job()->set_tokenizer(std::string(2 << 20, 'x'));
   status = jobs_->CreateJob(context().get(), request, &record);
   EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
-  EXPECT_TRUE(absl::StrContains(status.error_message(), "4194304")) << status.error_message();
+  EXPECT_TRUE(absl::StrContains(status.error_message(), "1048576")) << status.error_message();
   expect_healthy("a large request");
 }
 
@@ -309,7 +309,7 @@ TEST_F(Hostile, WhateverAWorkerReportsCanBeAnswered) {
   report.set_exit_code(2);
   report.mutable_finished()->set_outcome(v1::Finished::FAILED);
   report.mutable_finished()->set_permanent(true);
-  report.mutable_finished()->set_message("begins " + std::string(3'600'000, 'm') + " ends");
+  report.mutable_finished()->set_message("begins " + std::string(900'000, 'm') + " ends");
   report.mutable_stage()->set_detail(std::string(100'000, 's'));
   ASSERT_TRUE(sync(daemon_).ok());
   const auto check = [&] {

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/checkpoint/checkpoint.h"
@@ -165,6 +166,38 @@ TEST_P(Resume, SixtyLossesAfterAStopAtThirtyAreThoseOfAnUninterruptedRun) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OnRanks, Resume, testing::Values(1, 2));
+
+TEST_P(Resume, TheFirstLineAfterAResumeTellsOfAllRefreshesSinceTheLastLine) {
+  TestFolder folder;
+  RunOptions o = tiny_run(folder);
+  o.steps = 40;
+  o.log_every = 10;
+  o.checkpoint_every = 17;
+  o.optimizer.galore->refresh_interval = 8;
+  const std::vector<RankOutcome> whole = run_ranks(o, GetParam(), folder.path() + "/whole");
+  ASSERT_TRUE(whole[0].result.ok()) << whole[0].result.status();
+  const std::string all = o.checkpoint_folder;
+  for (const int64_t from : {17, 34}) {
+    o.checkpoint_folder = absl::StrCat(all, "-", from);
+    const std::string step = absl::StrFormat("/step-%08d", from);
+    ASSERT_TRUE(make_folders(o.checkpoint_folder).ok());
+    std::filesystem::copy(all + step, o.checkpoint_folder + step, std::filesystem::copy_options::recursive);
+    const std::vector<RankOutcome> rest = run_ranks(o, GetParam(), absl::StrCat(folder.path(), "/from-", from));
+    ASSERT_TRUE(rest[0].result.ok()) << rest[0].result.status();
+    std::vector<StepLine> expected = whole[0].observer.lines;
+    std::erase_if(expected, [from](const StepLine& line) { return line.step <= from; });
+    const std::vector<StepLine>& lines = rest[0].observer.lines;
+    ASSERT_EQ(lines.size(), expected.size());
+    for (size_t i = 0; i < lines.size(); ++i) {
+      EXPECT_EQ(lines[i].step, expected[i].step);
+      EXPECT_EQ(lines[i].subspace_overlap, expected[i].subspace_overlap) << "step " << lines[i].step;
+      EXPECT_EQ(lines[i].captured_energy, expected[i].captured_energy) << "step " << lines[i].step;
+      EXPECT_EQ(lines[i].refreshed, expected[i].refreshed) << "step " << lines[i].step;
+    }
+    EXPECT_GT(lines[0].subspace_overlap, 0);
+    EXPECT_GT(lines[0].captured_energy, 0);
+  }
+}
 
 TEST(Resume, ACheckpointOfTwoRanksGoesOnWithOneAndWithThree) {
   TestFolder folder;

@@ -1,6 +1,7 @@
 #include "worker/engine/checkpoint/manifest.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
@@ -52,6 +53,38 @@ Json tokens_to_json(const std::optional<RecordedTokens>& tokens) {
   return {{"begin", tokens->begin}, {"end", tokens->end}};
 }
 
+Json mean_to_json(const RunningMean& mean) {
+  // JSON has no word for what is not finite, and a checkpoint is worth more than a line of metrics.
+  const bool sound = std::isfinite(mean.sum) && std::isfinite(mean.last) && mean.sum >= 0 && mean.last >= 0;
+  const RunningMean kept = sound ? mean : RunningMean();
+  return {{"sum", kept.sum}, {"count", kept.count}, {"last", kept.last}};
+}
+
+RunningMean mean_from_json(JsonFields& means, const char* name, const std::string& path, absl::Status& status) {
+  JsonFields fields(means.object(name), absl::StrCat(path, ": ", name));
+  const RunningMean mean{fields.number("sum", 0), fields.integer("count", 0, kMostCounted), fields.number("last", 0)};
+  status.Update(fields.status());
+  return mean;
+}
+
+Json means_to_json(const SubspaceMeans& means) {
+  return {
+      {"overlap", mean_to_json(means.overlap)}, {"energy", mean_to_json(means.energy)}, {"refreshed", means.refreshed}};
+}
+
+absl::StatusOr<SubspaceMeans> means_from_json(JsonFields& manifest, const std::string& path) {
+  const std::string where = absl::StrCat(path, ": subspaces");
+  JsonFields fields(manifest.object("subspaces"), where);
+  absl::Status status;
+  SubspaceMeans means;
+  means.overlap = mean_from_json(fields, "overlap", where, status);
+  means.energy = mean_from_json(fields, "energy", where, status);
+  means.refreshed = fields.integer("refreshed", 0, kMostCounted);
+  status.Update(fields.status());
+  if (!status.ok()) return status;
+  return means;
+}
+
 Json to_json(const CheckpointHeader& h) {
   return {{"format_version", kFormatVersion},
           {"job", h.job},
@@ -67,7 +100,8 @@ Json to_json(const CheckpointHeader& h) {
           {"weights_hash", h.weights_hash},
           {"document_tokens", tokens_to_json(h.document_tokens)},
           {"counts", h.counts},
-          {"refresh_paces", paces_to_json(h.paces)}};
+          {"refresh_paces", paces_to_json(h.paces)},
+          {"subspaces", means_to_json(h.subspaces)}};
 }
 
 absl::StatusOr<Json> read_manifest(const std::string& folder) {
@@ -115,6 +149,10 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
   // Checkpoints from before lazy refresh have none.
   h.paces =
       fields.has("refresh_paces") ? paces_from_json(fields, path, paces) : std::vector<RefreshPace>(h.counts.size());
+  // Those of older versions begin their lines anew.
+  if (fields.has("subspaces")) {
+    ASSIGN_OR_RETURN(h.subspaces, means_from_json(fields, path));
+  }
   RETURN_IF_ERROR(fields.status());
   RETURN_IF_ERROR(paces);
   return h;

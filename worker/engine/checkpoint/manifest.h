@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "worker/engine/checkpoint/subspace_means.h"
 #include "worker/engine/optim/optimizer.h"
 
 namespace galleon {
@@ -40,6 +41,7 @@ struct CheckpointHeader {
   std::optional<RecordedTokens> document_tokens;  // of a model that was trained on text
   std::vector<int64_t> counts;                    // Optimizer::counts
   std::vector<RefreshPace> paces;                 // Optimizer::paces
+  SubspaceMeans subspaces;                        // of rank 0, which writes metrics.jsonl
 };
 
 // "step-00001000", and ".step-00001000.epoch-7" before its publication.

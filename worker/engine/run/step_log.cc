@@ -9,11 +9,11 @@ void StepLog::add(const StepReport& report, int64_t tokens, double seconds) {
   seconds_ += seconds;
   seconds_total_ += seconds;
   refresh_seconds_ += report.refresh_seconds;
-  overlap_.sum += report.overlap_sum;
-  overlap_.count += report.overlaps;
-  energy_.sum += report.energy_sum;
-  energy_.count += report.energies;
-  refreshed_ += report.refreshed;
+  subspaces_.overlap.sum += report.overlap_sum;
+  subspaces_.overlap.count += report.overlaps;
+  subspaces_.energy.sum += report.energy_sum;
+  subspaces_.energy.count += report.energies;
+  subspaces_.refreshed += report.refreshed;
   skipped_ += report.skipped_refreshes;
 }
 
@@ -25,9 +25,9 @@ StepLine StepLog::line(const StepReport& newest, double data_waited, const std::
   line.refresh_seconds = refresh_seconds_;
   line.refresh_seconds_total = refresh_seconds_total_ += refresh_seconds_;
   line.step_seconds_total = seconds_total_;
-  line.subspace_overlap = overlap_.take();
-  line.captured_energy = energy_.take();
-  line.refreshed = refreshed_;
+  line.subspace_overlap = subspaces_.overlap.take();
+  line.captured_energy = subspaces_.energy.take();
+  line.refreshed = subspaces_.refreshed;
   line.skipped_refreshes = skipped_;
   line.data_wait_seconds = data_waited - data_waited_;
   line.data_wait_seconds_total = data_waited_ = data_waited;
@@ -37,16 +37,9 @@ StepLine StepLog::line(const StepReport& newest, double data_waited, const std::
     waited_ = waited;
   }
   line.waited_total = waited;
-  tokens_ = refreshed_ = 0;
+  tokens_ = subspaces_.refreshed = 0;
   seconds_ = refresh_seconds_ = 0;
   return line;
-}
-
-double StepLog::Mean::take() {
-  if (count > 0) last = sum / static_cast<double>(count);
-  sum = 0;
-  count = 0;
-  return last;
 }
 
 }  // namespace galleon

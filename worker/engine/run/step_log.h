@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/engine/checkpoint/subspace_means.h"
 #include "worker/engine/optim/optimizer.h"
 #include "worker/engine/run/metrics_file.h"
 
@@ -17,22 +18,16 @@ class StepLog {
   // caller adds what it knows itself. data_waited: seconds since the run began that the engine waited for data; waited:
   // by rank, those that it waited for others.
   StepLine line(const StepReport& newest, double data_waited, const std::vector<double>& waited);
+  // As of the newest step.
+  const SubspaceMeans& subspaces() const { return subspaces_; }
+  // Those of the checkpoint that the run goes on from.
+  void resume(const SubspaceMeans& subspaces) { subspaces_ = subspaces; }
 
  private:
-  // A mean over what was measured since the last line; where nothing was, the one before stands.
-  struct Mean {
-    double sum = 0;
-    int64_t count = 0;
-    double last = 0;
-    double take();
-  };
-
   int64_t tokens_ = 0;
   double seconds_ = 0;
   double refresh_seconds_ = 0;
-  Mean overlap_;
-  Mean energy_;
-  int64_t refreshed_ = 0;
+  SubspaceMeans subspaces_;
   // Since the run began.
   int64_t skipped_ = 0;
   double refresh_seconds_total_ = 0;

@@ -135,6 +135,7 @@ class Training {
     tokens_ = found.header.tokens;
     seconds_ = found.header.seconds;
     data_changes_ = found.header.data_changes;
+    log_.resume(found.header.subspaces);
     if (const std::string change = data_change(found.header, options_); !change.empty()) {
       data_changes_.push_back(change);
       observer_.stage("resume",
@@ -282,6 +283,7 @@ class Training {
     header.tokens = tokens_;
     header.seconds = seconds_;
     header.epoch = context_.epoch;
+    header.subspaces = log_.subspaces();
     if (const std::optional<DocumentTokens> around = data_.train().around_documents())
       header.document_tokens = {around->begin, around->end};
     RETURN_IF_ERROR(checkpoints_.save(header, content()));

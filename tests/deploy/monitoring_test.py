@@ -32,8 +32,8 @@ if KEEP:
     sys.argv.pop()
 PROGRAMS = pathlib.Path(sys.argv.pop()).resolve()
 SCRAPE = 0.5
-# What they say of certificates and of files that are read again, tests of the scheduler show (security, reload).
-PROMTOOL_ONLY = {"GalleonCertificateEnds", "GalleonCertificateRefused", "GalleonReloadFailed"}
+# What they say of certificates, receivers and files that are read again, tests of the scheduler show (security, notify, reload).
+PROMTOOL_ONLY = {"GalleonCertificateEnds", "GalleonCertificateRefused", "GalleonReloadFailed", "GalleonNotificationsBehind"}
 SLOW_DISK = r"""
 #include <unistd.h>
 int fsync(int fd) { (void)fd; usleep(700000); return 0; }

@@ -79,7 +79,7 @@ void DaemonLoop::wait_for_events() {
 
 void DaemonLoop::check_lease() {
   const absl::Duration now = clock_.monotonic();
-  metrics_->set_lease_end(lease_end_.value_or(absl::ZeroDuration()));
+  metrics_->set_lease(lease_end_.value_or(absl::ZeroDuration()), lease_);
   if (!lease_end_ || now <= *lease_end_) return;
   end_all(
       absl::StrCat("ended: the lease ran out, the scheduler at ", options_.server, " could not be reached in time"));
@@ -166,7 +166,8 @@ void DaemonLoop::finish_register(absl::Duration sent, const absl::StatusOr<v1::R
   if (options_.service != nullptr) options_.service->ready(absl::StrCat("is registered at ", options_.server));
   session_ = response->session();
   revision_ = 0;
-  lease_end_ = sent + absl::Milliseconds(response->lease_milliseconds());
+  lease_ = absl::Milliseconds(response->lease_milliseconds());
+  lease_end_ = sent + lease_;
   sync_milliseconds_ = std::max<uint64_t>(1, response->sync_milliseconds());
   rank_options_.jobs_folder = response->jobs_folder();
   urgent_ = true;
@@ -222,7 +223,8 @@ void DaemonLoop::finish_sync(absl::Duration sent, const absl::StatusOr<v1::SyncW
     if (scheduler_lost_) log_info("the scheduler at ", options_.server, " is back");
     scheduler_lost_ = false;
     backoff_ = absl::ZeroDuration();
-    lease_end_ = sent + absl::Milliseconds(response->lease_milliseconds());
+    lease_ = absl::Milliseconds(response->lease_milliseconds());
+    lease_end_ = sent + lease_;
     if (response->sync_milliseconds() > 0) sync_milliseconds_ = response->sync_milliseconds();
     // A scheduler that answers at once, whatever it was asked, must not be asked without pause.
     next_call_ = response->revision() == revision_ ? clock_.monotonic() + absl::Milliseconds(5) : absl::ZeroDuration();

@@ -94,6 +94,7 @@ class DaemonLoop {
   absl::Duration next_call_ = absl::ZeroDuration();
   absl::Duration backoff_ = absl::ZeroDuration();
   std::optional<absl::Duration> lease_end_;
+  absl::Duration lease_ = absl::ZeroDuration();          // what the newest answer gave
   std::map<std::string, absl::Duration> publish_after_;  // by rank's key
   std::optional<v1::WorkerProbe> probe_;                 // the newest
   bool probing_ = false;

@@ -230,9 +230,10 @@ void JobMetrics::set_gpus(const std::vector<GpuState>& gpus) {
   gpus_ = gpus;
 }
 
-void JobMetrics::set_lease_end(absl::Duration lease_end) {
+void JobMetrics::set_lease(absl::Duration end, absl::Duration length) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  lease_end_ = lease_end;
+  lease_end_ = end;
+  lease_length_ = length;
 }
 
 void JobMetrics::add_worker(Families& out, absl::Duration now) const {
@@ -243,6 +244,8 @@ void JobMetrics::add_worker(Families& out, absl::Duration now) const {
           static_cast<double>(slot_memory_));
   out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
           std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
+  out.add("galleon_worker_lease_length_seconds", "For how long the scheduler last gave the lease", kGauge, {},
+          absl::ToDoubleSeconds(lease_length_));
   if (!processor_.model().empty()) add_processor(out, processor_);
   for (size_t slot = 0; slot < gpus_.size(); ++slot) add_gpu(out, slot, gpus_[slot]);
 }

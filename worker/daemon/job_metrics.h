@@ -29,8 +29,8 @@ class JobMetrics final : public prometheus::Collectable {
   void set_processor(const v1::ProcessorInfo& processor);
   // By slot.
   void set_gpus(const std::vector<GpuState>& gpus);
-  // When the lease ends, on the monotonic clock.
-  void set_lease_end(absl::Duration lease_end);
+  // When the lease ends, on the monotonic clock, and for how long the scheduler gave it.
+  void set_lease(absl::Duration end, absl::Duration length);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -61,6 +61,7 @@ class JobMetrics final : public prometheus::Collectable {
   v1::ProcessorInfo processor_;
   std::vector<GpuState> gpus_;
   absl::Duration lease_end_ = absl::ZeroDuration();
+  absl::Duration lease_length_ = absl::ZeroDuration();
 };
 
 }  // namespace galleon

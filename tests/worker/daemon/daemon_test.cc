@@ -484,6 +484,7 @@ TEST_F(DaemonTest, MetricsShowTheJobWhileItRunsAndNotForEver) {
             std::string::npos);
   EXPECT_NE(running.find("galleon_worker_slots{state=\"used\"} 1"), std::string::npos);
   EXPECT_NE(running.find("galleon_worker_lease_seconds"), std::string::npos);
+  EXPECT_NE(running.find("galleon_worker_lease_length_seconds"), std::string::npos);
   ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
   EXPECT_NE(scrape(ready_file()).find("galleon_job_loss"), std::string::npos);
   EXPECT_NE(scrape(ready_file()).find("galleon_job_loss"), std::string::npos);

@@ -110,8 +110,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                      v1::ListJobsResponse* response) override {
     const Unary call(context, context_, "ListJobs", Role::kViewer);
     call.on_loop([call, request, response](Turn& turn) {
-      const absl::Status status = list_jobs(turn, call, *request, *response);
-      turn.after_commit.push_back([call, status] { call.finish(status); });
+      if (absl::Status status = list_jobs(turn, call, *request, *response); !status.ok()) return call.finish(status);
+      call.answer_after_commit(turn, *response);
     });
     return call.reactor();
   }
@@ -199,7 +199,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       // With the step that it has got to.
       if (live_attempt(*job) != nullptr)
         *response->mutable_attempts(response->attempts_size() - 1) = turn.scheduler.describe(*job, turn.now).attempt();
-      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+      call.answer_after_commit(turn, *response);
     });
     return call.reactor();
   }

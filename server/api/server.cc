@@ -19,6 +19,7 @@
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server.h"
@@ -42,8 +43,7 @@ namespace {
 
 constexpr int kLargestRequest = 1 << 20;  // nobody sends more than half of it
 constexpr int kLargestAnswer = 4 << 20;
-constexpr int kMostStreams = 100;    // of a connection
-constexpr int kMostOpenCalls = 256;  // of a caller
+constexpr int kMostStreams = 100;  // of a connection
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
@@ -135,7 +135,7 @@ struct Server::Parts {
   std::unique_ptr<TlsWatch> certificates;  // null: no TLS
   AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
-  OpenCalls open_calls{kMostOpenCalls};
+  OpenCalls open_calls{OpenCalls::Bounds()};
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
   std::unique_ptr<JobFolders> folders;

@@ -2,6 +2,8 @@
 // and answered once.
 #pragma once
 
+#include <google/protobuf/message.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -60,7 +62,7 @@ class Unary {
     if (status.ok() && lane_ != Lane::kFleet) {
       absl::StatusOr<OpenCalls::Place> place = service.open_calls->enter(info_->caller.name);
       status = place.status();
-      if (place.ok()) reactor_->place = *std::move(place);
+      if (place.ok()) reactor_->place = info_->place = *std::move(place);
     }
     if (!status.ok()) {
       answer(status);
@@ -93,14 +95,21 @@ class Unary {
   // Runs `task`, which answers, on the loop's thread; answers at once if the loop takes no more.
   void on_loop(std::function<void(Turn&)> task) const {
     if (info_->refused) return;
-    // Nobody waits for what a caller that has gone asked to see.
+    // Nobody waits for what a caller that has gone asked to see, and nobody sees more than they take.
     auto unless_gone = [call = *this, task = std::move(task)](Turn& turn) {
-      if (call.lane_ == Lane::kReads && call.context_->IsCancelled())
-        return call.finish(absl::CancelledError("the caller went away"));
+      if (call.lane_ == Lane::kReads) {
+        if (call.context_->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
+        if (const absl::Status room = call.info_->place->may_answer(); !room.ok()) return call.finish(room);
+      }
       task(turn);
     };
     if (absl::Status status = service_->loop->post(lane_, info_->caller.name, std::move(unless_gone)); !status.ok())
       finish(status);
+  }
+  // Answers with what was found, once all that it tells of is durable. It counts until the caller has taken it.
+  void answer_after_commit(Turn& turn, const google::protobuf::Message& response) const {
+    if (info_->place != nullptr) info_->place->answers(response.ByteSizeLong());
+    turn.after_commit.push_back([call = *this] { call.finish(absl::OkStatus()); });
   }
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 
@@ -116,11 +125,13 @@ class Unary {
     std::string resource;
     bool audited = false;
     bool refused = false;
+    OpenCalls::Place place;  // null: a worker's
   };
 
   void answer(const absl::Status& status) const {
     count_request(service_->metrics, method_, status);
     if (info_->audited) service_->audit->record(info_->caller.name, info_->peer, method_, info_->resource, status);
+    info_->place = nullptr;  // the reactor's goes with the call
     reactor_->Finish(to_grpc(status));
   }
 

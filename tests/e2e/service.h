@@ -68,6 +68,8 @@ class Service {
     std::filesystem::remove_all(folder_);
   }
 
+  std::string lease = "6s";  // of the next scheduler
+
   const std::string& folder() const { return folder_; }
   // What jobs may read.
   std::string inputs() const { return folder_ + "/inputs"; }
@@ -84,7 +86,7 @@ class Service {
                                         "--ready-file",
                                         folder_ + "/scheduler.json",
                                         "--lease",
-                                        "6s"};
+                                        lease};
     command.insert(command.end(), more.begin(), more.end());
     start("scheduler", command);
     const Json ready = await_ready("scheduler");
@@ -233,6 +235,7 @@ class Service {
 
   std::string metrics_address(const std::string& name) const { return metrics_.at(name); }
   const std::string& server() const { return server_; }
+  pid_t process(const std::string& name) const { return running_.at(name).pid; }
 
   void start(const std::string& name, const std::vector<std::string>& command) {
     ProcessOptions options;
@@ -258,10 +261,11 @@ class Service {
     Json ready;
     EXPECT_TRUE(eventually([&] {
       ready = Json::parse(read_file(path).value_or(""), nullptr, false);
-      return ready.is_object() && ready.value("pid", 0) == running_[name].pid;
-    })) << name
-        << " did not become ready";
-    return ready.is_object() ? ready : Json::object();
+      if (!ready.is_object()) ready = Json::object();
+      return ready.value("pid", 0) == running_[name].pid || !process_alive(running_[name]);
+    }));
+    EXPECT_EQ(ready.value("pid", 0), running_[name].pid) << name << " did not become ready";
+    return ready;
   }
 
   std::string folder_;

@@ -62,7 +62,7 @@ TEST_F(InboxTest, WhoAsksForTooMuchIsRefusedAndOthersAreNot) {
 }
 
 TEST(OpenCalls, APlaceIsFreeWhenTheCallIsOver) {
-  OpenCalls calls(2);
+  OpenCalls calls({.calls = 2});
   absl::StatusOr<OpenCalls::Place> first = calls.enter("ann");
   const absl::StatusOr<OpenCalls::Place> second = calls.enter("ann");
   ASSERT_TRUE(first.ok() && second.ok());
@@ -72,6 +72,21 @@ TEST(OpenCalls, APlaceIsFreeWhenTheCallIsOver) {
   EXPECT_TRUE(calls.enter("ann").ok()) << "and free again at once, as nobody keeps it";
   const absl::StatusOr<OpenCalls::Place> third = calls.enter("ann");
   EXPECT_TRUE(third.ok());
+}
+
+TEST(OpenCalls, WhatWaitsToBeTakenIsBoundedToo) {
+  OpenCalls calls({.calls = 9, .bytes = 2 << 20});
+  absl::StatusOr<OpenCalls::Place> first = calls.enter("ann");
+  const absl::StatusOr<OpenCalls::Place> second = calls.enter("ann");
+  const absl::StatusOr<OpenCalls::Place> of_bob = calls.enter("bob");
+  ASSERT_TRUE(first.ok() && second.ok() && of_bob.ok());
+  (*first)->answers(1 << 20);
+  EXPECT_TRUE((*second)->may_answer().ok());
+  (*first)->answers(1 << 20);
+  EXPECT_EQ((*second)->may_answer().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE((*of_bob)->may_answer().ok());
+  first->reset();
+  EXPECT_TRUE((*second)->may_answer().ok());
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "common/net/doorkeeper.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -28,10 +29,15 @@ constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr size_t kRecordHeader = 5;
 constexpr unsigned char kHandshake = 22;
 constexpr size_t kLargestHello = 16 << 10;  // of one record
-constexpr int kLongestWaitMs = 200;
+constexpr int kLongestWaitMs = 50;
 constexpr absl::Duration kPauseWithoutDescriptors = absl::Milliseconds(100);
 constexpr absl::Duration kLongestRound = absl::Seconds(30);
 constexpr int kAcceptedAtOnce = 64;
+constexpr absl::Duration kBetweenLooks = absl::Milliseconds(50);
+constexpr int kShareOfLooks = 20;  // of this thread's time, one part of so many
+// Each byte that the server says answers so many: an update of a window, which makes room for 64 KiB or as much as one
+// message is large, has some 35, and the answer to a call more.
+constexpr uint64_t kAnsweredByAByte = 8 << 10;
 
 enum class Opening { kUnfinished, kSound, kForeign };
 
@@ -58,6 +64,27 @@ std::string household(const sockaddr_storage& peer) {
   const char* bytes = reinterpret_cast<const char*>(&v6.sin6_addr);
   if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return std::string(bytes + 12, 4);
   return std::string(bytes, 8);
+}
+
+struct Said {
+  uint64_t received = 0;
+  uint64_t sent = 0;
+};
+
+// What the kernel has counted for a connection; zeros where it does not.
+Said said_on(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
+  if (size < offsetof(tcp_info, tcpi_bytes_sent) + sizeof(info.tcpi_bytes_sent)) return {};
+  return {info.tcpi_bytes_received, info.tcpi_bytes_sent};
+}
+
+// Ends a connection that others have descriptors of, and what has come in and was not read yet.
+void cut_off(int fd) {
+  sockaddr nobody{};
+  nobody.sa_family = AF_UNSPEC;
+  ::connect(fd, &nobody, sizeof(nobody));
 }
 
 // At once, and without a state that lingers.
@@ -92,7 +119,7 @@ class Doorkeeper::Door {
     guests_.clear();
   }
 
-  Counts counts() const { return {open_.load(), silent_.load(), refused_.load(), turned_away_.load()}; }
+  Counts counts() const { return {open_.load(), silent_.load(), refused_.load(), turned_away_.load(), ended_.load()}; }
 
   absl::Status alive() const {
     if (clock_.monotonic() - absl::Milliseconds(last_round_.load()) < kLongestRound) return absl::OkStatus();
@@ -109,6 +136,8 @@ class Doorkeeper::Door {
     std::string household;
     absl::Duration deadline;
     bool inside = false;
+    Said said = {};  // as of the last look, once it is inside
+    uint64_t unanswered = 0;
     std::list<uint64_t>::iterator place;  // in silent_order_, while it is not inside
   };
 
@@ -136,6 +165,7 @@ class Doorkeeper::Door {
         }
       }
       expire(now);
+      if (now >= next_look_) look(now);
       if (paused_until_ != absl::ZeroDuration() && now >= paused_until_) {
         paused_until_ = absl::ZeroDuration();
         watch(listener_.get(), kListener, EPOLLIN, EPOLL_CTL_MOD);
@@ -171,7 +201,11 @@ class Doorkeeper::Door {
       const uint64_t number = next_++;
       const int socket = fd.get();
       silent_order_.push_back(number);
-      Guest guest{std::move(fd), from, now + options_.patience, false, std::prev(silent_order_.end())};
+      Guest guest;
+      guest.fd = std::move(fd);
+      guest.household = from;
+      guest.deadline = now + options_.patience;
+      guest.place = std::prev(silent_order_.end());
       const auto it = guests_.emplace(number, std::move(guest)).first;
       silent_ = silent_order_.size();
       watch(socket, number, EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLL_CTL_ADD);
@@ -247,6 +281,23 @@ class Doorkeeper::Door {
     }
   }
 
+  // Ends those that say too much. The server sees an error, and closes its side.
+  void look(absl::Duration now) {
+    for (auto& [number, guest] : guests_) {
+      if (!guest.inside) continue;
+      const Said said = said_on(guest.fd.get());
+      guest.unanswered += said.received - guest.said.received;
+      guest.unanswered -= std::min(guest.unanswered, (said.sent - guest.said.sent) * kAnsweredByAByte);
+      guest.said = said;
+      if (guest.unanswered <= options_.most_unanswered) continue;
+      guest.unanswered = 0;
+      ++ended_;
+      cut_off(guest.fd.get());
+    }
+    const absl::Duration end = clock_.monotonic();
+    next_look_ = end + std::max(kBetweenLooks, kShareOfLooks * (end - now));
+  }
+
   const Options options_;
   const SystemClock clock_;
   FileDescriptor listener_;
@@ -257,11 +308,13 @@ class Doorkeeper::Door {
   uint64_t next_ = 2;
   std::map<std::string, size_t> by_household_;
   absl::Duration paused_until_;
+  absl::Duration next_look_;
   std::atomic<int64_t> last_round_{0};
   std::atomic<uint64_t> open_{0};
   std::atomic<uint64_t> silent_{0};
   std::atomic<uint64_t> refused_{0};
   std::atomic<uint64_t> turned_away_{0};
+  std::atomic<uint64_t> ended_{0};
   std::thread thread_;
 };
 

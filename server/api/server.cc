@@ -96,6 +96,10 @@ std::unique_ptr<grpc::Server> serve(const std::shared_ptr<grpc::ServerCredential
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostStreams);
+  // Small windows, and little read at a time: a client that says more than they allow, such as a header that never
+  // ends, is seen and ended by the doorkeeper before it costs much.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, 64 << 10);
   builder.SetMaxReceiveMessageSize(kLargestRequest);
   builder.SetMaxSendMessageSize(kLargestAnswer);
   for (StoppableService* service : services) builder.RegisterService(service->service());

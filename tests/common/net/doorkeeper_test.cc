@@ -139,6 +139,39 @@ TEST_F(DoorkeeperTest, SilenceEndsAndShutsNobodyOut) {
   EXPECT_FALSE(is_closed(guest));
 }
 
+TEST_F(DoorkeeperTest, WhoSaysTooMuchWithoutAnAnswerIsEnded) {
+  open({.most_unanswered = 1 << 20});
+  const FileDescriptor talks = knock(kPreface);
+  ASSERT_TRUE(eventually([&] { return inside() == 1; }));
+  const FileDescriptor is_answered = knock(kPreface);
+  ASSERT_TRUE(eventually([&] { return inside() == 2; }));
+  const std::string piece(64 << 10, 'x');
+  std::string taken(piece.size(), '\0');
+  const auto pass_on = [&](const FileDescriptor& from, int to) {
+    say(from, piece);
+    for (size_t at = 0; at < piece.size();) {
+      const ssize_t n = ::recv(to, taken.data(), taken.size(), 0);
+      if (n <= 0) return;
+      at += static_cast<size_t>(n);
+    }
+  };
+  const int of_talker = inside_[0];
+  const int of_other = inside_[1];
+  // As much again and again, with a word in between.
+  for (int i = 0; i < 60; ++i) {
+    pass_on(is_answered, of_other);
+    ASSERT_EQ(::send(of_other, "an answer", 9, MSG_NOSIGNAL), 9);
+  }
+  absl::SleepFor(absl::Milliseconds(1'200));  // more than a look
+  EXPECT_EQ(door_->counts().ended, 0U);
+  for (int i = 0; i < 17; ++i) pass_on(talks, of_talker);
+  EXPECT_TRUE(eventually([&] { return door_->counts().ended == 1; }));
+  EXPECT_TRUE(eventually([&] { return is_closed(talks); }));
+  char byte;
+  EXPECT_LT(::recv(of_talker, &byte, 1, 0), 1) << "the server sees the end";
+  EXPECT_EQ(::send(is_answered.get(), "x", 1, MSG_NOSIGNAL), 1);
+}
+
 TEST_F(DoorkeeperTest, OneAddressDoesNotTakeAllPlaces) {
   open({.most = 40, .most_of_address = 5});
   std::vector<FileDescriptor> guests;

@@ -94,19 +94,49 @@ TEST_F(Siege, BodiesThatNeverEnd) {
   });
 }
 
-TEST_F(Siege, AHeaderThatGoesOnForEver) {
-  const size_t bytes = static_cast<size_t>(of_full(110)) << 20;
-  endure("a header of a gigabyte", [&] {
-    // With no credential at all.
-    http2::Connection connection(service_.server());
-    connection.greet();
-    const std::string begun = http2::call_headers("/galleon.v1.JobService/ListJobs") + std::string(1, '\0') +
-                              http2::length_of(1) + "a" + http2::length_of(uint64_t{1} << 30);
-    bool taken = connection.say(frame(http2::kHeaders, http2::kNone, 1, begun));
-    const std::string piece(16'000, 'y');
-    for (size_t sent = 0; taken && sent < bytes; sent += piece.size())
-      taken = connection.say(frame(http2::kContinuation, http2::kNone, 1, piece));
+TEST_F(Siege, HeadersThatGoOnForEver) {
+  const int size = of_full(10);
+  endure("headers of a gigabyte", [&] {
+    std::vector<std::thread> callers;
+    std::atomic<int> cut = 0;
+    for (int i = 0; i < size; ++i) {
+      callers.emplace_back([&, i] {
+        // With no credential at all.
+        http2::Connection connection(service_.server());
+        connection.greet();
+        const std::string begun = http2::call_headers("/galleon.v1.JobService/ListJobs") + std::string(1, '\0') +
+                                  http2::length_of(1) + "a" + http2::length_of(uint64_t{1} << 30);
+        bool taken = connection.say(frame(http2::kHeaders, http2::kNone, 1, begun));
+        // Large pieces, and the smallest: each is looked at with all before it.
+        const std::string piece(i % 2 == 0 ? 16'000 : 1, 'y');
+        std::string pieces;
+        while (pieces.size() < 64'000) pieces += frame(http2::kContinuation, http2::kNone, 1, piece);
+        for (size_t sent = 0; taken && sent < 256U << 20; sent += pieces.size()) taken = connection.say(pieces);
+        cut += taken ? 0 : 1;
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    EXPECT_EQ(cut, size) << "heard to their end";
   });
+}
+
+TEST_F(Siege, LargeRequestsAreNoAttack) {
+  std::unique_ptr<v1::JobService::Stub> ann = client("ann");
+  Flood jobs(90);
+  v1::CreateJobRequest large = request("No name");
+  large.mutable_job()->set_tokenizer(std::string(200 << 10, 'x'));
+  std::atomic<int> invalid = 0;
+  const int size = of_full(5'000);
+  for (int i = 0; i < size; ++i) {
+    jobs.send<v1::CreateJobRequest, v1::JobRecord>(large, [&](auto* context, auto* sent, auto* response, auto done) {
+      ann->async()->CreateJob(context, sent, response, [&invalid, done](const grpc::Status& status) {
+        invalid += status.error_code() == grpc::INVALID_ARGUMENT ? 1 : 0;
+        done(status);
+      });
+    });
+  }
+  jobs.wait();
+  EXPECT_EQ(invalid, size);
 }
 
 TEST_F(Siege, AnswersThatNobodyTakes) {

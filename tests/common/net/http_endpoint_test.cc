@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <random>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -96,6 +97,23 @@ TEST(HttpEndpoint, OtherPathsMethodsAndNonsenseAreRefused) {
   EXPECT_TRUE(absl::StartsWith(get(f.address(), "/"), "HTTP/1.1 404"));
   EXPECT_TRUE(absl::StartsWith(converse(f.address(), "POST /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 405"));
   EXPECT_TRUE(absl::StartsWith(converse(f.address(), "hello\r\n\r\n"), "HTTP/1.1 400"));
+}
+
+TEST(HttpEndpoint, WhateverIsSentIsAnsweredOrRefusedAndHarmsNobody) {
+  Fixture fixture;
+  std::mt19937 random(3);
+  const std::string sane = "GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer y\r\n\r\n";
+  for (int i = 0; i < 1'000; ++i) {
+    std::string request = i % 4 == 0 ? std::string(random() % 200, '\0') : sane;
+    for (int flips = 0; flips < 6 && !request.empty(); ++flips)
+      request[random() % request.size()] = static_cast<char>(i % 3 == 0 ? " \r\n:/"[random() % 5] : random());
+    FileDescriptor socket = connect_to(fixture.endpoint->address());
+    ::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL);
+    ::shutdown(socket.get(), SHUT_WR);
+    const std::string answer = read_to_end(socket.get());
+    EXPECT_TRUE(answer.empty() || absl::StartsWith(answer, "HTTP/1.1 ")) << answer;
+  }
+  EXPECT_TRUE(absl::StartsWith(get(fixture.endpoint->address(), "/livez"), "HTTP/1.1 200 "));
 }
 
 TEST(HttpEndpoint, HeadHasTheLengthButNoBody) {

@@ -84,6 +84,22 @@ std::string worker_table(const std::vector<v1::Worker>& workers) {
   return table({"WORKER", "STATE", "SLOTS", "DEVICE", "FREE MEMORY", "VERSION", "SEEN", "MESSAGE"}, rows);
 }
 
+namespace {
+
+// How long a queue keeps what has ended.
+std::string kept_text(const v1::Queue& queue) {
+  if (queue.retention_seconds() == 0) return "-";  // a scheduler of before
+  const uint64_t seconds = queue.retention_seconds();
+  std::string text =
+      seconds % 86'400 == 0 ? absl::StrCat(seconds / 86'400, " d") : absl::FormatDuration(absl::Seconds(seconds));
+  if (queue.retention_jobs() > 0) absl::StrAppend(&text, ", newest ", queue.retention_jobs());
+  if (queue.retention_folders() == v1::Queue::CHECKPOINTS) absl::StrAppend(&text, ", then checkpoints alone");
+  if (queue.retention_folders() == v1::Queue::DELETE) absl::StrAppend(&text, ", then nothing");
+  return text;
+}
+
+}  // namespace
+
 std::string queue_table(const std::vector<v1::Queue>& queues) {
   std::vector<std::vector<std::string>> rows;
   rows.reserve(queues.size());
@@ -91,9 +107,12 @@ std::string queue_table(const std::vector<v1::Queue>& queues) {
     rows.push_back({queue.queue_id(), absl::StrCat(queue.queued()), absl::StrCat(queue.active()),
                     absl::StrCat(queue.slots_used()), absl::StrFormat("%.1f", queue.fair_share_slots()),
                     absl::StrFormat("%g", queue.weight()), count_or_dash(queue.guaranteed_slots()),
-                    count_or_dash(queue.limit_slots()), queue.configured() ? "" : "not configured any more"});
+                    count_or_dash(queue.limit_slots()), absl::StrCat(queue.ended()), kept_text(queue),
+                    queue.configured() ? "" : "not configured any more"});
   }
-  return table({"QUEUE", "QUEUED", "ACTIVE", "SLOTS", "FAIR SHARE", "WEIGHT", "GUARANTEED", "LIMIT", "MESSAGE"}, rows);
+  return table({"QUEUE", "QUEUED", "ACTIVE", "SLOTS", "FAIR SHARE", "WEIGHT", "GUARANTEED", "LIMIT", "ENDED",
+                "KEPT FOR", "MESSAGE"},
+               rows);
 }
 
 }  // namespace galleon

@@ -5,11 +5,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/object_address.h"
 #include "common/base/status_macros.h"
-#include "server/api/pages.h"
 
 namespace galleon::server {
 
@@ -17,7 +15,6 @@ namespace {
 
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
-constexpr size_t kLargestPageBytes = 1 << 20;  // of an answer, which stays in memory until it is taken
 
 absl::Status check_job(const v1::Job& job) {
   const std::string& name = job.name();
@@ -48,21 +45,6 @@ absl::Status check_size(const v1::CreateJobRequest& request) {
     return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));
   }
   return absl::OkStatus();
-}
-
-bool is_listed(const v1::ListJobsRequest& request, const v1::JobRecord& record) {
-  if (!request.job_id().empty() && record.job_id() != request.job_id()) return false;
-  if (!request.queue().empty() && record.queue() != request.queue()) return false;
-  if (!request.owner().empty() && record.owner() != request.owner()) return false;
-  if (!absl::StartsWith(record.job_id(), request.name_prefix())) return false;
-  if (record.create_time_ms() < request.created_after_ms()) return false;
-  const auto& labels = record.job().labels();
-  const bool labelled = std::all_of(request.labels().begin(), request.labels().end(), [&labels](const auto& wanted) {
-    const auto it = labels.find(wanted.first);
-    return it != labels.end() && it->second == wanted.second;
-  });
-  return labelled && (request.states().empty() || std::find(request.states().begin(), request.states().end(),
-                                                            record.state()) != request.states().end());
 }
 
 }  // namespace
@@ -99,31 +81,6 @@ absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, co
         absl::StrCat("checkpoint.resume: ", record.name(), " has published no checkpoint"));
   }
   return record.folder();
-}
-
-absl::Status list_jobs(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
-                       v1::ListJobsResponse& response) {
-  ASSIGN_OR_RETURN(const int page, page_size(request.page_size()));
-  if (!request.queue().empty()) RETURN_IF_ERROR(turn.scheduler.check_queue(request.queue()));
-  uint64_t below = UINT64_MAX;
-  if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0))
-    return foreign_token(request.page_token(), "ListJobs");
-  const auto& jobs = turn.scheduler.state().jobs();
-  size_t bytes = 0;
-  uint64_t last = 0;
-  for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {
-    const v1::JobRecord& record = it->second->record();
-    if (!is_listed(request, record) || !call.may(Role::kViewer, record.project())) continue;
-    if (response.jobs_size() == page || bytes > kLargestPageBytes) {
-      response.set_next_page_token(absl::StrCat(last));
-      break;
-    }
-    v1::JobRecord& added = *response.add_jobs();
-    added = turn.scheduler.describe(*it->second, turn.now);
-    bytes += added.ByteSizeLong();
-    last = it->first;
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace galleon::server

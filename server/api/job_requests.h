@@ -18,8 +18,5 @@ absl::Status check_request(const v1::CreateJobRequest& request);
 // checkpoint.
 absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, const v1::Job& job,
                                          const std::string& jobs_folder);
-// Newest first; the token is the number of the last job of the page before.
-absl::Status list_jobs(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
-                       v1::ListJobsResponse& response);
 
 }  // namespace galleon::server

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "galleon/v1/jobs.grpc.pb.h"
+#include "server/api/job_lists.h"
 #include "server/api/job_requests.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
@@ -109,10 +110,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
                                      v1::ListJobsResponse* response) override {
     const Unary call(context, context_, "ListJobs", Role::kViewer);
-    call.on_loop([call, request, response](Turn& turn) {
-      if (absl::Status status = list_jobs(turn, call, *request, *response); !status.ok()) return call.finish(status);
-      call.answer_after_commit(turn, *response);
-    });
+    list_jobs(call, *context_.readers, *request, *response);
     return call.reactor();
   }
 
@@ -199,7 +197,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       // With the step that it has got to.
       if (live_attempt(*job) != nullptr)
         *response->mutable_attempts(response->attempts_size() - 1) = turn.scheduler.describe(*job, turn.now).attempt();
-      call.answer_after_commit(turn, *response);
+      call.finish_after_commit(turn, *response);
     });
     return call.reactor();
   }
@@ -301,8 +299,12 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
 
   static void answer(Turn& turn, const Unary& call, const v1::JobState& job, v1::JobRecord* response) {
     // Filled in after the commit, when the pass of the same round has given a queued job its position.
-    turn.after_commit.push_back([call, response, &scheduler = turn.scheduler, &job, now = turn.now] {
-      *response = scheduler.describe(job, now);
+    turn.after_commit.push_back([call, response, &scheduler = turn.scheduler, number = job.number(),
+                                 name = job.record().name(), now = turn.now] {
+      // Somebody may have taken it away in the same round.
+      const v1::JobState* then = scheduler.state().job_by_number(number);
+      if (then == nullptr) return call.finish(no_job(name));
+      *response = scheduler.describe(*then, now);
       call.finish(absl::OkStatus());
     });
   }

@@ -12,7 +12,6 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int64_t kDayMs = 24 * 3'600'000;
 constexpr std::chrono::milliseconds kTick(50);
 // Of a round, so that workers are heard again soon.
 constexpr absl::Duration kTimeForChanges = absl::Milliseconds(200);
@@ -34,7 +33,7 @@ Now Loop::now() const {
 absl::Status Loop::recover() {
   RETURN_IF_ERROR(options_.journal->load({
       [this](const v1::StateSnapshot& head) { scheduler_.restore_head(head); },
-      [this](v1::JobState job) { scheduler_.restore_job(std::move(job)); },
+      [this](absl::string_view body) { return scheduler_.restore_job(body); },
       [this](const v1::JournalEvent& event) { scheduler_.replay(event); },
   }));
   const Now start = now();
@@ -86,8 +85,8 @@ void Loop::compact() {
   const State& state = scheduler_.state();
   SnapshotChange change;
   change.head = state.head();
-  change.jobs.reserve(state.changed().size());
-  for (const uint64_t number : state.changed()) change.jobs.push_back(state.job_by_number(number));
+  change.jobs.assign(state.changed().begin(), state.changed().end());
+  change.body = [&state](uint64_t number) { return state.body(number); };
   change.removed.assign(state.removed().begin(), state.removed().end());
   const absl::Duration before = options_.clock->monotonic();
   if (absl::Status status = options_.journal->compact(change); !status.ok()) {
@@ -174,7 +173,7 @@ bool Loop::commit() {
     return false;
   }
   options_.metrics->committed(scheduler_, events, options_.clock->monotonic() - before);
-  std::vector<std::string> forgotten;
+  std::vector<v1::JobForgotten> forgotten;
   std::vector<std::string> workers;
   for (const v1::JournalEvent& event : events) {
     // Making it at submit would cost more than everything else that a submit does.
@@ -183,17 +182,28 @@ bool Loop::commit() {
       make_job_folder(*scheduler_.state().job(id.job_id()), id);
     }
     if (event.has_job_deleted()) take_away(event.job_deleted().removal());
-    if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten().job_id());
+    if (event.has_job_forgotten()) forgotten.push_back(event.job_forgotten());
+    if (event.job_forgotten().has_removal()) take_away(event.job_forgotten().removal());
     if (event.has_worker_forgotten()) workers.push_back(event.worker_forgotten().worker_id());
   }
   if (!workers.empty()) log_info("workers that are gone leave the list: ", absl::StrJoin(workers, ", "));
-  if (!forgotten.empty()) {
-    log_info("deletes records and logs of ", count_text(forgotten.size(), "job"), " that ended more than ",
-             options_.scheduler.ended_retention_ms / kDayMs, " days ago, or before the newest ",
-             options_.scheduler.most_ended, ": ", absl::StrJoin(forgotten, ", "));
-  }
+  tell_forgotten(forgotten);
   if (!forgotten.empty() && options_.on_forgotten) options_.on_forgotten(std::move(forgotten));
   return true;
+}
+
+void Loop::tell_forgotten(const std::vector<v1::JobForgotten>& forgotten) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const v1::JobForgotten& job : forgotten) {
+    const char* what = !job.has_removal()             ? "records and logs"
+                       : job.removal().kept().empty() ? "records, logs and folders"
+                                                      : "records, logs and folders but for checkpoints";
+    by_reason[absl::StrCat("deletes ", what, " of jobs of queue ", job.queue(), ", as ", job.by_age() ? "they " : "",
+                           job.reason())]
+        .push_back(job.job_id());
+  }
+  for (const auto& [reason, jobs] : by_reason)
+    log_info(reason, ": ", count_text(jobs.size(), "job"), ", ", absl::StrJoin(jobs, ", "));
 }
 
 // What has come by now, as far as the time reaches, and at least one.
@@ -234,6 +244,7 @@ void Loop::round(bool all) {
     options_.metrics->gauges(scheduler_);
     last_gauges_ = moment;
   }
+  scheduler_.round_over();
 }
 
 }  // namespace galleon::server

@@ -42,8 +42,9 @@ class Loop {
     std::function<absl::Status(const v1::FolderRemoval&)> remove;
     // A commit failed: must not return to a process that goes on answering.
     std::function<void(const absl::Status&)> on_fatal;
-    // Jobs that have left the list for good.
-    std::function<void(std::vector<std::string>)> on_forgotten;
+    // Jobs that have left the list for good; folders and logs of those with a removal are taken away as of those that
+    // are deleted.
+    std::function<void(std::vector<v1::JobForgotten>)> on_forgotten;
     // A snapshot is taken when so many events have come since the last, and earlier in a quiet moment.
     int64_t compact_above = 20'000;
     int64_t compact_idle = 1'000;
@@ -77,6 +78,7 @@ class Loop {
   bool commit();
   // Workers hear of the attempt once its job's folder is there.
   void make_job_folder(const v1::JobState& job, const v1::AttemptId& id);
+  static void tell_forgotten(const std::vector<v1::JobForgotten>& forgotten);
   // A deleted job's logs and folder; tried again later where they cannot be had.
   void take_away(const v1::FolderRemoval& removal);
   void take_away_again(Now now);

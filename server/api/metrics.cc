@@ -58,6 +58,9 @@ struct Metrics::Series {
       family(prometheus::BuildCounter(), *registry, "galleon_attempts_lost_total", "Lost attempts by reason.");
   Family<Counter>& evictions = family(prometheus::BuildCounter(), *registry, "galleon_evictions_total",
                                       "Attempts told to stop and write a checkpoint, by reason.");
+  Family<Counter>& forgotten =
+      family(prometheus::BuildCounter(), *registry, "galleon_jobs_forgotten_total",
+             "Ended jobs that left the list, by queue and reason: age, or count where there were too many.");
   Histogram& pass = family(prometheus::BuildHistogram(), *registry, "galleon_decision_pass_seconds",
                            "Time of one pass over deadlines and the queue.")
                         .Add({}, kLatency);
@@ -123,6 +126,9 @@ void Metrics::committed(const Scheduler& scheduler, const std::vector<v1::Journa
       series_->attempts.Add({{"outcome", lower(v1::Attempt::Outcome_Name(ended.outcome()))}}, kLong)
           .Observe(static_cast<double>(std::max<int64_t>(0, event.time_ms() - start)) / 1000.0);
       if (ended.outcome() == v1::Attempt::LOST) series_->lost.Add({{"reason", ended.reason()}}).Increment();
+    } else if (event.has_job_forgotten()) {
+      const v1::JobForgotten& gone = event.job_forgotten();
+      series_->forgotten.Add({{"queue", gone.queue()}, {"reason", gone.by_age() ? "age" : "count"}}).Increment();
     } else if (event.has_stop_ordered()) {
       const v1::StopOrder::Cause cause = event.stop_ordered().stop().cause();
       if (cause != v1::StopOrder::CANCEL)

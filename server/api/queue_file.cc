@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 
@@ -20,8 +21,16 @@ class Reader {
   explicit Reader(absl::string_view file) : file_(file) {}
 
   absl::StatusOr<std::vector<QueueConfig>> read(const YAML::Node& root) {
-    if (!root.IsMap() || root.size() != 1 || !root["queues"] || !root["queues"].IsMap() || root["queues"].size() == 0)
+    if (!root.IsMap() || !root["queues"] || !root["queues"].IsMap() || root["queues"].size() == 0)
       return wrong(root, "a mapping \"queues\" of queue names is expected, such as queues: {default: {weight: 1}}");
+    for (const auto& entry : root) {
+      const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
+      if (key == "retention") {
+        RETURN_IF_ERROR(read_retention(entry.second, "retention", for_all_));
+      } else if (key != "queues") {
+        return wrong(entry.first, absl::StrCat("there is no key \"", key, "\" here; there are queues, retention"));
+      }
+    }
     std::vector<QueueConfig> queues;
     std::set<std::string> seen;
     for (const auto& entry : root["queues"]) {
@@ -45,6 +54,7 @@ class Reader {
 
   absl::StatusOr<QueueConfig> read_queue(const YAML::Node& name, const YAML::Node& fields) const {
     QueueConfig queue;
+    queue.retention = for_all_;
     queue.id = name.IsScalar() ? name.Scalar() : "";
     if (!is_name(queue.id))
       return wrong(name, absl::StrCat("\"", queue.id, "\" is not a name; 1 to 48 lower-case letters, digits and '-'"));
@@ -58,6 +68,53 @@ class Reader {
                                         " is more than limit_slots ", queue.limit));
     }
     return queue;
+  }
+
+  // What is not said stays as it is.
+  absl::Status read_retention(const YAML::Node& fields, const std::string& path, Retention& retention) const {
+    if (!fields.IsMap())
+      return wrong(fields,
+                   absl::StrCat(path, ": a mapping is expected, such as {age: 168h, jobs: 1000, folders: keep}"));
+    for (const auto& field : fields) {
+      const std::string key = field.first.IsScalar() ? field.first.Scalar() : "";
+      const std::string text = field.second.IsScalar() ? field.second.Scalar() : "";
+      const auto expected = [&](absl::string_view what) {
+        return wrong(field.second, absl::StrCat(path, ".", key, ": \"", text, "\" is not ", what));
+      };
+      if (key == "age") {
+        absl::Duration age;
+        if (!parse_age(text, age) || age < absl::Minutes(1) || age > absl::Hours(24 * 36'500))
+          return expected("a time of at least 1m, such as 12h or 30d");
+        retention.age_ms = absl::ToInt64Milliseconds(age);
+      } else if (key == "jobs") {
+        retention.jobs = 0;
+        if (!field.second.IsNull() && (!absl::SimpleAtoi(text, &retention.jobs) || retention.jobs == 0))
+          return expected("a number of jobs of at least 1, or null");
+      } else if (key == "folders") {
+        if (text != "keep" && text != "checkpoints" && text != "delete")
+          return expected("one of keep, checkpoints (all else goes), delete");
+        retention.folders = text == "keep"     ? Retention::Folders::kKeep
+                            : text == "delete" ? Retention::Folders::kDelete
+                                               : Retention::Folders::kCheckpoints;
+      } else {
+        return wrong(field.first, absl::StrCat(path, " has no key \"", key, "\"; there are age, jobs, folders"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // A duration, of which days may be a part.
+  static bool parse_age(absl::string_view text, absl::Duration& age) {
+    int64_t days = 0;
+    if (const size_t d = text.find('d'); d != absl::string_view::npos) {
+      if (!absl::SimpleAtoi(text.substr(0, d), &days) || days < 0 || days > 36'500) return false;
+      text.remove_prefix(d + 1);
+    }
+    age = absl::ZeroDuration();
+    if (!text.empty() && !absl::ParseDuration(text, &age)) return false;
+    if (age < absl::ZeroDuration()) return false;
+    age += absl::Hours(24 * days);
+    return true;
   }
 
   absl::Status read_field(const YAML::Node& name, const YAML::Node& value, QueueConfig& queue) const {
@@ -77,14 +134,17 @@ class Reader {
     } else if (key == "project") {
       if (!is_name(text)) return wrong(value, absl::StrCat(path, "\"", text, "\" is not a name"));
       queue.project = text;
+    } else if (key == "retention") {
+      RETURN_IF_ERROR(read_retention(value, absl::StrCat("queues.", queue.id, ".retention"), queue.retention));
     } else {
       return wrong(name, absl::StrCat("queues.", queue.id, " has no key \"", key,
-                                      "\"; there are weight, guaranteed_slots, limit_slots, project"));
+                                      "\"; there are weight, guaranteed_slots, limit_slots, project, retention"));
     }
     return absl::OkStatus();
   }
 
   const absl::string_view file_;
+  Retention for_all_;
 };
 
 }  // namespace

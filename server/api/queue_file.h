@@ -3,6 +3,8 @@
 //   queues:
 //     research: {weight: 2, guaranteed_slots: 4, limit_slots: 16, project: lab}
 //     default: {}
+//     nightly: {retention: {age: 7d, jobs: 500, folders: checkpoints}}
+//   retention: {age: 30d}      # of every queue that does not say otherwise
 #pragma once
 
 #include <string>

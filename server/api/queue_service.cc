@@ -37,7 +37,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
         *response->add_queues() = std::move(queue);
       }
       if (!begun) return call.finish(foreign_token(request->page_token(), "ListQueues"));
-      call.answer_after_commit(turn, *response);
+      call.finish_after_commit(turn, *response);
     });
     return call.reactor();
   }
@@ -51,7 +51,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
       for (v1::Queue& queue : turn.scheduler.describe_queues()) {
         if (queue.name() != name) continue;
         *response = std::move(queue);
-        return call.answer_after_commit(turn, *response);
+        return call.finish_after_commit(turn, *response);
       }
       call.finish(refusal(v1::ErrorInfo::QUEUE_NOT_FOUND, absl::StrCat("there is no queue ", name)));
     });

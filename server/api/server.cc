@@ -44,6 +44,7 @@ namespace {
 constexpr int kLargestRequest = 1 << 20;  // nobody sends more than half of it
 constexpr int kLargestAnswer = 4 << 20;
 constexpr int kMostStreams = 100;  // of a connection
+constexpr int kReaderThreads = 2;
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
@@ -140,6 +141,7 @@ struct Server::Parts {
   AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
   OpenCalls open_calls{OpenCalls::Bounds()};
+  Readers readers{kReaderThreads};
   std::unique_ptr<Audit> audit;
   TaskThread cleaner;
   std::unique_ptr<JobFolders> folders;
@@ -173,14 +175,19 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     return removal.folder().empty() ? absl::OkStatus() : remove_below(root, removal.job_id(), removal.kept());
   };
   with.scheduler = options.scheduler;
+  with.scheduler.jobs_folder = jobs_folder;
   with.clock = options.clock == nullptr ? &system_clock : options.clock;
   with.journal = journal.get();
   with.metrics = metrics.get();
   with.folders = folders.get();
   with.on_fatal = options.on_fatal ? options.on_fatal : [](const absl::Status&) { ::_exit(kExitJournal); };
-  with.on_forgotten = [this](std::vector<std::string> gone) {
+  with.on_forgotten = [this](std::vector<v1::JobForgotten> gone) {
     cleaner.post([this, gone = std::move(gone)] {
-      for (const std::string& id : gone) logs->remove(id);
+      for (const v1::JobForgotten& job : gone) {
+        audit->record("", "retention", "ForgetJob", absl::StrCat("jobs/", job.job_id(), ": ", job.reason()),
+                      absl::OkStatus());
+        if (!job.has_removal()) logs->remove(job.job_id());
+      }
     });
   };
   loop = std::make_unique<Loop>(std::move(with));
@@ -237,6 +244,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.access = &access;
   context.rates = rates.get();
   context.open_calls = &open_calls;
+  context.readers = &readers;
   context.audit = audit.get();
   context.reload = reload.get();
   context.jobs_folder = jobs_folder;

@@ -16,6 +16,7 @@
 #include "server/api/open_calls.h"
 #include "server/api/planner.h"
 #include "server/api/rate_limit.h"
+#include "server/api/readers.h"
 #include "server/api/reload.h"
 
 namespace galleon::server {
@@ -31,6 +32,7 @@ struct ServiceContext {
   const AccessInForce* access = nullptr;
   RateLimit* rates = nullptr;
   OpenCalls* open_calls = nullptr;
+  Readers* readers = nullptr;
   Audit* audit = nullptr;
   Reload* reload = nullptr;
   std::string jobs_folder;    // absolute

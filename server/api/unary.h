@@ -99,17 +99,27 @@ class Unary {
     auto unless_gone = [call = *this, task = std::move(task)](Turn& turn) {
       if (call.lane_ == Lane::kReads) {
         if (call.context_->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
-        if (const absl::Status room = call.info_->place->may_answer(); !room.ok()) return call.finish(room);
+        if (!call.has_room()) return;
       }
       task(turn);
     };
     if (absl::Status status = service_->loop->post(lane_, info_->caller.name, std::move(unless_gone)); !status.ok())
       finish(status);
   }
-  // Answers with what was found, once all that it tells of is durable. It counts until the caller has taken it.
-  void answer_after_commit(Turn& turn, const google::protobuf::Message& response) const {
+  // False: more waits to be taken than the caller may leave, and it has been told.
+  bool has_room() const {
+    const absl::Status room = info_->place == nullptr ? absl::OkStatus() : info_->place->may_answer();
+    if (!room.ok()) finish(room);
+    return room.ok();
+  }
+  // With what was found, all of which is durable. It counts until the caller has taken it.
+  void finish(const google::protobuf::Message& response) const {
     if (info_->place != nullptr) info_->place->answers(response.ByteSizeLong());
-    turn.after_commit.push_back([call = *this] { call.finish(absl::OkStatus()); });
+    finish(absl::OkStatus());
+  }
+  // The same once all that it tells of is durable.
+  void finish_after_commit(Turn& turn, const google::protobuf::Message& response) const {
+    turn.after_commit.push_back([call = *this, &response] { call.finish(response); });
   }
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 

@@ -15,6 +15,19 @@ constexpr size_t kLogPiece = 256 << 10;
 constexpr int64_t kLogTailMs = 5'000;
 
 constexpr size_t kMostEvents = 500;  // in one message
+constexpr int kMostLooks = 100;      // at watched jobs in one round, so that none is long
+
+// Feeds those whose turn it is until `enough`; the next round begins with who comes next. `feed`: is it finished?
+template <typename Reader, typename Feed, typename Enough>
+void feed_in_turns(std::list<Reader>& readers, const Feed& feed, const Enough& enough) {
+  for (size_t left = readers.size(); left > 0 && !enough(); --left) {
+    if (feed(readers.front())) {
+      readers.pop_front();
+    } else {
+      readers.splice(readers.end(), readers, readers.begin());
+    }
+  }
+}
 
 absl::Status no_longer_kept(uint64_t revision) {
   return refusal(v1::ErrorInfo::REVISION_TOO_OLD,
@@ -37,7 +50,10 @@ bool Watches::add(WatchStream* stream, const Scheduler& scheduler, std::string j
 }
 
 void Watches::feed(const Scheduler& scheduler, Now now) {
-  watches_.remove_if([&](Watch& watch) { return feed_one(watch, scheduler, now); });
+  looked_at_ = 0;
+  feed_in_turns(
+      watches_, [&](Watch& watch) { return feed_one(watch, scheduler, now); },
+      [this] { return looked_at_ >= kMostLooks; });
 }
 
 bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
@@ -56,6 +72,7 @@ bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
   }
   if (now.mono_ms < watch.next_ms) return false;
   watch.next_ms = now.mono_ms + kWatchIntervalMs;
+  ++looked_at_;
   const v1::JobState* job = scheduler.state().job(watch.job_id);
   if (job == nullptr) {
     watch.stream->finish(refusal(v1::ErrorInfo::JOB_NOT_FOUND, "the job has left the list"));
@@ -91,7 +108,9 @@ bool EventStreams::add(EventStream* stream, const v1::WatchEventsRequest& reques
 }
 
 void EventStreams::feed(const Scheduler& scheduler, Now now) {
-  readers_.remove_if([&](Reader& reader) { return feed_one(reader, scheduler, now); });
+  searches_ = 0;
+  feed_in_turns(
+      readers_, [&](Reader& reader) { return feed_one(reader, scheduler, now); }, [this] { return searches_ > 0; });
 }
 
 bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now) {
@@ -108,6 +127,7 @@ bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now)
   if (const absl::Status allowed = reader.viewer.may_see(job == nullptr ? "*" : job->record().project()); !allowed.ok())
     return finish(allowed);
   if (reader.revision >= state.revision()) return reader.follow ? false : finish(absl::OkStatus());
+  if (reader.subject.empty() && !state.has_recent(reader.revision)) ++searches_;
   std::vector<v1::Event> events;
   if (!state.events_after(reader.revision, reader.subject, kMostEvents, events))
     return finish(no_longer_kept(reader.revision));

@@ -38,6 +38,7 @@ class Watches {
   // True when the stream is finished and must not be touched again.
   bool feed_one(Watch& watch, const Scheduler& scheduler, Now now);
   std::list<Watch> watches_;
+  int looked_at_ = 0;  // in this round
   bool stopping_ = false;
 };
 
@@ -60,6 +61,7 @@ class EventStreams {
   };
   bool feed_one(Reader& reader, const Scheduler& scheduler, Now now);
   std::list<Reader> readers_;
+  int searches_ = 0;  // through all that is kept, in this round
   bool stopping_ = false;
 };
 

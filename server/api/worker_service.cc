@@ -143,7 +143,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
         if (!states.empty() && std::find(states.begin(), states.end(), worker.state()) == states.end()) continue;
         *response->add_workers() = std::move(worker);
       }
-      call.answer_after_commit(turn, *response);
+      call.finish_after_commit(turn, *response);
     });
     return call.reactor();
   }
@@ -158,7 +158,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
                                    absl::StrCat("there is no worker workers/", worker_id_of(request->name()))));
       }
       *response = turn.scheduler.describe(*worker);
-      call.answer_after_commit(turn, *response);
+      call.finish_after_commit(turn, *response);
     });
     return call.reactor();
   }

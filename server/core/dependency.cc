@@ -5,9 +5,9 @@
 
 namespace galleon::server {
 
-Dependency::Verdict Dependency::judge(const v1::JobState* before) const {
-  if (before == nullptr) return Verdict::kMet;
-  const v1::JobRecord::State state = before->record().state();
+Dependency::Verdict Dependency::judge(std::optional<v1::JobRecord::State> before) const {
+  if (!before.has_value()) return Verdict::kMet;
+  const v1::JobRecord::State state = *before;
   if (!is_terminal(state)) return Verdict::kWaits;
   switch (condition) {
     case Condition::kSucceeded:

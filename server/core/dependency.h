@@ -1,10 +1,11 @@
 // An entry of scheduling.after: which job comes before, and how it has to end.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "galleon/v1/journal.pb.h"
+#include "galleon/v1/jobs.pb.h"
 
 namespace galleon::server {
 
@@ -14,8 +15,8 @@ struct Dependency {
   Condition condition = Condition::kSucceeded;
   std::string job_id;
 
-  // `before`: the job, or null where it has left the list, which holds up nobody.
-  Verdict judge(const v1::JobState* before) const;
+  // `before`: the state of the job; nullopt where it has left the list, which holds up nobody.
+  Verdict judge(std::optional<v1::JobRecord::State> before) const;
   // "to succeed", "to end", "to fail".
   const char* text() const;
 };

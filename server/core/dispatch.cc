@@ -161,15 +161,14 @@ void Scheduler::check_dependencies(Now now) {
   for (const auto& [key, job] : state_.dependent()) {
     for (const std::string& entry : job->record().job().scheduling().after()) {
       const Dependency dependency = dependency_of(entry);
-      const v1::JobState* before = state_.job(dependency.job_id);
+      const std::optional<v1::JobRecord::State> before = state_.job_state(dependency.job_id);
       if (dependency.judge(before) != Dependency::Verdict::kHopeless) continue;
-      const v1::JobRecord::State ended = before->record().state();
+      const v1::JobRecord::State ended = *before;
       const bool after_failure = dependency.condition == Dependency::Condition::kFailed;
       // What was to follow a failure that did not come is not wanted any more.
-      hopeless.push_back(
-          {job->record().job_id(), after_failure ? v1::JobRecord::CANCELLED : ended,
-           absl::StrCat("was to run after ", after_failure ? "a failure of " : "", before->record().name(),
-                        ", which ended as ", v1::JobRecord::State_Name(ended))});
+      hopeless.push_back({job->record().job_id(), after_failure ? v1::JobRecord::CANCELLED : ended,
+                          absl::StrCat("was to run after ", after_failure ? "a failure of " : "", "jobs/",
+                                       dependency.job_id, ", which ended as ", v1::JobRecord::State_Name(ended))});
       break;
     }
   }

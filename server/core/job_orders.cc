@@ -107,14 +107,39 @@ std::string Scheduler::needed_by(const v1::JobState& job, const std::string& kep
     const std::string& resume = other.record().job().checkpoint().resume();
     return kept.empty() || !lies_below(resume, absl::StrCat(record.folder(), "/", kept));
   };
+  const auto reads = [&](const v1::JobState& other) {
+    if (record.folder().empty()) return false;
+    const std::vector<std::string> paths = read_paths(other.record().job());
+    return std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
+      return lies_below(path, record.folder()) &&
+             (kept.empty() || !lies_below(path, absl::StrCat(record.folder(), "/", kept)));
+    });
+  };
+  const auto needs = [&](const v1::JobState& other) -> std::string {
+    if (begins_with(other)) return absl::StrCat(other.record().name(), ", which begins with its checkpoint");
+    if (reads(other)) return absl::StrCat(other.record().name(), ", which reads from its folder");
+    return "";
+  };
   for (const auto& [key, other] : state_.queue()) {
-    if (begins_with(*other)) return absl::StrCat(other->record().name(), ", which begins with its checkpoint");
+    if (std::string who = needs(*other); !who.empty()) return who;
   }
   for (const uint64_t number : state_.active()) {
-    const v1::JobState& other = *state_.job_by_number(number);
-    if (begins_with(other)) return absl::StrCat(other.record().name(), ", which begins with its checkpoint");
+    if (std::string who = needs(*state_.job_by_number(number)); !who.empty()) return who;
   }
   return "";
+}
+
+v1::FolderRemoval removal_of(const v1::JobState& job, const std::string& jobs_folder, bool keep_checkpoints) {
+  const v1::JobRecord& record = job.record();
+  const bool keeps = keep_checkpoints && record.has_checkpoint();
+  const std::string kept = keeps ? checkpoints_of(record.job()) : "";
+  const bool ours = record.folder() == absl::StrCat(jobs_folder, "/", record.job_id());
+  v1::FolderRemoval removal;
+  removal.set_job_id(record.job_id());
+  if (!ours || (keeps && kept.empty())) return removal;
+  removal.set_folder(record.folder());
+  removal.set_kept(kept);
+  return removal;
 }
 
 absl::StatusOr<v1::DeleteJobResponse> Scheduler::remove(Now now, const v1::DeleteJobRequest& request,
@@ -134,11 +159,8 @@ absl::StatusOr<v1::DeleteJobResponse> Scheduler::remove(Now now, const v1::Delet
   v1::JournalEvent event;
   v1::JobDeleted& deleted = *event.mutable_job_deleted();
   deleted.set_job_id(record.job_id());
-  deleted.mutable_removal()->set_job_id(record.job_id());
-  const bool ours = record.folder() == absl::StrCat(jobs_folder, "/", record.job_id());
-  if (ours && !(keeps && kept.empty())) {
-    deleted.mutable_removal()->set_folder(record.folder());
-    deleted.mutable_removal()->set_kept(kept);
+  *deleted.mutable_removal() = removal_of(*job, std::string(jobs_folder), request.keep_checkpoints());
+  if (!deleted.removal().folder().empty()) {
     if (keeps) response.set_left_folder(absl::StrCat(record.folder(), "/", kept));
   } else {
     response.set_left_folder(record.folder());

@@ -112,6 +112,17 @@ std::vector<v1::Queue> Scheduler::describe_queues() const {
     queues[q].set_fair_share_slots(uses[q].configured ? shares[q] : 0);
     queues[q].set_configured(uses[q].configured);
     if (uses[q].configured) queues[q].set_project(config.project);
+    const Retention kept = retention_of(config.id);
+    queues[q].set_retention_seconds(static_cast<uint64_t>(*kept.age_ms / 1000));
+    queues[q].set_retention_jobs(kept.jobs);
+    queues[q].set_retention_folders(kept.folders == Retention::Folders::kDelete        ? v1::Queue::DELETE
+                                    : kept.folders == Retention::Folders::kCheckpoints ? v1::Queue::CHECKPOINTS
+                                                                                       : v1::Queue::KEEP);
+  }
+  for (const auto& [key, count] : state_.counts()) {
+    const size_t q = find(key.first);
+    if (q < queues.size() && is_terminal(static_cast<v1::JobRecord::State>(key.second)))
+      queues[q].set_ended(queues[q].ended() + static_cast<uint64_t>(count));
   }
   return queues;
 }

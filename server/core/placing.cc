@@ -114,7 +114,7 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
   if (!known.dependent) return false;
   for (const std::string& entry : job.record().job().scheduling().after()) {
     const Dependency dependency = dependency_of(entry);
-    if (dependency.judge(state_.job(dependency.job_id)) == Dependency::Verdict::kMet) continue;
+    if (dependency.judge(state_.job_state(dependency.job_id)) == Dependency::Verdict::kMet) continue;
     wait.kind = Wait::Kind::kDependency;
     wait.name = absl::StrCat("jobs/", dependency.job_id, " ", dependency.text());
     return true;
@@ -359,7 +359,7 @@ Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan
   Forecast forecast;
   for (const std::string& entry : job.scheduling().after()) {
     const Dependency dependency = dependency_of(entry);
-    if (dependency.judge(state_.job(dependency.job_id)) == Dependency::Verdict::kMet) continue;
+    if (dependency.judge(state_.job_state(dependency.job_id)) == Dependency::Verdict::kMet) continue;
     forecast.message = absl::StrCat("would wait for jobs/", dependency.job_id, " ", dependency.text());
     return forecast;
   }

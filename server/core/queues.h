@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,12 +10,22 @@
 
 namespace galleon::server {
 
+// What becomes of a queue's jobs once they have ended.
+struct Retention {
+  // What becomes of the folder of a job that leaves the list.
+  enum class Folders { kKeep, kCheckpoints, kDelete };
+  std::optional<int64_t> age_ms;  // so long they are kept; not given: as everywhere
+  uint64_t jobs = 0;              // so many of them at most; 0: no number of its own
+  Folders folders = Folders::kKeep;
+};
+
 struct QueueConfig {
   std::string id = "default";
   double weight = 1;        // share of what nobody is guaranteed
   uint32_t guaranteed = 0;  // slots that it gets whenever it wants them
   uint32_t limit = 0;       // slots at most; 0: no limit
   std::string project = "default";
+  Retention retention = {};
 };
 
 // What a queue uses at some moment of a pass, in slots.

@@ -33,7 +33,8 @@ void Scheduler::record_projects(Now now) {
   v1::JournalEvent event;
   auto& projects = *event.mutable_projects_recorded()->mutable_projects();
   for (const auto& [number, job] : state_.jobs()) {
-    const QueueConfig* config = job->record().project().empty() ? queue_config(job->record().queue()) : nullptr;
+    const JobFacts facts = job.facts();
+    const QueueConfig* config = facts.project.empty() ? queue_config(facts.queue) : nullptr;
     if (config != nullptr) projects[config->id] = config->project;
   }
   if (!projects.empty()) emit(now, std::move(event));

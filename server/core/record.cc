@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/bounded_text.h"
+#include "server/core/ended_record.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -47,12 +48,19 @@ std::string Scheduler::live_message(const v1::JobState& job) const {
   }
 }
 
-v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
+v1::JobRecord ended_record(const v1::JobState& job) {
   v1::JobRecord record = job.record();
   record.set_etag(absl::StrCat(job.revision()));
   record.set_revision(job.revision());
   if (const v1::AttemptState* attempt = current_attempt(job); attempt != nullptr)
     *record.mutable_attempt() = attempt->attempt();
+  // Journals of before may hold more.
+  if (record.message().size() > kLongestText) record.set_message(bounded_text(record.message()));
+  return record;
+}
+
+v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
+  v1::JobRecord record = ended_record(job);
   if (record.state() == v1::JobRecord::QUEUED) {
     const auto it = waiting_.find(job.number());
     const bool decided = it != waiting_.end() && it->second.decided;
@@ -66,7 +74,6 @@ v1::JobRecord Scheduler::describe(const v1::JobState& job, Now now) const {
   } else if (!is_terminal(record.state())) {
     record.set_message(live_message(job));
   }
-  // Journals of before may hold more.
   if (record.message().size() > kLongestText) record.set_message(bounded_text(record.message()));
   const AttemptLive* known = live_or_null(job);
   if (known == nullptr) return record;

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "server/core/dependency.h"
+#include "server/core/job_paths.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -47,47 +50,131 @@ void Scheduler::forget_workers(Now now) {
   }
 }
 
-std::vector<std::string> Scheduler::forgettable(Now now) {
-  const size_t alive = state_.queue().size() + state_.active().size();
-  size_t ended = state_.jobs().size() - alive;
-  if (ended == 0) return {};
+std::set<std::string> needed_jobs(const State& state, bool folders, const std::string& jobs_folder) {
   std::set<std::string> needed;
-  for (const auto& [key, job] : state_.dependent()) {
+  for (const auto& [key, job] : state.dependent()) {
     for (const std::string& name : job->record().job().scheduling().after()) needed.insert(dependency_of(name).job_id);
   }
-  std::vector<std::string> going;
-  std::vector<const v1::JobRecord*> old;
+  if (!folders) return needed;
+  const auto reads = [&](const v1::JobState& job) {
+    for (const std::string& path : read_paths(job.record().job())) {
+      const std::string id = first_below(path, jobs_folder);
+      if (!id.empty() && id != job.record().job_id()) needed.insert(id);
+    }
+    if (!job.readable_folder().empty()) needed.insert(first_below(job.readable_folder() + "/", jobs_folder));
+  };
+  for (const auto& [key, job] : state.queue()) reads(*job);
+  for (const uint64_t number : state.active()) reads(*state.job_by_number(number));
+  return needed;
+}
+
+Retention Scheduler::retention_of(absl::string_view queue) const {
+  const QueueConfig* config = queue_config(queue);
+  Retention retention = config == nullptr ? Retention() : config->retention;
+  if (!retention.age_ms.has_value()) retention.age_ms = options_.ended_retention_ms;
+  return retention;
+}
+
+// The oldest go first, of each queue and of all.
+std::vector<v1::JobForgotten> Scheduler::forgettable(Now now) {
   const int64_t clock_ms = age_clock_ms(now);
+  struct Queue {
+    Retention kept;
+    uint64_t ended = 0;               // that nobody needs
+    std::vector<JobFacts> backlog;    // too old from the start
+    std::vector<JobFacts> grown_old;  // since then
+  };
+  std::map<std::string, Queue, std::less<>> queues;
+  uint64_t ended = 0;
+  int64_t shortest_ms = options_.ended_retention_ms;
+  bool folders = false;
+  for (const auto& [key, count] : state_.counts()) {
+    if (!is_terminal(static_cast<v1::JobRecord::State>(key.second)) || count == 0) continue;
+    Queue& queue = queues[key.first];
+    queue.kept = retention_of(key.first);
+    queue.ended += static_cast<uint64_t>(count);
+    ended += static_cast<uint64_t>(count);
+    shortest_ms = std::min(shortest_ms, *queue.kept.age_ms);
+    folders |= queue.kept.folders != Retention::Folders::kKeep;
+  }
+  if (ended == 0) return {};
+  for (const auto& [id, queue] : queues) {
+    KeptQueue& known = kept_[id];
+    if (known.age_ms < 0) known.pace.start(start_.mono_ms);
+    if (known.age_ms != *queue.kept.age_ms) known.backlog_ms = clock_ms - *queue.kept.age_ms;
+    known.age_ms = *queue.kept.age_ms;
+  }
+  const std::set<std::string> needed = needed_jobs(state_, folders, options_.jobs_folder);
+  for (const std::string& id : needed) {
+    const std::optional<JobFacts> facts = state_.facts(id);
+    if (!facts.has_value() || !is_terminal(facts->state)) continue;
+    --queues.find(facts->queue)->second.ended;
+    --ended;
+  }
+  const auto too_many = [&](const Queue& queue) {
+    return ended > options_.most_ended || (queue.kept.jobs > 0 && queue.ended > queue.kept.jobs);
+  };
+  std::vector<v1::JobForgotten> going;
   for (const auto& [number, job] : state_.jobs()) {
-    const v1::JobRecord& record = job->record();
-    const bool too_many = ended > options_.most_ended && going.size() < kMostAtOnce;
-    const int64_t since_submit_ms = clock_ms - record.create_time_ms();
+    const JobFacts facts = job.facts();
+    const int64_t since_submit_ms = clock_ms - facts.create_time_ms;
     // Ages grow with numbers, but for jobs of a clock that was ahead: who is next has ended later.
-    if (!too_many && since_submit_ms >= 0 && since_submit_ms <= options_.ended_retention_ms) break;
-    if (!is_terminal(record.state()) || needed.contains(record.job_id())) continue;
-    if (too_many) {
-      going.push_back(record.job_id());
+    const bool young = since_submit_ms >= 0 && since_submit_ms <= shortest_ms;
+    if (going.size() == kMostAtOnce) break;
+    if (young && std::none_of(queues.begin(), queues.end(), [&](const auto& q) { return too_many(q.second); })) break;
+    if (!is_terminal(facts.state) || needed.contains(std::string(facts.job_id))) continue;
+    Queue& queue = queues.find(facts.queue)->second;
+    if (too_many(queue)) {
+      const bool of_all = queue.kept.jobs == 0 || queue.ended <= queue.kept.jobs;
+      going.push_back(forgotten(facts, queue.kept,
+                                absl::StrCat("more than ", of_all ? options_.most_ended : queue.kept.jobs,
+                                             of_all ? " have ended" : " have ended in its queue")));
       --ended;
-    } else if (clock_ms - record.end_time_ms() > options_.ended_retention_ms) {
-      old.push_back(&record);
+      --queue.ended;
+    } else if (clock_ms - facts.end_time_ms > *queue.kept.age_ms) {
+      (facts.end_time_ms <= kept_[std::string(facts.queue)].backlog_ms ? queue.backlog : queue.grown_old)
+          .push_back(facts);
     }
   }
-  const size_t considered = std::min(old.size(), kMostAtOnce - going.size());
-  std::partial_sort(old.begin(), old.begin() + static_cast<std::ptrdiff_t>(considered), old.end(),
-                    [](const v1::JobRecord* a, const v1::JobRecord* b) { return a->end_time_ms() < b->end_time_ms(); });
-  for (size_t i = 0; i < considered && pace_.allows(old[i]->end_time_ms(), now.mono_ms); ++i)
-    going.push_back(old[i]->job_id());
+  for (auto& [id, queue] : queues) {
+    const auto go = [&, &kept = queue.kept](const JobFacts& facts) {
+      going.push_back(
+          forgotten(facts, kept,
+                    absl::StrCat("ended more than ", absl::FormatDuration(absl::Milliseconds(*kept.age_ms)), " ago")));
+      going.back().set_by_age(true);
+    };
+    for (size_t i = 0; i < queue.grown_old.size() && going.size() < kMostAtOnce; ++i) go(queue.grown_old[i]);
+    const size_t considered = std::min(queue.backlog.size(), kMostAtOnce - going.size());
+    std::partial_sort(queue.backlog.begin(), queue.backlog.begin() + static_cast<std::ptrdiff_t>(considered),
+                      queue.backlog.end(),
+                      [](const JobFacts& a, const JobFacts& b) { return a.end_time_ms < b.end_time_ms; });
+    for (size_t i = 0; i < considered && kept_[id].pace.allows(queue.backlog[i].end_time_ms, now.mono_ms); ++i)
+      go(queue.backlog[i]);
+  }
   return going;
+}
+
+v1::JobForgotten Scheduler::forgotten(const JobFacts& facts, const Retention& kept, std::string reason) const {
+  v1::JobForgotten gone;
+  gone.set_job_id(std::string(facts.job_id));
+  gone.set_queue(std::string(facts.queue));
+  if (kept.folders != Retention::Folders::kKeep) {
+    const bool keeps = kept.folders == Retention::Folders::kCheckpoints;
+    const v1::FolderRemoval removal = removal_of(*state_.job(facts.job_id), options_.jobs_folder, keeps);
+    if (!removal.folder().empty()) *gone.mutable_removal() = removal;
+  }
+  gone.set_reason(std::move(reason));
+  return gone;
 }
 
 void Scheduler::forget_old(Now now) {
   if (now.mono_ms < next_forget_ms_) return;
   forget_workers(now);
-  const std::vector<std::string> jobs = forgettable(now);
+  std::vector<v1::JobForgotten> jobs = forgettable(now);
   next_forget_ms_ = jobs.size() == kMostAtOnce ? now.mono_ms : now.mono_ms + kPauseMs;
-  for (const std::string& id : jobs) {
+  for (v1::JobForgotten& gone : jobs) {
     v1::JournalEvent event;
-    event.mutable_job_forgotten()->set_job_id(id);
+    *event.mutable_job_forgotten() = std::move(gone);
     emit(now, std::move(event));
   }
 }

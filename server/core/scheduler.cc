@@ -15,6 +15,12 @@
 
 namespace galleon::server {
 
+namespace {
+
+constexpr uint64_t kPackedAfter = 1'000;  // events that are replayed
+
+}  // namespace
+
 std::string job_id_of(absl::string_view name) {
   return std::string(absl::StartsWith(name, "jobs/") ? name.substr(5) : name);
 }
@@ -83,17 +89,22 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
 }
 
 void Scheduler::forget_waiting(const std::string& job_id) {
-  if (const auto it = waiting_.find(state_.job(job_id)->number()); it != waiting_.end()) it->second.known = false;
+  if (const auto it = waiting_.find(state_.facts(job_id)->number); it != waiting_.end()) it->second.known = false;
   dirty_ = true;
 }
 
+void Scheduler::replay(const v1::JournalEvent& event) {
+  state_.apply(event);
+  if (++replayed_ % kPackedAfter == 0) state_.pack();
+}
+
 void Scheduler::recovered(Now now) {
+  state_.pack();
   // Assignments are numbered from the clock, so that a revision that a daemon remembers from before is never taken for
   // a new one.
   last_revision_ = static_cast<uint64_t>(std::max<int64_t>(1, now.wall_ms));
   start_ = now;
   journaled_ms_ = state_.newest_time_ms() > 0 ? state_.newest_time_ms() : now.wall_ms;
-  pace_.start(now.mono_ms);
   for (const auto& [id, worker] : state_.workers()) {
     if (worker.state() == v1::Worker::GONE) continue;
     WorkerLive& known = fleet_.workers[id];
@@ -178,7 +189,7 @@ absl::Status Scheduler::check_scheduling(const v1::Job& job) const {
   const std::string queue = queue_of(job);
   if (queue_config(queue) == nullptr) return unknown_queue("scheduling.queue", queue);
   for (const std::string& entry : job.scheduling().after()) {
-    if (state_.job(dependency_of(entry).job_id) == nullptr) {
+    if (!state_.job_state(dependency_of(entry).job_id).has_value()) {
       return absl::InvalidArgumentError(absl::StrCat("scheduling.after: there is no job \"", entry,
                                                      "\"; give a job's id such as ", job.name(),
                                                      "-1, or any:", job.name(), "-1 or failed:", job.name(), "-1"));

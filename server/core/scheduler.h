@@ -46,6 +46,7 @@ struct SchedulerOptions {
   int64_t gone_retention_ms = 3'600'000;         // a worker that is gone for longer leaves the list
   int64_t ended_retention_ms = 30LL * 24 * 3'600'000;  // a job that ended longer ago leaves the list
   size_t most_ended = 200'000;                         // ended jobs in the list; the oldest leave it first
+  std::string jobs_folder;                             // of the jobs' own folders
 
   // After so long without a word a worker's ranks count as lost: a tenth more than it was promised, for clocks that
   // drift.
@@ -64,8 +65,8 @@ class Scheduler {
   // lease.
   void restore(const v1::StateSnapshot& snapshot) { state_.restore(snapshot); }
   void restore_head(const v1::StateSnapshot& snapshot) { state_.restore_head(snapshot); }
-  void restore_job(v1::JobState job) { state_.restore_job(std::move(job)); }
-  void replay(const v1::JournalEvent& event) { state_.apply(event); }
+  bool restore_job(absl::string_view body) { return state_.restore_job(body); }
+  void replay(const v1::JournalEvent& event);
   void recovered(Now now);
 
   // --- What users ask.
@@ -170,6 +171,8 @@ class Scheduler {
   void tick(Now now);
 
   const State& state() const { return state_; }
+  // A round is over: nobody holds a job that has ended, by its address.
+  void round_over() { state_.pack(); }
   // A snapshot has been stored.
   void mark_saved() { state_.mark_saved(); }
   const Fleet& fleet() const { return fleet_; }
@@ -178,6 +181,8 @@ class Scheduler {
   absl::Status check_queue(absl::string_view id) const;
   // Null: not configured.
   const QueueConfig* queue_config(absl::string_view id) const;
+  // What is kept of a queue's jobs once they have ended, its age filled in.
+  Retention retention_of(absl::string_view queue) const;
   bool has_events() const { return !events_.empty(); }
   std::vector<v1::JournalEvent> take_events() { return std::exchange(events_, {}); }
   // Did the last tick run a pass of the policy?
@@ -315,7 +320,8 @@ class Scheduler {
   int64_t age_clock_ms(Now now) const;
   void forget_old(Now now);
   void forget_workers(Now now);
-  std::vector<std::string> forgettable(Now now);
+  std::vector<v1::JobForgotten> forgettable(Now now);
+  v1::JobForgotten forgotten(const JobFacts& facts, const Retention& kept, std::string reason) const;
 
   // record.cc
   std::string live_message(const v1::JobState& job) const;
@@ -325,6 +331,7 @@ class Scheduler {
   Fleet fleet_;
   std::vector<v1::JournalEvent> events_;
   std::string actor_;
+  uint64_t replayed_ = 0;
   mutable std::unordered_map<uint64_t, Waiting> waiting_;  // queued jobs by number
   mutable std::optional<SlotBoard> board_;                 // as it was in the last pass
   mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
@@ -342,9 +349,11 @@ class Scheduler {
   int64_t next_timeouts_ms_ = 0;  // monotonic
   Now start_;                     // of this process
   int64_t journaled_ms_ = 0;      // the newest time that the journal had then
-  ForgettingPace pace_;
+  std::map<std::string, KeptQueue> kept_;
 };
 
+// What is to be taken away of a job's folder, if it is one below `jobs_folder`; no folder: nothing.
+v1::FolderRemoval removal_of(const v1::JobState& job, const std::string& jobs_folder, bool keep_checkpoints);
 // "jobs/x" or "x" as "x".
 std::string job_id_of(absl::string_view name);
 std::string worker_id_of(absl::string_view name);

@@ -18,6 +18,12 @@ QueueKey queue_key(const v1::JobState& job) {
   return {job.record().priority(), job.number()};
 }
 
+int64_t newest_time_of(const v1::JobState& job) {
+  int64_t newest_ms = std::max(job.record().create_time_ms(), job.record().end_time_ms());
+  for (const v1::Event& event : job.events()) newest_ms = std::max(newest_ms, event.time_ms());
+  return newest_ms;
+}
+
 }  // namespace
 
 // What the job file says until somebody changes it. A state from before these fields existed lacks them.
@@ -55,17 +61,27 @@ std::vector<const v1::RankState*> failed_places(const v1::JobState& job) {
 
 const v1::JobState* State::job(absl::string_view job_id) const {
   const auto it = by_id_.find(std::string(job_id));
-  return it == by_id_.end() ? nullptr : it->second;
+  return it == by_id_.end() ? nullptr : &jobs_.whole(*it->second);
+}
+
+std::optional<JobFacts> State::facts(absl::string_view job_id) const {
+  const auto it = by_id_.find(std::string(job_id));
+  return it == by_id_.end() ? std::nullopt : std::make_optional(it->second->facts());
+}
+
+std::optional<v1::JobRecord::State> State::job_state(absl::string_view job_id) const {
+  const auto it = by_id_.find(std::string(job_id));
+  return it == by_id_.end() ? std::nullopt : std::make_optional(it->second->state());
 }
 
 const v1::JobState* State::job_by_request(absl::string_view request_id) const {
   const auto it = by_request_.find(std::string(request_id));
-  return it == by_request_.end() ? nullptr : it->second;
+  return it == by_request_.end() ? nullptr : &jobs_.whole(*it->second);
 }
 
 const v1::JobState* State::job_by_number(uint64_t number) const {
-  const auto it = jobs_.find(number);
-  return it == jobs_.end() ? nullptr : it->second.get();
+  const JobEntry* entry = jobs_.entry(number);
+  return entry == nullptr ? nullptr : &jobs_.whole(*entry);
 }
 
 const v1::Worker* State::worker(absl::string_view worker_id) const {
@@ -82,9 +98,10 @@ const std::map<uint32_t, SlotUse>& State::leased_slots(absl::string_view worker_
 v1::JobState& State::mutable_job(const std::string& job_id) {
   const auto it = by_id_.find(job_id);
   GALLEON_CHECK(it != by_id_.end()) << "the journal speaks of an unknown job " << job_id;
-  it->second->set_revision(revision_);
-  changed_.insert(it->second->number());
-  return *it->second;
+  v1::JobState& job = jobs_.change(*it->second);
+  job.set_revision(revision_);
+  changed_.insert(job.number());
+  return job;
 }
 
 v1::AttemptState& State::mutable_attempt(const v1::AttemptId& id) {
@@ -97,10 +114,13 @@ v1::AttemptState& State::mutable_attempt(const v1::AttemptId& id) {
   return attempt;
 }
 
-void State::index(v1::JobState& job) {
+void State::name(const v1::JobRecord& record, const JobEntry& entry) {
+  by_id_[record.job_id()] = &entry;
+  if (!record.request_id().empty()) by_request_[record.request_id()] = &entry;
+}
+
+void State::index(const v1::JobState& job) {
   const v1::JobRecord& record = job.record();
-  by_id_[record.job_id()] = &job;
-  if (!record.request_id().empty()) by_request_[record.request_id()] = &job;
   if (record.state() == v1::JobRecord::QUEUED) {
     queue_[queue_key(job)] = &job;
     if (!record.job().scheduling().after().empty()) dependent_[queue_key(job)] = &job;
@@ -232,7 +252,8 @@ v1::StateSnapshot State::head() const {
 
 v1::StateSnapshot State::to_proto() const {
   v1::StateSnapshot snapshot = head();
-  for (const auto& [number, job] : jobs_) *snapshot.add_jobs() = *job;
+  for (const auto& [number, entry] : jobs())
+    GALLEON_CHECK(snapshot.add_jobs()->ParseFromString(std::string(jobs_.body(entry)))) << "job " << number;
   return snapshot;
 }
 
@@ -242,7 +263,7 @@ void State::restore(const v1::StateSnapshot& snapshot) {
 }
 
 void State::restore_head(const v1::StateSnapshot& snapshot) {
-  GALLEON_CHECK(revision_ == 0 && jobs_.empty()) << "a snapshot is restored into an empty state";
+  GALLEON_CHECK(revision_ == 0 && jobs().empty()) << "a snapshot is restored into an empty state";
   revision_ = snapshot.revision();
   last_job_number_ = snapshot.last_job_number();
   last_epoch_ = snapshot.last_epoch();
@@ -261,13 +282,33 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
 }
 
 void State::restore_job(v1::JobState job) {
-  const uint64_t number = job.number();
-  v1::JobState& stored = *(jobs_[number] = std::make_unique<v1::JobState>(std::move(job)));
-  fill_scheduling(*stored.mutable_record());
+  fill_scheduling(*job.mutable_record());
+  newest_time_ms_ = std::max(newest_time_ms_, newest_time_of(job));
+  if (is_terminal(job.record().state())) {
+    name(job.record(), jobs_.add_packed(job, job.SerializeAsString()));
+    return index(job);
+  }
+  const JobEntry& entry = jobs_.add(std::make_unique<v1::JobState>(std::move(job)));
+  const v1::JobState& stored = jobs_.whole(entry);
+  name(stored.record(), entry);
   index(stored);
-  newest_time_ms_ = std::max({newest_time_ms_, stored.record().create_time_ms(), stored.record().end_time_ms()});
-  for (const v1::Event& event : stored.events()) newest_time_ms_ = std::max(newest_time_ms_, event.time_ms());
   if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr) lease(stored, *attempt);
+}
+
+bool State::restore_job(absl::string_view body) {
+  // Most have ended, and are read only to be packed.
+  restoring_.Reset();
+  v1::JobState& job = *google::protobuf::Arena::CreateMessage<v1::JobState>(&restoring_);
+  if (!job.ParseFromArray(body.data(), static_cast<int>(body.size()))) return false;
+  const bool as_stored = is_terminal(job.record().state()) && !job.record().queue().empty();
+  if (!as_stored) {
+    restore_job(v1::JobState(job));
+    return true;
+  }
+  newest_time_ms_ = std::max(newest_time_ms_, newest_time_of(job));
+  name(job.record(), jobs_.add_packed(job, body));
+  index(job);
+  return true;
 }
 
 void State::mark_saved() {

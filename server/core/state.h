@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -14,6 +15,8 @@
 
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
+#include "google/protobuf/arena.h"
+#include "server/core/job_table.h"
 
 namespace galleon::server {
 
@@ -49,6 +52,8 @@ class State {
   // The same in parts: the head first, whose jobs are not looked at, then each job.
   void restore_head(const v1::StateSnapshot& snapshot);
   void restore_job(v1::JobState job);
+  // The same of a job as it is stored. False: it cannot be read.
+  bool restore_job(absl::string_view body);
 
   // Everything but the jobs.
   v1::StateSnapshot head() const;
@@ -57,14 +62,23 @@ class State {
   const std::set<uint64_t>& removed() const { return removed_; }
   void mark_saved();
 
-  // Null if there is none.
+  // Null if there is none. A job that has ended is good until pack() or the next change of it.
   const v1::JobState* job(absl::string_view job_id) const;
   const v1::JobState* job_by_request(absl::string_view request_id) const;
   const v1::JobState* job_by_number(uint64_t number) const;
   const v1::Worker* worker(absl::string_view worker_id) const;
+  // What can be told of a job without unpacking it; nullopt if there is none.
+  std::optional<JobFacts> facts(absl::string_view job_id) const;
+  std::optional<v1::JobRecord::State> job_state(absl::string_view job_id) const;
+  // A job that exists, as it is stored; valid until the next call for any.
+  absl::string_view body(uint64_t number) const { return jobs_.body(*jobs_.entry(number)); }
+  // A job that exists, for other threads.
+  std::shared_ptr<const PackedJob> packed(const JobEntry& entry) const { return jobs_.packed(entry); }
+  // Jobs that were asked for or have ended since the last call take little memory again. Nobody may hold one of them.
+  void pack() { jobs_.pack(); }
 
   // All jobs, oldest first.
-  const std::map<uint64_t, std::unique_ptr<v1::JobState>>& jobs() const { return jobs_; }
+  const std::map<uint64_t, JobEntry>& jobs() const { return jobs_.entries(); }
   const std::map<std::string, v1::Worker>& workers() const { return workers_; }
   const std::map<QueueKey, const v1::JobState*>& queue() const { return queue_; }
   // Of them, those that come after other jobs, in the same order.
@@ -101,8 +115,9 @@ class State {
   v1::JobState& mutable_job(const std::string& job_id);
   v1::AttemptState& mutable_attempt(const v1::AttemptId& id);
   void move(v1::JobState& job, v1::JobRecord::State to);
-  void index(v1::JobState& job);
+  void index(const v1::JobState& job);
   void unindex(const v1::JobState& job);
+  void name(const v1::JobRecord& record, const JobEntry& entry);
   // An ended job leaves the list.
   void drop(v1::JobState& job);
   void lease(const v1::JobState& job, const v1::AttemptState& attempt);
@@ -111,7 +126,7 @@ class State {
   void note_worker(const std::string& worker_id, absl::string_view kind, std::string message);
   v1::Event& made_event(absl::string_view kind, std::string message);
   // The last that is told of what leaves the list; nothing keeps it but the newest events of all.
-  void note_gone(std::string subject, absl::string_view kind);
+  void note_gone(std::string subject, absl::string_view kind, std::string message = "");
 
   void dispatch(const v1::JournalEvent& event, int64_t time_ms);
   void on(const v1::JobCreated& event, int64_t time_ms);
@@ -144,7 +159,7 @@ class State {
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
   uint64_t last_epoch_ = 0;
-  std::map<uint64_t, std::unique_ptr<v1::JobState>> jobs_;
+  JobTable jobs_;
   std::map<std::string, v1::Worker> workers_;
   std::map<std::string, v1::WorkerEvents> worker_events_;
   std::map<std::string, v1::ReceiverState> receivers_;
@@ -152,8 +167,8 @@ class State {
   uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.
-  std::unordered_map<std::string, v1::JobState*> by_id_;
-  std::unordered_map<std::string, v1::JobState*> by_request_;
+  std::unordered_map<std::string, const JobEntry*> by_id_;
+  std::unordered_map<std::string, const JobEntry*> by_request_;
   std::map<QueueKey, const v1::JobState*> queue_;
   std::map<QueueKey, const v1::JobState*> dependent_;
   std::set<uint64_t> active_;
@@ -168,6 +183,7 @@ class State {
   std::map<std::string, std::map<uint32_t, SlotUse>, std::less<>> slots_;
   std::map<std::pair<std::string, int>, int64_t> counts_;
   std::map<std::string, int64_t> held_counts_;
+  google::protobuf::Arena restoring_;
 };
 
 // Sets queue and priority to what the job file says, where the record has none: it is new, or from before it had them.

@@ -12,6 +12,8 @@ namespace galleon::server {
 
 namespace {
 
+constexpr size_t kMostLoose = 1'000;
+
 std::string attempt_text(const v1::AttemptId& id) {
   return absl::StrCat("attempt ", id.attempt());
 }
@@ -39,8 +41,10 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_project(event.project());
   job->set_readable_folder(event.readable_folder());
   fill_scheduling(record);
-  v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
+  const JobEntry& entry = jobs_.add(std::move(job));
+  v1::JobState& stored = jobs_.change(entry);
   changed_.insert(event.number());
+  name(stored.record(), entry);
   index(stored);
   note(stored, "created", absl::StrCat("submitted to queue ", record.queue(), " with priority ", record.priority()));
 }
@@ -272,7 +276,10 @@ void State::on(const v1::WorkerForgotten& event, int64_t) {
 void State::on(const v1::JobForgotten& event, int64_t) {
   v1::JobState& job = mutable_job(event.job_id());
   GALLEON_CHECK(is_terminal(job.record().state())) << event.job_id() << " has not ended";
+  const std::string name = job.record().name();
   drop(job);
+  if (event.has_removal()) removals_[event.job_id()] = event.removal();
+  note_gone(name, "forgotten", event.reason());
 }
 
 void State::on(const v1::StateRestored& event, int64_t) {
@@ -301,11 +308,13 @@ void State::on(const v1::ReceiverTold& event, int64_t) {
 }
 
 void State::on(const v1::ProjectsRecorded& event, int64_t) {
-  for (const auto& [number, job] : jobs_) {
-    const auto project = event.projects().find(job->record().queue());
-    if (!job->record().project().empty() || project == event.projects().end()) continue;
-    job->mutable_record()->set_project(project->second);
+  for (const auto& [number, entry] : jobs()) {
+    const JobFacts facts = entry.facts();
+    const auto project = event.projects().find(std::string(facts.queue));
+    if (!facts.project.empty() || project == event.projects().end()) continue;
+    jobs_.change(entry).mutable_record()->set_project(project->second);
     changed_.insert(number);
+    if (jobs_.loose() > kMostLoose) jobs_.pack();
   }
 }
 

@@ -1,5 +1,7 @@
 // What is told of each change to those who watch: kept with its job or worker, and the newest of all together.
 #include <algorithm>
+#include <iterator>
+#include <queue>
 
 #include "absl/strings/str_cat.h"
 #include "server/core/state.h"
@@ -48,8 +50,8 @@ void State::note_worker(const std::string& worker_id, absl::string_view kind, st
   events.set_dropped(dropped);
 }
 
-void State::note_gone(std::string subject, absl::string_view kind) {
-  made_event(kind, "").set_subject(std::move(subject));
+void State::note_gone(std::string subject, absl::string_view kind, std::string message) {
+  made_event(kind, std::move(message)).set_subject(std::move(subject));
   forgotten_ = revision_;
 }
 
@@ -83,14 +85,31 @@ bool State::events_after(uint64_t revision, absl::string_view subject, size_t mo
   }
   uint64_t dropped = forgotten_;
   std::vector<v1::Event> all;
-  const auto collect = [&](const auto& holder) {
-    dropped = std::max(dropped, holder.dropped());
-    for (const v1::Event& event : holder.events()) {
-      if (event.revision() > revision) all.push_back(event);
-    }
-  };
-  for (const auto& [number, job] : jobs_) collect(*job);
-  for (const auto& [id, worker] : worker_events_) collect(worker);
+  for (const auto& [id, worker] : worker_events_) {
+    dropped = std::max(dropped, worker.dropped());
+    std::copy_if(worker.events().begin(), worker.events().end(), std::back_inserter(all),
+                 [revision](const v1::Event& event) { return event.revision() > revision; });
+  }
+  // Of the jobs, those alone that may have one of the first.
+  std::vector<std::pair<uint64_t, const JobEntry*>> holders;
+  for (const auto& [number, entry] : jobs()) {
+    const JobFacts facts = entry.facts();
+    dropped = std::max(dropped, facts.dropped);
+    if (facts.revision > revision) holders.emplace_back(std::max(facts.first_event, revision), &entry);
+  }
+  std::sort(holders.begin(), holders.end());
+  std::priority_queue<uint64_t> first;
+  for (const auto& [from, entry] : holders) {
+    if (first.size() >= most && from >= first.top()) break;
+    jobs_.read(*entry, [&](const v1::JobState& job) {
+      for (const v1::Event& event : job.events()) {
+        if (event.revision() <= revision || (first.size() >= most && event.revision() >= first.top())) continue;
+        all.push_back(event);
+        first.push(event.revision());
+        if (first.size() > most) first.pop();
+      }
+    });
+  }
   std::sort(all.begin(), all.end(), [](const v1::Event& a, const v1::Event& b) { return a.revision() < b.revision(); });
   take(all);
   return revision == 0 || revision >= dropped;

@@ -76,9 +76,10 @@ void State::drop(v1::JobState& job) {
   unindex(job);
   by_id_.erase(job.record().job_id());
   if (!job.record().request_id().empty()) by_request_.erase(job.record().request_id());
-  changed_.erase(job.number());
-  removed_.insert(job.number());
-  jobs_.erase(job.number());
+  const uint64_t number = job.number();
+  changed_.erase(number);
+  removed_.insert(number);
+  jobs_.erase(number);
 }
 
 }  // namespace galleon::server

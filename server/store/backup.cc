@@ -43,7 +43,7 @@ absl::StatusOr<size_t> renew(const std::string& folder) {
   State state;
   RETURN_IF_ERROR(journal->load({
       [&state](const v1::StateSnapshot& head) { state.restore_head(head); },
-      [&state](v1::JobState job) { state.restore_job(std::move(job)); },
+      [&state](absl::string_view body) { return state.restore_job(body); },
       [&state](const v1::JournalEvent& event) { state.apply(event); },
   }));
   v1::JournalEvent restored;

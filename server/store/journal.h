@@ -13,10 +13,12 @@
 
 namespace galleon::server {
 
-// What has changed since the snapshot before. Jobs are pointed at, not copied.
+// What has changed since the snapshot before.
 struct SnapshotChange {
-  v1::StateSnapshot head;  // everything but the jobs
-  std::vector<const v1::JobState*> jobs;
+  v1::StateSnapshot head;      // everything but the jobs
+  std::vector<uint64_t> jobs;  // their numbers
+  // Each of them serialized, when it is written; valid until the next call.
+  std::function<absl::string_view(uint64_t number)> body;
   std::vector<uint64_t> removed;  // numbers of jobs that are no longer there
 };
 
@@ -28,7 +30,8 @@ class Journal {
   // it, in order.
   struct Recovery {
     std::function<void(const v1::StateSnapshot&)> head;
-    std::function<void(v1::JobState)> job;
+    // A JobState, serialized; false: it is not.
+    std::function<bool(absl::string_view body)> job;
     std::function<void(const v1::JournalEvent&)> event;
   };
   // DATA_LOSS: what is stored is not what was written.

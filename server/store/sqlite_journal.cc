@@ -128,9 +128,7 @@ absl::StatusOr<int64_t> SqliteJournal::load_parts(const Recovery& recovery) {
       if (whole) recovery.head(snapshot);
       head = true;
     } else if (whole) {
-      v1::JobState job;
-      whole = head && job.ParseFromArray(body.data(), static_cast<int>(body.size()));
-      if (whole) recovery.job(std::move(job));
+      whole = head && recovery.job(body);
     }
     if (!whole) return database_.damaged(absl::StrCat("part ", kind, "/", number, " does not match its checksum"));
   }
@@ -193,10 +191,8 @@ absl::Status SqliteJournal::compact(const SnapshotChange& change) {
 
 absl::Status SqliteJournal::write_parts(const SnapshotChange& change) {
   RETURN_IF_ERROR(put_part(kHeadPart, 0, change.head.SerializeAsString()));
-  for (const v1::JobState* job : change.jobs) {
-    job->SerializeToString(&buffer_);
-    RETURN_IF_ERROR(put_part(kJobPart, static_cast<int64_t>(job->number()), buffer_));
-  }
+  for (const uint64_t number : change.jobs)
+    RETURN_IF_ERROR(put_part(kJobPart, static_cast<int64_t>(number), change.body(number)));
   for (const uint64_t number : change.removed) {
     if (absl::Status status =
             database_.execute(absl::StrCat("DELETE FROM part WHERE kind = ", kJobPart, " AND number = ", number));
@@ -212,7 +208,7 @@ absl::Status SqliteJournal::write_parts(const SnapshotChange& change) {
   return database_.run(commit_);
 }
 
-absl::Status SqliteJournal::put_part(int kind, int64_t number, const std::string& body) {
+absl::Status SqliteJournal::put_part(int kind, int64_t number, absl::string_view body) {
   sqlite3_bind_int(put_.get(), 1, kind);
   sqlite3_bind_int64(put_.get(), 2, number);
   bind_blob(put_.get(), 3, body);

@@ -36,7 +36,7 @@ class SqliteJournal final : public Journal {
   absl::Status prepare();
   absl::StatusOr<int64_t> load_parts(const Recovery& recovery);
   absl::Status write_parts(const SnapshotChange& change);
-  absl::Status put_part(int kind, int64_t number, const std::string& body);
+  absl::Status put_part(int kind, int64_t number, absl::string_view body);
 
   FileDescriptor lock_;  // outlives the database
   SqliteDatabase database_;

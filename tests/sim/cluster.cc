@@ -33,6 +33,7 @@ Cluster::Cluster(Script script, Fault fault)
   options_.overdue_ms = 10'000;
   options_.gone_retention_ms = 15'000;
   options_.long_wait_ms = 3'000;
+  options_.jobs_folder = "/jobs";
   for (size_t i = 0; i < script_.slots.size(); ++i) {
     auto machine = std::make_unique<Machine>();
     v1::Worker& worker = machine->worker;
@@ -102,7 +103,8 @@ std::string Cluster::run() {
   }
   if (!promises_.broken().empty() || script_.runs_long()) return promises_.broken();
   if (!all_ended()) {
-    for (const auto& [number, job] : shadow_.jobs()) {
+    for (const auto& [number, entry] : shadow_.jobs()) {
+      const v1::JobState* job = shadow_.job_by_number(number);
       if (!is_terminal(job->record().state())) {
         return absl::StrCat(
             "every job comes to its end: ", job->record().job_id(), " is ",
@@ -126,7 +128,8 @@ std::string Cluster::run() {
   promises_.require(scheduler_ == nullptr ||
                         shadow_.to_proto().SerializeAsString() == scheduler_->state().to_proto().SerializeAsString(),
                     "replay is the program");
-  for (const auto& [number, job] : shadow_.jobs()) {
+  for (const auto& [number, entry] : shadow_.jobs()) {
+    const v1::JobState* job = shadow_.job_by_number(number);
     const v1::JobRecord::State state = job->record().state();
     tally.succeeded += state == v1::JobRecord::SUCCEEDED;
     tally.failed += state == v1::JobRecord::FAILED;
@@ -141,7 +144,7 @@ std::string Cluster::run() {
 
 bool Cluster::all_ended() const {
   return std::all_of(shadow_.jobs().begin(), shadow_.jobs().end(),
-                     [](const auto& entry) { return is_terminal(entry.second->record().state()); });
+                     [](const auto& entry) { return is_terminal(entry.second.state()); });
 }
 
 // True: what was decided is durable and may be told. A crash comes before or after the commit.
@@ -184,11 +187,12 @@ bool Cluster::commit() {
     promises_.after(event, shadow_);
     // What somebody has go on, or has taken away, is as that order says from now on.
     if (event.has_job_resumed()) acknowledged_cancels_.erase(event.job_resumed().job_id());
-    if (event.has_job_deleted()) {
-      deleted.push_back(event.job_deleted().job_id());
-      acknowledged_jobs_.erase(deleted.back());
-      acknowledged_cancels_.erase(deleted.back());
-      acknowledged_checkpoints_.erase(deleted.back());
+    if (event.has_job_deleted() || event.has_job_forgotten()) {
+      const std::string& id = event.has_job_deleted() ? event.job_deleted().job_id() : event.job_forgotten().job_id();
+      if (event.has_job_deleted() || event.job_forgotten().has_removal()) deleted.push_back(id);
+      acknowledged_jobs_.erase(id);
+      acknowledged_cancels_.erase(id);
+      acknowledged_checkpoints_.erase(id);
     }
     journal_.push_back(std::move(event));
   }
@@ -249,6 +253,7 @@ void Cluster::count(const v1::JournalEvent& event) {
   tally.held += event.has_job_held();
   tally.resumed += event.has_job_resumed();
   tally.deleted += event.has_job_deleted();
+  tally.forgotten += event.has_job_forgotten();
   tally.timed_out += absl::StartsWith(event.job_ended().message(), "did not start within");
 }
 
@@ -284,7 +289,7 @@ void Cluster::recover() {
 void Cluster::scheduler_tick() {
   if (scheduler_ == nullptr) return;
   scheduler_->tick(now());
-  (void)commit();
+  if (commit()) scheduler_->round_over();
 }
 
 // Once it is quiet, every worker takes work again.
@@ -302,8 +307,12 @@ void Cluster::undrain() {
 // And nobody is held any more.
 void Cluster::release_all() {
   std::vector<std::string> held;
-  for (const auto& [number, job] : shadow_.jobs())
+  for (const auto& [key, job] : shadow_.queue())
     if (job->record().held()) held.push_back(job->record().job_id());
+  for (const uint64_t number : shadow_.active()) {
+    const v1::JobRecord& record = shadow_.job_by_number(number)->record();
+    if (record.held()) held.push_back(record.job_id());
+  }
   for (const std::string& id : held) {
     if (scheduler_ == nullptr) return;
     v1::ReleaseJobRequest request;

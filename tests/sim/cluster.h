@@ -56,6 +56,7 @@ class Cluster {
     int64_t requeued = 0;
     int64_t resumed = 0;
     int64_t deleted = 0;
+    int64_t forgotten = 0;
     int64_t timed_out = 0;
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;

@@ -31,6 +31,8 @@ void Cluster::submit(Random& random) {
   v1::MemoryPlan plan;
   for (uint32_t i = 0; i < ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
   const std::string request_id = absl::StrCat("r", random());
+  if (const std::string* other = any_job(random); other != nullptr && chance(random, 0.3))
+    job.mutable_model()->set_source(absl::StrCat("/jobs/", *other, "/checkpoints/step-1"));
   // Sent again until it is answered: the request_id keeps it one job.
   auto attempt = std::make_shared<std::function<void()>>();
   *attempt = [this, job, plan, request_id, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {

@@ -74,10 +74,43 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
     live_epoch_.erase(id);
     for (const auto& [slot, holder] : leases_) require(holder != id, "an ended attempt holds no slot");
   }
-  if (event.has_job_forgotten()) {
-    const v1::JobState* job = state.job(event.job_forgotten().job_id());
-    require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
+  if (event.has_job_ended()) ended_ms_[event.job_ended().job_id()] = mono_ms;
+  if (event.has_job_forgotten()) check_forgotten(event.job_forgotten(), state, mono_ms);
+}
+
+void Promises::check_forgotten(const v1::JobForgotten& gone, const State& state, int64_t mono_ms) {
+  const std::string& id = gone.job_id();
+  const v1::JobState* job = state.job(id);
+  require(job != nullptr && is_terminal(job->record().state()), "only an ended job is forgotten");
+  if (job == nullptr) return;
+  const auto queue = std::find_if(options_->queues.begin(), options_->queues.end(),
+                                  [job](const QueueConfig& config) { return config.id == job->record().queue(); });
+  const Retention kept = queue == options_->queues.end() ? Retention() : queue->retention;
+  if (gone.by_age()) {
+    require(mono_ms - ended_ms_[id] >= kept.age_ms.value_or(options_->ended_retention_ms),
+            "a job is kept for as long as its queue says");
+  } else {
+    int64_t ended = 0;
+    for (const auto& [key, count] : state.counts())
+      ended +=
+          key.first == job->record().queue() && is_terminal(static_cast<v1::JobRecord::State>(key.second)) ? count : 0;
+    require(kept.jobs > 0 && ended > static_cast<int64_t>(kept.jobs),
+            "as many ended jobs are kept as their queue says");
   }
+  require(gone.has_removal() == (kept.folders != Retention::Folders::kKeep), "a folder goes where its queue says so");
+  const auto check = [&](const v1::JobRecord& other) {
+    for (const std::string& entry : other.job().scheduling().after())
+      require(entry != id && !absl::EndsWith(entry, ":" + id), "nobody comes after a job that is forgotten");
+  };
+  const auto check_folder = [&](const v1::JobRecord& other) {
+    require(!gone.has_removal() || !absl::StartsWith(other.job().model().source(), "/jobs/" + id + "/"),
+            "nobody reads from a folder that goes");
+  };
+  for (const auto& [key, other] : state.queue()) {
+    check(other->record());
+    check_folder(other->record());
+  }
+  for (const uint64_t number : state.active()) check_folder(state.job_by_number(number)->record());
 }
 
 // What is ordered of a job that is there.

@@ -38,6 +38,7 @@ class Promises {
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
   void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);
   void check_places(const v1::AttemptReserved& reserved, const State& state);
+  void check_forgotten(const v1::JobForgotten& gone, const State& state, int64_t mono_ms);
   void check_orders(const v1::JournalEvent& event, const State& state);
   void check_long_wait(const v1::JournalEvent& event);
   void check_project(const v1::JournalEvent& event, const State& state);
@@ -56,6 +57,7 @@ class Promises {
   std::set<std::string> said_;
   std::map<std::string, uint64_t> live_epoch_;
   std::map<std::string, int64_t> since_ms_;  // start of the live attempt
+  std::map<std::string, int64_t> ended_ms_;
   std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
   uint64_t last_epoch_ = 0;
   uint32_t slots_ = 0;

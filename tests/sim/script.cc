@@ -38,7 +38,10 @@ std::string Script::text() const {
                   no_folder, "\n");
   for (const QueueConfig& queue : queues) {
     absl::StrAppend(&text, "queue ", queue.id, " weight ", queue.weight, " guaranteed ", queue.guaranteed, " limit ",
-                    queue.limit, "\n");
+                    queue.limit);
+    if (queue.retention.age_ms.has_value()) absl::StrAppend(&text, " keeps for ", *queue.retention.age_ms, " ms");
+    if (queue.retention.jobs > 0) absl::StrAppend(&text, " keeps ", queue.retention.jobs);
+    absl::StrAppend(&text, " folders ", static_cast<int>(queue.retention.folders), "\n");
   }
   for (const Stream& stream : streams) {
     absl::StrAppend(&text, "always ", stream.ranks, stream.preemptible ? " ranks" : " fixed ranks", " for queue ",
@@ -93,6 +96,11 @@ Script make_script(uint64_t seed) {
     add(kind, 2, Cluster::kChaosMs);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
+  for (QueueConfig& queue : script.queues) {
+    if (between(0, 2) == 0) queue.retention.age_ms = between(1'000, 20'000);
+    if (between(0, 2) == 0) queue.retention.jobs = static_cast<uint64_t>(between(1, 3));
+    queue.retention.folders = static_cast<Retention::Folders>(between(0, 2));
+  }
   return script;
 }
 

@@ -62,6 +62,7 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.requeued += one.requeued;
   total.resumed += one.resumed;
   total.deleted += one.deleted;
+  total.forgotten += one.forgotten;
   total.timed_out += one.timed_out;
 }
 
@@ -100,11 +101,26 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count :
-       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
-        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
-        total.refused_starts, total.place_faults, total.cordoned_itself, total.held, total.requeued, total.resumed,
-        total.deleted, total.timed_out}) {
+  for (const int64_t count : {total.crashes,
+                              total.lost,
+                              total.succeeded,
+                              total.failed,
+                              total.cancelled,
+                              total.checkpoints,
+                              total.refused_checkpoints,
+                              total.workers_gone,
+                              total.preempted,
+                              total.drained,
+                              total.dependants_failed,
+                              total.refused_starts,
+                              total.place_faults,
+                              total.cordoned_itself,
+                              total.held,
+                              total.requeued,
+                              total.resumed,
+                              total.deleted,
+                              total.forgotten,
+                              total.timed_out}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

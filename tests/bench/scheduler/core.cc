@@ -128,8 +128,8 @@ Json recovery(int jobs) {
       if (!(*journal)->append(scheduler.take_events()).ok()) std::abort();
       server::SnapshotChange change;
       change.head = scheduler.state().head();
-      for (const uint64_t number : scheduler.state().changed())
-        change.jobs.push_back(scheduler.state().job_by_number(number));
+      change.jobs.assign(scheduler.state().changed().begin(), scheduler.state().changed().end());
+      change.body = [&state = scheduler.state()](uint64_t number) { return state.body(number); };
       if (!(*journal)->compact(change).ok()) std::abort();
       scheduler.mark_saved();
     }
@@ -140,7 +140,7 @@ Json recovery(int jobs) {
   server::Scheduler scheduler(core_options());
   const absl::Status loaded = (*journal)->load({
       [&](const v1::StateSnapshot& head) { scheduler.restore_head(head); },
-      [&](v1::JobState job) { scheduler.restore_job(std::move(job)); },
+      [&](absl::string_view body) { return scheduler.restore_job(body); },
       [&](const v1::JournalEvent& event) { scheduler.replay(event); },
   });
   scheduler.recovered({1'700'000'000'000, 1'000});

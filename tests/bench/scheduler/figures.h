@@ -37,5 +37,11 @@ Json recovery(int jobs);
 // The processor time that `scheduler` (the executable) uses while `workers` daemons, each with a connection and a
 // certificate, renew their leases, and whether one of them ever came close to losing it.
 Json heartbeats(const std::string& scheduler, int workers, double seconds);
+// Makes `folder` a scheduler's data folder in which so many jobs have ended, the last of them at `end_ms`.
+void fill_ended(const std::string& folder, int jobs, int64_t end_ms);
+// `planner` becomes a program that plans every job alike.
+void write_planner(const std::string& planner);
+// What callers of the scheduler at `address` see: so many submits, cancels of all of them, and lists beside a worker.
+Json load(const std::string& address, int submits, int lists);
 
 }  // namespace galleon::bench

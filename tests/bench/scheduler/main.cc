@@ -1,12 +1,15 @@
 // What the scheduler does in a second, beside its load on the same cores: durable submits over mutual TLS, dispatches
 // with simulated workers, decision passes over long queues, recovery, and workers that renew their leases.
 //   bench_scheduler [--only WHAT] [--json FILE] [--seconds N] [--jobs N] [--workers N]
+//   bench_scheduler --fill FOLDER --jobs N     a data folder in which N jobs have ended, for load.py
+//   bench_scheduler --load ADDRESS             what callers see of a scheduler that runs, for load.py
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "figures.h"
 
 int main(int argc, char** argv) {
@@ -15,6 +18,10 @@ int main(int argc, char** argv) {
   std::string json;
   double seconds = 5;
   std::string only;
+  std::string filled;
+  std::string address;
+  int lists = 1'000;
+  int submits = 3'000;
   int jobs = 100'000;
   int workers = 5'000;
   std::string scheduler =
@@ -24,9 +31,23 @@ int main(int argc, char** argv) {
   app.add_option("--jobs", jobs, "for the recovery, and queued before the last submits")->capture_default_str();
   app.add_option("--workers", workers, "that renew their leases")->capture_default_str();
   app.add_option("--scheduler", scheduler, "the executable that they talk to")->capture_default_str();
+  app.add_option("--fill", filled, "make this folder one of a scheduler in which --jobs jobs have ended, and end");
+  app.add_option("--load", address, "figures of the scheduler that listens there, and end");
+  app.add_option("--lists", lists, "of --load, for a thousand jobs each")->capture_default_str();
+  app.add_option("--submits", submits, "of --load")->capture_default_str();
   app.add_option("--only", only, "passes, recovery, dispatches, submits or heartbeats");
   CLI11_PARSE(app, argc, argv);
+  if (!filled.empty()) {
+    bench::fill_ended(filled, jobs, absl::ToUnixMillis(absl::Now()));
+    bench::write_planner(filled + "/planner.sh");
+    return 0;
+  }
   bench::Json figures;
+  if (!address.empty()) {
+    figures = bench::load(address, submits, lists);
+    std::printf("%s\n", figures.dump().c_str());
+    return 0;
+  }
   figures["cores"] = std::thread::hardware_concurrency();
   const auto add = [&figures](const char* name, const bench::Json& figure) {
     figures[name].push_back(figure);

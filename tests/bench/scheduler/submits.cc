@@ -18,6 +18,12 @@
 
 namespace galleon::bench {
 
+void write_planner(const std::string& planner) {
+  (void)write_file_atomically(planner + ".plan", plan_of(1, 100 << 20).SerializeAsString());
+  (void)write_file_atomically(planner, "#!/bin/sh\ncat " + planner + ".plan\n");
+  ::chmod(planner.c_str(), 0755);
+}
+
 Json submits(double seconds, int in_flight, int queued) {
   const Folder folder;
   server::ServerOptions options;
@@ -29,9 +35,7 @@ Json submits(double seconds, int in_flight, int queued) {
   options.planner = folder.path + "/planner";
   options.scheduler.version = "1";
   if (!init_tls(folder.path + "/tls", {}, absl::Hours(24)).ok()) std::abort();
-  (void)write_file_atomically(folder.path + "/plan", plan_of(1, 100 << 20).SerializeAsString());
-  (void)write_file_atomically(options.planner, "#!/bin/sh\ncat " + folder.path + "/plan\n");
-  ::chmod(options.planner.c_str(), 0755);
+  write_planner(options.planner);
   absl::StatusOr<std::unique_ptr<server::Server>> server = server::Server::start(options);
   if (!server.ok()) {
     std::fprintf(stderr, "%s\n", std::string(server.status().message()).c_str());

@@ -75,6 +75,7 @@ class World {
     now.mono_ms += ms;
     scheduler->tick(now);
     collect();
+    scheduler->round_over();
   }
 
   std::string submit(const v1::Job& job, uint64_t bytes = 1 << 20) {

@@ -21,7 +21,7 @@ inline Contents contents(Journal& journal) {
   Contents found;
   found.status = journal.load({
       [&](const v1::StateSnapshot& head) { found.head = head; },
-      [&](v1::JobState job) { found.jobs.push_back(std::move(job)); },
+      [&](absl::string_view body) { return found.jobs.emplace_back().ParseFromString(std::string(body)); },
       [&](const v1::JournalEvent& event) { found.numbers.push_back(event.job_created().number()); },
   });
   return found;

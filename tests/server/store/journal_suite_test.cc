@@ -63,13 +63,18 @@ TEST_P(JournalSuite, ASnapshotStandsForTheEventsBeforeItAndLaterOnesChangeOnlyWh
     ASSERT_TRUE(journal->append({event(1), event(2), event(3)}).ok());
     SnapshotChange all;
     all.head.set_last_epoch(77);
-    all.jobs = {&one, &two, &three};
+    all.jobs = {1, 2, 3};
+    std::string body;
+    all.body = [&](uint64_t number) -> absl::string_view {
+      return body = (number == 1 ? one : number == 2 ? two : three).SerializeAsString();
+    };
     ASSERT_TRUE(journal->compact(all).ok());
     EXPECT_EQ(journal->events_since_snapshot(), 0);
     ASSERT_TRUE(journal->append({event(4)}).ok());
     SnapshotChange some;
     some.head.set_last_epoch(78);
-    some.jobs = {&two_later};
+    some.jobs = {2};
+    some.body = [&](uint64_t) -> absl::string_view { return body = two_later.SerializeAsString(); };
     some.removed = {1};
     ASSERT_TRUE(journal->compact(some).ok());
     ASSERT_TRUE(journal->append({event(5)}).ok());
@@ -97,7 +102,7 @@ TEST_P(JournalSuite, EveryAcknowledgedEventSurvivesKillNineWithWholeBatchesAndSn
       uint64_t next = 1;
       const absl::Status loaded = (*journal)->load({
           [&](const v1::StateSnapshot& head) { next = head.last_job_number() + 1; },
-          [](v1::JobState) {},
+          [](absl::string_view) { return true; },
           [&](const v1::JournalEvent&) { ++next; },
       });
       if (!loaded.ok()) _exit(1);

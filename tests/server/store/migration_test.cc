@@ -33,7 +33,7 @@ class Migration : public testing::Test {
     if (!journal.ok()) return nullptr;
     const absl::Status loaded = (*journal)->load({
         [&](const v1::StateSnapshot& head) { state.restore_head(head); },
-        [&](v1::JobState job) { state.restore_job(std::move(job)); },
+        [&](absl::string_view body) { return state.restore_job(body); },
         [&](const v1::JournalEvent& event) { state.apply(event); },
     });
     EXPECT_TRUE(loaded.ok()) << loaded;
@@ -66,7 +66,8 @@ TEST_F(Migration, ADatabaseOfVersionOneIsReadAsItWasAndKept) {
     if (time == 0) {
       SnapshotChange change;
       change.head = state.head();
-      for (const uint64_t number : state.changed()) change.jobs.push_back(state.job_by_number(number));
+      change.jobs.assign(state.changed().begin(), state.changed().end());
+      change.body = [&state](uint64_t number) { return state.body(number); };
       ASSERT_TRUE(journal->compact(change).ok());
     }
   }

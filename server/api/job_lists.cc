@@ -1,0 +1,129 @@
+#include "server/api/job_lists.h"
+
+#include <algorithm>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "server/api/pages.h"
+#include "server/core/ended_record.h"
+#include "server/core/transitions.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr size_t kLargestPageBytes = 1 << 20;  // of an answer, which stays in memory until it is taken
+// What one turn on the loop does: about a millisecond.
+constexpr int kWorkInTurn = 4'000;  // jobs looked at
+constexpr int kWorkOfLive = 100;    // one that is described costs as much as so many looked at
+
+bool is_listed(const v1::ListJobsRequest& request, const JobFacts& job) {
+  if (!request.job_id().empty() && job.job_id != request.job_id()) return false;
+  if (!request.queue().empty() && job.queue != request.queue()) return false;
+  if (!request.owner().empty() && job.owner != request.owner()) return false;
+  if (!absl::StartsWith(job.job_id, request.name_prefix())) return false;
+  if (job.create_time_ms < request.created_after_ms()) return false;
+  if (!request.states().empty() &&
+      std::find(request.states().begin(), request.states().end(), job.state) == request.states().end()) {
+    return false;
+  }
+  return std::all_of(request.labels().begin(), request.labels().end(),
+                     [&job](const auto& wanted) { return job.labelled(wanted.first, wanted.second); });
+}
+
+// One list while it is made.
+struct Listing {
+  const Unary call;
+  Readers& readers;
+  const v1::ListJobsRequest& request;
+  v1::ListJobsResponse& response;
+  size_t page = 0;
+  uint64_t below = UINT64_MAX;  // jobs that have not been looked at
+  // One of the two.
+  struct Job {
+    uint64_t number = 0;
+    std::shared_ptr<const PackedJob> ended;
+    v1::JobRecord live;
+  };
+  std::vector<Job> jobs;  // and one beyond the page, if there is one
+};
+
+absl::Status begin(const Turn& turn, Listing& listing) {
+  ASSIGN_OR_RETURN(const int page, page_size(listing.request.page_size()));
+  listing.page = static_cast<size_t>(page);
+  if (!listing.request.queue().empty()) RETURN_IF_ERROR(turn.scheduler.check_queue(listing.request.queue()));
+  const std::string& token = listing.request.page_token();
+  if (!token.empty() && (!absl::SimpleAtoi(token, &listing.below) || listing.below == 0))
+    return foreign_token(token, "ListJobs");
+  return absl::OkStatus();
+}
+
+// On a thread of readers.
+void write_out(Listing& listing, JobUnpacker& unpacker) {
+  if (!listing.call.has_room()) return;
+  v1::ListJobsResponse& response = listing.response;
+  size_t bytes = 0;
+  v1::JobState job;
+  for (Listing::Job& listed : listing.jobs) {
+    if (static_cast<size_t>(response.jobs_size()) == listing.page || bytes > kLargestPageBytes) break;
+    v1::JobRecord& added = *response.add_jobs();
+    if (listed.ended != nullptr) {
+      unpacker.unpack(*listed.ended, job);
+      added = ended_record(job);
+    } else {
+      added = std::move(listed.live);
+    }
+    bytes += added.ByteSizeLong();
+    if (static_cast<size_t>(response.jobs_size()) < listing.jobs.size())
+      response.set_next_page_token(absl::StrCat(listed.number));
+    else
+      response.clear_next_page_token();
+  }
+  listing.call.finish(response);
+}
+
+void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
+  const State& state = turn.scheduler.state();
+  int work = kWorkInTurn;
+  auto it = std::make_reverse_iterator(state.jobs().lower_bound(listing->below));
+  for (; it != state.jobs().rend() && listing->jobs.size() <= listing->page; ++it) {
+    if (--work <= 0) {
+      // Others have their turn.
+      return listing->call.on_loop([listing](Turn& next) { pick(next, listing); });
+    }
+    listing->below = it->first;
+    const JobFacts facts = it->second.facts();
+    if (!is_listed(listing->request, facts) || !listing->call.may(Role::kViewer, facts.project)) continue;
+    Listing::Job& job = listing->jobs.emplace_back();
+    job.number = it->first;
+    if (listing->jobs.size() > listing->page) break;
+    if (is_terminal(facts.state)) {
+      job.ended = state.packed(it->second);
+    } else {
+      job.live = turn.scheduler.describe(*state.job_by_number(it->first), turn.now);
+      work -= kWorkOfLive;
+    }
+  }
+  // What was decided in this round is not told before it is durable.
+  turn.after_commit.push_back([listing] {
+    listing->readers.post(listing->call.caller(), [listing](JobUnpacker& unpacker) { write_out(*listing, unpacker); });
+  });
+}
+
+}  // namespace
+
+void list_jobs(const Unary& call, Readers& readers, const v1::ListJobsRequest& request,
+               v1::ListJobsResponse& response) {
+  auto listing = std::make_shared<Listing>(Listing{call, readers, request, response});
+  call.on_loop([listing](Turn& turn) {
+    if (const absl::Status status = begin(turn, *listing); !status.ok()) return listing->call.finish(status);
+    pick(turn, listing);
+  });
+}
+
+}  // namespace galleon::server

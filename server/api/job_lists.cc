@@ -19,8 +19,9 @@ namespace {
 
 constexpr size_t kLargestPageBytes = 1 << 20;  // of an answer, which stays in memory until it is taken
 // What one turn on the loop does: about a millisecond.
-constexpr int kWorkInTurn = 4'000;  // jobs looked at
-constexpr int kWorkOfLive = 100;    // one that is described costs as much as so many looked at
+constexpr int kWorkInTurn = 4'000;       // jobs looked at
+constexpr int kWorkOfLive = 100;         // one that is described costs as much as so many looked at
+constexpr size_t kBytesOfEnded = 1'500;  // about, of one that was not unpacked yet
 
 bool is_listed(const v1::ListJobsRequest& request, const JobFacts& job) {
   if (!request.job_id().empty() && job.job_id != request.job_id()) return false;
@@ -51,6 +52,7 @@ struct Listing {
     v1::JobRecord live;
   };
   std::vector<Job> jobs;  // and one beyond the page, if there is one
+  size_t bytes = 0;       // of them, about
 };
 
 absl::Status begin(const Turn& turn, Listing& listing) {
@@ -65,12 +67,12 @@ absl::Status begin(const Turn& turn, Listing& listing) {
 
 // On a thread of readers.
 void write_out(Listing& listing, JobUnpacker& unpacker) {
-  if (!listing.call.has_room()) return;
   v1::ListJobsResponse& response = listing.response;
   size_t bytes = 0;
   v1::JobState job;
   for (Listing::Job& listed : listing.jobs) {
-    if (static_cast<size_t>(response.jobs_size()) == listing.page || bytes > kLargestPageBytes) break;
+    const bool is_beyond = listed.ended == nullptr && listed.live.job_id().empty();
+    if (is_beyond || bytes > kLargestPageBytes) break;
     v1::JobRecord& added = *response.add_jobs();
     if (listed.ended != nullptr) {
       unpacker.unpack(*listed.ended, job);
@@ -84,7 +86,7 @@ void write_out(Listing& listing, JobUnpacker& unpacker) {
     else
       response.clear_next_page_token();
   }
-  listing.call.finish(response);
+  listing.call.finish(absl::OkStatus());
 }
 
 void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
@@ -92,6 +94,8 @@ void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
   int work = kWorkInTurn;
   auto it = std::make_reverse_iterator(state.jobs().lower_bound(listing->below));
   for (; it != state.jobs().rend() && listing->jobs.size() <= listing->page; ++it) {
+    // What is gathered beyond is not written out, but for one that shows that there is more.
+    const bool full = listing->bytes > kLargestPageBytes;
     if (--work <= 0) {
       // Others have their turn.
       return listing->call.on_loop([listing](Turn& next) { pick(next, listing); });
@@ -101,14 +105,17 @@ void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
     if (!is_listed(listing->request, facts) || !listing->call.may(Role::kViewer, facts.project)) continue;
     Listing::Job& job = listing->jobs.emplace_back();
     job.number = it->first;
-    if (listing->jobs.size() > listing->page) break;
+    if (full || listing->jobs.size() > listing->page) break;
     if (is_terminal(facts.state)) {
       job.ended = state.packed(it->second);
+      listing->bytes += kBytesOfEnded;
     } else {
       job.live = turn.scheduler.describe(*state.job_by_number(it->first), turn.now);
+      listing->bytes += job.live.ByteSizeLong();
       work -= kWorkOfLive;
     }
   }
+  listing->call.weighs(listing->bytes);
   // What was decided in this round is not told before it is durable.
   turn.after_commit.push_back([listing] {
     listing->readers.post(listing->call.caller(), [listing](JobUnpacker& unpacker) { write_out(*listing, unpacker); });

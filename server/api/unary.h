@@ -112,14 +112,14 @@ class Unary {
     if (!room.ok()) finish(room);
     return room.ok();
   }
-  // With what was found, all of which is durable. It counts until the caller has taken it.
-  void finish(const google::protobuf::Message& response) const {
-    if (info_->place != nullptr) info_->place->answers(response.ByteSizeLong());
-    finish(absl::OkStatus());
+  // What the answer weighs. It counts until the caller has taken it.
+  void weighs(size_t bytes) const {
+    if (info_->place != nullptr) info_->place->answers(bytes);
   }
-  // The same once all that it tells of is durable.
+  // With what was found, once all that it tells of is durable.
   void finish_after_commit(Turn& turn, const google::protobuf::Message& response) const {
-    turn.after_commit.push_back([call = *this, &response] { call.finish(response); });
+    weighs(response.ByteSizeLong());
+    turn.after_commit.push_back([call = *this] { call.finish(absl::OkStatus()); });
   }
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 

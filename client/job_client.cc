@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/job_client_call.h"
 #include "common/base/ids.h"
 #include "common/base/output_file.h"
 #include "common/base/status_macros.h"
@@ -44,6 +45,7 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
   channel_ = grpc::CreateCustomChannel(
       server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
   jobs_ = v1::JobService::NewStub(channel_);
+  groups_ = v1::GroupService::NewStub(channel_);
   workers_ = v1::WorkerService::NewStub(channel_);
   queues_ = v1::QueueService::NewStub(channel_);
   admin_ = v1::AdminService::NewStub(channel_);
@@ -66,24 +68,6 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
     return absl::DeadlineExceededError(
         absl::StrCat("the scheduler at ", server_, " did not answer in time; try again"));
   return absl::Status(code, status.error_message());
-}
-
-template <typename Response, typename Call>
-absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
-  const absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
-  absl::Duration pause = absl::Milliseconds(100);
-  while (true) {
-    // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
-    channel_->WaitForConnected(absl::ToChronoTime(std::min(absl::Now() + absl::Milliseconds(500), latest)));
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(std::min(absl::Now() + timeout, latest)));
-    Response response;
-    const grpc::Status status = once(context, response);
-    if (status.ok()) return response;
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
-    absl::SleepFor(pause);
-    pause = std::min(pause * 2, absl::Seconds(1));
-  }
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/object_address.h"
 #include "common/base/status_macros.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -15,6 +16,19 @@ namespace {
 
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
+
+absl::Status check_size(const v1::CreateJobRequest& request) {
+  if (const size_t size = request.ByteSizeLong(); size > kLargestJob) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("job: is of ", size, " bytes, at most ", kLargestJob, " are accepted"));
+  }
+  if (request.request_id().size() > kLongestRequestId) {
+    return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status check_job(const v1::Job& job) {
   const std::string& name = job.name();
@@ -29,25 +43,14 @@ absl::Status check_job(const v1::Job& job) {
     return absl::InvalidArgumentError(
         "job.shape: must be given; submit with `galleon submit`, which resolves the model's shape");
   }
+  if (job.has_sweep())
+    return absl::InvalidArgumentError("job.sweep: is filled in by the scheduler; leave it out, or call CreateGroup");
   if (job.parallel().has_ranks() && (job.parallel().ranks() < 1 || job.parallel().ranks() > 1024)) {
     return absl::InvalidArgumentError(
         absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
   }
   return absl::OkStatus();
 }
-
-absl::Status check_size(const v1::CreateJobRequest& request) {
-  if (const size_t size = request.ByteSizeLong(); size > kLargestJob) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("job: is of ", size, " bytes, at most ", kLargestJob, " are accepted"));
-  }
-  if (request.request_id().size() > kLongestRequestId) {
-    return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::Status check_request(const v1::CreateJobRequest& request) {
   RETURN_IF_ERROR(check_size(request));
@@ -81,6 +84,20 @@ absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, co
         absl::StrCat("checkpoint.resume: ", record.name(), " has published no checkpoint"));
   }
   return record.folder();
+}
+
+std::string group_id_of(absl::string_view name) {
+  return std::string(absl::StartsWith(name, "groups/") ? name.substr(7) : name);
+}
+
+absl::Status no_group(absl::string_view name) {
+  return refusal(v1::ErrorInfo::GROUP_NOT_FOUND, absl::StrCat("there is no group groups/", group_id_of(name)));
+}
+
+absl::Status check_group_seen(const Turn& turn, const Unary& call, const std::string& group_id) {
+  const v1::GroupState* group = turn.scheduler.state().group(group_id);
+  const bool seen = group != nullptr && call.may(Role::kViewer, group->group().project());
+  return seen ? absl::OkStatus() : no_group(group_id);
 }
 
 }  // namespace galleon::server

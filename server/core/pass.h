@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,18 @@
 #include "server/core/wait.h"
 
 namespace galleon::server {
+
+// A group of jobs of which only so many may have slots at a time.
+struct GroupUse {
+  const std::string* group_id = nullptr;
+  uint32_t running = 0;  // that have slots, or for which slots are held
+  uint32_t most = 0;
+  void tell(Wait& wait) const {
+    wait.name = "groups/" + *group_id;
+    wait.used = running;
+    wait.limit = most;
+  }
+};
 
 // A job that waits for slots and for nothing else.
 struct QueuedJob {
@@ -32,6 +45,8 @@ struct QueuedJob {
   Cells held;                          // which; those that are still there
   std::vector<uint32_t> avoided = {};  // workers of the board where it could not run
   bool overdue = false;                // it has been at the head of its queue for long
+  std::optional<size_t> group = {};    // of the pass: one that limits how many of its jobs run
+  bool patient = false;                // nobody makes room for it
 };
 
 struct PassInput {
@@ -40,6 +55,7 @@ struct PassInput {
   std::vector<QueueUse> queues;   // config alone; use is counted from `running`
   std::vector<QueuedJob> queued;  // in order within each queue
   std::vector<RunningJob> running;
+  std::vector<GroupUse> groups = {};
   size_t most_starts = 256;    // in one pass; the rest is for the next
   size_t most_estimates = 32;  // start estimates, for the first in order
 };

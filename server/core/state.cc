@@ -121,6 +121,7 @@ void State::name(const v1::JobRecord& record, const JobEntry& entry) {
 
 void State::index(const v1::JobState& job) {
   const v1::JobRecord& record = job.record();
+  if (!record.group().empty()) members_[record.group()].insert(job.number());
   if (record.state() == v1::JobRecord::QUEUED) {
     queue_[queue_key(job)] = &job;
     if (!record.job().scheduling().after().empty()) dependent_[queue_key(job)] = &job;
@@ -231,6 +232,12 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_deleted(), time);
     case v1::JournalEvent::kFolderRemoved:
       return on(event.folder_removed(), time);
+    case v1::JournalEvent::kGroupCreated:
+      return on(event.group_created(), time);
+    case v1::JournalEvent::kRungReached:
+      return on(event.rung_reached(), time);
+    case v1::JournalEvent::kRungDecided:
+      return on(event.rung_decided(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }
@@ -247,6 +254,7 @@ v1::StateSnapshot State::head() const {
   snapshot.set_forgotten(forgotten_);
   for (const auto& [name, receiver] : receivers_) *snapshot.add_receivers() = receiver;
   for (const auto& [id, removal] : removals_) *snapshot.add_removals() = removal;
+  for (const auto& [number, group] : groups_) *snapshot.add_groups() = group;
   return snapshot;
 }
 
@@ -278,6 +286,7 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
   forgotten_ = snapshot.forgotten();
   for (const v1::ReceiverState& receiver : snapshot.receivers()) receivers_[receiver.name()] = receiver;
   for (const v1::FolderRemoval& removal : snapshot.removals()) removals_[removal.job_id()] = removal;
+  for (const v1::GroupState& group : snapshot.groups()) index_group(groups_[group.number()] = group);
   recent_complete_ = revision_;
 }
 

@@ -51,7 +51,7 @@ void Scheduler::check_holds(Now now) {
     const auto& after = job.record().job().scheduling().after();
     const bool depends = std::any_of(after.begin(), after.end(), [this](const std::string& entry) {
       const Dependency dependency = dependency_of(entry);
-      return dependency.judge(state_.job(dependency.job_id)) != Dependency::Verdict::kMet;
+      return dependency.judge(state_.job_state(dependency.job_id)) != Dependency::Verdict::kMet;
     });
     if (depends) {
       // Somebody has the one before it go on.

@@ -18,6 +18,7 @@ namespace galleon {
 
 const absl::Duration JobClient::kCallTimeout = absl::Seconds(20);
 const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
+const absl::Duration JobClient::kCreateGroupTimeout = absl::Seconds(600);
 const absl::Duration JobClient::kRetryTimeout = absl::Seconds(2);
 
 bool is_terminal(v1::JobRecord::State state) {
@@ -26,6 +27,17 @@ bool is_terminal(v1::JobRecord::State state) {
 
 std::string job_name(const std::string& job) {
   return absl::StartsWith(job, "jobs/") ? job : "jobs/" + job;
+}
+
+bool names_group(const std::string& name) {
+  if (absl::StartsWith(name, "groups/")) return true;
+  const size_t mark = name.rfind("-g");
+  return mark != std::string::npos && mark > 0 && mark + 2 < name.size() &&
+         name.find_first_not_of("0123456789", mark + 2) == std::string::npos && !absl::StartsWith(name, "jobs/");
+}
+
+std::string group_name(const std::string& group) {
+  return absl::StartsWith(group, "groups/") ? group : "groups/" + group;
 }
 
 std::string worker_name(const std::string& worker) {
@@ -44,6 +56,7 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
   channel_ = grpc::CreateCustomChannel(
       server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
   jobs_ = v1::JobService::NewStub(channel_);
+  groups_ = v1::GroupService::NewStub(channel_);
   workers_ = v1::WorkerService::NewStub(channel_);
   queues_ = v1::QueueService::NewStub(channel_);
   admin_ = v1::AdminService::NewStub(channel_);
@@ -89,6 +102,33 @@ absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl
 absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {
   return call<v1::JobRecord>(
       kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
+}
+
+absl::StatusOr<v1::CreateGroupResponse> JobClient::create_group(const v1::CreateGroupRequest& request) {
+  return call<v1::CreateGroupResponse>(kCreateGroupTimeout, [&](auto& context, auto& response) {
+    return groups_->CreateGroup(&context, request, &response);
+  });
+}
+
+absl::StatusOr<v1::Group> JobClient::get_group(const std::string& group) {
+  v1::GetGroupRequest request;
+  request.set_name(group_name(group));
+  return call<v1::Group>(
+      kCallTimeout, [&](auto& context, auto& response) { return groups_->GetGroup(&context, request, &response); });
+}
+
+absl::StatusOr<std::vector<v1::Group>> JobClient::list_groups() {
+  std::vector<v1::Group> all;
+  v1::ListGroupsRequest page;
+  page.set_page_size(500);
+  do {
+    ASSIGN_OR_RETURN(v1::ListGroupsResponse response,
+                     call<v1::ListGroupsResponse>(
+                         kCallTimeout, [&](auto& context, auto& r) { return groups_->ListGroups(&context, page, &r); }));
+    all.insert(all.end(), response.groups().begin(), response.groups().end());
+    page.set_page_token(response.next_page_token());
+  } while (!page.page_token().empty());
+  return all;
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job, absl::Time latest) {

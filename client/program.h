@@ -56,7 +56,7 @@ class Program {
   SubmitArguments submit_;
   std::string plan_job_;
   std::string job_;
-  std::vector<std::string> jobs_;
+  CompareArguments compare_;
   Selection selection_;
   std::vector<std::string> settings_;
   bool job_file_ = false;

@@ -10,6 +10,7 @@
 #include "common/base/object_address.h"
 #include "common/base/status_macros.h"
 #include "server/api/pages.h"
+#include "server/core/refusal.h"
 
 namespace galleon::server {
 
@@ -18,26 +19,6 @@ namespace {
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
 constexpr size_t kLargestPageBytes = 1 << 20;  // of an answer, which stays in memory until it is taken
-
-absl::Status check_job(const v1::Job& job) {
-  const std::string& name = job.name();
-  const bool named = !name.empty() && name.size() <= 48 && absl::ascii_isalnum(name.front()) &&
-                     std::all_of(name.begin(), name.end(),
-                                 [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; });
-  if (!named) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "job.name: \"", name, "\" is not a name; use 1 to 48 lower-case letters, digits and '-', the first not '-'"));
-  }
-  if (!job.has_shape()) {
-    return absl::InvalidArgumentError(
-        "job.shape: must be given; submit with `galleon submit`, which resolves the model's shape");
-  }
-  if (job.parallel().has_ranks() && (job.parallel().ranks() < 1 || job.parallel().ranks() > 1024)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
-  }
-  return absl::OkStatus();
-}
 
 absl::Status check_size(const v1::CreateJobRequest& request) {
   if (const size_t size = request.ByteSizeLong(); size > kLargestJob) {
@@ -52,6 +33,7 @@ absl::Status check_size(const v1::CreateJobRequest& request) {
 
 bool is_listed(const v1::ListJobsRequest& request, const v1::JobRecord& record) {
   if (!request.job_id().empty() && record.job_id() != request.job_id()) return false;
+  if (!request.group().empty() && record.group() != group_id_of(request.group())) return false;
   if (!request.queue().empty() && record.queue() != request.queue()) return false;
   if (!request.owner().empty() && record.owner() != request.owner()) return false;
   if (!absl::StartsWith(record.job_id(), request.name_prefix())) return false;
@@ -66,6 +48,28 @@ bool is_listed(const v1::ListJobsRequest& request, const v1::JobRecord& record) 
 }
 
 }  // namespace
+
+absl::Status check_job(const v1::Job& job) {
+  const std::string& name = job.name();
+  const bool named = !name.empty() && name.size() <= 48 && absl::ascii_isalnum(name.front()) &&
+                     std::all_of(name.begin(), name.end(),
+                                 [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; });
+  if (!named) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "job.name: \"", name, "\" is not a name; use 1 to 48 lower-case letters, digits and '-', the first not '-'"));
+  }
+  if (!job.has_shape()) {
+    return absl::InvalidArgumentError(
+        "job.shape: must be given; submit with `galleon submit`, which resolves the model's shape");
+  }
+  if (job.has_sweep())
+    return absl::InvalidArgumentError("job.sweep: is filled in by the scheduler; leave it out, or call CreateGroup");
+  if (job.parallel().has_ranks() && (job.parallel().ranks() < 1 || job.parallel().ranks() > 1024)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status check_request(const v1::CreateJobRequest& request) {
   RETURN_IF_ERROR(check_size(request));
@@ -101,6 +105,20 @@ absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, co
   return record.folder();
 }
 
+std::string group_id_of(absl::string_view name) {
+  return std::string(absl::StartsWith(name, "groups/") ? name.substr(7) : name);
+}
+
+absl::Status no_group(absl::string_view name) {
+  return refusal(v1::ErrorInfo::GROUP_NOT_FOUND, absl::StrCat("there is no group groups/", group_id_of(name)));
+}
+
+absl::Status check_group_seen(const Turn& turn, const Unary& call, const std::string& group_id) {
+  const v1::GroupState* group = turn.scheduler.state().group(group_id);
+  const bool seen = group != nullptr && call.may(Role::kViewer, group->group().project());
+  return seen ? absl::OkStatus() : no_group(group_id);
+}
+
 absl::Status list_jobs(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
                        v1::ListJobsResponse& response) {
   ASSIGN_OR_RETURN(const int page, page_size(request.page_size()));
@@ -108,7 +126,10 @@ absl::Status list_jobs(Turn& turn, const Unary& call, const v1::ListJobsRequest&
   uint64_t below = UINT64_MAX;
   if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &below) || below == 0))
     return foreign_token(request.page_token(), "ListJobs");
-  const auto& jobs = turn.scheduler.state().jobs();
+  const State& state = turn.scheduler.state();
+  const std::string group = group_id_of(request.group());
+  if (!group.empty()) RETURN_IF_ERROR(check_group_seen(turn, call, group));
+  const auto& jobs = state.jobs();
   size_t bytes = 0;
   uint64_t last = 0;
   for (auto it = std::make_reverse_iterator(jobs.lower_bound(below)); it != jobs.rend(); ++it) {

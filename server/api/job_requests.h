@@ -13,11 +13,18 @@ namespace galleon::server {
 
 // INVALID_ARGUMENT: too large, or not whole.
 absl::Status check_request(const v1::CreateJobRequest& request);
+// The same of what the job itself has to be; messages begin with "job.".
+absl::Status check_job(const v1::Job& job);
 // The folder of the other job with whose checkpoint this one begins; empty: it begins with none that lies below
 // `jobs_folder`. PERMISSION_DENIED: the caller may not see that job; INVALID_ARGUMENT: there is none, or it has no
 // checkpoint.
 absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, const v1::Job& job,
                                          const std::string& jobs_folder);
+// "groups/x" or "x" as "x".
+std::string group_id_of(absl::string_view name);
+absl::Status no_group(absl::string_view name);
+// NOT_FOUND: there is no such group, or the caller may not see it, which says the same.
+absl::Status check_group_seen(const Turn& turn, const Unary& call, const std::string& group_id);
 // Newest first; the token is the number of the last job of the page before.
 absl::Status list_jobs(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
                        v1::ListJobsResponse& response);

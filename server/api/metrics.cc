@@ -95,6 +95,7 @@ Metrics::Metrics(absl::string_view version) : series_(std::make_unique<Series>()
   }
   for (const char* reason : kLossReasons) series_->lost.Add({{"reason", reason}});
   for (int cause = v1::StopOrder::TIME_LIMIT; cause < v1::StopOrder::Cause_ARRAYSIZE; ++cause) {
+    if (!v1::StopOrder::Cause_IsValid(cause)) continue;
     const std::string& name = v1::StopOrder::Cause_Name(static_cast<v1::StopOrder::Cause>(cause));
     series_->evictions.Add({{"reason", lower(name)}});
   }

@@ -142,6 +142,7 @@ struct Server::Parts {
   std::unique_ptr<Notifier> notifier;
   std::unique_ptr<Reload> reload;
   std::unique_ptr<StoppableService> jobs;
+  std::unique_ptr<StoppableService> groups;
   std::unique_ptr<StoppableService> workers;
   std::unique_ptr<StoppableService> queues;
   std::unique_ptr<StoppableService> admin;
@@ -236,6 +237,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.backup_folder = data + "/backup";
   context.validate_job = options.validate_job;
   jobs = make_job_service(context);
+  groups = make_group_service(context);
   workers = make_worker_service(context);
   queues = make_queue_service(context);
   admin = make_admin_service(context);
@@ -263,7 +265,7 @@ absl::Status Server::Parts::serve_calls(ListenAddress listen,
                                                "; it is taken, or not an address of this machine (",
                                                std::string(bound.status().message()), ")"));
   }
-  server = serve(credentials, {jobs.get(), workers.get(), queues.get(), admin.get()}, acceptor);
+  server = serve(credentials, {jobs.get(), groups.get(), workers.get(), queues.get(), admin.get()}, acceptor);
   if (server == nullptr) return absl::InternalError("gRPC cannot be started");
   address = to_string(bound->address);
   Doorkeeper::Options door;

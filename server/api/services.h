@@ -49,6 +49,7 @@ class StoppableService {
 
 // Both add observers to the loop: make them before it starts.
 std::unique_ptr<StoppableService> make_job_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_group_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_worker_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_queue_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_admin_service(const ServiceContext& context);

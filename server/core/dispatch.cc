@@ -34,8 +34,10 @@ void Scheduler::tick(Now now) {
   if (!pass_ran_) return;
   dirty_ = false;
   next_estimate_ms_ = now.mono_ms + kEstimatePauseMs;
+  check_rungs(now);
   check_dependencies(now);
   place_queued(now);
+  yield_slots(now);
   // A small part of the time goes into passes, however long the queue.
   next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 200);
 }

@@ -116,6 +116,7 @@ class Pass {
     const bool fits = asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
     if (!fits) return refuse(index, Wait::Kind::kNeverFits);
     if (!queue.within_limit(asked.ranks)) return refuse(index, Wait::Kind::kLimit);
+    if (group_is_full(job)) return refuse(index, Wait::Kind::kGroup);
     if (!job.preemptible && always_beyond_guarantees(in_.queues, job.queue, asked.ranks, total_))
       return refuse(index, Wait::Kind::kGuaranteed);
     const bool open = asked.even ? wait.open >= asked.ranks : board_.hold(slots.open, job.demand->descending());
@@ -144,14 +145,28 @@ class Pass {
     }
     queue.used += asked.ranks;
     if (!job.preemptible) queue.fixed += asked.ranks;
+    if (job.group >= 0 && !job.waits_for_room) ++in_.groups[static_cast<size_t>(job.group)].running;
     started_.push_back({index, cells});
     starts_[index] = true;
     return true;
   }
 
+  // One for which slots are held counts already.
+  bool group_is_full(const QueuedJob& job) const {
+    if (job.group < 0 || job.waits_for_room) return false;
+    const GroupUse& group = in_.groups[static_cast<size_t>(job.group)];
+    return group.running >= group.most;
+  }
+
   bool refuse(size_t index, Wait::Kind kind) {
     Wait& wait = out_.waits[index];
     wait.kind = kind;
+    if (kind == Wait::Kind::kGroup) {
+      const GroupUse& group = in_.groups[static_cast<size_t>(in_.queued[index].group)];
+      wait.name = "groups/" + *group.group_id;
+      wait.used = group.running;
+      wait.limit = group.most;
+    }
     const QueueUse& queue = in_.queues[in_.queued[index].queue];
     if (kind == Wait::Kind::kLimit || kind == Wait::Kind::kNoQueue) wait.name = queue.config.id;
     if (kind == Wait::Kind::kLimit) {
@@ -288,6 +303,7 @@ class Pass {
       out_.waits[index].used += !board_.cells()[cell].free;
     }
     for (const size_t victim : victims) in_.running[victim].stopping = true;
+    if (job.group >= 0) ++in_.groups[static_cast<size_t>(job.group)].running;
     out_.waits[index].kind = Wait::Kind::kMakingRoom;
     return true;
   }

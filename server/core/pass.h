@@ -32,6 +32,14 @@ struct QueuedJob {
   Cells held;                          // which; those that are still there
   std::vector<uint32_t> avoided = {};  // workers of the board where it could not run
   bool overdue = false;                // it has been at the head of its queue for long
+  int64_t group = -1;                  // of the pass; -1: none that limits how many run
+};
+
+// A group of jobs of which only so many may have slots at a time.
+struct GroupUse {
+  const std::string* group_id = nullptr;
+  uint32_t running = 0;  // that have slots, or for which slots are held
+  uint32_t most = 0;
 };
 
 struct PassInput {
@@ -40,6 +48,7 @@ struct PassInput {
   std::vector<QueueUse> queues;   // config alone; use is counted from `running`
   std::vector<QueuedJob> queued;  // in order within each queue
   std::vector<RunningJob> running;
+  std::vector<GroupUse> groups = {};
   size_t most_starts = 256;    // in one pass; the rest is for the next
   size_t most_estimates = 32;  // start estimates, for the first in order
 };

@@ -111,6 +111,7 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
     wait.until_ms = known.not_before_ms;
     return true;
   }
+  if (!job.record().rungs().empty() && lets_others_reach(job, wait)) return true;
   if (!known.dependent) return false;
   for (const std::string& entry : job.record().job().scheduling().after()) {
     const Dependency dependency = dependency_of(entry);
@@ -165,6 +166,21 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   return running;
 }
 
+int64_t Scheduler::group_use(const v1::JobState& job, std::map<absl::string_view, int64_t>& known,
+                             PassInput& input) const {
+  const auto [it, added] = known.emplace(job.record().group(), -1);
+  const v1::Group& group = state_.group(job.record().group())->group();
+  if (!added || group.max_running() == 0) return it->second;
+  GroupUse use{&group.group_id(), 0, group.max_running()};
+  for (const uint64_t number : state_.members(group.group_id())) {
+    const v1::JobState& member = *state_.job_by_number(number);
+    use.running += is_active(member.record().state()) || member.held_size() > 0;
+  }
+  it->second = static_cast<int64_t>(input.groups.size());
+  input.groups.push_back(use);
+  return it->second;
+}
+
 PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const {
   PassInput input;
   input.now_ms = now.wall_ms;
@@ -175,6 +191,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     const v1::JobState& job = *state_.job_by_number(number);
     if (live_attempt(job) != nullptr) input.running.push_back(running_job(now, job, input.queues, *board_));
   }
+  std::map<absl::string_view, int64_t> groups;
   considered.reserve(state_.queue().size());
   input.queued.reserve(state_.queue().size());
   for (const auto& [key, job] : state_.queue()) {
@@ -221,6 +238,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
           queued.avoided.push_back(number);
       }
     }
+    if (!job->record().group().empty()) queued.group = group_use(*job, groups, input);
     queued.overdue = known.head_since_ms >= 0 && now.mono_ms - known.head_since_ms >= options_.overdue_ms;
     if (known.holding) {
       for (const v1::HeldSlot& slot : job->held()) {

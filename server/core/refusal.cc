@@ -17,6 +17,7 @@ absl::StatusCode code_of(v1::ErrorInfo::Reason reason) {
     case v1::ErrorInfo::JOB_NOT_FOUND:
     case v1::ErrorInfo::WORKER_NOT_FOUND:
     case v1::ErrorInfo::QUEUE_NOT_FOUND:
+    case v1::ErrorInfo::GROUP_NOT_FOUND:
     case v1::ErrorInfo::NOT_REGISTERED:
       return absl::StatusCode::kNotFound;
     case v1::ErrorInfo::NEVER_FITS:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -78,6 +79,9 @@ class Scheduler {
     std::string owner = {};
     bool allow_pending = false;        // accepted although no worker of now could hold it
     std::string readable_folder = {};  // of the job with whose checkpoint it begins
+    // Of a member of a group: the group's id, and what it has otherwise than the others.
+    std::string group = {};
+    std::vector<v1::SweepSetting> settings = {};
   };
   uint64_t next_number() const { return state_.last_job_number() + 1; }
   static std::string job_id(const v1::Job& job, uint64_t number);
@@ -90,6 +94,27 @@ class Scheduler {
   // The new job's id, or that of the job that the request_id belongs to. Refusals: those of find_request() and of
   // check_scheduling(), and NEVER_FITS.
   absl::StatusOr<std::string> submit(Now now, const Submission& submission);
+  // groups.cc. Jobs that are submitted together, all of them or none.
+  struct GroupSubmission {
+    std::string name;  // with which the group's id begins
+    std::string request_id;
+    uint32_t max_running = 0;
+    std::vector<uint64_t> rungs;
+    std::vector<Submission> members;  // without request ids and group; their numbers grow
+    std::string owner = {};
+  };
+  static std::string group_id(absl::string_view name, uint64_t number);
+  // The group that a request_id belongs to: null if none; REQUEST_ID_REUSED if it was used for something that differs.
+  absl::StatusOr<const v1::GroupState*> find_group_request(const GroupSubmission& submission) const;
+  // What can be refused before any memory plan is there. INVALID_ARGUMENT names the member; what check_scheduling()
+  // refuses; members in different projects.
+  absl::Status check_group(const GroupSubmission& submission) const;
+  // The first member that fits nowhere, by name.
+  absl::Status check_group_fits(const GroupSubmission& submission) const;
+  // The new group's id, or that of the group that the request_id belongs to.
+  absl::StatusOr<std::string> submit_group(Now now, const GroupSubmission& submission);
+  // A group as users see it; `sees`: whether the caller may see one of its jobs.
+  v1::Group describe(const v1::GroupState& group, const std::function<bool(const v1::JobRecord&)>& sees) const;
   // What would become of a job if it were submitted now, and when it is expected to start (0: not known).
   struct Forecast {
     std::string message;
@@ -188,6 +213,19 @@ class Scheduler {
   // it; says what would fit. A fleet without any worker refuses nothing, and with `allow_pending` none does.
   absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan, bool allow_pending) const;
   Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+
+  // The job itself, once everything is found to be right.
+  std::string create(Now now, const Submission& submission);
+
+  // halving.cc
+  void take_rungs(Now now, const v1::JobState& job, const v1::RankReport& report);
+  void check_rungs(Now now);
+  void decide_rung(Now now, const v1::GroupState& group, uint64_t step);
+  void yield_slots(Now now);
+  // Does a queued member wait for nothing but slots, as far as the last pass has found?
+  bool wants_slots(const v1::JobState& job) const;
+  // A queued job that has reached a rung of its group, while others want slots to reach it: `wait` says so.
+  bool lets_others_reach(const v1::JobState& job, Wait& wait) const;
 
   // reconfigure.cc
   void record_projects(Now now);
@@ -300,6 +338,8 @@ class Scheduler {
   };
   const SlotBoard& board() const;
   std::vector<QueueUse> queues_in_use() const;
+  // Which of the pass's groups limits the job; -1: none.
+  int64_t group_use(const v1::JobState& job, std::map<absl::string_view, int64_t>& known, PassInput& input) const;
   PassInput pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const;
   Waiting& waiting(const v1::JobState& job) const;
   RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,

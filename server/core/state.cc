@@ -101,6 +101,7 @@ void State::index(v1::JobState& job) {
   const v1::JobRecord& record = job.record();
   by_id_[record.job_id()] = &job;
   if (!record.request_id().empty()) by_request_[record.request_id()] = &job;
+  if (!record.group().empty()) members_[record.group()].insert(job.number());
   if (record.state() == v1::JobRecord::QUEUED) {
     queue_[queue_key(job)] = &job;
     if (!record.job().scheduling().after().empty()) dependent_[queue_key(job)] = &job;
@@ -211,6 +212,12 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_deleted(), time);
     case v1::JournalEvent::kFolderRemoved:
       return on(event.folder_removed(), time);
+    case v1::JournalEvent::kGroupCreated:
+      return on(event.group_created(), time);
+    case v1::JournalEvent::kRungReached:
+      return on(event.rung_reached(), time);
+    case v1::JournalEvent::kRungDecided:
+      return on(event.rung_decided(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }
@@ -227,6 +234,7 @@ v1::StateSnapshot State::head() const {
   snapshot.set_forgotten(forgotten_);
   for (const auto& [name, receiver] : receivers_) *snapshot.add_receivers() = receiver;
   for (const auto& [id, removal] : removals_) *snapshot.add_removals() = removal;
+  for (const auto& [number, group] : groups_) *snapshot.add_groups() = group;
   return snapshot;
 }
 
@@ -257,6 +265,7 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
   forgotten_ = snapshot.forgotten();
   for (const v1::ReceiverState& receiver : snapshot.receivers()) receivers_[receiver.name()] = receiver;
   for (const v1::FolderRemoval& removal : snapshot.removals()) removals_[removal.job_id()] = removal;
+  for (const v1::GroupState& group : snapshot.groups()) index_group(groups_[group.number()] = group);
   recent_complete_ = revision_;
 }
 

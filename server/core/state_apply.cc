@@ -38,6 +38,9 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_owner(event.owner());
   record.set_project(event.project());
   job->set_readable_folder(event.readable_folder());
+  record.set_group(event.group());
+  *record.mutable_settings() = event.settings();
+  GALLEON_CHECK(event.group().empty() || group(event.group()) != nullptr) << event.job_id() << " is of no group";
   fill_scheduling(record);
   v1::JobState& stored = *(jobs_[event.number()] = std::move(job));
   changed_.insert(event.number());

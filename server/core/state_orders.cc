@@ -51,6 +51,7 @@ void State::on(const v1::JobResumed& event, int64_t time_ms) {
   job.set_waits_long(false);
   job.set_queued_time_ms(time_ms);
   job.set_waits_from_ms(time_ms);
+  record.clear_stopped_at_rung();
   // The one way back from an end, and only by somebody's order.
   unindex(job);
   record.set_state(v1::JobRecord::QUEUED);
@@ -78,7 +79,10 @@ void State::drop(v1::JobState& job) {
   if (!job.record().request_id().empty()) by_request_.erase(job.record().request_id());
   changed_.erase(job.number());
   removed_.insert(job.number());
-  jobs_.erase(job.number());
+  const std::string group_id = job.record().group();
+  const uint64_t number = job.number();
+  jobs_.erase(number);
+  if (!group_id.empty()) leave_group(group_id, number);
 }
 
 }  // namespace galleon::server

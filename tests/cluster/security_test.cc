@@ -125,6 +125,29 @@ TEST_F(Security, RolesAreHeldByProject) {
   EXPECT_EQ(viv->list_jobs({})->size(), 2U);
 }
 
+TEST_F(Security, AForeignGroupDoesNotExist) {
+  start();
+  v1::CreateGroupRequest request;
+  request.set_group_name("x");
+  *request.add_members()->mutable_job() = job("default").job();
+  request.mutable_members(0)->add_settings()->set_key("model.seed");
+  auto admin = client("admin");
+  const absl::StatusOr<v1::CreateGroupResponse> made = admin->create_group(request);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::string id = made->group().group_id();
+  auto ann = client("ann");
+  const absl::Status foreign = ann->get_group(id).status();
+  EXPECT_EQ(foreign.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(foreign.message(), "there is no group groups/" + id);
+  EXPECT_TRUE(ann->list_groups()->empty());
+  v1::ListJobsRequest members;
+  members.set_group(id);
+  EXPECT_EQ(ann->list_jobs(members).status().message(), foreign.message());
+  EXPECT_EQ(ann->create_group(request).status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(client("viv")->get_group(id)->owner(), "admin");
+  EXPECT_EQ(client("viv")->list_groups()->size(), 1U);
+}
+
 TEST_F(Security, OrdersForJobsAreForSubmittersOfTheirProjectAndWorkersForOperators) {
   start();
   auto ann = client("ann");

@@ -123,6 +123,7 @@ std::string Cluster::run() {
     const v1::PublishedCheckpoint& newest = shadow_.job(id)->record().checkpoint();
     promises_.require(std::make_pair(newest.epoch(), newest.step()) >= point, "an acknowledged checkpoint survives");
   }
+  promises_.check_groups(shadow_);
   promises_.require(scheduler_ == nullptr ||
                         shadow_.to_proto().SerializeAsString() == scheduler_->state().to_proto().SerializeAsString(),
                     "replay is the program");
@@ -247,6 +248,10 @@ void Cluster::count(const v1::JournalEvent& event) {
   tally.drained += cause == v1::StopOrder::DRAINED;
   tally.requeued += cause == v1::StopOrder::REQUEUED;
   tally.held += event.has_job_held();
+  tally.groups += event.has_group_created();
+  tally.rungs += event.has_rung_decided();
+  tally.halved += cause == v1::StopOrder::HALVED;
+  tally.yielded += cause == v1::StopOrder::YIELDED;
   tally.resumed += event.has_job_resumed();
   tally.deleted += event.has_job_deleted();
   tally.timed_out += absl::StartsWith(event.job_ended().message(), "did not start within");
@@ -255,6 +260,7 @@ void Cluster::count(const v1::JournalEvent& event) {
 void Cluster::crash() {
   ++tally.crashes;
   scheduler_.reset();
+  promises_.forget_groups();
   ++life_;
   at(between(10, 3'000), [this] { recover(); });
 }
@@ -284,7 +290,8 @@ void Cluster::recover() {
 void Cluster::scheduler_tick() {
   if (scheduler_ == nullptr) return;
   scheduler_->tick(now());
-  (void)commit();
+  if (!commit()) return;
+  promises_.see_groups(shadow_, now(), quiet_);
 }
 
 // Once it is quiet, every worker takes work again.
@@ -318,6 +325,8 @@ void Cluster::take(const Step& step) {
   switch (step.kind) {
     case Step::Kind::kSubmit:
       return submit(random);
+    case Step::Kind::kSweep:
+      return sweep(random);
     case Step::Kind::kCancel:
       return cancel(random);
     case Step::Kind::kReprioritize:

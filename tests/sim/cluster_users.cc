@@ -1,5 +1,6 @@
 // Users: what they submit, cancel, change and order, again and again until it is answered.
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "tests/sim/cluster.h"
@@ -47,6 +48,60 @@ void Cluster::submit(Random& random) {
     at(700, [self] { (*self)(); });
   };
   (*attempt)();
+}
+
+void Cluster::sweep(Random& random) {
+  Scheduler::GroupSubmission group;
+  group.name = "sweep";
+  group.request_id = absl::StrCat("g", random());
+  group.max_running = static_cast<uint32_t>(between(random, 0, 2));
+  for (uint64_t rung = static_cast<uint64_t>(between(random, 1, 6)); group.rungs.size() < 2 && chance(random, 0.7);
+       rung += 4)
+    group.rungs.push_back(rung);
+  Scheduler::Submission member;
+  member.job.set_name("member");
+  const QueueConfig& queue = script_.queues[0];
+  const uint32_t ranks = static_cast<uint32_t>(between(random, 1, std::min<int64_t>(script_.total_slots(), 2)));
+  member.job.mutable_parallel()->set_ranks(ranks);
+  member.job.mutable_training()->set_steps(static_cast<uint64_t>(between(random, 0, 30)));
+  member.job.mutable_scheduling()->set_queue(queue.id);
+  member.job.mutable_scheduling()->set_max_retries(static_cast<uint32_t>(between(random, 0, 3)));
+  for (const uint64_t rung : group.rungs) member.job.mutable_sweep()->add_rungs(rung);
+  for (uint32_t i = 0; i < ranks; ++i) member.plan.add_ranks()->set_peak_bytes(1 << 20);
+  member.jobs_folder = "/jobs";
+  for (int64_t i = between(random, 2, 6); i > 0; --i) {
+    v1::SweepSetting setting;
+    setting.set_key("model.seed");
+    setting.set_value(absl::StrCat(i));
+    member.job.mutable_model()->set_seed(static_cast<uint64_t>(i));
+    member.settings = {setting};
+    group.members.push_back(member);
+  }
+  auto attempt = std::make_shared<std::function<void()>>();
+  *attempt = [this, group, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {
+    const auto self = weak.lock();
+    if (*answered || self == nullptr) return;
+    network([this, group, answered] {
+      Scheduler::GroupSubmission numbered = group;
+      uint64_t number = scheduler_->next_number();
+      for (Scheduler::Submission& member : numbered.members) member.number = number++;
+      const absl::StatusOr<std::string> id = scheduler_->submit_group(now(), numbered);
+      if (!commit() || !id.ok()) return;
+      for (const uint64_t member : scheduler_->state().members(*id))
+        acknowledged_jobs_.insert(scheduler_->state().job_by_number(member)->record().job_id());
+      *answered = true;
+    });
+    at(700, [self] { (*self)(); });
+  };
+  (*attempt)();
+}
+
+double Cluster::loss_of(const std::string& job_id, uint64_t rung) {
+  uint64_t hash = 14'695'981'039'346'656'037U + rung;
+  for (const char c : job_id) hash = (hash ^ static_cast<unsigned char>(c)) * 1'099'511'628'211U;
+  hash ^= hash >> 29;
+  // Equal losses occur too.
+  return hash % 12 == 0 ? std::nan("") : static_cast<double>(hash / 16 % 20);
 }
 
 // Each stream always has two jobs queued; now and then somebody is in a hurry.

@@ -31,6 +31,7 @@ std::string job_of(const v1::JournalEvent& event) {
   if (event.has_job_held()) return event.job_held().job_id();
   if (event.has_job_released()) return event.job_released().job_id();
   if (event.has_job_resumed()) return event.job_resumed().job_id();
+  if (event.has_rung_reached()) return event.rung_reached().job_id();
   return "";
 }
 
@@ -61,6 +62,8 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
     check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
+  check_rung(event.rung_decided(), state);
+  check_halved(event, state);
   check_project(event, state);
   check_long_wait(event);
   check_orders(event, state);
@@ -155,6 +158,7 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
   const uint64_t resume = newest == checkpoint_.end() ? 0 : newest->second.second;
   require(reserved.resume_step() == resume, "an attempt resumes from the newest recorded checkpoint");
   require(!record.held(), "a held job does not start");
+  check_max_running(record, state);
   for (const std::string& entry : record.job().scheduling().after())
     require(has_come_about(entry, state), "a job starts only after those it names have ended as they must");
   uint32_t used = 0;
@@ -177,6 +181,8 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
     const v1::Scheduling& scheduling = job->record().job().scheduling();
     const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
     if (job->record().queue() != queue || ranks > open_) continue;
+    // Nor one whose group runs as many as it may, or that lets others of it go first.
+    if (!job->record().group().empty()) continue;
     // One that is kept from some workers could not use their slots.
     if (job->held_size() > 0 || !failed_places(*job).empty()) return;
     if (wall_ms < job->not_before_ms()) continue;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/core/fleet.h"
 #include "server/core/state.h"
 
 namespace galleon::server {
@@ -30,12 +31,22 @@ class Promises {
     open_ = 0;
     for (const auto& [worker, count] : open_by_worker_) open_ += count;
   }
+  // Of groups as time passes: what is due is done soon.
+  void see_groups(const State& state, Now now, bool quiet);
+  // What was seen of them so far counts from anew: the scheduler is gone.
+  void forget_groups() { due_since_ms_.clear(); }
+  // When all have come to their end.
+  void check_groups(const State& state);
   void require(bool holds, const std::string& promise);
   // The first promise that was broken; empty: none.
   const std::string& broken() const { return broken_; }
 
  private:
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
+  // promises_of_groups.cc
+  void check_max_running(const v1::JobRecord& record, const State& state);
+  void check_rung(const v1::RungDecided& decided, const State& state);
+  void check_halved(const v1::JournalEvent& event, const State& state);
   void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);
   void check_places(const v1::AttemptReserved& reserved, const State& state);
   void check_orders(const v1::JournalEvent& event, const State& state);
@@ -55,6 +66,9 @@ class Promises {
   std::map<std::string, std::string> projects_;
   std::set<std::string> said_;
   std::map<std::string, uint64_t> live_epoch_;
+  std::map<std::string, int64_t> due_since_ms_;                            // of what groups are to do soon
+  std::map<std::string, std::set<std::string>> out_;                       // by group: those that end at a rung
+  std::map<std::string, std::pair<size_t, size_t>> creating_;              // by group: jobs that came, and should
   std::map<std::string, int64_t> since_ms_;  // start of the live attempt
   std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
   uint64_t last_epoch_ = 0;

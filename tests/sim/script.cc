@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep", "freeze", "restart",
                                   "power off",  "kill",   "fail",         "break",  "leave", "crash",  "reconfigure",
-                                  "clock jump", "hold",   "requeue",      "resume", "delete"};
+                                  "clock jump", "hold",   "requeue",      "resume", "delete", "sweep"};
 
 }  // namespace
 
@@ -91,6 +91,7 @@ Script make_script(uint64_t seed) {
   add(Step::Kind::kHold, 3, Cluster::kChaosMs);
   for (const Step::Kind kind : {Step::Kind::kRequeue, Step::Kind::kResume, Step::Kind::kDelete})
     add(kind, 2, Cluster::kChaosMs);
+  add(Step::Kind::kSweep, 1, Cluster::kChaosMs / 2);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
   return script;

@@ -31,6 +31,7 @@ struct Step {
     kRequeue,
     kResume,
     kDelete,
+    kSweep,  // several jobs are submitted together
   };
   Kind kind = Kind::kSubmit;
   int64_t time_ms = 0;

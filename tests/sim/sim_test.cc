@@ -63,6 +63,10 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.resumed += one.resumed;
   total.deleted += one.deleted;
   total.timed_out += one.timed_out;
+  total.groups += one.groups;
+  total.rungs += one.rungs;
+  total.halved += one.halved;
+  total.yielded += one.yielded;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -104,7 +108,7 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
        {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
         total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
         total.refused_starts, total.place_faults, total.cordoned_itself, total.held, total.requeued, total.resumed,
-        total.deleted, total.timed_out}) {
+        total.deleted, total.timed_out, total.groups, total.rungs, total.halved, total.yielded}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

@@ -42,10 +42,10 @@ bool KeptReport::keep(const v1::TrainerEvent& event) {
       return true;
     case v1::TrainerEvent::kStep:
       *report_.mutable_progress() = event.step();
-      return false;
+      return !sweep_.by_validation() && reach(event.step().step(), event.step().loss());
     case v1::TrainerEvent::kEvaluation:
       *report_.mutable_evaluation() = event.evaluation();
-      return false;
+      return sweep_.by_validation() && reach(event.evaluation().step(), event.evaluation().validation_loss());
     case v1::TrainerEvent::kRendezvousOffer:
       report_.set_rendezvous_payload(event.rendezvous_offer().payload());
       return true;
@@ -61,6 +61,18 @@ bool KeptReport::keep(const v1::TrainerEvent& event) {
       return false;
   }
   return false;
+}
+
+bool KeptReport::reach(uint64_t step, double loss) {
+  // They ascend, and are reached in order.
+  const int known = report_.rungs_size();
+  for (int i = known; i < sweep_.rungs_size() && sweep_.rungs(i) <= step; ++i) {
+    v1::RungLoss& reached = *report_.add_rungs();
+    reached.set_rung(sweep_.rungs(i));
+    reached.set_step(step);
+    reached.set_loss(loss);
+  }
+  return report_.rungs_size() > known;
 }
 
 void KeptReport::started() {

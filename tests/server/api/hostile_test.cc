@@ -36,7 +36,7 @@ std::vector<const MethodDescriptor*> all_methods() {
   // Files of all services are linked in, so that each is found by the name of one of its messages.
   std::vector<const MethodDescriptor*> methods;
   for (const Descriptor* message : {v1::CreateJobRequest::descriptor(), v1::SyncWorkerRequest::descriptor(),
-                                    v1::ListQueuesRequest::descriptor(), v1::BackupRequest::descriptor()}) {
+                                    v1::ListQueuesRequest::descriptor(), v1::CreateGroupRequest::descriptor(), v1::BackupRequest::descriptor()}) {
     for (int s = 0; s < message->file()->service_count(); ++s) {
       for (int m = 0; m < message->file()->service(s)->method_count(); ++m)
         methods.push_back(message->file()->service(s)->method(m));

@@ -47,12 +47,12 @@ JobClient client_of(const Remote& remote);
 
 struct SubmitArguments {
   std::string job;
-  std::string request_id;  // empty: drawn
+  std::string request_id;                  // empty: drawn
   std::vector<std::string> settings = {};  // KEY=VALUE of the job file
   // KEY=VALUE,VALUE: a job for each, and of several keys for each of their combinations.
   std::vector<std::string> sweeps = {};
-  uint32_t max_running = 0;                      // of a sweep's jobs at a time; 0: as many as fit
-  std::vector<uint64_t> stop_worst_after = {};   // steps at which the worse half of them ends
+  uint32_t max_running = 0;                     // of a sweep's jobs at a time; 0: as many as fit
+  std::vector<uint64_t> stop_worst_after = {};  // steps at which the worse half of them ends
   bool validate_only = false;
   bool allow_pending = false;  // also where no worker of now could hold it
   bool watch = false;

@@ -104,8 +104,8 @@ Keys flat_keys(const v1::Job& job) {
   // What the name alone makes different tells nothing.
   const std::string name = job.name();
   std::erase_if(keys, [&name](const auto& entry) {
-    return entry.first == "name" || (entry.first == "checkpoint.copy_to" && !name.empty() &&
-                                     entry.second.find(name) != std::string::npos);
+    return entry.first == "name" ||
+           (entry.first == "checkpoint.copy_to" && !name.empty() && entry.second.find(name) != std::string::npos);
   });
   return keys;
 }
@@ -170,8 +170,9 @@ std::string comparison_table(const Comparison& comparison) {
     std::vector<std::string>& row = rows.emplace_back(std::vector<std::string>{one.job.job_id()});
     for (const std::string& value : one.settings) row.push_back(value.empty() ? "-" : value);
     row.push_back(state_text(one.job));
-    row.push_back(one.job.progress().step() == 0 ? "-" : absl::StrFormat("%d/%d", one.job.progress().step(),
-                                                                         one.job.progress().total_steps()));
+    row.push_back(one.job.progress().step() == 0
+                      ? "-"
+                      : absl::StrFormat("%d/%d", one.job.progress().step(), one.job.progress().total_steps()));
     for (const double value : {one.training, one.best_training, one.validation, one.best_validation})
       row.push_back(number(value));
   }

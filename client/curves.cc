@@ -58,10 +58,8 @@ absl::StatusOr<Curve> read_curve(JobClient& client, const v1::JobRecord& job) {
   Curve curve;
   for (uint32_t attempt = 1; attempt <= job.attempts(); ++attempt) {
     CurveReader reader(curve);
-    const absl::Status status =
-        client.read_logs(job.job_id(), attempt, 0, false, [&reader](const v1::ReadLogsResponse& piece) {
-          reader.add(piece.data());
-        });
+    const absl::Status status = client.read_logs(
+        job.job_id(), attempt, 0, false, [&reader](const v1::ReadLogsResponse& piece) { reader.add(piece.data()); });
     if (!status.ok()) return status;
     reader.finish();
   }

@@ -14,7 +14,7 @@ namespace galleon {
 class JobClient;
 
 struct Curve {
-  std::map<uint64_t, double> training;    // by step
+  std::map<uint64_t, double> training;  // by step
   std::map<uint64_t, double> validation;
 };
 

@@ -26,11 +26,13 @@ std::string settings_text(const v1::JobRecord& job) {
 std::string rungs_text(const v1::Group& group) {
   std::vector<std::string> parts;
   for (const v1::GroupRung& rung : group.rungs()) {
-    parts.push_back(rung.decided() ? absl::StrCat(rung.step(), " (", rung.kept(), " of ", rung.ranking_size(), " went on)")
-                                   : absl::StrCat(rung.step()));
+    parts.push_back(rung.decided()
+                        ? absl::StrCat(rung.step(), " (", rung.kept(), " of ", rung.ranking_size(), " went on)")
+                        : absl::StrCat(rung.step()));
   }
-  return parts.empty() ? "" : absl::StrCat("the worse half ends at step ", absl::StrJoin(parts, ", "), ", by the ",
-                                           group.by_validation() ? "validation" : "training", " loss");
+  return parts.empty() ? ""
+                       : absl::StrCat("the worse half ends at step ", absl::StrJoin(parts, ", "), ", by the ",
+                                      group.by_validation() ? "validation" : "training", " loss");
 }
 
 void print_made(const v1::CreateGroupResponse& made, bool validate_only) {

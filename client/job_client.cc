@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/job_client_call.h"
 #include "common/base/ids.h"
 #include "common/base/output_file.h"
 #include "common/base/status_macros.h"
@@ -18,7 +19,6 @@ namespace galleon {
 
 const absl::Duration JobClient::kCallTimeout = absl::Seconds(20);
 const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
-const absl::Duration JobClient::kCreateGroupTimeout = absl::Seconds(600);
 const absl::Duration JobClient::kRetryTimeout = absl::Seconds(2);
 
 bool is_terminal(v1::JobRecord::State state) {
@@ -27,17 +27,6 @@ bool is_terminal(v1::JobRecord::State state) {
 
 std::string job_name(const std::string& job) {
   return absl::StartsWith(job, "jobs/") ? job : "jobs/" + job;
-}
-
-bool names_group(const std::string& name) {
-  if (absl::StartsWith(name, "groups/")) return true;
-  const size_t mark = name.rfind("-g");
-  return mark != std::string::npos && mark > 0 && mark + 2 < name.size() &&
-         name.find_first_not_of("0123456789", mark + 2) == std::string::npos && !absl::StartsWith(name, "jobs/");
-}
-
-std::string group_name(const std::string& group) {
-  return absl::StartsWith(group, "groups/") ? group : "groups/" + group;
 }
 
 std::string worker_name(const std::string& worker) {
@@ -81,54 +70,9 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
   return absl::Status(code, status.error_message());
 }
 
-template <typename Response, typename Call>
-absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
-  const absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
-  absl::Duration pause = absl::Milliseconds(100);
-  while (true) {
-    // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
-    channel_->WaitForConnected(absl::ToChronoTime(std::min(absl::Now() + absl::Milliseconds(500), latest)));
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(std::min(absl::Now() + timeout, latest)));
-    Response response;
-    const grpc::Status status = once(context, response);
-    if (status.ok()) return response;
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
-    absl::SleepFor(pause);
-    pause = std::min(pause * 2, absl::Seconds(1));
-  }
-}
-
 absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {
   return call<v1::JobRecord>(
       kCreateTimeout, [&](auto& context, auto& response) { return jobs_->CreateJob(&context, request, &response); });
-}
-
-absl::StatusOr<v1::CreateGroupResponse> JobClient::create_group(const v1::CreateGroupRequest& request) {
-  return call<v1::CreateGroupResponse>(kCreateGroupTimeout, [&](auto& context, auto& response) {
-    return groups_->CreateGroup(&context, request, &response);
-  });
-}
-
-absl::StatusOr<v1::Group> JobClient::get_group(const std::string& group) {
-  v1::GetGroupRequest request;
-  request.set_name(group_name(group));
-  return call<v1::Group>(
-      kCallTimeout, [&](auto& context, auto& response) { return groups_->GetGroup(&context, request, &response); });
-}
-
-absl::StatusOr<std::vector<v1::Group>> JobClient::list_groups() {
-  std::vector<v1::Group> all;
-  v1::ListGroupsRequest page;
-  page.set_page_size(500);
-  do {
-    ASSIGN_OR_RETURN(v1::ListGroupsResponse response,
-                     call<v1::ListGroupsResponse>(
-                         kCallTimeout, [&](auto& context, auto& r) { return groups_->ListGroups(&context, page, &r); }));
-    all.insert(all.end(), response.groups().begin(), response.groups().end());
-    page.set_page_token(response.next_page_token());
-  } while (!page.page_token().empty());
-  return all;
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::get_job(const std::string& job, absl::Time latest) {

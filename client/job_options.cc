@@ -11,7 +11,8 @@ void Program::add_selection(CLI::App* app, const char* queue) {
   app->parse_complete_callback([this, queue] {
     if (selection_.by_name() || selects_by_filters(selection_)) return;
     throw CLI::ValidationError(
-        "jobs", std::string("give a job's id, or select with --state, --owner, --label, --group, ") + queue + " or --all");
+        "jobs",
+        std::string("give a job's id, or select with --state, --owner, --label, --group, ") + queue + " or --all");
   });
 }
 

@@ -22,7 +22,8 @@ constexpr double kBottom = 48;
 constexpr double kLegendLine = 18;
 constexpr size_t kMostPoints = 1000;  // of a line; more than there are pixels
 // Told apart by people who see colours differently, on white and on black; then again with dashes.
-constexpr const char* kColours[] = {"#3b82d0", "#e07b1a", "#2a9d6f", "#c74b8a", "#8a6fd1", "#b59b00", "#4ba6c0", "#9a6240"};
+constexpr const char* kColours[] = {"#3b82d0", "#e07b1a", "#2a9d6f", "#c74b8a",
+                                    "#8a6fd1", "#b59b00", "#4ba6c0", "#9a6240"};
 constexpr const char* kDashes[] = {"", "6 3", "2 3", "8 3 2 3"};
 
 std::string escaped(const std::string& text) {
@@ -97,11 +98,11 @@ class Drawing {
     }
     absl::StrAppendFormat(&out_, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", kLeft, kTop, kTop + kHeight,
                           kLeft + kWidth);
-    absl::StrAppendFormat(&out_, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n",
-                          kLeft + kWidth / 2, kTop + kHeight + 36, escaped(plot_.x_label));
-    absl::StrAppendFormat(
-        &out_, "<text transform=\"translate(16 %.1f) rotate(-90)\" text-anchor=\"middle\">%s%s</text>\n",
-        kTop + kHeight / 2, escaped(plot_.y_label), plot_.logarithmic ? ", logarithmic" : "");
+    absl::StrAppendFormat(&out_, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", kLeft + kWidth / 2,
+                          kTop + kHeight + 36, escaped(plot_.x_label));
+    absl::StrAppendFormat(&out_,
+                          "<text transform=\"translate(16 %.1f) rotate(-90)\" text-anchor=\"middle\">%s%s</text>\n",
+                          kTop + kHeight / 2, escaped(plot_.y_label), plot_.logarithmic ? ", logarithmic" : "");
   }
 
   std::vector<double> y_ticks() const {
@@ -134,7 +135,8 @@ class Drawing {
       absl::StrAppendFormat(&out_, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.6\" fill=\"%s\"/>\n",
                             x(static_cast<double>(step)), y(value), colour);
     }
-    absl::StrAppendFormat(&out_, "<path %s stroke-width=\"2\" d=\"M%.1f %.1fh28\"/><text x=\"%.1f\" y=\"%.1f\">%s</text>\n",
+    absl::StrAppendFormat(&out_,
+                          "<path %s stroke-width=\"2\" d=\"M%.1f %.1fh28\"/><text x=\"%.1f\" y=\"%.1f\">%s</text>\n",
                           style, kLeft, legend_y - 4, kLeft + 36, legend_y, escaped(curve.label));
     absl::StrAppend(&out_, "</g>\n");
   }
@@ -170,7 +172,7 @@ std::vector<double> ticks(double low, double high, int wanted) {
     if (pace >= rough) break;
   }
   std::vector<double> found;
-  for (double value = std::ceil(low / pace) * pace; value <= high + pace * 1e-9; value += pace)
+  for (double value = std::ceil(low / pace - 1e-9) * pace; value <= high + pace * 1e-9; value += pace)
     found.push_back(std::abs(value) < pace * 1e-9 ? 0 : value);
   return found;
 }

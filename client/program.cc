@@ -170,16 +170,18 @@ void Program::add_local() {
 }
 
 void Program::add_submit() {
-  CLI::App* submit = remote_command("submit", "hand a job to the scheduler", "galleon submit job.yaml --watch\n"
-                                  "A sweep: galleon submit job.yaml --sweep optimizer.learning_rate=0.005,0.01,0.02 "
-                                  "--sweep model.seed=1,2 --max-running 2");
+  CLI::App* submit = remote_command("submit", "hand a job to the scheduler",
+                                    "galleon submit job.yaml --watch\n"
+                                    "A sweep: galleon submit job.yaml --sweep optimizer.learning_rate=0.005,0.01,0.02 "
+                                    "--sweep model.seed=1,2 --max-running 2");
   submit->add_option("job", submit_.job, "the job file; - for standard input")->required();
   submit->add_flag("--watch", submit_.watch, "then show it until it ends");
   submit->add_flag("--wait", submit_.wait, "then wait until it ends");
   submit->add_option("--set", submit_.settings, "KEY=VALUE of the job file; repeatable")->allow_extra_args(false);
   submit
-      ->add_option("--sweep", submit_.sweeps,
-                   "KEY=VALUE,VALUE of the job file: a job for each value, as one group; repeatable: for each combination")
+      ->add_option(
+          "--sweep", submit_.sweeps,
+          "KEY=VALUE,VALUE of the job file: a job for each value, as one group; repeatable: for each combination")
       ->allow_extra_args(false);
   submit->add_option("--max-running", submit_.max_running, "so many jobs of a sweep have slots at a time at most")
       ->check(CLI::PositiveNumber);
@@ -188,7 +190,8 @@ void Program::add_submit() {
                    "STEP,STEP: when the jobs of a sweep have come so far, the worse half of them ends")
       ->delimiter(',')
       ->allow_extra_args(false);
-  submit->add_flag("--validate-only,--dry-run", submit_.validate_only, "run every check and the plan, and store nothing");
+  submit->add_flag("--validate-only,--dry-run", submit_.validate_only,
+                   "run every check and the plan, and store nothing");
   submit->add_flag("--allow-pending", submit_.allow_pending,
                    "queue it although no worker of now could hold it; it waits for one that can");
   submit->add_option("--request-id", submit_.request_id, "makes a repeated submit return the first job");

@@ -165,9 +165,8 @@ absl::StatusOr<std::vector<v1::JobRecord>> select_jobs(JobClient& client, const 
     return jobs;
   }
   if (!selects_by_filters(selection)) return absl::InvalidArgumentError("no job is named");
-  const bool more =
-      !selection.states.empty() || !selection.queue.empty() || !selection.owner.empty() || !selection.labels.empty() ||
-      !selection.group.empty();
+  const bool more = !selection.states.empty() || !selection.queue.empty() || !selection.owner.empty() ||
+                    !selection.labels.empty() || !selection.group.empty();
   if (selection.all && more)
     return absl::InvalidArgumentError("--all selects every job; leave it out, or the other options");
   ASSIGN_OR_RETURN(const v1::ListJobsRequest request, selecting(selection, order));

@@ -82,7 +82,8 @@ absl::StatusOr<std::vector<Sweep>> parse_sweeps(const std::vector<std::string>& 
 }
 
 // Errors of the file itself come with its lines; those of what was set, with the option.
-absl::StatusOr<v1::Job> read_with(const JobText& file, const std::vector<Setting>& settings, const std::string& option) {
+absl::StatusOr<v1::Job> read_with(const JobText& file, const std::vector<Setting>& settings,
+                                  const std::string& option) {
   if (settings.empty()) return parse_job(file.text, file.name, file.folder);
   const absl::Status own = parse_job(file.text, file.name, file.folder).status();
   YAML::Node root;
@@ -143,6 +144,55 @@ std::string settings_text(const std::vector<Setting>& settings) {
   });
 }
 
+// Which value each key has in one of the combinations, the last key changing fastest.
+std::vector<Setting> combination(const std::vector<Sweep>& sweeps, size_t number) {
+  std::vector<Setting> own;
+  for (auto sweep = sweeps.rbegin(); sweep != sweeps.rend(); ++sweep) {
+    own.insert(own.begin(), {sweep->key, sweep->values[number % sweep->values.size()]});
+    number /= sweep->values.size();
+  }
+  return own;
+}
+
+std::string with_ordinal(const std::string& name, size_t number) {
+  const std::string ordinal = absl::StrCat("-", number);
+  return name.substr(0, kLongestName - ordinal.size()) + ordinal;
+}
+
+absl::Status of_job(const absl::Status& status, const std::string& settings) {
+  return absl::Status(status.code(), absl::StrCat(absl::StripTrailingAsciiWhitespace(status.message()),
+                                                  "\nin the job with ", settings));
+}
+
+// Copies of checkpoints go below the job's name, unless they have places of their own.
+void separate_copies(v1::Job& job, const std::vector<Setting>& own) {
+  const bool swept = std::any_of(own.begin(), own.end(),
+                                 [](const Setting& setting) { return overlap(setting.key, "checkpoint.copy_to"); });
+  if (!job.checkpoint().has_copy_to() || swept) return;
+  std::string& copy_to = *job.mutable_checkpoint()->mutable_copy_to();
+  while (absl::EndsWith(copy_to, "/")) copy_to.pop_back();
+  absl::StrAppend(&copy_to, "/", job.name());
+}
+
+absl::Status fill_shapes(v1::CreateGroupRequest& request) {
+  std::map<std::string, v1::ModelShape> shapes;
+  for (v1::CreateGroupRequest::Member& member : *request.mutable_members()) {
+    const std::string key = shape_key(member.job());
+    auto shape = shapes.find(key);
+    if (shape == shapes.end()) {
+      absl::StatusOr<v1::Job> resolved = resolve_job(member.job());
+      if (!resolved.ok()) {
+        std::vector<Setting> own;
+        for (const v1::SweepSetting& setting : member.settings()) own.push_back({setting.key(), setting.value()});
+        return of_job(resolved.status(), settings_text(own));
+      }
+      shape = shapes.emplace(key, resolved->shape()).first;
+    }
+    *member.mutable_job()->mutable_shape() = shape->second;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<std::string> split_values(absl::string_view text) {
@@ -189,8 +239,7 @@ std::string member_name(const std::string& job, const std::vector<Setting>& sett
   }
   if (whole.size() <= kLongestName) return whole;
   if (brief.size() <= kLongestName) return brief;
-  const std::string ordinal = absl::StrCat("-", number);
-  return job.substr(0, kLongestName - ordinal.size()) + ordinal;
+  return with_ordinal(job, number);
 }
 
 absl::StatusOr<v1::Job> job_with(const JobText& file, const std::vector<std::string>& settings) {
@@ -205,48 +254,18 @@ absl::StatusOr<v1::CreateGroupRequest> sweep_request(const JobText& file, const 
   size_t jobs = 1;
   for (const Sweep& sweep : sweeps) jobs *= sweep.values.size();
   v1::CreateGroupRequest request;
-  std::map<std::string, v1::ModelShape> shapes;
-  std::map<std::string, size_t> names;
+  std::set<std::string> names;
   for (size_t number = 0; number < jobs; ++number) {
-    std::vector<Setting> own;
-    size_t rest = number;
-    for (auto sweep = sweeps.rbegin(); sweep != sweeps.rend(); ++sweep) {
-      own.insert(own.begin(), {sweep->key, sweep->values[rest % sweep->values.size()]});
-      rest /= sweep->values.size();
-    }
+    const std::vector<Setting> own = combination(sweeps, number);
     std::vector<Setting> all = common;
     all.insert(all.end(), own.begin(), own.end());
     absl::StatusOr<v1::Job> job = read_with(file, all, "--sweep");
-    if (!job.ok())
-      return absl::Status(job.status().code(),
-                          absl::StrCat(job.status().message(), "\nin the job with ", settings_text(own)));
-    const std::string base = job->name();
-    request.set_group_name(base);
-    std::string name = member_name(base, own, number + 1);
-    if (!names.emplace(name, number).second) {
-      const std::string ordinal = absl::StrCat("-", number + 1);
-      name = name.substr(0, kLongestName - ordinal.size()) + ordinal;
-    }
+    if (!job.ok()) return of_job(job.status(), settings_text(own));
+    request.set_group_name(job->name());
+    std::string name = member_name(job->name(), own, number + 1);
+    if (!names.insert(name).second) name = with_ordinal(name, number + 1);
     job->set_name(name);
-    const bool copies_swept = std::any_of(own.begin(), own.end(), [](const Setting& setting) {
-      return overlap(setting.key, "checkpoint.copy_to");
-    });
-    if (job->checkpoint().has_copy_to() && !copies_swept) {
-      std::string& copy_to = *job->mutable_checkpoint()->mutable_copy_to();
-      while (absl::EndsWith(copy_to, "/")) copy_to.pop_back();
-      absl::StrAppend(&copy_to, "/", name);
-    }
-    const std::string key = shape_key(*job);
-    auto shape = shapes.find(key);
-    if (shape == shapes.end()) {
-      absl::StatusOr<v1::Job> resolved = resolve_job(*job);
-      if (!resolved.ok())
-        return absl::Status(resolved.status().code(),
-                            absl::StrCat(absl::StripTrailingAsciiWhitespace(resolved.status().message()),
-                                         "\nin the job with ", settings_text(own)));
-      shape = shapes.emplace(key, resolved->shape()).first;
-    }
-    *job->mutable_shape() = shape->second;
+    separate_copies(*job, own);
     v1::CreateGroupRequest::Member& member = *request.add_members();
     *member.mutable_job() = *std::move(job);
     for (const Setting& setting : own) {
@@ -255,6 +274,7 @@ absl::StatusOr<v1::CreateGroupRequest> sweep_request(const JobText& file, const 
       made.set_value(setting.value);
     }
   }
+  RETURN_IF_ERROR(fill_shapes(request));
   return request;
 }
 

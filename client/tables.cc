@@ -33,8 +33,13 @@ std::string count_or_dash(uint32_t count) {
 }
 
 std::vector<std::string> job_row(const v1::JobRecord& job) {
-  return {job.job_id(),   v1::JobRecord::State_Name(job.state()), job.queue(), progress_text(job),
-          loss_text(job), absl::StrCat(job.attempts()),           human_age(job.create_time_ms(), now_ms()),
+  return {job.job_id(),
+          v1::JobRecord::State_Name(job.state()),
+          job.queue(),
+          progress_text(job),
+          loss_text(job),
+          absl::StrCat(job.attempts()),
+          human_age(job.create_time_ms(), now_ms()),
           job.message()};
 }
 
@@ -60,9 +65,14 @@ std::vector<std::string> group_row(const v1::Group& group, const v1::JobRecord& 
   std::string message = group.message();
   if (!group.best_job_id().empty())
     message = absl::StrCat("best: ", group.best_job_id(), message.empty() ? "" : "; ", message);
-  return {group.group_id(), states_text(group), newest.queue(), "-",
-          group.best_job_id().empty() ? "-" : absl::StrFormat("%.4f", group.best_loss()), "-",
-          human_age(group.create_time_ms(), now_ms()), message};
+  return {group.group_id(),
+          states_text(group),
+          newest.queue(),
+          "-",
+          group.best_job_id().empty() ? "-" : absl::StrFormat("%.4f", group.best_loss()),
+          "-",
+          human_age(group.create_time_ms(), now_ms()),
+          message};
 }
 
 constexpr const char* kJobColumns[] = {"JOB", "STATE", "QUEUE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"};
@@ -87,7 +97,8 @@ std::string states_text(const v1::Group& group) {
   for (const v1::Group::StateCount& count : group.states()) {
     const std::string state = absl::AsciiStrToLower(v1::JobRecord::State_Name(count.state()));
     const bool halved = count.state() == v1::JobRecord::CANCELLED && group.stopped() > 0;
-    parts.push_back(absl::StrCat(count.jobs(), " ", state, halved ? absl::StrCat(" (", group.stopped(), " as worst)") : ""));
+    parts.push_back(
+        absl::StrCat(count.jobs(), " ", state, halved ? absl::StrCat(" (", group.stopped(), " as worst)") : ""));
   }
   return absl::StrJoin(parts, ", ");
 }

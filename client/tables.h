@@ -15,8 +15,8 @@
 namespace galleon {
 
 std::string job_table(const std::vector<v1::JobRecord>& jobs);
-// The same, with one line for each group of jobs, where the newest of them would stand. `groups`: what the service says of
-// them whole; of those that are not there, the jobs that are given count.
+// The same, with one line for each group of jobs, where the newest of them would stand. `groups`: what the service says
+// of them whole; of those that are not there, the jobs that are given count.
 std::string folded_job_table(const std::vector<v1::JobRecord>& jobs, const std::vector<v1::Group>& groups);
 // "3 running, 2 queued, 1 cancelled".
 std::string states_text(const v1::Group& group);

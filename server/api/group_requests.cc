@@ -53,9 +53,9 @@ absl::Status check_settings(const v1::CreateGroupRequest& request) {
     const Member& member = request.members(i);
     if (member.settings_size() > kMostSettings)
       return absl::InvalidArgumentError(absl::StrCat("members[", i, "].settings: more than ", kMostSettings));
-    const bool same_keys = std::equal(member.settings().begin(), member.settings().end(), first.settings().begin(),
-                                      first.settings().end(),
-                                      [](const auto& a, const auto& b) { return a.key() == b.key(); });
+    const bool same_keys =
+        std::equal(member.settings().begin(), member.settings().end(), first.settings().begin(), first.settings().end(),
+                   [](const auto& a, const auto& b) { return a.key() == b.key(); });
     if (!same_keys || member.settings().empty())
       return wrong(i, "settings: each member has the same keys, in one order, and one at least", member);
     for (const v1::SweepSetting& setting : member.settings()) {
@@ -141,9 +141,9 @@ absl::Status check_group_request(const v1::CreateGroupRequest& request, const Se
         absl::StrCat("members: ", request.members_size(), " jobs, at most ", kMostMembers, " make a group"));
   }
   if (!is_name(request.group_name())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("group_name: \"", request.group_name(), "\" is not a name; use 1 to ", kLongestGroupName,
-                     " lower-case letters, digits and '-', the first not '-'"));
+    return absl::InvalidArgumentError(absl::StrCat("group_name: \"", request.group_name(),
+                                                   "\" is not a name; use 1 to ", kLongestGroupName,
+                                                   " lower-case letters, digits and '-', the first not '-'"));
   }
   if (request.request_id().size() > kLongestRequestId)
     return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));

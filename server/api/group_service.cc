@@ -53,8 +53,8 @@ class GroupService final : public v1::GroupService::CallbackService, public Stop
       plan_each(*context_.planner, std::move(jobs), call.caller(),
                 [this, call, request, response](std::vector<v1::MemoryPlan> plans, const PlanFailure* failure) {
                   if (failure != nullptr) {
-                    const absl::Status told(failure->status.code(), absl::StrCat("members[", failure->index, "]: ",
-                                                                                 failure->status.message()));
+                    const absl::Status told(failure->status.code(),
+                                            absl::StrCat("members[", failure->index, "]: ", failure->status.message()));
                     return call.finish(with_reason(told, v1::ErrorInfo::PLAN_FAILED));
                   }
                   call.on_loop([this, call, request, response, plans = std::move(plans)](Turn& again) {

@@ -42,18 +42,19 @@ class Plans : public std::enable_shared_from_this<Plans> {
       }
     }
     if (which == distinct_.size()) return tell();
-    planner_.plan(jobs_[distinct_[which]], caller_, [self = shared_from_this(), which](absl::StatusOr<v1::MemoryPlan> plan) {
-      {
-        const std::lock_guard<std::mutex> lock(self->mutex_);
-        --self->running_;
-        if (plan.ok()) {
-          self->plans_[which] = *std::move(plan);
-        } else if (!self->failure_.has_value()) {
-          self->failure_ = PlanFailure{self->distinct_[which], plan.status()};
-        }
-      }
-      self->next();
-    });
+    planner_.plan(jobs_[distinct_[which]], caller_,
+                  [self = shared_from_this(), which](absl::StatusOr<v1::MemoryPlan> plan) {
+                    {
+                      const std::lock_guard<std::mutex> lock(self->mutex_);
+                      --self->running_;
+                      if (plan.ok()) {
+                        self->plans_[which] = *std::move(plan);
+                      } else if (!self->failure_.has_value()) {
+                        self->failure_ = PlanFailure{self->distinct_[which], plan.status()};
+                      }
+                    }
+                    self->next();
+                  });
   }
 
   void tell() {

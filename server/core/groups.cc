@@ -68,7 +68,8 @@ absl::StatusOr<const v1::GroupState*> Scheduler::find_group_request(const GroupS
   size_t next = 0;
   for (const uint64_t number : state_.members(group.group_id())) {
     const v1::JobRecord& record = state_.job_by_number(number)->record();
-    while (same && next < submission.members.size() && !same_settings(submission.members[next].settings, record)) ++next;
+    while (same && next < submission.members.size() && !same_settings(submission.members[next].settings, record))
+      ++next;
     same = same && next < submission.members.size() &&
            MessageDifferencer::Equals(record.job(), submission.members[next].job);
     ++next;
@@ -147,8 +148,8 @@ v1::Group Scheduler::describe(const v1::GroupState& state,
     const v1::JobState& job = *state_.job_by_number(number);
     if (!sees(job.record())) continue;
     ++counts[job.record().state()];
-    group.set_stopped(group.stopped() + (job.record().state() == v1::JobRecord::CANCELLED &&
-                                         job.record().stopped_at_rung() > 0));
+    group.set_stopped(group.stopped() +
+                      (job.record().state() == v1::JobRecord::CANCELLED && job.record().stopped_at_rung() > 0));
     // What a running one has reached stands in what its worker reported last.
     v1::JobRecord newest;
     newest.set_final_train_loss(job.record().final_train_loss());
@@ -176,7 +177,8 @@ v1::Group Scheduler::describe(const v1::GroupState& state,
     count.set_jobs(jobs);
   }
   if (rung > 0 && reached < judged)
-    group.set_message(absl::StrCat(reached, " of ", judged, " have reached step ", rung, ", where the worse half ends"));
+    group.set_message(
+        absl::StrCat(reached, " of ", judged, " have reached step ", rung, ", where the worse half ends"));
   return group;
 }
 

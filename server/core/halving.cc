@@ -66,8 +66,8 @@ void Scheduler::decide_rung(Now now, const v1::GroupState& group, uint64_t step)
     }
     if (is_terminal(state) || state == v1::JobRecord::CANCELLING) continue;
     const std::string why =
-        absl::StrCat("ends with the worse half of ", name, ": is ", i + 1, " of ", standing.places.size(),
-                     " at step ", step, standing.places[i].worst ? "" : absl::StrCat(", loss ", standing.places[i].loss));
+        absl::StrCat("ends with the worse half of ", name, ": is ", i + 1, " of ", standing.places.size(), " at step ",
+                     step, standing.places[i].worst ? "" : absl::StrCat(", loss ", standing.places[i].loss));
     if (state == v1::JobRecord::QUEUED) {
       end_job(now, job, v1::JobRecord::CANCELLED, why);
       continue;

@@ -145,7 +145,7 @@ class Pass {
     }
     queue.used += asked.ranks;
     if (!job.preemptible) queue.fixed += asked.ranks;
-    if (job.group >= 0 && !job.waits_for_room) ++in_.groups[static_cast<size_t>(job.group)].running;
+    if (job.group && !job.waits_for_room) ++in_.groups[*job.group].running;
     started_.push_back({index, cells});
     starts_[index] = true;
     return true;
@@ -153,20 +153,13 @@ class Pass {
 
   // One for which slots are held counts already.
   bool group_is_full(const QueuedJob& job) const {
-    if (job.group < 0 || job.waits_for_room) return false;
-    const GroupUse& group = in_.groups[static_cast<size_t>(job.group)];
-    return group.running >= group.most;
+    return job.group && !job.waits_for_room && in_.groups[*job.group].running >= in_.groups[*job.group].most;
   }
 
   bool refuse(size_t index, Wait::Kind kind) {
     Wait& wait = out_.waits[index];
     wait.kind = kind;
-    if (kind == Wait::Kind::kGroup) {
-      const GroupUse& group = in_.groups[static_cast<size_t>(in_.queued[index].group)];
-      wait.name = "groups/" + *group.group_id;
-      wait.used = group.running;
-      wait.limit = group.most;
-    }
+    if (kind == Wait::Kind::kGroup) in_.groups[*in_.queued[index].group].tell(wait);
     const QueueUse& queue = in_.queues[in_.queued[index].queue];
     if (kind == Wait::Kind::kLimit || kind == Wait::Kind::kNoQueue) wait.name = queue.config.id;
     if (kind == Wait::Kind::kLimit) {
@@ -303,7 +296,7 @@ class Pass {
       out_.waits[index].used += !board_.cells()[cell].free;
     }
     for (const size_t victim : victims) in_.running[victim].stopping = true;
-    if (job.group >= 0) ++in_.groups[static_cast<size_t>(job.group)].running;
+    if (job.group) ++in_.groups[*job.group].running;
     out_.waits[index].kind = Wait::Kind::kMakingRoom;
     return true;
   }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,18 @@
 #include "server/core/wait.h"
 
 namespace galleon::server {
+
+// A group of jobs of which only so many may have slots at a time.
+struct GroupUse {
+  const std::string* group_id = nullptr;
+  uint32_t running = 0;  // that have slots, or for which slots are held
+  uint32_t most = 0;
+  void tell(Wait& wait) const {
+    wait.name = "groups/" + *group_id;
+    wait.used = running;
+    wait.limit = most;
+  }
+};
 
 // A job that waits for slots and for nothing else.
 struct QueuedJob {
@@ -32,14 +45,7 @@ struct QueuedJob {
   Cells held;                          // which; those that are still there
   std::vector<uint32_t> avoided = {};  // workers of the board where it could not run
   bool overdue = false;                // it has been at the head of its queue for long
-  int64_t group = -1;                  // of the pass; -1: none that limits how many run
-};
-
-// A group of jobs of which only so many may have slots at a time.
-struct GroupUse {
-  const std::string* group_id = nullptr;
-  uint32_t running = 0;  // that have slots, or for which slots are held
-  uint32_t most = 0;
+  std::optional<size_t> group = {};    // of the pass: one that limits how many of its jobs run
 };
 
 struct PassInput {

@@ -166,9 +166,8 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   return running;
 }
 
-int64_t Scheduler::group_use(const v1::JobState& job, std::map<absl::string_view, int64_t>& known,
-                             PassInput& input) const {
-  const auto [it, added] = known.emplace(job.record().group(), -1);
+std::optional<size_t> Scheduler::group_use(const v1::JobState& job, GroupIndices& known, PassInput& input) const {
+  const auto [it, added] = known.emplace(job.record().group(), std::nullopt);
   const v1::Group& group = state_.group(job.record().group())->group();
   if (!added || group.max_running() == 0) return it->second;
   GroupUse use{&group.group_id(), 0, group.max_running()};
@@ -176,7 +175,7 @@ int64_t Scheduler::group_use(const v1::JobState& job, std::map<absl::string_view
     const v1::JobState& member = *state_.job_by_number(number);
     use.running += is_active(member.record().state()) || member.held_size() > 0;
   }
-  it->second = static_cast<int64_t>(input.groups.size());
+  it->second = input.groups.size();
   input.groups.push_back(use);
   return it->second;
 }
@@ -191,7 +190,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     const v1::JobState& job = *state_.job_by_number(number);
     if (live_attempt(job) != nullptr) input.running.push_back(running_job(now, job, input.queues, *board_));
   }
-  std::map<absl::string_view, int64_t> groups;
+  GroupIndices groups;
   considered.reserve(state_.queue().size());
   input.queued.reserve(state_.queue().size());
   for (const auto& [key, job] : state_.queue()) {

@@ -338,8 +338,9 @@ class Scheduler {
   };
   const SlotBoard& board() const;
   std::vector<QueueUse> queues_in_use() const;
-  // Which of the pass's groups limits the job; -1: none.
-  int64_t group_use(const v1::JobState& job, std::map<absl::string_view, int64_t>& known, PassInput& input) const;
+  // Which of the pass's groups the job's is, if that limits how many run.
+  using GroupIndices = std::map<absl::string_view, std::optional<size_t>>;
+  std::optional<size_t> group_use(const v1::JobState& job, GroupIndices& known, PassInput& input) const;
   PassInput pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const;
   Waiting& waiting(const v1::JobState& job) const;
   RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,

@@ -168,9 +168,9 @@ class State {
   // Derived from the above.
   std::unordered_map<std::string, v1::JobState*> by_id_;
   std::unordered_map<std::string, v1::JobState*> by_request_;
-  std::map<std::string, uint64_t, std::less<>> group_numbers_;           // by id
-  std::map<std::string, uint64_t, std::less<>> group_requests_;          // by request id
-  std::map<std::string, std::set<uint64_t>, std::less<>> members_;       // by group id
+  std::map<std::string, uint64_t, std::less<>> group_numbers_;      // by id
+  std::map<std::string, uint64_t, std::less<>> group_requests_;     // by request id
+  std::map<std::string, std::set<uint64_t>, std::less<>> members_;  // by group id
   std::set<uint64_t> halving_;
   std::map<QueueKey, const v1::JobState*> queue_;
   std::map<QueueKey, const v1::JobState*> dependent_;

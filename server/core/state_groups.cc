@@ -89,7 +89,9 @@ void State::on(const v1::RungDecided& event, int64_t time_ms) {
     if (!goes_on && !ended) job.mutable_record()->set_stopped_at_rung(event.step());
     note(job, "rung_decided",
          absl::StrCat("is ", place + 1, " of ", event.ranking_size(), " at step ", event.step(),
-                      ended ? ", and has ended" : goes_on ? ", and goes on" : ", and ends"));
+                      ended     ? ", and has ended"
+                      : goes_on ? ", and goes on"
+                                : ", and ends"));
   }
 }
 

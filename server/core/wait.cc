@@ -69,9 +69,9 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
       return absl::StrCat("needs ", demand_text(demand), "; ", count_text(wait.used, "slot"),
                           " of jobs that make room ", wait.used == 1 ? "is" : "are", " still to be released");
     case Wait::Kind::kGroup:
-      return absl::StrCat("needs ", demand_text(demand), ", but ", wait.used, " of the ",
-                          count_text(wait.limit, "job"), " of ", wait.name, " that may run at a time ",
-                          wait.used == 1 ? "does" : "do", " (max_running)");
+      return absl::StrCat("needs ", demand_text(demand), ", but ", wait.used, " of the ", count_text(wait.limit, "job"),
+                          " of ", wait.name, " that may run at a time ", wait.used == 1 ? "does" : "do",
+                          " (max_running)");
     case Wait::Kind::kRung:
       return absl::StrCat("has reached step ", wait.step, ", where the worse half of ", wait.name,
                           " ends, and lets the others reach it");

@@ -43,9 +43,8 @@ struct Wait {
   int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
   uint32_t avoided = 0;        // workers that it is kept from, as it could not run there
   std::string project;         // kNoQueue: the job's
-  std::string
-      name;  // kDependency: the job and how it must end; kHeld: why; kLimit, kNoQueue: the queue; kAhead: the job ahead;
-            // kGroup, kRung: the group
+  std::string name;  // kDependency: the job and how it must end; kHeld: why; kLimit, kNoQueue: the queue; kAhead: the
+                     // job ahead; kGroup, kRung: the group
 };
 
 // "position 2 of 3; needs 2 slots of 412 MiB, 1 free on 2 workers": the sentence for a queued job.

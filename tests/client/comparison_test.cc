@@ -79,7 +79,9 @@ TEST(Comparison, APictureHasAxesALegendAndBothColourSchemes) {
   Curve curve;
   curve.training = {{1, 6.0}, {10, std::nan("")}, {20, 3.0}};
   curve.validation = {{10, 4.0}, {20, 3.5}};
-  Comparison comparison = compare_jobs({job("a-1", "0.1", 4.0), job("b<&-2", "0.2", 3.0)}, {curve, {}});
+  v1::JobRecord odd = job("b-2", "0.2", 3.0);
+  odd.set_job_id("b<&-2");
+  const Comparison comparison = compare_jobs({job("a-1", "0.1", 4.0), odd}, {curve, {}});
   for (const bool logarithmic : {false, true}) {
     const std::string svg = comparison_svg(comparison, "a & b", logarithmic);
     EXPECT_THAT(svg, HasSubstr("prefers-color-scheme:dark"));

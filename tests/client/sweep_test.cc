@@ -12,10 +12,11 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 JobText file(const std::string& more = "") {
-  return {"name: my-text\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n"
-          "data: {train: [/data/x.txt]}\ntraining: {steps: 30}\n" +
-              more,
-          "job.yaml", "/data"};
+  return {
+      "name: my-text\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: bytes\n"
+      "data: {train: [/data/x.txt]}\ntraining: {steps: 30}\n" +
+          more,
+      "job.yaml", "/data"};
 }
 
 std::string refused(const std::vector<std::string>& settings, const std::vector<std::string>& sweeps) {
@@ -67,7 +68,8 @@ TEST(Sweep, WhatIsWrongIsRefusedByName) {
   EXPECT_THAT(refused({}, {"name=a,b"}), HasSubstr("named by what they have otherwise"));
   std::string many = "model.seed=0";
   for (int i = 1; i < 20; ++i) many += "," + std::to_string(i);
-  EXPECT_EQ(refused({}, {many, "data.seed=" + many.substr(11)}), "--sweep: more than 256 jobs; at most so many make a sweep");
+  EXPECT_EQ(refused({}, {many, "data.seed=" + many.substr(11)}),
+            "--sweep: more than 256 jobs; at most so many make a sweep");
   EXPECT_THAT(refused({}, {"optimizer.rule=adamw,adamm"}), HasSubstr("--sweep: optimizer.rule: \"adamm\""));
   EXPECT_THAT(refused({}, {"optimizer.rule=adamm"}), HasSubstr("in the job with optimizer.rule=adamm"));
 }

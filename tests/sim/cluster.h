@@ -58,8 +58,8 @@ class Cluster {
     int64_t deleted = 0;
     int64_t timed_out = 0;
     int64_t groups = 0;
-    int64_t rungs = 0;    // decided
-    int64_t halved = 0;   // jobs that ended at one
+    int64_t rungs = 0;   // decided
+    int64_t halved = 0;  // jobs that ended at one
     int64_t yielded = 0;
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;

@@ -66,10 +66,10 @@ class Promises {
   std::map<std::string, std::string> projects_;
   std::set<std::string> said_;
   std::map<std::string, uint64_t> live_epoch_;
-  std::map<std::string, int64_t> due_since_ms_;                            // of what groups are to do soon
-  std::map<std::string, std::set<std::string>> out_;                       // by group: those that end at a rung
-  std::map<std::string, std::pair<size_t, size_t>> creating_;              // by group: jobs that came, and should
-  std::map<std::string, int64_t> since_ms_;  // start of the live attempt
+  std::map<std::string, int64_t> due_since_ms_;                // of what groups are to do soon
+  std::map<std::string, std::set<std::string>> out_;           // by group: those that end at a rung
+  std::map<std::string, std::pair<size_t, size_t>> creating_;  // by group: jobs that came, and should
+  std::map<std::string, int64_t> since_ms_;                    // start of the live attempt
   std::map<std::string, std::pair<uint64_t, uint64_t>> checkpoint_;
   uint64_t last_epoch_ = 0;
   uint32_t slots_ = 0;

@@ -79,8 +79,7 @@ void Promises::check_halved(const v1::JournalEvent& event, const State& state) {
   const std::string id = stopped ? event.stop_ordered().id().job_id() : event.job_ended().job_id();
   if (stopped || ended)
     require(out_[state.job(id)->record().group()].contains(id), "only the worse half of a group ends at a rung");
-  if (ended)
-    require(event.job_ended().state() == v1::JobRecord::CANCELLED, "who ends at a rung has not failed");
+  if (ended) require(event.job_ended().state() == v1::JobRecord::CANCELLED, "who ends at a rung has not failed");
   if (event.stop_ordered().stop().cause() == v1::StopOrder::YIELDED)
     require(event.stop_ordered().stop().grace_milliseconds() > 0, "who lets others go first has time for a checkpoint");
   if (event.has_group_created())

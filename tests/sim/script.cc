@@ -11,8 +11,8 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep", "freeze", "restart",
-                                  "power off",  "kill",   "fail",         "break",  "leave", "crash",  "reconfigure",
+constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep",  "freeze", "restart",
+                                  "power off",  "kill",   "fail",         "break",  "leave",  "crash",  "reconfigure",
                                   "clock jump", "hold",   "requeue",      "resume", "delete", "sweep"};
 
 }  // namespace

@@ -104,11 +104,29 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count :
-       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
-        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
-        total.refused_starts, total.place_faults, total.cordoned_itself, total.held, total.requeued, total.resumed,
-        total.deleted, total.timed_out, total.groups, total.rungs, total.halved, total.yielded}) {
+  for (const int64_t count : {total.crashes,
+                              total.lost,
+                              total.succeeded,
+                              total.failed,
+                              total.cancelled,
+                              total.checkpoints,
+                              total.refused_checkpoints,
+                              total.workers_gone,
+                              total.preempted,
+                              total.drained,
+                              total.dependants_failed,
+                              total.refused_starts,
+                              total.place_faults,
+                              total.cordoned_itself,
+                              total.held,
+                              total.requeued,
+                              total.resumed,
+                              total.deleted,
+                              total.timed_out,
+                              total.groups,
+                              total.rungs,
+                              total.halved,
+                              total.yielded}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

@@ -82,13 +82,15 @@ TEST_F(GroupCalls, WhatCannotBeHonouredIsRefusedByName) {
   EXPECT_TRUE(absl::StrContains(refused(request), "another member has the same"));
   request = request_of(2);
   for (auto& member : *request.mutable_members()) member.mutable_job()->mutable_checkpoint()->set_copy_to("s3://b/p");
-  EXPECT_TRUE(absl::StrContains(refused(request), "members[1].job.checkpoint.copy_to: s3://b/p is that of members[0] too"));
+  EXPECT_TRUE(
+      absl::StrContains(refused(request), "members[1].job.checkpoint.copy_to: s3://b/p is that of members[0] too"));
   request = request_of(2);
   for (auto& member : *request.mutable_members()) member.mutable_job()->mutable_checkpoint()->set_directory("../all");
   EXPECT_TRUE(absl::StrContains(refused(request), "members[1].job.checkpoint.directory: ../all"));
   request = request_of(2);
   request.add_stop_worst_after(15);
-  EXPECT_TRUE(absl::StrContains(refused(request), "members[0].job.training.log_every: 10 leaves no training loss at step 15"));
+  EXPECT_TRUE(
+      absl::StrContains(refused(request), "members[0].job.training.log_every: 10 leaves no training loss at step 15"));
   request.set_stop_worst_after(0, 100);
   EXPECT_TRUE(absl::StrContains(refused(request), "job.training.steps: 100 are over at step 100"));
   request.set_stop_worst_after(0, 50);

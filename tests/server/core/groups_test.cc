@@ -180,7 +180,8 @@ TEST_F(Groups, TheWorseHalfEndsWhenAllHaveReachedTheStep) {
   stop("try-3");
   EXPECT_EQ(world_.state("try-1"), J::CANCELLED);
   EXPECT_EQ(world_.record("try-1").stopped_at_rung(), 10U);
-  EXPECT_EQ(world_.record("try-1").message(), "ends with the worse half of groups/try-g1: is 3 of 4 at step 10, loss 3");
+  EXPECT_EQ(world_.record("try-1").message(),
+            "ends with the worse half of groups/try-g1: is 3 of 4 at step 10, loss 3");
   EXPECT_EQ(group("try-g1").stopped(), 2U);
   world_.restart();
   EXPECT_EQ(group("try-g1").rungs(0).ranking_size(), 4);
@@ -215,7 +216,8 @@ TEST_F(Groups, WhoHasReachedTheStepLetsThoseThatWaitReachIt) {
   go_on();
   EXPECT_EQ(world_.state("try-3"), J::RUNNING);
   EXPECT_EQ(world_.state("try-1"), J::QUEUED);
-  EXPECT_TRUE(absl::StrContains(world_.record("try-1").message(), "has reached step 10")) << world_.record("try-1").message();
+  EXPECT_TRUE(absl::StrContains(world_.record("try-1").message(), "has reached step 10"))
+      << world_.record("try-1").message();
   reach("try-2", 10, 2.0);
   stop("try-2");
   go_on();

@@ -1,5 +1,4 @@
 // What users call for groups of jobs: create, get, list.
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"

@@ -95,12 +95,18 @@ bool Scheduler::wants_slots(const v1::JobState& job) const {
   }
 }
 
+uint64_t Scheduler::awaited_rung(const v1::JobState& job) const {
+  if (job.record().rungs().empty()) return 0;
+  const v1::GroupState* group = state_.group(job.record().group());
+  const uint64_t rung = group == nullptr ? 0 : next_rung(group->group());
+  if (rung == 0 || loss_at(job.record(), rung) == nullptr) return 0;
+  return is_out(group->group(), job.record().job_id()) ? 0 : rung;
+}
+
 bool Scheduler::lets_others_reach(const v1::JobState& job, Wait& wait) const {
-  const v1::GroupState* state = state_.group(job.record().group());
-  if (state == nullptr) return false;
-  const v1::Group& group = state->group();
-  const uint64_t rung = next_rung(group);
-  if (rung == 0 || loss_at(job.record(), rung) == nullptr || is_out(group, job.record().job_id())) return false;
+  const uint64_t rung = awaited_rung(job);
+  if (rung == 0) return false;
+  const v1::Group& group = state_.group(job.record().group())->group();
   for (const uint64_t number : state_.members(group.group_id())) {
     const v1::JobState& other = *state_.job_by_number(number);
     if (loss_at(other.record(), rung) != nullptr || is_out(group, other.record().job_id()) || !wants_slots(other))

@@ -84,7 +84,7 @@ class Pass {
       } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed) {
         line.blocked = true;
         line.head = job;
-        if (beyond(job) > 0 || !make_room(job)) keep(job);
+        if (beyond(job) > 0 || in_.queued[job].patient || !make_room(job)) keep(job);
         QueueUse& queue = in_.queues[in_.queued[job].queue];
         if (!in_.queued[job].preemptible) queue.due += in_.queued[job].demand->ranks();
       }

@@ -46,6 +46,7 @@ struct QueuedJob {
   std::vector<uint32_t> avoided = {};  // workers of the board where it could not run
   bool overdue = false;                // it has been at the head of its queue for long
   std::optional<size_t> group = {};    // of the pass: one that limits how many of its jobs run
+  bool patient = false;                // nobody makes room for it
 };
 
 struct PassInput {

@@ -111,7 +111,7 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
     wait.until_ms = known.not_before_ms;
     return true;
   }
-  if (!job.record().rungs().empty() && lets_others_reach(job, wait)) return true;
+  if (lets_others_reach(job, wait)) return true;
   if (!known.dependent) return false;
   for (const std::string& entry : job.record().job().scheduling().after()) {
     const Dependency dependency = dependency_of(entry);
@@ -238,6 +238,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
       }
     }
     if (!job->record().group().empty()) queued.group = group_use(*job, groups, input);
+    queued.patient = awaited_rung(*job) > 0;
     queued.overdue = known.head_since_ms >= 0 && now.mono_ms - known.head_since_ms >= options_.overdue_ms;
     if (known.holding) {
       for (const v1::HeldSlot& slot : job->held()) {

@@ -222,6 +222,8 @@ class Scheduler {
   void check_rungs(Now now);
   void decide_rung(Now now, const v1::GroupState& group, uint64_t step);
   void yield_slots(Now now);
+  // The rung that a job has reached and that its group has still to decide; 0: none.
+  uint64_t awaited_rung(const v1::JobState& job) const;
   // Does a queued member wait for nothing but slots, as far as the last pass has found?
   bool wants_slots(const v1::JobState& job) const;
   // A queued job that has reached a rung of its group, while others want slots to reach it: `wait` says so.

@@ -84,11 +84,11 @@ void Cluster::sweep(Random& random) {
     network([this, group, answered] {
       Scheduler::GroupSubmission numbered = group;
       uint64_t number = scheduler_->next_number();
-      for (Scheduler::Submission& member : numbered.members) member.number = number++;
+      for (Scheduler::Submission& one : numbered.members) one.number = number++;
       const absl::StatusOr<std::string> id = scheduler_->submit_group(now(), numbered);
       if (!commit() || !id.ok()) return;
-      for (const uint64_t member : scheduler_->state().members(*id))
-        acknowledged_jobs_.insert(scheduler_->state().job_by_number(member)->record().job_id());
+      for (const uint64_t made : scheduler_->state().members(*id))
+        acknowledged_jobs_.insert(scheduler_->state().job_by_number(made)->record().job_id());
       *answered = true;
     });
     at(700, [self] { (*self)(); });

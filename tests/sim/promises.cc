@@ -225,6 +225,7 @@ void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, in
   require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= spared_ms,
           "who made room runs for a while before it has to again");
   require(taker != nullptr && taker->record().state() == v1::JobRecord::QUEUED, "room is made for a job that waits");
+  if (taker != nullptr) check_taker(taker->record(), state);
   if (taker == nullptr || taker->record().queue() != record.queue()) return;
   require(taker->record().priority() > record.priority(), "within a queue only a higher priority takes slots");
 }

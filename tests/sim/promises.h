@@ -45,6 +45,7 @@ class Promises {
   void check_reservation(const v1::AttemptReserved& reserved, const State& state);
   // promises_of_groups.cc
   void check_max_running(const v1::JobRecord& record, const State& state);
+  void check_taker(const v1::JobRecord& taker, const State& state);
   void check_rung(const v1::RungDecided& decided, const State& state);
   void check_halved(const v1::JournalEvent& event, const State& state);
   void check_overtaking(const v1::JobState& starting, const State& state, int64_t wall_ms);

@@ -51,6 +51,13 @@ void Promises::check_max_running(const v1::JobRecord& record, const State& state
   require(running <= group->group().max_running(), "no more jobs of a group run than may at a time");
 }
 
+void Promises::check_taker(const v1::JobRecord& taker, const State& state) {
+  const v1::GroupState* group = state.group(taker.group());
+  const uint64_t rung = group == nullptr ? 0 : undecided(group->group());
+  require(rung == 0 || loss_of(taker, rung) == nullptr || out_[taker.group()].contains(taker.job_id()),
+          "who waits at a rung takes no slots from others");
+}
+
 void Promises::check_rung(const v1::RungDecided& decided, const State& state) {
   if (decided.group_id().empty()) return;
   const v1::Group& group = state.group(decided.group_id())->group();

@@ -80,7 +80,7 @@ void Scheduler::decide_rung(Now now, const v1::GroupState& group, uint64_t step)
 bool Scheduler::wants_slots(const v1::JobState& job) const {
   if (job.record().state() != v1::JobRecord::QUEUED || job.record().held()) return false;
   const auto it = waiting_.find(job.number());
-  if (it == waiting_.end() || !it->second.decided) return true;
+  if (it == waiting_.end() || !it->second.decided || !it->second.known) return true;
   switch (it->second.wait.kind) {
     case Wait::Kind::kSlots:
     case Wait::Kind::kAhead:
@@ -146,7 +146,7 @@ void Scheduler::yield_slots(Now now) {
       // Slots that are handed back already are somebody's soon.
       if (attempt->closed() || attempt->has_stop()) {
         --wanted;
-      } else if (job.record().state() == v1::JobRecord::RUNNING && may_be_preempted(job.record().job())) {
+      } else if (may_be_preempted(job.record().job())) {
         reached.push_back(job.record().job_id());
       }
     }

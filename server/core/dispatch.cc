@@ -47,6 +47,18 @@ void Scheduler::check_holds(Now now) {
   std::erase_if(fleet_.holds, [&holding](const auto& hold) { return !holding.contains(hold.first); });
   const int64_t longest = options_.stop_grace_ms + options_.lease_ms + options_.reservation_ms;
   for (const uint64_t number : holding) {
+    const v1::JobState& job = *state_.job_by_number(number);
+    const auto& after = job.record().job().scheduling().after();
+    const bool depends = std::any_of(after.begin(), after.end(), [this](const std::string& entry) {
+      const Dependency dependency = dependency_of(entry);
+      return dependency.judge(state_.job(dependency.job_id)) != Dependency::Verdict::kMet;
+    });
+    if (depends) {
+      // Somebody has the one before it go on.
+      give_up_held(now, job, "waits for a job before it again");
+      fleet_.holds.erase(number);
+      continue;
+    }
     const int64_t since = fleet_.holds.emplace(number, now.mono_ms).first->second;
     if (now.mono_ms - since <= longest) continue;
     give_up_held(

@@ -150,7 +150,8 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
       const v1::JobState& holder = *state.job_by_number(number);
       for (const v1::HeldSlot& slot : holder.held()) {
         require(holder.record().job_id() == id || slot.worker_id() != rank.worker_id() || slot.slot() != rank.slot(),
-                "slots that are held for a job go to nobody else");
+                absl::StrCat("slots that are held for a job go to nobody else: those of ", holder.record().job_id(),
+                             " to ", id));
       }
     }
   }

@@ -104,7 +104,7 @@ TEST_F(Groups, AreMadeWholeOrNotAtAll) {
   bad.members[1].plan = plan_of(1, uint64_t{1} << 40);
   const absl::Status large = submit(bad).status();
   EXPECT_EQ(reason_of(large), v1::ErrorInfo::NEVER_FITS);
-  EXPECT_TRUE(absl::StrContains(large.message(), "members[1]: needs 1 slot of 1.00 TiB")) << large;
+  EXPECT_TRUE(absl::StrContains(large.message(), "members[1]: needs 1 slot of 1024 GiB")) << large;
   EXPECT_TRUE(world_.scheduler->state().jobs().empty());
   EXPECT_TRUE(world_.scheduler->state().groups().empty());
 }
@@ -175,7 +175,10 @@ TEST_F(Groups, TheWorseHalfEndsWhenAllHaveReachedTheStep) {
   EXPECT_EQ(world_.state("try-2"), J::RUNNING);
   EXPECT_EQ(world_.state("try-4"), J::RUNNING);
   EXPECT_EQ(world_.state("try-1"), J::CANCELLING);
-  EXPECT_GT(world_.assignments("w").assignments(0).stop_grace_milliseconds(), 0U);
+  int stopping = 0;
+  for (const v1::Assignment& assignment : world_.assignments("w").assignments())
+    stopping += assignment.stop() && assignment.stop_grace_milliseconds() > 0;
+  EXPECT_EQ(stopping, 2);
   stop("try-1");
   stop("try-3");
   EXPECT_EQ(world_.state("try-1"), J::CANCELLED);

@@ -176,7 +176,8 @@ TEST_F(Groups, TheWorseHalfEndsWhenAllHaveReachedTheStep) {
   EXPECT_EQ(world_.state("try-4"), J::RUNNING);
   EXPECT_EQ(world_.state("try-1"), J::CANCELLING);
   int stopping = 0;
-  for (const v1::Assignment& assignment : world_.assignments("w").assignments())
+  const v1::SyncWorkerResponse listed = world_.assignments("w");
+  for (const v1::Assignment& assignment : listed.assignments())
     stopping += assignment.stop() && assignment.stop_grace_milliseconds() > 0;
   EXPECT_EQ(stopping, 2);
   stop("try-1");

@@ -109,6 +109,7 @@ void State::index(v1::JobState& job) {
   if (job.held_size() > 0) holding_.insert(job.number());
   if (record.state() == v1::JobRecord::QUEUED) held_counts_[record.queue()] += record.held();
   ++counts_[{record.queue(), record.state()}];
+  usage_.count(record, 1);
 }
 
 void State::unindex(const v1::JobState& job) {
@@ -120,6 +121,7 @@ void State::unindex(const v1::JobState& job) {
   active_.erase(job.number());
   holding_.erase(job.number());
   --counts_[{job.record().queue(), job.record().state()}];
+  usage_.count(job.record(), -1);
 }
 
 void State::move(v1::JobState& job, v1::JobRecord::State to) {
@@ -131,7 +133,8 @@ void State::move(v1::JobState& job, v1::JobRecord::State to) {
   index(job);
 }
 
-void State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
+uint32_t State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
+  uint32_t leased = 0;
   for (int rank = 0; rank < attempt.ranks_size(); ++rank) {
     const v1::RankState& assigned = attempt.ranks(rank);
     if (assigned.released()) continue;
@@ -141,7 +144,9 @@ void State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
                           .second;
     GALLEON_CHECK(free) << "slot " << assigned.slot() << " of " << assigned.worker_id() << " leased twice, to "
                         << job.record().job_id();
+    ++leased;
   }
+  return leased;
 }
 
 void State::apply(const v1::JournalEvent& event) {
@@ -211,6 +216,8 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_deleted(), time);
     case v1::JournalEvent::kFolderRemoved:
       return on(event.folder_removed(), time);
+    case v1::JournalEvent::kHalfLivesSet:
+      return on(event.half_lives_set(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }
@@ -227,6 +234,7 @@ v1::StateSnapshot State::head() const {
   snapshot.set_forgotten(forgotten_);
   for (const auto& [name, receiver] : receivers_) *snapshot.add_receivers() = receiver;
   for (const auto& [id, removal] : removals_) *snapshot.add_removals() = removal;
+  usage_.save(snapshot);
   return snapshot;
 }
 
@@ -257,6 +265,7 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
   forgotten_ = snapshot.forgotten();
   for (const v1::ReceiverState& receiver : snapshot.receivers()) receivers_[receiver.name()] = receiver;
   for (const v1::FolderRemoval& removal : snapshot.removals()) removals_[removal.job_id()] = removal;
+  usage_.restore(snapshot);
   recent_complete_ = revision_;
 }
 
@@ -267,7 +276,8 @@ void State::restore_job(v1::JobState job) {
   index(stored);
   newest_time_ms_ = std::max({newest_time_ms_, stored.record().create_time_ms(), stored.record().end_time_ms()});
   for (const v1::Event& event : stored.events()) newest_time_ms_ = std::max(newest_time_ms_, event.time_ms());
-  if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr) lease(stored, *attempt);
+  if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr)
+    usage_.restore_slots(stored.record().queue(), stored.record().owner(), lease(stored, *attempt));
 }
 
 void State::mark_saved() {

@@ -14,6 +14,7 @@
 
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
+#include "server/core/usage.h"
 
 namespace galleon::server {
 
@@ -85,6 +86,9 @@ class State {
   // Number of queued jobs that are held, by queue.
   const std::map<std::string, int64_t>& held_counts() const { return held_counts_; }
 
+  // Who uses what, by queue and by project.
+  const Usage& usage() const { return usage_; }
+
   // Everything that is kept of what happened after a revision, oldest first, at most `most`; of `subject` alone if it
   // is not empty. False: some of it is no longer kept.
   bool events_after(uint64_t revision, absl::string_view subject, size_t most, std::vector<v1::Event>& events) const;
@@ -105,7 +109,8 @@ class State {
   void unindex(const v1::JobState& job);
   // An ended job leaves the list.
   void drop(v1::JobState& job);
-  void lease(const v1::JobState& job, const v1::AttemptState& attempt);
+  // How many slots it takes.
+  uint32_t lease(const v1::JobState& job, const v1::AttemptState& attempt);
   // Tells what this change was, for those who watch.
   void note(v1::JobState& job, absl::string_view kind, std::string message);
   void note_worker(const std::string& worker_id, absl::string_view kind, std::string message);
@@ -140,6 +145,7 @@ class State {
   void on(const v1::JobResumed& event, int64_t time_ms);
   void on(const v1::JobDeleted& event, int64_t time_ms);
   void on(const v1::FolderRemoved& event, int64_t time_ms);
+  void on(const v1::HalfLivesSet& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
@@ -149,6 +155,7 @@ class State {
   std::map<std::string, v1::WorkerEvents> worker_events_;
   std::map<std::string, v1::ReceiverState> receivers_;
   std::map<std::string, v1::FolderRemoval> removals_;
+  Usage usage_;             // what users used lately is in the snapshot, the rest is derived
   uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.

@@ -57,6 +57,8 @@ class Cluster {
     int64_t resumed = 0;
     int64_t deleted = 0;
     int64_t timed_out = 0;
+    int64_t over_quota = 0;
+    int64_t turns = 0;            // starts where users take turns
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;
   };

@@ -63,6 +63,8 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.resumed += one.resumed;
   total.deleted += one.deleted;
   total.timed_out += one.timed_out;
+  total.over_quota += one.over_quota;
+  total.turns += one.turns;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -100,11 +102,27 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
       static_cast<long long>(total.cancelled));
   if (seeds < 100) return;
   // A simulation in which nothing happens proves nothing.
-  for (const int64_t count :
-       {total.crashes, total.lost, total.succeeded, total.failed, total.cancelled, total.checkpoints,
-        total.refused_checkpoints, total.workers_gone, total.preempted, total.drained, total.dependants_failed,
-        total.refused_starts, total.place_faults, total.cordoned_itself, total.held, total.requeued, total.resumed,
-        total.deleted, total.timed_out}) {
+  for (const int64_t count : {total.crashes,
+                              total.lost,
+                              total.succeeded,
+                              total.failed,
+                              total.cancelled,
+                              total.checkpoints,
+                              total.refused_checkpoints,
+                              total.workers_gone,
+                              total.preempted,
+                              total.drained,
+                              total.dependants_failed,
+                              total.refused_starts,
+                              total.place_faults,
+                              total.cordoned_itself,
+                              total.held,
+                              total.requeued,
+                              total.resumed,
+                              total.deleted,
+                              total.timed_out,
+                              total.over_quota,
+                              total.turns}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

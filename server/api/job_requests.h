@@ -22,4 +22,9 @@ absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, co
 absl::Status list_jobs(Turn& turn, const Unary& call, const v1::ListJobsRequest& request,
                        v1::ListJobsResponse& response);
 
+// The job that the request's id belongs to; null: it is new. ALREADY_EXISTS: it was used for another job, of which no
+// more is told than the caller may see.
+absl::StatusOr<const v1::JobState*> find_request(const Turn& turn, const Unary& call,
+                                                 const v1::CreateJobRequest& request);
+
 }  // namespace galleon::server

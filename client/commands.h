@@ -100,6 +100,7 @@ inline constexpr int kOwnError = 4;
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds);
 int run_workers(const Remote& remote);
 int run_queues(const Remote& remote);
+int run_projects(const Remote& remote);
 // What happened to a job, a worker ("workers/ID"), or everything (empty).
 int run_events(const Remote& remote, const std::string& subject, bool follow);
 int run_reprioritize(const Remote& remote, const Selection& selection, std::optional<int32_t> priority,

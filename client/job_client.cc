@@ -185,6 +185,20 @@ absl::StatusOr<std::vector<v1::Queue>> JobClient::list_queues() {
   return all;
 }
 
+absl::StatusOr<std::vector<v1::Project>> JobClient::list_projects() {
+  std::vector<v1::Project> all;
+  v1::ListProjectsRequest page;
+  do {
+    ASSIGN_OR_RETURN(v1::ListProjectsResponse response,
+                     call<v1::ListProjectsResponse>(kCallTimeout, [&](auto& context, auto& r) {
+                       return queues_->ListProjects(&context, page, &r);
+                     }));
+    all.insert(all.end(), response.projects().begin(), response.projects().end());
+    page.set_page_token(response.next_page_token());
+  } while (!page.page_token().empty());
+  return all;
+}
+
 absl::StatusOr<v1::JobRecord> JobClient::reprioritize_job(const v1::ReprioritizeJobRequest& request) {
   return call<v1::JobRecord>(kCallTimeout, [&](auto& context, auto& response) {
     return jobs_->ReprioritizeJob(&context, request, &response);

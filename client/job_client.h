@@ -48,6 +48,7 @@ class JobClient {
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
   absl::StatusOr<std::vector<v1::Worker>> list_workers();
   absl::StatusOr<std::vector<v1::Queue>> list_queues();
+  absl::StatusOr<std::vector<v1::Project>> list_projects();
   absl::StatusOr<v1::JobRecord> reprioritize_job(const v1::ReprioritizeJobRequest& request);
   // `ordered`: READY, CORDONED or DRAINING.
   absl::StatusOr<v1::Worker> order_worker(const std::string& worker, v1::Worker::State ordered,

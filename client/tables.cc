@@ -169,6 +169,11 @@ std::string kept_text(const v1::Queue& queue) {
   return text;
 }
 
+// "3 / 8" where there is a limit.
+std::string used_of(uint64_t used, uint64_t limit) {
+  return limit == 0 ? absl::StrCat(used) : absl::StrCat(used, " / ", limit);
+}
+
 }  // namespace
 
 std::string queue_table(const std::vector<v1::Queue>& queues) {
@@ -184,6 +189,42 @@ std::string queue_table(const std::vector<v1::Queue>& queues) {
   return table({"QUEUE", "QUEUED", "ACTIVE", "SLOTS", "FAIR SHARE", "WEIGHT", "GUARANTEED", "LIMIT", "ENDED",
                 "KEPT FOR", "MESSAGE"},
                rows);
+}
+
+std::string queue_users_table(const std::vector<v1::Queue>& queues) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::Queue& queue : queues) {
+    for (const v1::QueueUser& user : queue.users()) {
+      if (user.user().empty()) continue;
+      const bool turns = queue.half_life_seconds() > 0;
+      rows.push_back({queue.queue_id(), user.user(), used_of(user.queued(), queue.user_limit_queued()),
+                      used_of(user.slots_used(), queue.user_limit_slots()),
+                      turns ? absl::StrFormat("%.1f", user.recent_slots()) : "-",
+                      turns ? absl::StrFormat("%g", user.weight()) : "-"});
+    }
+  }
+  return rows.empty() ? "" : table({"QUEUE", "USER", "QUEUED", "SLOTS", "LATELY", "WEIGHT"}, rows);
+}
+
+std::string project_table(const std::vector<v1::Project>& projects) {
+  std::vector<std::vector<std::string>> rows;
+  const auto bytes_of = [](uint64_t bytes, uint64_t limit) {
+    return limit == 0
+               ? human_bytes(static_cast<double>(bytes))
+               : absl::StrCat(human_bytes(static_cast<double>(bytes)), " / ", human_bytes(static_cast<double>(limit)));
+  };
+  const auto add = [&](const v1::Project& project, const v1::QuotaUse& use, const v1::QuotaLimits& limits) {
+    rows.push_back({project.project_id(), use.user().empty() ? "-" : use.user(), used_of(use.queued(), limits.queued()),
+                    limits.submits_per_minute() == 0 ? "-" : absl::StrCat(limits.submits_per_minute()),
+                    bytes_of(use.log_bytes(), limits.log_bytes()),
+                    bytes_of(use.folder_bytes(), limits.folder_bytes())});
+  };
+  for (const v1::Project& project : projects) {
+    add(project, project.use(), project.limits());
+    for (const v1::QuotaUse& user : project.users())
+      if (!user.user().empty()) add(project, user, project.user_limits());
+  }
+  return table({"PROJECT", "USER", "QUEUED", "SUBMITS/MIN", "LOGS", "FOLDERS"}, rows);
 }
 
 }  // namespace galleon

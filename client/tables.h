@@ -28,6 +28,10 @@ std::string labels_text(const v1::Job& job);
 std::string top_jobs(std::vector<v1::JobRecord> jobs, size_t room);
 std::string worker_table(const std::vector<v1::Worker>& workers);
 std::string queue_table(const std::vector<v1::Queue>& queues);
+// Who uses them; empty where nobody has a name.
+std::string queue_users_table(const std::vector<v1::Queue>& queues);
+// What projects and their users have, beside what they may.
+std::string project_table(const std::vector<v1::Project>& projects);
 
 void print_message(const google::protobuf::Message& message, OutputFormat format);
 

@@ -68,17 +68,14 @@ absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, co
   const std::string id = place.substr(below.size(), place.find('/', below.size()) - below.size());
   if (id == "own") return "";
   const v1::JobState* other = turn.scheduler.state().job(id);
-  if (other == nullptr) {
+  const auto may_read = [&call](const v1::JobRecord& of) {
+    return (!call.caller().empty() && of.owner() == call.caller()) || call.may(Role::kViewer, of.project());
+  };
+  if (other == nullptr || !may_read(other->record())) {
     return absl::InvalidArgumentError(
         absl::StrCat("checkpoint.resume: ", resume, " lies in the folder of ", id, ", which is no job of the list"));
   }
   const v1::JobRecord& record = other->record();
-  const bool own = !call.caller().empty() && record.owner() == call.caller();
-  if (!own && !call.may(Role::kViewer, record.project())) {
-    return absl::PermissionDeniedError(absl::StrCat("checkpoint.resume: ", record.name(),
-                                                    " is not yours, and you are no ", "viewer of its project ",
-                                                    record.project()));
-  }
   if (!record.has_checkpoint()) {
     return absl::InvalidArgumentError(
         absl::StrCat("checkpoint.resume: ", record.name(), " has published no checkpoint"));
@@ -98,6 +95,19 @@ absl::Status check_group_seen(const Turn& turn, const Unary& call, const std::st
   const v1::GroupState* group = turn.scheduler.state().group(group_id);
   const bool seen = group != nullptr && call.may(Role::kViewer, group->group().project());
   return seen ? absl::OkStatus() : no_group(group_id);
+}
+
+absl::StatusOr<const v1::JobState*> find_request(const Turn& turn, const Unary& call,
+                                                 const v1::CreateJobRequest& request) {
+  absl::StatusOr<const v1::JobState*> known = turn.scheduler.find_request(request.job(), request.request_id());
+  const v1::JobState* job = turn.scheduler.state().job_by_request(request.request_id());
+  if (request.request_id().empty() || job == nullptr) return known;
+  if (!call.may(Role::kViewer, job->record().project())) {
+    return refusal(v1::ErrorInfo::REQUEST_ID_REUSED,
+                   absl::StrCat("request_id \"", request.request_id(), "\" was used before; use a new request_id"));
+  }
+  if (known.ok()) RETURN_IF_ERROR(require_role(call.identity(), Role::kSubmitter, job->record().project()));
+  return known;
 }
 
 }  // namespace galleon::server

@@ -26,4 +26,9 @@ absl::Status no_group(absl::string_view name);
 // NOT_FOUND: there is no such group, or the caller may not see it, which says the same.
 absl::Status check_group_seen(const Turn& turn, const Unary& call, const std::string& group_id);
 
+// The job that the request's id belongs to; null: it is new. ALREADY_EXISTS: it was used for another job, of which no
+// more is told than the caller may see.
+absl::StatusOr<const v1::JobState*> find_request(const Turn& turn, const Unary& call,
+                                                 const v1::CreateJobRequest& request);
+
 }  // namespace galleon::server

@@ -73,6 +73,20 @@ struct Metrics::Series {
   Histogram& compact =
       family(prometheus::BuildHistogram(), *registry, "galleon_journal_snapshot_seconds", "Time of taking a snapshot.")
           .Add({}, kLatency);
+  Family<Gauge>& project_queued =
+      family(prometheus::BuildGauge(), *registry, "galleon_project_queued_jobs", "Jobs that wait, by project.");
+  Family<Gauge>& project_folders =
+      family(prometheus::BuildGauge(), *registry, "galleon_project_folder_bytes",
+             "Bytes of jobs' folders by project, as measured at each published checkpoint.");
+  Family<Gauge>& project_logs = family(prometheus::BuildGauge(), *registry, "galleon_project_log_bytes",
+                                       "Bytes of logs that the scheduler keeps, by project.");
+  std::map<std::string, Gauge*> logs_known;  // of the loop's thread
+  Family<Gauge>& project_limits = family(prometheus::BuildGauge(), *registry, "galleon_project_quota",
+                                         "What a project may have at most, by resource; absent: no limit.");
+  std::map<std::pair<std::string, std::string>, Gauge*> limits_known;  // of the loop's thread
+  std::map<std::string, std::pair<Gauge*, Gauge*>> projects_known;
+  Family<Counter>& over_quota = family(prometheus::BuildCounter(), *registry, "galleon_quota_refusals_total",
+                                       "Submits refused for a quota that is used up, by project and resource.");
   Gauge& reloaded = family(prometheus::BuildGauge(), *registry, "galleon_config_last_reload_successful",
                            "0 if the last reload found a fault and left all as it was; 1 from the start.")
                         .Add({}, 1);
@@ -185,11 +199,64 @@ void Metrics::gauges(const Scheduler& scheduler) {
       }
     }
   }
+  project_gauges(scheduler);
   for (const auto& [state, count] : workers) series_->workers.Add({{"state", state}}).Set(count);
   series_->unfit.Add({}).Set(unfit);
   series_->slots.Add({{"state", "free"}}).Set(free);
   series_->slots.Add({{"state", "leased"}}).Set(leased);
   series_->slots.Add({{"state", "unavailable"}}).Set(unavailable);
+}
+
+void Metrics::project_gauges(const Scheduler& scheduler) {
+  std::map<std::string, UserInProject> uses;
+  std::map<std::pair<std::string, std::string>, uint64_t> limits;
+  for (const QueueConfig& queue : scheduler.options().queues) uses[queue.project];
+  for (const auto& [project, users] : scheduler.state().usage().projects()) uses[project];
+  for (auto& [project, use] : uses) {
+    use = scheduler.state().usage().in_project(project);
+    const QuotaLimits limit = quota_of(scheduler.options().projects, project).all;
+    limits[{project, "queued"}] = limit.queued;
+    limits[{project, "submits_per_minute"}] = limit.submits_per_minute;
+    limits[{project, "log_bytes"}] = limit.log_bytes;
+    limits[{project, "folder_bytes"}] = limit.folder_bytes;
+    auto& [queued, folders] = series_->projects_known[project];
+    if (queued == nullptr) {
+      queued = &series_->project_queued.Add({{"project", project}});
+      folders = &series_->project_folders.Add({{"project", project}});
+    }
+    queued->Set(static_cast<double>(use.queued));
+    folders->Set(static_cast<double>(use.folder_bytes));
+  }
+  std::erase_if(series_->projects_known, [&](const auto& entry) {
+    if (uses.contains(entry.first)) return false;
+    series_->project_queued.Remove(entry.second.first);
+    series_->project_folders.Remove(entry.second.second);
+    return true;
+  });
+  for (const auto& [key, limit] : limits) {
+    Gauge*& known = series_->limits_known[key];
+    if (limit > 0 && known == nullptr)
+      known = &series_->project_limits.Add({{"project", key.first}, {"resource", key.second}});
+    if (limit > 0) known->Set(static_cast<double>(limit));
+  }
+  std::erase_if(series_->limits_known, [&](const auto& entry) {
+    const auto it = limits.find(entry.first);
+    if (it != limits.end() && it->second > 0) return false;
+    if (entry.second != nullptr) series_->project_limits.Remove(entry.second);
+    return true;
+  });
+}
+
+void Metrics::logs_kept(const std::map<std::string, uint64_t>& projects) {
+  for (const auto& [project, bytes] : projects) {
+    Gauge*& known = series_->logs_known[project];
+    if (known == nullptr) known = &series_->project_logs.Add({{"project", project}});
+    known->Set(static_cast<double>(bytes));
+  }
+}
+
+void Metrics::over_quota(const std::string& project, const std::string& resource) {
+  series_->over_quota.Add({{"project", project}, {"resource", resource}}).Increment();
 }
 
 void Metrics::notified(const std::string& receiver, SendResult result) {

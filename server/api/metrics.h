@@ -31,15 +31,20 @@ class Metrics {
   void compacted(absl::Duration snapshot);
   void decided(absl::Duration pass);
   void gauges(const Scheduler& scheduler);
+  // Bytes of logs that are kept, by project.
+  void logs_kept(const std::map<std::string, uint64_t>& projects);
   // Seconds, by receiver.
   void notifications_behind(const std::map<std::string, double>& behind);
 
   // From any thread.
+  // A submit was refused, as a quota of this project is used up.
+  void over_quota(const std::string& project, const std::string& resource);
   void reloaded(bool ok);
   void notified(const std::string& receiver, SendResult result);
   void request(absl::string_view method, absl::string_view code);
 
  private:
+  void project_gauges(const Scheduler& scheduler);
   struct Series;
   std::unique_ptr<Series> series_;
 };

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/disk_guard.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -28,11 +29,13 @@
 #include "server/api/folder_removal.h"
 #include "server/api/job_folders.h"
 #include "server/api/log_files.h"
+#include "server/api/log_tally.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
 #include "server/api/reload.h"
 #include "server/api/services.h"
+#include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
 #include "server/notify/notifier.h"
 #include "server/store/sqlite_journal.h"
@@ -48,6 +51,7 @@ constexpr int kReaderThreads = 2;
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
+constexpr int64_t kLogsPauseMs = 500;  // between two looks at how much is kept
 
 // What the certificates of `galleon admin init-tls` stand for.
 constexpr char kDefaultAccess[] =
@@ -127,6 +131,7 @@ struct Server::Parts {
   // The state, as the journal has it, and whom it is for.
   absl::Status recover(const ServerOptions& options);
   absl::Status make_notifier(const ServerOptions& options);
+  std::function<void()> log_count();
   void make_services(const ServerOptions& options);
   absl::Status serve_metrics(const ServerOptions& options);
   absl::Status serve_calls(ListenAddress address, const std::shared_ptr<grpc::ServerCredentials>& credentials);
@@ -137,6 +142,9 @@ struct Server::Parts {
   std::unique_ptr<SqliteJournal> journal;
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
+  LogTally log_tally;
+  std::unique_ptr<DiskGuard> disk;
+  std::unique_ptr<SubmitRates> submits;
   std::unique_ptr<TlsWatch> certificates;  // null: no TLS
   AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
@@ -164,15 +172,23 @@ struct Server::Parts {
 };
 
 absl::Status Server::Parts::recover(const ServerOptions& options) {
-  ASSIGN_OR_RETURN(journal, SqliteJournal::open(data));
+  absl::StatusOr<std::unique_ptr<SqliteJournal>> opened = SqliteJournal::open(data);
+  if (!opened.ok()) {
+    absl::Status status = opened.status();
+    status.SetPayload(kJournalPayload, absl::Cord());
+    return status;
+  }
+  journal = *std::move(opened);
   metrics = std::make_unique<Metrics>(options.scheduler.version);
   logs = std::make_unique<LogFiles>(data + "/logs");
+  disk = std::make_unique<DiskGuard>(options.keep_free, data);
   folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
   removals = std::make_unique<JobFolders>(jobs_folder, make_folders);
   Loop::Options with;
   with.removals = removals.get();
-  with.remove = [files = *logs, root = jobs_folder](const v1::FolderRemoval& removal) {
+  with.remove = [this, files = *logs, root = jobs_folder](const v1::FolderRemoval& removal) {
     files.remove(removal.job_id());
+    log_tally.remove(removal.job_id());
     return removal.folder().empty() ? absl::OkStatus() : remove_below(root, removal.job_id(), removal.kept());
   };
   with.scheduler = options.scheduler;
@@ -188,11 +204,17 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
         audit->record("", "retention", "ForgetJob", absl::StrCat("jobs/", job.job_id(), ": ", job.reason()),
                       absl::OkStatus());
         if (!job.has_removal()) logs->remove(job.job_id());
+        log_tally.remove(job.job_id());
       }
     });
   };
   loop = std::make_unique<Loop>(std::move(with));
   RETURN_IF_ERROR(make_notifier(options));
+  loop->add_round_observer([this, next_ms = int64_t{0}](Scheduler&, Now now) mutable {
+    if (now.mono_ms < next_ms) return;
+    next_ms = now.mono_ms + kLogsPauseMs;
+    metrics->logs_kept(log_tally.projects());
+  });
   if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
@@ -220,10 +242,23 @@ absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+// What was kept before this process, by whom it is for.
+std::function<void()> Server::Parts::log_count() {
+  std::vector<std::pair<std::string, LogTally::Owner>> jobs_there;
+  for (const auto& [number, job] : loop->state().jobs())
+    jobs_there.push_back({job->record().job_id(), {job->record().project(), job->record().owner()}});
+  return [this, jobs_there = std::move(jobs_there)] {
+    for (const auto& [id, owner] : jobs_there) {
+      if (const uint64_t bytes = logs->size_of_job(id); bytes > 0) log_tally.add(id, owner, bytes);
+    }
+  };
+}
+
 void Server::Parts::make_services(const ServerOptions& options) {
   planner = std::make_unique<Planner>(options.planner, data + "/planner");
   rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
   audit = std::make_unique<Audit>(data, &system_clock);
+  submits = std::make_unique<SubmitRates>(options.clock == nullptr ? &system_clock : options.clock);
   Reload::Options files;
   files.queues = options.queues;
   files.access = options.access;
@@ -240,6 +275,18 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.folders = folders.get();
   context.planner = planner.get();
   context.logs = logs.get();
+  context.log_tally = &log_tally;
+  context.count_logs = log_count();
+  // statvfs is asked once in a while, not for each piece of a log.
+  context.log_space = [this, next = absl::Duration(), full = std::string()]() mutable {
+    const absl::Duration now = system_clock.monotonic();
+    if (now >= next) {
+      full = disk->look();
+      next = now + absl::Seconds(1);
+    }
+    return full;
+  };
+  context.submits = submits.get();
   context.metrics = metrics.get();
   context.journal = journal.get();
   context.access = &access;
@@ -263,7 +310,7 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics_token = options.metrics_token;
-  http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
+  http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data, disk.get());
   if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
       http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });

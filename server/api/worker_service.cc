@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "common/net/bounded_message.h"
 #include "galleon/v1/workers.grpc.pb.h"
 #include "server/api/pages.h"
@@ -32,6 +33,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
  public:
   explicit WorkerService(const ServiceContext& context) : context_(context) {
     context_.loop->add_round_observer([this](Scheduler& scheduler, Now now) { answer_waiting(scheduler, now); });
+    log_writer_.post(context_.count_logs);
   }
 
   grpc::Service* service() override { return this; }
@@ -114,13 +116,11 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     }
     call.on_loop([this, call, request, response](Turn& turn) {
       if (absl::Status status = turn.scheduler.check_log_source(*request); !status.ok()) return call.finish(status);
+      const v1::JobRecord& record = turn.scheduler.state().job(request->id().job_id())->record();
+      const ProjectQuota quota = quota_of(turn.scheduler.options().projects, record.project());
       // Slow disks hold up the logs, not the scheduler.
-      log_writer_.post([this, call, request, response] {
-        const LogFiles::Key key{request->id().job_id(), request->id().attempt(), request->rank()};
-        const absl::StatusOr<uint64_t> stored =
-            context_.logs->append(key, request->offset(), request->data(), request->complete());
-        if (stored.ok()) response->set_acknowledged(*stored);
-        call.finish(stored.status());
+      log_writer_.post([this, call, request, response, quota, user = record.owner()] {
+        call.finish(append_logs(*request, quota, user, *response));
       });
     });
     return call.reactor();
@@ -138,7 +138,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
           response->set_next_page_token(response->workers(*page - 1).worker_id());
           break;
         }
-        v1::Worker worker = turn.scheduler.describe(it->second);
+        v1::Worker worker = turn.scheduler.describe(it->second, sees(call));
         const auto& states = request->states();
         if (!states.empty() && std::find(states.begin(), states.end(), worker.state()) == states.end()) continue;
         *response->add_workers() = std::move(worker);
@@ -157,7 +157,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
         return call.finish(refusal(v1::ErrorInfo::WORKER_NOT_FOUND,
                                    absl::StrCat("there is no worker workers/", worker_id_of(request->name()))));
       }
-      *response = turn.scheduler.describe(*worker);
+      *response = turn.scheduler.describe(*worker, sees(call));
       call.finish_after_commit(turn, *response);
     });
     return call.reactor();
@@ -198,6 +198,26 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   }
 
  private:
+  // Which jobs the caller may be told of.
+  static Scheduler::Sees sees(const Unary& call) {
+    return [call](const v1::JobRecord& job) { return call.may(Role::kViewer, job.project()); };
+  }
+
+  // On the logs' thread.
+  absl::Status append_logs(const v1::AppendLogsRequest& request, const ProjectQuota& quota, const std::string& user,
+                           v1::AppendLogsResponse& response) {
+    // They wait at their workers: what is left of the disk is the journal's.
+    if (const std::string full = context_.log_space(); !full.empty())
+      return absl::UnavailableError(absl::StrCat("the scheduler takes no logs: ", full));
+    const LogFiles::Key key{request.id().job_id(), request.id().attempt(), request.rank()};
+    ASSIGN_OR_RETURN(const LogFiles::Appended stored,
+                     context_.logs->append(key, request.offset(), request.data(), request.complete(),
+                                           context_.log_tally->refusal(quota, user, request.data().size())));
+    context_.log_tally->add(key.job_id, {quota.project, user}, stored.added);
+    response.set_acknowledged(stored.position);
+    return absl::OkStatus();
+  }
+
   struct Waiting {
     Unary call;
     v1::SyncWorkerResponse* response;
@@ -220,7 +240,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag, call.caller());
       if (!status.ok()) return call.finish(status);
       turn.after_commit.push_back([call, id, response, &scheduler = turn.scheduler] {
-        *response = scheduler.describe(*scheduler.state().worker(id));
+        *response = scheduler.describe(*scheduler.state().worker(id), sees(call));
         call.finish(absl::OkStatus());
       });
     });

@@ -17,6 +17,7 @@ constexpr int64_t kEstimatePauseMs = 10'000;  // between two looks at when queue
 
 void Scheduler::tick(Now now) {
   record_projects(now);
+  record_half_lives(now);
   check_workers(now);
   check_attempts(now);
   if (next_retry_ms_ != 0 &&

@@ -87,6 +87,7 @@ absl::Status Scheduler::resume(Now now, const v1::ResumeJobRequest& request, abs
         absl::StrCat(job->record().name(), " has SUCCEEDED, and nothing of it is left to do; galleon resume ",
                      "--set KEY=VALUE makes a new job of its checkpoint"));
   }
+  RETURN_IF_ERROR(check_quota(job->record().queue(), job->record().owner()));
   const Acting acting(*this, actor);
   v1::JournalEvent event;
   event.mutable_job_resumed()->set_job_id(job->record().job_id());

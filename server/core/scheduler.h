@@ -19,15 +19,19 @@
 #include "galleon/v1/workers.pb.h"
 #include "server/core/fleet.h"
 #include "server/core/pass.h"
+#include "server/core/quota.h"
 #include "server/core/retention.h"
 #include "server/core/state.h"
 
 namespace galleon::server {
 
+class PassUsers;
+
 // Times in milliseconds.
 struct SchedulerOptions {
   std::string version;  // a worker of another version is refused
   std::vector<QueueConfig> queues = {QueueConfig()};
+  std::vector<ProjectQuota> projects = {};
   int64_t lease_ms = 45'000;               // what a worker is promised
   int64_t sync_ms = 500;                   // how often a worker speaks at least
   int64_t reservation_ms = 60'000;         // a rank that its worker has not taken up by then: the attempt is lost
@@ -92,6 +96,8 @@ class Scheduler {
   // INVALID_ARGUMENT: unknown queue, or a job in `after` that does not exist. As a job can only come after jobs that
   // are there before it, nothing ever waits in a circle. The same for a submission that stores nothing.
   absl::Status check_scheduling(const v1::Job& job) const;
+  // The error for an entry of `after` whose job is not there.
+  static absl::Status no_job_to_follow(const v1::Job& job, const std::string& entry);
   // The new job's id, or that of the job that the request_id belongs to. Refusals: those of find_request() and of
   // check_scheduling(), and NEVER_FITS.
   absl::StatusOr<std::string> submit(Now now, const Submission& submission);
@@ -122,8 +128,8 @@ class Scheduler {
     int64_t start_estimate_ms = 0;
   };
   // Stores nothing. Refusals: those of a submission of a new job.
-  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now,
-                                    bool allow_pending = false) const;
+  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now, bool allow_pending = false,
+                                    const std::string& owner = "") const;
   // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is. `actor`:
   // who asks, for the record.
   absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
@@ -148,7 +154,7 @@ class Scheduler {
   absl::Status forget_worker(Now now, const v1::ForgetWorkerRequest& request, absl::string_view actor = "");
   // Other queues from now on. Jobs of one that is gone stay in their project; those that run go on, the others wait
   // until it is back or they are moved.
-  void reconfigure(Now now, std::vector<QueueConfig> queues);
+  void reconfigure(Now now, std::vector<QueueConfig> queues, std::vector<ProjectQuota> projects = {});
   // A receiver of notifications has been told so far, or is no more.
   void told(Now now, const v1::ReceiverState& receiver);
   void forget_receiver(Now now, const std::string& name);
@@ -158,12 +164,19 @@ class Scheduler {
                             absl::string_view etag, absl::string_view actor = "");
   // A job as users see it, with progress, position and reason. The job must exist.
   v1::JobRecord describe(const v1::JobState& job, Now now) const;
-  v1::Worker describe(const v1::Worker& worker) const;
-  std::string drain_text(const std::map<uint32_t, SlotUse>& leased) const;
+  // To somebody who is told of these jobs alone; empty: of all.
+  using Sees = std::function<bool(const v1::JobRecord&)>;
+  v1::Worker describe(const v1::Worker& worker, const Sees& sees = nullptr) const;
+  std::string drain_text(const std::map<uint32_t, SlotUse>& leased, const Sees& sees) const;
   // The state that describe() gives, without the rest.
   v1::Worker::State state_now(const v1::Worker& worker) const;
   // Configured queues in their order, then those that only jobs from before name.
-  std::vector<v1::Queue> describe_queues() const;
+  std::vector<v1::Queue> describe_queues(Now now) const;
+  // quota.cc: those that have a quota, and those that have jobs.
+  std::vector<v1::Project> describe_projects() const;
+  // quota.cc. QUOTA_EXCEEDED: with so many jobs more the user or the project would have too many that wait, or it keeps
+  // too much in folders already.
+  absl::Status check_quota(const std::string& queue, const std::string& owner, uint64_t jobs = 1) const;
 
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);
@@ -217,7 +230,10 @@ class Scheduler {
   // admission.cc. NEVER_FITS: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold
   // it; says what would fit. A fleet without any worker refuses nothing, and with `allow_pending` none does.
   absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan, bool allow_pending) const;
-  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now, const std::string& owner) const;
+
+  // quota.cc: a job whose project keeps too much is told before it trains on.
+  void check_folder_quota(Now now, const v1::JobState& job);
 
   // The job itself, once everything is found to be right.
   std::string create(Now now, const Submission& submission);
@@ -236,6 +252,7 @@ class Scheduler {
 
   // reconfigure.cc
   void record_projects(Now now);
+  void record_half_lives(Now now);
   void check_long_waits(Now now);
   void give_up_held(Now now, const v1::JobState& job, const std::string& reason);
 
@@ -350,10 +367,11 @@ class Scheduler {
   std::optional<size_t> group_use(const v1::JobState& job, GroupIndices& known, PassInput& input) const;
   PassInput pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const;
   Waiting& waiting(const v1::JobState& job) const;
-  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,
-                         const SlotBoard& board) const;
+  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues, const SlotBoard& board,
+                         PassUsers& users) const;
   const Demand& demand(const v1::JobState& job) const;
   bool waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const;
+  // starts.cc
   void reserve(Now now, const v1::JobState& job, const std::vector<Place>& places);
   void preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,
                const std::vector<std::string>& victims);
@@ -368,6 +386,7 @@ class Scheduler {
 
   // record.cc
   std::string live_message(const v1::JobState& job) const;
+  void describe_users(Now now, const QueueConfig& config, v1::Queue& queue) const;  // orders.cc
 
   SchedulerOptions options_;
   State state_;

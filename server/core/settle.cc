@@ -59,7 +59,8 @@ bool ends_job(v1::StopOrder::Cause cause) {
 
 bool hands_back(v1::StopOrder::Cause cause) {
   return cause == v1::StopOrder::LEAVING || cause == v1::StopOrder::PREEMPTED || cause == v1::StopOrder::DRAINED ||
-         cause == v1::StopOrder::REQUEUED || cause == v1::StopOrder::HELD || cause == v1::StopOrder::YIELDED;
+         cause == v1::StopOrder::REQUEUED || cause == v1::StopOrder::HELD || cause == v1::StopOrder::YIELDED ||
+         cause == v1::StopOrder::QUOTA;
 }
 
 const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exit) {

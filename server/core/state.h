@@ -17,6 +17,7 @@
 #include "galleon/v1/journal.pb.h"
 #include "google/protobuf/arena.h"
 #include "server/core/job_table.h"
+#include "server/core/usage.h"
 
 namespace galleon::server {
 
@@ -107,6 +108,9 @@ class State {
   // Number of queued jobs that are held, by queue.
   const std::map<std::string, int64_t>& held_counts() const { return held_counts_; }
 
+  // Who uses what, by queue and by project.
+  const Usage& usage() const { return usage_; }
+
   // Everything that is kept of what happened after a revision, oldest first, at most `most`; of `subject` alone if it
   // is not empty. False: some of it is no longer kept.
   bool events_after(uint64_t revision, absl::string_view subject, size_t most, std::vector<v1::Event>& events) const;
@@ -130,7 +134,8 @@ class State {
   void drop(v1::JobState& job);
   void index_group(const v1::GroupState& group);
   void leave_group(const std::string& group_id, uint64_t number);
-  void lease(const v1::JobState& job, const v1::AttemptState& attempt);
+  // How many slots it takes.
+  uint32_t lease(const v1::JobState& job, const v1::AttemptState& attempt);
   // Tells what this change was, for those who watch.
   void note(v1::JobState& job, absl::string_view kind, std::string message);
   void note_worker(const std::string& worker_id, absl::string_view kind, std::string message);
@@ -168,6 +173,7 @@ class State {
   void on(const v1::GroupCreated& event, int64_t time_ms);
   void on(const v1::RungReached& event, int64_t time_ms);
   void on(const v1::RungDecided& event, int64_t time_ms);
+  void on(const v1::HalfLivesSet& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
@@ -178,6 +184,7 @@ class State {
   std::map<std::string, v1::ReceiverState> receivers_;
   std::map<std::string, v1::FolderRemoval> removals_;
   std::map<uint64_t, v1::GroupState> groups_;
+  Usage usage_;             // what users used lately is in the snapshot, the rest is derived
   uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.

@@ -368,7 +368,9 @@ absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointR
   *recorded.mutable_id() = request.id();
   recorded.set_step(request.step());
   recorded.set_folder(request.folder());
+  recorded.set_folder_bytes(request.folder_bytes());
   emit(now, std::move(event));
+  check_folder_quota(now, *job);
   return absl::OkStatus();
 }
 

@@ -17,6 +17,9 @@ constexpr int64_t kTickMs = 100;
 
 Cluster::Cluster(Script script, Fault fault)
     : script_(std::move(script)), fault_(fault), random_(script_.seed), folders_(script_.seed), promises_(&options_) {
+  promises_.expect_exact_use(script_.steps.empty());
+  for (const Step& step : script_.steps)
+    if (step.kind == Step::Kind::kClockJump) promises_.expect_clock_jumps();
   options_.version = std::string("1");
   options_.queues = script_.queues;
   options_.lease_ms = 4'000;
@@ -256,6 +259,10 @@ void Cluster::count(const v1::JournalEvent& event) {
   tally.rungs += event.has_rung_decided();
   tally.halved += cause == v1::StopOrder::HALVED;
   tally.yielded += cause == v1::StopOrder::YIELDED;
+  if (event.has_attempt_reserved()) {
+    const std::string& queue = shadow_.job(event.attempt_reserved().id().job_id())->record().queue();
+    tally.turns += shadow_.usage().half_lives_ms().contains(queue);
+  }
   tally.resumed += event.has_job_resumed();
   tally.deleted += event.has_job_deleted();
   tally.forgotten += event.has_job_forgotten();

@@ -62,6 +62,8 @@ class Cluster {
     int64_t rungs = 0;   // decided
     int64_t halved = 0;  // jobs that ended at one
     int64_t yielded = 0;
+    int64_t over_quota = 0;
+    int64_t turns = 0;            // starts where users take turns
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;
   };

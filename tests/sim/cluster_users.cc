@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/refusal.h"
 #include "tests/sim/cluster.h"
 
 namespace galleon::server {
@@ -12,7 +13,8 @@ void Cluster::submit(Random& random) {
   job.set_name("job");
   const QueueConfig& queue =
       script_.queues[static_cast<size_t>(between(random, 0, static_cast<int64_t>(script_.queues.size()) - 1))];
-  const int64_t most = std::min<int64_t>(queue.limit == 0 ? script_.total_slots() : queue.limit, 4);
+  int64_t most = std::min<int64_t>(queue.limit == 0 ? script_.total_slots() : queue.limit, 4);
+  if (queue.user_limit_slots != 0) most = std::min<int64_t>(most, queue.user_limit_slots);
   const uint32_t ranks = static_cast<uint32_t>(between(random, 1, std::min<int64_t>(script_.total_slots(), most)));
   job.mutable_parallel()->set_ranks(ranks);
   job.mutable_training()->set_steps(static_cast<uint64_t>(between(random, 0, 30)));
@@ -34,14 +36,17 @@ void Cluster::submit(Random& random) {
   const std::string request_id = absl::StrCat("r", random());
   if (const std::string* other = any_job(random); other != nullptr && chance(random, 0.3))
     job.mutable_model()->set_source(absl::StrCat("/jobs/", *other, "/checkpoints/step-1"));
+  const std::string user = absl::StrCat("u", std::hash<std::string>()(request_id) % 3);
   // Sent again until it is answered: the request_id keeps it one job.
   auto attempt = std::make_shared<std::function<void()>>();
-  *attempt = [this, job, plan, request_id, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {
+  *attempt = [this, job, plan, request_id, user, weak = std::weak_ptr(attempt),
+              answered = std::make_shared<bool>(false)] {
     const auto self = weak.lock();
     if (*answered || self == nullptr) return;
-    network([this, job, plan, request_id, answered] {
+    network([this, job, plan, request_id, user, answered] {
       const absl::StatusOr<std::string> id =
-          scheduler_->submit(now(), {job, plan, request_id, "/jobs", scheduler_->next_number()});
+          scheduler_->submit(now(), {job, plan, request_id, "/jobs", scheduler_->next_number(), user});
+      tally.over_quota += reason_of(id.status()) == v1::ErrorInfo::QUOTA_EXCEEDED;
       const bool durable = commit() || fault_ == Fault::kAnswersBeforeCommit;
       if (!durable || !id.ok()) return;
       acknowledged_jobs_.insert(*id);
@@ -115,7 +120,8 @@ void Cluster::crowd() {
     const auto& queued = shadow_.queue();
     const auto waits = std::count_if(queued.begin(), queued.end(), [&](const auto& entry) {
       const v1::JobRecord& record = entry.second->record();
-      return record.queue() == queue && record.priority() == 0 && record.job().parallel().ranks() == stream.ranks;
+      return record.queue() == queue && record.priority() == 0 && record.owner() == stream.user &&
+             record.job().parallel().ranks() == stream.ranks;
     });
     if (waits < 2) submit_to(stream);
   }
@@ -134,7 +140,8 @@ void Cluster::submit_to(const Stream& stream) {
   job.mutable_scheduling()->set_preemptible(stream.preemptible);
   v1::MemoryPlan plan;
   for (uint32_t i = 0; i < stream.ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
-  const absl::StatusOr<std::string> id = scheduler_->submit(now(), {job, plan, "", "/jobs", scheduler_->next_number()});
+  const absl::StatusOr<std::string> id =
+      scheduler_->submit(now(), {job, plan, "", "/jobs", scheduler_->next_number(), stream.user});
   promises_.require(id.ok() || scheduler_->fleet().workers.size() < machines_.size(), "what fits is accepted");
   (void)commit();
 }

@@ -59,6 +59,8 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   if (event.has_attempt_reserved()) {
     check_reservation(event.attempt_reserved(), state);
     check_places(event.attempt_reserved(), state);
+    check_user(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms(),
+               static_cast<uint32_t>(event.attempt_reserved().ranks_size()));
     check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
@@ -68,7 +70,7 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   check_long_wait(event);
   check_orders(event, state);
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
-  if (event.has_rank_released()) check_release(event.rank_released(), state);
+  if (event.has_rank_released()) check_release(event.rank_released(), state, event.time_ms());
   if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
   if (event.has_attempt_ended()) {
     const std::string& id = event.attempt_ended().id().job_id();
@@ -158,6 +160,7 @@ void Promises::check_project(const v1::JournalEvent& event, const State& state) 
   };
   if (event.has_job_created()) {
     const v1::JobCreated& created = event.job_created();
+    check_queued(created, state);
     projects_[created.job_id()] = project_of(queue_of(created.job()));
     require(!created.project().empty(), "a job has a project from the start");
   } else if (event.has_job_reprioritized() &&
@@ -210,6 +213,10 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
   // One with a time limit may end in time; one for which others made room came first when they did.
   if (starting.record().job().scheduling().has_time_limit() || starting.held_size() > 0) return;
   const std::string& queue = starting.record().queue();
+  const QueueConfig* config = queue_of_job(starting.record());
+  if (config == nullptr) return;
+  if (config->half_life_ms > 0) return check_turn(starting, state, wall_ms);
+  const std::set<const v1::JobState*> beyond = beyond_users(state, *config);
   for (const auto& [key, job] : state.queue()) {
     if (job == &starting) return;
     const v1::Scheduling& scheduling = job->record().job().scheduling();
@@ -223,6 +230,7 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
     const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(),
                                      [&](const std::string& entry) { return !has_come_about(entry, state); });
     if (depends || job->record().held()) continue;
+    if (beyond.contains(job)) continue;
     uint32_t promised = ranks;
     uint32_t own = 0;
     for (const QueueConfig& other : options_->queues) (other.id == queue ? own : promised) += other.guaranteed;
@@ -264,13 +272,17 @@ void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, in
   require(taker->record().priority() > record.priority(), "within a queue only a higher priority takes slots");
 }
 
-void Promises::check_release(const v1::RankReleased& released, const State& state) {
+void Promises::check_release(const v1::RankReleased& released, const State& state, int64_t wall_ms) {
   const std::string& id = released.id().job_id();
   const v1::AttemptState& attempt = *current_attempt(*state.job(id));
   const v1::RankState& rank = attempt.ranks(static_cast<int>(released.rank()));
   const auto lease = leases_.find({rank.worker_id(), rank.slot()});
   require(lease != leases_.end() && lease->second == id, "only who holds a slot releases it");
   if (lease != leases_.end()) leases_.erase(lease);
+  for (Held& held : held_) {
+    if (held.holder != absl::StrCat(id, "/", attempt.attempt().number(), "/", released.rank())) continue;
+    held.to_ms = wall_ms;
+  }
 }
 
 void Promises::check_checkpoint(const v1::CheckpointRecorded& recorded) {

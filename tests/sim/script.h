@@ -48,6 +48,7 @@ struct Stream {
   bool preemptible = true;
   uint64_t steps = 0;    // that its jobs take more than the shortest
   int64_t pause_ms = 0;  // it comes and goes at such intervals; 0: it stays
+  std::string user = {};
 };
 
 struct Script {

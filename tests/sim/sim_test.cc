@@ -68,6 +68,8 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.rungs += one.rungs;
   total.halved += one.halved;
   total.yielded += one.yielded;
+  total.over_quota += one.over_quota;
+  total.turns += one.turns;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -128,7 +130,9 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
                               total.groups,
                               total.rungs,
                               total.halved,
-                              total.yielded}) {
+                              total.yielded,
+                              total.over_quota,
+                              total.turns}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/disk_guard.h"
 #include "common/base/log.h"
 #include "common/net/bounded_message.h"
 
@@ -170,6 +171,7 @@ void DaemonLoop::finish_register(absl::Duration sent, const absl::StatusOr<v1::R
   lease_end_ = sent + lease_;
   sync_milliseconds_ = std::max<uint64_t>(1, response->sync_milliseconds());
   rank_options_.jobs_folder = response->jobs_folder();
+  jobs_disk_.watch(response->jobs_folder());
   urgent_ = true;
   become_ready();
 }
@@ -286,7 +288,8 @@ void DaemonLoop::publish_checkpoints() {
     request.set_step(checkpoint->step());
     request.set_folder(checkpoint->folder());
     request.set_worker_id(options_.name);
-    publish_lane_.post([this, request, key = key] {
+    publish_lane_.post([this, request, key = key, folder = rank->assignment().job_folder()]() mutable {
+      request.set_folder_bytes(folder_bytes(folder));
       const absl::Status status = client_.publish_checkpoint(request);
       inbox_.post([this, request, key, status] {
         const auto held = ranks_.find(key);

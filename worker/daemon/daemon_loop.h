@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/disk_guard.h"
 #include "common/net/http_endpoint.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/held_rank.h"
@@ -68,6 +69,7 @@ class DaemonLoop {
   std::string incarnation_;
   v1::ProcessorInfo processor_;
   RankOptions rank_options_;
+  DiskGuard jobs_disk_{options_.keep_free};
   std::map<std::string, std::unique_ptr<HeldRank>> ranks_;
   SlotDevices devices_;
   std::vector<v1::DeviceInfo> told_devices_;  // as the scheduler knows them

@@ -104,7 +104,8 @@ absl::Status DaemonLoop::prepare() {
     http.listen = options_.metrics;
     secure_endpoint(options_.tls, options_.metrics_plain_http, http);
     http.metrics_token = options_.metrics_token;
-    http.metrics = std::make_shared<WithDiskSpace>(metrics_, options_.data);
+    http.metrics = std::make_shared<WithDiskSpace>(
+        metrics_, std::vector<ShownDisk>{data_disk(options_.data), jobs_disk(&jobs_disk_)});
     if (options_.certificates != nullptr)
       http.metrics = std::make_shared<WithCertificate>(http.metrics, options_.certificates);
     http.ready = [this] {
@@ -214,8 +215,9 @@ void DaemonLoop::probe() {
   const absl::Duration now = clock_.monotonic();
   if (probing_ || !registered_ || now < next_probe_) return;
   probing_ = true;
-  const PlaceOptions place{rank_options_.trainer, options_.data,        rank_options_.jobs_folder,
-                           rank_options_.roots,   rank_options_.copies, rank_options_.trackers};
+  const PlaceOptions place{
+      rank_options_.trainer,  options_.data, rank_options_.jobs_folder, rank_options_.roots, rank_options_.copies,
+      rank_options_.trackers, &jobs_disk_};
   std::vector<FailedJob> failed;
   for (const auto& [id, job] : failed_jobs_) failed.push_back(job);
   const uint64_t number = probe_ ? probe_->number() + 1 : 1;

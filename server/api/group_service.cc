@@ -9,6 +9,7 @@
 #include "server/api/plan_each.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
+#include "server/api/visible.h"
 #include "server/core/refusal.h"
 
 namespace galleon::server {
@@ -46,7 +47,7 @@ class GroupService final : public v1::GroupService::CallbackService, public Stop
           answer(turn, call, (*known)->group().group_id(), response);
         return;
       }
-      if (absl::Status refused = turn.scheduler.check_group(*submission); !refused.ok()) return call.finish(refused);
+      if (absl::Status refused = check_new(turn, call, *submission); !refused.ok()) return call.finish(refused);
       std::vector<v1::Job> jobs;
       for (const Scheduler::Submission& member : submission->members) jobs.push_back(member.job);
       plan_each(*context_.planner, std::move(jobs), call.caller(),
@@ -87,6 +88,20 @@ class GroupService final : public v1::GroupService::CallbackService, public Stop
   }
 
  private:
+  // What is known without a plan of a group that is new. From here on its jobs count as submitted.
+  absl::Status check_new(const Turn& turn, const Unary& call, const Scheduler::GroupSubmission& submission) const {
+    const Scheduler& scheduler = turn.scheduler;
+    for (const Scheduler::Submission& member : submission.members)
+      RETURN_IF_ERROR(check_after(scheduler.state(), call.identity(), member.job));
+    const absl::Status checked = scheduler.check_group(submission);
+    const QueueConfig* queue = scheduler.queue_config(queue_of(submission.members.front().job));
+    if (queue == nullptr) return checked;
+    RETURN_IF_ERROR(count_refusal(context_, queue->project, checked));
+    return count_refusal(
+        context_, queue->project,
+        context_.submits->take(scheduler.options().projects, queue->project, call.caller(), submission.members.size()));
+  }
+
   // Newest first; the token is the number of the last group of the page before.
   static absl::Status list(Turn& turn, const Unary& call, const v1::ListGroupsRequest& request,
                            v1::ListGroupsResponse& response) {

@@ -83,6 +83,12 @@ absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, co
   return record.folder();
 }
 
+absl::Status count_refusal(const ServiceContext& context, const std::string& project, absl::Status status) {
+  if (const auto quota = quota_details(status); quota.has_value())
+    context.metrics->over_quota(project, quota->resource);
+  return status;
+}
+
 std::string group_id_of(absl::string_view name) {
   return std::string(absl::StartsWith(name, "groups/") ? name.substr(7) : name);
 }

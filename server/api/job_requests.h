@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "galleon/v1/jobs.pb.h"
 #include "server/api/loop.h"
+#include "server/api/services.h"
 #include "server/api/unary.h"
 
 namespace galleon::server {
@@ -20,6 +21,8 @@ absl::Status check_job(const v1::Job& job);
 // checkpoint.
 absl::StatusOr<std::string> check_resume(const Turn& turn, const Unary& call, const v1::Job& job,
                                          const std::string& jobs_folder);
+// Counts it where it is a quota's.
+absl::Status count_refusal(const ServiceContext& context, const std::string& project, absl::Status status);
 // "groups/x" or "x" as "x".
 std::string group_id_of(absl::string_view name);
 absl::Status no_group(absl::string_view name);

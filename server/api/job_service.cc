@@ -318,14 +318,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     RETURN_IF_ERROR(check_after(scheduler.state(), call.identity(), job));
     RETURN_IF_ERROR(scheduler.check_scheduling(job));
     const std::string& project = scheduler.queue_config(queue_of(job))->project;
-    RETURN_IF_ERROR(counted(project, scheduler.check_quota(queue_of(job), call.caller())));
-    return counted(project, context_.submits->take(scheduler.options().projects, project, call.caller()));
-  }
-
-  absl::Status counted(const std::string& project, absl::Status status) const {
-    if (const auto quota = quota_details(status); quota.has_value())
-      context_.metrics->over_quota(project, quota->resource);
-    return status;
+    RETURN_IF_ERROR(count_refusal(context_, project, scheduler.check_quota(queue_of(job), call.caller())));
+    return count_refusal(context_, project,
+                         context_.submits->take(scheduler.options().projects, project, call.caller()));
   }
 
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,

@@ -30,25 +30,32 @@ SubmitRates::Bucket& SubmitRates::bucket(const std::string& subject, uint64_t li
   return found;
 }
 
-absl::Status SubmitRates::check(const std::string& subject, const std::string& words, uint64_t limit) {
+absl::Status SubmitRates::check(const std::string& subject, const std::string& words, uint64_t limit, uint64_t jobs) {
   if (limit == 0) return absl::OkStatus();
+  if (jobs > limit) {
+    return quota_refusal({subject, "submits_per_minute", jobs, limit},
+                         absl::StrCat(words, " may submit ", limit, " jobs a minute, and these are ", jobs));
+  }
   const Bucket& found = bucket(subject, limit);
-  if (found.left >= 1) return absl::OkStatus();
-  const double wait = std::ceil((1 - found.left) * 60 / static_cast<double>(limit));
+  const auto wanted = static_cast<double>(jobs);
+  if (found.left >= wanted) return absl::OkStatus();
+  const double wait = std::ceil((wanted - found.left) * 60 / static_cast<double>(limit));
   return quota_refusal({subject, "submits_per_minute", limit, limit},
                        absl::StrCat(words, " has submitted ", limit, " jobs within a minute and may submit ", limit,
                                     ", those that only validate or plan included; try again in ", wait, " s"));
 }
 
 absl::Status SubmitRates::take(const std::vector<ProjectQuota>& projects, const std::string& project,
-                               const std::string& user) {
+                               const std::string& user, uint64_t jobs) {
   const ProjectQuota quota = quota_of(projects, project);
   const std::string together = quota_subject("project", project);
   const std::string own = quota_subject("project", project, user);
-  RETURN_IF_ERROR(check(together, quota_words(project), quota.all.submits_per_minute));
-  RETURN_IF_ERROR(check(own, quota_words(project, user), quota.each_user.submits_per_minute));
-  if (quota.all.submits_per_minute > 0) bucket(together, quota.all.submits_per_minute).left -= 1;
-  if (quota.each_user.submits_per_minute > 0) bucket(own, quota.each_user.submits_per_minute).left -= 1;
+  RETURN_IF_ERROR(check(together, quota_words(project), quota.all.submits_per_minute, jobs));
+  RETURN_IF_ERROR(check(own, quota_words(project, user), quota.each_user.submits_per_minute, jobs));
+  if (quota.all.submits_per_minute > 0)
+    bucket(together, quota.all.submits_per_minute).left -= static_cast<double>(jobs);
+  if (quota.each_user.submits_per_minute > 0)
+    bucket(own, quota.each_user.submits_per_minute).left -= static_cast<double>(jobs);
   return absl::OkStatus();
 }
 

@@ -17,7 +17,8 @@ class SubmitRates {
  public:
   explicit SubmitRates(const Clock* clock) : clock_(clock) {}
   // QUOTA_EXCEEDED: who may submit so many a minute has done so; says when there is room again.
-  absl::Status take(const std::vector<ProjectQuota>& projects, const std::string& project, const std::string& user);
+  absl::Status take(const std::vector<ProjectQuota>& projects, const std::string& project, const std::string& user,
+                    uint64_t jobs = 1);
 
  private:
   // A minute's worth at once, then evenly.
@@ -27,7 +28,7 @@ class SubmitRates {
     absl::Duration since;
   };
   Bucket& bucket(const std::string& subject, uint64_t limit);
-  absl::Status check(const std::string& subject, const std::string& words, uint64_t limit);
+  absl::Status check(const std::string& subject, const std::string& words, uint64_t limit, uint64_t jobs);
 
   const Clock* clock_;
   std::map<std::string, Bucket> buckets_;

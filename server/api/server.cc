@@ -245,8 +245,11 @@ absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
 // What was kept before this process, by whom it is for.
 std::function<void()> Server::Parts::log_count() {
   std::vector<std::pair<std::string, LogTally::Owner>> jobs_there;
-  for (const auto& [number, job] : loop->state().jobs())
-    jobs_there.push_back({job->record().job_id(), {job->record().project(), job->record().owner()}});
+  for (const auto& [number, entry] : loop->state().jobs()) {
+    const JobFacts facts = entry.facts();
+    jobs_there.push_back(
+        {std::string(facts.job_id), LogTally::Owner{std::string(facts.project), std::string(facts.owner)}});
+  }
   return [this, jobs_there = std::move(jobs_there)] {
     for (const auto& [id, owner] : jobs_there) {
       if (const uint64_t bytes = logs->size_of_job(id); bytes > 0) log_tally.add(id, owner, bytes);

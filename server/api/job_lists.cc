@@ -55,6 +55,12 @@ struct Listing {
   };
   std::vector<Job> jobs;  // and one beyond the page, if there is one
   size_t bytes = 0;       // of them, about
+  size_t weighed = 0;     // so many of which count as the caller's
+
+  void weigh() {
+    call.weighs(bytes - weighed);
+    weighed = bytes;
+  }
 };
 
 absl::Status begin(const Turn& turn, Listing& listing) {
@@ -102,6 +108,7 @@ void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
     const bool full = listing->bytes > kLargestPageBytes;
     if (--work <= 0) {
       // Others have their turn.
+      listing->weigh();
       return listing->call.on_loop([listing](Turn& next) { pick(next, listing); });
     }
     listing->below = it->first;
@@ -119,7 +126,7 @@ void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
       work -= kWorkOfLive;
     }
   }
-  listing->call.weighs(listing->bytes);
+  listing->weigh();
   // What was decided in this round is not told before it is durable.
   turn.after_commit.push_back([listing] {
     listing->readers.post(listing->call.caller(), [listing](JobUnpacker& unpacker) { write_out(*listing, unpacker); });

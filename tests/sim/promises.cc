@@ -90,9 +90,10 @@ void Promises::check_forgotten(const v1::JobForgotten& gone, const State& state,
   if (job == nullptr) return;
   const auto queue = std::find_if(options_->queues.begin(), options_->queues.end(),
                                   [job](const QueueConfig& config) { return config.id == job->record().queue(); });
-  const Retention kept = queue == options_->queues.end() ? Retention() : queue->retention;
+  Retention kept;
+  if (queue != options_->queues.end()) kept = queue->retention;
   if (gone.by_age()) {
-    require(mono_ms - ended_ms_[id] >= kept.age_ms.value_or(options_->ended_retention_ms),
+    require(mono_ms - ended_ms_[id] >= (kept.age_ms.has_value() ? *kept.age_ms : options_->ended_retention_ms),
             "a job is kept for as long as its queue says");
   } else {
     int64_t ended = 0;

@@ -82,6 +82,8 @@ bool Promises::could_start(const v1::JobState& job, int64_t wall_ms, const Queue
   // For these others make room, or some slots are not for them.
   if (job.held_size() > 0 || !failed_places(job).empty()) return false;
   if (!record.job().scheduling().after().empty()) return false;
+  // Nor are others of a group that lets as many run as it may, or some go first.
+  if (!record.group().empty()) return false;
   if (record.job().scheduling().has_preemptible() && !record.job().scheduling().preemptible()) return false;
   return true;
 }

@@ -288,9 +288,12 @@ void DaemonLoop::publish_checkpoints() {
     request.set_step(checkpoint->step());
     request.set_folder(checkpoint->folder());
     request.set_worker_id(options_.name);
-    publish_lane_.post([this, request, key = key, folder = rank->assignment().job_folder()]() mutable {
+    publish_lane_.post([this, request, key = key, folder = rank->assignment().job_folder(),
+                        until = lease_end_.value_or(absl::ZeroDuration())]() mutable {
       request.set_folder_bytes(folder_bytes(folder));
-      const absl::Status status = client_.publish_checkpoint(request);
+      // The process may have been stopped on the way here.
+      const absl::Status status = clock_.monotonic() <= until ? client_.publish_checkpoint(request)
+                                                              : absl::UnavailableError("the lease has ended");
       inbox_.post([this, request, key, status] {
         const auto held = ranks_.find(key);
         if (held == ranks_.end()) return;

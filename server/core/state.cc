@@ -316,8 +316,7 @@ void State::restore_job(v1::JobState job) {
 
 bool State::restore_job(absl::string_view body) {
   // Most have ended, and are read only to be packed.
-  restoring_.Reset();
-  v1::JobState& job = *google::protobuf::Arena::CreateMessage<v1::JobState>(&restoring_);
+  v1::JobState& job = restoring_;
   if (!job.ParseFromArray(body.data(), static_cast<int>(body.size()))) return false;
   const bool as_stored = is_terminal(job.record().state()) && !job.record().queue().empty();
   if (!as_stored) {

@@ -15,7 +15,6 @@
 
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
-#include "google/protobuf/arena.h"
 #include "server/core/job_table.h"
 #include "server/core/usage.h"
 
@@ -208,7 +207,7 @@ class State {
   std::map<std::string, std::map<uint32_t, SlotUse>, std::less<>> slots_;
   std::map<std::pair<std::string, int>, int64_t> counts_;
   std::map<std::string, int64_t> held_counts_;
-  google::protobuf::Arena restoring_;
+  v1::JobState restoring_;  // memory that restore_job() uses again
 };
 
 // Sets queue and priority to what the job file says, where the record has none: it is new, or from before it had them.

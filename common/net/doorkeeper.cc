@@ -35,9 +35,9 @@ constexpr absl::Duration kLongestRound = absl::Seconds(30);
 constexpr int kAcceptedAtOnce = 64;
 constexpr absl::Duration kBetweenLooks = absl::Milliseconds(50);
 constexpr int kShareOfLooks = 20;  // of this thread's time, one part of so many
-// Each byte that the server says answers so many: an update of a window, which makes room for 64 KiB or as much as one
-// message is large, has some 35, and the answer to a call more.
-constexpr uint64_t kAnsweredByAByte = 8 << 10;
+// Each byte that the server says answers so many: an update of a window has 13 and makes room for a request of 512 KiB
+// at most, and the answer to a call has more.
+constexpr uint64_t kAnsweredByAByte = 40 << 10;
 
 enum class Opening { kUnfinished, kSound, kForeign };
 

@@ -26,10 +26,10 @@ class Doorkeeper {
     size_t most_of_address = 0;  // from one IPv4 address or IPv6 /64; 0: half of them
     size_t most_silent = 512;    // that have not begun to speak; beyond, the oldest goes
     absl::Duration patience = absl::Seconds(10);  // for the beginning
-    // How much a connection may say that it gets no answer to. A client that waits for HTTP/2's windows says less; one
-    // that does not, such as with a header that never ends, is more than a server should have to listen to.
-    // Windows of the server behind must be smaller (gRPC without GRPC_ARG_HTTP2_BDP_PROBE: 64 KiB).
-    uint64_t most_unanswered = 192 << 10;
+    // How much a connection may say that it gets no answer to: more than the largest request and HTTP/2's windows. One
+    // that says more does not wait for them, such as with a header that never ends, and costs more than a server should
+    // spend on listening.
+    uint64_t most_unanswered = 640 << 10;
     // Takes over a connection. From the doorkeeper's thread.
     std::function<void(int fd, int listener)> hand_over;
   };

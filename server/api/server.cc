@@ -44,7 +44,7 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int kLargestRequest = 1 << 20;  // nobody sends more than half of it
+constexpr int kLargestRequest = 512 << 10;  // nobody sends much more than half of it
 constexpr int kLargestAnswer = 4 << 20;
 constexpr int kMostStreams = 100;  // of a connection
 constexpr int kReaderThreads = 2;

@@ -18,7 +18,7 @@ namespace galleon::server {
 
 namespace {
 
-constexpr size_t kLargestLogPiece = 512 << 10;
+constexpr size_t kLargestLogPiece = 384 << 10;
 constexpr size_t kLongestReason = 1024;
 constexpr size_t kLargestReport = 64 << 10;
 

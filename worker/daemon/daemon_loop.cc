@@ -20,7 +20,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackoff = absl::Milliseconds(500);
 // A long poll that is younger is not ended for news: its answer carries the lease.
 constexpr absl::Duration kYoungCall = absl::Milliseconds(20);
-constexpr size_t kLargestReports = 512 << 10;  // half of what a scheduler takes in a call
+constexpr size_t kLargestReports = 256 << 10;  // half of what a scheduler takes in a call
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 constexpr absl::Duration kLogInterval = absl::Milliseconds(100);
 constexpr absl::Duration kGiveUpAfterExit = absl::Seconds(10);

@@ -76,8 +76,8 @@ TEST_F(Siege, BodiesThatNeverEnd) {
   endure("unfinished bodies", [&] {
     std::vector<std::unique_ptr<http2::Connection>> connections;
     // One byte short of what is announced.
-    constexpr uint32_t kAnnounced = (1 << 20) - 512;
-    const std::string body = std::string("\0\x00\x0f\xfe\x00", 5) + std::string(kAnnounced - 1, 'x');
+    constexpr uint32_t kAnnounced = (512 << 10) - 512;
+    const std::string body = std::string("\0\x00\x07\xfe\x00", 5) + std::string(kAnnounced - 1, 'x');
     for (int i = 0; i < size; ++i) {
       if (i % kOfConnection == 0) {
         connections.push_back(std::make_unique<http2::Connection>(service_.server(), identity("eve")));
@@ -124,7 +124,7 @@ TEST_F(Siege, LargeRequestsAreNoAttack) {
   std::unique_ptr<v1::JobService::Stub> ann = client("ann");
   Flood jobs(90);
   v1::CreateJobRequest large = request("No name");
-  large.mutable_job()->set_tokenizer(std::string(200 << 10, 'x'));
+  large.mutable_job()->set_tokenizer(std::string(480 << 10, 'x'));
   std::atomic<int> invalid = 0;
   const int size = of_full(5'000);
   for (int i = 0; i < size; ++i) {

@@ -84,7 +84,7 @@ Said said_on(int fd) {
 void cut_off(int fd) {
   sockaddr nobody{};
   nobody.sa_family = AF_UNSPEC;
-  ::connect(fd, &nobody, sizeof(nobody));
+  (void)::connect(fd, &nobody, sizeof(nobody));
 }
 
 // At once, and without a state that lingers.

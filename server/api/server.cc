@@ -134,7 +134,7 @@ struct Server::Parts {
   std::function<void()> log_count();
   void make_services(const ServerOptions& options);
   absl::Status serve_metrics(const ServerOptions& options);
-  absl::Status serve_calls(ListenAddress address, const std::shared_ptr<grpc::ServerCredentials>& credentials);
+  absl::Status serve_calls(const ListenAddress& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials);
 
   const std::string data;
   const std::string jobs_folder;
@@ -323,7 +323,7 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Server::Parts::serve_calls(ListenAddress listen,
+absl::Status Server::Parts::serve_calls(const ListenAddress& listen,
                                         const std::shared_ptr<grpc::ServerCredentials>& credentials) {
   absl::StatusOr<ListenSocket> bound = listen_tcp(listen, kBacklog);
   if (!bound.ok()) {

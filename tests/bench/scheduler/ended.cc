@@ -11,6 +11,7 @@
 #include "proto/jobfile/jobfile.h"
 #include "server/core/scheduler.h"
 #include "server/store/sqlite_journal.h"
+#include "whole_job.h"
 
 namespace galleon::bench {
 namespace {
@@ -33,7 +34,9 @@ scheduling: {queue: default, priority: %d}
 labels: {team: "%s", experiment: "run-%d"}
 )";
 
-v1::Job job_file(int number) {
+}  // namespace
+
+v1::Job whole_job(int number) {
   static constexpr const char* kNames[] = {"llama-60m-c4", "novels",  "speech-notes",
                                            "bert-cola",    "nightly", "sweep-lr"};
   static constexpr const char* kTeams[] = {"language", "vision", "speech", "search"};
@@ -56,6 +59,8 @@ v1::Job job_file(int number) {
   shape.set_parameters(58'073'600);
   return *std::move(job);
 }
+
+namespace {
 
 void fill(v1::MemoryByCategory& memory, uint64_t seed) {
   memory.set_weights(116'147'200);
@@ -218,7 +223,7 @@ void fill_ended(const std::string& folder, int jobs, int64_t end_ms) {
   for (int i = 0; i < jobs;) {
     while (i < jobs && scheduler.state().queue().size() < 400) {
       server::Scheduler::Submission submission{
-          job_file(i),
+          whole_job(i),
           plan(static_cast<uint64_t>(i % 1000)),
           absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random()),
           "/srv/galleon/jobs",

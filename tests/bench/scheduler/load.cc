@@ -14,6 +14,7 @@
 #include "galleon/v1/jobs.grpc.pb.h"
 #include "galleon/v1/workers.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
+#include "whole_job.h"
 
 namespace galleon::bench {
 namespace {
@@ -120,7 +121,7 @@ Json load(const std::string& address, int submits, int lists) {
   const double submitted = run_calls(submits, [&](int i) {
     grpc::ClientContext context;
     v1::CreateJobRequest request;
-    *request.mutable_job() = job_named("load");
+    *request.mutable_job() = whole_job(i);
     request.set_request_id(absl::StrCat(prefix, i));
     request.set_allow_pending(true);
     v1::JobRecord record;

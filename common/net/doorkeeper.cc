@@ -286,6 +286,8 @@ class Doorkeeper::Door {
     for (auto& [number, guest] : guests_) {
       if (!guest.inside) continue;
       const Said said = said_on(guest.fd.get());
+      // Cut off already: the kernel counts anew.
+      if (said.received < guest.said.received || said.sent < guest.said.sent) continue;
       guest.unanswered += said.received - guest.said.received;
       guest.unanswered -= std::min(guest.unanswered, (said.sent - guest.said.sent) * kAnsweredByAByte);
       guest.said = said;

@@ -170,6 +170,8 @@ TEST_F(DoorkeeperTest, WhoSaysTooMuchWithoutAnAnswerIsEnded) {
   char byte;
   EXPECT_LT(::recv(of_talker, &byte, 1, 0), 1) << "the server sees the end";
   EXPECT_EQ(::send(is_answered.get(), "x", 1, MSG_NOSIGNAL), 1);
+  absl::SleepFor(absl::Milliseconds(200));  // some looks
+  EXPECT_EQ(door_->counts().ended, 1U) << "counted once";
 }
 
 TEST_F(DoorkeeperTest, OneAddressDoesNotTakeAllPlaces) {

@@ -50,7 +50,7 @@ def one_round(scheduler, bench, filled, folder, options):
         time.sleep(1)
         figures["resident_mb"] = resident_mb(process.pid)
         done = subprocess.run([bench, "--load", listen, "--submits", str(options.submits), "--lists", str(options.lists)], check=True,
-                              capture_output=True, text=True)
+                              stdout=subprocess.PIPE, text=True)
         figures.update(json.loads(done.stdout))
         figures["resident_after_load_mb"] = resident_mb(process.pid)
         return figures

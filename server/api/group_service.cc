@@ -16,6 +16,10 @@ namespace galleon::server {
 
 namespace {
 
+// What a page costs: an answer stays in memory until it is taken, and the decisions wait while members are counted.
+constexpr size_t kLargestPageBytes = 1 << 20;
+constexpr size_t kMostDescribed = 1'000;
+
 // Of the group as the caller may see it.
 std::function<bool(const v1::JobRecord&)> seen_by(const Unary& call) {
   return [call](const v1::JobRecord& record) { return call.may(Role::kViewer, record.project()); };
@@ -102,7 +106,7 @@ class GroupService final : public v1::GroupService::CallbackService, public Stop
         context_.submits->take(scheduler.options().projects, queue->project, call.caller(), submission.members.size()));
   }
 
-  // Newest first; the token is the number of the last group of the page before.
+  // Newest first; the token is the number of the last group of the page before. A page may end before its size.
   static absl::Status list(Turn& turn, const Unary& call, const v1::ListGroupsRequest& request,
                            v1::ListGroupsResponse& response) {
     ASSIGN_OR_RETURN(const int page, page_size(request.page_size()));
@@ -111,13 +115,19 @@ class GroupService final : public v1::GroupService::CallbackService, public Stop
       return foreign_token(request.page_token(), "ListGroups");
     const auto& groups = turn.scheduler.state().groups();
     uint64_t last = 0;
+    size_t bytes = 0;
+    size_t members = 0;
     for (auto it = std::make_reverse_iterator(groups.lower_bound(below)); it != groups.rend(); ++it) {
-      if (!call.may(Role::kViewer, it->second.group().project())) continue;
-      if (response.groups_size() == page) {
+      const v1::Group& group = it->second.group();
+      if (!call.may(Role::kViewer, group.project())) continue;
+      if (response.groups_size() == page || bytes > kLargestPageBytes || members > kMostDescribed) {
         response.set_next_page_token(absl::StrCat(last));
         break;
       }
-      *response.add_groups() = turn.scheduler.describe(it->second, seen_by(call));
+      v1::Group& added = *response.add_groups();
+      added = turn.scheduler.describe(it->second, seen_by(call));
+      bytes += added.ByteSizeLong();
+      members += turn.scheduler.state().members(group.group_id()).size();
       last = it->first;
     }
     return absl::OkStatus();

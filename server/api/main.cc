@@ -4,10 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/base/duration_text.h"
 #include "common/base/log.h"
 #include "common/base/output_file.h"
 #include "common/base/process.h"
@@ -53,18 +55,16 @@ int exit_code(const absl::Status& status) {
 }
 
 std::string check_duration(const std::string& text) {
-  absl::Duration parsed;
-  if (!absl::ParseDuration(text, &parsed) || parsed < absl::Seconds(1) || parsed > absl::Hours(24)) {
-    return absl::StrCat("\"", text, "\" is not a duration between 1s and 24h, such as 45s");
+  const std::optional<absl::Duration> parsed = galleon::parse_duration_text(text);
+  if (!parsed || *parsed < absl::Seconds(1) || *parsed > absl::Hours(24)) {
+    return absl::StrCat("\"", text, "\" is not a duration between 1s and 1d, such as 45s");
   }
   return "";
 }
 
 // Of a text that check_duration() accepts.
 int64_t milliseconds(const std::string& text) {
-  absl::Duration parsed;
-  absl::ParseDuration(text, &parsed);
-  return absl::ToInt64Milliseconds(parsed);
+  return absl::ToInt64Milliseconds(*galleon::parse_duration_text(text));
 }
 
 int restore_journal(const std::string& backup, const std::string& data) {

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/duration_text.h"
 #include "common/base/files.h"
 #include "common/base/status_macros.h"
 #include "proto/jobfile/keys.h"
@@ -84,8 +85,7 @@ class Reader {
   // What is not said stays as it is.
   absl::Status read_retention(const YAML::Node& fields, const std::string& path, Retention& retention) const {
     if (!fields.IsMap())
-      return wrong(fields,
-                   absl::StrCat(path, ": a mapping is expected, such as {age: 168h, jobs: 1000, folders: keep}"));
+      return wrong(fields, absl::StrCat(path, ": a mapping is expected, such as {age: 7d, jobs: 1000, folders: keep}"));
     for (const auto& field : fields) {
       const std::string key = field.first.IsScalar() ? field.first.Scalar() : "";
       const std::string text = field.second.IsScalar() ? field.second.Scalar() : "";
@@ -93,10 +93,10 @@ class Reader {
         return wrong(field.second, absl::StrCat(path, ".", key, ": \"", text, "\" is not ", what));
       };
       if (key == "age") {
-        absl::Duration age;
-        if (!parse_age(text, age) || age < absl::Minutes(1) || age > absl::Hours(24 * 36'500))
+        const std::optional<absl::Duration> age = parse_duration_text(text);
+        if (!age || *age < absl::Minutes(1) || *age > absl::Hours(24 * 36'500))
           return expected("a time of at least 1m, such as 12h or 30d");
-        retention.age_ms = absl::ToInt64Milliseconds(age);
+        retention.age_ms = absl::ToInt64Milliseconds(*age);
       } else if (key == "jobs") {
         retention.jobs = 0;
         if (!field.second.IsNull() && (!absl::SimpleAtoi(text, &retention.jobs) || retention.jobs == 0))
@@ -112,20 +112,6 @@ class Reader {
       }
     }
     return absl::OkStatus();
-  }
-
-  // A duration, of which days may be a part.
-  static bool parse_age(absl::string_view text, absl::Duration& age) {
-    int64_t days = 0;
-    if (const size_t d = text.find('d'); d != absl::string_view::npos) {
-      if (!absl::SimpleAtoi(text.substr(0, d), &days) || days < 0 || days > 36'500) return false;
-      text.remove_prefix(d + 1);
-    }
-    age = absl::ZeroDuration();
-    if (!text.empty() && !absl::ParseDuration(text, &age)) return false;
-    if (age < absl::ZeroDuration()) return false;
-    age += absl::Hours(24 * days);
-    return true;
   }
 
   absl::Status read_field(const YAML::Node& name, const YAML::Node& value, QueueConfig& queue) const {
@@ -148,10 +134,10 @@ class Reader {
     } else if (key == "retention") {
       return read_retention(value, absl::StrCat("queues.", queue.id, ".retention"), queue.retention);
     } else if (key == "half_life") {
-      const std::optional<uint64_t> seconds = parse_duration(text);
-      if (!seconds || *seconds < 60 || *seconds > 366ULL * 86'400)
+      const std::optional<absl::Duration> half_life = parse_duration_text(text);
+      if (!half_life || *half_life < absl::Minutes(1) || *half_life > absl::Hours(24 * 366))
         return wrong(value, absl::StrCat(path, "\"", text, "\" is not a time between 1m and 366d, such as 24h"));
-      if (queue.half_life_ms > 0) queue.half_life_ms = static_cast<int64_t>(*seconds) * 1000;
+      if (queue.half_life_ms > 0) queue.half_life_ms = absl::ToInt64Milliseconds(*half_life);
     } else if (key == "users") {
       return read_users(path, value, queue);
     } else if (key == "user_weights") {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/duration_text.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "server/api/queue_file.h"
@@ -54,8 +55,7 @@ std::string difference(const QueueConfig& before, const QueueConfig& now) {
         absl::StrCat("project ", now.project, ", was ", before.project, " (jobs that are there stay in it)"));
   if (before.half_life_ms != now.half_life_ms) {
     const auto told = [](int64_t ms) {
-      return ms == 0 ? std::string("off")
-                     : absl::StrCat("with half-life ", absl::FormatDuration(absl::Milliseconds(ms)));
+      return ms == 0 ? std::string("off") : absl::StrCat("with half-life ", duration_text(absl::Milliseconds(ms)));
     };
     parts.push_back(absl::StrCat("fair_share ", told(now.half_life_ms), ", was ", told(before.half_life_ms)));
   }
@@ -173,8 +173,7 @@ v1::ConfigChanges changes(const Access& before, const Access& now) {
 v1::ConfigChanges changes(const NotifyConfig& before, const NotifyConfig& now) {
   v1::ConfigChanges found = changes_of(by_name(before.receivers), by_name(now.receivers));
   if (before.waiting != now.waiting) {
-    found.add_changed(
-        absl::StrCat("waiting: ", absl::FormatDuration(now.waiting), ", was ", absl::FormatDuration(before.waiting)));
+    found.add_changed(absl::StrCat("waiting: ", duration_text(now.waiting), ", was ", duration_text(before.waiting)));
   }
   return found;
 }

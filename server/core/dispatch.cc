@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/duration_text.h"
 #include "server/core/dependency.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
@@ -162,8 +163,7 @@ void Scheduler::check_time_limit(Now now, const v1::JobState& job) {
   const int64_t ran_ms = job.ran_ms() + live(now, job, *live_attempt(job)).ran_ms(now.mono_ms);
   if (ran_ms < limit_ms - warning_ms) return;
   order_stop(now, job, v1::StopOrder::TIME_LIMIT,
-             absl::StrCat("ran into its time limit of ", absl::FormatDuration(absl::Milliseconds(limit_ms))),
-             warning_ms);
+             absl::StrCat("ran into its time limit of ", duration_text(absl::Milliseconds(limit_ms))), warning_ms);
 }
 
 void Scheduler::check_dependencies(Now now) {

@@ -94,8 +94,7 @@ absl::Status Scheduler::check_group(const GroupSubmission& submission) const {
   }
   std::map<std::string, uint64_t> by_queue;
   for (const Submission& member : submission.members) ++by_queue[queue_of(member.job)];
-  for (const auto& [queue, jobs] : by_queue) RETURN_IF_ERROR(check_quota(queue, submission.owner, jobs));
-  return absl::OkStatus();
+  return check_quota(by_queue, submission.owner);
 }
 
 absl::Status Scheduler::check_group_fits(const GroupSubmission& submission) const {

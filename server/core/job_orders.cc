@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/duration_text.h"
 #include "common/base/status_macros.h"
 #include "server/core/dependency.h"
 #include "server/core/job_paths.h"
@@ -196,7 +197,7 @@ void Scheduler::check_queue_timeouts(Now now) {
     const auto limit = absl::Seconds(job->record().job().scheduling().queue_timeout());
     const std::string why = describe(*job, now).message();
     end_job(now, *job, v1::JobRecord::FAILED,
-            absl::StrCat("did not start within its queue_timeout of ", absl::FormatDuration(limit), "; ", why));
+            absl::StrCat("did not start within its queue_timeout of ", duration_text(limit), "; ", why));
   }
 }
 

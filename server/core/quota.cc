@@ -91,18 +91,25 @@ bool FolderQuotas::keep_waiting(const v1::JobRecord& record, Wait& wait) {
   return true;
 }
 
-absl::Status Scheduler::check_quota(const std::string& queue, const std::string& owner, uint64_t jobs) const {
-  const QueueConfig* config = queue_config(queue);
-  if (config == nullptr) return absl::OkStatus();
+absl::Status Scheduler::check_quota(const std::map<std::string, uint64_t>& jobs_of_queues,
+                                    const std::string& owner) const {
   const Usage& usage = state_.usage();
-  if (config->user_limit_queued > 0) {
+  uint64_t jobs = 0;
+  for (const auto& [queue, more] : jobs_of_queues) {
+    jobs += more;
+    const QueueConfig* config = queue_config(queue);
+    if (config == nullptr || config->user_limit_queued == 0) continue;
     const uint64_t queued = usage.in_queue(queue, owner).queued;
-    if (queued + jobs > config->user_limit_queued) {
+    if (queued + more > config->user_limit_queued) {
       return too_many_queued(quota_subject("queue", queue, owner),
-                             absl::StrCat(name_of_user(owner), " in queue ", queue), queue, queued, jobs,
+                             absl::StrCat(name_of_user(owner), " in queue ", queue), queue, queued, more,
                              config->user_limit_queued);
     }
   }
+  // All of them are of one project.
+  const std::string& queue = jobs_of_queues.begin()->first;
+  const QueueConfig* config = queue_config(queue);
+  if (config == nullptr) return absl::OkStatus();
   const ProjectQuota quota = quota_of(options_.projects, config->project);
   const UserInProject all = usage.in_project(config->project);
   const UserInProject own = usage.in_project(config->project, owner);

@@ -176,7 +176,11 @@ class Scheduler {
   std::vector<v1::Project> describe_projects() const;
   // quota.cc. QUOTA_EXCEEDED: with so many jobs more the user or the project would have too many that wait, or it keeps
   // too much in folders already.
-  absl::Status check_quota(const std::string& queue, const std::string& owner, uint64_t jobs = 1) const;
+  absl::Status check_quota(const std::string& queue, const std::string& owner) const {
+    return check_quota(std::map<std::string, uint64_t>{{queue, 1}}, owner);
+  }
+  // So many jobs in queues of one project.
+  absl::Status check_quota(const std::map<std::string, uint64_t>& jobs_of_queues, const std::string& owner) const;
 
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);

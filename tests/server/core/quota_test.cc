@@ -44,6 +44,30 @@ struct Quota : World {
   }
 };
 
+TEST(Quota, AGroupCountsInAllItsQueuesTogether) {
+  SchedulerOptions options = Quota::lab({.queued = 3});
+  options.queues.push_back({"night", 1, 0, 0, "lab"});
+  Quota w(options);
+  Scheduler::GroupSubmission group;
+  group.name = "try";
+  group.owner = "ann";
+  for (const char* queue : {"default", "default", "night", "night"}) {
+    Scheduler::Submission& member = group.members.emplace_back();
+    member.job = job_named("try");
+    member.job.mutable_scheduling()->set_queue(queue);
+    member.plan = plan_of(1, 1 << 20);
+    member.jobs_folder = "/jobs";
+    member.owner = "ann";
+    member.number = w.scheduler->next_number() + group.members.size() - 1;
+  }
+  const absl::Status refused = w.scheduler->submit_group(w.now, group).status();
+  ASSERT_TRUE(quota_details(refused).has_value()) << refused;
+  EXPECT_EQ(quota_details(refused)->subject, "project:lab");
+  EXPECT_TRUE(absl::StrContains(refused.message(), "with these it would have 4")) << refused;
+  group.members.pop_back();
+  EXPECT_TRUE(w.scheduler->submit_group(w.now, group).ok());
+}
+
 TEST(Quota, JobsThatWaitAreCountedByProjectAndByUser) {
   Quota w(Quota::lab({.queued = 3}, {.queued = 2}));
   EXPECT_TRUE(w.submit_as("ann").ok());

@@ -84,12 +84,15 @@ bool Scheduler::wants_slots(const v1::JobState& job) const {
   switch (it->second.wait.kind) {
     case Wait::Kind::kSlots:
     case Wait::Kind::kAhead:
-    case Wait::Kind::kLimit:
     case Wait::Kind::kFixed:
     case Wait::Kind::kGroup:
     case Wait::Kind::kMakingRoom:
     case Wait::Kind::kPassFull:
       return true;
+    // What is larger than a limit waits for another limit.
+    case Wait::Kind::kLimit:
+    case Wait::Kind::kUserLimit:
+      return it->second.demand.ranks() <= it->second.wait.limit;
     default:
       return false;
   }

@@ -70,6 +70,28 @@ TEST_F(GroupCalls, OneRequestMakesAllJobsWithOnePlanAndARepeatedOneNothingMore) 
   EXPECT_EQ(groups.groups(0).states(0).jobs(), 40U);
 }
 
+TEST_F(GroupCalls, APageEndsWhereItsJobsBecomeMany) {
+  start();
+  for (int i = 0; i < 5; ++i) {
+    v1::CreateGroupRequest request = request_of(256);
+    request.set_request_id(absl::StrCat("once-", i));
+    v1::CreateGroupResponse response;
+    ASSERT_TRUE(create(request, response).ok());
+  }
+  std::vector<std::string> all;
+  v1::ListGroupsRequest page;
+  int pages = 0;
+  do {
+    v1::ListGroupsResponse groups;
+    ASSERT_TRUE(v1::GroupService::NewStub(channel_)->ListGroups(context().get(), page, &groups).ok());
+    for (const v1::Group& group : groups.groups()) all.push_back(group.group_id());
+    page.set_page_token(groups.next_page_token());
+    ++pages;
+  } while (!page.page_token().empty());
+  EXPECT_EQ(all, (std::vector<std::string>{"try-g1025", "try-g769", "try-g513", "try-g257", "try-g1"}));
+  EXPECT_EQ(pages, 2);
+}
+
 TEST_F(GroupCalls, WhatCannotBeHonouredIsRefusedByName) {
   start();
   EXPECT_EQ(refused({}), "members: a group has one job at least");

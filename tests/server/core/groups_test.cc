@@ -240,6 +240,20 @@ TEST_F(Groups, WhoHasReachedTheStepLetsThoseThatWaitReachIt) {
   EXPECT_EQ(world_.state("try-4"), J::RUNNING);
 }
 
+TEST_F(Groups, WhoHasReachedTheStepMakesRoomInWhatItsUserMayHold) {
+  QueueConfig queue = world_.options.queues[0];
+  queue.user_limit_slots = 2;
+  world_.scheduler->reconfigure(world_.now, {queue});
+  ASSERT_TRUE(submit(group_of(3, 0, {10})).ok());
+  run(4);
+  EXPECT_EQ(world_.state("try-3"), J::QUEUED);
+  reach("try-1", 10, 1.0);
+  EXPECT_EQ(world_.state("try-1"), J::PREEMPTING);
+  stop("try-1");
+  go_on();
+  EXPECT_EQ(world_.state("try-3"), J::RUNNING);
+}
+
 TEST_F(Groups, WhoIsHeldKeepsNobodyFromItsSlots) {
   ASSERT_TRUE(submit(group_of(3, 1, {10})).ok());
   for (const std::string id : {"try-2", "try-3"}) {

@@ -108,6 +108,8 @@ void Promises::see_groups(const State& state, Now now, bool quiet) {
     bool complete = true;
     bool alive = false;
     const v1::JobState* waits = nullptr;
+    int waiting = 0;
+    int making_room = 0;
     for (const uint64_t number : state.members(group.group_id())) {
       const v1::JobState& job = *state.job_by_number(number);
       const v1::JobRecord& record = job.record();
@@ -117,11 +119,15 @@ void Promises::see_groups(const State& state, Now now, bool quiet) {
       complete &= there || is_terminal(record.state());
       const bool makes_room = job.held_size() > 0;
       if (!there && record.state() == v1::JobRecord::QUEUED && !record.held() && !makes_room &&
-          now.wall_ms >= job.not_before_ms())
+          now.wall_ms >= job.not_before_ms()) {
         waits = &job;
+        ++waiting;
+      }
+      const v1::AttemptState* attempt = live_attempt(job);
+      making_room += attempt != nullptr && (attempt->closed() || attempt->has_stop());
     }
     if (complete && alive) due.insert(absl::StrCat("a rung is decided once all have reached it: ", group.group_id()));
-    if (waits == nullptr || !quiet || open_ != slots_) continue;
+    if (waiting <= making_room || !quiet || open_ != slots_) continue;
     for (const uint64_t number : state.members(group.group_id())) {
       const v1::JobState& job = *state.job_by_number(number);
       const v1::AttemptState* attempt = live_attempt(job);

@@ -98,6 +98,11 @@ void Promises::check_turn(const v1::JobState& starting, const State& state, int6
     return state.job_by_number(number)->record().queue() == queue.id;
   });
   if (held || clock_jumps_) return;
+  // One that cannot use some places keeps only the others, where these are slots that not everybody can use.
+  const bool picky = std::any_of(state.queue().begin(), state.queue().end(), [&](const auto& entry) {
+    return entry.second->record().queue() == queue.id && !failed_places(*entry.second).empty();
+  });
+  if (picky) return;
   // Who has waited at the head for long comes first.
   if (wall_ms - starting.queued_time_ms() >= options_->overdue_ms) return;
   // Its own new slots are noted already.

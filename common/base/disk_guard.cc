@@ -37,9 +37,9 @@ void DiskGuard::watch(const std::string& folder) {
   folder_ = folder;
 }
 
-std::string DiskGuard::folder() const {
+std::optional<DiskSpace> DiskGuard::last() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return folder_;
+  return last_;
 }
 
 bool DiskGuard::is_short() const {
@@ -48,10 +48,14 @@ bool DiskGuard::is_short() const {
 }
 
 std::string DiskGuard::look() {
-  const std::string folder = this->folder();
+  const std::string folder = [this] {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return folder_;
+  }();
   // Without the lock: a file system may take long to answer.
   const std::optional<DiskSpace> space = folder.empty() ? std::nullopt : look_(folder);
   const std::lock_guard<std::mutex> lock(mutex_);
+  last_ = space;
   if (!space) {
     short_ = false;
     return "";

@@ -26,18 +26,19 @@ class DiskGuard {
       : keep_free_(keep_free), folder_(std::move(folder)), look_(std::move(look)) {}
 
   void watch(const std::string& folder);
-  std::string folder() const;
   // Why there is too little room, in words; empty: there is enough, or no telling. Once there is too little a tenth
   // more has to be free, so that the two do not alternate.
   std::string look();
   // What the last look found.
   bool is_short() const;
+  std::optional<DiskSpace> last() const;
 
  private:
   const uint64_t keep_free_;
   mutable std::mutex mutex_;
   std::string folder_;
   const Look look_;
+  std::optional<DiskSpace> last_;
   bool short_ = false;
 };
 

@@ -19,7 +19,7 @@ ShownDisk data_disk(std::string folder, const DiskGuard* guard) {
   return {{"galleon_disk_free_bytes", "What this daemon may still write to the file system of its --data"},
           {"galleon_disk_size_bytes", "Size of the file system of --data"},
           {"galleon_disk_short", "1 while a scheduler's --data has less left than --keep-free, and takes no logs"},
-          [folder = std::move(folder)] { return folder; },
+          [folder = std::move(folder)] { return disk_space(folder); },
           guard};
 }
 
@@ -27,7 +27,7 @@ ShownDisk jobs_disk(const DiskGuard* guard) {
   return {{"galleon_jobs_disk_free_bytes", "What a worker may still write to the file system of the jobs' folder"},
           {"galleon_jobs_disk_size_bytes", "Size of the file system of the jobs' folder"},
           {"galleon_jobs_disk_short", "1 while less is left there than --keep-free, and the worker takes no new jobs"},
-          [guard] { return guard->folder(); },
+          [guard] { return guard->last(); },
           guard};
 }
 
@@ -41,8 +41,7 @@ WithDiskSpace::WithDiskSpace(std::shared_ptr<prometheus::Collectable> metrics, s
 std::vector<prometheus::MetricFamily> WithDiskSpace::Collect() const {
   std::vector<prometheus::MetricFamily> families = metrics_->Collect();
   for (const ShownDisk& disk : disks_) {
-    const std::string folder = disk.folder();
-    const std::optional<DiskSpace> space = folder.empty() ? std::nullopt : disk_space(folder);
+    const std::optional<DiskSpace> space = disk.space();
     if (!space) continue;
     families.push_back(gauge(disk.free.name, disk.free.help, static_cast<double>(space->free)));
     families.push_back(gauge(disk.size.name, disk.size.help, static_cast<double>(space->size)));

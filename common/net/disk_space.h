@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,15 +24,16 @@ struct ShownDisk {
   ShownSeries free;
   ShownSeries size;
   ShownSeries is_short;
-  std::function<std::string()> folder;  // empty: not known yet
-  const DiskGuard* guard = nullptr;     // outlives the metrics; null: nobody guards it
+  std::function<std::optional<DiskSpace>()> space;  // nullopt: not known
+  const DiskGuard* guard = nullptr;                 // outlives the metrics; null: nobody guards it
 };
 
-// Of a daemon's --data, and of the folder of all jobs.
+// Of a daemon's --data, looked at whenever it is asked; and of the folder of all jobs, as its guard saw it last: its
+// file system may be one over a network, and asking it may take for ever.
 ShownDisk data_disk(std::string folder, const DiskGuard* guard = nullptr);
 ShownDisk jobs_disk(const DiskGuard* guard);
 
-// What `metrics` collects, and the disks, looked at whenever it is asked. Without those whose file systems do not tell.
+// What `metrics` collects, and the disks. Without those whose file systems do not tell.
 class WithDiskSpace final : public prometheus::Collectable {
  public:
   // galleon_disk_* of the folder of --data.

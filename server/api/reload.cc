@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "server/api/queue_file.h"
+#include "server/core/demand.h"
 
 namespace galleon::server {
 
@@ -71,14 +72,15 @@ std::string difference(const QueueConfig& before, const QueueConfig& now) {
 
 std::string difference(const QuotaLimits& before, const QuotaLimits& now, absl::string_view prefix) {
   std::vector<std::string> parts;
-  const auto compare = [&](absl::string_view key, uint64_t was, uint64_t is) {
-    const auto told = [](uint64_t value) { return value == 0 ? std::string("none") : absl::StrCat(value); };
+  const auto number = [](uint64_t value) { return absl::StrCat(value); };
+  const auto compare = [&](absl::string_view key, uint64_t was, uint64_t is, const auto& text) {
+    const auto told = [&text](uint64_t value) { return value == 0 ? std::string("none") : text(value); };
     if (was != is) parts.push_back(absl::StrCat(prefix, key, " ", told(is), ", was ", told(was)));
   };
-  compare("limit_queued", before.queued, now.queued);
-  compare("limit_submits_per_minute", before.submits_per_minute, now.submits_per_minute);
-  compare("limit_logs", before.log_bytes, now.log_bytes);
-  compare("limit_folders", before.folder_bytes, now.folder_bytes);
+  compare("limit_queued", before.queued, now.queued, number);
+  compare("limit_submits_per_minute", before.submits_per_minute, now.submits_per_minute, number);
+  compare("limit_logs", before.log_bytes, now.log_bytes, bytes_text);
+  compare("limit_folders", before.folder_bytes, now.folder_bytes, bytes_text);
   return absl::StrJoin(parts, "; ");
 }
 

@@ -45,6 +45,9 @@ struct Remote {
 class JobClient;
 JobClient client_of(const Remote& remote);
 
+// Where a job's model is read, and its tokenizer and data are looked for, before it is submitted.
+enum class InputsOn { kAuto, kHere, kWorker };
+
 struct SubmitArguments {
   std::string job;
   std::string request_id;                  // empty: drawn
@@ -53,6 +56,7 @@ struct SubmitArguments {
   std::vector<std::string> sweeps = {};
   uint32_t max_running = 0;                     // of a sweep's jobs at a time; 0: as many as fit
   std::vector<uint64_t> stop_worst_after = {};  // steps at which the worse half of them ends
+  InputsOn inputs = InputsOn::kAuto;
   bool validate_only = false;
   bool allow_pending = false;  // also where no worker of now could hold it
   bool watch = false;

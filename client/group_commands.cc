@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/commands.h"
+#include "client/inputs.h"
 #include "client/job_client.h"
 #include "client/sweep.h"
 #include "client/tables.h"
@@ -48,9 +49,10 @@ void print_made(const v1::CreateGroupResponse& made, bool validate_only) {
   std::cout << table({"JOB", "SETTINGS", "MESSAGE"}, rows) << std::flush;
 }
 
-absl::StatusOr<v1::CreateGroupRequest> request_of(const SubmitArguments& arguments) {
+absl::StatusOr<v1::CreateGroupRequest> request_of(JobClient& client, const SubmitArguments& arguments) {
   ASSIGN_OR_RETURN(const JobText file, read_job_text(arguments.job));
-  ASSIGN_OR_RETURN(v1::CreateGroupRequest request, sweep_request(file, arguments.settings, arguments.sweeps));
+  const FillShape fill = [&](const v1::Job& job) { return with_shape(arguments.inputs, client, job); };
+  ASSIGN_OR_RETURN(v1::CreateGroupRequest request, sweep_request(file, arguments.settings, arguments.sweeps, fill));
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
   request.set_validate_only(arguments.validate_only);
   request.set_allow_pending(arguments.allow_pending);
@@ -87,9 +89,9 @@ bool has_ended(const v1::Group& group) {
 
 int run_sweep(const Remote& remote, const SubmitArguments& arguments) {
   if (arguments.watch) return fail("--watch shows one job; --wait waits for all jobs of a sweep");
-  const absl::StatusOr<v1::CreateGroupRequest> request = request_of(arguments);
-  if (!request.ok()) return fail(std::string(request.status().message()));
   JobClient client = client_of(remote);
+  const absl::StatusOr<v1::CreateGroupRequest> request = request_of(client, arguments);
+  if (!request.ok()) return fail(std::string(request.status().message()));
   const absl::StatusOr<v1::CreateGroupResponse> made = client.create_group(*request);
   if (!made.ok()) return fail(std::string(made.status().message()));
   const bool waits = arguments.wait && !arguments.validate_only;

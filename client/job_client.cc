@@ -19,6 +19,7 @@ namespace galleon {
 
 const absl::Duration JobClient::kCallTimeout = absl::Seconds(20);
 const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
+const absl::Duration JobClient::kResolveTimeout = absl::Seconds(300);
 const absl::Duration JobClient::kRetryTimeout = absl::Seconds(2);
 
 bool is_terminal(v1::JobRecord::State state) {
@@ -68,6 +69,11 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
     return absl::DeadlineExceededError(
         absl::StrCat("the scheduler at ", server_, " did not answer in time; try again"));
   return absl::Status(code, status.error_message());
+}
+
+absl::StatusOr<v1::ResolveJobResponse> JobClient::resolve_job(const v1::ResolveJobRequest& request) {
+  return call<v1::ResolveJobResponse>(
+      kResolveTimeout, [&](auto& context, auto& response) { return jobs_->ResolveJob(&context, request, &response); });
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {

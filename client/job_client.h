@@ -29,6 +29,8 @@ class JobClient {
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `retry_timeout`; creating a job is safe to repeat because of its request id.
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
+  // A worker reads the job's model, which takes as long as it takes there.
+  absl::StatusOr<v1::ResolveJobResponse> resolve_job(const v1::ResolveJobRequest& request);
   absl::StatusOr<v1::CreateGroupResponse> create_group(const v1::CreateGroupRequest& request);
   absl::StatusOr<v1::Group> get_group(const std::string& group);
   // Newest first.
@@ -78,6 +80,7 @@ class JobClient {
 
   static const absl::Duration kCallTimeout;
   static const absl::Duration kCreateTimeout;  // it includes a plan
+  static const absl::Duration kResolveTimeout;
   static const absl::Duration kCreateGroupTimeout;
   static const absl::Duration kRetryTimeout;
 

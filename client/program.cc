@@ -194,6 +194,17 @@ void Program::add_submit() {
                    "run every check and the plan, and store nothing");
   submit->add_flag("--allow-pending", submit_.allow_pending,
                    "queue it although no worker of now could hold it; it waits for one that can");
+  submit
+      ->add_option_function<std::string>(
+          "--inputs",
+          [this](const std::string& word) {
+            submit_.inputs = word == "here" ? InputsOn::kHere : word == "worker" ? InputsOn::kWorker : InputsOn::kAuto;
+          },
+          "where the model is read, and tokenizer and data are looked for: here, by a worker, or auto, which is here "
+          "if nothing "
+          "that the job names is missing here")
+      ->type_name("TEXT:{auto,here,worker}=auto")
+      ->check(CLI::IsMember({"auto", "here", "worker"}));
   submit->add_option("--request-id", submit_.request_id, "makes a repeated submit return the first job");
   submit->callback([this] { code_ = run_submit(remote_, submit_); });
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/commands.h"
+#include "client/inputs.h"
 #include "client/job_client.h"
 #include "client/job_file.h"
 #include "client/progress.h"
@@ -173,9 +174,10 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   if (!file.ok()) return fail(file.status());
   // Our own reading first: its messages name key and line.
   absl::StatusOr<v1::Job> job = job_with(*file, arguments.settings);
-  if (job.ok()) job = resolve_job(*job);
   if (!job.ok()) return fail(job.status());
   JobClient client = client_of(remote);
+  job = with_shape(arguments.inputs, client, *job);
+  if (!job.ok()) return fail(job.status());
   v1::CreateJobRequest request;
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);

@@ -174,13 +174,13 @@ void separate_copies(v1::Job& job, const std::vector<Setting>& own) {
   absl::StrAppend(&copy_to, "/", job.name());
 }
 
-absl::Status fill_shapes(v1::CreateGroupRequest& request) {
+absl::Status fill_shapes(v1::CreateGroupRequest& request, const FillShape& fill) {
   std::map<std::string, v1::ModelShape> shapes;
   for (v1::CreateGroupRequest::Member& member : *request.mutable_members()) {
     const std::string key = shape_key(member.job());
     auto shape = shapes.find(key);
     if (shape == shapes.end()) {
-      absl::StatusOr<v1::Job> resolved = resolve_job(member.job());
+      absl::StatusOr<v1::Job> resolved = fill(member.job());
       if (!resolved.ok()) {
         std::vector<Setting> own;
         for (const v1::SweepSetting& setting : member.settings()) own.push_back({setting.key(), setting.value()});
@@ -248,7 +248,7 @@ absl::StatusOr<v1::Job> job_with(const JobText& file, const std::vector<std::str
 }
 
 absl::StatusOr<v1::CreateGroupRequest> sweep_request(const JobText& file, const std::vector<std::string>& settings,
-                                                     const std::vector<std::string>& texts) {
+                                                     const std::vector<std::string>& texts, const FillShape& fill) {
   ASSIGN_OR_RETURN(const std::vector<Setting> common, parse_settings(settings));
   ASSIGN_OR_RETURN(const std::vector<Sweep> sweeps, parse_sweeps(texts, common));
   size_t jobs = 1;
@@ -274,7 +274,7 @@ absl::StatusOr<v1::CreateGroupRequest> sweep_request(const JobText& file, const 
       made.set_value(setting.value);
     }
   }
-  RETURN_IF_ERROR(fill_shapes(request));
+  RETURN_IF_ERROR(fill_shapes(request, fill));
   return request;
 }
 

@@ -1,6 +1,7 @@
 // galleon submit --set and --sweep: one job file as one job or as many, each with values of its own.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,11 @@ std::string member_name(const std::string& job, const std::vector<Setting>& sett
 
 // The job of a file with `settings`, without its shape. INVALID_ARGUMENT with the words of the job file's reader.
 absl::StatusOr<v1::Job> job_with(const JobText& file, const std::vector<std::string>& settings);
-// The product of all `sweeps`, the last changing fastest, each with its shape. Checkpoints are copied to a folder of
-// the member's name.
+// Gives a job its model's shape.
+using FillShape = std::function<absl::StatusOr<v1::Job>(const v1::Job&)>;
+// The product of all `sweeps`, the last changing fastest, each with its shape: `fill` is called once for all that must
+// have the same. Checkpoints are copied to a folder of the member's name.
 absl::StatusOr<v1::CreateGroupRequest> sweep_request(const JobText& file, const std::vector<std::string>& settings,
-                                                     const std::vector<std::string>& sweeps);
+                                                     const std::vector<std::string>& sweeps, const FillShape& fill);
 
 }  // namespace galleon

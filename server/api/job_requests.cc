@@ -17,20 +17,22 @@ namespace {
 constexpr size_t kLargestJob = 256 << 10;
 constexpr size_t kLongestRequestId = 128;
 
+absl::Status check_job_size(size_t size) {
+  if (size <= kLargestJob) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("job: is of ", size, " bytes, at most ", kLargestJob, " are accepted"));
+}
+
 absl::Status check_size(const v1::CreateJobRequest& request) {
-  if (const size_t size = request.ByteSizeLong(); size > kLargestJob) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("job: is of ", size, " bytes, at most ", kLargestJob, " are accepted"));
-  }
+  RETURN_IF_ERROR(check_job_size(request.ByteSizeLong()));
   if (request.request_id().size() > kLongestRequestId) {
     return absl::InvalidArgumentError(absl::StrCat("request_id: is longer than ", kLongestRequestId, " bytes"));
   }
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::Status check_job(const v1::Job& job) {
+// Without the shape.
+absl::Status check_words(const v1::Job& job) {
   const std::string& name = job.name();
   const bool named = !name.empty() && name.size() <= 48 && absl::ascii_isalnum(name.front()) &&
                      std::all_of(name.begin(), name.end(),
@@ -39,10 +41,6 @@ absl::Status check_job(const v1::Job& job) {
     return absl::InvalidArgumentError(absl::StrCat(
         "job.name: \"", name, "\" is not a name; use 1 to 48 lower-case letters, digits and '-', the first not '-'"));
   }
-  if (!job.has_shape()) {
-    return absl::InvalidArgumentError(
-        "job.shape: must be given; submit with `galleon submit`, which resolves the model's shape");
-  }
   if (job.has_sweep())
     return absl::InvalidArgumentError("job.sweep: is filled in by the scheduler; leave it out, or call CreateGroup");
   if (job.parallel().has_ranks() && (job.parallel().ranks() < 1 || job.parallel().ranks() > 1024)) {
@@ -50,6 +48,21 @@ absl::Status check_job(const v1::Job& job) {
         absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status check_job(const v1::Job& job) {
+  RETURN_IF_ERROR(check_words(job));
+  if (job.has_shape()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "job.shape: must be given; ResolveJob gives it, and `galleon submit` asks for it where it is needed");
+}
+
+absl::Status check_request(const v1::ResolveJobRequest& request) {
+  RETURN_IF_ERROR(check_job_size(request.ByteSizeLong()));
+  if (request.job().has_shape()) return absl::InvalidArgumentError("job.shape: is what is asked for; leave it out");
+  return check_words(request.job());
 }
 
 absl::Status check_request(const v1::CreateJobRequest& request) {

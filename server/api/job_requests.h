@@ -12,6 +12,8 @@
 
 namespace galleon::server {
 
+// INVALID_ARGUMENT: too large, or it has a shape already.
+absl::Status check_request(const v1::ResolveJobRequest& request);
 // INVALID_ARGUMENT: too large, or not whole.
 absl::Status check_request(const v1::CreateJobRequest& request);
 // The same of what the job itself has to be; messages begin with "job.".

@@ -39,6 +39,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       watches_.shut_down();
       events_.shut_down();
       logs_.shut_down();
+      context_.resolver->shut_down();
     });
   }
 
@@ -72,6 +73,29 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                  create(again, call, *request, plan, response);
                                });
                              });
+    });
+    return call.reactor();
+  }
+
+  grpc::ServerUnaryReactor* ResolveJob(grpc::CallbackServerContext* context, const v1::ResolveJobRequest* request,
+                                       v1::ResolveJobResponse* response) override {
+    const Unary call(context, context_, "ResolveJob", Role::kSubmitter);
+    if (const absl::Status status = check_request(*request); !status.ok()) {
+      call.finish(status);
+      return call.reactor();
+    }
+    if (call.refused()) return call.reactor();
+    call.on_loop([this, call, request, response](Turn& turn) {
+      if (!may_submit(turn, call, queue_of(request->job()))) return;
+      const absl::StatusOr<std::string> readable = check_resume(turn, call, request->job(), context_.jobs_folder);
+      if (!readable.ok()) return call.finish(readable.status());
+      if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
+        return call.finish(refused);
+      context_.resolver->resolve(turn.scheduler, turn.now, request->job(), *readable, call.caller(),
+                                 [call, response](const absl::StatusOr<v1::ResolveJobResponse>& answer) {
+                                   if (answer.ok()) *response = *answer;
+                                   call.finish(answer.status());
+                                 });
     });
     return call.reactor();
   }

@@ -156,6 +156,7 @@ struct Server::Parts {
   std::unique_ptr<JobFolders> removals;  // the same file system, for what takes long
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
+  Resolver resolver;
   std::unique_ptr<Notifier> notifier;
   std::unique_ptr<Reload> reload;
   std::unique_ptr<StoppableService> jobs;
@@ -277,6 +278,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.loop = loop.get();
   context.folders = folders.get();
   context.planner = planner.get();
+  context.resolver = &resolver;
   context.logs = logs.get();
   context.log_tally = &log_tally;
   context.count_logs = log_count();

@@ -19,6 +19,7 @@
 #include "server/api/rate_limit.h"
 #include "server/api/readers.h"
 #include "server/api/reload.h"
+#include "server/api/resolver.h"
 #include "server/api/submit_rates.h"
 
 namespace galleon::server {
@@ -28,6 +29,7 @@ struct ServiceContext {
   Loop* loop = nullptr;
   const JobFolders* folders = nullptr;
   Planner* planner = nullptr;
+  Resolver* resolver = nullptr;
   LogFiles* logs = nullptr;
   LogTally* log_tally = nullptr;
   std::function<void()> count_logs;        // that were there before; the first thing that the logs' thread does

@@ -26,6 +26,7 @@ constexpr size_t kLargestReport = 64 << 10;
 v1::SyncWorkerRequest bounded(const v1::SyncWorkerRequest& request) {
   v1::SyncWorkerRequest copy = request;
   for (v1::RankReport& report : *copy.mutable_ranks()) shrink_message(report, kLargestReport);
+  copy.clear_resolved();
   return copy;
 }
 
@@ -76,6 +77,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
       const absl::Status status = turn.scheduler.sync(turn.now, bounded(*request));
       if (!status.ok()) return call.finish(status);
+      context_.resolver->take(turn.scheduler, turn.now, request->worker_id(), *request);
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
         it->second.call.finish(
             absl::CancelledError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
@@ -83,7 +85,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
         waiting_.erase(it);
       }
       // What the daemon has not seen yet, it is told at once.
-      const bool news = turn.scheduler.assignments_revision(request->worker_id()) != request->seen_revision();
+      const bool news = turn.scheduler.assignments_revision(request->worker_id()) != request->seen_revision() ||
+                        context_.resolver->has_news(request->worker_id());
       const int64_t until = news ? 0 : turn.now.mono_ms + turn.scheduler.granted_wait_ms(*request);
       waiting_.emplace(request->worker_id(),
                        Waiting{call, response, request->sequence(), request->seen_revision(), until});
@@ -255,6 +258,11 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       if (it != waiting_.end() && scheduler.assignments_revision(id) != it->second.seen_revision)
         answer(scheduler, now, it);
     }
+    context_.resolver->look(scheduler, now);
+    for (const std::string& id : context_.resolver->take_changed()) {
+      const auto it = waiting_.find(id);
+      if (it != waiting_.end() && context_.resolver->has_news(id)) answer(scheduler, now, it);
+    }
     while (!due_.empty() && (stopping_ || now.mono_ms >= due_.begin()->first))
       answer(scheduler, now, waiting_.find(due_.begin()->second));
   }
@@ -265,6 +273,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       waiting.call.finish(absl::UnavailableError("the scheduler shuts down; call again soon"));
     } else {
       *waiting.response = scheduler.assignments(now, it->first, waiting.sequence);
+      context_.resolver->list(it->first, *waiting.response);
       waiting.call.finish(absl::OkStatus());
     }
     due_.erase({waiting.until_ms, it->first});

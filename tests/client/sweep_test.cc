@@ -20,7 +20,7 @@ JobText file(const std::string& more = "") {
 }
 
 std::string refused(const std::vector<std::string>& settings, const std::vector<std::string>& sweeps) {
-  const absl::StatusOr<v1::CreateGroupRequest> request = sweep_request(file(), settings, sweeps);
+  const absl::StatusOr<v1::CreateGroupRequest> request = sweep_request(file(), settings, sweeps, resolve_job);
   EXPECT_FALSE(request.ok());
   return std::string(request.status().message());
 }

@@ -195,6 +195,7 @@ void DaemonLoop::start_sync() {
   request.set_seen_revision(revision_);
   request.set_leaving(leaving_);
   if (probe_) *request.mutable_probe() = *probe_;
+  model_reader_.tell(request);
   if (devices_.gpu_slots() > 0) {
     // Of the processors' shares only what was registered counts; see describe_devices.
     std::vector<v1::DeviceInfo> devices = told_devices_;
@@ -253,6 +254,7 @@ void DaemonLoop::finish_sync(absl::Duration sent, const absl::StatusOr<v1::SyncW
 
 void DaemonLoop::apply(const v1::SyncWorkerResponse& response) {
   const absl::Duration now = clock_.monotonic();
+  model_reader_.update(response.resolve(), rank_options_, [this] { urgent_ = true; });
   std::map<std::string, const v1::Assignment*> wanted;
   for (const v1::Assignment& assignment : response.assignments()) {
     wanted[HeldRank::key(assignment.id(), assignment.rank())] = &assignment;

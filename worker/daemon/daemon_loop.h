@@ -15,6 +15,7 @@
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/held_rank.h"
 #include "worker/daemon/job_metrics.h"
+#include "worker/daemon/model_reader.h"
 #include "worker/daemon/place_probe.h"
 #include "worker/daemon/rpc_lane.h"
 #include "worker/daemon/scheduler_client.h"
@@ -117,6 +118,7 @@ class DaemonLoop {
   RpcLane publish_lane_;
   RpcLane log_lane_;
   RpcLane probe_lane_;
+  ModelReader model_reader_{options_.data + "/models", inbox_};
 };
 
 }  // namespace galleon

@@ -105,6 +105,30 @@ class ReleaseTest(unittest.TestCase):
         self.install()
         self.assertEqual(self.journal(), "r-galleon-journal")
 
+    def test_an_upgrade_that_changes_claims_of_a_stateful_set_is_refused_with_the_way_to_do_it(self):
+        self.install()
+        before = len(self.api.written)
+        for changed, was in (("spool.size=20Gi", "20Gi, and was 10Gi"), ("spool.storageClass=fast", "10Gi fast, and was 10Gi"), ("spool.ephemeral=true", "ephemeral, and was 10Gi")):
+            done = self.upgrade("--set", f"workerDefaults.{changed}")
+            self.assertNotEqual(done.returncode, 0, changed)
+            self.assertIn(f"workers.cpu.spool: {was}: a StatefulSet's claims are never changed", done.stderr)
+            self.assertIn("kubectl delete statefulset r-galleon-cpu --cascade=orphan", done.stderr)
+        self.assertEqual(self.api.written[before:], [])
+        # As it says; and what is not a claim's may change.
+        del self.api.objects["statefulsets", "ns", "r-galleon-cpu"]
+        done = self.upgrade("--set", "workerDefaults.spool.size=20Gi")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.upgrade("--set", "workerDefaults.spool.size=20Gi,workers.cpu.replicas=3,workers.other.spool.size=1Gi")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_scheduler_is_taken_away_for_a_restore_and_comes_back(self):
+        self.install()
+        for replicas in (0, 1):
+            done = self.upgrade("--set", f"scheduler.replicas={replicas}")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.api.of("statefulsets")["r-galleon-scheduler"]["spec"]["replicas"], replicas)
+            self.assertEqual(self.journal(), "r-galleon-journal")
+
     def test_notes_name_the_secrets_that_are_missing_and_no_others(self):
         said = self.install()
         for name in SECRETS.values():

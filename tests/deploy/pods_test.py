@@ -286,14 +286,18 @@ class PodsTest(unittest.TestCase):
         self.make_secrets()
         scheduler = self.start_ready("r-galleon-scheduler")
         self.assert_ends("r-galleon-backup")
-        self.assert_stops(scheduler)
         kept = self.folder / "claims/r-galleon-backup"
         taken = [path.name for path in kept.iterdir()]
         self.assertEqual(len(taken), 1)
         (kept / taken[0]).rename(kept / "it.db")
         journal = self.folder / "claims/r-galleon-journal/scheduler.db"
         before = journal.stat().st_ino
+        # A job that is too early changes nothing, and is tried again.
         self.arrange("restore")
+        early = self.start("r-galleon-restore", "-early")
+        self.assertNotEqual(early.process.wait(60), 0, early.said())
+        self.assertEqual(journal.stat().st_ino, before)
+        self.assert_stops(scheduler)
         self.assert_ends("r-galleon-restore")
         self.assertNotEqual(journal.stat().st_ino, before)
         self.arrange("backup")

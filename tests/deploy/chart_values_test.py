@@ -244,7 +244,7 @@ class OptionTest(unittest.TestCase):
                 self.assertIn("--nonsense", wrong.stderr + wrong.stdout)
 
     def test_large_numbers_are_written_out(self):
-        arguments = chart.container_of(chart.render("--set", "scheduler.maxRequests=12000000"), "r-galleon-scheduler")["args"]
+        arguments = chart.container_of(chart.render_with({"scheduler": {"maxRequests": 12000000}}), "r-galleon-scheduler")["args"]
         self.assertIn("--max-requests=12000000", arguments)
 
 

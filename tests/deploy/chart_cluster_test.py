@@ -86,7 +86,7 @@ class NetworkTest(unittest.TestCase):
         return [(port["port"], port["protocol"]) for port in rule["ports"]]
 
     def test_names_are_looked_up_wherever_the_cluster_has_its_servers(self):
-        for name in ("workers", "tasks", "make-secrets"):
+        for name in ("workers", "tasks"):
             rule = self.policies()[name]["egress"][-1]
             self.assertNotIn("to", rule)
             self.assertEqual(self.ports(rule), [(53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP")])
@@ -114,6 +114,19 @@ class NetworkTest(unittest.TestCase):
                 self.assertTrue(any(selector.items() <= metadata["labels"].items() for selector in selectors), name)
             if name in ("r-galleon-test", "r-galleon-backup"):
                 self.assertLessEqual(out["podSelector"]["matchLabels"].items(), metadata["labels"].items())
+
+    def test_the_job_that_makes_secrets_reaches_an_api_server_of_any_port_before_all_else_is_there(self):
+        objects = chart.render()
+        policy = chart.of_kind(objects, "NetworkPolicy", "r-galleon-make-secrets")[0]
+        self.assertEqual(policy["spec"]["egress"], [{}])
+        labels = next(metadata["labels"] for name, metadata, _ in chart.pod_specs(objects) if name == "r-galleon-make-secrets")
+        self.assertLessEqual(policy["spec"]["podSelector"]["matchLabels"].items(), labels.items())
+        job = chart.of_kind(objects, "Job", "r-galleon-make-secrets")[0]
+        weights = [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in (policy, job)]
+        self.assertLess(*weights)
+        # And nobody reaches it.
+        self.assertIn("Ingress", policy["spec"]["policyTypes"])
+        self.assertNotIn("ingress", policy["spec"])
 
     def test_webhooks_object_stores_and_trackers_open_a_way_out_and_nothing_else_does(self):
         web = {"ports": [{"port": 443, "protocol": "TCP"}]}

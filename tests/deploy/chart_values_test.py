@@ -191,6 +191,8 @@ class DescriptionTest(unittest.TestCase):
         text = (chart.CHART / "README.md").read_text()
         for key in ("`workerDefaults.gpuResource` | `nvidia.com/gpu`", "`scheduler.persistence.size` | `10Gi`", "`metrics.serviceMonitor.honorLabels` | `false`"):
             self.assertIn(key, text)
+        for path in chart.VALUES:
+            self.assertIn(path.name, text)
         values = chart.yaml.safe_load((chart.CHART / "values.yaml").read_text())
         for top in values:
             self.assertRegex(text, rf"\| `{top}[`.]", top)

@@ -212,6 +212,15 @@ class UpdateTest(unittest.TestCase):
         # With more in it Kubernetes would refuse it.
         self.assertEqual(other, {"type": "OnDelete"})
 
+    def test_pods_that_are_not_ready_keep_no_node_from_being_emptied(self):
+        for each in chart.of_kind(chart.render(), "PodDisruptionBudget"):
+            self.assertEqual((each["spec"]["maxUnavailable"], each["spec"]["unhealthyPodEvictionPolicy"]), (1, "AlwaysAllow"))
+        # Where it is not known it would be refused.
+        for each in chart.of_kind(chart.render("--kube-version", "1.26.0"), "PodDisruptionBudget"):
+            self.assertNotIn("unhealthyPodEvictionPolicy", each["spec"])
+        half = chart.of_kind(chart.render_with({"workers": {"a": {"podDisruptionBudget": {"maxUnavailable": "50%"}}}}), "PodDisruptionBudget", "r-galleon-a")[0]
+        self.assertEqual(half["spec"]["maxUnavailable"], "50%")
+
     def test_a_new_version_of_the_chart_alone_restarts_nothing(self):
         with tempfile.TemporaryDirectory() as folder:
             copy = pathlib.Path(folder) / "galleon"

@@ -40,6 +40,12 @@ class GpuTest(unittest.TestCase):
         for objects, name in ((chart.render_with(group(gpus=1)), "r-galleon-gpu"), (chart.render(), "r-galleon-cpu")):
             self.assertEqual({each["metadata"]["name"] for each in chart.of_kind(objects, "StatefulSet")}, {name, "r-galleon-scheduler"})
 
+    def test_the_taint_of_gpu_nodes_is_tolerated_unless_other_tolerations_are_given(self):
+        self.assertEqual(self.worker(gpus=1)["tolerations"], [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}])
+        own = [{"key": "dedicated", "operator": "Exists"}]
+        self.assertEqual(self.worker(gpus=1, tolerations=own)["tolerations"], own)
+        self.assertNotIn("tolerations", self.worker())
+
     def test_parts_of_a_gpu_and_other_names_are_asked_for_by_their_own(self):
         for resource in ("nvidia.com/mig-1g.10gb", "example.org/gpu"):
             limits = self.worker(gpus=1, gpuResource=resource)["containers"][0]["resources"]["limits"]

@@ -311,7 +311,7 @@ class KnobTest(unittest.TestCase):
             self.assert_pod(metadata, spec)
 
     def test_false_zero_and_empty_are_values(self):
-        objects = chart.render_with({"workerDefaults": {"labels": {"a": "b"}, "interface": "net1"}, "workers": {"g": {"podDisruptionBudget": False, "replicas": 0, "interface": ""}}})
+        objects = chart.render_with({"workerDefaults": {"labels": {"a": "b"}, "interface": "net1"}, "workers": {"g": {"podDisruptionBudget": {"enabled": False}, "replicas": 0, "interface": ""}}})
         self.assertEqual(chart.of_kind(objects, "StatefulSet", "r-galleon-g")[0]["spec"]["replicas"], 0)
         self.assertNotIn("r-galleon-g", [each["metadata"]["name"] for each in chart.of_kind(objects, "PodDisruptionBudget")])
         arguments = chart.container_of(objects, "r-galleon-g")["args"]

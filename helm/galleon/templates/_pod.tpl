@@ -122,3 +122,20 @@ mountPath: {{ .Values.storage.jobs.mountPath | quote }}
 subPath: {{ . | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* How many pods of a set may be taken away at a time: dict as of galleon.metadata and "budget" map of values */}}
+{{- define "galleon.podDisruptionBudget" -}}
+{{- if .budget.enabled }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{- include "galleon.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: {{ .budget.maxUnavailable }}
+  {{- if semverCompare ">=1.27-0" .root.Capabilities.KubeVersion.Version }}
+  unhealthyPodEvictionPolicy: {{ .budget.unhealthyPodEvictionPolicy }}
+  {{- end }}
+  selector:
+    matchLabels: {{- include "galleon.selector" . | nindent 6 }}
+{{- end }}
+{{- end -}}

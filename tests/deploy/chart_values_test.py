@@ -53,6 +53,7 @@ WRONG = [
     ("storage.jobs.mountPath=/var", "storage.jobs.mountPath: /var: /var/lib/galleon is the chart's own"),
     ("workers.cpu.slots=-1", "slots"),
     ("workers.cpu.gpu=1", "gpu"),
+    ("workers.cpu=null,workers.gpu.gpus=1", "'/workers/cpu': got null, want object"),
     ("workers.Big_Group.slots=1", "Big_Group"),
     ("workers.cpu.slots=2,workers.cpu.memoryPerSlot=8Gi", "a job that was admitted would be killed"),
     ("workers.cpu.memoryPerSlot=8 gigabytes", "memoryPerSlot"),

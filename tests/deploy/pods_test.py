@@ -101,7 +101,8 @@ class Pod:
         for each in ("/usr", "/proc", "/dev"):
             bind(each, each)
         shutil.copy("/etc/ld.so.cache", self.root / "etc")
-        (self.root / "etc/passwd").write_text(f"galleon:x:{self.user}:{self.group}::/:/bin/sh\n")
+        # Of the image's user; one that a cluster gives has no name.
+        (self.root / "etc/passwd").write_text("galleon:x:10001:10001::/:/bin/sh\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc\n")
         (self.root / "etc/nsswitch.conf").write_text("hosts: files\n")
         shutil.copytree("/etc/alternatives", self.root / "etc/alternatives", symlinks=True)

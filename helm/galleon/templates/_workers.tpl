@@ -4,7 +4,7 @@
 {{- define "galleon.groups" -}}
 {{- $groups := dict -}}
 {{- range $name, $values := .Values.workers | default (dict "cpu" dict) -}}
-{{- $group := mustMergeOverwrite (deepCopy $.Values.pods) (deepCopy $.Values.workerDefaults) (deepCopy ($values | default dict)) -}}
+{{- $group := mustMergeOverwrite (deepCopy $.Values.pods) (deepCopy $.Values.workerDefaults) (deepCopy $values) -}}
 {{- if not $group.slots -}}
 {{- $_ := set $group "slots" (max 1 (int $group.gpus)) -}}
 {{- end -}}

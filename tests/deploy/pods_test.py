@@ -8,6 +8,7 @@ Needs root, for namespaces; ends with 77 without.
 """
 
 import base64
+import ctypes.util
 import http.server
 import json
 import os
@@ -35,6 +36,7 @@ ARRANGEMENTS = {
     "plain": {},
     "given ids": {"pods": {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}},
     "secrets": {"access": {"existingSecret": "access"}, "notify": {"existingSecret": "hooks"}, "metrics": {"token": {"existingSecret": "metrics"}}},
+    "gpus": {"workers": {"gpu": {"gpus": 1}}},
     "backup": {"backup": {"schedule": "@daily", "keep": 2}},
     "restore": {"scheduler": {"replicas": 0}, "backup": {"restore": "it.db"}},
 }
@@ -281,6 +283,15 @@ class PodsTest(unittest.TestCase):
         self.assertEqual(self.get(9090, "/metrics", {"Authorization": f"Bearer {token}"}), 200)
         self.assertIn("default", self.assert_ends("r-galleon-test"))
         self.assert_stops(scheduler)
+
+    def test_a_worker_that_is_shown_no_gpu_ends_and_does_not_offer_processors(self):
+        if ctypes.util.find_library("nvidia-ml"):
+            self.skipTest("this machine has NVIDIA's driver")
+        self.arrange("gpus")
+        self.make_secrets()
+        worker = self.start("r-galleon-gpu")
+        self.assertEqual(worker.process.wait(60), 1, worker.said())
+        self.assertIn("libnvidia-ml.so.1", worker.said())
 
     def test_a_backup_is_taken_and_put_back(self):
         self.arrange("backup")

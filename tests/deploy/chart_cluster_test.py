@@ -147,6 +147,16 @@ class NetworkTest(unittest.TestCase):
         self.assertEqual([port["name"] for port in services["r-galleon-scheduler"]["ports"]], ["grpc"])
         self.assertEqual((services["r-galleon-scheduler-metrics"]["type"], [port["name"] for port in services["r-galleon-scheduler-metrics"]["ports"]]), ("ClusterIP", ["metrics"]))
 
+    def test_what_is_published_is_reached_from_outside_and_what_is_not_is_not(self):
+        anywhere = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+        for kind, opened in (("ClusterIP", False), ("NodePort", True), ("LoadBalancer", True)):
+            policy = self.policies(scheduler={"service": {"type": kind}})["scheduler"]["ingress"]
+            self.assertEqual([peer in policy[0]["from"] for peer in anywhere], [opened, opened], kind)
+            self.assertFalse([peer for peer in policy[1]["from"] if "ipBlock" in peer])
+        own = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+        given = self.policies(scheduler={"service": {"type": "LoadBalancer"}}, networkPolicy={"clients": own})["scheduler"]["ingress"][0]["from"]
+        self.assertEqual([peer for peer in given if "ipBlock" in peer], own)
+
     def test_a_monitor_finds_each_daemon_once(self):
         objects = chart.render("--set", "metrics.serviceMonitor.enabled=true")
         wanted = chart.of_kind(objects, "ServiceMonitor")[0]["spec"]

@@ -55,7 +55,8 @@ int Program::run(int argc, char** argv) {
       "Start here: galleon plan job.yaml, then galleon train job.yaml --output run\nEach command: galleon COMMAND "
       "--help");
   const char* server = std::getenv("GALLEON_SERVER");
-  remote_.server = server != nullptr && *server != '\0' ? server : "127.0.0.1:7070";
+  server_given_ = server != nullptr && *server != '\0';
+  remote_.server = server_given_ ? server : "127.0.0.1:7070";
   add_server_option(&app_);
   add_local();
   add_submit();
@@ -64,7 +65,9 @@ int Program::run(int argc, char** argv) {
   add_operator_commands();
   add_worker_orders();
   add_admin();
+  add_config();
   add_completion();
+  app_.parse_complete_callback([this] { settle_context(); });
   remote_.explain = [this] { return explain_tls(remote_.server, TlsFolder(), ""); };
   // What went wrong is said in our words; gRPC's own lines come with GRPC_VERBOSITY=ERROR.
   ::setenv("GRPC_VERBOSITY", "NONE", 0);
@@ -102,17 +105,55 @@ CLI::App* Program::command(const char* name, const char* help, const char* examp
 }
 
 void Program::use_tls(const std::string& folder) {
+  tls_given_ = true;
   const absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
   if (!tls.ok()) throw CLI::ValidationError("--tls", std::string(tls.status().message()));
   remote_.credentials = channel_credentials(*tls);
   remote_.explain = [this, tls = *tls, folder] { return explain_tls(remote_.server, tls, folder); };
 }
 
+void Program::use_server(const std::string& server) {
+  remote_.server = server;
+  server_option_ = true;
+}
+
+void Program::settle_context() {
+  // Commands that reach no scheduler need no file.
+  const CLI::App* asked = &app_;
+  while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
+  if (asked == &app_ || asked->get_option_no_throw("--server") == nullptr) return;
+  const char* named = std::getenv("GALLEON_CONTEXT");
+  std::string name = !context_.empty() ? context_ : named == nullptr ? "" : named;
+  // Who names a server or its TLS otherwise, and no context, means no context.
+  if (name.empty() && (server_given_ || server_option_ || tls_given_)) return;
+  const absl::StatusOr<Contexts> contexts = load_contexts(contexts_path());
+  if (!contexts.ok()) throw CLI::ValidationError("--context", std::string(contexts.status().message()));
+  if (name.empty()) name = contexts->current;
+  if (name.empty()) return;
+  const absl::StatusOr<Context> context = find_context(*contexts, name);
+  if (!context.ok()) throw CLI::ValidationError("--context", std::string(context.status().message()));
+  // An option has the last word.
+  if (!server_option_) remote_.server = context->server;
+  if (!tls_option_ && !context->tls.empty()) use_tls(context->tls);
+}
+
 void Program::add_server_option(CLI::App* app) {
-  app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
   app->add_option_function<std::string>(
-         "--tls", [this](const std::string& folder) { use_tls(folder); },
+         "--server", [this](const std::string& server) { use_server(server); },
+         "HOST:PORT of the scheduler (or GALLEON_SERVER)")
+      ->default_str(remote_.server)
+      ->trigger_on_parse();
+  app->add_option_function<std::string>(
+         "--tls",
+         [this](const std::string& folder) {
+           tls_option_ = true;
+           use_tls(folder);
+         },
          "folder with ca.pem, and cert.pem with key.pem or token (or GALLEON_TLS)")
+      ->trigger_on_parse();
+  app->add_option_function<std::string>(
+         "--context", [this](const std::string& name) { context_ = name; },
+         "server and TLS that galleon config keeps under this name (or GALLEON_CONTEXT)")
       ->trigger_on_parse();
 }
 

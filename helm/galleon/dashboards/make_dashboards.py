@@ -153,6 +153,7 @@ def dashboard(uid, title, description, panels, jobs=True):
 
 MEMORY = of_jobs("galleon_job_memory_bytes", by="rank, category")
 LIMIT = of_jobs("galleon_job_memory_limit_bytes", by="rank")
+CARDS = of_jobs("galleon_job_memory_limit_bytes", more='device="cuda"', by="rank")
 SAVED = f'max by ({PLACE}, job_id) (galleon_job_optimizer_full_rank_bytes{{{WHERE}, job_id=~"$job"}} * galleon_job_optimizer_saved_ratio)'
 ON_CPU = 'device="cpu"'
 TIGHT = [(None, "green"), (0.9, "orange"), (0.98, "red")]
@@ -164,13 +165,13 @@ OPTIMIZER_MEMORY = dashboard(
               "percentunit", [(of_jobs("galleon_job_optimizer_saved_ratio"), "{{job_id}}")], "stat", 8, min=0, max=1),
         Panel("Peak of a rank", "The largest sum over all categories so far, of the rank that has the most.", "bytes",
               [(of_jobs("galleon_job_memory_peak_bytes"), "{{job_id}}")], "stat", 8),
-        Panel("Of the card", "What the ledger counts now over what the slot has, the memory of its GPU or a share of the machine's, of the fullest rank.",
+        Panel("Of the slot", "What the ledger counts now over what the slot has, the memory of its GPU or a share of the machine's, of the fullest rank.",
               "percentunit", [(f"max by ({PLACE}, job_id) (sum by ({PLACE}, job_id, rank) ({MEMORY}) / {LIMIT})", "{{job_id}}")], "stat", 8,
               min=0, max=1, thresholds=TIGHT),
         Panel("$job", "Every allocation of a trainer has a category; the plan shows the same figures before the job starts. Of all ranks together, beside the "
-              "same with the optimizer's state of full rank, and beside what their cards, or shares of a machine, have.",
+              "same with the optimizer's state of full rank, and beside the memory of their cards.",
               "bytes", [(f"sum by (category) ({MEMORY})", "{{category}}"), (f"sum({MEMORY}) + sum({SAVED})", "at full rank"),
-                        (f"sum({LIMIT})", "cards")], stacked=True, repeat="job", beside=("at full rank", "cards"), width=24),
+                        (f"sum({CARDS})", "cards")], stacked=True, repeat="job", beside=("at full rank", "cards"), width=24),
         Panel("Memory by rank", "Each rank's own ledger.", "bytes", [(f"sum by ({PLACE}, job_id, rank) ({MEMORY})", "{{job_id}} rank {{rank}}")], min=0),
         Panel("Optimizer state against full rank", "Moments and subspaces of all ranks, beside the moments that the same rule would hold at full rank.",
               "bytes", [(f'{of_jobs("galleon_job_optimizer_full_rank_bytes")} - {SAVED}', "{{job_id}}"),

@@ -17,6 +17,8 @@ import unittest
 RULES = pathlib.Path(__file__).resolve().parents[2] / "helm" / "galleon" / "rules" / "alerts.yaml"
 SKIPPED = 77
 INTERVALS = (15, 60)
+# Seconds; no scrape interval, so that a window seldom begins and ends with a sample.
+EVALUATION = 25
 # What two scrapers of one target add: the pod's annotations, and a monitor of Prometheus' operator.
 SCRAPERS = ('job="kubernetes-pods"', 'job="ns/r-galleon-workers", pod="r-galleon-gpu-0", container="galleon", endpoint="metrics"')
 
@@ -49,6 +51,8 @@ def histogram(name, labels, bad):
 
 
 SCHEDULER = 'program="galleon-scheduler", version="1"'
+# Of five minutes, minute by minute.
+RUNS_OUT = [(0, 298, 0)] + [(5 + i, max(0, 298 - 60 * i), 0) for i in range(6)]
 SCENARIOS = [
     Scenario("the only scheduler goes", "GalleonSchedulerAbsent", 20,
              {f'galleon_build_info{{instance="s", {SCHEDULER}}}': since(5, 1, None),
@@ -131,11 +135,10 @@ SCENARIOS = [
     # The default lease is five minutes, and begins to run out at minute 5; the rule has to speak while there is time.
     Scenario("a lease that nobody renews, where something runs and where nothing does", "GalleonLeaseRunsOut", 12,
              {f'galleon_worker_{name}{{instance="{w}", worker="{w}"{more}}}': values
-              for w, used, lease in (("busy", 1, [(0, 298, 0), (5, 298, -60), (10, 0, 0)]), ("idle", 0, [(0, 298, 0), (5, 298, -60), (10, 0, 0)]),
-                                     ("renewed", 1, flat(290)))
+              for w, used, lease in (("busy", 1, RUNS_OUT), ("idle", 0, RUNS_OUT), ("renewed", 1, flat(290)))
               for name, more, values in (("lease_seconds", "", lease), ("lease_length_seconds", "", flat(300)),
                                          ("slots", ', state="used"', flat(used)))},
-             [(9, [({"worker": "busy"}, "The lease of busy has 58s left.")])], quiet=[5, 7]),
+             [(9.5, [({"worker": "busy"}, "The lease of busy has 58s left.")])], quiet=[5, 7]),
     Scenario("a queue that stands beside free slots, one that moves, and one of which no job wants a slot", "GalleonQueueStands", 90,
              {f'{name}{{instance="{s}", {labels}}}': values
               for s, n, moved in (("stands", 2, flat(7)), ("moves", 2, growing(1)), ("held", 0, flat(7)))
@@ -231,7 +234,7 @@ def promtool_tests(interval, scrapers):
                     "exp_alerts": [{"exp_labels": {"severity": severity, **labels}, "exp_annotations": {"summary": summary, "description": description}}
                                    for labels, summary in alerts]} for minute, alerts in scenario.fires]
         tests[scenario.alert].append({"name": scenario.title, "interval": f"{interval}s", "input_series": series, "alert_rule_test": checks})
-    return {alert: {"rule_files": [f"{alert}.rules.yaml"], "evaluation_interval": f"{interval}s", "tests": of_alert} for alert, of_alert in tests.items()}
+    return {alert: {"rule_files": [f"{alert}.rules.yaml"], "evaluation_interval": f"{EVALUATION}s", "tests": of_alert} for alert, of_alert in tests.items()}
 
 
 class AlertRulesTest(unittest.TestCase):

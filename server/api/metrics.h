@@ -1,4 +1,5 @@
-// The scheduler's Prometheus series. Labels are queue, state, outcome, reason, method and code: all bounded.
+// The scheduler's Prometheus series. Labels are queue, state, project, outcome, reason, method and code, and for slots
+// that are waited for the device and a bounded number of label sets. A queue that is gone takes its series along.
 #pragma once
 
 #include <map>
@@ -20,7 +21,7 @@ namespace galleon::server {
 
 class Metrics {
  public:
-  explicit Metrics(absl::string_view version);
+  Metrics();
   ~Metrics();
 
   std::shared_ptr<prometheus::Collectable> collectable() const;
@@ -44,6 +45,8 @@ class Metrics {
   void request(absl::string_view method, absl::string_view code);
 
  private:
+  void queue_gauges(const Scheduler& scheduler);
+  void pending_gauges(const Scheduler& scheduler);
   void project_gauges(const Scheduler& scheduler);
   struct Series;
   std::unique_ptr<Series> series_;

@@ -17,6 +17,7 @@
 #include "common/net/grpc_faults.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
+#include "common/net/own_metrics.h"
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -180,7 +181,7 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     return status;
   }
   journal = *std::move(opened);
-  metrics = std::make_unique<Metrics>(options.scheduler.version);
+  metrics = std::make_unique<Metrics>();
   logs = std::make_unique<LogFiles>(data + "/logs");
   disk = std::make_unique<DiskGuard>(options.keep_free, data);
   folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
@@ -319,6 +320,7 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
       http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });
+  http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-scheduler", options.scheduler.version);
   http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
   http.alive = [this] { return serving ? doorkeeper->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));

@@ -262,6 +262,7 @@ void Scheduler::place_queued(Now now) {
   next_retry_ms_ = next_spared_ms_ = 0;
   if (state_.queue().empty()) {
     waiting_.clear();
+    pending_.clear();
     return;
   }
   if (waiting_.size() > 2 * state_.queue().size() + 1000) waiting_.clear();
@@ -314,6 +315,17 @@ void Scheduler::place_queued(Now now) {
     preempt(now, *jobs[preemption.queued], preemption, victims);
   }
   for (const PassResult::Start& start : result.starts) reserve(now, *jobs[start.queued], start.places);
+  count_pending(considered, starts);
+}
+
+void Scheduler::count_pending(const std::vector<Considered>& considered, const std::vector<bool>& starts) {
+  PendingTally tally(state_.usage(), state_);
+  for (const Considered& one : considered) {
+    if (one.deferred || starts[one.index] || one.queue >= options_.queues.size()) continue;
+    if (would_start_on_more(one.waiting->wait.kind))
+      tally.add(one.job->record(), one.waiting->demand, options_.queues[one.queue]);
+  }
+  pending_ = tally.take();
 }
 
 Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now,

@@ -19,6 +19,7 @@
 #include "galleon/v1/workers.pb.h"
 #include "server/core/fleet.h"
 #include "server/core/pass.h"
+#include "server/core/pending.h"
 #include "server/core/quota.h"
 #include "server/core/retention.h"
 #include "server/core/state.h"
@@ -229,6 +230,8 @@ class Scheduler {
   std::vector<v1::JournalEvent> take_events() { return std::exchange(events_, {}); }
   // Did the last tick run a pass of the policy?
   bool placed_in_last_tick() const { return pass_ran_; }
+  // As the newest pass found it.
+  const std::vector<PendingSlots>& pending_slots() const { return pending_; }
 
  private:
   // admission.cc. NEVER_FITS: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold
@@ -375,6 +378,7 @@ class Scheduler {
                          PassUsers& users) const;
   const Demand& demand(const v1::JobState& job) const;
   bool waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const;
+  void count_pending(const std::vector<Considered>& considered, const std::vector<bool>& starts);
   // starts.cc
   void reserve(Now now, const v1::JobState& job, const std::vector<Place>& places);
   void preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,
@@ -399,9 +403,10 @@ class Scheduler {
   std::string actor_;
   uint64_t replayed_ = 0;
   mutable std::unordered_map<uint64_t, Waiting> waiting_;  // queued jobs by number
-  mutable std::optional<SlotBoard> board_;                 // as it was in the last pass
-  mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
-  uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
+  std::vector<PendingSlots> pending_;
+  mutable std::optional<SlotBoard> board_;        // as it was in the last pass
+  mutable std::optional<SlotBoard> whole_fleet_;  // all workers idle; made when it is asked for
+  uint64_t last_revision_ = 0;                    // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
   bool projects_recorded_ = false;
   bool dirty_ = true;           // a pass of the policy may find something new

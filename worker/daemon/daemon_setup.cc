@@ -21,6 +21,7 @@
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
 #include "common/net/own_address.h"
+#include "common/net/own_metrics.h"
 #include "worker/daemon/allowed_tracking.h"
 #include "worker/daemon/confinement.h"
 #include "worker/daemon/daemon_loop.h"
@@ -108,6 +109,8 @@ absl::Status DaemonLoop::prepare() {
         metrics_, std::vector<ShownDisk>{data_disk(options_.data), jobs_disk(&jobs_disk_)});
     if (options_.certificates != nullptr)
       http.metrics = std::make_shared<WithCertificate>(http.metrics, options_.certificates);
+    http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-worker", GALLEON_VERSION);
+    http.metrics = std::make_shared<WithLabel>(http.metrics, "worker", options_.name);
     http.ready = [this] {
       return registered_ ? absl::OkStatus()
                          : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));

@@ -40,8 +40,12 @@ bool KeptReport::keep(const v1::TrainerEvent& event) {
     case v1::TrainerEvent::kStage:
       *report_.mutable_stage() = event.stage();
       return true;
+    case v1::TrainerEvent::kBeat:
+      report_.set_newest_step(event.beat().step());
+      return false;
     case v1::TrainerEvent::kStep:
       *report_.mutable_progress() = event.step();
+      report_.set_newest_step(event.step().step());
       return !sweep_.by_validation() && reach(event.step().step(), event.step().loss());
     case v1::TrainerEvent::kEvaluation:
       *report_.mutable_evaluation() = event.evaluation();
@@ -55,8 +59,10 @@ bool KeptReport::keep(const v1::TrainerEvent& event) {
     case v1::TrainerEvent::kLedger:
       *report_.mutable_ledger() = event.ledger();
       return false;
-    case v1::TrainerEvent::kCheckpointReady:
     case v1::TrainerEvent::kCheckpointPublished:
+      report_.set_checkpoint_step(event.checkpoint_published().step());
+      return false;
+    case v1::TrainerEvent::kCheckpointReady:
     case v1::TrainerEvent::EVENT_NOT_SET:
       return false;
   }

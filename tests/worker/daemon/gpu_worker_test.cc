@@ -33,9 +33,13 @@ TEST_F(GpuWorkerTest, RegistersItsGpusByUuidWithTheirMemoryAndShowsThemInItsMetr
   EXPECT_EQ(worker.devices(1).free_memory_bytes(), uint64_t{22976} << 20) << "in steps of 64 MiB";
   EXPECT_TRUE(worker.devices(1).healthy());
   const std::string metrics = scrape(ready_file());
-  EXPECT_THAT(metrics, HasSubstr("galleon_worker_gpu_info{slot=\"0\",uuid=\"GPU-1111\",name=\"NVIDIA Test 24GB\"} 1"));
-  EXPECT_THAT(metrics, HasSubstr("galleon_worker_gpu_temperature_celsius{slot=\"1\",uuid=\"GPU-2222\"} 52"));
-  EXPECT_THAT(metrics, HasSubstr("galleon_worker_gpu_utilisation_ratio{slot=\"1\",uuid=\"GPU-2222\"} 0.9"));
+  EXPECT_THAT(
+      metrics,
+      HasSubstr("galleon_worker_gpu_info{worker=\"w1\",slot=\"0\",uuid=\"GPU-1111\",name=\"NVIDIA Test 24GB\"} 1"));
+  EXPECT_THAT(metrics,
+              HasSubstr("galleon_worker_gpu_temperature_celsius{worker=\"w1\",slot=\"1\",uuid=\"GPU-2222\"} 52"));
+  EXPECT_THAT(metrics,
+              HasSubstr("galleon_worker_gpu_utilisation_ratio{worker=\"w1\",slot=\"1\",uuid=\"GPU-2222\"} 0.9"));
 }
 
 TEST_F(GpuWorkerTest, ARankIsToldItsSlotsGpu) {
@@ -44,6 +48,21 @@ TEST_F(GpuWorkerTest, ARankIsToldItsSlotsGpu) {
   wanted.set_slot(1);
   scheduler_.assign(wanted);
   EXPECT_TRUE(scheduler_.wait_for([&] { return absl::StrContains(scheduler_.logs["a.1.0"], "cuda GPU-2222"); }));
+}
+
+TEST_F(GpuWorkerTest, MetricsTieARankToItsSlotsGpuAndItsMemory) {
+  start({"--device", "cuda"});
+  // Slots that are GPUs have no share of the machine's memory: a part of it would be a part of nothing.
+  EXPECT_THAT(scrape(ready_file()), testing::Not(HasSubstr("galleon_worker_slot_memory_bytes")));
+  v1::Assignment wanted = assignment("a", "step 1; sleep 60000");
+  wanted.set_slot(1);
+  scheduler_.assign(wanted);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.reports["a.1.0"].progress().step() == 1; }));
+  const std::string metrics = scrape(ready_file());
+  EXPECT_THAT(metrics, HasSubstr("galleon_rank_info{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"0\","
+                                 "device=\"cuda\",slot=\"1\",gpu_uuid=\"GPU-2222\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("galleon_job_memory_limit_bytes{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"0\","
+                                 "device=\"cuda\"} 25769803776"));
 }
 
 TEST_F(GpuWorkerTest, ADeviceThatFailsUnderItsRankIsReportedUnhealthyWithTheReason) {

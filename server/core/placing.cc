@@ -305,6 +305,10 @@ void Scheduler::place_queued(Now now) {
     // Whose turn does not come while it waits for something else stands at the end.
     if (one.deferred && one.waiting->wait.position == 0) one.waiting->wait.position = ++turns[one.queue];
   }
+  std::vector<const v1::JobState*> wanting;
+  for (const Considered& one : considered) {
+    if (!one.deferred && !starts[one.index] && would_start_on_more(one.waiting->wait.kind)) wanting.push_back(one.job);
+  }
   for (const size_t head : result.heads) {
     int64_t& since_ms = waiting(*jobs[head]).head_since_ms;
     if (since_ms < 0) since_ms = now.mono_ms;
@@ -315,15 +319,16 @@ void Scheduler::place_queued(Now now) {
     preempt(now, *jobs[preemption.queued], preemption, victims);
   }
   for (const PassResult::Start& start : result.starts) reserve(now, *jobs[start.queued], start.places);
-  count_pending(considered, starts);
+  // With what has just started counted in limits.
+  count_pending(wanting);
 }
 
-void Scheduler::count_pending(const std::vector<Considered>& considered, const std::vector<bool>& starts) {
+void Scheduler::count_pending(const std::vector<const v1::JobState*>& wanting) {
   PendingTally tally(state_.usage(), state_);
-  for (const Considered& one : considered) {
-    if (one.deferred || starts[one.index] || one.queue >= options_.queues.size()) continue;
-    if (would_start_on_more(one.waiting->wait.kind))
-      tally.add(one.job->record(), one.waiting->demand, options_.queues[one.queue]);
+  for (const v1::JobState* job : wanting) {
+    const auto queue = std::find_if(options_.queues.begin(), options_.queues.end(),
+                                    [&](const QueueConfig& config) { return config.id == job->record().queue(); });
+    if (queue != options_.queues.end()) tally.add(job->record(), demand(*job), *queue);
   }
   pending_ = tally.take();
 }

@@ -378,7 +378,8 @@ class Scheduler {
                          PassUsers& users) const;
   const Demand& demand(const v1::JobState& job) const;
   bool waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const;
-  void count_pending(const std::vector<Considered>& considered, const std::vector<bool>& starts);
+  // Of queued jobs that would start on a larger fleet.
+  void count_pending(const std::vector<const v1::JobState*>& wanting);
   // starts.cc
   void reserve(Now now, const v1::JobState& job, const std::vector<Place>& places);
   void preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,

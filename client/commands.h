@@ -31,7 +31,8 @@ struct TrainArguments {
   double meet_within = 0;  // seconds; 0: a minute, with several machines ten
 };
 int run_train(const TrainArguments& arguments);
-int run_plan(const std::string& job, OutputFormat format);
+// `gpu`: a card on which a step is predicted; empty: none.
+int run_plan(const std::string& job, const std::string& gpu, OutputFormat format);
 // `galleon-trainer` with the same arguments: evaluate, generate, tokenize.
 int run_trainer(const std::vector<std::string>& arguments);
 

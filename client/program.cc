@@ -195,8 +195,12 @@ void Program::add_local() {
 
   CLI::App* plan = command("plan", "memory, wire and work of a job, before it runs", "galleon plan job.yaml");
   plan->add_option("job", plan_job_, "the job file")->required();
+  plan->add_option(
+      "--gpu", plan_gpu_,
+      "a card on which a step is predicted, at its peak rates: a100 | h100 | h200 | b200 | l40s | 3090 | 4090 | "
+      "5090");
   add_format_option(plan);
-  plan->callback([this] { code_ = run_plan(plan_job_, remote_.format); });
+  plan->callback([this] { code_ = run_plan(plan_job_, plan_gpu_, remote_.format); });
 
   CLI::App* reference = command("job-file", "print every key of the job file, as Markdown", "galleon job-file");
   reference->callback([] { std::cout << job_reference_markdown(); });

@@ -68,6 +68,7 @@ class Program {
   TrainArguments train_;
   SubmitArguments submit_;
   std::string plan_job_;
+  std::string plan_gpu_;
   std::string job_;
   CompareArguments compare_;
   Selection selection_;

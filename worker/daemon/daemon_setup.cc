@@ -183,7 +183,8 @@ absl::Status DaemonLoop::find_devices() {
   if (options_.device == "cpu") return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<Gpus>> gpus = open_nvml();
   if (!gpus.ok()) {
-    if (options_.device == "cuda") return gpus.status();
+    // What the environment says wrongly is no lack of GPUs.
+    if (options_.device == "cuda" || absl::IsInvalidArgument(gpus.status())) return gpus.status();
     log_info("slots are shares of the processors: ", gpus.status().message());
     return absl::OkStatus();
   }

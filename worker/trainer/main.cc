@@ -56,6 +56,7 @@ struct Arguments {
   ServiceDescriptors service;
   Reach reach;
   bool plan = false;
+  std::string gpu;  // of the plan's prediction
   bool resolve = false;
   bool processor = false;
   std::string format = "json";
@@ -127,9 +128,19 @@ int plan(const Arguments& arguments) {
   // A plan for GPUs needs none here.
   DeviceRequest request;
   if (job->resources().has_device()) request.wanted = job->resources().device();
-  const std::string kind = device_kind(request);
+  std::string kind = device_kind(request);
+  if (!arguments.gpu.empty()) {
+    if (job->resources().device() == v1::Resources::DEVICE_CPU)
+      return fail(absl::InvalidArgumentError("--gpu: the job's resources.device is cpu"));
+    kind = "cuda";
+  }
   absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, kind, ranks, text_bytes(*job), options.memory_limit);
   if (!message.ok()) return fail(message.status());
+  if (!arguments.gpu.empty()) {
+    absl::StatusOr<v1::StepPrediction> prediction = prediction_message(*shape, arguments.gpu, ranks);
+    if (!prediction.ok()) return fail(prediction.status());
+    *message->mutable_prediction() = *std::move(prediction);
+  }
   return print(*message, arguments.format);
 }
 
@@ -189,6 +200,7 @@ void add_training(CLI::App& app, Arguments& arguments) {
   app.add_option("--reads", arguments.reach.reads, "folder that the job may read, and no other; repeatable");
   app.add_option("--writes", arguments.reach.writes, "folder that the job may write, and read; repeatable");
   app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
+  app.add_option("--gpu", arguments.gpu, "of --plan: predict a step on that card")->needs("--plan");
   app.add_option("--format", arguments.format, "of --plan and --processor")->check(CLI::IsMember({"json", "binary"}));
   app.add_flag("--processor", arguments.processor, "print what the CPU computes with here, and end");
   app.add_flag("--resolve", arguments.resolve, "write the job with its model's shape to --output, and end");

@@ -86,6 +86,52 @@ TEST_F(GpuWorkerTest, ACardThatFallsOffTheBusIsReportedWithinSeconds) {
   EXPECT_THAT(scheduler_.devices[0].fault(), HasSubstr("GPU is lost"));
 }
 
+TEST_F(GpuWorkerTest, ACardInMigModeIsUnhealthyInASentence) {
+  set_cards("GPU-1111 24576 24000 41 7 0 0 NVIDIA MIG Test\nGPU-2222 24576 23000 52 90 0 0 NVIDIA Test 24GB\n");
+  start({"--device", "cuda"});
+  const v1::Worker& worker = scheduler_.registrations[0].worker();
+  EXPECT_FALSE(worker.devices(0).healthy());
+  EXPECT_THAT(worker.devices(0).fault(), HasSubstr("MIG mode"));
+  EXPECT_TRUE(worker.devices(1).healthy());
+}
+
+TEST_F(GpuWorkerTest, NumbersOfVisibleCardsEndAtTheFirstThatIsNone) {
+  set_cards(
+      "GPU-1111 24576 24000 41 7 0 0 NVIDIA A\nGPU-2222 24576 24000 41 7 0 0 NVIDIA A\nGPU-3333 24576 24000 41 7 0 0 "
+      "NVIDIA A\n");
+  environment_.emplace_back("CUDA_VISIBLE_DEVICES", "1,-1,0");
+  start({"--device", "auto"});
+  const v1::Worker& worker = scheduler_.registrations[0].worker();
+  EXPECT_EQ(worker.devices(0).uuid(), "GPU-2222");
+  EXPECT_NE(worker.devices(1).kind(), "cuda");
+}
+
+TEST_F(GpuWorkerTest, NumbersOfCardsThatDifferNeedTheOrderOfTheBus) {
+  set_cards("GPU-1111 24576 24000 41 7 0 0 NVIDIA A\nGPU-2222 81920 80000 41 7 0 0 NVIDIA B\n");
+  environment_.emplace_back("CUDA_VISIBLE_DEVICES", "1");
+  environment_.emplace_back("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+  start({"--device", "auto"});
+  EXPECT_EQ(scheduler_.registrations[0].worker().devices(0).uuid(), "GPU-2222");
+}
+
+TEST_F(GpuWorkerTest, NumbersWhoseOrderIsUnknownAndInstancesAreRefusedInASentence) {
+  set_cards("GPU-1111 24576 24000 41 7 0 0 NVIDIA A\nGPU-2222 81920 80000 41 7 0 0 NVIDIA B\n");
+  for (const auto& [visible, sentence] :
+       {std::pair{"1", "CUDA_DEVICE_ORDER=PCI_BUS_ID"}, std::pair{"MIG-7777", "an instance of a GPU"}}) {
+    ProcessOptions options;
+    options.command = command({"--device", "auto"});
+    options.stderr_path = folder_ + "/refused.log";
+    options.environment = environment_;
+    options.environment.emplace_back("CUDA_VISIBLE_DEVICES", visible);
+    const absl::StatusOr<ProcessId> process = start_process(options);
+    ASSERT_TRUE(process.ok()) << process.status();
+    const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process->pid, kPatience);
+    ASSERT_TRUE(exit.ok() && exit->has_value()) << visible;
+    EXPECT_NE((*exit)->code, 0);
+    EXPECT_THAT(*read_file(options.stderr_path), HasSubstr(sentence));
+  }
+}
+
 TEST_F(GpuWorkerTest, WithoutADriverAutoOffersProcessors) {
   environment_.pop_back();
   start({"--device", "auto"});

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <optional>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -142,10 +143,10 @@ void add_options(CLI::App& app, Arguments& a) {
 
 // What the options say together, and what the files say that they name. Not 0: it has been told what is wrong.
 int complete(Arguments& a) {
-  for (const auto& [flag, value] :
-       {std::pair("--listen", &a.options.listen), std::pair("--metrics", &a.options.metrics)}) {
+  for (const auto& [flag, value, example] : {std::tuple("--listen", &a.options.listen, " 127.0.0.1:7070"),
+                                             std::tuple("--metrics", &a.options.metrics, " 127.0.0.1:7071")}) {
     if (!value->empty()) continue;
-    galleon::log_error(flag, " is required, such as ", flag, " 127.0.0.1:7070");
+    galleon::log_error(flag, " is required, such as ", flag, example);
     return kWrongOptions;
   }
   a.options.scheduler.lease_ms = milliseconds(a.lease);

@@ -57,7 +57,8 @@ TEST_F(Inputs, WhatAWorkerMayNotReadOrDoesNotHaveIsNamed) {
   EXPECT_EQ(outside.exit.code, 1);
   EXPECT_TRUE(absl::StrContains(outside.err,
                                 "on worker north: tokenizer: /etc/passwd lies outside of what this worker "
-                                "may read: "))
+                                "may read: " +
+                                    service_.inputs() + "; move it there"))
       << outside.err;
   const CommandResult none = elsewhere({"submit", file, "--set", "data.train=[" + service_.inputs() + "/none.txt]"});
   EXPECT_EQ(none.exit.code, 1);

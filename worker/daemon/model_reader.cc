@@ -39,7 +39,7 @@ constexpr char kNoJob[] = "/.new";  // no job's name begins with a point
 absl::Status check_here(const v1::ResolveOrder& order, const RankOptions& options) {
   const v1::Job& job = order.job();
   RETURN_IF_ERROR(check_input_paths(job, absl::StrCat(options.jobs_folder, kNoJob),
-                                    with_readable(options.roots, order.readable_folder()), options.copies));
+                                    with_readable(options.roots, order.readable_folder()), options.copies, false));
   RETURN_IF_ERROR(check_tracking(job, options.trackers));
   return check_inputs_present(job);
 }

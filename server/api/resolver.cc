@@ -31,11 +31,6 @@ std::string labels_text(const v1::Job& job) {
   return labels.empty() ? "" : absl::StrCat(" with labels ", absl::StrJoin(labels, ", ", absl::PairFormatter("=")));
 }
 
-bool is_ready(const Scheduler& scheduler, const std::string& id) {
-  const v1::Worker* worker = scheduler.state().worker(id);
-  return worker != nullptr && scheduler.state_now(*worker) == v1::Worker::READY;
-}
-
 }  // namespace
 
 // Daemons keep what they have read until it is not listed any more: another process's numbers must not meet it.
@@ -65,21 +60,23 @@ void Resolver::resolve(const Scheduler& scheduler, Now now, v1::Job job, std::st
   ask_next(scheduler, now, orders_.find(number));
 }
 
+std::string Resolver::choose(const Scheduler& scheduler, const Order& order) const {
+  std::optional<std::pair<size_t, std::string>> best;  // the one that reads least
+  if (order.tried.size() >= kMostWorkers) return "";
+  for (const auto& [id, worker] : scheduler.state().workers()) {
+    if (std::find(order.tried.begin(), order.tried.end(), id) != order.tried.end()) continue;
+    if (scheduler.state_now(worker) != v1::Worker::READY || !has_labels(worker, order.order.job())) continue;
+    const std::pair<size_t, std::string> reads = {listed_at(id), id};
+    if (!best || reads < *best) best = reads;
+  }
+  return best ? best->second : "";
+}
+
 void Resolver::ask_next(const Scheduler& scheduler, Now now, Orders::iterator it) {
   Order& order = it->second;
-  const v1::Job& job = order.order.job();
-  std::optional<std::pair<size_t, std::string>> best;  // the one that reads least
-  if (order.tried.size() < kMostWorkers) {
-    for (const auto& [id, worker] : scheduler.state().workers()) {
-      if (std::find(order.tried.begin(), order.tried.end(), id) != order.tried.end()) continue;
-      if (scheduler.state_now(worker) != v1::Worker::READY || !has_labels(worker, job)) continue;
-      const std::pair<size_t, std::string> reads = {listed_at(id), id};
-      if (!best || reads < *best) best = reads;
-    }
-  }
-  if (best) {
-    order.worker = best->second;
-    order.tried.push_back(best->second);
+  if (const std::string worker = choose(scheduler, order); !worker.empty()) {
+    order.worker = worker;
+    order.tried.push_back(worker);
     order.told = false;
     order.until_ms = now.mono_ms + kTimeOfWorkerMs;
     changed_.push_back(order.worker);
@@ -87,7 +84,7 @@ void Resolver::ask_next(const Scheduler& scheduler, Now now, Orders::iterator it
   }
   if (!order.reasons.empty()) return finish(it, absl::FailedPreconditionError(absl::StrJoin(order.reasons, "; ")));
   finish(it, absl::FailedPreconditionError(
-                 absl::StrCat("no worker", labels_text(job),
+                 absl::StrCat("no worker", labels_text(order.order.job()),
                               " is ready that could read the job's model and look for its inputs; submit from a "
                               "machine that has them, or when a worker is ready")));
 }
@@ -150,15 +147,21 @@ std::vector<std::string> Resolver::take_changed() {
 }
 
 void Resolver::look(const Scheduler& scheduler, Now now) {
-  std::vector<uint64_t> lost;
+  std::vector<std::pair<uint64_t, const char*>> lost;
   for (const auto& [number, order] : orders_) {
-    if (now.mono_ms >= order.until_ms || !is_ready(scheduler, order.worker)) lost.push_back(number);
+    const v1::Worker* worker = scheduler.state().worker(order.worker);
+    const v1::Worker::State state = worker == nullptr ? v1::Worker::GONE : scheduler.state_now(*worker);
+    if (now.mono_ms >= order.until_ms) {
+      lost.emplace_back(number, " did not read the job's model in time");
+    } else if (state == v1::Worker::UNREACHABLE && choose(scheduler, order).empty()) {
+      // It may come back, and there is no other.
+    } else if (state != v1::Worker::READY) {
+      lost.emplace_back(number, " is not ready any more");
+    }
   }
-  for (const uint64_t number : lost) {
+  for (const auto& [number, why] : lost) {
     const auto it = orders_.find(number);
-    it->second.reasons.push_back(absl::StrCat(
-        "worker ", it->second.worker,
-        is_ready(scheduler, it->second.worker) ? " did not read the job's model in time" : " is not ready any more"));
+    it->second.reasons.push_back(absl::StrCat("worker ", it->second.worker, why));
     ask_next(scheduler, now, it);
   }
 }

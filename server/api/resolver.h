@@ -51,6 +51,8 @@ class Resolver {
   };
   using Orders = std::map<uint64_t, Order>;
 
+  // The ready worker that reads least and was not tried; empty: there is none, or enough were tried.
+  std::string choose(const Scheduler& scheduler, const Order& order) const;
   // Another worker for the order, or its end.
   void ask_next(const Scheduler& scheduler, Now now, Orders::iterator it);
   void finish(Orders::iterator it, const absl::StatusOr<v1::ResolveJobResponse>& answer);

@@ -203,6 +203,13 @@ std::multimap<std::string, Call> calls(const std::string& jobs_folder) {
     request.mutable_job()->mutable_checkpoint()->set_resume(absl::StrCat(jobs_folder, "/", id, "/checkpoints/step-1"));
     return unary<Jobs>(c, &Jobs::Stub::CreateJob, request);
   });
+  job("ResolveJob", [jobs_folder](const Channel& c, const std::string& id) {
+    v1::ResolveJobRequest request;
+    *request.mutable_job() = job_in("arts").job();
+    request.mutable_job()->clear_shape();
+    request.mutable_job()->mutable_checkpoint()->set_resume(absl::StrCat(jobs_folder, "/", id, "/checkpoints/step-1"));
+    return unary<Jobs>(c, &Jobs::Stub::ResolveJob, request);
+  });
   job("GetJob", [](const Channel& c, const std::string& id) {
     return unary<Jobs>(c, &Jobs::Stub::GetJob, named<v1::GetJobRequest>(id));
   });

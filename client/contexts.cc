@@ -102,7 +102,7 @@ std::string contexts_path() {
     const char* value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
   };
-  if (const std::string path = variable("GALLEON_CONFIG"); !path.empty()) return path;
+  if (std::string path = variable("GALLEON_CONFIG"); !path.empty()) return path;
   if (const std::string folder = variable("XDG_CONFIG_HOME"); !folder.empty()) return folder + "/galleon/config.yaml";
   return variable("HOME") + "/.config/galleon/config.yaml";
 }
@@ -132,7 +132,7 @@ absl::Status save_contexts(const Contexts& contexts, const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   if (!folder.empty()) RETURN_IF_ERROR(make_folders(folder));
   const mode_t before = ::umask(0077);
-  const absl::Status written = write_file_atomically(path, absl::StrCat(out.c_str(), "\n"));
+  absl::Status written = write_file_atomically(path, absl::StrCat(out.c_str(), "\n"));
   ::umask(before);
   return written;
 }

@@ -29,25 +29,31 @@ absl::StatusOr<v1::Job> with_shape_of_worker(JobClient& client, const v1::Job& j
     return complete;
   }
   if (missing.empty() || !absl::IsFailedPrecondition(response.status())) return response.status();
-  return absl::FailedPreconditionError(absl::StrCat(response.status().message(), "; here there is no ", missing));
+  return absl::FailedPreconditionError(absl::StrCat(missing, " on this machine; ", response.status().message()));
 }
 
 }  // namespace
 
 std::string missing_here(const v1::Job& job) {
+  const auto there_is_no = [](absl::string_view key, const std::string& path) {
+    return absl::StrCat(key, ": there is no ", path);
+  };
+  const auto no_match = [](absl::string_view key, const std::string& glob) {
+    return absl::StrCat(key, ": no file matches ", glob);
+  };
   const std::string& model = job.model().source();
-  if (!absl::StartsWith(model, "preset:") && !is_here(model)) return absl::StrCat("model.source: ", model);
-  if (job.tokenizer() != "bytes" && !is_here(job.tokenizer())) return absl::StrCat("tokenizer: ", job.tokenizer());
+  if (!absl::StartsWith(model, "preset:") && !is_here(model)) return there_is_no("model.source", model);
+  if (job.tokenizer() != "bytes" && !is_here(job.tokenizer())) return there_is_no("tokenizer", job.tokenizer());
   const std::string& chat = job.data().chat_template();
-  if (!absl::StartsWith(chat, "preset:") && !is_here(chat)) return absl::StrCat("data.chat_template: ", chat);
+  if (!absl::StartsWith(chat, "preset:") && !is_here(chat)) return there_is_no("data.chat_template", chat);
   for (const std::string& glob : job.data().train()) {
-    if (!is_here(glob)) return absl::StrCat("data.train: ", glob);
+    if (!is_here(glob)) return no_match("data.train", glob);
   }
   for (const std::string& glob : job.data().validation()) {
-    if (!is_here(glob)) return absl::StrCat("data.validation: ", glob);
+    if (!is_here(glob)) return no_match("data.validation", glob);
   }
   const std::string trainer = trainer_path();
-  return ::access(trainer.c_str(), X_OK) == 0 ? "" : trainer;
+  return ::access(trainer.c_str(), X_OK) == 0 ? "" : absl::StrCat("there is no ", trainer);
 }
 
 absl::StatusOr<v1::Job> with_shape(InputsOn where, JobClient& client, const v1::Job& job) {

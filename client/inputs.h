@@ -10,8 +10,8 @@
 
 namespace galleon {
 
-// The first of what the job names that is not on this machine, as "tokenizer: /data/tokenizer.json", or the program
-// that would read it; empty: all is here, or in an object store.
+// What of all that the job names is not on this machine first, as "tokenizer: there is no /data/tokenizer.json", or that
+// the program is missing that would read it; empty: all is here, or in an object store.
 std::string missing_here(const v1::Job& job);
 
 // The job with its model's shape, read by galleon-trainer here or by a worker that may run the job. By itself here, if

@@ -97,7 +97,7 @@ class GroupService final : public v1::GroupService::CallbackService, public Stop
     const Scheduler& scheduler = turn.scheduler;
     for (const Scheduler::Submission& member : submission.members)
       RETURN_IF_ERROR(check_after(scheduler.state(), call.identity(), member.job));
-    const absl::Status checked = scheduler.check_group(submission);
+    absl::Status checked = scheduler.check_group(submission);
     const QueueConfig* queue = scheduler.queue_config(queue_of(submission.members.front().job));
     if (queue == nullptr) return checked;
     RETURN_IF_ERROR(count_refusal(context_, queue->project, checked));

@@ -31,7 +31,7 @@ TEST(EndToEnd, ASweepEndsItsWorseHalfWhateverIsKilledMeanwhile) {
   const std::string first = answer["jobs"][0].value("job_id", "");
   EXPECT_EQ(first, "tide-learning-rate-0-0000001-seed-1-1");
   EXPECT_TRUE(answer["group"].value("by_validation", false));
-  ASSERT_TRUE(service.await_step(first, 20));
+  ASSERT_TRUE(eventually([&] { return service.get(first).value("attempts", 0) >= 1; }));
   service.kill("scheduler");
   service.start_scheduler();
   // A submit whose answer was lost makes nothing again.

@@ -31,7 +31,8 @@ struct TrainArguments {
   double meet_within = 0;  // seconds; 0: a minute, with several machines ten
 };
 int run_train(const TrainArguments& arguments);
-int run_plan(const std::string& job, OutputFormat format);
+// `gpu`: a card on which a step is predicted; empty: none.
+int run_plan(const std::string& job, const std::string& gpu, OutputFormat format);
 // `galleon-trainer` with the same arguments: evaluate, generate, tokenize.
 int run_trainer(const std::vector<std::string>& arguments);
 
@@ -45,15 +46,29 @@ struct Remote {
 class JobClient;
 JobClient client_of(const Remote& remote);
 
+// Where a job's model is read, and its tokenizer and data are looked for, before it is submitted.
+enum class InputsOn { kAuto, kHere, kWorker };
+
 struct SubmitArguments {
   std::string job;
-  std::string request_id;  // empty: drawn
+  std::string request_id;                  // empty: drawn
+  std::vector<std::string> settings = {};  // KEY=VALUE of the job file
+  // KEY=VALUE,VALUE: a job for each, and of several keys for each of their combinations.
+  std::vector<std::string> sweeps = {};
+  uint32_t max_running = 0;                     // of a sweep's jobs at a time; 0: as many as fit
+  std::vector<uint64_t> stop_worst_after = {};  // steps at which the worse half of them ends
+  InputsOn inputs = InputsOn::kAuto;
   bool validate_only = false;
   bool allow_pending = false;  // also where no worker of now could hold it
   bool watch = false;
   bool wait = false;
 };
 int run_submit(const Remote& remote, const SubmitArguments& arguments);
+int run_sweep(const Remote& remote, const SubmitArguments& arguments);
+// A group and its jobs. The exit code of waiting: 0 if all have succeeded, or ended with the worse half; 1 if one has
+// failed; 2 if one was cancelled; 3 and kOwnError as run_wait().
+int run_get_group(const Remote& remote, const std::string& group);
+int run_wait_group(const Remote& remote, const std::string& group, double timeout_seconds);
 struct ListArguments {
   Selection which = {};     // its names stay empty
   std::string prefix = {};  // of the job's id
@@ -61,6 +76,7 @@ struct ListArguments {
   std::string sort = "newest";
   size_t limit = 0;  // 0: all
   bool wide = false;
+  bool members = false;  // the jobs of a group each in a line of its own
 };
 int run_list(const Remote& remote, const ListArguments& arguments);
 int run_get(const Remote& remote, const Selection& selection, bool job_file = false);
@@ -89,6 +105,7 @@ inline constexpr int kOwnError = 4;
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds);
 int run_workers(const Remote& remote);
 int run_queues(const Remote& remote);
+int run_projects(const Remote& remote);
 // What happened to a job, a worker ("workers/ID"), or everything (empty).
 int run_events(const Remote& remote, const std::string& subject, bool follow);
 int run_reprioritize(const Remote& remote, const Selection& selection, std::optional<int32_t> priority,
@@ -114,8 +131,14 @@ struct InitTlsArguments {
   uint32_t days = 3650;
 };
 int run_init_tls(const InitTlsArguments& arguments);
-// Results of several jobs side by side.
-int run_compare(const Remote& remote, const std::vector<std::string>& jobs);
+// Results of several jobs, or of groups of them, side by side.
+struct CompareArguments {
+  std::vector<std::string> jobs;  // or groups
+  bool csv = false;
+  std::string plot = {};  // an SVG with their curves; empty: none
+  bool logarithmic = false;
+};
+int run_compare(const Remote& remote, const CompareArguments& arguments);
 int run_attempts(const Remote& remote, const std::string& job);
 
 // Prints "galleon: MESSAGE" for each line on standard error and returns 1.

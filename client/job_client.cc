@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/job_client_call.h"
 #include "common/base/ids.h"
 #include "common/base/output_file.h"
 #include "common/base/status_macros.h"
@@ -18,6 +19,7 @@ namespace galleon {
 
 const absl::Duration JobClient::kCallTimeout = absl::Seconds(20);
 const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
+const absl::Duration JobClient::kResolveTimeout = absl::Seconds(300);
 const absl::Duration JobClient::kRetryTimeout = absl::Seconds(2);
 
 bool is_terminal(v1::JobRecord::State state) {
@@ -44,6 +46,7 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
   channel_ = grpc::CreateCustomChannel(
       server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
   jobs_ = v1::JobService::NewStub(channel_);
+  groups_ = v1::GroupService::NewStub(channel_);
   workers_ = v1::WorkerService::NewStub(channel_);
   queues_ = v1::QueueService::NewStub(channel_);
   admin_ = v1::AdminService::NewStub(channel_);
@@ -68,22 +71,9 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
   return absl::Status(code, status.error_message());
 }
 
-template <typename Response, typename Call>
-absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
-  const absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
-  absl::Duration pause = absl::Milliseconds(100);
-  while (true) {
-    // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
-    channel_->WaitForConnected(absl::ToChronoTime(std::min(absl::Now() + absl::Milliseconds(500), latest)));
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(std::min(absl::Now() + timeout, latest)));
-    Response response;
-    const grpc::Status status = once(context, response);
-    if (status.ok()) return response;
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
-    absl::SleepFor(pause);
-    pause = std::min(pause * 2, absl::Seconds(1));
-  }
+absl::StatusOr<v1::ResolveJobResponse> JobClient::resolve_job(const v1::ResolveJobRequest& request) {
+  return call<v1::ResolveJobResponse>(
+      kResolveTimeout, [&](auto& context, auto& response) { return jobs_->ResolveJob(&context, request, &response); });
 }
 
 absl::StatusOr<v1::JobRecord> JobClient::create_job(const v1::CreateJobRequest& request) {
@@ -196,6 +186,20 @@ absl::StatusOr<std::vector<v1::Queue>> JobClient::list_queues() {
                        return queues_->ListQueues(&context, page, &r);
                      }));
     all.insert(all.end(), response.queues().begin(), response.queues().end());
+    page.set_page_token(response.next_page_token());
+  } while (!page.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<std::vector<v1::Project>> JobClient::list_projects() {
+  std::vector<v1::Project> all;
+  v1::ListProjectsRequest page;
+  do {
+    ASSIGN_OR_RETURN(v1::ListProjectsResponse response,
+                     call<v1::ListProjectsResponse>(kCallTimeout, [&](auto& context, auto& r) {
+                       return queues_->ListProjects(&context, page, &r);
+                     }));
+    all.insert(all.end(), response.projects().begin(), response.projects().end());
     page.set_page_token(response.next_page_token());
   } while (!page.page_token().empty());
   return all;

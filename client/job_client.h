@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "galleon/v1/admin.grpc.pb.h"
+#include "galleon/v1/groups.grpc.pb.h"
 #include "galleon/v1/jobs.grpc.pb.h"
 #include "galleon/v1/queues.grpc.pb.h"
 #include "galleon/v1/workers.grpc.pb.h"
@@ -28,6 +29,12 @@ class JobClient {
   // Unary calls take at most `kCallTimeout` and are tried again while the scheduler is unreachable, for at most
   // `retry_timeout`; creating a job is safe to repeat because of its request id.
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
+  // A worker reads the job's model, which takes as long as it takes there.
+  absl::StatusOr<v1::ResolveJobResponse> resolve_job(const v1::ResolveJobRequest& request);
+  absl::StatusOr<v1::CreateGroupResponse> create_group(const v1::CreateGroupRequest& request);
+  absl::StatusOr<v1::Group> get_group(const std::string& group);
+  // Newest first.
+  absl::StatusOr<std::vector<v1::Group>> list_groups();
   // No answer by `latest` is DEADLINE_EXCEEDED or UNAVAILABLE.
   absl::StatusOr<v1::JobRecord> get_job(const std::string& job, absl::Time latest = absl::InfiniteFuture());
   // `most`: so many at most, the newest; 0: all.
@@ -43,6 +50,7 @@ class JobClient {
   absl::StatusOr<std::vector<v1::Attempt>> list_attempts(const std::string& job);
   absl::StatusOr<std::vector<v1::Worker>> list_workers();
   absl::StatusOr<std::vector<v1::Queue>> list_queues();
+  absl::StatusOr<std::vector<v1::Project>> list_projects();
   absl::StatusOr<v1::JobRecord> reprioritize_job(const v1::ReprioritizeJobRequest& request);
   // `ordered`: READY, CORDONED or DRAINING.
   absl::StatusOr<v1::Worker> order_worker(const std::string& worker, v1::Worker::State ordered,
@@ -72,6 +80,8 @@ class JobClient {
 
   static const absl::Duration kCallTimeout;
   static const absl::Duration kCreateTimeout;  // it includes a plan
+  static const absl::Duration kResolveTimeout;
+  static const absl::Duration kCreateGroupTimeout;
   static const absl::Duration kRetryTimeout;
 
  private:
@@ -85,12 +95,17 @@ class JobClient {
   const Explain explain_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
+  std::unique_ptr<v1::GroupService::Stub> groups_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;
   std::unique_ptr<v1::QueueService::Stub> queues_;
   std::unique_ptr<v1::AdminService::Stub> admin_;
 };
 
 bool is_terminal(v1::JobRecord::State state);
+// Is it a group's name? A job's id ends otherwise, and begins otherwise than "groups/".
+bool names_group(const std::string& name);
+// "groups/ID" for "ID" and for itself.
+std::string group_name(const std::string& group);
 // "jobs/ID" for "ID" and for itself.
 std::string job_name(const std::string& job);
 // "workers/ID" for "ID" and for itself.

@@ -5,13 +5,14 @@
 namespace galleon {
 
 void Program::add_selection(CLI::App* app, const char* queue) {
-  app->add_option("jobs", selection_.jobs, "their ids; or which ones, with the options below");
+  app->add_option("jobs", selection_.jobs, "ids of jobs and groups; or which ones, with the options below");
   add_filters(app, selection_, queue);
   app->add_flag("--all", selection_.all, "every job that it can be done to");
   app->parse_complete_callback([this, queue] {
     if (selection_.by_name() || selects_by_filters(selection_)) return;
     throw CLI::ValidationError(
-        "jobs", std::string("give a job's id, or select with --state, --owner, --label, ") + queue + " or --all");
+        "jobs",
+        std::string("give a job's id, or select with --state, --owner, --label, --group, ") + queue + " or --all");
   });
 }
 
@@ -21,6 +22,7 @@ void Program::add_filters(CLI::App* app, Selection& selection, const char* queue
   app->add_option(queue, selection.queue, "jobs of this queue");
   app->add_option("--state", selection.states, "jobs in one of these states; repeatable")->allow_extra_args(!names);
   app->add_option("--owner", selection.owner, "jobs that this one submitted");
+  app->add_option("--group", selection.group, "jobs of this group");
   app->add_option("--label", selection.labels, "KEY=VALUE: jobs with this label; repeatable: with all of them")
       ->allow_extra_args(!names);
 }
@@ -63,11 +65,14 @@ void Program::add_job_commands() {
   job_command("attempts", "how each attempt at a job went", "galleon attempts llama-60m-c4-1")->callback([this] {
     code_ = run_attempts(remote_, job_);
   });
-  CLI::App* compare =
-      command("compare", "results of jobs side by side", "galleon compare llama-60m-galore-1 llama-60m-full-2");
-  add_server_option(compare);
-  compare->add_option("jobs", jobs_, "their ids")->required();
-  compare->callback([this] { code_ = run_compare(remote_, jobs_); });
+  CLI::App* compare = remote_command("compare", "results of jobs, or of a group of them, the best first",
+                                     "galleon compare llama-60m-galore-1 llama-60m-full-2\n"
+                                     "Of a sweep: galleon compare llama-60m-g3 --plot curves.svg");
+  compare->add_option("jobs", compare_.jobs, "ids of jobs and groups")->required();
+  compare->add_flag("--csv", compare_.csv, "as comma-separated values");
+  compare->add_option("--plot", compare_.plot, "write their losses over the steps to this file, as SVG");
+  compare->add_flag("--log", compare_.logarithmic, "with --plot: the losses on a logarithmic scale");
+  compare->callback([this] { code_ = run_compare(remote_, compare_); });
   remote_command("workers", "machines and their slots", "galleon workers")->callback([this] {
     code_ = run_workers(remote_);
   });
@@ -89,6 +94,7 @@ void Program::add_list() {
   list->add_option("--prefix", list_.prefix, "only jobs whose id begins so");
   list->add_option("--since", list_.since, "only jobs submitted since then: 10m ago, 12h, 2d, a day, or a time");
   list->add_option("--limit", list_.limit, "so many at most")->check(CLI::PositiveNumber);
+  list->add_flag("--members", list_.members, "the jobs of each group, which is one line else");
   list->add_option("--sort", list_.sort, "what comes first")
       ->check(CLI::IsMember({"newest", "oldest", "name", "queue", "state", "priority", "ended"}))
       ->capture_default_str();

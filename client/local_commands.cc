@@ -85,10 +85,32 @@ std::string fit_lines(const v1::MemoryPlan& plan) {
 std::string device_line(const v1::Job& job, const v1::MemoryPlan& plan) {
   const bool chosen = job.resources().has_device() && job.resources().device() != v1::Resources::DEVICE_AUTO;
   if (chosen) return "";
+  if (plan.has_prediction())
+    return absl::StrCat("device           a GPU, as --gpu ", plan.prediction().card(), " asks\n");
   if (plan.device() == "cuda") return "device           a GPU: resources.device is auto, and there is one here\n";
   return "device           the CPU: resources.device is auto, and no GPU serves here; resources: {device: cuda} plans "
          "for "
          "one\n";
+}
+
+// Seconds by group, at the peak rates of a card.
+std::string prediction_lines(const v1::StepPrediction& p) {
+  std::vector<std::vector<std::string>> rows;
+  const auto row = [&](const char* name, double seconds) {
+    rows.push_back({name, absl::StrFormat("%.1f ms", 1e3 * seconds),
+                    absl::StrFormat("%.1f %%", p.step() > 0 ? 100 * seconds / p.step() : 0.0)});
+  };
+  row("products", p.products());
+  row("attention", p.attention());
+  row("memory-bound", p.memory_bound());
+  row("optimizer", p.optimizer());
+  row("refresh, mean", p.refresh());
+  row("wire", p.wire());
+  row("a step", p.step());
+  return absl::StrCat("\n", table({absl::StrCat("predicted on ", p.card()), "time", "part"}, rows), "\n",
+                      "predicted        at most ", human_count(p.tokens_per_second()),
+                      " tokens/s: every operation at the peak rates of the card (", p.source(),
+                      "), one after the other; not measured\n");
 }
 
 std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
@@ -120,6 +142,7 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   if (plan.ranks_size() > 1) absl::StrAppend(&text, "\n", wire_table(plan), "\n");
   absl::StrAppend(&text, ways_table(plan), "\n", fit_lines(plan));
   absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));
+  if (plan.has_prediction()) absl::StrAppend(&text, prediction_lines(plan.prediction()));
   return text;
 }
 
@@ -148,11 +171,12 @@ int run_trainer(const std::vector<std::string>& arguments) {
   return fail(std::string(errno_status("cannot start", path, errno).message()));
 }
 
-int run_plan(const std::string& job_file, OutputFormat format) {
+int run_plan(const std::string& job_file, const std::string& gpu, OutputFormat format) {
   absl::StatusOr<v1::Job> job = load_job_file(job_file);
   if (!job.ok()) return fail(std::string(job.status().message()));
-  absl::StatusOr<CommandResult> result =
-      run_command({trainer_path(), "--plan", "--job", job_file, "--format", "binary"}, absl::Minutes(5));
+  std::vector<std::string> command{trainer_path(), "--plan", "--job", job_file, "--format", "binary"};
+  if (!gpu.empty()) command.insert(command.end(), {"--gpu", gpu});
+  absl::StatusOr<CommandResult> result = run_command(command, absl::Minutes(5));
   if (!result.ok()) return fail(std::string(result.status().message()));
   if (result->timed_out) return fail("the plan took longer than five minutes");
   if (result->exit.code != 0 || result->exit.signal != 0)

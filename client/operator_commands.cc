@@ -67,7 +67,20 @@ int run_queues(const Remote& remote) {
   if (remote.format != OutputFormat::kTable) {
     print_list(*queues, remote.format);
   } else {
-    std::cout << queue_table(*queues);
+    const std::string users = queue_users_table(*queues);
+    std::cout << queue_table(*queues) << (users.empty() ? "" : "\n") << users;
+  }
+  return 0;
+}
+
+int run_projects(const Remote& remote) {
+  JobClient client = client_of(remote);
+  const absl::StatusOr<std::vector<v1::Project>> projects = client.list_projects();
+  if (!projects.ok()) return fail(projects.status());
+  if (remote.format != OutputFormat::kTable) {
+    print_list(*projects, remote.format);
+  } else {
+    std::cout << project_table(*projects);
   }
   return 0;
 }
@@ -206,8 +219,8 @@ int run_reload(const Remote& remote, bool validate_only) {
   }
   std::string text;
   for (const auto& [what, changes] :
-       {std::pair("queue", &response->queues()), std::pair("principal", &response->principals()),
-        std::pair("receiver", &response->receivers())}) {
+       {std::pair("queue", &response->queues()), std::pair("project", &response->projects()),
+        std::pair("principal", &response->principals()), std::pair("receiver", &response->receivers())}) {
     for (const auto& [word, names] : {std::pair("added", &changes->added()), std::pair("removed", &changes->removed()),
                                       std::pair("changed", &changes->changed())}) {
       for (const std::string& name : *names) absl::StrAppend(&text, what, " ", word, ": ", printable(name), "\n");

@@ -6,9 +6,11 @@
 namespace galleon {
 
 void Program::add_operator_commands() {
-  remote_command("queues", "queues, what they use and would get", "galleon queues")->callback([this] {
-    code_ = run_queues(remote_);
-  });
+  remote_command("queues", "queues, what they use and would get, and who uses them", "galleon queues")
+      ->callback([this] { code_ = run_queues(remote_); });
+  remote_command("projects", "what projects and their users have waiting and kept, and what they may",
+                 "galleon projects")
+      ->callback([this] { code_ = run_projects(remote_); });
   CLI::App* events =
       remote_command("events", "what happened to a job, a worker, or all of them", "galleon events -f llama-60m-c4-1");
   events->add_option("subject", job_, "a job's id, or workers/NAME; everything by default");

@@ -55,7 +55,8 @@ int Program::run(int argc, char** argv) {
       "Start here: galleon plan job.yaml, then galleon train job.yaml --output run\nEach command: galleon COMMAND "
       "--help");
   const char* server = std::getenv("GALLEON_SERVER");
-  remote_.server = server != nullptr && *server != '\0' ? server : "127.0.0.1:7070";
+  server_given_ = server != nullptr && *server != '\0';
+  remote_.server = server_given_ ? server : "127.0.0.1:7070";
   add_server_option(&app_);
   add_local();
   add_submit();
@@ -64,7 +65,9 @@ int Program::run(int argc, char** argv) {
   add_operator_commands();
   add_worker_orders();
   add_admin();
+  add_config();
   add_completion();
+  app_.parse_complete_callback([this] { settle_context(); });
   remote_.explain = [this] { return explain_tls(remote_.server, TlsFolder(), ""); };
   // What went wrong is said in our words; gRPC's own lines come with GRPC_VERBOSITY=ERROR.
   ::setenv("GRPC_VERBOSITY", "NONE", 0);
@@ -102,17 +105,55 @@ CLI::App* Program::command(const char* name, const char* help, const char* examp
 }
 
 void Program::use_tls(const std::string& folder) {
+  tls_given_ = true;
   const absl::StatusOr<TlsFolder> tls = load_tls_folder(folder);
   if (!tls.ok()) throw CLI::ValidationError("--tls", std::string(tls.status().message()));
   remote_.credentials = channel_credentials(*tls);
   remote_.explain = [this, tls = *tls, folder] { return explain_tls(remote_.server, tls, folder); };
 }
 
+void Program::use_server(const std::string& server) {
+  remote_.server = server;
+  server_option_ = true;
+}
+
+void Program::settle_context() {
+  // Commands that reach no scheduler need no file.
+  const CLI::App* asked = &app_;
+  while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
+  if (asked == &app_ || asked->get_option_no_throw("--server") == nullptr) return;
+  const char* named = std::getenv("GALLEON_CONTEXT");
+  std::string name = !context_.empty() ? context_ : named == nullptr ? "" : named;
+  // Who names a server or its TLS otherwise, and no context, means no context.
+  if (name.empty() && (server_given_ || server_option_ || tls_given_)) return;
+  const absl::StatusOr<Contexts> contexts = load_contexts(contexts_path());
+  if (!contexts.ok()) throw CLI::ValidationError("--context", std::string(contexts.status().message()));
+  if (name.empty()) name = contexts->current;
+  if (name.empty()) return;
+  const absl::StatusOr<Context> context = find_context(*contexts, name);
+  if (!context.ok()) throw CLI::ValidationError("--context", std::string(context.status().message()));
+  // An option has the last word.
+  if (!server_option_) remote_.server = context->server;
+  if (!tls_option_ && !context->tls.empty()) use_tls(context->tls);
+}
+
 void Program::add_server_option(CLI::App* app) {
-  app->add_option("--server", remote_.server, "HOST:PORT of the scheduler (or GALLEON_SERVER)")->capture_default_str();
   app->add_option_function<std::string>(
-         "--tls", [this](const std::string& folder) { use_tls(folder); },
+         "--server", [this](const std::string& server) { use_server(server); },
+         "HOST:PORT of the scheduler (or GALLEON_SERVER)")
+      ->default_str(remote_.server)
+      ->trigger_on_parse();
+  app->add_option_function<std::string>(
+         "--tls",
+         [this](const std::string& folder) {
+           tls_option_ = true;
+           use_tls(folder);
+         },
          "folder with ca.pem, and cert.pem with key.pem or token (or GALLEON_TLS)")
+      ->trigger_on_parse();
+  app->add_option_function<std::string>(
+         "--context", [this](const std::string& name) { context_ = name; },
+         "server and TLS that galleon config keeps under this name (or GALLEON_CONTEXT)")
       ->trigger_on_parse();
 }
 
@@ -154,8 +195,12 @@ void Program::add_local() {
 
   CLI::App* plan = command("plan", "memory, wire and work of a job, before it runs", "galleon plan job.yaml");
   plan->add_option("job", plan_job_, "the job file")->required();
+  plan->add_option(
+      "--gpu", plan_gpu_,
+      "a card on which a step is predicted, at its peak rates: a100 | h100 | h200 | b200 | l40s | 3090 | 4090 | "
+      "5090");
   add_format_option(plan);
-  plan->callback([this] { code_ = run_plan(plan_job_, remote_.format); });
+  plan->callback([this] { code_ = run_plan(plan_job_, plan_gpu_, remote_.format); });
 
   CLI::App* reference = command("job-file", "print every key of the job file, as Markdown", "galleon job-file");
   reference->callback([] { std::cout << job_reference_markdown(); });
@@ -170,13 +215,41 @@ void Program::add_local() {
 }
 
 void Program::add_submit() {
-  CLI::App* submit = remote_command("submit", "hand a job to the scheduler", "galleon submit job.yaml --watch");
+  CLI::App* submit = remote_command("submit", "hand a job to the scheduler",
+                                    "galleon submit job.yaml --watch\n"
+                                    "A sweep: galleon submit job.yaml --sweep optimizer.learning_rate=0.005,0.01,0.02 "
+                                    "--sweep model.seed=1,2 --max-running 2");
   submit->add_option("job", submit_.job, "the job file; - for standard input")->required();
   submit->add_flag("--watch", submit_.watch, "then show it until it ends");
   submit->add_flag("--wait", submit_.wait, "then wait until it ends");
-  submit->add_flag("--validate-only", submit_.validate_only, "run every check and the plan, and store nothing");
+  submit->add_option("--set", submit_.settings, "KEY=VALUE of the job file; repeatable")->allow_extra_args(false);
+  submit
+      ->add_option(
+          "--sweep", submit_.sweeps,
+          "KEY=VALUE,VALUE of the job file: a job for each value, as one group; repeatable: for each combination")
+      ->allow_extra_args(false);
+  submit->add_option("--max-running", submit_.max_running, "so many jobs of a sweep have slots at a time at most")
+      ->check(CLI::PositiveNumber);
+  submit
+      ->add_option("--stop-worst-after", submit_.stop_worst_after,
+                   "STEP,STEP: when the jobs of a sweep have come so far, the worse half of them ends")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  submit->add_flag("--validate-only,--dry-run", submit_.validate_only,
+                   "run every check and the plan, and store nothing");
   submit->add_flag("--allow-pending", submit_.allow_pending,
                    "queue it although no worker of now could hold it; it waits for one that can");
+  submit
+      ->add_option_function<std::string>(
+          "--inputs",
+          [this](const std::string& word) {
+            submit_.inputs = word == "here" ? InputsOn::kHere : word == "worker" ? InputsOn::kWorker : InputsOn::kAuto;
+          },
+          "where the model is read, and tokenizer and data are looked for: here, by a worker, or auto, which is here "
+          "if nothing "
+          "that the job names is missing here")
+      ->type_name("TEXT:{auto,here,worker}=auto")
+      ->check(CLI::IsMember({"auto", "here", "worker"}));
   submit->add_option("--request-id", submit_.request_id, "makes a repeated submit return the first job");
   submit->callback([this] { code_ = run_submit(remote_, submit_); });
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "client/commands.h"
+#include "client/contexts.h"
 
 namespace galleon {
 
@@ -24,6 +25,9 @@ class Program {
   bool lacks_subcommand(const CLI::ParseError& error) const;
   CLI::App* command(const char* name, const char* help, const char* example);
   void use_tls(const std::string& folder);
+  void use_server(const std::string& server);
+  // The scheduler of --context, or of the current context where no server was named.
+  void settle_context();
   void add_server_option(CLI::App* app);
   void add_format_option(CLI::App* app);
   // A command that speaks to the scheduler.
@@ -48,15 +52,25 @@ class Program {
   void add_worker_orders();
   void add_admin();
 
+  // context_options.cc
+  void add_config();
+
   CLI::App app_{
       "Galleon trains language models that need more GPU memory than you have: low-rank gradients, sharded optimizer "
       "state."};
   Remote remote_;
+  bool server_given_ = false;   // by the environment
+  bool tls_given_ = false;      // by either
+  bool server_option_ = false;  // by the command line
+  bool tls_option_ = false;
+  std::string context_;
+  ContextArguments context_arguments_;
   TrainArguments train_;
   SubmitArguments submit_;
   std::string plan_job_;
+  std::string plan_gpu_;
   std::string job_;
-  std::vector<std::string> jobs_;
+  CompareArguments compare_;
   Selection selection_;
   std::vector<std::string> settings_;
   bool job_file_ = false;

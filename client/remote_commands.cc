@@ -3,9 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
-#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -14,15 +12,15 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/commands.h"
+#include "client/inputs.h"
 #include "client/job_client.h"
+#include "client/job_file.h"
 #include "client/progress.h"
 #include "client/since.h"
+#include "client/sweep.h"
 #include "client/tables.h"
-#include "common/base/files.h"
 #include "common/base/ids.h"
 #include "common/base/printable.h"
-#include "common/base/process.h"
-#include "common/base/status_macros.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
@@ -48,6 +46,12 @@ int exit_code_of(v1::JobRecord::State state) {
   }
 }
 
+// What a command that shows one job says of a group.
+std::string one_job(const std::string& verb, const std::string& group) {
+  return absl::StrCat("galleon ", verb, " takes one job, and ", group, " is a group; galleon list --group ", group,
+                      " names its jobs");
+}
+
 int64_t now_ms() {
   return absl::ToUnixMillis(absl::Now());
 }
@@ -67,6 +71,10 @@ void print_job(const v1::JobRecord& job) {
                              job.hold_reason()));
   }
   add("labels", labels_text(job.job()));
+  add("group", job.group());
+  add("settings", absl::StrJoin(job.settings(), ", ", [](std::string* out, const v1::SweepSetting& setting) {
+        absl::StrAppend(out, setting.key(), "=", setting.value());
+      }));
   add("note", job.job().note());
   add("submitted", absl::StrCat(human_age(job.create_time_ms(), now_ms()), " ago"));
   if (job.start_estimate_ms() > now_ms())
@@ -92,41 +100,6 @@ void print_job(const v1::JobRecord& job) {
     add("checkpoint", absl::StrCat("step ", job.checkpoint().step(), ", ", job.checkpoint().folder()));
   add("folder", job.folder());
   std::cout << table({"", ""}, rows);
-}
-
-absl::StatusOr<v1::Job> resolve_job_file(const std::string& path);
-
-// Paths in it are relative to the current folder.
-absl::StatusOr<v1::Job> resolve_standard_input() {
-  const std::string text(std::istreambuf_iterator<char>(std::cin), {});
-  ASSIGN_OR_RETURN(const v1::Job job, parse_job(text, "standard input", std::filesystem::current_path().string()));
-  const std::string file =
-      absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".yaml");
-  RETURN_IF_ERROR(write_file_atomically(file, job_to_yaml(job)));
-  absl::StatusOr<v1::Job> resolved = resolve_job_file(file);
-  ::unlink(file.c_str());
-  return resolved;
-}
-
-// The job of a file, with its model's shape filled in by the engine.
-absl::StatusOr<v1::Job> resolve_job_file(const std::string& path) {
-  // Our own reading first: its messages name key and line.
-  if (path == "-") return resolve_standard_input();
-  if (absl::StatusOr<v1::Job> job = load_job_file(path); !job.ok()) return job.status();
-  const std::string resolved =
-      absl::StrCat(std::filesystem::temp_directory_path().string(), "/galleon-job-", random_hex(8), ".pb");
-  ASSIGN_OR_RETURN(CommandResult result,
-                   run_command({trainer_path(), "--resolve", "--job", path, "--output", resolved}, absl::Minutes(2)));
-  absl::StatusOr<std::string> text = read_file(resolved);
-  ::unlink(resolved.c_str());
-  if (result.timed_out) return absl::DeadlineExceededError("reading the model's shape took longer than two minutes");
-  if (result.exit.code != 0 || result.exit.signal != 0 || !text.ok()) {
-    return absl::InvalidArgumentError(result.err.empty() ? "galleon-trainer --resolve failed" : result.err);
-  }
-  v1::Job job;
-  if (!job.ParseFromString(*text))
-    return absl::InternalError("galleon-trainer --resolve wrote something else than a job");
-  return job;
 }
 
 // While it lives, Ctrl-C says before it ends the program that the job does not end with it.
@@ -193,9 +166,18 @@ JobClient client_of(const Remote& remote) {
 }
 
 int run_submit(const Remote& remote, const SubmitArguments& arguments) {
-  absl::StatusOr<v1::Job> job = resolve_job_file(arguments.job);
+  if (!arguments.sweeps.empty()) return run_sweep(remote, arguments);
+  if (arguments.max_running > 0) return galleon::fail("--max-running is about the jobs of a sweep; give --sweep");
+  if (!arguments.stop_worst_after.empty())
+    return galleon::fail("--stop-worst-after is about the jobs of a sweep; give --sweep");
+  const absl::StatusOr<JobText> file = read_job_text(arguments.job);
+  if (!file.ok()) return fail(file.status());
+  // Our own reading first: its messages name key and line.
+  absl::StatusOr<v1::Job> job = job_with(*file, arguments.settings);
   if (!job.ok()) return fail(job.status());
   JobClient client = client_of(remote);
+  job = with_shape(arguments.inputs, client, *job);
+  if (!job.ok()) return fail(job.status());
   v1::CreateJobRequest request;
   *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
@@ -228,6 +210,10 @@ int run_get(const Remote& remote, const Selection& selection, bool job_file) {
   if (job_file && selection.jobs.size() != 1) return galleon::fail("--job-file gives the file of one job; name one");
   if (job_file && remote.format == OutputFormat::kJson)
     return galleon::fail("--job-file is YAML; -o json without it gives the whole record");
+  if (selection.jobs.size() == 1 && names_group(selection.jobs.front())) {
+    if (job_file) return galleon::fail("--job-file gives the file of one job, not of a group");
+    return run_get_group(remote, selection.jobs.front());
+  }
   JobClient client = client_of(remote);
   absl::StatusOr<std::vector<v1::JobRecord>> jobs = select_jobs(client, selection, {"get", {}});
   if (!jobs.ok()) return fail(jobs.status());
@@ -235,7 +221,7 @@ int run_get(const Remote& remote, const Selection& selection, bool job_file) {
   std::vector<std::string> failed;
   for (const v1::JobRecord& job : *jobs) {
     absl::StatusOr<v1::JobRecord> record = job;
-    if (selection.by_name()) record = client.get_job(job.name());
+    if (job.etag().empty()) record = client.get_job(job.name());
     if (!record.ok()) {
       (void)fail(record.status());
       failed.push_back(job.job_id());
@@ -261,11 +247,13 @@ int run_get(const Remote& remote, const Selection& selection, bool job_file) {
 }
 
 int run_watch(const Remote& remote, const std::string& job) {
+  if (names_group(job)) return galleon::fail(one_job("watch", job));
   JobClient client = client_of(remote);
   return watch(client, job, remote.format);
 }
 
 int run_logs(const Remote& remote, const std::string& job, const LogsArguments& arguments) {
+  if (names_group(job)) return galleon::fail(one_job("logs", job));
   const absl::StatusOr<absl::Time> from = parse_since(arguments.since);
   if (!from.ok()) return fail(from.status());
   JobClient client = client_of(remote);
@@ -287,6 +275,7 @@ int run_logs(const Remote& remote, const std::string& job, const LogsArguments& 
 }
 
 int run_wait(const Remote& remote, const std::string& job, double timeout_seconds) {
+  if (names_group(job)) return run_wait_group(remote, job, timeout_seconds);
   const InterruptNote note(job);
   JobClient client = client_of(remote);
   const absl::Time deadline =

@@ -5,13 +5,12 @@
 #include <iostream>
 #include <set>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/commands.h"
 #include "client/job_client.h"
 #include "client/selection.h"
+#include "client/settings.h"
 #include "client/tables.h"
 #include "common/base/ids.h"
 #include "common/base/printable.h"
@@ -47,34 +46,6 @@ absl::Status check_key(const std::string& key, const std::string& job) {
       "labels; galleon get ", job, " --job-file gives a file for a job of its own"));
 }
 
-absl::Status set_key(const YAML::Node& root, const std::string& key, const std::string& value) {
-  const std::vector<std::string> words = absl::StrSplit(key, '.');
-  YAML::Node node;
-  node.reset(root);
-  for (size_t i = 0; i + 1 < words.size(); ++i) {
-    YAML::Node inner = node[words[i]];
-    if (!inner.IsMap()) node[words[i]] = inner = YAML::Node(YAML::NodeType::Map);
-    node.reset(inner);
-  }
-  try {
-    node[words.back()] = YAML::Load(value);
-  } catch (const YAML::Exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat("--set ", key, "=", value, ": not YAML: ", error.msg));
-  }
-  return absl::OkStatus();
-}
-
-// Its lines are those of a file that nobody sees.
-absl::Status without_lines(const absl::Status& status) {
-  std::vector<std::string> lines = absl::StrSplit(status.message(), '\n');
-  for (std::string& line : lines) {
-    const size_t digits = absl::StartsWith(line, ":") ? line.find_first_not_of("0123456789", 1) : std::string::npos;
-    if (digits == std::string::npos) continue;
-    line = absl::StrCat("--set", digits == 1 ? line : line.substr(digits));
-  }
-  return absl::Status(status.code(), absl::StrJoin(lines, "\n"));
-}
-
 absl::StatusOr<v1::Job> changed_job(const v1::JobRecord& record, const std::vector<std::string>& settings) {
   v1::Job before = record.job();
   // As they are in force.
@@ -85,17 +56,15 @@ absl::StatusOr<v1::Job> changed_job(const v1::JobRecord& record, const std::vect
   before.mutable_checkpoint()->set_resume(record.checkpoint().folder());
   YAML::Node root = YAML::Load(job_to_yaml(before));
   std::set<std::string> given;
-  for (const std::string& setting : settings) {
-    const size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return absl::InvalidArgumentError(absl::StrCat("--set ", setting, ": KEY=VALUE is accepted"));
-    const std::string key = setting.substr(0, equals);
-    if (!given.insert(key).second) return absl::InvalidArgumentError(absl::StrCat("--set ", key, ": is given twice"));
-    RETURN_IF_ERROR(check_key(key, record.job_id()));
-    RETURN_IF_ERROR(set_key(root, key, setting.substr(equals + 1)));
+  for (const std::string& text : settings) {
+    ASSIGN_OR_RETURN(const Setting setting, parse_setting("--set", text));
+    if (!given.insert(setting.key).second)
+      return absl::InvalidArgumentError(absl::StrCat("--set ", setting.key, ": is given twice"));
+    RETURN_IF_ERROR(check_key(setting.key, record.job_id()));
+    RETURN_IF_ERROR(set_key(root, "--set", setting));
   }
   absl::StatusOr<v1::Job> job = parse_job(to_yaml(root), "", std::filesystem::current_path().string());
-  if (!job.ok()) return without_lines(job.status());
+  if (!job.ok()) return without_lines(job.status(), "--set");
   *job->mutable_shape() = record.job().shape();
   return job;
 }

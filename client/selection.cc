@@ -69,7 +69,7 @@ bool may_order(const Selection& selection, const OrderWords& order, const std::v
 
 bool selects_by_filters(const Selection& selection) {
   return selection.all || !selection.states.empty() || !selection.queue.empty() || !selection.owner.empty() ||
-         !selection.labels.empty();
+         !selection.labels.empty() || !selection.group.empty();
 }
 
 bool agreed(const std::string& question) {
@@ -94,6 +94,7 @@ absl::StatusOr<v1::ListJobsRequest> list_request(const Selection& selection) {
   request.set_page_size(500);
   request.set_queue(selection.queue);
   request.set_owner(selection.owner);
+  request.set_group(selection.group);
   for (const std::string& name : selection.states) {
     v1::JobRecord::State state;
     if (!v1::JobRecord::State_Parse(absl::AsciiStrToUpper(name), &state) || state == v1::JobRecord::STATE_UNSPECIFIED) {
@@ -121,6 +122,23 @@ absl::StatusOr<v1::ListJobsRequest> list_request(const Selection& selection) {
   return request;
 }
 
+namespace {
+
+absl::StatusOr<std::vector<v1::JobRecord>> select_members(JobClient& client, const std::string& group,
+                                                          const OrderWords& order) {
+  Selection members;
+  members.group = group;
+  ASSIGN_OR_RETURN(const v1::ListJobsRequest request, selecting(members, order));
+  ASSIGN_OR_RETURN(std::vector<v1::JobRecord> jobs, client.list_jobs(request));
+  if (jobs.empty())
+    return absl::NotFoundError(absl::StrCat("no job of ", group, " is such that galleon ", order.verb, " takes it"));
+  // As they were submitted.
+  std::reverse(jobs.begin(), jobs.end());
+  return jobs;
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<v1::JobRecord>> select_jobs(JobClient& client, const Selection& selection,
                                                        const OrderWords& order) {
   if (selection.by_name() && selects_by_filters(selection)) {
@@ -128,19 +146,27 @@ absl::StatusOr<std::vector<v1::JobRecord>> select_jobs(JobClient& client, const 
   }
   if (selection.by_name()) {
     std::vector<v1::JobRecord> jobs;
-    for (const std::string& name : selection.jobs) {
-      v1::JobRecord job;
-      job.set_name(job_name(name));
-      job.set_job_id(job.name().substr(5));
+    const auto add = [&jobs](v1::JobRecord job) {
       const bool again = std::any_of(jobs.begin(), jobs.end(),
                                      [&job](const v1::JobRecord& other) { return other.name() == job.name(); });
       if (!again) jobs.push_back(std::move(job));
+    };
+    for (const std::string& name : selection.jobs) {
+      if (names_group(name)) {
+        ASSIGN_OR_RETURN(std::vector<v1::JobRecord> members, select_members(client, name, order));
+        for (v1::JobRecord& member : members) add(std::move(member));
+        continue;
+      }
+      v1::JobRecord job;
+      job.set_name(job_name(name));
+      job.set_job_id(job.name().substr(5));
+      add(std::move(job));
     }
     return jobs;
   }
   if (!selects_by_filters(selection)) return absl::InvalidArgumentError("no job is named");
-  const bool more =
-      !selection.states.empty() || !selection.queue.empty() || !selection.owner.empty() || !selection.labels.empty();
+  const bool more = !selection.states.empty() || !selection.queue.empty() || !selection.owner.empty() ||
+                    !selection.labels.empty() || !selection.group.empty();
   if (selection.all && more)
     return absl::InvalidArgumentError("--all selects every job; leave it out, or the other options");
   ASSIGN_OR_RETURN(const v1::ListJobsRequest request, selecting(selection, order));
@@ -158,8 +184,9 @@ using Give = std::function<absl::StatusOr<std::string>(const std::string& name, 
 absl::StatusOr<std::string> order_one(JobClient& client, const Selection& selection, const OrderWords& order,
                                       const v1::JobRecord& job, const Give& give) {
   absl::StatusOr<std::string> done = give(job.name(), job.etag());
-  for (int tries = 1; absl::IsAborted(done.status()) && !selection.by_name() && tries < kMostTries; ++tries) {
-    ASSIGN_OR_RETURN(v1::ListJobsRequest request, selecting(selection, order));
+  for (int tries = 1; absl::IsAborted(done.status()) && !job.etag().empty() && tries < kMostTries; ++tries) {
+    // Of jobs that are named as a group, nothing but the state has to be true.
+    ASSIGN_OR_RETURN(v1::ListJobsRequest request, selecting(selection.by_name() ? Selection() : selection, order));
     request.set_job_id(job.job_id());
     ASSIGN_OR_RETURN(const std::vector<v1::JobRecord> now, client.list_jobs(request));
     if (now.empty()) return "";
@@ -170,7 +197,7 @@ absl::StatusOr<std::string> order_one(JobClient& client, const Selection& select
 
 // One document: of one job that was named its own, else a list.
 void print_documents(const Remote& remote, const Selection& selection, const std::vector<std::string>& documents) {
-  const bool one = selection.jobs.size() == 1;
+  const bool one = selection.jobs.size() == 1 && !names_group(selection.jobs.front());
   if (one && documents.empty()) return;
   const std::string json = one ? documents.front() : absl::StrCat("[\n", absl::StrJoin(documents, ",\n"), "]\n");
   std::cout << (remote.format == OutputFormat::kJson ? json : to_yaml(json));

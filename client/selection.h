@@ -20,8 +20,9 @@ struct Selection {
   std::string queue = {};
   std::string owner = {};
   std::vector<std::string> labels = {};  // "KEY=VALUE", all of them
-  bool all = false;                      // every job
-  bool yes = false;                      // does not ask
+  std::string group = {};
+  bool all = false;  // every job
+  bool yes = false;  // does not ask
 
   bool by_name() const { return !jobs.empty(); }
 };
@@ -39,8 +40,9 @@ absl::StatusOr<v1::ListJobsRequest> list_request(const Selection& selection);
 std::vector<v1::JobRecord::State> live_states();
 std::vector<v1::JobRecord::State> ended_states();
 
-// The selected jobs. With names these alone, as they are given, with no more than a name. INVALID_ARGUMENT: both names
-// and filters, or neither; NOT_FOUND: nothing is selected.
+// The selected jobs. With names these alone, as they are given, with no more than a name; of a group that is named
+// those of its jobs that the order takes, whole. INVALID_ARGUMENT: both names and filters, or neither; NOT_FOUND:
+// nothing is selected, or no such group.
 absl::StatusOr<std::vector<v1::JobRecord>> select_jobs(JobClient& client, const Selection& selection,
                                                        const OrderWords& order);
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -30,6 +32,51 @@ std::string count_or_dash(uint32_t count) {
   return count == 0 ? "-" : absl::StrCat(count);
 }
 
+std::vector<std::string> job_row(const v1::JobRecord& job) {
+  return {job.job_id(),
+          v1::JobRecord::State_Name(job.state()),
+          job.queue(),
+          progress_text(job),
+          loss_text(job),
+          absl::StrCat(job.attempts()),
+          human_age(job.create_time_ms(), now_ms()),
+          job.message()};
+}
+
+// What the given jobs of a group are together.
+v1::Group summed(const std::string& group_id, const std::vector<v1::JobRecord>& jobs) {
+  v1::Group group;
+  group.set_group_id(group_id);
+  std::map<v1::JobRecord::State, uint32_t> counts;
+  for (const v1::JobRecord& job : jobs) {
+    if (job.group() != group_id) continue;
+    ++counts[job.state()];
+    group.set_stopped(group.stopped() + (job.stopped_at_rung() > 0));
+    if (group.create_time_ms() == 0) group.set_create_time_ms(job.create_time_ms());
+  }
+  for (const auto& [state, count] : counts) {
+    group.add_states()->set_state(state);
+    group.mutable_states(group.states_size() - 1)->set_jobs(count);
+  }
+  return group;
+}
+
+std::vector<std::string> group_row(const v1::Group& group, const v1::JobRecord& newest) {
+  std::string message = group.message();
+  if (!group.best_job_id().empty())
+    message = absl::StrCat("best: ", group.best_job_id(), message.empty() ? "" : "; ", message);
+  return {group.group_id(),
+          states_text(group),
+          newest.queue(),
+          "-",
+          group.best_job_id().empty() ? "-" : absl::StrFormat("%.4f", group.best_loss()),
+          "-",
+          human_age(group.create_time_ms(), now_ms()),
+          message};
+}
+
+constexpr const char* kJobColumns[] = {"JOB", "STATE", "QUEUE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"};
+
 }  // namespace
 
 void print_message(const google::protobuf::Message& message, OutputFormat format) {
@@ -40,11 +87,35 @@ std::string job_table(const std::vector<v1::JobRecord>& jobs) {
   std::vector<std::vector<std::string>> rows;
   rows.reserve(jobs.size());
   for (const v1::JobRecord& job : jobs) {
-    rows.push_back({job.job_id(), v1::JobRecord::State_Name(job.state()), job.queue(), progress_text(job),
-                    loss_text(job), absl::StrCat(job.attempts()), human_age(job.create_time_ms(), now_ms()),
-                    job.message()});
+    rows.push_back(job_row(job));
   }
-  return table({"JOB", "STATE", "QUEUE", "STEP", "LOSS", "ATTEMPTS", "AGE", "MESSAGE"}, rows);
+  return table({std::begin(kJobColumns), std::end(kJobColumns)}, rows);
+}
+
+std::string states_text(const v1::Group& group) {
+  std::vector<std::string> parts;
+  for (const v1::Group::StateCount& count : group.states()) {
+    const std::string state = absl::AsciiStrToLower(v1::JobRecord::State_Name(count.state()));
+    const bool halved = count.state() == v1::JobRecord::CANCELLED && group.stopped() > 0;
+    parts.push_back(
+        absl::StrCat(count.jobs(), " ", state, halved ? absl::StrCat(" (", group.stopped(), " as worst)") : ""));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
+std::string folded_job_table(const std::vector<v1::JobRecord>& jobs, const std::vector<v1::Group>& groups) {
+  std::vector<std::vector<std::string>> rows;
+  std::set<std::string> shown;
+  for (const v1::JobRecord& job : jobs) {
+    if (job.group().empty()) {
+      rows.push_back(job_row(job));
+    } else if (shown.insert(job.group()).second) {
+      const auto known = std::find_if(groups.begin(), groups.end(),
+                                      [&job](const v1::Group& group) { return group.group_id() == job.group(); });
+      rows.push_back(group_row(known == groups.end() ? summed(job.group(), jobs) : *known, job));
+    }
+  }
+  return table({std::begin(kJobColumns), std::end(kJobColumns)}, rows);
 }
 
 std::string labels_text(const v1::Job& job) {
@@ -98,6 +169,11 @@ std::string kept_text(const v1::Queue& queue) {
   return text;
 }
 
+// "3 / 8" where there is a limit.
+std::string used_of(uint64_t used, uint64_t limit) {
+  return limit == 0 ? absl::StrCat(used) : absl::StrCat(used, " / ", limit);
+}
+
 }  // namespace
 
 std::string queue_table(const std::vector<v1::Queue>& queues) {
@@ -113,6 +189,42 @@ std::string queue_table(const std::vector<v1::Queue>& queues) {
   return table({"QUEUE", "QUEUED", "ACTIVE", "SLOTS", "FAIR SHARE", "WEIGHT", "GUARANTEED", "LIMIT", "ENDED",
                 "KEPT FOR", "MESSAGE"},
                rows);
+}
+
+std::string queue_users_table(const std::vector<v1::Queue>& queues) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::Queue& queue : queues) {
+    for (const v1::QueueUser& user : queue.users()) {
+      if (user.user().empty()) continue;
+      const bool turns = queue.half_life_seconds() > 0;
+      rows.push_back({queue.queue_id(), user.user(), used_of(user.queued(), queue.user_limit_queued()),
+                      used_of(user.slots_used(), queue.user_limit_slots()),
+                      turns ? absl::StrFormat("%.1f", user.recent_slots()) : "-",
+                      turns ? absl::StrFormat("%g", user.weight()) : "-"});
+    }
+  }
+  return rows.empty() ? "" : table({"QUEUE", "USER", "QUEUED", "SLOTS", "LATELY", "WEIGHT"}, rows);
+}
+
+std::string project_table(const std::vector<v1::Project>& projects) {
+  std::vector<std::vector<std::string>> rows;
+  const auto bytes_of = [](uint64_t bytes, uint64_t limit) {
+    return limit == 0
+               ? human_bytes(static_cast<double>(bytes))
+               : absl::StrCat(human_bytes(static_cast<double>(bytes)), " / ", human_bytes(static_cast<double>(limit)));
+  };
+  const auto add = [&](const v1::Project& project, const v1::QuotaUse& use, const v1::QuotaLimits& limits) {
+    rows.push_back({project.project_id(), use.user().empty() ? "-" : use.user(), used_of(use.queued(), limits.queued()),
+                    limits.submits_per_minute() == 0 ? "-" : absl::StrCat(limits.submits_per_minute()),
+                    bytes_of(use.log_bytes(), limits.log_bytes()),
+                    bytes_of(use.folder_bytes(), limits.folder_bytes())});
+  };
+  for (const v1::Project& project : projects) {
+    add(project, project.use(), project.limits());
+    for (const v1::QuotaUse& user : project.users())
+      if (!user.user().empty()) add(project, user, project.user_limits());
+  }
+  return table({"PROJECT", "USER", "QUEUED", "SUBMITS/MIN", "LOGS", "FOLDERS"}, rows);
 }
 
 }  // namespace galleon

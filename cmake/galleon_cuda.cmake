@@ -2,6 +2,8 @@
 # cmake --preset cuda -DGALLEON_CUDA_ARCHITECTURES=90
 set(GALLEON_CUDA_ARCHITECTURES "80;86;89;90;100;120" CACHE STRING "compute capabilities without the dot")
 
+option(GALLEON_CUDA_LINE_INFO "Keep the lines of kernels, for compute-sanitizer and profilers" OFF)
+
 # Machine code for each, and what the driver can compile for later ones of the last.
 set(CMAKE_CUDA_ARCHITECTURES "")
 foreach(architecture ${GALLEON_CUDA_ARCHITECTURES})

@@ -46,22 +46,92 @@ def cli(binaries):
 STRING = r'"((?:[^"\\]|\\.)*)"'
 
 
-def metrics(_):
-    """Each series' name, kind and help stand together in the sources."""
-    out = ["# Metrics", "", "The series of `--metrics HOST:PORT`, Prometheus' text format. Durations are in seconds, sizes in bytes. Job series exist only while a worker",
-           "holds the job, and carry `job_id` and `attempt`; `galleon_job_info` adds what the job is, to join with."]
+# The labels of each series, beside those that Prometheus adds; tests/deploy/monitoring_test.py holds them against real scrapes.
+JOB = "job_id attempt"
+RANK = "job_id attempt rank"
+LABELS = {
+    "galleon_jobs": "queue state", "galleon_jobs_held": "queue", "galleon_slots": "state", "galleon_slots_pending": "queue device labels",
+    "galleon_workers": "state", "galleon_queue_wait_seconds": "queue", "galleon_attempt_duration_seconds": "outcome",
+    "galleon_attempts_lost_total": "reason", "galleon_evictions_total": "reason", "galleon_jobs_forgotten_total": "queue reason",
+    "galleon_project_queued_jobs": "project", "galleon_project_folder_bytes": "project", "galleon_project_log_bytes": "project",
+    "galleon_project_quota": "project resource", "galleon_quota_refusals_total": "project resource",
+    "galleon_notifications_sent_total": "receiver", "galleon_notifications_failed_total": "receiver",
+    "galleon_notifications_given_up_total": "receiver", "galleon_notifications_behind_seconds": "receiver",
+    "galleon_grpc_requests_total": "method code", "galleon_connections": "state", "galleon_connections_refused_total": "reason",
+    "galleon_worker_processor_info": "model architecture features instruction_set", "galleon_worker_library_fits": "library version kernels",
+    "galleon_worker_gpu_info": "slot uuid name", "galleon_worker_gpu_healthy": "slot uuid", "galleon_worker_gpu_memory_bytes": "slot uuid state",
+    "galleon_worker_gpu_temperature_celsius": "slot uuid", "galleon_worker_gpu_utilisation_ratio": "slot uuid", "galleon_worker_slots": "state",
+    "galleon_job_memory_bytes": f"{RANK} category", "galleon_job_memory_peak_bytes": RANK, "galleon_job_memory_resident_bytes": RANK,
+    "galleon_job_memory_limit_bytes": f"{RANK} device", "galleon_rank_info": f"{RANK} device slot gpu_uuid",
+    "galleon_job_rank_waited_seconds_total": RANK, "galleon_job_communication_bytes_total": f"{JOB} operation",
+    "galleon_job_communication_content_bytes_total": f"{JOB} content",
+    "galleon_job_info": f"{JOB} name queue model ranks optimizer galore_rank", "galleon_build_info": "program version",
+}
+
+
+def labels_of(series):
+    return LABELS.get(series, JOB if series.startswith("galleon_job_") else "").split()
+
+
+def described_series():
+    """By title: each series' name, kind and help, which stand together in the sources."""
     kinds = {"Gauge": "gauge", "Counter": "counter", "Histogram": "histogram", "kGauge": "gauge", "kCounter": "counter"}
-    for title, files in (("Scheduler", ["server/api/metrics.cc"]), ("Worker", ["worker/daemon/job_metrics.cc"]),
-                         ("Both", ["common/net/disk_space.cc", "common/net/certificate_expiry.cc"])):
-        rows = {}
+    found_in = {}
+    for title, files in (("Scheduler", ["server/api/metrics.cc", "common/net/connection_metrics.cc"]), ("Worker", ["worker/daemon/job_metrics.cc"]),
+                         ("Both", ["common/net/disk_space.cc", "common/net/certificate_expiry.cc", "common/net/own_metrics.cc"])):
+        rows = found_in[title] = {}
         for file in files:
             text = re.sub(r"\s*\n\s*", " ", (ROOT / file).read_text())
             text = re.sub(r'" "', "", text)
-            for found in re.finditer(rf'(?:Build(\w+)\(\)[^;"]*)?"(galleon_\w+)",? {STRING}(?:, (k\w+))?', text):
+            for found in re.finditer(rf'(?:Build(\w+)\(\)[^;"]*)?"((?:galleon|process)_\w+)",? {STRING}(?:, (k\w+))?', text):
                 builder, name, described, kind = found.groups()
-                rows[name] = (kinds.get(builder or kind, "gauge"), described.rstrip("."))
-        out += ["", f"## {title}", "", "| series | kind | |", "|---|---|---|"]
-        out += [f"| `{name}` | {kind} | {described} |" for name, (kind, described) in rows.items()]
+                rows[name] = (kinds.get(builder or kind, "counter" if name.endswith("_total") else "gauge"), described.rstrip("."))
+    return found_in
+
+
+def metrics(_):
+    out = ["# Metrics", "", "The series of `--metrics HOST:PORT`, Prometheus' text format. Durations are in seconds, sizes in bytes.", "",
+           "Every series of a worker has the label `worker`, its `--name`, beside the labels that stand below. A scheduler's have none of their own: where one Prometheus",
+           "reads several, `cluster` or `namespace` from its targets tell them apart, and dashboards and alerts go by these. A label whose value is empty is absent.", "",
+           "Series of a job exist only while a worker holds it, and until the fourth scrape after its end, or two and a half minutes; `galleon_rank_info`, and what the",
+           "processes hold, end at once. A queue, a project or a receiver that is gone takes its gauges along. Label sets of `galleon_slots_pending` are 50 at most: `labels=\"other\"` is the rest."]
+    for title, rows in described_series().items():
+        out += ["", f"## {title}", "", "| series | kind | labels | |", "|---|---|---|---|"]
+        out += [f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels_of(name))} | {described} |" for name, (kind, described) in rows.items()]
+    out += ["", """## What labels mean
+
+| label | |
+|---|---|
+| `worker` | a worker's name |
+| `job_id`, `attempt`, `rank` | which job (not its name, which several may share), which attempt of it, which of its ranks |
+| `name`, `queue`, `model`, `ranks`, `optimizer`, `galore_rank` | of `galleon_job_info`: what the job file says; `galore_rank` 0: full rank |
+| `slot`, `device`, `gpu_uuid`, `uuid` | of a worker: its slot, from 0; whether it is a GPU (`cuda`) or a share of the processors (`cpu`); the UUID of the GPU as its driver knows it |
+| `device`, `labels` of `galleon_slots_pending` | `resources.device` of the jobs; the labels that they ask workers for, such as `pool=a,zone=b` |
+| `category` | what memory is for: weights, gradients, optimizer_states, subspaces, activations, workspace |
+| `state`, `outcome`, `reason`, `code`, `method`, `operation`, `content`, `resource` | words of the service, as in the [API](api.md): a fixed number of them |
+
+## Joins
+
+What a job is, beside one of its figures. `max by` makes one series of several scrapes of the same worker, without which Prometheus refuses a join:
+
+```
+max by (namespace, job_id) (galleon_job_loss)
+  * on (namespace, job_id) group_left (name, queue, model) max by (namespace, job_id, name, queue, model) (galleon_job_info)
+```
+
+The GPU of a rank in the series of NVIDIA's DCGM exporter, which calls it `UUID`, and whose own `pod` and `namespace` are not those of the worker where labels are not honoured:
+
+```
+max by (UUID) (DCGM_FI_DEV_GPU_UTIL)
+  * on (UUID) group_right () label_replace(max by (gpu_uuid, worker, job_id, rank) (galleon_rank_info{gpu_uuid!=""}), "UUID", "$1", "gpu_uuid", "(.*)")
+```
+
+Workers that come with the queue (KEDA's `prometheus` trigger, or an adapter's external metric), for a group of workers with the label `pool: a`:
+
+```
+sum(max by (queue, device, labels) (galleon_slots_pending{namespace="galleon", device=~"auto|cuda", labels=~"(.*,)?pool=a(,.*)?"}))
+  + sum(max by (worker) (galleon_worker_slots{namespace="galleon", worker=~"r-galleon-gpu-.*", state="used"}))
+```"""]
     return "\n".join(out) + "\n"
 
 

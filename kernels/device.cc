@@ -60,6 +60,12 @@ void Buffer::reset() {
   data_ = nullptr;
 }
 
+void Device::count(const Work& work) {
+  work_.flops += work.flops;
+  work_.bytes += work.bytes;
+  if (watcher_) watcher_(work);
+}
+
 absl::StatusOr<Buffer> Device::allocate(absl::string_view name, MemoryCategory category, int64_t bytes) {
   const int64_t rounded = round_up(bytes, kAlignment);
   absl::Status reserved = ledger_.reserve(name, category, rounded);

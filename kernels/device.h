@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -40,6 +41,18 @@ class Buffer {
   MemoryCategory category_ = MemoryCategory::kWorkspace;
   int64_t bytes_ = 0;
   void* data_ = nullptr;
+};
+
+// What an operation is to a machine: what limits it, and whose part of a step it is.
+enum class WorkKind { kMemory, kProduct, kAttention, kOptimizer, kBasis };
+inline constexpr int kWorkKinds = 5;
+
+// One operation's work: `numbers` is the type of what it multiplies.
+struct Work {
+  WorkKind kind;
+  DataType numbers;
+  double flops;
+  double bytes;
 };
 
 // Work done since the last reset, as the wrappers of the operations count it.
@@ -81,6 +94,9 @@ class Device {
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }
   WorkCounters& work() { return work_; }
+  // Adds to the counters, and tells the watcher if there is one.
+  void count(const Work& work);
+  void watch_work(std::function<void(const Work&)> watcher) { watcher_ = std::move(watcher); }
 
  protected:
   virtual void* allocate_memory(int64_t bytes) = 0;  // nullptr: no memory left
@@ -97,6 +113,7 @@ class Device {
   friend class Workspace;
   Ledger ledger_;
   WorkCounters work_;
+  std::function<void(const Work&)> watcher_;
   struct Piece {
     void* data;
     int64_t bytes;

@@ -34,6 +34,7 @@ constexpr absl::Duration kPauseWithoutDescriptors = absl::Milliseconds(100);
 constexpr absl::Duration kLongestRound = absl::Seconds(30);
 constexpr int kAcceptedAtOnce = 64;
 constexpr absl::Duration kBetweenLooks = absl::Milliseconds(50);
+constexpr absl::Duration kQuiet = absl::Milliseconds(300);
 constexpr int kShareOfLooks = 20;  // of this thread's time, one part of so many
 // Each byte that the server says answers so many: an update of a window has 13 and makes room for a request of 512 KiB
 // at most, and the answer to a call has more.
@@ -138,6 +139,7 @@ class Doorkeeper::Door {
     bool inside = false;
     Said said = {};  // as of the last look, once it is inside
     uint64_t unanswered = 0;
+    absl::Duration quiet_since = {};      // when the server was last seen to have said something
     std::list<uint64_t>::iterator place;  // in silent_order_, while it is not inside
   };
 
@@ -288,10 +290,12 @@ class Doorkeeper::Door {
       const Said said = said_on(guest.fd.get());
       // Cut off already: the kernel counts anew.
       if (said.received < guest.said.received || said.sent < guest.said.sent) continue;
+      if (said.sent != guest.said.sent || guest.said.received == 0) guest.quiet_since = now;
       guest.unanswered += said.received - guest.said.received;
       guest.unanswered -= std::min(guest.unanswered, (said.sent - guest.said.sent) * kAnsweredByAByte);
       guest.said = said;
-      if (guest.unanswered <= options_.most_unanswered) continue;
+      // A window that was opened in one look is filled in the next; a busy server answers a little later.
+      if (guest.unanswered <= options_.most_unanswered || now - guest.quiet_since < kQuiet) continue;
       guest.unanswered = 0;
       ++ended_;
       cut_off(guest.fd.get());

@@ -18,7 +18,7 @@ FROM ${RUNTIME} AS worker
 COPY --from=build /src/build-cuda/bundle/galleon-cuda /opt/galleon
 COPY deploy/images/health /usr/lib/galleon/health
 RUN groupadd --gid 10001 galleon && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin galleon && \
-    install -d -o 10001 -g 10001 -m 0750 /var/lib/galleon /srv/galleon /srv/galleon/jobs /srv/galleon/data && \
+    install -d -o 10001 -g 0 -m 0775 /var/lib/galleon /srv/galleon /srv/galleon/jobs /srv/galleon/data && \
     find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 ENV PATH=/opt/galleon/bin:/usr/local/bin:/usr/bin:/bin GALLEON_METRICS_PORT=9090 NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001

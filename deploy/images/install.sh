@@ -9,9 +9,11 @@ useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell
 apt-get update
 apt-get install -y --no-install-recommends "$1"
 install -m 0755 "$2" /usr/lib/galleon/health
-# Where volumes are mounted: a new volume takes the owner of the folder below it.
-for folder in /var/lib/galleon /var/lib/galleon-tls /var/lib/galleon-tls/authority /var/lib/galleon-tls/server /var/lib/galleon-tls/worker \
-  /var/lib/galleon-tls/admin /srv/galleon /srv/galleon/jobs /srv/galleon/data; do
+# Where volumes are mounted: a new volume takes the owner of the folder below it. Clusters that give ids themselves have them in group 0.
+for folder in /var/lib/galleon /srv/galleon /srv/galleon/jobs /srv/galleon/data; do
+  install -d -o 10001 -g 0 -m 0775 "$folder"
+done
+for folder in /var/lib/galleon-tls /var/lib/galleon-tls/authority /var/lib/galleon-tls/server /var/lib/galleon-tls/worker /var/lib/galleon-tls/admin; do
   install -d -o 10001 -g 10001 -m 0750 "$folder"
 done
 # Nothing in the image runs as anybody else, and nothing installs packages.

@@ -1,12 +1,16 @@
 #include "kernels/cuda/context.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "kernels/cuda/context_state.h"
+#include "kernels/cuda/launch_text.h"
 #include "kernels/cuda/status.h"
 #include "kernels/ops/index_check.h"
 
@@ -16,6 +20,19 @@ namespace {
 
 constexpr size_t kResultBytes = 64;
 constexpr size_t kSharedWithoutAsking = size_t{48} << 10;
+// No launch takes longer on any card; what does hangs.
+constexpr std::chrono::seconds kLongestLaunch{20};
+
+bool wants_waits() {
+  const char* word = std::getenv("GALLEON_CUDA_SYNCHRONOUS");
+  return word != nullptr && *word != '\0' && absl::string_view(word) != "0";
+}
+
+std::string text_of(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes) {
+  const char* symbol = nullptr;
+  if (cudaFuncGetName(&symbol, kernel) != cudaSuccess) symbol = "of no name";
+  return launch_text(symbol, grid, block, shared_bytes);
+}
 
 absl::StatusOr<DeviceMemory> device_memory(size_t bytes) {
   void* data = nullptr;
@@ -87,6 +104,7 @@ absl::StatusOr<std::unique_ptr<Context>> Context::open(int index) {
   }
   auto context = std::make_unique<Context>();
   context->index = index;
+  context->synchronous = wants_waits();
   RETURN_IF_ERROR(to_status(cudaSetDevice(index), "cudaSetDevice"));
   cudaStream_t stream = nullptr;
   absl::Status s = to_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
@@ -126,6 +144,19 @@ void Context::use() const {
   require(cudaSetDevice(index), "cudaSetDevice");
 }
 
+void Context::settle(absl::FunctionRef<std::string()> what) const {
+  if (!synchronous) return;
+  const auto until = std::chrono::steady_clock::now() + kLongestLaunch;
+  cudaError_t state = cudaStreamQuery(stream.get());
+  while (state == cudaErrorNotReady) {
+    GALLEON_CHECK(std::chrono::steady_clock::now() < until)
+        << what() << ": it has not ended after " << kLongestLaunch.count() << " s";
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+    state = cudaStreamQuery(stream.get());
+  }
+  if (state != cudaSuccess) require(state, what().c_str());
+}
+
 cudaStream_t stream_of(Context& context) {
   return context.stream.get();
 }
@@ -149,7 +180,9 @@ void launch_on(Context& context, const void* kernel, dim3 grid, dim3 block, void
                                  most - static_cast<int>(held.sharedSizeBytes)),
             "cudaFuncSetAttribute");
   }
-  require(cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, context.stream.get()), "cudaLaunchKernel");
+  const cudaError_t launched = cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, context.stream.get());
+  if (launched != cudaSuccess) require(launched, text_of(kernel, grid, block, shared_bytes).c_str());
+  context.settle([&] { return text_of(kernel, grid, block, shared_bytes); });
 }
 
 void download_now(Context& context, void* to, const void* on_device, size_t bytes) {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <unordered_set>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/cuda/context.h"
@@ -39,7 +42,12 @@ struct Context {
   // Makes the GPU the calling thread's. CUDA keeps it by thread.
   void use() const;
 
+  // With GALLEON_CUDA_SYNCHRONOUS=1: waits for what was launched last, and ends the process with `what` where that has
+  // failed or does not end. Otherwise nothing.
+  void settle(absl::FunctionRef<std::string()> what) const;
+
   int index = 0;
+  bool synchronous = false;
   Stream stream;
   Staging staging;
   DeviceMemory result;
@@ -49,6 +57,7 @@ struct Context {
   BlasLtHandle blas_lt;
   SolverHandle solver;
   SolverParameters solver_parameters;
+  std::vector<char> solver_host;  // of calls that may not have ended; see SolverSpace
   ProductCache products;
   std::unordered_set<const void*> large_kernels;  // that were told of their shared memory
 };

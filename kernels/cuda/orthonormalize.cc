@@ -4,6 +4,7 @@
 // them by seeded numbers, and gives the same columns wherever it runs.
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -36,11 +37,12 @@ void factor(Context& context, int64_t rank, double* gram, void* reserved, int64_
   require(cusolverDnXpotrf_bufferSize(context.solver.get(), context.solver_parameters.get(), CUBLAS_FILL_MODE_UPPER,
                                       rank, CUDA_R_64F, gram, rank, CUDA_R_64F, &device_bytes, &host_bytes),
           "cusolverDnXpotrf_bufferSize");
-  SolverSpace space("cusolverDnXpotrf", rank, reserved, reserved_bytes, device_bytes, host_bytes);
+  SolverSpace space(context, "cusolverDnXpotrf", rank, reserved, reserved_bytes, device_bytes, host_bytes);
   require(cusolverDnXpotrf(context.solver.get(), context.solver_parameters.get(), CUBLAS_FILL_MODE_UPPER, rank,
                            CUDA_R_64F, gram, rank, CUDA_R_64F, space.device(), space.device_bytes(), space.host(),
                            space.host_bytes(), info),
           "cusolverDnXpotrf");
+  context.settle([] { return std::string("cusolverDnXpotrf, or the cuBLAS call before it"); });
 }
 
 // False where columns are too nearly dependent: y is then as it was, or has another basis of the same flag of spaces. A

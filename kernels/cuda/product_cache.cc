@@ -1,5 +1,8 @@
 #include "kernels/cuda/product_cache.h"
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
 #include "kernels/cuda/context_state.h"
 #include "kernels/cuda/status.h"
 
@@ -29,6 +32,11 @@ template <typename T>
 void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
   require(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)),
           "cublasLtMatmulPreferenceSetAttribute");
+}
+
+std::string text_of(const char* call, const ProductShape& s) {
+  return absl::StrCat(call, ", m ", s.m, ", n ", s.n, ", k ", s.k, ", leading dimensions ", s.lda, ", ", s.ldb, ", ",
+                      s.ldc, ", alignments ", s.alignment_a, ", ", s.alignment_b, ", ", s.alignment_c, " bytes");
 }
 
 }  // namespace
@@ -79,12 +87,14 @@ void ProductCache::multiply(Context& context, const ProductShape& shape, float a
                             shape.operands, shape.ldb, a, shape.operands, shape.lda, &beta, c, shape.result, shape.ldc,
                             CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
             "cublasGemmEx");
+    context.settle([&] { return text_of("cublasGemmEx", shape); });
     return;
   }
   require(cublasLtMatmul(context.blas_lt.get(), product.description.get(), &alpha, b, product.first.get(), a,
                          product.second.get(), &beta, c, product.result.get(), c, product.result.get(),
                          &product.algorithm, workspace, static_cast<size_t>(shape.workspace), context.stream.get()),
           "cublasLtMatmul");
+  context.settle([&] { return text_of("cublasLtMatmul", shape); });
 }
 
 }  // namespace galleon::cuda

@@ -4,6 +4,7 @@
 // polar (gesvdp) and randomised (gesvdr) ones of cuSOLVER were left aside: the first perturbs ill-conditioned matrices
 // and says so only afterwards, the second misses vectors where the spectrum is flat.
 #include <algorithm>
+#include <string>
 
 #include "common/base/check.h"
 #include "kernels/cuda/context_state.h"
@@ -29,12 +30,13 @@ bool eigenvectors(Context& context, int64_t n, double* square, double* values, v
                                       CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, square, n, CUDA_R_64F, values, CUDA_R_64F,
                                       &device_bytes, &host_bytes),
           "cusolverDnXsyevd_bufferSize");
-  SolverSpace space("cusolverDnXsyevd", n, reserved, reserved_bytes, device_bytes, host_bytes);
+  SolverSpace space(context, "cusolverDnXsyevd", n, reserved, reserved_bytes, device_bytes, host_bytes);
   auto* info = static_cast<int*>(context.result.get());
   require(cusolverDnXsyevd(context.solver.get(), context.solver_parameters.get(), CUSOLVER_EIG_MODE_VECTOR,
                            CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, square, n, CUDA_R_64F, values, CUDA_R_64F,
                            space.device(), space.device_bytes(), space.host(), space.host_bytes(), info),
           "cusolverDnXsyevd");
+  context.settle([] { return std::string("cusolverDnXsyevd, or the cuBLAS call before it"); });
   int answer = 0;
   download_now(context, &answer, info, sizeof(answer));
   GALLEON_CHECK(answer >= 0) << "cusolverDnXsyevd: argument " << -answer << " is wrong";

@@ -31,10 +31,19 @@ std::string no_device_advice() {
                       "; see nvidia-smi, or use the CPU with resources.device: cpu");
 }
 
-// A library's kernels fail for the runtime's reasons; this call tells them.
-cudaError_t reason_behind() {
-  const cudaError_t last = cudaGetLastError();
-  return last != cudaSuccess ? last : cudaDeviceSynchronize();
+// A library's kernels fail for the runtime's reasons, and what has failed on the device shows when it is waited for.
+// The runtime's last error may have been noted long before by a call that was free to fail, so it is told as that and
+// is nobody's reason.
+cudaError_t reason_behind(std::string& text) {
+  const cudaError_t noted = cudaGetLastError();
+  const cudaError_t now = cudaDeviceSynchronize();
+  if (now != cudaSuccess) {
+    absl::StrAppend(&text, "; ", to_status(now, "the runtime").message());
+  } else if (noted != cudaSuccess) {
+    absl::StrAppend(&text, "; the runtime had noted, perhaps of an earlier call: ", cudaGetErrorString(noted), " (",
+                    cudaGetErrorName(noted), ")");
+  }
+  return now;
 }
 
 [[noreturn]] void fail(cudaError_t error, const std::string& text) {
@@ -107,6 +116,7 @@ std::string advice(cudaError_t error) {
 
 absl::Status to_status(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return absl::OkStatus();
+  (void)cudaGetLastError();  // it is told here, and must not be told again of a later call
   const std::string more = advice(error);
   const std::string text = absl::StrCat(call, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")",
                                         more.empty() ? "" : ": ", more);
@@ -131,6 +141,10 @@ absl::Status to_status(cusolverStatus_t status, const char* call) {
   return absl::InternalError(text);
 }
 
+void end_if_device_failed(cudaError_t error, const char* call) {
+  if (is_device_failure(error)) end_with_device_failure(std::string(to_status(error, call).message()));
+}
+
 void require(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return;
   fail(error, std::string(to_status(error, call).message()));
@@ -138,17 +152,15 @@ void require(cudaError_t error, const char* call) {
 
 void require(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  const cudaError_t reason = reason_behind();
   std::string text(to_status(status, call).message());
-  if (reason != cudaSuccess) absl::StrAppend(&text, "; ", to_status(reason, "the runtime").message());
+  const cudaError_t reason = reason_behind(text);
   fail(reason, text);
 }
 
 void require(cusolverStatus_t status, const char* call) {
   if (status == CUSOLVER_STATUS_SUCCESS) return;
-  const cudaError_t reason = reason_behind();
   std::string text(to_status(status, call).message());
-  if (reason != cudaSuccess) absl::StrAppend(&text, "; ", to_status(reason, "the runtime").message());
+  const cudaError_t reason = reason_behind(text);
   fail(reason, text);
 }
 

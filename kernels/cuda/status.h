@@ -25,6 +25,10 @@ absl::Status to_status(cudaError_t error, const char* call);
 absl::Status to_status(cublasStatus_t status, const char* call);
 absl::Status to_status(cusolverStatus_t status, const char* call);
 
+// For those who handle errors themselves and must not take a failed device for something else: ends the process with
+// kDeviceFailureExitCode where the error says that the device failed, otherwise nothing.
+void end_if_device_failed(cudaError_t error, const char* call);
+
 // For calls within operations: a failed device ends the process with kDeviceFailureExitCode, anything else is a bug and
 // aborts. A library that only says that its kernels failed is asked again through the runtime, which knows why.
 void require(cudaError_t error, const char* call);

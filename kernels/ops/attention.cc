@@ -110,7 +110,8 @@ void attention(Device& device, const AttentionShape& shape, const Tensor& q, con
   check_shape("attention: log_sum", log_sum, shape.batch * shape.heads, shape.sequence);
   check_contiguous("attention: log_sum", log_sum);
   count_work(device, pairs(shape) * 4.0 * static_cast<double>(shape.head_dimension),
-             static_cast<double>(q.bytes() + k.bytes() + v.bytes() + out.bytes() + log_sum.bytes()));
+             static_cast<double>(q.bytes() + k.bytes() + v.bytes() + out.bytes() + log_sum.bytes()),
+             WorkKind::kAttention, q.type);
   if (!device.executes() || q.size() == 0) return;
   by_float_type("attention: q", device, q.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
@@ -137,7 +138,8 @@ void attention_of_last(Device& device, const AttentionShape& shape, const Tensor
   const int64_t seen = shape.window > 0 ? std::min(shape.window, shape.sequence) : shape.sequence;
   const int64_t keys = shape.batch * seen;
   count_work(device, 4.0 * static_cast<double>(keys * wide),
-             static_cast<double>(2 * keys * narrow * bytes_of(q.type) + q.bytes() + out.bytes()));
+             static_cast<double>(2 * keys * narrow * bytes_of(q.type) + q.bytes() + out.bytes()), WorkKind::kAttention,
+             q.type);
   if (!device.executes() || k.size() == 0) return;
   by_float_type("attention_of_last: q", device, q.type, [&](const auto& functions, auto element) {
     using T = decltype(element);
@@ -174,7 +176,7 @@ void attention_backward(Device& device, const AttentionShape& shape, const Tenso
         device, functions.attention_backward_workspace(shape.batch, shape.sequence, shape.heads, shape.key_value_heads,
                                                        shape.head_dimension));
     count_work(device, pairs(shape) * 10.0 * static_cast<double>(shape.head_dimension),
-               static_cast<double>(4 * q.bytes() + 4 * k.bytes() + log_sum.bytes()));
+               static_cast<double>(4 * q.bytes() + 4 * k.bytes() + log_sum.bytes()), WorkKind::kAttention, q.type);
     if (!device.executes() || q.size() == 0) return;
     functions.attention_backward(device.execution(), {.extent = extent,
                                                       .q = matrix<T>(q),

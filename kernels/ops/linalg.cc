@@ -20,7 +20,7 @@ bool right_singular_vectors(Device& device, const Tensor& g, const Tensor& basis
   const auto shorter = static_cast<double>(std::min(g.rows, g.columns));
   // Bidiagonalisation through QR, then the vectors of one side (Golub & Van Loan, 5.4.5).
   count_work(device, 2.0 * longer * shorter * shorter + 11.0 * shorter * shorter * shorter,
-             static_cast<double>(2 * g.bytes() + basis.bytes()));
+             static_cast<double>(2 * g.bytes() + basis.bytes()), WorkKind::kBasis);
   if (!all_finite(device, g)) return false;
   if (!device.executes()) return true;
   return table.right_singular_vectors(device.execution(), g.rows, g.columns, rank, matrix<float>(g),
@@ -33,7 +33,8 @@ bool orthonormalize(Device& device, const Tensor& y, uint64_t seed) {
   const OperationTable& table = device.operations();
   const Workspace scratch(device, table.orthonormalize_workspace(y.rows, y.columns));
   const auto rank = static_cast<double>(y.columns);
-  count_work(device, 4.0 * static_cast<double>(y.rows) * rank * rank, 2.0 * static_cast<double>(y.bytes()));
+  count_work(device, 4.0 * static_cast<double>(y.rows) * rank * rank, 2.0 * static_cast<double>(y.bytes()),
+             WorkKind::kBasis);
   if (!all_finite(device, y)) return false;
   if (!device.executes()) return true;
   return table.orthonormalize(device.execution(), y.rows, y.columns, matrix<float>(y), seed, scratch.data());

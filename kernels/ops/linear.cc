@@ -36,7 +36,8 @@ void matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
     using T = decltype(element);
     const Workspace scratch(device, functions.matmul_workspace(flip_a, flip_b, m, n, k));
     count_work(device, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
-               static_cast<double>(a.bytes() + b.bytes() + c.bytes() * (beta == 0.0F ? 1 : 2)));
+               static_cast<double>(a.bytes() + b.bytes() + c.bytes() * (beta == 0.0F ? 1 : 2)), WorkKind::kProduct,
+               a.type);
     if (!device.executes() || m == 0 || n == 0) return;
     if (c.type == a.type) {
       functions.matmul(device.execution(), product.template operator()<T, T>(), scratch.data());

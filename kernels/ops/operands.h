@@ -27,9 +27,9 @@ inline void check_contiguous(const char* what, const Tensor& t) {
                                 << ", expected no gaps";
 }
 
-inline void count_work(Device& device, double flops, double bytes) {
-  device.work().flops += flops;
-  device.work().bytes += bytes;
+inline void count_work(Device& device, double flops, double bytes, WorkKind kind = WorkKind::kMemory,
+                       DataType numbers = DataType::kFloat32) {
+  device.count({kind, numbers, flops, bytes});
 }
 
 // Calls `call(functions, element)` with the functions for tensors of `type`, fp32 or bf16, and a number of that type.

@@ -24,7 +24,8 @@ void check_basis(const char* what, int bits, const Tensor& x, const Tensor& code
 
 void encode_moment(Device& device, bool is_signed, int64_t block, const Tensor& x, const CodedMoment& coded) {
   check_coded("encode_moment", block, x, coded);
-  count_work(device, 25.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes() + coded.codes.bytes()));
+  count_work(device, 25.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes() + coded.codes.bytes()),
+             WorkKind::kOptimizer);
   if (!device.executes() || x.size() == 0) return;
   device.operations().encode_moment(device.execution(), is_signed, x.size(), block, x.f32(),
                                     coded_numbers(coded.codes, coded.scales));
@@ -32,7 +33,8 @@ void encode_moment(Device& device, bool is_signed, int64_t block, const Tensor& 
 
 void decode_moment(Device& device, bool is_signed, int64_t block, const CodedMoment& coded, const Tensor& x) {
   check_coded("decode_moment", block, x, coded);
-  count_work(device, static_cast<double>(x.size()), static_cast<double>(x.bytes() + coded.codes.bytes()));
+  count_work(device, static_cast<double>(x.size()), static_cast<double>(x.bytes() + coded.codes.bytes()),
+             WorkKind::kOptimizer);
   if (!device.executes() || x.size() == 0) return;
   device.operations().decode_moment(device.execution(), is_signed, x.size(), block,
                                     coded_numbers(coded.codes, coded.scales), x.f32());
@@ -53,7 +55,8 @@ int64_t basis_code_bytes(int bits, int64_t numbers) {
 
 void encode_basis(Device& device, int bits, const Tensor& x, const Tensor& codes, const Tensor& scales) {
   check_basis("encode_basis", bits, x, codes, scales);
-  count_work(device, 4.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes() + codes.bytes()));
+  count_work(device, 4.0 * static_cast<double>(x.size()), static_cast<double>(x.bytes() + codes.bytes()),
+             WorkKind::kOptimizer);
   if (!device.executes() || x.size() == 0) return;
   device.operations().encode_basis(device.execution(), bits, x.size(), basis_block(bits), x.f32(),
                                    coded_numbers(codes, scales));
@@ -61,7 +64,8 @@ void encode_basis(Device& device, int bits, const Tensor& x, const Tensor& codes
 
 void decode_basis(Device& device, int bits, const Tensor& codes, const Tensor& scales, const Tensor& x) {
   check_basis("decode_basis", bits, x, codes, scales);
-  count_work(device, static_cast<double>(x.size()), static_cast<double>(x.bytes() + codes.bytes()));
+  count_work(device, static_cast<double>(x.size()), static_cast<double>(x.bytes() + codes.bytes()),
+             WorkKind::kOptimizer);
   if (!device.executes() || x.size() == 0) return;
   device.operations().decode_basis(device.execution(), bits, x.size(), basis_block(bits), coded_numbers(codes, scales),
                                    x.f32());

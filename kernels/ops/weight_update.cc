@@ -68,7 +68,7 @@ void apply_projected(Device& device, const Tensor& weight, const Tensor& master,
     matmul(device, update.row_range(begin, count), Transpose::kNo, basis, Transpose::kYes, back);
   });
   count_work(device, 3.0 * static_cast<double>(weight.size()),
-             static_cast<double>(2 * weight.bytes() + 2 * master.bytes()));
+             static_cast<double>(2 * weight.bytes() + 2 * master.bytes()), WorkKind::kOptimizer);
 }
 
 void apply_dense(Device& device, const Tensor& weight, const Tensor& master, const Tensor& update,
@@ -77,7 +77,7 @@ void apply_dense(Device& device, const Tensor& weight, const Tensor& master, con
   check_shape("apply_dense: update", update, weight.rows, weight.columns, update.type);
   check_master("apply_dense: master", weight, master);
   count_work(device, 3.0 * static_cast<double>(weight.size()),
-             static_cast<double>(2 * weight.bytes() + update.bytes() + 2 * master.bytes()));
+             static_cast<double>(2 * weight.bytes() + update.bytes() + 2 * master.bytes()), WorkKind::kOptimizer);
   if (update.type == DataType::kFloat32) {
     apply(device, weight, master, update, how);
     return;

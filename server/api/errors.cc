@@ -49,6 +49,16 @@ grpc::Status to_grpc(const absl::Status& status) {
   info.set_reason(reason == v1::ErrorInfo::REASON_UNSPECIFIED ? absl::StatusCodeToString(status.code())
                                                               : v1::ErrorInfo::Reason_Name(reason));
   info.set_domain("galleon");
+  v1::QuotaFailure full;
+  if (const auto quota = quota_details(status); quota.has_value()) {
+    auto& metadata = *info.mutable_metadata();
+    metadata["resource"] = quota->resource;
+    metadata["used"] = absl::StrCat(quota->used);
+    metadata["limit"] = absl::StrCat(quota->limit);
+    v1::QuotaFailure::Violation& violation = *full.add_violations();
+    violation.set_subject(quota->subject);
+    violation.set_description(message);
+  }
   pack(info, "ErrorInfo", details);
   v1::BadRequest bad;
   if (status.code() == absl::StatusCode::kInvalidArgument) {
@@ -60,6 +70,7 @@ grpc::Status to_grpc(const absl::Status& status) {
       violation.set_description(std::string(line.substr(field.size() + 2)));
     }
   }
+  if (full.violations_size() > 0) pack(full, "QuotaFailure", details);
   if (bad.field_violations_size() > 0) pack(bad, "BadRequest", details);
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details.SerializeAsString());
 }

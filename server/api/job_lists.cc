@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "server/api/job_requests.h"
 #include "server/api/pages.h"
 #include "server/core/ended_record.h"
 #include "server/core/transitions.h"
@@ -25,6 +26,7 @@ constexpr size_t kBytesOfEnded = 1'500;  // about, of one that was not unpacked 
 
 bool is_listed(const v1::ListJobsRequest& request, const JobFacts& job) {
   if (!request.job_id().empty() && job.job_id != request.job_id()) return false;
+  if (!request.group().empty() && job.group != group_id_of(request.group())) return false;
   if (!request.queue().empty() && job.queue != request.queue()) return false;
   if (!request.owner().empty() && job.owner != request.owner()) return false;
   if (!absl::StartsWith(job.job_id, request.name_prefix())) return false;
@@ -65,6 +67,8 @@ absl::Status begin(const Turn& turn, Listing& listing) {
   ASSIGN_OR_RETURN(const int page, page_size(listing.request.page_size()));
   listing.page = static_cast<size_t>(page);
   if (!listing.request.queue().empty()) RETURN_IF_ERROR(turn.scheduler.check_queue(listing.request.queue()));
+  if (!listing.request.group().empty())
+    RETURN_IF_ERROR(check_group_seen(turn, listing.call, group_id_of(listing.request.group())));
   const std::string& token = listing.request.page_token();
   if (!token.empty() && (!absl::SimpleAtoi(token, &listing.below) || listing.below == 0))
     return foreign_token(token, "ListJobs");

@@ -12,6 +12,7 @@
 #include "server/api/job_requests.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
+#include "server/api/visible.h"
 #include "server/api/watches.h"
 #include "server/core/refusal.h"
 
@@ -20,22 +21,6 @@ namespace galleon::server {
 namespace {
 
 constexpr size_t kLongestReason = 1024;
-
-absl::Status no_job(absl::string_view name) {
-  return refusal(v1::ErrorInfo::JOB_NOT_FOUND, absl::StrCat("there is no job jobs/", job_id_of(name)));
-}
-
-// Whether there is what events are asked of.
-absl::Status check_subject(const State& state, const std::string& subject) {
-  if (subject.empty()) return absl::OkStatus();
-  if (absl::StartsWith(subject, "workers/")) {
-    return state.worker(worker_id_of(subject)) != nullptr
-               ? absl::OkStatus()
-               : refusal(v1::ErrorInfo::WORKER_NOT_FOUND, absl::StrCat("there is no worker ", subject));
-  }
-  return absl::StartsWith(subject, "jobs/") && state.job(job_id_of(subject)) != nullptr ? absl::OkStatus()
-                                                                                        : no_job(subject);
-}
 
 class JobService final : public v1::JobService::CallbackService, public StoppableService {
  public:
@@ -54,6 +39,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       watches_.shut_down();
       events_.shut_down();
       logs_.shut_down();
+      context_.resolver->shut_down();
     });
   }
 
@@ -73,15 +59,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (!may_submit(turn, call, queue_of(request->job()))) return;
       const absl::StatusOr<std::string> readable = check_resume(turn, call, request->job(), context_.jobs_folder);
       if (!readable.ok()) return call.finish(readable.status());
-      const absl::StatusOr<const v1::JobState*> known =
-          turn.scheduler.find_request(request->job(), request->request_id());
+      const absl::StatusOr<const v1::JobState*> known = find_request(turn, call, *request);
       if (!known.ok()) return call.finish(known.status());
-      if (*known != nullptr) {
-        if (call.require(Role::kSubmitter, (*known)->record().project())) answer(turn, call, **known, response);
-        return;
-      }
-      if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
-        return call.finish(refused);
+      if (*known != nullptr) return answer(turn, call, **known, response);
+      if (absl::Status refused = check_new(turn, call, request->job()); !refused.ok()) return call.finish(refused);
       if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
         return create(turn, call, *request, *plan, response);
       context_.planner->plan(request->job(), call.caller(),
@@ -96,13 +77,36 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     return call.reactor();
   }
 
+  grpc::ServerUnaryReactor* ResolveJob(grpc::CallbackServerContext* context, const v1::ResolveJobRequest* request,
+                                       v1::ResolveJobResponse* response) override {
+    const Unary call(context, context_, "ResolveJob", Role::kSubmitter);
+    if (const absl::Status status = check_request(*request); !status.ok()) {
+      call.finish(status);
+      return call.reactor();
+    }
+    if (call.refused()) return call.reactor();
+    call.on_loop([this, call, request, response](Turn& turn) {
+      if (!may_submit(turn, call, queue_of(request->job()))) return;
+      const absl::StatusOr<std::string> readable = check_resume(turn, call, request->job(), context_.jobs_folder);
+      if (!readable.ok()) return call.finish(readable.status());
+      if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
+        return call.finish(refused);
+      context_.resolver->resolve(turn.scheduler, turn.now, request->job(), *readable, call.caller(),
+                                 [call, response](const absl::StatusOr<v1::ResolveJobResponse>& answer) {
+                                   if (answer.ok()) *response = *answer;
+                                   call.finish(answer.status());
+                                 });
+    });
+    return call.reactor();
+  }
+
   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                    v1::JobRecord* response) override {
     const Unary call(context, context_, "GetJob", Role::kViewer);
     call.on_loop([call, request, response](Turn& turn) {
-      const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->name()));
-      if (job == nullptr) return call.finish(no_job(request->name()));
-      if (call.require(Role::kViewer, job->record().project())) answer(turn, call, *job, response);
+      const auto job = find_job(turn.scheduler.state(), call.identity(), request->name());
+      if (!job.ok()) return call.finish(job.status());
+      answer(turn, call, **job, response);
     });
     return call.reactor();
   }
@@ -190,13 +194,13 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                                          v1::ListAttemptsResponse* response) override {
     const Unary call(context, context_, "ListAttempts", Role::kViewer);
     call.on_loop([call, request, response](Turn& turn) {
-      const v1::JobState* job = turn.scheduler.state().job(job_id_of(request->parent()));
-      if (job == nullptr) return call.finish(no_job(request->parent()));
-      if (!call.require(Role::kViewer, job->record().project())) return;
-      for (const v1::AttemptState& attempt : job->attempts()) *response->add_attempts() = attempt.attempt();
+      const auto found = find_job(turn.scheduler.state(), call.identity(), request->parent());
+      if (!found.ok()) return call.finish(found.status());
+      const v1::JobState& job = **found;
+      for (const v1::AttemptState& attempt : job.attempts()) *response->add_attempts() = attempt.attempt();
       // With the step that it has got to.
-      if (live_attempt(*job) != nullptr)
-        *response->mutable_attempts(response->attempts_size() - 1) = turn.scheduler.describe(*job, turn.now).attempt();
+      if (live_attempt(job) != nullptr)
+        *response->mutable_attempts(response->attempts_size() - 1) = turn.scheduler.describe(job, turn.now).attempt();
       call.finish_after_commit(turn, *response);
     });
     return call.reactor();
@@ -214,10 +218,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     const absl::Status posted =
         context_.loop->post(Lane::kReads, caller->name,
                             [this, stream, id, after = request->after_revision(), caller = *caller](Turn& turn) {
-                              const v1::JobState* job = turn.scheduler.state().job(id);
-                              if (job == nullptr) return stream->finish(no_job(id));
-                              const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
-                              if (!allowed.ok()) return stream->finish(allowed);
+                              const auto job = find_job(turn.scheduler.state(), caller, id);
+                              if (!job.ok()) return stream->finish(job.status());
                               if (!watches_.add(stream, turn.scheduler, id, after, Viewer(context_.access, caller)))
                                 stream->finish(too_many());
                             });
@@ -239,10 +241,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     }
     const absl::Status posted = context_.loop->post(
         Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
-          const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.name()));
-          if (job == nullptr) return stream->finish(no_job(wanted.name()));
-          const absl::Status allowed = require_role(caller, Role::kViewer, job->record().project());
-          if (!allowed.ok()) return stream->finish(allowed);
+          const auto found = find_job(turn.scheduler.state(), caller, wanted.name());
+          if (!found.ok()) return stream->finish(found.status());
+          const v1::JobState* job = *found;
           if (wanted.attempt() > job->record().attempts()) {
             return stream->finish(absl::NotFoundError(absl::StrCat(
                 job->record().name(), " has had ", job->record().attempts(), " attempts, not ", wanted.attempt())));
@@ -268,13 +269,8 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     }
     const absl::Status posted = context_.loop->post(
         Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
-          // Those of one job are for those who may see it; all together for those who may see all.
-          const v1::JobState* job = turn.scheduler.state().job(job_id_of(wanted.subject()));
-          const absl::Status allowed =
-              require_role(caller, Role::kViewer, job == nullptr ? "*" : job->record().project());
-          if (!allowed.ok()) return stream->finish(allowed);
-          if (const absl::Status known = check_subject(turn.scheduler.state(), wanted.subject()); !known.ok())
-            return stream->finish(known);
+          if (const absl::Status may = check_subject(turn.scheduler.state(), caller, wanted.subject()); !may.ok())
+            return stream->finish(may);
           if (!events_.add(stream, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
         });
     if (!posted.ok()) stream->finish(posted);
@@ -332,11 +328,23 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     return config == nullptr || call.require(Role::kSubmitter, config->project);
   }
 
-  // False: the caller has been told. A job that is not there is left to the change itself.
+  // False: the caller has been told.
   static bool may_change(const Turn& turn, const Unary& call, const std::string& id) {
     call.about("jobs/" + id);
-    const v1::JobState* job = turn.scheduler.state().job(id);
-    return job == nullptr || call.require(Role::kSubmitter, job->record().project());
+    const absl::Status status = find_job(turn.scheduler.state(), call.identity(), id, Role::kSubmitter).status();
+    if (!status.ok()) call.finish(status);
+    return status.ok();
+  }
+
+  // What is known without a plan of a job that is new. From here on it counts as submitted.
+  absl::Status check_new(const Turn& turn, const Unary& call, const v1::Job& job) const {
+    const Scheduler& scheduler = turn.scheduler;
+    RETURN_IF_ERROR(check_after(scheduler.state(), call.identity(), job));
+    RETURN_IF_ERROR(scheduler.check_scheduling(job));
+    const std::string& project = scheduler.queue_config(queue_of(job))->project;
+    RETURN_IF_ERROR(count_refusal(context_, project, scheduler.check_quota(queue_of(job), call.caller())));
+    return count_refusal(context_, project,
+                         context_.submits->take(scheduler.options().projects, project, call.caller()));
   }
 
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
@@ -348,7 +356,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     if (!readable.ok()) return call.finish(readable.status());
     if (request.validate_only()) {
       const absl::StatusOr<Scheduler::Forecast> forecast =
-          scheduler.validate(request.job(), plan, turn.now, request.allow_pending());
+          scheduler.validate(request.job(), plan, turn.now, request.allow_pending(), call.caller());
       if (!forecast.ok()) return call.finish(forecast.status());
       *response->mutable_job() = request.job();
       *response->mutable_plan() = plan;

@@ -20,15 +20,23 @@ class LogFiles {
     uint32_t rank = 0;
   };
 
-  // Adds what of `data` (which begins at `offset`) is new, flushes it to the disk and returns how many bytes there are.
-  // A gap adds nothing. `complete`: if all of it is there, no more will come.
-  absl::StatusOr<uint64_t> append(const Key& key, uint64_t offset, absl::string_view data, bool complete) const;
+  struct Appended {
+    uint64_t position = 0;  // so many bytes of the worker's are stored, or left out on purpose
+    uint64_t added = 0;     // bytes by which the file grew
+  };
+  // Adds what of `data` (which begins at `offset`) is new, and flushes it to the disk. A gap adds nothing. `all_sent`:
+  // if all of it is there, no more will come. `refused`: why nothing more is kept; what is new is left out then,
+  // counted, with a line in its place that says so. Empty: it is kept.
+  absl::StatusOr<Appended> append(const Key& key, uint64_t offset, absl::string_view data, bool all_sent,
+                                  const std::string& refused = "") const;
   // Up to `limit` bytes from `offset`; empty at the end, or if nothing has been written.
   absl::StatusOr<std::string> read(const Key& key, uint64_t offset, size_t limit) const;
   uint64_t size(const Key& key) const;
   // Where its last `lines` lines begin, no more than 1 MiB before the end.
   absl::StatusOr<uint64_t> tail(const Key& key, uint32_t lines) const;
   bool complete(const Key& key) const;
+  // Of all that is kept of a job.
+  uint64_t size_of_job(const std::string& job_id) const;
   // Everything of a job that is no longer in the list.
   void remove(const std::string& job_id) const;
 

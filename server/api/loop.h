@@ -61,6 +61,8 @@ class Loop {
   void set_long_wait(absl::Duration time) { scheduler_.set_long_wait(absl::ToInt64Milliseconds(time)); }
   // Of the job that is submitted next, once recovered.
   uint64_t next_job_number() const { return scheduler_.next_number(); }
+  // Before start().
+  const State& state() const { return scheduler_.state(); }
   void start();
   // Finishes what has been posted, then ends the thread.
   void stop();

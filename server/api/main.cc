@@ -4,10 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <optional>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/base/duration_text.h"
 #include "common/base/log.h"
 #include "common/base/output_file.h"
 #include "common/base/process.h"
@@ -15,6 +18,7 @@
 #include "common/net/doorkeeper.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/jobfile.h"
+#include "proto/jobfile/keys.h"
 #include "server/api/queue_file.h"
 #include "server/api/server.h"
 #include "server/store/backup.h"
@@ -28,28 +32,47 @@ constexpr char kFooter[] =
     "SIGTERM ends it: open calls get UNAVAILABLE, everything acknowledged is on the disk, running jobs go on and are "
     "found again\n"
     "at the next start. SIGHUP reads the files of --queues, --access, --notify and --tls again, as galleon admin "
-    "reload does. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start, 4 if the journal cannot be written.";
+    "reload does. Exit codes: 0 after SIGTERM or SIGINT; 1 if it cannot start now, and may later; 2 if its options or "
+    "files "
+    "are wrong; 3 if the journal cannot be read, as it is damaged, of a newer version or no journal; 4 if the journal "
+    "cannot be written, and may be later.";
+
+constexpr int kCannotStart = 1;
+constexpr int kWrongOptions = 2;  // as they are, and so it stays until somebody changes them
+constexpr int kNoJournal = 3;
+
+// Which of them a failed start is.
+int exit_code(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kDataLoss:
+      return kNoJournal;
+    case absl::StatusCode::kInvalidArgument:
+      return kWrongOptions;
+    case absl::StatusCode::kFailedPrecondition:
+      return status.GetPayload(galleon::server::kJournalPayload).has_value() ? kNoJournal : kWrongOptions;
+    default:
+      return kCannotStart;
+  }
+}
 
 std::string check_duration(const std::string& text) {
-  absl::Duration parsed;
-  if (!absl::ParseDuration(text, &parsed) || parsed < absl::Seconds(1) || parsed > absl::Hours(24)) {
-    return absl::StrCat("\"", text, "\" is not a duration between 1s and 24h, such as 45s");
+  const std::optional<absl::Duration> parsed = galleon::parse_duration_text(text);
+  if (!parsed || *parsed < absl::Seconds(1) || *parsed > absl::Hours(24)) {
+    return absl::StrCat("\"", text, "\" is not a duration between 1s and 1d, such as 45s");
   }
   return "";
 }
 
 // Of a text that check_duration() accepts.
 int64_t milliseconds(const std::string& text) {
-  absl::Duration parsed;
-  absl::ParseDuration(text, &parsed);
-  return absl::ToInt64Milliseconds(parsed);
+  return absl::ToInt64Milliseconds(*galleon::parse_duration_text(text));
 }
 
 int restore_journal(const std::string& backup, const std::string& data) {
   const absl::StatusOr<galleon::server::Restored> restored = galleon::server::restore_backup(backup, data);
   if (!restored.ok()) {
     galleon::log_error(std::string(restored.status().message()));
-    return 1;
+    return kCannotStart;
   }
   galleon::log_info("restored ", restored->jobs, " jobs from ", backup,
                     restored->replaced.empty() ? "" : "; what was there is now ", restored->replaced);
@@ -63,6 +86,7 @@ struct Arguments {
   std::string spare_borrowers = "1m";
   std::string ready_file;
   std::string restore;
+  std::string keep_free;
 };
 
 void add_options(CLI::App& app, Arguments& a) {
@@ -107,30 +131,44 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--max-requests", a.options.requests_per_second, "calls a second that each caller may make")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--queues", a.options.queues, "YAML file of the queues (default: one queue, default)");
+  app.add_option("--queues", a.options.queues,
+                 "YAML file of the queues, and of projects' quotas (default: one queue, default)");
   app.add_option("--notify", a.options.notify, "YAML file of webhooks that are told of what happens (default: none)");
+  app.add_option(
+      "--keep-free", a.keep_free,
+      "bytes of the disk of --data that logs leave to the journal: with less left they wait at their workers; by "
+      "default 1GiB, or a fiftieth of a smaller disk");
   app.add_option("--planner", a.options.planner, "the galleon-trainer that plans memory")->capture_default_str();
 }
 
-// What the options say together, and what the files say that they name. False: it has been told what is wrong.
-bool complete(Arguments& a) {
-  for (const auto& [flag, value] :
-       {std::pair("--listen", &a.options.listen), std::pair("--metrics", &a.options.metrics)}) {
+// What the options say together, and what the files say that they name. Not 0: it has been told what is wrong.
+int complete(Arguments& a) {
+  for (const auto& [flag, value, example] : {std::tuple("--listen", &a.options.listen, " 127.0.0.1:7070"),
+                                             std::tuple("--metrics", &a.options.metrics, " 127.0.0.1:7071")}) {
     if (!value->empty()) continue;
-    galleon::log_error(flag, " is required, such as ", flag, " 127.0.0.1:7070");
-    return false;
+    galleon::log_error(flag, " is required, such as ", flag, example);
+    return kWrongOptions;
   }
   a.options.scheduler.lease_ms = milliseconds(a.lease);
   a.options.scheduler.preempted_run_ms = milliseconds(a.spare_preempted);
   a.options.scheduler.borrower_run_ms = milliseconds(a.spare_borrowers);
-  if (a.options.queues.empty()) return true;
-  absl::StatusOr<std::vector<galleon::server::QueueConfig>> queues = galleon::server::load_queues(a.options.queues);
+  if (!a.keep_free.empty()) {
+    const std::optional<uint64_t> bytes = galleon::parse_bytes(a.keep_free);
+    if (!bytes || *bytes == 0) {
+      galleon::log_error("--keep-free ", a.keep_free, ": a size such as 10GiB is accepted");
+      return kWrongOptions;
+    }
+    a.options.keep_free = *bytes;
+  }
+  if (a.options.queues.empty()) return 0;
+  absl::StatusOr<galleon::server::QueueFile> queues = galleon::server::load_queues(a.options.queues);
   if (!queues.ok()) {
     galleon::log_error("--queues: ", std::string(queues.status().message()));
-    return false;
+    return exit_code(queues.status());
   }
-  a.options.scheduler.queues = *std::move(queues);
-  return true;
+  a.options.scheduler.queues = std::move(queues->queues);
+  a.options.scheduler.projects = std::move(queues->projects);
+  return 0;
 }
 
 // Until a signal ends it.
@@ -146,14 +184,14 @@ int serve(Arguments& a) {
   if (!a.ready_file.empty()) {
     if (const absl::Status status = galleon::check_replaceable(a.ready_file); !status.ok()) {
       galleon::log_error("--ready-file: ", std::string(status.message()));
-      return 1;
+      return kWrongOptions;
     }
     std::filesystem::remove(a.ready_file, ignored);
   }
   absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(a.options);
   if (!server.ok()) {
     galleon::log_error(std::string(server.status().message()));
-    return 1;
+    return exit_code(server.status());
   }
   galleon::log_info("serves on ", (*server)->address(), ", metrics on ", (*server)->metrics_address());
   if (!a.ready_file.empty()) {
@@ -161,7 +199,7 @@ int serve(Arguments& a) {
         galleon::write_ready_file(a.ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address()});
     if (!written.ok()) {
       galleon::log_error("--ready-file: ", std::string(written.message()));
-      return 1;
+      return kCannotStart;
     }
   }
   service.ready(absl::StrCat("serves on ", (*server)->address()));
@@ -189,8 +227,13 @@ int main(int argc, char** argv) {
   CLI::App app{"The scheduler of Galleon: takes jobs, hands them to workers, and never loses one.",
                "galleon-scheduler"};
   add_options(app, arguments);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kWrongOptions;
+  }
   galleon::init_logging("galleon-scheduler");
   if (!arguments.restore.empty()) return restore_journal(arguments.restore, arguments.options.data);
-  return complete(arguments) ? serve(arguments) : 1;
+  const int wrong = complete(arguments);
+  return wrong == 0 ? serve(arguments) : wrong;
 }

@@ -48,8 +48,12 @@ struct Metrics::Series {
   Family<Gauge>& workers = family(prometheus::BuildGauge(), *registry, "galleon_workers", "Workers by state.");
   Family<Gauge>& unfit = family(prometheus::BuildGauge(), *registry, "galleon_workers_unfit",
                                 "Workers that the scheduler cordoned by itself, because jobs cannot run there.");
-  Family<Gauge>& build =
-      family(prometheus::BuildGauge(), *registry, "galleon_build_info", "The version that runs; always 1.");
+  std::map<std::string, std::vector<std::pair<Family<Gauge>*, Gauge*>>> queues_known;  // of the loop's thread
+  Family<Gauge>& pending = family(
+      prometheus::BuildGauge(), *registry, "galleon_slots_pending",
+      "Slots that jobs would take at once if they were there, by queue, device and the labels that a worker must have. "
+      "Jobs that are held, or wait for others, for their time or for a limit, are not among them.");
+  std::map<std::vector<std::string>, Gauge*> pending_known;  // of the loop's thread
   Family<Histogram>& queue_wait = family(prometheus::BuildHistogram(), *registry, "galleon_queue_wait_seconds",
                                          "From being queued to slots being reserved.");
   Family<Histogram>& attempts = family(prometheus::BuildHistogram(), *registry, "galleon_attempt_duration_seconds",
@@ -73,6 +77,20 @@ struct Metrics::Series {
   Histogram& compact =
       family(prometheus::BuildHistogram(), *registry, "galleon_journal_snapshot_seconds", "Time of taking a snapshot.")
           .Add({}, kLatency);
+  Family<Gauge>& project_queued =
+      family(prometheus::BuildGauge(), *registry, "galleon_project_queued_jobs", "Jobs that wait, by project.");
+  Family<Gauge>& project_folders =
+      family(prometheus::BuildGauge(), *registry, "galleon_project_folder_bytes",
+             "Bytes of jobs' folders by project, as measured at each published checkpoint.");
+  Family<Gauge>& project_logs = family(prometheus::BuildGauge(), *registry, "galleon_project_log_bytes",
+                                       "Bytes of logs that the scheduler keeps, by project.");
+  std::map<std::string, Gauge*> logs_known;  // of the loop's thread
+  Family<Gauge>& project_limits = family(prometheus::BuildGauge(), *registry, "galleon_project_quota",
+                                         "What a project may have at most, by resource; absent: no limit.");
+  std::map<std::pair<std::string, std::string>, Gauge*> limits_known;  // of the loop's thread
+  std::map<std::string, std::pair<Gauge*, Gauge*>> projects_known;
+  Family<Counter>& over_quota = family(prometheus::BuildCounter(), *registry, "galleon_quota_refusals_total",
+                                       "Submits refused for a quota that is used up, by project and resource.");
   Gauge& reloaded = family(prometheus::BuildGauge(), *registry, "galleon_config_last_reload_successful",
                            "0 if the last reload found a fault and left all as it was; 1 from the start.")
                         .Add({}, 1);
@@ -89,8 +107,7 @@ struct Metrics::Series {
                                      "Answered gRPC calls by method and code.");
 };
 
-Metrics::Metrics(absl::string_view version) : series_(std::make_unique<Series>()) {
-  series_->build.Add({{"version", std::string(version)}}).Set(1);
+Metrics::Metrics() : series_(std::make_unique<Series>()) {
   // All at zero from the start: a series that begins with its first event hides that event from increase() and rate().
   for (int outcome = v1::Attempt::SUCCEEDED; outcome < v1::Attempt::Outcome_ARRAYSIZE; ++outcome) {
     const std::string& name = v1::Attempt::Outcome_Name(static_cast<v1::Attempt::Outcome>(outcome));
@@ -98,6 +115,7 @@ Metrics::Metrics(absl::string_view version) : series_(std::make_unique<Series>()
   }
   for (const char* reason : kLossReasons) series_->lost.Add({{"reason", reason}});
   for (int cause = v1::StopOrder::TIME_LIMIT; cause < v1::StopOrder::Cause_ARRAYSIZE; ++cause) {
+    if (!v1::StopOrder::Cause_IsValid(cause)) continue;
     const std::string& name = v1::StopOrder::Cause_Name(static_cast<v1::StopOrder::Cause>(cause));
     series_->evictions.Add({{"reason", lower(name)}});
   }
@@ -145,21 +163,59 @@ void Metrics::decided(absl::Duration pass) {
   series_->pass.Observe(absl::ToDoubleSeconds(pass));
 }
 
-void Metrics::gauges(const Scheduler& scheduler) {
-  for (const QueueConfig& queue : scheduler.options().queues) {
-    series_->queue_wait.Add({{"queue", queue.id}}, kLong);  // at zero from the start, as those above
-    series_->held.Add({{"queue", queue.id}});
-    for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
-      const std::string name = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state));
-      series_->jobs.Add({{"queue", queue.id}, {"state", lower(name)}});
+// Queues that are configured, and others as long as the state knows jobs of them.
+void Metrics::queue_gauges(const Scheduler& scheduler) {
+  std::map<std::string, std::map<int, int64_t>> queues;
+  for (const auto& [key, count] : scheduler.state().counts())
+    if (count > 0) queues[key.first][key.second] = count;
+  for (const QueueConfig& queue : scheduler.options().queues) queues[queue.id];
+  for (const auto& [queue, counts] : queues) {
+    auto& known = series_->queues_known[queue];
+    if (known.empty()) {
+      series_->queue_wait.Add({{"queue", queue}}, kLong);  // at zero from the start, as those above
+      for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
+        const std::string name = lower(v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(state)));
+        known.emplace_back(&series_->jobs, &series_->jobs.Add({{"queue", queue}, {"state", name}}));
+      }
+      known.emplace_back(&series_->held, &series_->held.Add({{"queue", queue}}));
     }
+    for (int state = v1::JobRecord::QUEUED; state <= v1::JobRecord::CANCELLING; ++state) {
+      const auto it = counts.find(state);
+      known[static_cast<size_t>(state - v1::JobRecord::QUEUED)].second->Set(
+          it == counts.end() ? 0 : static_cast<double>(it->second));
+    }
+    const auto held = scheduler.state().held_counts().find(queue);
+    known.back().second->Set(held == scheduler.state().held_counts().end() ? 0 : static_cast<double>(held->second));
   }
-  for (const auto& [key, count] : scheduler.state().counts()) {
-    const std::string state = v1::JobRecord::State_Name(static_cast<v1::JobRecord::State>(key.second));
-    series_->jobs.Add({{"queue", key.first}, {"state", lower(state)}}).Set(static_cast<double>(count));
+  std::erase_if(series_->queues_known, [&](const auto& entry) {
+    if (queues.contains(entry.first)) return false;
+    for (const auto& [family, gauge] : entry.second) family->Remove(gauge);
+    series_->queue_wait.Remove(&series_->queue_wait.Add({{"queue", entry.first}}, kLong));
+    return true;
+  });
+}
+
+void Metrics::pending_gauges(const Scheduler& scheduler) {
+  std::map<std::vector<std::string>, uint64_t> pending;
+  // One series for each queue stays, at zero: what scales workers finds it from the start.
+  for (const QueueConfig& queue : scheduler.options().queues) pending[{queue.id, "auto", ""}] = 0;
+  for (const PendingSlots& slots : scheduler.pending_slots())
+    pending[{slots.queue, slots.device, slots.labels}] = slots.slots;
+  for (const auto& [key, slots] : pending) {
+    Gauge*& known = series_->pending_known[key];
+    if (known == nullptr) known = &series_->pending.Add({{"queue", key[0]}, {"device", key[1]}, {"labels", key[2]}});
+    known->Set(static_cast<double>(slots));
   }
-  for (const auto& [queue, count] : scheduler.state().held_counts())
-    series_->held.Add({{"queue", queue}}).Set(static_cast<double>(count));
+  std::erase_if(series_->pending_known, [&](const auto& entry) {
+    if (pending.contains(entry.first)) return false;
+    series_->pending.Remove(entry.second);
+    return true;
+  });
+}
+
+void Metrics::gauges(const Scheduler& scheduler) {
+  queue_gauges(scheduler);
+  pending_gauges(scheduler);
   std::map<std::string, int> workers = {{"ready", 0},   {"cordoned", 0},    {"draining", 0},
                                         {"drained", 0}, {"unreachable", 0}, {"gone", 0}};
   double free = 0;
@@ -184,11 +240,69 @@ void Metrics::gauges(const Scheduler& scheduler) {
       }
     }
   }
+  project_gauges(scheduler);
   for (const auto& [state, count] : workers) series_->workers.Add({{"state", state}}).Set(count);
   series_->unfit.Add({}).Set(unfit);
   series_->slots.Add({{"state", "free"}}).Set(free);
   series_->slots.Add({{"state", "leased"}}).Set(leased);
   series_->slots.Add({{"state", "unavailable"}}).Set(unavailable);
+}
+
+void Metrics::project_gauges(const Scheduler& scheduler) {
+  std::map<std::string, UserInProject> uses;
+  std::map<std::pair<std::string, std::string>, uint64_t> limits;
+  for (const QueueConfig& queue : scheduler.options().queues) uses[queue.project];
+  for (const auto& [project, users] : scheduler.state().usage().projects()) uses[project];
+  for (auto& [project, use] : uses) {
+    use = scheduler.state().usage().in_project(project);
+    const QuotaLimits limit = quota_of(scheduler.options().projects, project).all;
+    limits[{project, "queued"}] = limit.queued;
+    limits[{project, "submits_per_minute"}] = limit.submits_per_minute;
+    limits[{project, "log_bytes"}] = limit.log_bytes;
+    limits[{project, "folder_bytes"}] = limit.folder_bytes;
+    auto& [queued, folders] = series_->projects_known[project];
+    if (queued == nullptr) {
+      queued = &series_->project_queued.Add({{"project", project}});
+      folders = &series_->project_folders.Add({{"project", project}});
+    }
+    queued->Set(static_cast<double>(use.queued));
+    folders->Set(static_cast<double>(use.folder_bytes));
+  }
+  std::erase_if(series_->projects_known, [&](const auto& entry) {
+    if (uses.contains(entry.first)) return false;
+    series_->project_queued.Remove(entry.second.first);
+    series_->project_folders.Remove(entry.second.second);
+    return true;
+  });
+  for (const auto& [key, limit] : limits) {
+    Gauge*& known = series_->limits_known[key];
+    if (limit > 0 && known == nullptr)
+      known = &series_->project_limits.Add({{"project", key.first}, {"resource", key.second}});
+    if (limit > 0) known->Set(static_cast<double>(limit));
+  }
+  std::erase_if(series_->limits_known, [&](const auto& entry) {
+    const auto it = limits.find(entry.first);
+    if (it != limits.end() && it->second > 0) return false;
+    if (entry.second != nullptr) series_->project_limits.Remove(entry.second);
+    return true;
+  });
+}
+
+void Metrics::logs_kept(const std::map<std::string, uint64_t>& projects) {
+  for (const auto& [project, bytes] : projects) {
+    Gauge*& known = series_->logs_known[project];
+    if (known == nullptr) known = &series_->project_logs.Add({{"project", project}});
+    known->Set(static_cast<double>(bytes));
+  }
+  std::erase_if(series_->logs_known, [&](const auto& entry) {
+    if (projects.contains(entry.first)) return false;
+    series_->project_logs.Remove(entry.second);
+    return true;
+  });
+}
+
+void Metrics::over_quota(const std::string& project, const std::string& resource) {
+  series_->over_quota.Add({{"project", project}, {"resource", resource}}).Increment();
 }
 
 void Metrics::notified(const std::string& receiver, SendResult result) {

@@ -31,20 +31,6 @@ constexpr uint64_t kMostMemory = uint64_t{4} << 30;
 constexpr size_t kKnownPlans = 1000;
 constexpr uint64_t kErrorTail = 4096;
 
-// Everything of a job that a plan may depend on, always in the same bytes.
-std::string plan_key(const v1::Job& job) {
-  v1::Job relevant = job;
-  relevant.clear_name();
-  relevant.clear_scheduling();
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  relevant.SerializeToCodedStream(&coded);
-  coded.Trim();
-  return bytes;
-}
-
 std::string last_line(absl::string_view text) {
   text = absl::StripTrailingAsciiWhitespace(text);
   const size_t newline = text.rfind('\n');
@@ -95,15 +81,36 @@ void Planner::shut_down() {
   }
 }
 
+// Everything of a job that a plan may depend on, always in the same bytes. What only changes numbers, and not how many
+// there are, is left out: jobs of a sweep mostly differ in that.
+std::string Planner::key(const v1::Job& job) {
+  v1::Job relevant = job;
+  relevant.clear_name();
+  relevant.clear_scheduling();
+  relevant.clear_labels();
+  relevant.clear_note();
+  relevant.clear_sweep();
+  if (relevant.has_optimizer()) relevant.mutable_optimizer()->clear_learning_rate();
+  if (relevant.has_model()) relevant.mutable_model()->clear_seed();
+  if (relevant.has_data()) relevant.mutable_data()->clear_seed();
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  relevant.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
 std::optional<v1::MemoryPlan> Planner::known(const v1::Job& job) {
-  const std::string key = plan_key(job);
+  const std::string key = Planner::key(job);
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto it = known_.find(key);
   return it == known_.end() ? std::nullopt : std::optional(it->second);
 }
 
 void Planner::plan(const v1::Job& job, const std::string& caller, Done done) {
-  Request request{caller, plan_key(job), job, std::move(done)};
+  Request request{caller, key(job), job, std::move(done)};
   std::unique_lock<std::mutex> lock(mutex_);
   if (const auto it = known_.find(request.key); it != known_.end()) {
     const v1::MemoryPlan plan = it->second;

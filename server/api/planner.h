@@ -28,6 +28,8 @@ class Planner {
   // Kills what still runs and refuses the rest.
   void shut_down();
 
+  // Of jobs with the same key the plan is the same.
+  static std::string key(const v1::Job& job);
   // The plan, if it is known already.
   std::optional<v1::MemoryPlan> known(const v1::Job& job);
   // Calls `done` on another thread, or at once when the plan is known. INVALID_ARGUMENT: the planner refused the job,

@@ -25,7 +25,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
       if (!page.ok()) return call.finish(page.status());
       // The token is the name of the last queue of the page before.
       bool begun = request->page_token().empty();
-      for (v1::Queue& queue : turn.scheduler.describe_queues()) {
+      for (v1::Queue& queue : turn.scheduler.describe_queues(turn.now)) {
         if (!begun) {
           begun = queue.queue_id() == request->page_token();
           continue;
@@ -34,6 +34,7 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
           response->set_next_page_token(response->queues(*page - 1).queue_id());
           break;
         }
+        show_to(call, queue);
         *response->add_queues() = std::move(queue);
       }
       if (!begun) return call.finish(foreign_token(request->page_token(), "ListQueues"));
@@ -48,8 +49,9 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
     call.on_loop([call, request, response](Turn& turn) {
       const std::string name =
           absl::StartsWith(request->name(), "queues/") ? request->name() : "queues/" + request->name();
-      for (v1::Queue& queue : turn.scheduler.describe_queues()) {
+      for (v1::Queue& queue : turn.scheduler.describe_queues(turn.now)) {
         if (queue.name() != name) continue;
+        show_to(call, queue);
         *response = std::move(queue);
         return call.finish_after_commit(turn, *response);
       }
@@ -58,7 +60,35 @@ class QueueService final : public v1::QueueService::CallbackService, public Stop
     return call.reactor();
   }
 
+  grpc::ServerUnaryReactor* ListProjects(grpc::CallbackServerContext* context, const v1::ListProjectsRequest* request,
+                                         v1::ListProjectsResponse* response) override {
+    const Unary call(context, context_, "ListProjects", Role::kViewer);
+    call.on_loop([this, call, request, response](Turn& turn) {
+      const absl::StatusOr<int> page = page_size(request->page_size());
+      if (!page.ok()) return call.finish(page.status());
+      // The token is the name of the last project of the page before; that one may be gone meanwhile.
+      for (v1::Project& project : turn.scheduler.describe_projects()) {
+        if (project.project_id() <= request->page_token() || !call.may(Role::kViewer, project.project_id())) continue;
+        if (response->projects_size() == *page) {
+          response->set_next_page_token(response->projects(*page - 1).project_id());
+          break;
+        }
+        project.mutable_use()->set_log_bytes(context_.log_tally->of_project(project.project_id()));
+        for (v1::QuotaUse& user : *project.mutable_users())
+          user.set_log_bytes(context_.log_tally->of_user(project.project_id(), user.user()));
+        *response->add_projects() = std::move(project);
+      }
+      turn.after_commit.push_back([call] { call.finish(absl::OkStatus()); });
+    });
+    return call.reactor();
+  }
+
  private:
+  // Who uses it is for those who may see its jobs.
+  static void show_to(const Unary& call, v1::Queue& queue) {
+    if (!call.may(Role::kViewer, queue.project())) queue.clear_users();
+  }
+
   const ServiceContext context_;
 };
 

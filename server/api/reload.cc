@@ -5,9 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/duration_text.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "server/api/queue_file.h"
+#include "server/core/demand.h"
 
 namespace galleon::server {
 
@@ -52,6 +54,40 @@ std::string difference(const QueueConfig& before, const QueueConfig& now) {
   if (before.project != now.project)
     parts.push_back(
         absl::StrCat("project ", now.project, ", was ", before.project, " (jobs that are there stay in it)"));
+  if (before.half_life_ms != now.half_life_ms) {
+    const auto told = [](int64_t ms) {
+      return ms == 0 ? std::string("off") : absl::StrCat("with half-life ", duration_text(absl::Milliseconds(ms)));
+    };
+    parts.push_back(absl::StrCat("fair_share ", told(now.half_life_ms), ", was ", told(before.half_life_ms)));
+  }
+  if (before.user_limit_slots != now.user_limit_slots)
+    parts.push_back(absl::StrCat("users.limit_slots ", slots_text(now.user_limit_slots), ", was ",
+                                 slots_text(before.user_limit_slots)));
+  if (before.user_limit_queued != now.user_limit_queued)
+    parts.push_back(absl::StrCat("users.limit_queued ", slots_text(now.user_limit_queued), ", was ",
+                                 slots_text(before.user_limit_queued)));
+  if (before.user_weights != now.user_weights) parts.push_back("user_weights");
+  return absl::StrJoin(parts, "; ");
+}
+
+std::string difference(const QuotaLimits& before, const QuotaLimits& now, absl::string_view prefix) {
+  std::vector<std::string> parts;
+  const auto number = [](uint64_t value) { return absl::StrCat(value); };
+  const auto compare = [&](absl::string_view key, uint64_t was, uint64_t is, const auto& text) {
+    const auto told = [&text](uint64_t value) { return value == 0 ? std::string("none") : text(value); };
+    if (was != is) parts.push_back(absl::StrCat(prefix, key, " ", told(is), ", was ", told(was)));
+  };
+  compare("limit_queued", before.queued, now.queued, number);
+  compare("limit_submits_per_minute", before.submits_per_minute, now.submits_per_minute, number);
+  compare("limit_logs", before.log_bytes, now.log_bytes, bytes_text);
+  compare("limit_folders", before.folder_bytes, now.folder_bytes, bytes_text);
+  return absl::StrJoin(parts, "; ");
+}
+
+std::string difference(const ProjectQuota& before, const ProjectQuota& now) {
+  std::vector<std::string> parts = {difference(before.all, now.all, ""),
+                                    difference(before.each_user, now.each_user, "users.")};
+  std::erase(parts, "");
   return absl::StrJoin(parts, "; ");
 }
 
@@ -101,6 +137,12 @@ std::map<std::string, QueueConfig> by_name(const std::vector<QueueConfig>& queue
   return named;
 }
 
+std::map<std::string, ProjectQuota> by_name(const std::vector<ProjectQuota>& projects) {
+  std::map<std::string, ProjectQuota> named;
+  for (const ProjectQuota& quota : projects) named.emplace(quota.project, quota);
+  return named;
+}
+
 std::map<std::string, ReceiverConfig> by_name(const std::vector<ReceiverConfig>& receivers) {
   std::map<std::string, ReceiverConfig> named;
   for (const ReceiverConfig& receiver : receivers) named.emplace(receiver.name, receiver);
@@ -122,6 +164,10 @@ v1::ConfigChanges changes(const std::vector<QueueConfig>& before, const std::vec
   return changes_of(by_name(before), by_name(now));
 }
 
+v1::ConfigChanges changes(const std::vector<ProjectQuota>& before, const std::vector<ProjectQuota>& now) {
+  return changes_of(by_name(before), by_name(now));
+}
+
 v1::ConfigChanges changes(const Access& before, const Access& now) {
   return changes_of(before.principals(), now.principals());
 }
@@ -129,14 +175,14 @@ v1::ConfigChanges changes(const Access& before, const Access& now) {
 v1::ConfigChanges changes(const NotifyConfig& before, const NotifyConfig& now) {
   v1::ConfigChanges found = changes_of(by_name(before.receivers), by_name(now.receivers));
   if (before.waiting != now.waiting) {
-    found.add_changed(
-        absl::StrCat("waiting: ", absl::FormatDuration(now.waiting), ", was ", absl::FormatDuration(before.waiting)));
+    found.add_changed(absl::StrCat("waiting: ", duration_text(now.waiting), ", was ", duration_text(before.waiting)));
   }
   return found;
 }
 
 std::string summary(const v1::ReloadResponse& response) {
-  std::vector<std::string> parts = {text_of("queues", response.queues()), text_of("principals", response.principals()),
+  std::vector<std::string> parts = {text_of("queues", response.queues()), text_of("projects", response.projects()),
+                                    text_of("principals", response.principals()),
                                     text_of("receivers", response.receivers())};
   std::erase(parts, "");
   return parts.empty() ? "nothing has changed" : absl::StrJoin(parts, "; ");
@@ -178,7 +224,7 @@ void Reload::read(bool validate_only, const Done& done) {
 }
 
 absl::StatusOr<v1::ReloadResponse> Reload::take(Turn& turn, bool validate_only, const ReadFiles& files) {
-  const std::vector<QueueConfig>& queues = files.queues ? *files.queues : turn.scheduler.options().queues;
+  const std::vector<QueueConfig>& queues = files.queues ? files.queues->queues : turn.scheduler.options().queues;
   if (files.notify) {
     std::set<std::string> names;
     for (const QueueConfig& queue : queues) names.insert(queue.id);
@@ -187,11 +233,14 @@ absl::StatusOr<v1::ReloadResponse> Reload::take(Turn& turn, bool validate_only, 
   }
   v1::ReloadResponse response;
   response.mutable_files()->Assign(files.names.begin(), files.names.end());
-  if (files.queues) *response.mutable_queues() = changes(turn.scheduler.options().queues, *files.queues);
+  if (files.queues) {
+    *response.mutable_queues() = changes(turn.scheduler.options().queues, files.queues->queues);
+    *response.mutable_projects() = changes(turn.scheduler.options().projects, files.queues->projects);
+  }
   if (files.access) *response.mutable_principals() = changes(*options_.in_force->get(), *files.access);
   if (files.notify) *response.mutable_receivers() = changes(options_.notifier->config(), *files.notify);
   if (validate_only) return response;
-  if (files.queues) turn.scheduler.reconfigure(turn.now, *files.queues);
+  if (files.queues) turn.scheduler.reconfigure(turn.now, files.queues->queues, files.queues->projects);
   if (files.access) {
     options_.in_force->replace(*files.access);
     options_.rates->forget();

@@ -12,6 +12,7 @@
 #include "server/api/access.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
+#include "server/api/queue_file.h"
 #include "server/api/rate_limit.h"
 #include "server/api/task_thread.h"
 #include "server/notify/notifier.h"
@@ -20,6 +21,7 @@ namespace galleon::server {
 
 // What `now` says that `before` did not.
 v1::ConfigChanges changes(const std::vector<QueueConfig>& before, const std::vector<QueueConfig>& now);
+v1::ConfigChanges changes(const std::vector<ProjectQuota>& before, const std::vector<ProjectQuota>& now);
 v1::ConfigChanges changes(const Access& before, const Access& now);
 v1::ConfigChanges changes(const NotifyConfig& before, const NotifyConfig& now);
 // In one line: "queues: added lab; principals: removed bob, changed ann: roles".
@@ -29,7 +31,7 @@ void tell_reload(const absl::StatusOr<v1::ReloadResponse>& response);
 
 // What was read and is not in force yet.
 struct ReadFiles {
-  std::optional<std::vector<QueueConfig>> queues;
+  std::optional<QueueFile> queues;
   std::optional<Access> access;
   std::optional<NotifyConfig> notify;
   std::vector<std::string> names;

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/disk_guard.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -16,6 +17,7 @@
 #include "common/net/grpc_faults.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
+#include "common/net/own_metrics.h"
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -28,11 +30,13 @@
 #include "server/api/folder_removal.h"
 #include "server/api/job_folders.h"
 #include "server/api/log_files.h"
+#include "server/api/log_tally.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
 #include "server/api/reload.h"
 #include "server/api/services.h"
+#include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
 #include "server/notify/notifier.h"
 #include "server/store/sqlite_journal.h"
@@ -48,6 +52,7 @@ constexpr int kReaderThreads = 2;
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
+constexpr int64_t kLogsPauseMs = 500;  // between two looks at how much is kept
 
 // What the certificates of `galleon admin init-tls` stand for.
 constexpr char kDefaultAccess[] =
@@ -127,6 +132,7 @@ struct Server::Parts {
   // The state, as the journal has it, and whom it is for.
   absl::Status recover(const ServerOptions& options);
   absl::Status make_notifier(const ServerOptions& options);
+  std::function<void()> log_count();
   void make_services(const ServerOptions& options);
   absl::Status serve_metrics(const ServerOptions& options);
   absl::Status serve_calls(const ListenAddress& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials);
@@ -137,6 +143,9 @@ struct Server::Parts {
   std::unique_ptr<SqliteJournal> journal;
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
+  LogTally log_tally;
+  std::unique_ptr<DiskGuard> disk;
+  std::unique_ptr<SubmitRates> submits;
   std::unique_ptr<TlsWatch> certificates;  // null: no TLS
   AccessInForce access{Access::open()};
   std::unique_ptr<RateLimit> rates;
@@ -148,9 +157,11 @@ struct Server::Parts {
   std::unique_ptr<JobFolders> removals;  // the same file system, for what takes long
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
+  Resolver resolver;
   std::unique_ptr<Notifier> notifier;
   std::unique_ptr<Reload> reload;
   std::unique_ptr<StoppableService> jobs;
+  std::unique_ptr<StoppableService> groups;
   std::unique_ptr<StoppableService> workers;
   std::unique_ptr<StoppableService> queues;
   std::unique_ptr<StoppableService> admin;
@@ -163,15 +174,23 @@ struct Server::Parts {
 };
 
 absl::Status Server::Parts::recover(const ServerOptions& options) {
-  ASSIGN_OR_RETURN(journal, SqliteJournal::open(data));
-  metrics = std::make_unique<Metrics>(options.scheduler.version);
+  absl::StatusOr<std::unique_ptr<SqliteJournal>> opened = SqliteJournal::open(data);
+  if (!opened.ok()) {
+    absl::Status status = opened.status();
+    status.SetPayload(kJournalPayload, absl::Cord());
+    return status;
+  }
+  journal = *std::move(opened);
+  metrics = std::make_unique<Metrics>();
   logs = std::make_unique<LogFiles>(data + "/logs");
+  disk = std::make_unique<DiskGuard>(options.keep_free, data);
   folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
   removals = std::make_unique<JobFolders>(jobs_folder, make_folders);
   Loop::Options with;
   with.removals = removals.get();
-  with.remove = [files = *logs, root = jobs_folder](const v1::FolderRemoval& removal) {
+  with.remove = [this, files = *logs, root = jobs_folder](const v1::FolderRemoval& removal) {
     files.remove(removal.job_id());
+    log_tally.remove(removal.job_id());
     return removal.folder().empty() ? absl::OkStatus() : remove_below(root, removal.job_id(), removal.kept());
   };
   with.scheduler = options.scheduler;
@@ -187,11 +206,17 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
         audit->record("", "retention", "ForgetJob", absl::StrCat("jobs/", job.job_id(), ": ", job.reason()),
                       absl::OkStatus());
         if (!job.has_removal()) logs->remove(job.job_id());
+        log_tally.remove(job.job_id());
       }
     });
   };
   loop = std::make_unique<Loop>(std::move(with));
   RETURN_IF_ERROR(make_notifier(options));
+  loop->add_round_observer([this, next_ms = int64_t{0}](Scheduler&, Now now) mutable {
+    if (now.mono_ms < next_ms) return;
+    next_ms = now.mono_ms + kLogsPauseMs;
+    metrics->logs_kept(log_tally.projects());
+  });
   if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
@@ -219,10 +244,26 @@ absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+// What was kept before this process, by whom it is for.
+std::function<void()> Server::Parts::log_count() {
+  std::vector<std::pair<std::string, LogTally::Owner>> jobs_there;
+  for (const auto& [number, entry] : loop->state().jobs()) {
+    const JobFacts facts = entry.facts();
+    jobs_there.push_back(
+        {std::string(facts.job_id), LogTally::Owner{std::string(facts.project), std::string(facts.owner)}});
+  }
+  return [this, jobs_there = std::move(jobs_there)] {
+    for (const auto& [id, owner] : jobs_there) {
+      if (const uint64_t bytes = logs->size_of_job(id); bytes > 0) log_tally.add(id, owner, bytes);
+    }
+  };
+}
+
 void Server::Parts::make_services(const ServerOptions& options) {
   planner = std::make_unique<Planner>(options.planner, data + "/planner");
   rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
   audit = std::make_unique<Audit>(data, &system_clock);
+  submits = std::make_unique<SubmitRates>(options.clock == nullptr ? &system_clock : options.clock);
   Reload::Options files;
   files.queues = options.queues;
   files.access = options.access;
@@ -238,7 +279,20 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.loop = loop.get();
   context.folders = folders.get();
   context.planner = planner.get();
+  context.resolver = &resolver;
   context.logs = logs.get();
+  context.log_tally = &log_tally;
+  context.count_logs = log_count();
+  // statvfs is asked once in a while, not for each piece of a log.
+  context.log_space = [this, next = absl::Duration(), full = std::string()]() mutable {
+    const absl::Duration now = system_clock.monotonic();
+    if (now >= next) {
+      full = disk->look();
+      next = now + absl::Seconds(1);
+    }
+    return full;
+  };
+  context.submits = submits.get();
   context.metrics = metrics.get();
   context.journal = journal.get();
   context.access = &access;
@@ -251,6 +305,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.backup_folder = data + "/backup";
   context.validate_job = options.validate_job;
   jobs = make_job_service(context);
+  groups = make_group_service(context);
   workers = make_worker_service(context);
   queues = make_queue_service(context);
   admin = make_admin_service(context);
@@ -261,10 +316,11 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   http.listen = options.metrics;
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics_token = options.metrics_token;
-  http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data);
+  http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data, disk.get());
   if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
       http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });
+  http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-scheduler", options.scheduler.version);
   http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
   http.alive = [this] { return serving ? doorkeeper->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
@@ -279,7 +335,7 @@ absl::Status Server::Parts::serve_calls(const ListenAddress& listen,
                                                "; it is taken, or not an address of this machine (",
                                                std::string(bound.status().message()), ")"));
   }
-  server = serve(credentials, {jobs.get(), workers.get(), queues.get(), admin.get()}, acceptor);
+  server = serve(credentials, {jobs.get(), groups.get(), workers.get(), queues.get(), admin.get()}, acceptor);
   if (server == nullptr) return absl::InternalError("gRPC cannot be started");
   address = to_string(bound->address);
   Doorkeeper::Options door;

@@ -28,6 +28,7 @@ struct ServerOptions {
   // default makes it and those above it.
   std::function<absl::Status(const std::string& path)> make_folder;
   absl::Duration jobs_patience = absl::Seconds(5);  // for that file system to answer, before serving begins without it
+  uint64_t keep_free = 0;                           // of the disk of --data, which logs leave to the journal
   std::string planner;                              // galleon-trainer
   SchedulerOptions scheduler;
   const Clock* clock = nullptr;
@@ -40,6 +41,9 @@ struct ServerOptions {
   // A commit has failed. The default ends the process with code 4.
   std::function<void(const absl::Status&)> on_fatal;
 };
+
+// Of an error of Server::start(): it is about the journal, which another start would not find otherwise.
+inline constexpr char kJournalPayload[] = "galleon/journal";
 
 class Server {
  public:

@@ -11,6 +11,7 @@
 #include "server/api/access.h"
 #include "server/api/audit.h"
 #include "server/api/log_files.h"
+#include "server/api/log_tally.h"
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/open_calls.h"
@@ -18,6 +19,8 @@
 #include "server/api/rate_limit.h"
 #include "server/api/readers.h"
 #include "server/api/reload.h"
+#include "server/api/resolver.h"
+#include "server/api/submit_rates.h"
 
 namespace galleon::server {
 
@@ -26,13 +29,18 @@ struct ServiceContext {
   Loop* loop = nullptr;
   const JobFolders* folders = nullptr;
   Planner* planner = nullptr;
+  Resolver* resolver = nullptr;
   LogFiles* logs = nullptr;
+  LogTally* log_tally = nullptr;
+  std::function<void()> count_logs;        // that were there before; the first thing that the logs' thread does
+  std::function<std::string()> log_space;  // why the disk has no room for logs; empty: it has. For one thread
   Metrics* metrics = nullptr;
   const Journal* journal = nullptr;
   const AccessInForce* access = nullptr;
   RateLimit* rates = nullptr;
   OpenCalls* open_calls = nullptr;
   Readers* readers = nullptr;
+  SubmitRates* submits = nullptr;
   Audit* audit = nullptr;
   Reload* reload = nullptr;
   std::string jobs_folder;    // absolute
@@ -51,6 +59,7 @@ class StoppableService {
 
 // Both add observers to the loop: make them before it starts.
 std::unique_ptr<StoppableService> make_job_service(const ServiceContext& context);
+std::unique_ptr<StoppableService> make_group_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_worker_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_queue_service(const ServiceContext& context);
 std::unique_ptr<StoppableService> make_admin_service(const ServiceContext& context);

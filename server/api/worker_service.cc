@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "common/net/bounded_message.h"
 #include "galleon/v1/workers.grpc.pb.h"
 #include "server/api/pages.h"
@@ -25,6 +26,7 @@ constexpr size_t kLargestReport = 64 << 10;
 v1::SyncWorkerRequest bounded(const v1::SyncWorkerRequest& request) {
   v1::SyncWorkerRequest copy = request;
   for (v1::RankReport& report : *copy.mutable_ranks()) shrink_message(report, kLargestReport);
+  copy.clear_resolved();
   return copy;
 }
 
@@ -32,6 +34,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
  public:
   explicit WorkerService(const ServiceContext& context) : context_(context) {
     context_.loop->add_round_observer([this](Scheduler& scheduler, Now now) { answer_waiting(scheduler, now); });
+    log_writer_.post(context_.count_logs);
   }
 
   grpc::Service* service() override { return this; }
@@ -74,6 +77,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       if (context->IsCancelled()) return call.finish(absl::CancelledError("the caller went away"));
       const absl::Status status = turn.scheduler.sync(turn.now, bounded(*request));
       if (!status.ok()) return call.finish(status);
+      context_.resolver->take(turn.scheduler, turn.now, request->worker_id(), *request);
       if (const auto it = waiting_.find(request->worker_id()); it != waiting_.end()) {
         it->second.call.finish(
             absl::CancelledError(absl::StrCat("a newer call of ", request->worker_id(), " has come")));
@@ -81,7 +85,8 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
         waiting_.erase(it);
       }
       // What the daemon has not seen yet, it is told at once.
-      const bool news = turn.scheduler.assignments_revision(request->worker_id()) != request->seen_revision();
+      const bool news = turn.scheduler.assignments_revision(request->worker_id()) != request->seen_revision() ||
+                        context_.resolver->has_news(request->worker_id());
       const int64_t until = news ? 0 : turn.now.mono_ms + turn.scheduler.granted_wait_ms(*request);
       waiting_.emplace(request->worker_id(),
                        Waiting{call, response, request->sequence(), request->seen_revision(), until});
@@ -114,13 +119,11 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
     }
     call.on_loop([this, call, request, response](Turn& turn) {
       if (absl::Status status = turn.scheduler.check_log_source(*request); !status.ok()) return call.finish(status);
+      const v1::JobRecord& record = turn.scheduler.state().job(request->id().job_id())->record();
+      const ProjectQuota quota = quota_of(turn.scheduler.options().projects, record.project());
       // Slow disks hold up the logs, not the scheduler.
-      log_writer_.post([this, call, request, response] {
-        const LogFiles::Key key{request->id().job_id(), request->id().attempt(), request->rank()};
-        const absl::StatusOr<uint64_t> stored =
-            context_.logs->append(key, request->offset(), request->data(), request->complete());
-        if (stored.ok()) response->set_acknowledged(*stored);
-        call.finish(stored.status());
+      log_writer_.post([this, call, request, response, quota, user = record.owner()] {
+        call.finish(append_logs(*request, quota, user, *response));
       });
     });
     return call.reactor();
@@ -138,7 +141,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
           response->set_next_page_token(response->workers(*page - 1).worker_id());
           break;
         }
-        v1::Worker worker = turn.scheduler.describe(it->second);
+        v1::Worker worker = turn.scheduler.describe(it->second, sees(call));
         const auto& states = request->states();
         if (!states.empty() && std::find(states.begin(), states.end(), worker.state()) == states.end()) continue;
         *response->add_workers() = std::move(worker);
@@ -157,7 +160,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
         return call.finish(refusal(v1::ErrorInfo::WORKER_NOT_FOUND,
                                    absl::StrCat("there is no worker workers/", worker_id_of(request->name()))));
       }
-      *response = turn.scheduler.describe(*worker);
+      *response = turn.scheduler.describe(*worker, sees(call));
       call.finish_after_commit(turn, *response);
     });
     return call.reactor();
@@ -198,6 +201,26 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
   }
 
  private:
+  // Which jobs the caller may be told of.
+  static Scheduler::Sees sees(const Unary& call) {
+    return [call](const v1::JobRecord& job) { return call.may(Role::kViewer, job.project()); };
+  }
+
+  // On the logs' thread.
+  absl::Status append_logs(const v1::AppendLogsRequest& request, const ProjectQuota& quota, const std::string& user,
+                           v1::AppendLogsResponse& response) {
+    // They wait at their workers: what is left of the disk is the journal's.
+    if (const std::string full = context_.log_space(); !full.empty())
+      return absl::UnavailableError(absl::StrCat("the scheduler takes no logs: ", full));
+    const LogFiles::Key key{request.id().job_id(), request.id().attempt(), request.rank()};
+    ASSIGN_OR_RETURN(const LogFiles::Appended stored,
+                     context_.logs->append(key, request.offset(), request.data(), request.complete(),
+                                           context_.log_tally->refusal(quota, user, request.data().size())));
+    context_.log_tally->add(key.job_id, {quota.project, user}, stored.added);
+    response.set_acknowledged(stored.position);
+    return absl::OkStatus();
+  }
+
   struct Waiting {
     Unary call;
     v1::SyncWorkerResponse* response;
@@ -220,7 +243,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       const absl::Status status = turn.scheduler.order_worker(turn.now, id, ordered, reason, etag, call.caller());
       if (!status.ok()) return call.finish(status);
       turn.after_commit.push_back([call, id, response, &scheduler = turn.scheduler] {
-        *response = scheduler.describe(*scheduler.state().worker(id));
+        *response = scheduler.describe(*scheduler.state().worker(id), sees(call));
         call.finish(absl::OkStatus());
       });
     });
@@ -235,6 +258,11 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       if (it != waiting_.end() && scheduler.assignments_revision(id) != it->second.seen_revision)
         answer(scheduler, now, it);
     }
+    context_.resolver->look(scheduler, now);
+    for (const std::string& id : context_.resolver->take_changed()) {
+      const auto it = waiting_.find(id);
+      if (it != waiting_.end() && context_.resolver->has_news(id)) answer(scheduler, now, it);
+    }
     while (!due_.empty() && (stopping_ || now.mono_ms >= due_.begin()->first))
       answer(scheduler, now, waiting_.find(due_.begin()->second));
   }
@@ -245,6 +273,7 @@ class WorkerService final : public v1::WorkerService::CallbackService, public St
       waiting.call.finish(absl::UnavailableError("the scheduler shuts down; call again soon"));
     } else {
       *waiting.response = scheduler.assignments(now, it->first, waiting.sequence);
+      context_.resolver->list(it->first, *waiting.response);
       waiting.call.finish(absl::OkStatus());
     }
     due_.erase({waiting.until_ms, it->first});

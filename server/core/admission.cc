@@ -9,10 +9,11 @@
 namespace galleon::server {
 
 absl::StatusOr<Scheduler::Forecast> Scheduler::validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now,
-                                                        bool allow_pending) const {
+                                                        bool allow_pending, const std::string& owner) const {
   RETURN_IF_ERROR(check_scheduling(job));
   RETURN_IF_ERROR(check_fits(job, plan, allow_pending));
-  return forecast(job, plan, now);
+  RETURN_IF_ERROR(check_quota(queue_of(job), owner));
+  return forecast(job, plan, now, owner);
 }
 
 absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& plan, bool allow_pending) const {
@@ -22,6 +23,12 @@ absl::Status Scheduler::check_fits(const v1::Job& job, const v1::MemoryPlan& pla
     return refusal(v1::ErrorInfo::NEVER_FITS,
                    absl::StrCat("needs ", count_text(demand.ranks(), "slot"), ", but queue ", queue->id, " may use ",
                                 queue->limit, " at most; give it fewer parallel.ranks, or another queue"));
+  }
+  if (queue != nullptr && queue->user_limit_slots != 0 && demand.ranks() > queue->user_limit_slots) {
+    return refusal(
+        v1::ErrorInfo::NEVER_FITS,
+        absl::StrCat("needs ", count_text(demand.ranks(), "slot"), ", but each user of queue ", queue->id, " may use ",
+                     queue->user_limit_slots, " at most; give it fewer parallel.ranks, or another queue"));
   }
   if (allow_pending) return absl::OkStatus();
   // Workers that are gone may come back; once they have left the list, they do not count.

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/duration_text.h"
 #include "server/core/dependency.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
@@ -17,6 +18,7 @@ constexpr int64_t kEstimatePauseMs = 10'000;  // between two looks at when queue
 
 void Scheduler::tick(Now now) {
   record_projects(now);
+  record_half_lives(now);
   check_workers(now);
   check_attempts(now);
   if (next_retry_ms_ != 0 &&
@@ -34,8 +36,10 @@ void Scheduler::tick(Now now) {
   if (!pass_ran_) return;
   dirty_ = false;
   next_estimate_ms_ = now.mono_ms + kEstimatePauseMs;
+  check_rungs(now);
   check_dependencies(now);
   place_queued(now);
+  yield_slots(now);
   // A small part of the time goes into passes, however long the queue.
   next_pass_ms_ = now.mono_ms + static_cast<int64_t>(state_.queue().size() / 200);
 }
@@ -45,6 +49,18 @@ void Scheduler::check_holds(Now now) {
   std::erase_if(fleet_.holds, [&holding](const auto& hold) { return !holding.contains(hold.first); });
   const int64_t longest = options_.stop_grace_ms + options_.lease_ms + options_.reservation_ms;
   for (const uint64_t number : holding) {
+    const v1::JobState& job = *state_.job_by_number(number);
+    const auto& after = job.record().job().scheduling().after();
+    const bool depends = std::any_of(after.begin(), after.end(), [this](const std::string& entry) {
+      const Dependency dependency = dependency_of(entry);
+      return dependency.judge(state_.job_state(dependency.job_id)) != Dependency::Verdict::kMet;
+    });
+    if (depends) {
+      // Somebody has the one before it go on.
+      give_up_held(now, job, "waits for a job before it again");
+      fleet_.holds.erase(number);
+      continue;
+    }
     const int64_t since = fleet_.holds.emplace(number, now.mono_ms).first->second;
     if (now.mono_ms - since <= longest) continue;
     give_up_held(
@@ -147,8 +163,7 @@ void Scheduler::check_time_limit(Now now, const v1::JobState& job) {
   const int64_t ran_ms = job.ran_ms() + live(now, job, *live_attempt(job)).ran_ms(now.mono_ms);
   if (ran_ms < limit_ms - warning_ms) return;
   order_stop(now, job, v1::StopOrder::TIME_LIMIT,
-             absl::StrCat("ran into its time limit of ", absl::FormatDuration(absl::Milliseconds(limit_ms))),
-             warning_ms);
+             absl::StrCat("ran into its time limit of ", duration_text(absl::Milliseconds(limit_ms))), warning_ms);
 }
 
 void Scheduler::check_dependencies(Now now) {

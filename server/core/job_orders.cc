@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/duration_text.h"
 #include "common/base/status_macros.h"
 #include "server/core/dependency.h"
 #include "server/core/job_paths.h"
@@ -87,6 +88,7 @@ absl::Status Scheduler::resume(Now now, const v1::ResumeJobRequest& request, abs
         absl::StrCat(job->record().name(), " has SUCCEEDED, and nothing of it is left to do; galleon resume ",
                      "--set KEY=VALUE makes a new job of its checkpoint"));
   }
+  RETURN_IF_ERROR(check_quota(job->record().queue(), job->record().owner()));
   const Acting acting(*this, actor);
   v1::JournalEvent event;
   event.mutable_job_resumed()->set_job_id(job->record().job_id());
@@ -195,7 +197,7 @@ void Scheduler::check_queue_timeouts(Now now) {
     const auto limit = absl::Seconds(job->record().job().scheduling().queue_timeout());
     const std::string why = describe(*job, now).message();
     end_job(now, *job, v1::JobRecord::FAILED,
-            absl::StrCat("did not start within its queue_timeout of ", absl::FormatDuration(limit), "; ", why));
+            absl::StrCat("did not start within its queue_timeout of ", duration_text(limit), "; ", why));
   }
 }
 

@@ -9,6 +9,12 @@
 
 namespace galleon::server {
 
+namespace {
+
+constexpr int kMostQueueUsers = 100;  // of a queue in one answer
+
+}  // namespace
+
 absl::Status Scheduler::reprioritize(Now now, const v1::ReprioritizeJobRequest& request, absl::string_view actor) {
   ASSIGN_OR_RETURN(const v1::JobState* found, changeable(job_id_of(request.name()), request.etag()));
   if (!request.has_priority() && request.queue().empty())
@@ -22,7 +28,14 @@ absl::Status Scheduler::reprioritize(Now now, const v1::ReprioritizeJobRequest& 
     return absl::InvalidArgumentError(absl::StrCat("queue: ", queue, " may use ", count_text(config->limit, "slot"),
                                                    " at most, ", job.record().name(), " needs ", demand(job).ranks()));
   }
+  if (config->user_limit_slots != 0 && demand(job).ranks() > config->user_limit_slots) {
+    return absl::InvalidArgumentError(absl::StrCat("queue: each user of ", queue, " may use ",
+                                                   count_text(config->user_limit_slots, "slot"), " at most, ",
+                                                   job.record().name(), " needs ", demand(job).ranks()));
+  }
   if (queue == job.record().queue() && priority == job.record().priority()) return absl::OkStatus();
+  if (queue != job.record().queue() && job.record().state() == v1::JobRecord::QUEUED)
+    RETURN_IF_ERROR(check_quota(queue, job.record().owner()));
   const Acting acting(*this, actor);
   v1::JournalEvent event;
   event.mutable_job_reprioritized()->set_job_id(job.record().job_id());
@@ -73,7 +86,25 @@ absl::Status Scheduler::order_worker(Now now, absl::string_view worker_id, v1::W
   return absl::OkStatus();
 }
 
-std::vector<v1::Queue> Scheduler::describe_queues() const {
+void Scheduler::describe_users(Now now, const QueueConfig& config, v1::Queue& queue) const {
+  queue.set_half_life_seconds(static_cast<uint64_t>(config.half_life_ms / 1000));
+  queue.set_user_limit_slots(config.user_limit_slots);
+  queue.set_user_limit_queued(config.user_limit_queued);
+  for (const auto& [name, use] : state_.usage().users_of_queue(config.id)) {
+    v1::QueueUser& user = *queue.add_users();
+    user.set_user(name);
+    user.set_queued(use.queued);
+    user.set_slots_used(use.slots);
+    user.set_recent_slots(state_.usage().recent_slots(config.id, name, now.wall_ms));
+    if (config.half_life_ms > 0) user.set_weight(config.user_weight(name));
+  }
+  std::stable_sort(queue.mutable_users()->begin(), queue.mutable_users()->end(), [](const auto& a, const auto& b) {
+    return a.slots_used() + a.recent_slots() > b.slots_used() + b.recent_slots();
+  });
+  while (queue.users_size() > kMostQueueUsers) queue.mutable_users()->RemoveLast();
+}
+
+std::vector<v1::Queue> Scheduler::describe_queues(Now now) const {
   std::vector<QueueUse> uses = queues_in_use();
   std::vector<v1::Queue> queues(uses.size());
   std::vector<double> wants(uses.size(), 0);
@@ -112,6 +143,7 @@ std::vector<v1::Queue> Scheduler::describe_queues() const {
     queues[q].set_fair_share_slots(uses[q].configured ? shares[q] : 0);
     queues[q].set_configured(uses[q].configured);
     if (uses[q].configured) queues[q].set_project(config.project);
+    describe_users(now, config, queues[q]);
     const Retention kept = retention_of(config.id);
     queues[q].set_retention_seconds(static_cast<uint64_t>(*kept.age_ms / 1000));
     queues[q].set_retention_jobs(kept.jobs);

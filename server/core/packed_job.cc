@@ -47,6 +47,7 @@ JobFacts facts_of(const v1::JobState& job) {
   facts.queue = record.queue();
   facts.owner = record.owner();
   facts.project = record.project();
+  facts.group = record.group();
   facts.job = &record.job();
   return facts;
 }
@@ -57,6 +58,7 @@ JobFacts PackedJob::facts() const {
   facts.queue = queue_;
   facts.owner = owner_;
   facts.project = project_;
+  if (group_ != nullptr) facts.group = *group_;
   facts.packed_labels = labels_.get();
   return facts;
 }
@@ -107,8 +109,10 @@ std::shared_ptr<const PackedJob> JobPacker::pack(const v1::JobState& job, absl::
   packed->queue_ = job.record().queue();
   packed->owner_ = job.record().owner();
   packed->project_ = job.record().project();
-  packed->facts_.job_id = packed->facts_.queue = packed->facts_.owner = packed->facts_.project = {};
+  packed->facts_.job_id = packed->facts_.queue = packed->facts_.owner = packed->facts_.project =
+      packed->facts_.group = {};
   packed->facts_.job = nullptr;
+  if (!job.record().group().empty()) packed->group_ = std::make_unique<const std::string>(job.record().group());
   if (const auto& labels = job.record().job().labels(); !labels.empty())
     packed->labels_ = std::make_unique<const JobLabels>(labels.begin(), labels.end());
   packed->sample_ = sample_;

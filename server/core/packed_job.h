@@ -32,6 +32,7 @@ struct JobFacts {
   absl::string_view queue;
   absl::string_view owner;
   absl::string_view project;
+  absl::string_view group;  // empty: none
 
   // Has it this label with this value?
   bool labelled(const std::string& key, const std::string& value) const;
@@ -56,6 +57,7 @@ class PackedJob {
   std::string queue_;
   std::string owner_;
   std::string project_;
+  std::unique_ptr<const std::string> group_;   // null: none
   std::unique_ptr<const JobLabels> labels_;    // null: none
   std::shared_ptr<const std::string> sample_;  // what `body_` was compressed against; null: nothing
   std::string body_;

@@ -21,6 +21,7 @@ class Pass {
     prepare();
     serve_heads();
     backfill();
+    tell_turns(lines_, in_, starts_, out_);
     estimate();
     return std::move(out_);
   }
@@ -42,20 +43,25 @@ class Pass {
       QueueUse& queue = in_.queues[job.queue];
       queue.used += job.slots;
       if (!job.preemptible) queue.fixed += job.slots;
+      if (job.user != kNoUser) user(job.user).used += job.slots;
     }
     for (const SlotBoard::Cell& cell : board_.cells()) total_ += cell.healthy;
     for (size_t i = 0; i < in_.queued.size(); ++i) {
-      lines_[in_.queued[i].queue].jobs.push_back(i);
+      lines_[in_.queued[i].queue].add(i, in_.queued[i].user);
       for (const uint32_t cell : in_.queued[i].held) hold(cell, i);
     }
+    for (size_t q = 0; q < lines_.size(); ++q)
+      lines_[q].open(in_.queues[q].config.half_life_ms > 0, in_.queued, in_.users);
   }
+
+  UserShare& user(int64_t index) { return in_.users[static_cast<size_t>(index)]; }
 
   // The queue whose turn it is among those that have somebody to offer; -1: none.
   int64_t next_queue(bool heads_only) const {
     int64_t best = -1;
     for (size_t q = 0; q < lines_.size(); ++q) {
       const Line& line = lines_[q];
-      if (line.next == line.jobs.size() || line.closed || (heads_only && line.blocked)) continue;
+      if (line.empty() || line.closed || (heads_only && line.blocked)) continue;
       const size_t other = static_cast<size_t>(best);
       if (best < 0 || comes_before(in_.queues[q], next_of(q), in_.queues[other], next_of(other)))
         best = static_cast<int64_t>(q);
@@ -64,27 +70,25 @@ class Pass {
   }
 
   NextJob next_of(size_t queue) const {
-    const QueuedJob& job = in_.queued[lines_[queue].jobs[lines_[queue].next]];
+    const QueuedJob& job = in_.queued[lines_[queue].next()];
     return {job.demand->ranks(), job.number, job.overdue};
   }
 
   void serve_heads() {
     for (int64_t q = next_queue(true); q >= 0; q = next_queue(true)) {
       Line& line = lines_[static_cast<size_t>(q)];
-      const size_t job = line.jobs[line.next++];
-      if (offer(job)) continue;
+      const size_t job = serve_next(line);
+      if (starts_[job]) continue;
       const Wait::Kind kind = out_.waits[job].kind;
       if (kind == Wait::Kind::kLimit && out_.waits[job].limit >= in_.queued[job].demand->ranks()) {
         // Whatever came behind it would only take what it waits for.
         line.closed = true;
-        for (size_t i = line.next; i < line.jobs.size(); ++i) refuse(line.jobs[i], Wait::Kind::kLimit);
-      } else if (kind == Wait::Kind::kMakingRoom) {
+        for (const size_t other : line.take_all()) refuse(other, Wait::Kind::kLimit);
+      } else if (waits_for_slots(kind)) {
         line.blocked = true;
         line.head = job;
-      } else if (kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed) {
-        line.blocked = true;
-        line.head = job;
-        if (beyond(job) > 0 || !make_room(job)) keep(job);
+        if (kind == Wait::Kind::kMakingRoom) continue;
+        if (beyond(job) > 0 || in_.queued[job].patient || !make_room(job)) keep(job);
         QueueUse& queue = in_.queues[in_.queued[job].queue];
         if (!in_.queued[job].preemptible) queue.due += in_.queued[job].demand->ranks();
       }
@@ -92,10 +96,18 @@ class Pass {
   }
 
   void backfill() {
-    for (int64_t q = next_queue(false); q >= 0; q = next_queue(false)) {
-      Line& line = lines_[static_cast<size_t>(q)];
-      (void)offer(line.jobs[line.next++]);
-    }
+    for (int64_t q = next_queue(false); q >= 0; q = next_queue(false)) serve_next(lines_[static_cast<size_t>(q)]);
+  }
+
+  // Offers slots to the next job of a queue, and returns it.
+  size_t serve_next(Line& line) {
+    const size_t job = line.take();
+    const Wait& wait = out_.waits[job];
+    line.served(offer(job) || waits_for_slots(wait.kind));
+    // As with a queue: what its user has behind it would only take what it waits for.
+    if (!starts_[job] && wait.kind == Wait::Kind::kUserLimit && wait.limit >= in_.queued[job].demand->ranks())
+      for (const size_t other : line.take_all_of_user()) refuse(other, Wait::Kind::kUserLimit);
+    return job;
   }
 
   // So many slots too many for what the other queues are guaranteed, if the job started.
@@ -116,6 +128,8 @@ class Pass {
     const bool fits = asked.even ? wait.fitting >= asked.ranks : board_.hold(slots.cells, job.demand->descending());
     if (!fits) return refuse(index, Wait::Kind::kNeverFits);
     if (!queue.within_limit(asked.ranks)) return refuse(index, Wait::Kind::kLimit);
+    if (group_is_full(job)) return refuse(index, Wait::Kind::kGroup);
+    if (job.user != kNoUser && !user(job.user).within_limit(asked.ranks)) return refuse(index, Wait::Kind::kUserLimit);
     if (!job.preemptible && always_beyond_guarantees(in_.queues, job.queue, asked.ranks, total_))
       return refuse(index, Wait::Kind::kGuaranteed);
     const bool open = asked.even ? wait.open >= asked.ranks : board_.hold(slots.open, job.demand->descending());
@@ -144,20 +158,29 @@ class Pass {
     }
     queue.used += asked.ranks;
     if (!job.preemptible) queue.fixed += asked.ranks;
+    if (job.group && !job.waits_for_room) ++in_.groups[*job.group].running;
+    if (job.user != kNoUser) user(job.user).used += asked.ranks;
     started_.push_back({index, cells});
     starts_[index] = true;
     return true;
   }
 
+  // One for which slots are held counts already.
+  bool group_is_full(const QueuedJob& job) const {
+    return job.group && !job.waits_for_room && in_.groups[*job.group].running >= in_.groups[*job.group].most;
+  }
+
   bool refuse(size_t index, Wait::Kind kind) {
     Wait& wait = out_.waits[index];
     wait.kind = kind;
+    if (kind == Wait::Kind::kGroup) in_.groups[*in_.queued[index].group].tell(wait);
     const QueueUse& queue = in_.queues[in_.queued[index].queue];
     if (kind == Wait::Kind::kLimit || kind == Wait::Kind::kNoQueue) wait.name = queue.config.id;
     if (kind == Wait::Kind::kLimit) {
       wait.used = queue.used;
       wait.limit = queue.config.limit;
     }
+    if (kind == Wait::Kind::kUserLimit) tell_limit(user(in_.queued[index].user), queue, wait);
     if (kind == Wait::Kind::kAhead) name_keeper(index);
     if (kind == Wait::Kind::kFixed) {
       wait.used = beyond(index);
@@ -165,7 +188,7 @@ class Pass {
       const Line& line = lines_[in_.queued[index].queue];
       if (line.blocked && queue.due > 0 && wait.used <= queue.due) {
         wait.kind = Wait::Kind::kAhead;
-        wait.name = name_of(line.head);
+        wait.name = name_for(line.head, in_.queued[index]);
       }
     }
     if (kind == Wait::Kind::kMakingRoom) {
@@ -174,7 +197,12 @@ class Pass {
     return false;
   }
 
-  std::string name_of(size_t index) const { return "jobs/" + *in_.queued[index].job_id; }
+  // Jobs of another project's queue are nobody's business here.
+  std::string name_for(size_t index, const QueuedJob& job) const {
+    const QueueConfig& queue = in_.queues[in_.queued[index].queue].config;
+    if (queue.project != in_.queues[job.queue].config.project) return "a job of queue " + queue.id;
+    return "jobs/" + *in_.queued[index].job_id;
+  }
 
   // For whom a slot that the job could use is kept. Where none is, those that are free are too small for its largest
   // ranks.
@@ -184,7 +212,7 @@ class Pass {
     for (const uint32_t cell : board_.at(board_.family(*job.demand)).free) {
       if (board_.cells()[cell].bytes < job.demand->smallest()) break;
       if (board_.usable(board_.cells()[cell], job.number, ends_by(job))) continue;
-      if (const auto keeper = keepers_.find(cell); keeper != keepers_.end()) wait.name = name_of(keeper->second);
+      if (const auto keeper = keepers_.find(cell); keeper != keepers_.end()) wait.name = name_for(keeper->second, job);
       return;
     }
     wait.kind = Wait::Kind::kSlots;
@@ -288,6 +316,7 @@ class Pass {
       out_.waits[index].used += !board_.cells()[cell].free;
     }
     for (const size_t victim : victims) in_.running[victim].stopping = true;
+    if (job.group) ++in_.groups[*job.group].running;
     out_.waits[index].kind = Wait::Kind::kMakingRoom;
     return true;
   }
@@ -334,12 +363,9 @@ class Pass {
     StartEstimates estimates(board_, in_.now_ms, with_started());
     size_t told = 0;
     for (const Line& line : lines_) {
-      for (const size_t index : line.jobs) {
+      for (const size_t index : line.order()) {
         if (told == in_.most_estimates) break;
-        const Wait::Kind kind = out_.waits[index].kind;
-        const bool waits = kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed ||
-                           kind == Wait::Kind::kMakingRoom;
-        if (!waits || starts_[index]) continue;
+        if (starts_[index] || !waits_for_slots(out_.waits[index].kind)) continue;
         const int64_t start = estimates.start(board_, *in_.queued[index].demand, in_.queued[index].limit_ms);
         if (start != kNever) out_.waits[index].estimate_ms = start;
         ++told;
@@ -356,14 +382,6 @@ class Pass {
     return std::move(in_.running);
   }
 
-  // The jobs of a queue.
-  struct Line {
-    std::vector<size_t> jobs;
-    size_t next = 0;
-    size_t head = 0;
-    bool blocked = false;  // its head waits
-    bool closed = false;   // none of them can start
-  };
   struct Started {
     size_t index;
     Cells cells;

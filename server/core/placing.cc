@@ -2,8 +2,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/core/dependency.h"
+#include "server/core/pass_users.h"
+#include "server/core/quota.h"
 #include "server/core/scheduler.h"
 #include "server/core/transitions.h"
 
@@ -111,6 +112,7 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
     wait.until_ms = known.not_before_ms;
     return true;
   }
+  if (lets_others_reach(job, wait)) return true;
   if (!known.dependent) return false;
   for (const std::string& entry : job.record().job().scheduling().after()) {
     const Dependency dependency = dependency_of(entry);
@@ -123,7 +125,7 @@ bool Scheduler::waits_for_others(Now now, const v1::JobState& job, const Waiting
 }
 
 RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,
-                                  const SlotBoard& board) const {
+                                  const SlotBoard& board, PassUsers& users) const {
   const v1::AttemptState& attempt = *live_attempt(job);
   const AttemptLive* known = live_or_null(job);
   const int64_t ran_ms = known == nullptr ? 0 : known->ran_ms(now.mono_ms);
@@ -131,6 +133,7 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   running.number = job.number();
   running.job_id = &job.record().job_id();
   running.queue = queue_index(queues, job.record().queue());
+  running.user = users.of(queues[running.queue], running.queue, job.record().owner());
   running.priority = job.record().priority();
   running.preemptible = is_preemptible(job.record().job());
   if (job.record().preemptions() > 0) {
@@ -165,16 +168,33 @@ RunningJob Scheduler::running_job(Now now, const v1::JobState& job, const std::v
   return running;
 }
 
+std::optional<size_t> Scheduler::group_use(const v1::JobState& job, GroupIndices& known, PassInput& input) const {
+  const auto [it, added] = known.emplace(job.record().group(), std::nullopt);
+  const v1::Group& group = state_.group(job.record().group())->group();
+  if (!added || group.max_running() == 0) return it->second;
+  GroupUse use{&group.group_id(), 0, group.max_running()};
+  for (const uint64_t number : state_.members(group.group_id())) {
+    const v1::JobState& member = *state_.job_by_number(number);
+    use.running += is_active(member.record().state()) || member.held_size() > 0;
+  }
+  it->second = input.groups.size();
+  input.groups.push_back(use);
+  return it->second;
+}
+
 PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const {
   PassInput input;
   input.now_ms = now.wall_ms;
   board();
   input.queues = queues_in_use();
+  PassUsers users(state_.usage(), now.wall_ms, input.users);
+  FolderQuotas quotas(options_.projects, state_.usage());
   input.running.reserve(state_.active().size());
   for (const uint64_t number : state_.active()) {
     const v1::JobState& job = *state_.job_by_number(number);
-    if (live_attempt(job) != nullptr) input.running.push_back(running_job(now, job, input.queues, *board_));
+    if (live_attempt(job) != nullptr) input.running.push_back(running_job(now, job, input.queues, *board_, users));
   }
+  GroupIndices groups;
   considered.reserve(state_.queue().size());
   input.queued.reserve(state_.queue().size());
   for (const auto& [key, job] : state_.queue()) {
@@ -199,7 +219,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     const size_t queue = known.configured ? known.queue : queue_index(input.queues, job->record().queue());
     considered.push_back({job, &known, queue, false, input.queued.size()});
     Wait wait;
-    if (waits_for_others(now, *job, known, wait)) {
+    if (waits_for_others(now, *job, known, wait) || quotas.keep_waiting(job->record(), wait)) {
       considered.back().deferred = true;
       considered.back().index = deferred.size();
       deferred.push_back(std::move(wait));
@@ -210,6 +230,7 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
     queued.job_id = known.job_id;
     queued.queue = queue;
     queued.priority = key.priority;
+    queued.user = users.of(input.queues[queue], queue, job->record().owner());
     queued.preemptible = known.preemptible;
     queued.demand = &known.demand;
     queued.limit_ms = known.limit_ms;
@@ -221,6 +242,8 @@ PassInput Scheduler::pass_input(Now now, std::vector<Considered>& considered, st
           queued.avoided.push_back(number);
       }
     }
+    if (!job->record().group().empty()) queued.group = group_use(*job, groups, input);
+    queued.patient = awaited_rung(*job) > 0;
     queued.overdue = known.head_since_ms >= 0 && now.mono_ms - known.head_since_ms >= options_.overdue_ms;
     if (known.holding) {
       for (const v1::HeldSlot& slot : job->held()) {
@@ -239,6 +262,7 @@ void Scheduler::place_queued(Now now) {
   next_retry_ms_ = next_spared_ms_ = 0;
   if (state_.queue().empty()) {
     waiting_.clear();
+    pending_.clear();
     return;
   }
   if (waiting_.size() > 2 * state_.queue().size() + 1000) waiting_.clear();
@@ -256,6 +280,7 @@ void Scheduler::place_queued(Now now) {
   for (const PassResult::Start& start : result.starts) starts[start.queued] = true;
   std::vector<const v1::JobState*> jobs(result.waits.size());
   std::vector<uint32_t> positions(queues, 0);
+  std::vector<uint32_t> turns(queues, 0);  // where users take turns: the last
   for (const Considered& one : considered) {
     Waiting& waiting = *one.waiting;
     if (!one.deferred) jobs[one.index] = one.job;
@@ -271,8 +296,19 @@ void Scheduler::place_queued(Now now) {
     if (waiting.wait.kind == Wait::Kind::kNoQueue) waiting.wait.project = one.job->record().project();
     waiting.decided = true;
     waiting.wait.position = ++positions[one.queue];
+    if (one.queue >= options_.queues.size() || options_.queues[one.queue].half_life_ms == 0) continue;
+    waiting.wait.position = one.deferred ? 0 : result.turns[one.index];
+    turns[one.queue] = std::max(turns[one.queue], waiting.wait.position);
   }
-  for (const Considered& one : considered) one.waiting->wait.queued = positions[one.queue];
+  for (const Considered& one : considered) {
+    one.waiting->wait.queued = positions[one.queue];
+    // Whose turn does not come while it waits for something else stands at the end.
+    if (one.deferred && one.waiting->wait.position == 0) one.waiting->wait.position = ++turns[one.queue];
+  }
+  std::vector<const v1::JobState*> wanting;
+  for (const Considered& one : considered) {
+    if (!one.deferred && !starts[one.index] && would_start_on_more(one.waiting->wait.kind)) wanting.push_back(one.job);
+  }
   for (const size_t head : result.heads) {
     int64_t& since_ms = waiting(*jobs[head]).head_since_ms;
     if (since_ms < 0) since_ms = now.mono_ms;
@@ -283,53 +319,22 @@ void Scheduler::place_queued(Now now) {
     preempt(now, *jobs[preemption.queued], preemption, victims);
   }
   for (const PassResult::Start& start : result.starts) reserve(now, *jobs[start.queued], start.places);
+  // With what has just started counted in limits.
+  count_pending(wanting);
 }
 
-void Scheduler::reserve(Now now, const v1::JobState& job, const std::vector<Place>& places) {
-  v1::JournalEvent event;
-  v1::AttemptReserved& reserved = *event.mutable_attempt_reserved();
-  reserved.mutable_id()->set_job_id(job.record().job_id());
-  reserved.mutable_id()->set_attempt(static_cast<uint32_t>(job.attempts_size()) + 1);
-  reserved.mutable_id()->set_epoch(state_.last_epoch() + 1);
-  reserved.set_resume_step(job.record().checkpoint().step());
-  reserved.set_resume_epoch(job.record().checkpoint().epoch());
-  for (const Place& place : places) {
-    v1::RankState& rank = *reserved.add_ranks();
-    rank.set_worker_id(place.worker_id);
-    rank.set_slot(place.slot);
+void Scheduler::count_pending(const std::vector<const v1::JobState*>& wanting) {
+  PendingTally tally(state_.usage(), state_);
+  for (const v1::JobState* job : wanting) {
+    const auto queue = std::find_if(options_.queues.begin(), options_.queues.end(),
+                                    [&](const QueueConfig& config) { return config.id == job->record().queue(); });
+    if (queue != options_.queues.end()) tally.add(job->record(), demand(*job), *queue);
   }
-  waiting_.erase(job.number());
-  emit(now, std::move(event));
-  const v1::AttemptState& attempt = *live_attempt(job);
-  live(now, job, attempt);
-  touch(attempt);
+  pending_ = tally.take();
 }
 
-void Scheduler::preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,
-                        const std::vector<std::string>& victims) {
-  v1::JournalEvent event;
-  v1::SlotsHeld& held = *event.mutable_slots_held();
-  held.set_job_id(job.record().job_id());
-  for (const Place& place : preemption.places) {
-    v1::HeldSlot& slot = *held.add_slots();
-    slot.set_worker_id(place.worker_id);
-    slot.set_slot(place.slot);
-  }
-  held.set_reason(absl::StrCat(absl::StrJoin(victims, ", "), victims.size() == 1 ? " makes room" : " make room"));
-  emit(now, std::move(event));
-  fleet_.holds[job.number()] = now.mono_ms;
-  for (const std::string& id : victims) {
-    const v1::JobState& victim = *state_.job(id);
-    const std::string why =
-        victim.record().queue() == job.record().queue()
-            ? absl::StrCat("of priority ", job.record().priority())
-            : absl::StrCat("of queue ", job.record().queue(), ", which takes back what it is guaranteed");
-    hand_back(now, victim, v1::StopOrder::PREEMPTED, absl::StrCat("makes room for ", job.record().name(), " ", why),
-              job.record().job_id());
-  }
-}
-
-Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const {
+Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now,
+                                        const std::string& owner) const {
   std::vector<Considered> considered;
   std::vector<Wait> deferred;
   PassInput input = pass_input(now, considered, deferred);
@@ -340,6 +345,8 @@ Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan
   queued.job_id = &id;
   queued.queue = queue_index(input.queues, queue_of(job));
   queued.priority = job.scheduling().priority();
+  PassUsers users(state_.usage(), now.wall_ms, input.users);
+  queued.user = users.of(input.queues[queued.queue], queued.queue, owner);
   queued.preemptible = is_preemptible(job);
   queued.demand = &demand;
   if (const int64_t limit_ms = time_limit_ms(job); limit_ms != kNever)
@@ -372,7 +379,7 @@ Scheduler::Forecast Scheduler::forecast(const v1::Job& job, const v1::MemoryPlan
     return forecast;
   }
   Wait wait = result.waits[index];
-  wait.position = ahead + 1;
+  wait.position = result.turns[index] > 0 ? result.turns[index] : ahead + 1;
   wait.queued = in_queue;
   forecast.start_estimate_ms = wait.estimate_ms;
   forecast.message = absl::StrCat("would wait: ", wait_message(demand, wait, now.wall_ms));

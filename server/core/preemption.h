@@ -27,6 +27,7 @@ struct RunningJob {
   int64_t ends_by_ms = kNever;   // by its time limit
   int64_t expected_ms = kNever;  // by its progress
   uint32_t slots = 0;            // not released yet
+  int64_t user = -1;             // as of a queued job
   Cells cells;                   // those of them that are on the board
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,16 @@ struct QueueConfig {
   uint32_t limit = 0;       // slots at most; 0: no limit
   std::string project = "default";
   Retention retention = {};
+  // Its users take turns by what they use now and have used lately; what is so long ago counts half. 0: they do not.
+  int64_t half_life_ms = 0;
+  uint32_t user_limit_slots = 0;                    // of each user at a time; 0: no limit
+  uint32_t user_limit_queued = 0;                   // jobs of each user that wait; 0: no limit
+  std::map<std::string, double> user_weights = {};  // 1 where it does not say
+
+  double user_weight(const std::string& user) const {
+    const auto it = user_weights.find(user);
+    return it == user_weights.end() ? 1 : it->second;
+  }
 };
 
 // What a queue uses at some moment of a pass, in slots.

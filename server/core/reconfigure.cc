@@ -13,10 +13,12 @@ constexpr size_t kMostWaits = 200;        // said in one look, so that no round 
 
 }  // namespace
 
-void Scheduler::reconfigure(Now now, std::vector<QueueConfig> queues) {
+void Scheduler::reconfigure(Now now, std::vector<QueueConfig> queues, std::vector<ProjectQuota> projects) {
   // By the queues that were, before they are gone.
   record_projects(now);
   options_.queues = std::move(queues);
+  options_.projects = std::move(projects);
+  record_half_lives(now);
   const std::set<uint64_t> holding = state_.holding();
   for (const uint64_t number : holding) {
     const v1::JobState& job = *state_.job_by_number(number);
@@ -38,6 +40,23 @@ void Scheduler::record_projects(Now now) {
     if (config != nullptr) projects[config->id] = config->project;
   }
   if (!projects.empty()) emit(now, std::move(event));
+}
+
+// The state counts what users used lately by itself, so that a replay counts the same.
+void Scheduler::record_half_lives(Now now) {
+  std::map<std::string, int64_t> half_lives;
+  for (const QueueConfig& queue : options_.queues) {
+    if (queue.half_life_ms > 0) half_lives[queue.id] = queue.half_life_ms;
+  }
+  if (half_lives == state_.usage().half_lives_ms()) return;
+  v1::JournalEvent event;
+  v1::HalfLivesSet& set = *event.mutable_half_lives_set();
+  for (const auto& [queue, half_life] : half_lives) {
+    v1::HalfLife& one = *set.add_half_lives();
+    one.set_queue(queue);
+    one.set_half_life_ms(half_life);
+  }
+  emit(now, std::move(event));
 }
 
 void Scheduler::told(Now now, const v1::ReceiverState& receiver) {

@@ -100,34 +100,41 @@ v1::Worker::State Scheduler::state_now(const v1::Worker& worker) const {
 }
 
 // Which ranks a worker that is drained gives up, and which it waits for.
-std::string Scheduler::drain_text(const std::map<uint32_t, SlotUse>& leased) const {
+std::string Scheduler::drain_text(const std::map<uint32_t, SlotUse>& leased, const Sees& sees) const {
   size_t stopping = 0;
   std::set<std::string> waited_for;
+  std::set<std::string> named;
   for (const auto& [slot, use] : leased) {
     const v1::JobState& job = *state_.job(use.job_id);
     if (live_attempt(job)->has_stop()) {
       ++stopping;
     } else {
       waited_for.insert(use.job_id);
+      if (!sees || sees(job.record())) named.insert(use.job_id);
     }
   }
   std::vector<std::string> parts;
   if (stopping > 0) parts.push_back(absl::StrCat("hands back ", count_text(stopping, "rank")));
   if (!waited_for.empty()) {
-    parts.push_back(absl::StrCat("waits for ", count_text(waited_for.size(), "job"), " that may not be preempted (",
-                                 *waited_for.begin(), waited_for.size() > 1 ? ", …" : "", ")"));
+    const std::string names =
+        named.empty() ? "" : absl::StrCat(" (", *named.begin(), waited_for.size() > 1 ? ", …" : "", ")");
+    parts.push_back(
+        absl::StrCat("waits for ", count_text(waited_for.size(), "job"), " that may not be preempted", names));
   }
   return absl::StrJoin(parts, ", ");
 }
 
-v1::Worker Scheduler::describe(const v1::Worker& worker) const {
+v1::Worker Scheduler::describe(const v1::Worker& worker, const Sees& sees) const {
   v1::Worker seen = worker;
   seen.set_state(state_now(worker));
   seen.set_etag(absl::StrCat(worker.revision()));
   const std::map<uint32_t, SlotUse>& leased = state_.leased_slots(worker.worker_id());
   seen.set_slots_used(static_cast<uint32_t>(leased.size()));
   std::set<std::string> attempts;
-  for (const auto& [slot, use] : leased) attempts.insert(absl::StrCat("jobs/", use.job_id, "/attempts/", use.attempt));
+  for (const auto& [slot, use] : leased) {
+    if (!sees || sees(state_.job(use.job_id)->record()))
+      attempts.insert(absl::StrCat("jobs/", use.job_id, "/attempts/", use.attempt));
+  }
   for (const std::string& name : attempts) seen.add_attempts(name);
   const auto it = fleet_.workers.find(worker.worker_id());
   if (it == fleet_.workers.end()) return seen;
@@ -148,7 +155,7 @@ v1::Worker Scheduler::describe(const v1::Worker& worker) const {
     seen.set_message(absl::StrCat(!draining && worker.ordered_by_scheduler() ? "takes no new work until a probe passes"
                                   : !draining                                ? "takes no new work"
                                   : leased.empty()                           ? "drained"
-                                                                             : drain_text(leased),
+                                                                             : drain_text(leased, sees),
                                   worker.order_reason().empty() ? "" : ": ", worker.order_reason()));
   }
   return seen;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/duration_text.h"
 #include "server/core/dependency.h"
 #include "server/core/job_paths.h"
 #include "server/core/scheduler.h"
@@ -138,9 +139,8 @@ std::vector<v1::JobForgotten> Scheduler::forgettable(Now now) {
   }
   for (auto& [id, queue] : queues) {
     const auto go = [&, &kept = queue.kept](const JobFacts& facts) {
-      going.push_back(
-          forgotten(facts, kept,
-                    absl::StrCat("ended more than ", absl::FormatDuration(absl::Milliseconds(*kept.age_ms)), " ago")));
+      going.push_back(forgotten(
+          facts, kept, absl::StrCat("ended more than ", duration_text(absl::Milliseconds(*kept.age_ms)), " ago")));
       going.back().set_by_age(true);
     };
     for (size_t i = 0; i < queue.grown_old.size() && going.size() < kMostAtOnce; ++i) go(queue.grown_old[i]);

@@ -51,12 +51,16 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
     case v1::JournalEvent::kStopOrdered:
     case v1::JournalEvent::kAttemptClosed:
     case v1::JournalEvent::kCheckpointRecorded:
-    case v1::JournalEvent::kJobForgotten:
     case v1::JournalEvent::kJobWaitsLong:
     case v1::JournalEvent::kReceiverTold:
     case v1::JournalEvent::kProjectsRecorded:
-    case v1::JournalEvent::kJobDeleted:
     case v1::JournalEvent::kFolderRemoved:
+    case v1::JournalEvent::kGroupCreated:
+      break;
+    case v1::JournalEvent::kJobForgotten:
+    case v1::JournalEvent::kJobDeleted:
+      // Their folders count no more.
+      dirty_ |= !options_.projects.empty();
       break;
     case v1::JournalEvent::kJobHeld:
       forget_waiting(event.job_held().job_id());
@@ -158,6 +162,10 @@ const AttemptLive* Scheduler::live_or_null(const v1::JobState& job) const {
 
 absl::StatusOr<const v1::JobState*> Scheduler::find_request(const v1::Job& job, absl::string_view request_id) const {
   if (request_id.empty()) return nullptr;
+  if (const v1::GroupState* group = state_.group_by_request(request_id); group != nullptr) {
+    return refusal(v1::ErrorInfo::REQUEST_ID_REUSED, absl::StrCat("request_id \"", request_id, "\" was used for ",
+                                                                  group->group().name(), "; use a new request_id"));
+  }
   const v1::JobState* known = state_.job_by_request(request_id);
   if (known == nullptr) return nullptr;
   if (google::protobuf::util::MessageDifferencer::Equals(known->record().job(), job)) return known;
@@ -189,13 +197,15 @@ absl::Status Scheduler::check_scheduling(const v1::Job& job) const {
   const std::string queue = queue_of(job);
   if (queue_config(queue) == nullptr) return unknown_queue("scheduling.queue", queue);
   for (const std::string& entry : job.scheduling().after()) {
-    if (!state_.job_state(dependency_of(entry).job_id).has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat("scheduling.after: there is no job \"", entry,
-                                                     "\"; give a job's id such as ", job.name(),
-                                                     "-1, or any:", job.name(), "-1 or failed:", job.name(), "-1"));
-    }
+    if (!state_.job_state(dependency_of(entry).job_id).has_value()) return no_job_to_follow(job, entry);
   }
   return absl::OkStatus();
+}
+
+absl::Status Scheduler::no_job_to_follow(const v1::Job& job, const std::string& entry) {
+  return absl::InvalidArgumentError(absl::StrCat("scheduling.after: there is no job \"", entry,
+                                                 "\"; give a job's id such as ", job.name(), "-1, or any:", job.name(),
+                                                 "-1 or failed:", job.name(), "-1"));
 }
 
 absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submission) {
@@ -203,6 +213,11 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   if (known != nullptr) return known->record().job_id();
   RETURN_IF_ERROR(check_scheduling(submission.job));
   RETURN_IF_ERROR(check_fits(submission.job, submission.plan, submission.allow_pending));
+  RETURN_IF_ERROR(check_quota(queue_of(submission.job), submission.owner));
+  return create(now, submission);
+}
+
+std::string Scheduler::create(Now now, const Submission& submission) {
   const Acting acting(*this, submission.owner);
   GALLEON_CHECK(submission.number >= next_number()) << "job numbers grow";
   v1::JournalEvent event;
@@ -216,6 +231,8 @@ absl::StatusOr<std::string> Scheduler::submit(Now now, const Submission& submiss
   created.set_project(queue_config(queue_of(submission.job))->project);
   created.set_folder(absl::StrCat(submission.jobs_folder, "/", created.job_id()));
   created.set_readable_folder(submission.readable_folder);
+  created.set_group(submission.group);
+  *created.mutable_settings() = {submission.settings.begin(), submission.settings.end()};
   std::string id = created.job_id();
   emit(now, std::move(event));
   return id;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,15 +19,20 @@
 #include "galleon/v1/workers.pb.h"
 #include "server/core/fleet.h"
 #include "server/core/pass.h"
+#include "server/core/pending.h"
+#include "server/core/quota.h"
 #include "server/core/retention.h"
 #include "server/core/state.h"
 
 namespace galleon::server {
 
+class PassUsers;
+
 // Times in milliseconds.
 struct SchedulerOptions {
   std::string version;  // a worker of another version is refused
   std::vector<QueueConfig> queues = {QueueConfig()};
+  std::vector<ProjectQuota> projects = {};
   int64_t lease_ms = 45'000;               // what a worker is promised
   int64_t sync_ms = 500;                   // how often a worker speaks at least
   int64_t reservation_ms = 60'000;         // a rank that its worker has not taken up by then: the attempt is lost
@@ -79,6 +85,9 @@ class Scheduler {
     std::string owner = {};
     bool allow_pending = false;        // accepted although no worker of now could hold it
     std::string readable_folder = {};  // of the job with whose checkpoint it begins
+    // Of a member of a group: the group's id, and what it has otherwise than the others.
+    std::string group = {};
+    std::vector<v1::SweepSetting> settings = {};
   };
   uint64_t next_number() const { return state_.last_job_number() + 1; }
   static std::string job_id(const v1::Job& job, uint64_t number);
@@ -88,17 +97,40 @@ class Scheduler {
   // INVALID_ARGUMENT: unknown queue, or a job in `after` that does not exist. As a job can only come after jobs that
   // are there before it, nothing ever waits in a circle. The same for a submission that stores nothing.
   absl::Status check_scheduling(const v1::Job& job) const;
+  // The error for an entry of `after` whose job is not there.
+  static absl::Status no_job_to_follow(const v1::Job& job, const std::string& entry);
   // The new job's id, or that of the job that the request_id belongs to. Refusals: those of find_request() and of
   // check_scheduling(), and NEVER_FITS.
   absl::StatusOr<std::string> submit(Now now, const Submission& submission);
+  // groups.cc. Jobs that are submitted together, all of them or none.
+  struct GroupSubmission {
+    std::string name;  // with which the group's id begins
+    std::string request_id;
+    uint32_t max_running = 0;
+    std::vector<uint64_t> rungs;
+    std::vector<Submission> members;  // without request ids and group; their numbers grow
+    std::string owner = {};
+  };
+  static std::string group_id(absl::string_view name, uint64_t number);
+  // The group that a request_id belongs to: null if none; REQUEST_ID_REUSED if it was used for something that differs.
+  absl::StatusOr<const v1::GroupState*> find_group_request(const GroupSubmission& submission) const;
+  // What can be refused before any memory plan is there. INVALID_ARGUMENT names the member; what check_scheduling()
+  // refuses; members in different projects.
+  absl::Status check_group(const GroupSubmission& submission) const;
+  // The first member that fits nowhere, by name.
+  absl::Status check_group_fits(const GroupSubmission& submission) const;
+  // The new group's id, or that of the group that the request_id belongs to.
+  absl::StatusOr<std::string> submit_group(Now now, const GroupSubmission& submission);
+  // A group as users see it; `sees`: whether the caller may see one of its jobs.
+  v1::Group describe(const v1::GroupState& group, const std::function<bool(const v1::JobRecord&)>& sees) const;
   // What would become of a job if it were submitted now, and when it is expected to start (0: not known).
   struct Forecast {
     std::string message;
     int64_t start_estimate_ms = 0;
   };
   // Stores nothing. Refusals: those of a submission of a new job.
-  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now,
-                                    bool allow_pending = false) const;
+  absl::StatusOr<Forecast> validate(const v1::Job& job, const v1::MemoryPlan& plan, Now now, bool allow_pending = false,
+                                    const std::string& owner = "") const;
   // NOT_FOUND, ABORTED (etag), FAILED_PRECONDITION (terminal). A job that is being cancelled is left as it is. `actor`:
   // who asks, for the record.
   absl::Status cancel(Now now, absl::string_view job_id, absl::string_view etag, absl::string_view reason,
@@ -123,7 +155,7 @@ class Scheduler {
   absl::Status forget_worker(Now now, const v1::ForgetWorkerRequest& request, absl::string_view actor = "");
   // Other queues from now on. Jobs of one that is gone stay in their project; those that run go on, the others wait
   // until it is back or they are moved.
-  void reconfigure(Now now, std::vector<QueueConfig> queues);
+  void reconfigure(Now now, std::vector<QueueConfig> queues, std::vector<ProjectQuota> projects = {});
   // A receiver of notifications has been told so far, or is no more.
   void told(Now now, const v1::ReceiverState& receiver);
   void forget_receiver(Now now, const std::string& name);
@@ -133,12 +165,23 @@ class Scheduler {
                             absl::string_view etag, absl::string_view actor = "");
   // A job as users see it, with progress, position and reason. The job must exist.
   v1::JobRecord describe(const v1::JobState& job, Now now) const;
-  v1::Worker describe(const v1::Worker& worker) const;
-  std::string drain_text(const std::map<uint32_t, SlotUse>& leased) const;
+  // To somebody who is told of these jobs alone; empty: of all.
+  using Sees = std::function<bool(const v1::JobRecord&)>;
+  v1::Worker describe(const v1::Worker& worker, const Sees& sees = nullptr) const;
+  std::string drain_text(const std::map<uint32_t, SlotUse>& leased, const Sees& sees) const;
   // The state that describe() gives, without the rest.
   v1::Worker::State state_now(const v1::Worker& worker) const;
   // Configured queues in their order, then those that only jobs from before name.
-  std::vector<v1::Queue> describe_queues() const;
+  std::vector<v1::Queue> describe_queues(Now now) const;
+  // quota.cc: those that have a quota, and those that have jobs.
+  std::vector<v1::Project> describe_projects() const;
+  // quota.cc. QUOTA_EXCEEDED: with so many jobs more the user or the project would have too many that wait, or it keeps
+  // too much in folders already.
+  absl::Status check_quota(const std::string& queue, const std::string& owner) const {
+    return check_quota(std::map<std::string, uint64_t>{{queue, 1}}, owner);
+  }
+  // So many jobs in queues of one project.
+  absl::Status check_quota(const std::map<std::string, uint64_t>& jobs_of_queues, const std::string& owner) const;
 
   // --- What workers say. See workers.proto for the errors.
   absl::Status register_worker(Now now, const v1::Worker& worker);
@@ -187,15 +230,36 @@ class Scheduler {
   std::vector<v1::JournalEvent> take_events() { return std::exchange(events_, {}); }
   // Did the last tick run a pass of the policy?
   bool placed_in_last_tick() const { return pass_ran_; }
+  // As the newest pass found it.
+  const std::vector<PendingSlots>& pending_slots() const { return pending_; }
 
  private:
   // admission.cc. NEVER_FITS: no queue's limit, or no fleet of the workers that are known, all idle, could ever hold
   // it; says what would fit. A fleet without any worker refuses nothing, and with `allow_pending` none does.
   absl::Status check_fits(const v1::Job& job, const v1::MemoryPlan& plan, bool allow_pending) const;
-  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now) const;
+  Forecast forecast(const v1::Job& job, const v1::MemoryPlan& plan, Now now, const std::string& owner) const;
+
+  // quota.cc: a job whose project keeps too much is told before it trains on.
+  void check_folder_quota(Now now, const v1::JobState& job);
+
+  // The job itself, once everything is found to be right.
+  std::string create(Now now, const Submission& submission);
+
+  // halving.cc
+  void take_rungs(Now now, const v1::JobState& job, const v1::RankReport& report);
+  void check_rungs(Now now);
+  void decide_rung(Now now, const v1::GroupState& group, uint64_t step);
+  void yield_slots(Now now);
+  // The rung that a job has reached and that its group has still to decide; 0: none.
+  uint64_t awaited_rung(const v1::JobState& job) const;
+  // Does a queued member wait for nothing but slots, as far as the last pass has found?
+  bool wants_slots(const v1::JobState& job) const;
+  // A queued job that has reached a rung of its group, while others want slots to reach it: `wait` says so.
+  bool lets_others_reach(const v1::JobState& job, Wait& wait) const;
 
   // reconfigure.cc
   void record_projects(Now now);
+  void record_half_lives(Now now);
   void check_long_waits(Now now);
   void give_up_held(Now now, const v1::JobState& job, const std::string& reason);
 
@@ -305,12 +369,18 @@ class Scheduler {
   };
   const SlotBoard& board() const;
   std::vector<QueueUse> queues_in_use() const;
+  // Which of the pass's groups the job's is, if that limits how many run.
+  using GroupIndices = std::map<absl::string_view, std::optional<size_t>>;
+  std::optional<size_t> group_use(const v1::JobState& job, GroupIndices& known, PassInput& input) const;
   PassInput pass_input(Now now, std::vector<Considered>& considered, std::vector<Wait>& deferred) const;
   Waiting& waiting(const v1::JobState& job) const;
-  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues,
-                         const SlotBoard& board) const;
+  RunningJob running_job(Now now, const v1::JobState& job, const std::vector<QueueUse>& queues, const SlotBoard& board,
+                         PassUsers& users) const;
   const Demand& demand(const v1::JobState& job) const;
   bool waits_for_others(Now now, const v1::JobState& job, const Waiting& known, Wait& wait) const;
+  // Of queued jobs that would start on a larger fleet.
+  void count_pending(const std::vector<const v1::JobState*>& wanting);
+  // starts.cc
   void reserve(Now now, const v1::JobState& job, const std::vector<Place>& places);
   void preempt(Now now, const v1::JobState& job, const PassResult::Preemption& preemption,
                const std::vector<std::string>& victims);
@@ -325,6 +395,7 @@ class Scheduler {
 
   // record.cc
   std::string live_message(const v1::JobState& job) const;
+  void describe_users(Now now, const QueueConfig& config, v1::Queue& queue) const;  // orders.cc
 
   SchedulerOptions options_;
   State state_;
@@ -333,9 +404,10 @@ class Scheduler {
   std::string actor_;
   uint64_t replayed_ = 0;
   mutable std::unordered_map<uint64_t, Waiting> waiting_;  // queued jobs by number
-  mutable std::optional<SlotBoard> board_;                 // as it was in the last pass
-  mutable std::optional<SlotBoard> whole_fleet_;           // all workers idle; made when it is asked for
-  uint64_t last_revision_ = 0;                             // of any worker's assignments; never the same twice
+  std::vector<PendingSlots> pending_;
+  mutable std::optional<SlotBoard> board_;        // as it was in the last pass
+  mutable std::optional<SlotBoard> whole_fleet_;  // all workers idle; made when it is asked for
+  uint64_t last_revision_ = 0;                    // of any worker's assignments; never the same twice
   std::vector<std::string> changed_workers_;
   bool projects_recorded_ = false;
   bool dirty_ = true;           // a pass of the policy may find something new

@@ -52,9 +52,15 @@ int weight(const v1::AttemptState& attempt, const v1::RankExit& exit) {
   return harmless(attempt, exit) ? 0 : 1;
 }
 
+// The job ends with it, whatever its attempt did.
+bool ends_job(v1::StopOrder::Cause cause) {
+  return cause == v1::StopOrder::CANCEL || cause == v1::StopOrder::HALVED;
+}
+
 bool hands_back(v1::StopOrder::Cause cause) {
   return cause == v1::StopOrder::LEAVING || cause == v1::StopOrder::PREEMPTED || cause == v1::StopOrder::DRAINED ||
-         cause == v1::StopOrder::REQUEUED || cause == v1::StopOrder::HELD;
+         cause == v1::StopOrder::REQUEUED || cause == v1::StopOrder::HELD || cause == v1::StopOrder::YIELDED ||
+         cause == v1::StopOrder::QUOTA;
 }
 
 const char* reason_word(const v1::AttemptState& attempt, const v1::RankExit& exit) {
@@ -171,7 +177,7 @@ v1::AttemptEnded Scheduler::verdict(Now now, const v1::JobState& job) {
     ended.set_outcome(v1::Attempt::SUCCEEDED);
     ended.clear_failed_rank();
     ended.set_message(attempt.ranks(0).exit().message());
-  } else if (stop.cause() == v1::StopOrder::CANCEL || stop.cause() == v1::StopOrder::TIME_LIMIT ||
+  } else if (ends_job(stop.cause()) || stop.cause() == v1::StopOrder::TIME_LIMIT ||
              (exit.kind() != Kind::FAILED && hands_back(stop.cause()) && nobodys_fault)) {
     ended.set_outcome(v1::Attempt::STOPPED);
     ended.set_message(stop.reason());
@@ -195,7 +201,7 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
     if (rank.exit().kind() == Kind::PLACE_FAILED && !rank.exit().doubtful())
       blame(now, rank.worker_id(), job.record().job_id(), rank.exit());
   }
-  if (ended.outcome() == v1::Attempt::SUCCEEDED && stop.cause() != v1::StopOrder::CANCEL) {
+  if (ended.outcome() == v1::Attempt::SUCCEEDED && !ends_job(stop.cause())) {
     // A run so short that nobody saw it begin still takes every step of the table.
     if (job.record().state() == v1::JobRecord::RESERVED) move(now, job, v1::JobRecord::STARTING);
     if (job.record().state() == v1::JobRecord::STARTING) move(now, job, v1::JobRecord::RUNNING);
@@ -210,7 +216,7 @@ void Scheduler::end_attempt(Now now, const v1::JobState& job) {
 // What becomes of the job.
 void Scheduler::follow(Now now, const v1::JobState& job, const v1::AttemptEnded& ended, const v1::StopOrder& stop,
                        Cause cause) {
-  if (stop.cause() == v1::StopOrder::CANCEL) return end_job(now, job, v1::JobRecord::CANCELLED, stop.reason());
+  if (ends_job(stop.cause())) return end_job(now, job, v1::JobRecord::CANCELLED, stop.reason());
   const uint32_t allowed =
       job.record().job().scheduling().has_max_retries() ? job.record().job().scheduling().max_retries() : 3;
   const uint32_t failures = job.record().failures() - job.failures_before();

@@ -121,6 +121,7 @@ void State::name(const v1::JobRecord& record, const JobEntry& entry) {
 
 void State::index(const v1::JobState& job) {
   const v1::JobRecord& record = job.record();
+  if (!record.group().empty()) members_[record.group()].insert(job.number());
   if (record.state() == v1::JobRecord::QUEUED) {
     queue_[queue_key(job)] = &job;
     if (!record.job().scheduling().after().empty()) dependent_[queue_key(job)] = &job;
@@ -129,6 +130,7 @@ void State::index(const v1::JobState& job) {
   if (job.held_size() > 0) holding_.insert(job.number());
   if (record.state() == v1::JobRecord::QUEUED) held_counts_[record.queue()] += record.held();
   ++counts_[{record.queue(), record.state()}];
+  usage_.count(record, 1);
 }
 
 void State::unindex(const v1::JobState& job) {
@@ -140,6 +142,7 @@ void State::unindex(const v1::JobState& job) {
   active_.erase(job.number());
   holding_.erase(job.number());
   --counts_[{job.record().queue(), job.record().state()}];
+  usage_.count(job.record(), -1);
 }
 
 void State::move(v1::JobState& job, v1::JobRecord::State to) {
@@ -151,7 +154,8 @@ void State::move(v1::JobState& job, v1::JobRecord::State to) {
   index(job);
 }
 
-void State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
+uint32_t State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
+  uint32_t leased = 0;
   for (int rank = 0; rank < attempt.ranks_size(); ++rank) {
     const v1::RankState& assigned = attempt.ranks(rank);
     if (assigned.released()) continue;
@@ -161,7 +165,9 @@ void State::lease(const v1::JobState& job, const v1::AttemptState& attempt) {
                           .second;
     GALLEON_CHECK(free) << "slot " << assigned.slot() << " of " << assigned.worker_id() << " leased twice, to "
                         << job.record().job_id();
+    ++leased;
   }
+  return leased;
 }
 
 void State::apply(const v1::JournalEvent& event) {
@@ -231,6 +237,14 @@ void State::dispatch(const v1::JournalEvent& event, int64_t time) {
       return on(event.job_deleted(), time);
     case v1::JournalEvent::kFolderRemoved:
       return on(event.folder_removed(), time);
+    case v1::JournalEvent::kGroupCreated:
+      return on(event.group_created(), time);
+    case v1::JournalEvent::kRungReached:
+      return on(event.rung_reached(), time);
+    case v1::JournalEvent::kRungDecided:
+      return on(event.rung_decided(), time);
+    case v1::JournalEvent::kHalfLivesSet:
+      return on(event.half_lives_set(), time);
     case v1::JournalEvent::EVENT_NOT_SET:
       break;
   }
@@ -247,6 +261,8 @@ v1::StateSnapshot State::head() const {
   snapshot.set_forgotten(forgotten_);
   for (const auto& [name, receiver] : receivers_) *snapshot.add_receivers() = receiver;
   for (const auto& [id, removal] : removals_) *snapshot.add_removals() = removal;
+  for (const auto& [number, group] : groups_) *snapshot.add_groups() = group;
+  usage_.save(snapshot);
   return snapshot;
 }
 
@@ -278,6 +294,8 @@ void State::restore_head(const v1::StateSnapshot& snapshot) {
   forgotten_ = snapshot.forgotten();
   for (const v1::ReceiverState& receiver : snapshot.receivers()) receivers_[receiver.name()] = receiver;
   for (const v1::FolderRemoval& removal : snapshot.removals()) removals_[removal.job_id()] = removal;
+  for (const v1::GroupState& group : snapshot.groups()) index_group(groups_[group.number()] = group);
+  usage_.restore(snapshot);
   recent_complete_ = revision_;
 }
 
@@ -292,7 +310,8 @@ void State::restore_job(v1::JobState job) {
   const v1::JobState& stored = jobs_.whole(entry);
   name(stored.record(), entry);
   index(stored);
-  if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr) lease(stored, *attempt);
+  if (const v1::AttemptState* attempt = live_attempt(stored); attempt != nullptr)
+    usage_.restore_slots(stored.record().queue(), stored.record().owner(), lease(stored, *attempt));
 }
 
 bool State::restore_job(absl::string_view body) {

@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
 #include "server/core/job_table.h"
+#include "server/core/usage.h"
 
 namespace galleon::server {
 
@@ -65,6 +66,8 @@ class State {
   const v1::JobState* job(absl::string_view job_id) const;
   const v1::JobState* job_by_request(absl::string_view request_id) const;
   const v1::JobState* job_by_number(uint64_t number) const;
+  const v1::GroupState* group(absl::string_view group_id) const;
+  const v1::GroupState* group_by_request(absl::string_view request_id) const;
   const v1::Worker* worker(absl::string_view worker_id) const;
   // What can be told of a job without unpacking it; nullopt if there is none.
   std::optional<JobFacts> facts(absl::string_view job_id) const;
@@ -92,11 +95,20 @@ class State {
   const std::map<std::string, v1::ReceiverState>& receivers() const { return receivers_; }
   // Folders of deleted jobs that are still to be taken away, by the jobs' ids.
   const std::map<std::string, v1::FolderRemoval>& removals() const { return removals_; }
+  // By the number of their first jobs, oldest first.
+  const std::map<uint64_t, v1::GroupState>& groups() const { return groups_; }
+  // Numbers of those with a rung that is not decided.
+  const std::set<uint64_t>& halving() const { return halving_; }
+  // Numbers of the jobs of a group that are there.
+  const std::set<uint64_t>& members(absl::string_view group_id) const;
   // Number of jobs in each state, by queue.
   const std::map<std::pair<std::string, int>, int64_t>& counts() const { return counts_; }
 
   // Number of queued jobs that are held, by queue.
   const std::map<std::string, int64_t>& held_counts() const { return held_counts_; }
+
+  // Who uses what, by queue and by project.
+  const Usage& usage() const { return usage_; }
 
   // Everything that is kept of what happened after a revision, oldest first, at most `most`; of `subject` alone if it
   // is not empty. False: some of it is no longer kept.
@@ -117,9 +129,12 @@ class State {
   void index(const v1::JobState& job);
   void unindex(const v1::JobState& job);
   void name(const v1::JobRecord& record, const JobEntry& entry);
-  // An ended job leaves the list.
+  // An ended job leaves the list, and its group with the last of it.
   void drop(v1::JobState& job);
-  void lease(const v1::JobState& job, const v1::AttemptState& attempt);
+  void index_group(const v1::GroupState& group);
+  void leave_group(const std::string& group_id, uint64_t number);
+  // How many slots it takes.
+  uint32_t lease(const v1::JobState& job, const v1::AttemptState& attempt);
   // Tells what this change was, for those who watch.
   void note(v1::JobState& job, absl::string_view kind, std::string message);
   void note_worker(const std::string& worker_id, absl::string_view kind, std::string message);
@@ -154,6 +169,10 @@ class State {
   void on(const v1::JobResumed& event, int64_t time_ms);
   void on(const v1::JobDeleted& event, int64_t time_ms);
   void on(const v1::FolderRemoved& event, int64_t time_ms);
+  void on(const v1::GroupCreated& event, int64_t time_ms);
+  void on(const v1::RungReached& event, int64_t time_ms);
+  void on(const v1::RungDecided& event, int64_t time_ms);
+  void on(const v1::HalfLivesSet& event, int64_t time_ms);
 
   uint64_t revision_ = 0;
   uint64_t last_job_number_ = 0;
@@ -163,11 +182,17 @@ class State {
   std::map<std::string, v1::WorkerEvents> worker_events_;
   std::map<std::string, v1::ReceiverState> receivers_;
   std::map<std::string, v1::FolderRemoval> removals_;
+  std::map<uint64_t, v1::GroupState> groups_;
+  Usage usage_;             // what users used lately is in the snapshot, the rest is derived
   uint64_t forgotten_ = 0;  // revision of the newest event that is not kept with anything
 
   // Derived from the above.
   std::unordered_map<std::string, const JobEntry*> by_id_;
   std::unordered_map<std::string, const JobEntry*> by_request_;
+  std::map<std::string, uint64_t, std::less<>> group_numbers_;      // by id
+  std::map<std::string, uint64_t, std::less<>> group_requests_;     // by request id
+  std::map<std::string, std::set<uint64_t>, std::less<>> members_;  // by group id
+  std::set<uint64_t> halving_;
   std::map<QueueKey, const v1::JobState*> queue_;
   std::map<QueueKey, const v1::JobState*> dependent_;
   std::set<uint64_t> active_;

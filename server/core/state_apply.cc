@@ -40,6 +40,9 @@ void State::on(const v1::JobCreated& event, int64_t time_ms) {
   record.set_owner(event.owner());
   record.set_project(event.project());
   job->set_readable_folder(event.readable_folder());
+  record.set_group(event.group());
+  *record.mutable_settings() = event.settings();
+  GALLEON_CHECK(event.group().empty() || group(event.group()) != nullptr) << event.job_id() << " is of no group";
   fill_scheduling(record);
   const JobEntry& entry = jobs_.add(std::move(job));
   v1::JobState& stored = jobs_.change(entry);
@@ -109,7 +112,7 @@ void State::on(const v1::AttemptReserved& event, int64_t time_ms) {
   note(job, "reserved",
        absl::StrCat(attempt_text(event.id()), " on ", absl::StrJoin(workers, ", "),
                     event.resume_step() > 0 ? absl::StrCat(", from step ", event.resume_step()) : ""));
-  lease(job, attempt);
+  usage_.change_slots(record.queue(), record.owner(), lease(job, attempt), time_ms);
   move(job, v1::JobRecord::RESERVED);
 }
 
@@ -132,7 +135,7 @@ void State::on(const v1::AttemptClosed& event, int64_t) {
   note(mutable_job(event.id().job_id()), "closed", event.reason());
 }
 
-void State::on(const v1::RankReleased& event, int64_t) {
+void State::on(const v1::RankReleased& event, int64_t time_ms) {
   v1::AttemptState& attempt = mutable_attempt(event.id());
   GALLEON_CHECK(static_cast<int>(event.rank()) < attempt.ranks_size()) << event.id().job_id();
   v1::RankState& rank = *attempt.mutable_ranks(static_cast<int>(event.rank()));
@@ -140,6 +143,8 @@ void State::on(const v1::RankReleased& event, int64_t) {
   rank.set_released(true);
   *rank.mutable_exit() = event.exit();
   slots_[rank.worker_id()].erase(rank.slot());
+  const v1::JobRecord& holder = mutable_job(event.id().job_id()).record();
+  usage_.change_slots(holder.queue(), holder.owner(), -1, time_ms);
   v1::Attempt& seen = *attempt.mutable_attempt();
   seen.set_last_step(std::max(seen.last_step(), event.last_step()));
   note(mutable_job(event.id().job_id()), "released",
@@ -225,15 +230,26 @@ void State::on(const v1::CheckpointRecorded& event, int64_t time_ms) {
   checkpoint.set_epoch(event.id().epoch());
   checkpoint.set_folder(event.folder());
   checkpoint.set_time_ms(time_ms);
+  if (event.folder_bytes() > 0) {
+    v1::JobState& job = mutable_job(event.id().job_id());
+    usage_.count(job.record(), -1);
+    job.mutable_record()->set_folder_bytes(event.folder_bytes());
+    usage_.count(job.record(), 1);
+  }
   note(mutable_job(event.id().job_id()), "checkpoint", absl::StrCat("step ", event.step()));
 }
 
-void State::on(const v1::JobReprioritized& event, int64_t) {
+void State::on(const v1::JobReprioritized& event, int64_t time_ms) {
   v1::JobState& job = mutable_job(event.job_id());
   GALLEON_CHECK(!is_terminal(job.record().state())) << event.job_id() << " has ended";
   unindex(job);
+  int64_t slots = 0;
+  if (const v1::AttemptState* attempt = live_attempt(job); attempt != nullptr)
+    for (const v1::RankState& rank : attempt->ranks()) slots += !rank.released();
+  if (slots > 0) usage_.change_slots(job.record().queue(), job.record().owner(), -slots, time_ms);
   job.mutable_record()->set_priority(event.priority());
   job.mutable_record()->set_queue(event.queue());
+  if (slots > 0) usage_.change_slots(event.queue(), job.record().owner(), slots, time_ms);
   if (!event.project().empty()) job.mutable_record()->set_project(event.project());
   index(job);
   note(job, "reprioritized", absl::StrCat("queue ", event.queue(), ", priority ", event.priority()));
@@ -307,12 +323,21 @@ void State::on(const v1::ReceiverTold& event, int64_t) {
   known = told;
 }
 
+void State::on(const v1::HalfLivesSet& event, int64_t time_ms) {
+  std::map<std::string, int64_t> half_lives;
+  for (const v1::HalfLife& one : event.half_lives()) half_lives[one.queue()] = one.half_life_ms();
+  usage_.set_half_lives(std::move(half_lives), time_ms);
+}
+
 void State::on(const v1::ProjectsRecorded& event, int64_t) {
   for (const auto& [number, entry] : jobs()) {
     const JobFacts facts = entry.facts();
     const auto project = event.projects().find(std::string(facts.queue));
     if (!facts.project.empty() || project == event.projects().end()) continue;
-    jobs_.change(entry).mutable_record()->set_project(project->second);
+    v1::JobRecord& record = *jobs_.change(entry).mutable_record();
+    usage_.count(record, -1);
+    record.set_project(project->second);
+    usage_.count(record, 1);
     changed_.insert(number);
     if (jobs_.loose() > kMostLoose) jobs_.pack();
   }

@@ -51,6 +51,7 @@ void State::on(const v1::JobResumed& event, int64_t time_ms) {
   job.set_waits_long(false);
   job.set_queued_time_ms(time_ms);
   job.set_waits_from_ms(time_ms);
+  record.clear_stopped_at_rung();
   // The one way back from an end, and only by somebody's order.
   unindex(job);
   record.set_state(v1::JobRecord::QUEUED);
@@ -77,9 +78,11 @@ void State::drop(v1::JobState& job) {
   by_id_.erase(job.record().job_id());
   if (!job.record().request_id().empty()) by_request_.erase(job.record().request_id());
   const uint64_t number = job.number();
+  const std::string group_id = job.record().group();
   changed_.erase(number);
   removed_.insert(number);
   jobs_.erase(number);
+  if (!group_id.empty()) leave_group(group_id, number);
 }
 
 }  // namespace galleon::server

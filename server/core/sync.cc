@@ -222,6 +222,7 @@ void Scheduler::take_report(Now now, const v1::JobState& job, uint32_t rank, con
     touch(attempt);
   }
   heard.report = report;
+  if (rank == 0 && report.rungs_size() > 0) take_rungs(now, job, report);
   if (new_payload) {
     const bool complete = std::all_of(known.ranks.begin(), known.ranks.end(),
                                       [](const RankLive& r) { return !r.report.rendezvous_payload().empty(); });
@@ -367,7 +368,9 @@ absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointR
   *recorded.mutable_id() = request.id();
   recorded.set_step(request.step());
   recorded.set_folder(request.folder());
+  recorded.set_folder_bytes(request.folder_bytes());
   emit(now, std::move(event));
+  check_folder_quota(now, *job);
   return absl::OkStatus();
 }
 

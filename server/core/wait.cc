@@ -58,6 +58,13 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
       }
       return absl::StrCat("needs ", demand_text(demand), ", but queue ", wait.name, " uses ", wait.used, " of the ",
                           count_text(wait.limit, "slot"), " that it may");
+    case Wait::Kind::kUserLimit:
+      return absl::StrCat("needs ", demand_text(demand), ", but ", wait.user.empty() ? "everybody together" : wait.user,
+                          " uses ", wait.used, " of the ", count_text(wait.limit, "slot"), " that a user may in queue ",
+                          wait.name,
+                          demand.ranks() > wait.limit ? "; galleon reprioritize --queue moves the job to another" : "");
+    case Wait::Kind::kQuota:
+      return wait.name;
     case Wait::Kind::kGuaranteed:
       return absl::StrCat(needs(demand, wait),
                           "; as it is not preemptible, it cannot borrow what is guaranteed to other queues");
@@ -68,6 +75,13 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
     case Wait::Kind::kMakingRoom:
       return absl::StrCat("needs ", demand_text(demand), "; ", count_text(wait.used, "slot"),
                           " of jobs that make room ", wait.used == 1 ? "is" : "are", " still to be released");
+    case Wait::Kind::kGroup:
+      return absl::StrCat("needs ", demand_text(demand), ", but ", wait.used, " of the ", count_text(wait.limit, "job"),
+                          " of ", wait.name, " that may run at a time ", wait.used == 1 ? "does" : "do",
+                          " (max_running)");
+    case Wait::Kind::kRung:
+      return absl::StrCat("has reached step ", wait.step, ", where the worse half of ", wait.name,
+                          " ends, and lets the others reach it");
     case Wait::Kind::kNoQueue:
       return absl::StrCat("its queue ", wait.name, " is not configured any more, and it stays in ",
                           wait.project.empty() ? std::string("no project") : absl::StrCat("project ", wait.project),
@@ -80,8 +94,14 @@ std::string reason(const Demand& demand, const Wait& wait, int64_t now_ms) {
 
 }  // namespace
 
+bool waits_for_slots(Wait::Kind kind) {
+  return kind == Wait::Kind::kSlots || kind == Wait::Kind::kAhead || kind == Wait::Kind::kFixed ||
+         kind == Wait::Kind::kMakingRoom;
+}
+
 std::string wait_message(const Demand& demand, const Wait& wait, int64_t now_ms) {
   std::string text = absl::StrCat("position ", wait.position, " of ", wait.queued, "; ", reason(demand, wait, now_ms));
+  if (wait.turn != nullptr) absl::StrAppend(&text, "; ", *wait.turn);
   if (wait.avoided > 0) {
     absl::StrAppend(&text, "; it is kept from ", count_text(wait.avoided, "worker"),
                     " where it could not run, as others could hold it");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "server/core/demand.h"
@@ -22,7 +23,11 @@ struct Wait {
     kGuaranteed,  // it is not preemptible, and what others are guaranteed leaves too little even of an idle fleet
     kFixed,       // it is not preemptible, and others that are not hold what their guarantees leave
     kMakingRoom,  // jobs that it preempts write their checkpoints
+    kGroup,       // as many jobs of its group have slots as may at a time
+    kRung,        // it has reached a rung of its group, and lets others of it reach it too
     kNoQueue,     // its queue is not configured any more
+    kUserLimit,   // its user holds all the slots that a user may hold in its queue
+    kQuota,       // its project, or its user there, keeps more in jobs' folders than it may
     kPassFull,    // so many jobs start at this moment that it is looked at in the next one
   };
   Kind kind = Kind::kSlots;
@@ -34,15 +39,23 @@ struct Wait {
   uint64_t largest_bytes = 0;  // most memory that a matching slot offers; 0: no slot matches device and labels
   int64_t until_ms = 0;        // kBackoff
   uint32_t open = 0;           // of `fitting`, those of workers that are neither cordoned nor drained
-  uint32_t used = 0;           // kLimit: slots of the queue in use; kMakingRoom, kFixed: slots still to be released
-  uint32_t limit = 0;          // kLimit
+  uint32_t used = 0;           // kLimit, kUserLimit: slots in use; kMakingRoom, kFixed: slots still to be released
+  uint32_t limit = 0;          // kLimit, kUserLimit; kGroup: jobs that may have slots at a time
+  uint64_t step = 0;           // kRung
   int64_t spared_ms = 0;       // for so long those who would make room are spared; 0: nobody is
   int64_t estimate_ms = 0;     // when it is expected to start; 0: not known
   uint32_t avoided = 0;        // workers that it is kept from, as it could not run there
   std::string project;         // kNoQueue: the job's
-  std::string
-      name;  // kDependency: the job and how it must end; kHeld: why; kLimit, kNoQueue: the queue; kAhead: the job ahead
+  std::string user;            // kUserLimit: whose
+  // Where users take turns: whose it is, in words, which many jobs share.
+  std::shared_ptr<const std::string> turn = nullptr;
+  // kDependency: the job and how it must end; kHeld: why; kLimit, kUserLimit, kNoQueue: the queue; kAhead: the job
+  // ahead; kQuota: what is too much; kGroup, kRung: the group.
+  std::string name;
 };
+
+// It takes the next slots that fit, as far as it depends on itself.
+bool waits_for_slots(Wait::Kind kind);
 
 // "position 2 of 3; needs 2 slots of 412 MiB, 1 free on 2 workers": the sentence for a queued job.
 std::string wait_message(const Demand& demand, const Wait& wait, int64_t now_ms);

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/duration_text.h"
 #include "common/base/files.h"
 #include "common/base/secret_file.h"
 #include "common/base/status_macros.h"
@@ -101,11 +102,11 @@ class Reader {
 
   absl::StatusOr<absl::Duration> duration(const YAML::Node& value, absl::string_view path, absl::Duration least,
                                           absl::Duration most) const {
-    absl::Duration parsed;
-    if (absl::ParseDuration(text_of(value), &parsed) && parsed >= least && parsed <= most) return parsed;
-    return wrong(value, absl::StrCat(path, "\"", text_of(value), "\" is not a duration between ",
-                                     absl::FormatDuration(least), " and ", absl::FormatDuration(most), ", such as ",
-                                     absl::FormatDuration(std::min(most, absl::Seconds(30)))));
+    const std::optional<absl::Duration> parsed = parse_duration_text(text_of(value));
+    if (parsed && *parsed >= least && *parsed <= most) return *parsed;
+    return wrong(
+        value, absl::StrCat(path, "\"", text_of(value), "\" is not a duration between ", duration_text(least), " and ",
+                            duration_text(most), ", such as ", duration_text(std::min(most, absl::Seconds(30)))));
   }
 
   absl::StatusOr<ReceiverConfig> read_receiver(const YAML::Node& name, const YAML::Node& fields) const {

@@ -25,7 +25,7 @@ INSTANTIATE_TEST_SUITE_P(EachCommand, Help,
                          testing::Values("train", "plan", "job-file", "evaluate", "generate", "tokenize", "submit",
                                          "list", "get", "watch", "logs", "cancel", "wait", "attempts", "compare",
                                          "workers", "hold", "release", "requeue", "resume", "delete", "reprioritize",
-                                         "drain", "forget"),
+                                         "drain", "forget", "config"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

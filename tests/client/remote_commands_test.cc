@@ -268,7 +268,7 @@ TEST(Compare, SetsJobsSideBySide) {
   job.mutable_ledger()->set_optimizer_full_rank_bytes(1000 << 10);
   job.mutable_ledger()->set_saved_ratio(0.75);
   service.records = {job};
-  const Ran ran = run([&] { return run_compare({service.address()}, {"a-1", "a-1"}); });
+  const Ran ran = run([&] { return run_compare({service.address()}, {.jobs = {"a-1", "a-1"}}); });
   EXPECT_EQ(ran.code, 0);
   EXPECT_THAT(ran.out, HasSubstr("optimizer bytes, with subspaces  250 KiB"));
   EXPECT_THAT(ran.out, HasSubstr("75.0 %"));
@@ -285,7 +285,7 @@ TEST(Compare, CountsWhatEveryCollectiveSent) {
   sent.set_reduce(8 << 10);  // exact refreshes
   sent.set_broadcast(16 << 10);
   service.records = {job};
-  const Ran ran = run([&] { return run_compare({service.address()}, {"a-1", "a-1"}); });
+  const Ran ran = run([&] { return run_compare({service.address()}, {.jobs = {"a-1", "a-1"}}); });
   EXPECT_THAT(ran.out, HasSubstr("sent by rank 0                   31.0 KiB"));
 }
 

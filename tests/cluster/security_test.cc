@@ -125,6 +125,29 @@ TEST_F(Security, RolesAreHeldByProject) {
   EXPECT_EQ(viv->list_jobs({})->size(), 2U);
 }
 
+TEST_F(Security, AForeignGroupDoesNotExist) {
+  start();
+  v1::CreateGroupRequest request;
+  request.set_group_name("x");
+  *request.add_members()->mutable_job() = job("default").job();
+  request.mutable_members(0)->add_settings()->set_key("model.seed");
+  auto admin = client("admin");
+  const absl::StatusOr<v1::CreateGroupResponse> made = admin->create_group(request);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::string id = made->group().group_id();
+  auto ann = client("ann");
+  const absl::Status foreign = ann->get_group(id).status();
+  EXPECT_EQ(foreign.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(foreign.message(), "there is no group groups/" + id);
+  EXPECT_TRUE(ann->list_groups()->empty());
+  v1::ListJobsRequest members;
+  members.set_group(id);
+  EXPECT_EQ(ann->list_jobs(members).status().message(), foreign.message());
+  EXPECT_EQ(ann->create_group(request).status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(client("viv")->get_group(id)->owner(), "admin");
+  EXPECT_EQ(client("viv")->list_groups()->size(), 1U);
+}
+
 TEST_F(Security, OrdersForJobsAreForSubmittersOfTheirProjectAndWorkersForOperators) {
   start();
   auto ann = client("ann");
@@ -155,13 +178,13 @@ TEST_F(Security, OrdersForJobsAreForSubmittersOfTheirProjectAndWorkersForOperato
   // Nobody begins with the checkpoint of a job that she may not see.
   const std::string others = client("admin")->create_job(job("default"))->job_id();
   hold.set_name(others);
-  EXPECT_EQ(ann->hold_job(hold).status().message(), "ann is not a submitter of project default");
+  EXPECT_EQ(ann->hold_job(hold).status().message(), "there is no job jobs/" + others);
   v1::CreateJobRequest request = job("lab");
   request.mutable_job()->mutable_checkpoint()->set_resume("../" + others + "/checkpoints/step-00000001");
   const absl::Status refused = ann->create_job(request).status();
-  EXPECT_EQ(refused.code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(refused.message(),
-            "checkpoint.resume: jobs/" + others + " is not yours, and you are no viewer of its project default");
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused.message(), "checkpoint.resume: ../" + others + "/checkpoints/step-00000001 lies in the folder of " +
+                                   others + ", which is no job of the list");
   server_.reset();
   const std::string log = *read_file(folder_ + "/data/audit.jsonl");
   for (const char* method : {"HoldJob", "ReleaseJob", "RequeueJob", "ResumeJob", "DeleteJob"}) {
@@ -337,8 +360,8 @@ TEST_F(Reloaded, JobsOfAQueueThatIsTakenOutStayWithThoseOfTheirProject) {
   EXPECT_THAT(std::string(client("ann")->get_job(made->job_id())->message()), HasSubstr("it stays in project science"));
   // Who runs the project "default" has no more to do with it than before.
   const auto dee = client("dee");
-  EXPECT_EQ(dee->get_job(made->job_id()).status().code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(dee->cancel_job(made->job_id(), "").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(dee->get_job(made->job_id()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(dee->cancel_job(made->job_id(), "").status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(dee->list_jobs({})->empty());
   EXPECT_TRUE(client("ann")->cancel_job(made->job_id(), "").ok());
   server_.reset();

@@ -275,5 +275,68 @@ TEST_F(Selected, WhatIsSelectedByItsStateIsLeftOnceThatIsAnother) {
   EXPECT_EQ(err_, "c-3 has changed meanwhile, is not selected any more, and was left as it is\n");
 }
 
+// A group of three beside the other jobs.
+v1::CreateGroupRequest sweep_of(const v1::Job& job) {
+  v1::CreateGroupRequest request;
+  request.set_group_name("s");
+  for (int i = 1; i <= 3; ++i) {
+    v1::CreateGroupRequest::Member& member = *request.add_members();
+    *member.mutable_job() = job;
+    member.mutable_job()->set_name(absl::StrCat("s-seed-", i));
+    member.mutable_job()->mutable_model()->set_seed(static_cast<uint64_t>(i));
+    member.add_settings()->set_key("model.seed");
+    member.mutable_settings(0)->set_value(absl::StrCat(i));
+  }
+  return request;
+}
+
+TEST_F(Selected, AGroupIsOneLineAndIsOrderedAsOne) {
+  ASSERT_TRUE(client_->create_group(sweep_of(get("a-1").job())).ok());
+  const std::string list = output([&] { return run_list(remote_, {}); });
+  EXPECT_THAT(list, HasSubstr("s-g4  3 queued  default  -     -     -"));
+  EXPECT_THAT(list, Not(HasSubstr("s-seed")));
+  EXPECT_THAT(output([&] { return run_list(remote_, {.limit = 2}); }), HasSubstr("\nc-3 "));
+  EXPECT_THAT(output([&] { return run_list(remote_, {.which = {.states = {"queued"}}}); }), HasSubstr("3 queued"));
+  EXPECT_THAT(output([&] { return run_list(remote_, {.members = true}); }), HasSubstr("s-seed-3-6"));
+  EXPECT_THAT(output([&] { return run_list(remote_, {.which = {.group = "s-g4"}}); }), HasSubstr("s-seed-1-4"));
+  EXPECT_EQ(output([&] { return run_cancel(remote_, {.jobs = {"s-seed-2-5"}}, ""); }), "s-seed-2-5 CANCELLED\n");
+  EXPECT_THAT(output([&] { return run_list(remote_, {}); }), HasSubstr("s-g4  2 queued, 1 cancelled"));
+  const std::string shown = output([&] { return run_get(remote_, {.jobs = {"s-g4"}}); });
+  EXPECT_THAT(shown, HasSubstr("sweeps     model.seed"));
+  EXPECT_THAT(shown, HasSubstr("s-seed-2-5  CANCELLED"));
+  EXPECT_THAT(output([&] { return run_hold(remote_, {.jobs = {"s-g4"}}, "wait", false); }),
+              HasSubstr("s-seed-1-4 held"));
+  EXPECT_THAT(output([&] { return run_release(remote_, {.group = "s-g4", .yes = true}); }),
+              HasSubstr("s-seed-3-6 released"));
+  EXPECT_THAT(galleon({"wait", "s-g4", "--timeout", "0.1"}).err, HasSubstr("s-g4 has not ended"));
+  // All that it takes, and no more: one has ended already.
+  EXPECT_EQ(galleon({"cancel", "s-g4"}).out, "s-seed-1-4 CANCELLED\ns-seed-3-6 CANCELLED\n");
+  EXPECT_EQ(galleon({"wait", "s-g4"}).exit.code, 2);
+  EXPECT_THAT(galleon({"cancel", "s-g4"}).err, HasSubstr("no job of s-g4 is such that galleon cancel takes it"));
+  EXPECT_THAT(galleon({"watch", "s-g4"}).err, HasSubstr("s-g4 is a group"));
+  EXPECT_THAT(galleon({"cancel", "none-g9"}).err, HasSubstr("there is no group groups/none-g9"));
+  EXPECT_EQ(get("a-1").state(), v1::JobRecord::QUEUED);
+  remote_.format = OutputFormat::kJson;
+  const Json whole = Json::parse(output([&] { return run_get(remote_, {.jobs = {"s-g4"}}); }));
+  EXPECT_EQ(whole["group"]["group_id"], "s-g4");
+  EXPECT_EQ(whole["jobs"].size(), 3U);
+  EXPECT_EQ(whole["jobs"][0]["settings"][0]["value"], "1");
+  remote_.format = OutputFormat::kTable;
+  EXPECT_EQ(galleon({"delete", "s-g4"}).exit.code, 0);
+  EXPECT_THAT(galleon({"get", "s-g4"}).err, HasSubstr("there is no group groups/s-g4"));
+}
+
+TEST_F(Selected, AGroupIsComparedByWhatItsJobsHaveOtherwise) {
+  ASSERT_TRUE(client_->create_group(sweep_of(get("a-1").job())).ok());
+  EXPECT_THAT(galleon({"compare", "s-g4"}).out, HasSubstr("JOB         model.seed  STATE"));
+  EXPECT_THAT(galleon({"compare", "s-g4", "--csv"}).out, HasSubstr("s-seed-2-5,2,QUEUED,,0,0,,,,"));
+  const std::string picture = folder_ + "/curves.svg";
+  EXPECT_EQ(galleon({"compare", "s-g4", "a-1", "--plot", picture, "--log"}).exit.code, 0);
+  EXPECT_THAT(read_file(picture).value_or(""), HasSubstr("s-seed-1-4: model.seed=1"));
+  EXPECT_THAT(galleon({"compare", "s-g4", "--log"}).err, HasSubstr("give --plot FILE.svg"));
+  EXPECT_THAT(galleon({"compare", "s-g4", "--plot", folder_}).err, HasSubstr("is a folder"));
+  EXPECT_EQ(Json::parse(galleon({"compare", "s-g4", "-o", "json"}).out).size(), 3U);
+}
+
 }  // namespace
 }  // namespace galleon

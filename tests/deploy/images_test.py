@@ -181,6 +181,12 @@ class ImagesTest(unittest.TestCase):
         size = int(debian.run("du", "-sxm", self.root).split()[0])
         self.assertLess(size, 320, "MiB before compression")
 
+    def test_a_user_that_a_cluster_gives_reaches_the_mounts_and_no_keys(self):
+        as_given = ("chroot", "--userspec=1000670000:0", self.root, "/usr/bin/test")
+        for folder in ("/var/lib/galleon", "/srv/galleon/jobs", "/srv/galleon/data"):
+            self.assertEqual(subprocess.run([*as_given, "-w", folder], check=False).returncode, 0, folder)
+        self.assertNotEqual(subprocess.run([*as_given, "-r", "/var/lib/galleon-tls/admin"], check=False).returncode, 0)
+
     def test_composes_services_run_a_job_are_scraped_and_end_in_time(self):
         compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
         data = self.folder / "volumes/DATA"

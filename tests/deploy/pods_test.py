@@ -3,10 +3,12 @@
 
     pods_test.py FOLDER_OF_PROGRAMS
 
-A stand-in for the API server keeps the secrets that the chart's job makes. Needs root, for namespaces; ends with 77 without.
+A stand-in for the API server keeps the secrets that the chart's job makes. Volumes are root's and their group's, as the kubelet gives them.
+Needs root, for namespaces; ends with 77 without.
 """
 
 import base64
+import ctypes.util
 import http.server
 import json
 import os
@@ -26,6 +28,18 @@ import chart
 INSIDE = "--inside"
 PROGRAMS = pathlib.Path(sys.argv[-1]).resolve()
 NAMESPACE = "ns"
+SMALL = {"workers": {"cpu": {"memoryPerSlot": "512Mi", "resources": {"limits": {"memory": "1Gi"}}}},
+         "storage": {"inputs": [{"name": "data", "mountPath": "/srv/galleon/data", "existingClaim": "data"}]}}
+# Of a user, his group and the volumes' group, where a cluster gives them itself.
+GIVEN = (1000670000, 0, 1000670000)
+ARRANGEMENTS = {
+    "plain": {},
+    "given ids": {"pods": {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}},
+    "secrets": {"access": {"existingSecret": "access"}, "notify": {"existingSecret": "hooks"}, "metrics": {"token": {"existingSecret": "metrics"}}},
+    "gpus": {"workers": {"gpu": {"gpus": 1}}},
+    "backup": {"backup": {"schedule": "@daily", "keep": 2}},
+    "restore": {"scheduler": {"replicas": 0}, "backup": {"restore": "it.db"}},
+}
 
 
 class ApiServer(http.server.BaseHTTPRequestHandler):
@@ -68,10 +82,11 @@ class ApiServer(http.server.BaseHTTPRequestHandler):
 class Pod:
     """A container's process in a root of its own: the machine's programs read-only, and the pod's volumes where it mounts them."""
 
-    def __init__(self, folder, name, spec, claims, objects, environment=None):
+    def __init__(self, folder, name, spec, claims, objects, environment=None, scheduler="127.0.0.1"):
         self.name, self.folder = name, folder / name
         self.container = spec["containers"][0]
-        self.user = spec["securityContext"]["runAsUser"]
+        context = spec["securityContext"]
+        self.user, self.group, self.files = (context.get(key, given) for key, given in zip(("runAsUser", "runAsGroup", "fsGroup"), GIVEN))
         self.root = self.folder / "root"
         for part in ("usr", "etc", "proc", "dev", "tmp", "programs", "var/lib", "srv"):
             (self.root / part).mkdir(parents=True)
@@ -88,8 +103,9 @@ class Pod:
         for each in ("/usr", "/proc", "/dev"):
             bind(each, each)
         shutil.copy("/etc/ld.so.cache", self.root / "etc")
-        (self.root / "etc/passwd").write_text(f"galleon:x:{self.user}:{self.user}::/:/bin/sh\n")
-        (self.root / "etc/hosts").write_text("127.0.0.1 localhost r-galleon-scheduler.ns.svc\n")
+        # Of the image's user; one that a cluster gives has no name.
+        (self.root / "etc/passwd").write_text("galleon:x:10001:10001::/:/bin/sh\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc\n")
         (self.root / "etc/nsswitch.conf").write_text("hosts: files\n")
         shutil.copytree("/etc/alternatives", self.root / "etc/alternatives", symlinks=True)
         bind(PROGRAMS, "/programs", "bind")
@@ -104,9 +120,10 @@ class Pod:
         arguments = [a.replace("$(POD_NAME)", name) for a in self.container["command"] + self.container.get("args", [])]
         runner = self.folder / "run.sh"
         quoted = " ".join("'" + a.replace("'", "'\\''") + "'" for a in arguments)
-        exports = "; ".join(f"export {k}='{v}'" for k, v in variables.items())
-        script.append(f"exec chroot {self.root} /usr/bin/setpriv --reuid {self.user} --regid {self.user} --clear-groups "
-                      f"--bounding-set -all --no-new-privs /bin/sh -c \"{exports}; exec {quoted}\"")
+        exports = "\n".join(f"export {k}='{v}'" for k, v in variables.items())
+        (self.root / "start").write_text(f"{exports}\nexec {quoted}\n")
+        script.append(f"exec chroot {self.root} /usr/bin/setpriv --reuid {self.user} --regid {self.group} --groups {self.files} "
+                      f"--bounding-set -all --no-new-privs /bin/sh /start")
         runner.write_text("\n".join(script) + "\n")
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(["unshare", "-m", "sh", str(runner)], stdout=log, stderr=subprocess.STDOUT)
@@ -125,13 +142,14 @@ class Pod:
         elif "secret" in volume:
             # As the kubelet does: root's, and readable to the pod's group.
             data = ApiServer.secrets[volume["secret"]["secretName"]]["data"]
-            for item in volume["secret"]["items"]:
+            for item in volume["secret"].get("items", [{"key": key, "path": key} for key in data]):
                 file = place / item["path"]
                 file.write_bytes(base64.b64decode(data[item["key"]]))
-                os.chown(file, 0, self.user)
+                os.chown(file, 0, self.files)
                 file.chmod(volume["secret"]["defaultMode"])
         else:
-            os.chown(place, self.user, self.user)
+            os.chown(place, 0, self.files)
+            place.chmod(0o2770)
         return place
 
     def said(self):
@@ -161,11 +179,16 @@ class PodsTest(unittest.TestCase):
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         self.api = f"http://127.0.0.1:{server.server_address[1]}"
-        self.objects = json.loads(pathlib.Path(os.environ["RENDERED"]).read_text())
+        self.arrangements = json.loads(pathlib.Path(os.environ["RENDERED"]).read_text())
+        self.arrange("plain")
+        self.scheduler = "127.0.0.1"
+
+    def arrange(self, name):
+        self.objects = self.arrangements[name]
 
     def start(self, name, suffix="", environment=None):
-        spec = next(spec for found, _, spec in chart.pod_specs(self.objects) if found == name)
-        pod = Pod(self.folder, name + suffix, spec, self.folder / "claims", self.objects, environment)
+        spec = chart.pod_of(self.objects, name)
+        pod = Pod(self.folder, name + suffix, spec, self.folder / "claims", self.objects, environment, self.scheduler)
         self.pods.append(pod)
         return pod
 
@@ -176,8 +199,12 @@ class PodsTest(unittest.TestCase):
     def probe(self, pod, kind):
         asked = pod.container[kind]["httpGet"]
         port = next(p["containerPort"] for p in pod.container["ports"] if p["name"] == asked["port"])
+        return self.get(port, asked["path"])
+
+    def get(self, port, path, headers=None):
+        host = f"[{self.scheduler}]" if ":" in self.scheduler else self.scheduler
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{asked['path']}", timeout=5) as answer:
+            with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}{path}", headers=headers or {}), timeout=5) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
@@ -193,6 +220,28 @@ class PodsTest(unittest.TestCase):
             time.sleep(0.1)
         self.fail(f"{pod.name} did not answer its {kind}: {pod.said()}")
 
+    def start_ready(self, name, suffix=""):
+        pod = self.start(name, suffix)
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.wait_for(pod, kind)
+        return pod
+
+    def start_worker(self):
+        # The worker's ports are the scheduler's in this one network: it moves its own.
+        worker = chart.container_of(self.objects, "r-galleon-cpu")
+        worker["args"] = [a.replace("--metrics=0.0.0.0:9090", "--metrics=0.0.0.0:9092") for a in worker["args"]]
+        worker["ports"][0]["containerPort"] = 9092
+        return self.start_ready("r-galleon-cpu")
+
+    def assert_stops(self, pod):
+        pod.stop()
+        self.assertEqual(pod.process.returncode, 0, pod.said())
+
+    def assert_ends(self, name, suffix=""):
+        pod = self.start(name, suffix)
+        self.assertEqual(pod.process.wait(60), 0, pod.said())
+        return pod.said()
+
     def test_secrets_are_made_once_and_pods_reach_ready_with_them(self):
         status, said = self.make_secrets()
         self.assertEqual(status, 0, said)
@@ -202,24 +251,69 @@ class PodsTest(unittest.TestCase):
         status, said = self.make_secrets("-again")
         self.assertEqual(status, 0, said)
         self.assertEqual(json.dumps(ApiServer.secrets), before)
+        scheduler = self.start_ready("r-galleon-scheduler")
+        worker = self.start_worker()
+        self.assertIn("default", self.assert_ends("r-galleon-test"))
+        self.assert_stops(worker)
+        self.assert_stops(scheduler)
 
-        scheduler = self.start("r-galleon-scheduler")
-        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            self.wait_for(scheduler, kind)
-        # The worker's ports are the scheduler's in this one network: it moves its own.
-        worker = next(spec for name, _, spec in chart.pod_specs(self.objects) if name == "r-galleon-cpu")["containers"][0]
-        worker["args"] = [a.replace("--metrics=0.0.0.0:9090", "--metrics=0.0.0.0:9092") for a in worker["args"]]
-        worker["ports"][0]["containerPort"] = 9092
-        pod = self.start("r-galleon-cpu")
-        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            self.wait_for(pod, kind)
-        test = self.start("r-galleon-test")
-        self.assertEqual(test.process.wait(30), 0, test.said())
-        self.assertIn("default", test.said())
-        pod.stop()
-        self.assertEqual(pod.process.returncode, 0, pod.said())
-        scheduler.stop()
-        self.assertEqual(scheduler.process.returncode, 0, scheduler.said())
+    def test_ids_that_the_cluster_gives_and_addresses_of_ipv6_are_enough(self):
+        if pathlib.Path("/proc/net/if_inet6").exists() and pathlib.Path("/proc/net/if_inet6").read_text():
+            self.scheduler = "::1"
+        self.arrange("given ids")
+        status, said = self.make_secrets()
+        self.assertEqual(status, 0, said)
+        scheduler = self.start_ready("r-galleon-scheduler")
+        worker = self.start_worker()
+        self.assertRegex(pathlib.Path(f"/proc/{worker.process.pid}/status").read_text(), rf"Uid:\t{GIVEN[0]}\t")
+        self.assertIn("default", self.assert_ends("r-galleon-test"))
+        self.assert_stops(worker)
+        self.assert_stops(scheduler)
+
+    def test_roles_webhooks_and_the_token_of_metrics_come_from_secrets_that_are_there(self):
+        self.arrange("secrets")
+        self.make_secrets()
+        token = "0123456789abcdef0123456789abcdef"
+        for name, files in {"access": {"access.yaml": 'principals: {admin: {certificate: admin, roles: {"*": operator}}}'},
+                            "hooks": {"notify.yaml": "receivers: {chat: {url_file: /etc/galleon/notify/url}}", "url": "https://hooks.invalid/x"},
+                            "metrics": {"token": token}}.items():
+            ApiServer.secrets[name] = {"data": {key: base64.b64encode(text.encode()).decode() for key, text in files.items()}}
+        scheduler = self.start_ready("r-galleon-scheduler")
+        self.assertEqual(self.get(9090, "/metrics"), 401)
+        self.assertEqual(self.get(9090, "/metrics", {"Authorization": f"Bearer {token}"}), 200)
+        self.assertIn("default", self.assert_ends("r-galleon-test"))
+        self.assert_stops(scheduler)
+
+    def test_a_worker_that_is_shown_no_gpu_ends_and_does_not_offer_processors(self):
+        if ctypes.util.find_library("nvidia-ml"):
+            self.skipTest("this machine has NVIDIA's driver")
+        self.arrange("gpus")
+        self.make_secrets()
+        worker = self.start("r-galleon-gpu")
+        self.assertEqual(worker.process.wait(60), 1, worker.said())
+        self.assertIn("libnvidia-ml.so.1", worker.said())
+
+    def test_a_backup_is_taken_and_put_back(self):
+        self.arrange("backup")
+        self.make_secrets()
+        scheduler = self.start_ready("r-galleon-scheduler")
+        self.assert_ends("r-galleon-backup")
+        kept = self.folder / "claims/r-galleon-backup"
+        taken = [path.name for path in kept.iterdir()]
+        self.assertEqual(len(taken), 1)
+        (kept / taken[0]).rename(kept / "it.db")
+        journal = self.folder / "claims/r-galleon-journal/scheduler.db"
+        before = journal.stat().st_ino
+        # A job that is too early changes nothing, and is tried again.
+        self.arrange("restore")
+        early = self.start("r-galleon-restore", "-early")
+        self.assertNotEqual(early.process.wait(60), 0, early.said())
+        self.assertEqual(journal.stat().st_ino, before)
+        self.assert_stops(scheduler)
+        self.assert_ends("r-galleon-restore")
+        self.assertNotEqual(journal.stat().st_ino, before)
+        self.arrange("backup")
+        self.assert_stops(self.start_ready("r-galleon-scheduler", "-again"))
 
     def test_a_job_that_was_cut_off_replaces_what_it_left(self):
         status, _ = self.make_secrets()
@@ -254,9 +348,7 @@ def main():
         print("skipped: this machine gives no namespaces of one's own; root is needed")
         sys.exit(chart.SKIPPED)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as rendered:
-        json.dump(chart.render("--set", "workers.cpu.memoryPerSlot=512Mi", "--set", "workers.cpu.resources.limits.memory=1Gi",
-                               "--set", "storage.inputs[0].name=data,storage.inputs[0].mountPath=/srv/galleon/data,storage.inputs[0].existingClaim=data"),
-                  rendered)
+        json.dump({name: chart.render_with({**SMALL, **values}) for name, values in ARRANGEMENTS.items()}, rendered)
         rendered.flush()
         # The network ends with its last process.
         command = ["unshare", "-n", "-p", "-f", "--kill-child", "-m", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",

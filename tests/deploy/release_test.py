@@ -105,10 +105,51 @@ class ReleaseTest(unittest.TestCase):
         self.install()
         self.assertEqual(self.journal(), "r-galleon-journal")
 
+    def test_an_upgrade_that_changes_claims_of_a_stateful_set_is_refused_with_the_way_to_do_it(self):
+        self.install()
+        before = len(self.api.written)
+        for changed, was in (("spool.size=20Gi", "20Gi, and was 10Gi"), ("spool.storageClass=fast", "10Gi fast, and was 10Gi"), ("spool.ephemeral=true", "ephemeral, and was 10Gi")):
+            done = self.upgrade("--set", f"workerDefaults.{changed}")
+            self.assertNotEqual(done.returncode, 0, changed)
+            self.assertIn(f"workers.cpu.spool: {was}: a StatefulSet's claims are never changed", done.stderr)
+            self.assertIn("kubectl delete statefulset r-galleon-cpu --cascade=orphan", done.stderr)
+        self.assertEqual(self.api.written[before:], [])
+        # As it says; and what is not a claim's may change.
+        del self.api.objects["statefulsets", "ns", "r-galleon-cpu"]
+        done = self.upgrade("--set", "workerDefaults.spool.size=20Gi")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.upgrade("--set", "workerDefaults.spool.size=20Gi,workers.cpu.replicas=3,workers.other.spool.size=1Gi")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_an_upgrade_that_changes_a_claim_is_refused_by_the_value(self):
+        self.install("--set", "storage.jobs.storageClass=shared")
+        before = len(self.api.written)
+        same = "storage.jobs.storageClass=shared"
+        for changed, named in (("storage.jobs.accessMode=ReadWriteMany", "storage.jobs.accessMode: ReadWriteMany, and claim r-galleon-jobs is ReadWriteOnce"),
+                               ("storage.jobs.storageClass=fast", "storage.jobs.storageClass: fast, and claim r-galleon-jobs is shared"),
+                               ("scheduler.persistence.size=1Gi", "scheduler.persistence.size: 1Gi, and claim r-galleon-journal has 10Gi: a claim never shrinks")):
+            done = self.upgrade("--set", f"{same},{changed}")
+            self.assertNotEqual(done.returncode, 0, changed)
+            self.assertIn(named, done.stderr)
+        self.assertEqual(self.api.written[before:], [])
+        done = self.upgrade("--set", f"{same},scheduler.persistence.size=20Gi")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.api.of("persistentvolumeclaims")["r-galleon-journal"]["spec"]["resources"]["requests"]["storage"], "20Gi")
+
+    def test_a_scheduler_is_taken_away_for_a_restore_and_comes_back(self):
+        self.install()
+        for replicas in (0, 1):
+            done = self.upgrade("--set", f"scheduler.replicas={replicas}")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.api.of("statefulsets")["r-galleon-scheduler"]["spec"]["replicas"], replicas)
+            self.assertEqual("scheduler.replicas is 0" in done.stdout, replicas == 0)
+            self.assertEqual(self.journal(), "r-galleon-journal")
+
     def test_notes_name_the_secrets_that_are_missing_and_no_others(self):
         said = self.install()
         for name in SECRETS.values():
             self.assertIn(f"MISSING: secret {name}, with ca.crt, tls.crt and tls.key", said)
+        self.assertNotIn("scheduler.replicas", said)
         for name in ("of-scheduler", "of-worker"):
             self.api.objects["secrets", "ns", name] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "ns"}}
         said = self.upgrade().stdout

@@ -3,7 +3,7 @@
 
     claims.py [SOURCE]
 
-Documents are README.md, CONTRIBUTING.md and docs/**/*.md. In them, and in the comments of the code:
+Documents are all *.md. In them, and in the comments of the code:
   - a link with a relative target leads to a file, and its #anchor to a heading of it;
   - a path that begins with one of the repository's folders exists (`*` stands for some file), a file's bare name is some file's name.
 In backticks:
@@ -107,8 +107,7 @@ class Tree:
         self.folders = {str(folder) for name in self.relative for folder in pathlib.PurePath(name).parents} - {"."}
         self.tops = sorted(folder for folder in self.folders if "/" not in folder)
         self.names = {path.name for path in self.files}
-        self.documents = [path for path in self.files if path.suffix == ".md" and
-                          (path.parent == root or path.is_relative_to(root / "docs"))]
+        self.documents = [path for path in self.files if path.suffix == ".md"]
         self.comments = {}
         words = []
         for path in self.files:

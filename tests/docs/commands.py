@@ -30,6 +30,8 @@ ELSEWHERE = {
     "docs/operate.md": "needs names of machines, a second machine, or a service that runs: tests/cluster and tests/client run these commands",
     "docs/convergence.md": "takes hours, and text that is not here",
     "CONTRIBUTING.md": "builds and tests: what runs this test",
+    "helm/galleon/README.md": "installs on a cluster: deploy.release installs the chart at a small API server",
+    "tests/gpu/README.md": "needs nvcc, then a GPU: tests/gpu/run_test.sh and unpack_test.sh hold the scripts that these call",
 }
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```[^\n]*$", re.MULTILINE | re.DOTALL)
 END = "=== end of a block ==="

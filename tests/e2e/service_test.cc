@@ -59,7 +59,7 @@ TEST(EndToEnd, AJobIsWatchedByARealPrometheusAndItsCheckpointGoesOnWithoutTheSer
   for (const char* metric :
        {"galleon_job_step", "galleon_job_tokens_total", "galleon_job_tokens_per_second", "galleon_job_learning_rate",
         "galleon_job_gradient_norm", "galleon_job_memory_bytes", "galleon_job_memory_peak_bytes",
-        "galleon_job_optimizer_full_rank_bytes", "galleon_job_subspace_refresh_seconds",
+        "galleon_job_optimizer_full_rank_bytes", "galleon_job_subspace_refresh_seconds_total",
         "galleon_job_step_seconds_total", "galleon_job_data_wait_seconds_total", "galleon_job_subspace_overlap_ratio",
         "galleon_job_communication_bytes_total", "galleon_job_communication_dense_bytes_total", "galleon_job_info",
         "galleon_jobs", "galleon_slots", "galleon_journal_commit_seconds_count"}) {

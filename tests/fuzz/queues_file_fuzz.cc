@@ -8,8 +8,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!absl::StrContains(queues.status().message(), "the file")) __builtin_trap();
     return 0;
   }
-  for (const galleon::server::QueueConfig& queue : *queues) {
-    if (queue.id.empty() || !(queue.weight > 0)) __builtin_trap();
+  for (const galleon::server::QueueConfig& queue : queues->queues) {
+    if (queue.id.empty() || !(queue.weight > 0) || queue.half_life_ms < 0) __builtin_trap();
+    for (const auto& [user, weight] : queue.user_weights) {
+      if (!(weight > 0)) __builtin_trap();
+    }
+  }
+  for (const galleon::server::ProjectQuota& quota : queues->projects) {
+    if (quota.project.empty()) __builtin_trap();
   }
   return 0;
 }

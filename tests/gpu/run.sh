@@ -1,13 +1,59 @@
 #!/usr/bin/env bash
-# The GPU suite: every operation on the GPU, models and rules beside recorded references, training against the CPU, NCCL with one rank,
-# the service end to end, memory and speed beside ceilings measured in the same run, and beside PyTorch where a Python has it (the one
-# that GALLEON_PYTHON names, else python3). Needs a driver and CUDA's libraries, nothing else. Prints one table and writes JSON.
-#   tests/gpu/run.sh [BIN] [OUT.json]
-# BIN: folder of the programs; by default beside this script in a bundle, or build-cuda/bin. Exits 77 where there is no GPU.
+# The GPU suite: kernels, training beside the CPU and beside PyTorch, whole steps of large models, memory, NCCL and the service, with
+# ceilings and a prediction of the same run. Needs a driver and CUDA's libraries, nothing else. README.md says how a borrowed quarter
+# of an hour is spent on it.
+#   tests/gpu/run.sh [--bin FOLDER] [--out FOLDER] [--parts NAME,…] [--deadline SECONDS] [--at-once N]
+# --bin: the programs; by default beside this script in a bundle, or build-cuda/bin. --out (gpu-suite): what is found lies there as
+# soon as it is found, in results.tsv and log.txt, and after each part in table.txt and table.json. --parts: some of them, in this
+# order; "--parts list" names them. --deadline: everything ends by then, counted from the start; a part that no longer fits is "not
+# run". --at-once: test suites beside each other. Exits 1 where something failed, 77 where there is no GPU, 2 for a wrong argument.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-bin=${1:-}
+
+order=(kernels parity shapes llama_1b llama_7b pytorch speeds engine memory nccl service compiled)
+bin= out=gpu-suite chosen=all deadline=540 at_once=
+while (($#)); do
+  case $1 in
+    --bin | --out | --parts | --deadline | --at-once)
+      if (($# < 2)); then
+        echo "run.sh: $1 wants a value" >&2
+        exit 2
+      fi ;;&
+    --bin) bin=$2 ;;
+    --out) out=$2 ;;
+    --parts) chosen=$2 ;;
+    --deadline) deadline=$2 ;;
+    --at-once) at_once=$2 ;;
+    *)
+      echo "run.sh: \"$1\" is none of --bin, --out, --parts, --deadline, --at-once" >&2
+      exit 2 ;;
+  esac
+  shift 2
+done
+if [[ $chosen == list ]]; then
+  printf '%s\n' "${order[@]}"
+  exit 0
+fi
+for number in "$deadline" ${at_once:+"$at_once"}; do
+  if [[ ! $number =~ ^[1-9][0-9]{0,4}$ ]]; then
+    echo "run.sh: \"$number\" is not a number of seconds or of processes" >&2
+    exit 2
+  fi
+done
+if [[ $chosen == all ]]; then chosen=$(IFS=,; echo "${order[*]}"); fi
+IFS=, read -ra wanted <<<"$chosen"
+for name in "${wanted[@]}"; do
+  if [[ " ${order[*]} " != *" $name "* ]]; then
+    echo "run.sh: there is no part \"$name\"; the parts are ${order[*]}" >&2
+    exit 2
+  fi
+done
+if [[ -z $at_once ]]; then
+  at_once=$(($(nproc) / 3))
+  at_once=$((at_once < 1 ? 1 : at_once > 5 ? 5 : at_once))
+fi
+
 if [[ -z $bin ]]; then
   for folder in "$root/bin" "$root/build-cuda/bin"; do
     if [[ -x $folder/gpu_suite ]]; then bin=$folder; break; fi
@@ -17,14 +63,15 @@ if [[ -z $bin || ! -x $bin/gpu_suite ]]; then
   echo "no GPU suite here: this build has no CUDA; configure with cmake --preset cuda"
   exit 77
 fi
-json=${2:-$PWD/gpu-suite.json}
 
-# CUDA's libraries where the loader does not know them.
-for folder in "${CUDA_HOME:-/nowhere}/lib64" /usr/local/cuda/lib64; do
-  if [[ -d $folder ]]; then export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder; fi
-done
+# The environment as it was is PyTorch's: it brings libraries of its own.
+as_it_was=(env -u LD_LIBRARY_PATH)
+if [[ -n ${LD_LIBRARY_PATH+set} ]]; then as_it_was=(env LD_LIBRARY_PATH="$LD_LIBRARY_PATH"); fi
+python=${GALLEON_PYTHON:-python3}
+source "$here/libraries.sh"
+find_libraries "$bin/gpu_suite" "$python" || exit 1
 
-device=$("$bin/gpu_suite" probe)
+device=$(timeout 60 "$bin/gpu_suite" probe)
 code=$?
 if ((code == 77)); then
   echo "no GPU here: $device"
@@ -34,64 +81,33 @@ if ((code != 0)); then
   echo "gpu_suite cannot be started ($code): $device"
   exit 1
 fi
-echo "$device"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-results=$work/results
-: >"$results"
-began=$SECONDS
-failed=0
+mkdir -p "$out" || exit 1
+source "$here/parts.sh"
+source "$here/suites.sh"
+open_results "$out"
+say "$device"
 
-result() { printf 'RESULT\t%s\t%s\t%s\t%s\t%s\n' "$@" >>"$results"; }
-
-# part NAME SECONDS COMMAND…: its RESULT lines, and one for the part itself.
-part() {
-  local name=$1 limit=$2 log=$work/$1.log start=$SECONDS verdict=ok
-  shift 2
-  timeout --kill-after=5 "$limit" "$@" >"$log" 2>&1
-  local code=$?
-  grep -a '^RESULT' "$log" >>"$results"
-  if ((code != 0)); then
-    verdict=FAILED
-    failed=1
-    echo "--- $name ended with code $code; the end of its output:"
-    grep -av '^RESULT' "$log" | tail -n 25
-  fi
-  grep -a '^skipped' "$log"
-  result "part.$name" $((SECONDS - start)) s "<= $limit" "$verdict"
-}
-
-part operations 120 "$bin/test_kernels" --gtest_filter='*/cuda' --gtest_brief=1
-part engine 60 env GALLEON_ROOT="$root" "$bin/test_engine_on_gpu" --gtest_brief=1
-part parity 60 "$bin/gpu_suite" parity
-part nccl 60 "$bin/gpu_suite" nccl
-part memory 40 "$bin/gpu_suite" memory
-part service 60 "$here/service.sh" "$bin"
-part kernels 60 "$bin/gpu_suite" kernels
-part training 200 "$bin/gpu_suite" training
-cp "$results" "$work/ours"
-python=${GALLEON_PYTHON:-python3}
-if command -v "$python" >/dev/null; then
-  part pytorch 180 "$python" "$here/pytorch.py" --ours "$work/ours"
-else
-  echo "skipped: the comparison with PyTorch: there is no $python"
-  result against_pytorch.tokens_per_second - times ">= 1.5" "not measured"
-  result against_pytorch.peak_memory - times "<= 0.7" "not measured"
-fi
-seconds=$((SECONDS - began))
-result suite "$seconds" s "<= 480" "$( ((seconds <= 480)) && echo met || echo 'not met')"
-
-# The aims once more in a line: which are met, which are not, and of which nothing can be said here.
-awk -F'\t' '{ ++count[$6] }
-  END { printf "\naims: %d met, %d not met, %d not measured\n\n", count["met"], count["not met"], count["not measured"] }' "$results"
-awk -F'\t' 'BEGIN { printf "%-46s %14s  %-22s %-16s %s\n", "what", "value", "unit", "aim", "" }
-  { printf "%-46s %14s  %-22s %-16s %s\n", $2, $3, $4, $5, $6 }' "$results"
-awk -F'\t' -v device="$device" 'function text(s) { gsub(/\\/, "\\\\", s); gsub(/"/, "\\\"", s); return "\"" s "\"" }
-  BEGIN { printf "{\"device\": %s, \"results\": [", text(device) }
-  { printf "%s\n  {\"name\": %s, \"value\": %s, \"unit\": %s, \"aim\": %s, \"verdict\": %s}", (NR > 1 ? "," : ""), text($2),
-    ($3 ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ ? $3 : "null"), text($4), text($5), text($6) }
-  END { print "\n]}" }' "$results" >"$json"
-echo
-echo "JSON: $json"
-exit $failed
+# Seconds: what a part needs at least to be worth its start, and what it may take at most.
+for name in "${order[@]}"; do
+  if [[ " ${wanted[*]} " != *" $name "* ]]; then continue; fi
+  case $name in
+    kernels) suites kernels 15 120 "$bin/test_kernels" '*/cuda' ;;
+    parity) part parity 8 60 "$bin/gpu_suite" parity ;;
+    shapes)
+      part shapes 8 60 "$bin/gpu_suite" shapes
+      part against 20 60 "${as_it_was[@]}" GALLEON_SUITE="$bin/gpu_suite" GALLEON_LIBRARIES="${LD_LIBRARY_PATH:-}" \
+        "$python" "$here/against.py" ;;
+    llama_1b) part llama_1b 15 60 "$bin/gpu_suite" llama_1b ;;
+    llama_7b) part llama_7b 30 120 "$bin/gpu_suite" llama_7b ;;
+    pytorch) part pytorch 20 60 "${as_it_was[@]}" "$python" "$here/pytorch.py" --no-compile --ours "$results" --seconds 50 ;;
+    speeds) part speeds 10 60 "$bin/gpu_suite" speeds ;;
+    engine) suites engine 15 90 "$bin/test_engine_on_gpu" '*' ;;
+    memory) part memory 8 40 "$bin/gpu_suite" memory ;;
+    nccl) part nccl 8 60 "$bin/gpu_suite" nccl ;;
+    service) part service 15 60 "$here/service.sh" "$bin" ;;
+    compiled) part compiled 40 150 "${as_it_was[@]}" "$python" "$here/pytorch.py" --only-compiled --ours "$results" --seconds 140 ;;
+  esac
+done
+result suite "$SECONDS" s "<= 480" "$( ((SECONDS <= 480)) && echo met || echo 'not met')"
+exit "$failed"

@@ -33,7 +33,9 @@ void OperationTest::expect_reference(const OperationCase& of, Gaps gaps) {
   for (size_t i = 0; i < t.size(); ++i) {
     const Operand& o = of.operands()[i];
     if (is_result(o) && !expected[i].empty()) {
-      EXPECT_LE(relative_error(operands.values_of(t[i]), expected[i]), of.tolerance()) << o.name;
+      const Values actual_numbers = operands.values_of(t[i]);
+      EXPECT_LE(relative_error(actual_numbers, expected[i]), of.tolerance())
+          << o.name << first_beyond(actual_numbers, expected[i], o.columns, of.tolerance());
     } else if (o.role == Role::kInput) {
       EXPECT_EQ(operands.values_of(t[i]), before[i]) << o.name << " is only read";
     }
@@ -82,7 +84,8 @@ void OperationTest::expect_rounded_once(const OperationCase& of) {
     const Values actual = operands.values_of(rounded[i]);
     const Values expected = operands.values_of(exact[i]);
     if (of.bfloat16_tolerance() > 0) {
-      EXPECT_LE(relative_error(actual, expected), of.bfloat16_tolerance()) << o.name;
+      EXPECT_LE(relative_error(actual, expected), of.bfloat16_tolerance())
+          << o.name << first_beyond(actual, expected, o.columns, of.bfloat16_tolerance());
       continue;
     }
     double largest = 0;
@@ -123,6 +126,12 @@ TEST_P(OperationTest, EveryCaseInBf16IsThatOfFp32RoundedOnce) {
 }
 
 GALLEON_ON_EVERY_BACKEND(OperationTest);
+
+TEST(Cases, TheFirstWrongElementIsNamed) {
+  EXPECT_EQ(first_beyond({1, 2, 3, 4, 5, 9}, {1, 2, 3, 4, 6, 6}, 3, 0.1), "[1, 1] is 5 and not 6");
+  EXPECT_EQ(first_beyond({1, 2}, {1, 2.1}, 2, 0.1), "");
+  EXPECT_EQ(first_beyond({1, std::nan("")}, {1, 2}, 1, 0.1), "[1, 0] is nan and not 2");
+}
 
 TEST(Cases, EveryOperationThatIsTimedIsTestedToo) {
   std::set<std::string> tested;

@@ -108,6 +108,41 @@ TEST(ExecutorDeathTest, RefusesWhatIsUndefinedOnAGpu) {
   EXPECT_DEATH(launch<wide_access>(kNowhere, 1, 2048, 0, numbers, numbers + 4), "a block of 2048 threads");
 }
 
+__global__ void order_of_lanes(int* next, int* to) {
+  to[blockIdx.x * 32 + threadIdx.x] = (*next)++ % 32;
+}
+
+TEST(Executor, LanesMoveInDescendingOrderInOddBlocks) {
+  int next = 0;
+  std::vector<int> to(64);
+  launch<order_of_lanes>(kNowhere, 2, 32, 0, &next, to.data());
+  for (int lane = 0; lane < 32; ++lane) {
+    EXPECT_EQ(to[lane], lane);
+    EXPECT_EQ(to[32 + lane], 31 - lane);
+  }
+}
+
+__global__ void write_at(char* to, int64_t offset) {
+  to[offset] = 1;
+}
+__global__ void write_behind_shared() {
+  dynamic_shared<char>()[100] = 1;
+}
+
+TEST(ExecutorDeathTest, WhatWritesBeyondItsMemoryIsCaught) {
+  run_death_tests_afresh();
+  const auto write = [](int64_t offset) {
+    const std::unique_ptr<Device> device = make_executor_device();
+    const Buffer buffer = *device->allocate("numbers", MemoryCategory::kActivations, 128);
+    launch<write_at>(device->execution(), 1, 1, 0, static_cast<char*>(buffer.data()), offset);
+  };
+  write(0);
+  write(127);
+  EXPECT_DEATH(write(128), "wrote behind its piece of 128 bytes");
+  EXPECT_DEATH(write(-1), "wrote before its piece of 128 bytes");
+  EXPECT_DEATH(launch<write_behind_shared>(kNowhere, 1, 1, 100), "wrote beyond its 100 bytes of shared memory");
+}
+
 TEST(ExecutorDeathTest, TheHostCannotTouchDeviceMemory) {
   run_death_tests_afresh();
   const std::unique_ptr<Device> device = make_executor_device();

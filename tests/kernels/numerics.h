@@ -11,6 +11,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,21 @@ inline double relative_error(const Values& actual, const Values& expected) {
     scale = std::max(scale, std::abs(expected[i]));
   }
   return scale > 0 ? difference / scale : difference;
+}
+
+// "[3, 17] is 0.5 and not 0.25": the first element whose difference is beyond the bound, relative to the largest expected
+// number; empty: there is none.
+inline std::string first_beyond(const Values& actual, const Values& expected, int64_t columns, double bound) {
+  double scale = 0;
+  for (const double value : expected) scale = std::max(scale, std::abs(value));
+  for (size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    if (std::abs(actual[i] - expected[i]) <= bound * std::max(scale, std::numeric_limits<double>::min())) continue;
+    const auto place = static_cast<int64_t>(i);
+    std::ostringstream text;
+    text << "[" << place / columns << ", " << place % columns << "] is " << actual[i] << " and not " << expected[i];
+    return text.str();
+  }
+  return "";
 }
 
 // Death tests run in a fresh process: a forked one would lack the threads of OpenMP.

@@ -17,6 +17,9 @@ constexpr int64_t kTickMs = 100;
 
 Cluster::Cluster(Script script, Fault fault)
     : script_(std::move(script)), fault_(fault), random_(script_.seed), folders_(script_.seed), promises_(&options_) {
+  promises_.expect_exact_use(script_.steps.empty());
+  for (const Step& step : script_.steps)
+    if (step.kind == Step::Kind::kClockJump) promises_.expect_clock_jumps();
   options_.version = std::string("1");
   options_.queues = script_.queues;
   options_.lease_ms = 4'000;
@@ -125,6 +128,7 @@ std::string Cluster::run() {
     const v1::PublishedCheckpoint& newest = shadow_.job(id)->record().checkpoint();
     promises_.require(std::make_pair(newest.epoch(), newest.step()) >= point, "an acknowledged checkpoint survives");
   }
+  promises_.check_groups(shadow_);
   promises_.require(scheduler_ == nullptr ||
                         shadow_.to_proto().SerializeAsString() == scheduler_->state().to_proto().SerializeAsString(),
                     "replay is the program");
@@ -251,6 +255,14 @@ void Cluster::count(const v1::JournalEvent& event) {
   tally.drained += cause == v1::StopOrder::DRAINED;
   tally.requeued += cause == v1::StopOrder::REQUEUED;
   tally.held += event.has_job_held();
+  tally.groups += event.has_group_created();
+  tally.rungs += event.has_rung_decided();
+  tally.halved += cause == v1::StopOrder::HALVED;
+  tally.yielded += cause == v1::StopOrder::YIELDED;
+  if (event.has_attempt_reserved()) {
+    const std::string& queue = shadow_.job(event.attempt_reserved().id().job_id())->record().queue();
+    tally.turns += shadow_.usage().half_lives_ms().contains(queue);
+  }
   tally.resumed += event.has_job_resumed();
   tally.deleted += event.has_job_deleted();
   tally.forgotten += event.has_job_forgotten();
@@ -260,6 +272,7 @@ void Cluster::count(const v1::JournalEvent& event) {
 void Cluster::crash() {
   ++tally.crashes;
   scheduler_.reset();
+  promises_.forget_groups();
   ++life_;
   at(between(10, 3'000), [this] { recover(); });
 }
@@ -289,7 +302,9 @@ void Cluster::recover() {
 void Cluster::scheduler_tick() {
   if (scheduler_ == nullptr) return;
   scheduler_->tick(now());
-  if (commit()) scheduler_->round_over();
+  if (!commit()) return;
+  scheduler_->round_over();
+  promises_.see_groups(shadow_, now(), quiet_);
 }
 
 // Once it is quiet, every worker takes work again.
@@ -327,6 +342,8 @@ void Cluster::take(const Step& step) {
   switch (step.kind) {
     case Step::Kind::kSubmit:
       return submit(random);
+    case Step::Kind::kSweep:
+      return sweep(random);
     case Step::Kind::kCancel:
       return cancel(random);
     case Step::Kind::kReprioritize:

@@ -58,6 +58,12 @@ class Cluster {
     int64_t deleted = 0;
     int64_t forgotten = 0;
     int64_t timed_out = 0;
+    int64_t groups = 0;
+    int64_t rungs = 0;   // decided
+    int64_t halved = 0;  // jobs that ended at one
+    int64_t yielded = 0;
+    int64_t over_quota = 0;
+    int64_t turns = 0;            // starts where users take turns
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;
   };
@@ -69,6 +75,7 @@ class Cluster {
     uint32_t slot = 0;
     uint64_t steps = 0;       // until success
     uint64_t publishing = 0;  // step that waits for an answer; 0: none
+    std::vector<uint64_t> rungs = {};
     int64_t stop_at_ms = -1;
     int64_t dead_line_ms = -1;  // ends after this whatever it does
     bool alive() const { return report.phase() != v1::RankReport::EXITED; }
@@ -133,6 +140,9 @@ class Cluster {
 
   // Users.
   void submit(Random& random);
+  void sweep(Random& random);
+  // Of a job at a rung: the same in every attempt, and now and then none.
+  static double loss_of(const std::string& job_id, uint64_t rung);
   void crowd();
   void submit_to(const Stream& stream);
   void check_waits();

@@ -90,6 +90,15 @@ void Cluster::trainer_tick(Machine& machine, Trainer& trainer) {
   const uint64_t step = report.progress().step() + 1;
   report.mutable_stage()->set_name("train");
   report.mutable_progress()->set_step(step);
+  for (const uint64_t rung : trainer.rungs) {
+    const bool told = std::any_of(report.rungs().begin(), report.rungs().end(),
+                                  [rung](const v1::RungLoss& loss) { return loss.rung() == rung; });
+    if (report.rank() != 0 || step < rung || told) continue;
+    v1::RungLoss& loss = *report.add_rungs();
+    loss.set_rung(rung);
+    loss.set_step(step);
+    loss.set_loss(loss_of(report.id().job_id(), rung));
+  }
   if (report.rank() == 0 && (step % 5 == 0 || step >= trainer.steps)) {
     trainer.publishing = step;
     publish(machine, trainer, step);
@@ -218,6 +227,7 @@ void Cluster::take_answer(Machine& machine, const v1::SyncWorkerResponse& respon
         place_faults_[{assignment.id().epoch(), assignment.rank()}] = machine.fault;
       }
       trainer.steps = 10 + assignment.job().training().steps();
+      trainer.rungs.assign(assignment.job().sweep().rungs().begin(), assignment.job().sweep().rungs().end());
       promises_.require(assignment.has_job(), "a rank that is not held comes with its job");
       promises_.require(with_folder_.contains(assignment.id().epoch()), "no rank begins without its job's folder");
       promises_.require(!refused_starts_.contains(assignment.id().epoch()), "what could not start runs nowhere");

@@ -1,7 +1,9 @@
 // Users: what they submit, cancel, change and order, again and again until it is answered.
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "server/core/refusal.h"
 #include "tests/sim/cluster.h"
 
 namespace galleon::server {
@@ -11,7 +13,8 @@ void Cluster::submit(Random& random) {
   job.set_name("job");
   const QueueConfig& queue =
       script_.queues[static_cast<size_t>(between(random, 0, static_cast<int64_t>(script_.queues.size()) - 1))];
-  const int64_t most = std::min<int64_t>(queue.limit == 0 ? script_.total_slots() : queue.limit, 4);
+  int64_t most = std::min<int64_t>(queue.limit == 0 ? script_.total_slots() : queue.limit, 4);
+  if (queue.user_limit_slots != 0) most = std::min<int64_t>(most, queue.user_limit_slots);
   const uint32_t ranks = static_cast<uint32_t>(between(random, 1, std::min<int64_t>(script_.total_slots(), most)));
   job.mutable_parallel()->set_ranks(ranks);
   job.mutable_training()->set_steps(static_cast<uint64_t>(between(random, 0, 30)));
@@ -33,14 +36,17 @@ void Cluster::submit(Random& random) {
   const std::string request_id = absl::StrCat("r", random());
   if (const std::string* other = any_job(random); other != nullptr && chance(random, 0.3))
     job.mutable_model()->set_source(absl::StrCat("/jobs/", *other, "/checkpoints/step-1"));
+  const std::string user = absl::StrCat("u", std::hash<std::string>()(request_id) % 3);
   // Sent again until it is answered: the request_id keeps it one job.
   auto attempt = std::make_shared<std::function<void()>>();
-  *attempt = [this, job, plan, request_id, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {
+  *attempt = [this, job, plan, request_id, user, weak = std::weak_ptr(attempt),
+              answered = std::make_shared<bool>(false)] {
     const auto self = weak.lock();
     if (*answered || self == nullptr) return;
-    network([this, job, plan, request_id, answered] {
+    network([this, job, plan, request_id, user, answered] {
       const absl::StatusOr<std::string> id =
-          scheduler_->submit(now(), {job, plan, request_id, "/jobs", scheduler_->next_number()});
+          scheduler_->submit(now(), {job, plan, request_id, "/jobs", scheduler_->next_number(), user});
+      tally.over_quota += reason_of(id.status()) == v1::ErrorInfo::QUOTA_EXCEEDED;
       const bool durable = commit() || fault_ == Fault::kAnswersBeforeCommit;
       if (!durable || !id.ok()) return;
       acknowledged_jobs_.insert(*id);
@@ -49,6 +55,60 @@ void Cluster::submit(Random& random) {
     at(700, [self] { (*self)(); });
   };
   (*attempt)();
+}
+
+void Cluster::sweep(Random& random) {
+  Scheduler::GroupSubmission group;
+  group.name = "sweep";
+  group.request_id = absl::StrCat("g", random());
+  group.max_running = static_cast<uint32_t>(between(random, 0, 2));
+  for (uint64_t rung = static_cast<uint64_t>(between(random, 1, 6)); group.rungs.size() < 2 && chance(random, 0.7);
+       rung += 4)
+    group.rungs.push_back(rung);
+  Scheduler::Submission member;
+  member.job.set_name("member");
+  const QueueConfig& queue = script_.queues[0];
+  const uint32_t ranks = static_cast<uint32_t>(between(random, 1, std::min<int64_t>(script_.total_slots(), 2)));
+  member.job.mutable_parallel()->set_ranks(ranks);
+  member.job.mutable_training()->set_steps(static_cast<uint64_t>(between(random, 0, 30)));
+  member.job.mutable_scheduling()->set_queue(queue.id);
+  member.job.mutable_scheduling()->set_max_retries(static_cast<uint32_t>(between(random, 0, 3)));
+  for (const uint64_t rung : group.rungs) member.job.mutable_sweep()->add_rungs(rung);
+  for (uint32_t i = 0; i < ranks; ++i) member.plan.add_ranks()->set_peak_bytes(1 << 20);
+  member.jobs_folder = "/jobs";
+  for (int64_t i = between(random, 2, 6); i > 0; --i) {
+    v1::SweepSetting setting;
+    setting.set_key("model.seed");
+    setting.set_value(absl::StrCat(i));
+    member.job.mutable_model()->set_seed(static_cast<uint64_t>(i));
+    member.settings = {setting};
+    group.members.push_back(member);
+  }
+  auto attempt = std::make_shared<std::function<void()>>();
+  *attempt = [this, group, weak = std::weak_ptr(attempt), answered = std::make_shared<bool>(false)] {
+    const auto self = weak.lock();
+    if (*answered || self == nullptr) return;
+    network([this, group, answered] {
+      Scheduler::GroupSubmission numbered = group;
+      uint64_t number = scheduler_->next_number();
+      for (Scheduler::Submission& one : numbered.members) one.number = number++;
+      const absl::StatusOr<std::string> id = scheduler_->submit_group(now(), numbered);
+      if (!commit() || !id.ok()) return;
+      for (const uint64_t made : scheduler_->state().members(*id))
+        acknowledged_jobs_.insert(scheduler_->state().job_by_number(made)->record().job_id());
+      *answered = true;
+    });
+    at(700, [self] { (*self)(); });
+  };
+  (*attempt)();
+}
+
+double Cluster::loss_of(const std::string& job_id, uint64_t rung) {
+  uint64_t hash = 14'695'981'039'346'656'037U + rung;
+  for (const char c : job_id) hash = (hash ^ static_cast<unsigned char>(c)) * 1'099'511'628'211U;
+  hash ^= hash >> 29;
+  // Equal losses occur too.
+  return hash % 12 == 0 ? std::nan("") : static_cast<double>(hash / 16 % 20);
 }
 
 // Each stream always has two jobs queued; now and then somebody is in a hurry.
@@ -60,7 +120,8 @@ void Cluster::crowd() {
     const auto& queued = shadow_.queue();
     const auto waits = std::count_if(queued.begin(), queued.end(), [&](const auto& entry) {
       const v1::JobRecord& record = entry.second->record();
-      return record.queue() == queue && record.priority() == 0 && record.job().parallel().ranks() == stream.ranks;
+      return record.queue() == queue && record.priority() == 0 && record.owner() == stream.user &&
+             record.job().parallel().ranks() == stream.ranks;
     });
     if (waits < 2) submit_to(stream);
   }
@@ -79,7 +140,8 @@ void Cluster::submit_to(const Stream& stream) {
   job.mutable_scheduling()->set_preemptible(stream.preemptible);
   v1::MemoryPlan plan;
   for (uint32_t i = 0; i < stream.ranks; ++i) plan.add_ranks()->set_peak_bytes(1 << 20);
-  const absl::StatusOr<std::string> id = scheduler_->submit(now(), {job, plan, "", "/jobs", scheduler_->next_number()});
+  const absl::StatusOr<std::string> id =
+      scheduler_->submit(now(), {job, plan, "", "/jobs", scheduler_->next_number(), stream.user});
   promises_.require(id.ok() || scheduler_->fleet().workers.size() < machines_.size(), "what fits is accepted");
   (void)commit();
 }

@@ -31,6 +31,7 @@ std::string job_of(const v1::JournalEvent& event) {
   if (event.has_job_held()) return event.job_held().job_id();
   if (event.has_job_released()) return event.job_released().job_id();
   if (event.has_job_resumed()) return event.job_resumed().job_id();
+  if (event.has_rung_reached()) return event.rung_reached().job_id();
   return "";
 }
 
@@ -58,14 +59,18 @@ void Promises::before(const v1::JournalEvent& event, const State& state, int64_t
   if (event.has_attempt_reserved()) {
     check_reservation(event.attempt_reserved(), state);
     check_places(event.attempt_reserved(), state);
+    check_user(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms(),
+               static_cast<uint32_t>(event.attempt_reserved().ranks_size()));
     check_overtaking(*state.job(event.attempt_reserved().id().job_id()), state, event.time_ms());
     since_ms_[event.attempt_reserved().id().job_id()] = mono_ms;
   }
+  check_rung(event.rung_decided(), state);
+  check_halved(event, state);
   check_project(event, state);
   check_long_wait(event);
   check_orders(event, state);
   if (event.has_stop_ordered()) check_stop(event.stop_ordered(), state, mono_ms);
-  if (event.has_rank_released()) check_release(event.rank_released(), state);
+  if (event.has_rank_released()) check_release(event.rank_released(), state, event.time_ms());
   if (event.has_checkpoint_recorded()) check_checkpoint(event.checkpoint_recorded());
   if (event.has_attempt_ended()) {
     const std::string& id = event.attempt_ended().id().job_id();
@@ -156,6 +161,7 @@ void Promises::check_project(const v1::JournalEvent& event, const State& state) 
   };
   if (event.has_job_created()) {
     const v1::JobCreated& created = event.job_created();
+    check_queued(created, state);
     projects_[created.job_id()] = project_of(queue_of(created.job()));
     require(!created.project().empty(), "a job has a project from the start");
   } else if (event.has_job_reprioritized() &&
@@ -181,7 +187,8 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
       const v1::JobState& holder = *state.job_by_number(number);
       for (const v1::HeldSlot& slot : holder.held()) {
         require(holder.record().job_id() == id || slot.worker_id() != rank.worker_id() || slot.slot() != rank.slot(),
-                "slots that are held for a job go to nobody else");
+                absl::StrCat("slots that are held for a job go to nobody else: those of ", holder.record().job_id(),
+                             " to ", id));
       }
     }
   }
@@ -189,6 +196,7 @@ void Promises::check_reservation(const v1::AttemptReserved& reserved, const Stat
   const uint64_t resume = newest == checkpoint_.end() ? 0 : newest->second.second;
   require(reserved.resume_step() == resume, "an attempt resumes from the newest recorded checkpoint");
   require(!record.held(), "a held job does not start");
+  check_max_running(record, state);
   for (const std::string& entry : record.job().scheduling().after())
     require(has_come_about(entry, state), "a job starts only after those it names have ended as they must");
   uint32_t used = 0;
@@ -206,17 +214,24 @@ void Promises::check_overtaking(const v1::JobState& starting, const State& state
   // One with a time limit may end in time; one for which others made room came first when they did.
   if (starting.record().job().scheduling().has_time_limit() || starting.held_size() > 0) return;
   const std::string& queue = starting.record().queue();
+  const QueueConfig* config = queue_of_job(starting.record());
+  if (config == nullptr) return;
+  if (config->half_life_ms > 0) return check_turn(starting, state, wall_ms);
+  const std::set<const v1::JobState*> beyond = beyond_users(state, *config);
   for (const auto& [key, job] : state.queue()) {
     if (job == &starting) return;
     const v1::Scheduling& scheduling = job->record().job().scheduling();
     const uint32_t ranks = std::max<uint32_t>(1, job->record().job().parallel().ranks());
     if (job->record().queue() != queue || ranks > open_) continue;
+    // Nor one whose group runs as many as it may, or that lets others of it go first.
+    if (!job->record().group().empty()) continue;
     // One that is kept from some workers could not use their slots.
     if (job->held_size() > 0 || !failed_places(*job).empty()) return;
     if (wall_ms < job->not_before_ms()) continue;
     const bool depends = std::any_of(scheduling.after().begin(), scheduling.after().end(),
                                      [&](const std::string& entry) { return !has_come_about(entry, state); });
     if (depends || job->record().held()) continue;
+    if (beyond.contains(job)) continue;
     uint32_t promised = ranks;
     uint32_t own = 0;
     for (const QueueConfig& other : options_->queues) (other.id == queue ? own : promised) += other.guaranteed;
@@ -253,17 +268,22 @@ void Promises::check_stop(const v1::StopOrdered& ordered, const State& state, in
   require(record.preemptions() == 0 || mono_ms - since_ms_[ordered.id().job_id()] >= spared_ms,
           "who made room runs for a while before it has to again");
   require(taker != nullptr && taker->record().state() == v1::JobRecord::QUEUED, "room is made for a job that waits");
+  if (taker != nullptr) check_taker(taker->record(), state);
   if (taker == nullptr || taker->record().queue() != record.queue()) return;
   require(taker->record().priority() > record.priority(), "within a queue only a higher priority takes slots");
 }
 
-void Promises::check_release(const v1::RankReleased& released, const State& state) {
+void Promises::check_release(const v1::RankReleased& released, const State& state, int64_t wall_ms) {
   const std::string& id = released.id().job_id();
   const v1::AttemptState& attempt = *current_attempt(*state.job(id));
   const v1::RankState& rank = attempt.ranks(static_cast<int>(released.rank()));
   const auto lease = leases_.find({rank.worker_id(), rank.slot()});
   require(lease != leases_.end() && lease->second == id, "only who holds a slot releases it");
   if (lease != leases_.end()) leases_.erase(lease);
+  for (Held& held : held_) {
+    if (held.holder != absl::StrCat(id, "/", attempt.attempt().number(), "/", released.rank())) continue;
+    held.to_ms = wall_ms;
+  }
 }
 
 void Promises::check_checkpoint(const v1::CheckpointRecorded& recorded) {

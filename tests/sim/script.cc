@@ -11,9 +11,16 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep", "freeze", "restart",
-                                  "power off",  "kill",   "fail",         "break",  "leave", "crash",  "reconfigure",
-                                  "clock jump", "hold",   "requeue",      "resume", "delete"};
+constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep",  "freeze", "restart",
+                                  "power off",  "kill",   "fail",         "break",  "leave",  "crash",  "reconfigure",
+                                  "clock jump", "hold",   "requeue",      "resume", "delete", "sweep"};
+
+void share_among_users(std::mt19937_64& random, QueueConfig& queue, uint32_t slots) {
+  if (random() % 2 == 0) queue.half_life_ms = static_cast<int64_t>(5'000 + random() % 40'000);
+  if (random() % 3 == 0) queue.user_limit_slots = static_cast<uint32_t>(1 + random() % slots);
+  if (random() % 3 == 0) queue.user_limit_queued = static_cast<uint32_t>(1 + random() % 4);
+  if (random() % 3 == 0) queue.user_weights["u0"] = static_cast<double>(1 + random() % 3);
+}
 
 }  // namespace
 
@@ -38,14 +45,15 @@ std::string Script::text() const {
                   no_folder, "\n");
   for (const QueueConfig& queue : queues) {
     absl::StrAppend(&text, "queue ", queue.id, " weight ", queue.weight, " guaranteed ", queue.guaranteed, " limit ",
-                    queue.limit);
+                    queue.limit, " half-life ", queue.half_life_ms, " of a user ", queue.user_limit_slots, " slots ",
+                    queue.user_limit_queued, " queued");
     if (queue.retention.age_ms.has_value()) absl::StrAppend(&text, " keeps for ", *queue.retention.age_ms, " ms");
     if (queue.retention.jobs > 0) absl::StrAppend(&text, " keeps ", queue.retention.jobs);
     absl::StrAppend(&text, " folders ", static_cast<int>(queue.retention.folders), "\n");
   }
   for (const Stream& stream : streams) {
     absl::StrAppend(&text, "always ", stream.ranks, stream.preemptible ? " ranks" : " fixed ranks", " for queue ",
-                    queues[stream.queue].id, "\n");
+                    queues[stream.queue].id, " of ", stream.user, "\n");
   }
   for (const Step& step : steps) absl::StrAppend(&text, step.text(), "\n");
   return text;
@@ -68,6 +76,9 @@ Script make_script(uint64_t seed) {
       queue.limit = static_cast<uint32_t>(between(std::max<uint32_t>(1, queue.guaranteed), total));
     script.queues.push_back(queue);
   }
+  // Of its own random numbers, so that whatever else happens is as without users.
+  std::mt19937_64 users(seed + 1);
+  for (QueueConfig& queue : script.queues) share_among_users(users, queue, total);
   const auto add = [&](Step::Kind kind, int64_t most, int64_t until_ms) {
     for (int64_t i = between(0, most); i > 0; --i) {
       Step& step = script.steps.emplace_back();
@@ -94,6 +105,7 @@ Script make_script(uint64_t seed) {
   add(Step::Kind::kHold, 3, Cluster::kChaosMs);
   for (const Step::Kind kind : {Step::Kind::kRequeue, Step::Kind::kResume, Step::Kind::kDelete})
     add(kind, 2, Cluster::kChaosMs);
+  add(Step::Kind::kSweep, 1, Cluster::kChaosMs / 2);
   std::stable_sort(script.steps.begin(), script.steps.end(),
                    [](const Step& a, const Step& b) { return a.time_ms < b.time_ms; });
   for (QueueConfig& queue : script.queues) {
@@ -139,6 +151,21 @@ Script make_crowd(uint64_t seed) {
       stream.pause_ms = q == 0 ? 15'000 : 0;
       if (q == 0) stream.ranks = static_cast<uint32_t>(between(1, script.queues[0].guaranteed));
     }
+  }
+  std::mt19937_64 users(seed + 1);
+  for (size_t q = 0; q < script.queues.size() && !lends; ++q) {
+    QueueConfig& queue = script.queues[q];
+    share_among_users(users, queue, total);
+    queue.user_limit_queued = 0;
+    uint32_t largest = 0;
+    for (Stream& stream : script.streams) {
+      if (stream.queue != q) continue;
+      stream.user = absl::StrCat("u", users() % 2);
+      largest = std::max(largest, stream.ranks);
+    }
+    if (queue.user_limit_slots != 0) queue.user_limit_slots = std::max(queue.user_limit_slots, largest);
+    // Somebody who comes later, and has used nothing yet.
+    if (queue.half_life_ms > 0) script.streams.push_back({q, 1, true, 0, 40'000, "late"});
   }
   return script;
 }

@@ -31,6 +31,7 @@ struct Step {
     kRequeue,
     kResume,
     kDelete,
+    kSweep,  // several jobs are submitted together
   };
   Kind kind = Kind::kSubmit;
   int64_t time_ms = 0;
@@ -47,6 +48,7 @@ struct Stream {
   bool preemptible = true;
   uint64_t steps = 0;    // that its jobs take more than the shortest
   int64_t pause_ms = 0;  // it comes and goes at such intervals; 0: it stays
+  std::string user = {};
 };
 
 struct Script {

@@ -64,6 +64,12 @@ void add(Cluster::Tally& total, const Cluster::Tally& one) {
   total.deleted += one.deleted;
   total.forgotten += one.forgotten;
   total.timed_out += one.timed_out;
+  total.groups += one.groups;
+  total.rungs += one.rungs;
+  total.halved += one.halved;
+  total.yielded += one.yielded;
+  total.over_quota += one.over_quota;
+  total.turns += one.turns;
 }
 
 TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
@@ -120,7 +126,13 @@ TEST(Simulation, PromisesHoldUnderFaultsAndEveryJobComesToItsEnd) {
                               total.resumed,
                               total.deleted,
                               total.forgotten,
-                              total.timed_out}) {
+                              total.timed_out,
+                              total.groups,
+                              total.rungs,
+                              total.halved,
+                              total.yielded,
+                              total.over_quota,
+                              total.turns}) {
     EXPECT_GT(count, static_cast<int64_t>(seeds / 100));
   }
 }

@@ -44,6 +44,7 @@ struct DaemonOptions {
   std::string interface;  // for trainers; empty: the address by which this machine reaches the scheduler
   uint64_t spool_bytes = 64 << 20;
   uint64_t token_cache_bytes = uint64_t{64} << 30;    // of tokens that the jobs of a folder share; 0: none is shared
+  uint64_t keep_free = 0;                             // of the jobs' disk, see DiskGuard
   absl::Duration probe_interval = absl::Seconds(30);  // between two looks at whether ranks can run here
   absl::Duration stop_grace = absl::Seconds(60);      // for trainers when the daemon is told to end
   ServiceNotifier* service = nullptr;                 // outlives the daemon; null: tells nobody

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/disk_guard.h"
 #include "common/base/log.h"
 #include "common/net/bounded_message.h"
 
@@ -170,6 +171,7 @@ void DaemonLoop::finish_register(absl::Duration sent, const absl::StatusOr<v1::R
   lease_end_ = sent + lease_;
   sync_milliseconds_ = std::max<uint64_t>(1, response->sync_milliseconds());
   rank_options_.jobs_folder = response->jobs_folder();
+  jobs_disk_.watch(response->jobs_folder());
   urgent_ = true;
   become_ready();
 }
@@ -193,6 +195,7 @@ void DaemonLoop::start_sync() {
   request.set_seen_revision(revision_);
   request.set_leaving(leaving_);
   if (probe_) *request.mutable_probe() = *probe_;
+  model_reader_.tell(request);
   if (devices_.gpu_slots() > 0) {
     // Of the processors' shares only what was registered counts; see describe_devices.
     std::vector<v1::DeviceInfo> devices = told_devices_;
@@ -251,6 +254,7 @@ void DaemonLoop::finish_sync(absl::Duration sent, const absl::StatusOr<v1::SyncW
 
 void DaemonLoop::apply(const v1::SyncWorkerResponse& response) {
   const absl::Duration now = clock_.monotonic();
+  model_reader_.update(response.resolve(), rank_options_, [this] { urgent_ = true; });
   std::map<std::string, const v1::Assignment*> wanted;
   for (const v1::Assignment& assignment : response.assignments()) {
     wanted[HeldRank::key(assignment.id(), assignment.rank())] = &assignment;
@@ -286,7 +290,9 @@ void DaemonLoop::publish_checkpoints() {
     request.set_step(checkpoint->step());
     request.set_folder(checkpoint->folder());
     request.set_worker_id(options_.name);
-    publish_lane_.post([this, request, key = key, until = lease_end_.value_or(absl::ZeroDuration())] {
+    publish_lane_.post([this, request, key = key, folder = rank->assignment().job_folder(),
+                        until = lease_end_.value_or(absl::ZeroDuration())]() mutable {
+      request.set_folder_bytes(folder_bytes(folder));
       // The process may have been stopped on the way here.
       const absl::Status status = clock_.monotonic() <= until ? client_.publish_checkpoint(request)
                                                               : absl::UnavailableError("the lease has ended");

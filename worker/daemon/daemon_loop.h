@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/disk_guard.h"
 #include "common/net/http_endpoint.h"
 #include "worker/daemon/daemon.h"
 #include "worker/daemon/held_rank.h"
 #include "worker/daemon/job_metrics.h"
+#include "worker/daemon/model_reader.h"
 #include "worker/daemon/place_probe.h"
 #include "worker/daemon/rpc_lane.h"
 #include "worker/daemon/scheduler_client.h"
@@ -68,6 +70,7 @@ class DaemonLoop {
   std::string incarnation_;
   v1::ProcessorInfo processor_;
   RankOptions rank_options_;
+  DiskGuard jobs_disk_{options_.keep_free};
   std::map<std::string, std::unique_ptr<HeldRank>> ranks_;
   SlotDevices devices_;
   std::vector<v1::DeviceInfo> told_devices_;  // as the scheduler knows them
@@ -115,6 +118,7 @@ class DaemonLoop {
   RpcLane publish_lane_;
   RpcLane log_lane_;
   RpcLane probe_lane_;
+  ModelReader model_reader_{options_.data + "/models", inbox_};
 };
 
 }  // namespace galleon

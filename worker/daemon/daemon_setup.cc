@@ -21,6 +21,7 @@
 #include "common/net/disk_space.h"
 #include "common/net/listen_address.h"
 #include "common/net/own_address.h"
+#include "common/net/own_metrics.h"
 #include "worker/daemon/allowed_tracking.h"
 #include "worker/daemon/confinement.h"
 #include "worker/daemon/daemon_loop.h"
@@ -104,9 +105,12 @@ absl::Status DaemonLoop::prepare() {
     http.listen = options_.metrics;
     secure_endpoint(options_.tls, options_.metrics_plain_http, http);
     http.metrics_token = options_.metrics_token;
-    http.metrics = std::make_shared<WithDiskSpace>(metrics_, options_.data);
+    http.metrics = std::make_shared<WithDiskSpace>(
+        metrics_, std::vector<ShownDisk>{data_disk(options_.data), jobs_disk(&jobs_disk_)});
     if (options_.certificates != nullptr)
       http.metrics = std::make_shared<WithCertificate>(http.metrics, options_.certificates);
+    http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-worker", GALLEON_VERSION);
+    http.metrics = std::make_shared<WithLabel>(http.metrics, "worker", options_.name);
     http.ready = [this] {
       return registered_ ? absl::OkStatus()
                          : absl::UnavailableError(absl::StrCat("not registered at ", options_.server));
@@ -179,7 +183,8 @@ absl::Status DaemonLoop::find_devices() {
   if (options_.device == "cpu") return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<Gpus>> gpus = open_nvml();
   if (!gpus.ok()) {
-    if (options_.device == "cuda") return gpus.status();
+    // What the environment says wrongly is no lack of GPUs.
+    if (options_.device == "cuda" || absl::IsInvalidArgument(gpus.status())) return gpus.status();
     log_info("slots are shares of the processors: ", gpus.status().message());
     return absl::OkStatus();
   }
@@ -214,8 +219,9 @@ void DaemonLoop::probe() {
   const absl::Duration now = clock_.monotonic();
   if (probing_ || !registered_ || now < next_probe_) return;
   probing_ = true;
-  const PlaceOptions place{rank_options_.trainer, options_.data,        rank_options_.jobs_folder,
-                           rank_options_.roots,   rank_options_.copies, rank_options_.trackers};
+  const PlaceOptions place{
+      rank_options_.trainer,  options_.data, rank_options_.jobs_folder, rank_options_.roots, rank_options_.copies,
+      rank_options_.trackers, &jobs_disk_};
   std::vector<FailedJob> failed;
   for (const auto& [id, job] : failed_jobs_) failed.push_back(job);
   const uint64_t number = probe_ ? probe_->number() + 1 : 1;

@@ -49,7 +49,7 @@ HeldRank::HeldRank(std::string folder, const RankOptions& options, const v1::Hel
     : folder_(std::move(folder)),
       options_(options),
       assignment_(state.assignment()),
-      report_(state.report()),
+      report_(state.report(), state.assignment().job().sweep()),
       process_(folder_),
       delivery_(socket_of(folder_, assignment_), state.processed_events()),
       log_(log_of(folder_, assignment_), position_of(state.log()), options.spool_bytes),

@@ -139,11 +139,11 @@ std::vector<std::string> with_readable(std::vector<std::string> roots, const std
 }
 
 absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots,
-                               const std::vector<std::string>& copies) {
+                               const std::vector<std::string>& copies, bool has_folder) {
   std::error_code error;
   const std::string own = fs::weakly_canonical(job_folder, error).string();
   std::vector<std::string> allowed = roots;
-  allowed.push_back(own);
+  if (has_folder) allowed.push_back(own);
   absl::Status status;
   if (!absl::StartsWith(job.model().source(), "preset:"))
     status.Update(check_one("model.source", job.model().source(), allowed));

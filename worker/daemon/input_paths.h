@@ -22,9 +22,10 @@ std::vector<std::string> with_readable(std::vector<std::string> roots, const std
 
 // Checks, symbolic links resolved, that everything the job reads lies under one of `roots` or in its own folder, and
 // that its checkpoints do not leave that folder, nor their copies the addresses `copies`. PERMISSION_DENIED names the
-// path and the roots, INVALID_ARGUMENT what is wrong on any machine.
+// path and the roots, INVALID_ARGUMENT what is wrong on any machine. Without `has_folder` the job is not submitted yet,
+// and `job_folder` is only where relative paths begin.
 absl::Status check_input_paths(const v1::Job& job, const std::string& job_folder, const std::vector<std::string>& roots,
-                               const std::vector<std::string>& copies);
+                               const std::vector<std::string>& copies, bool has_folder = true);
 
 // NOT_FOUND: the first of the job's model, tokenizer and data that is not on this machine.
 absl::Status check_inputs_present(const v1::Job& job);

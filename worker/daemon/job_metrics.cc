@@ -8,7 +8,6 @@
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
-#include "worker/daemon/process_group.h"
 
 namespace galleon {
 
@@ -37,8 +36,8 @@ class JobMetrics::Families {
 
 namespace {
 
-constexpr absl::Duration kKeepAfterEnd = absl::Seconds(15);
-constexpr int kScrapesAfterEnd = 2;
+constexpr absl::Duration kKeepAfterEnd = absl::Seconds(150);
+constexpr int kScrapesAfterEnd = 4;
 
 constexpr auto kGauge = prometheus::MetricType::Gauge;
 constexpr auto kCounter = prometheus::MetricType::Counter;
@@ -61,7 +60,7 @@ void add_memory(Families& out, const Labels& labels, const v1::MemoryByCategory&
       {"workspace", memory.workspace()},
   };
   for (const auto& [category, bytes] : rows) {
-    out.add("galleon_job_memory_bytes", "Bytes of rank 0 by category, as its ledger counts them",
+    out.add("galleon_job_memory_bytes", "Bytes of a rank by category, as its ledger counts them",
             prometheus::MetricType::Gauge, with(labels, "category", category), static_cast<double>(bytes));
   }
 }
@@ -102,24 +101,34 @@ void add_gpu(Families& out, size_t slot, const GpuState& gpu) {
 
 // What the newest logged step says of training.
 void add_steps(Families& out, const Labels& labels, const v1::StepMetrics& p) {
+  out.add("galleon_job_planned_steps", "Steps that the job is to make", kGauge, labels,
+          static_cast<double>(p.total_steps()));
+  out.add("galleon_job_steps_total", "Steps that this attempt has made, as of the newest logged one", kCounter, labels,
+          static_cast<double>(p.attempt_steps()));
   out.add("galleon_job_loss", "Training loss before the newest logged update", kGauge, labels, p.loss());
   out.add("galleon_job_step", "The newest logged step", kGauge, labels, static_cast<double>(p.step()));
   out.add("galleon_job_tokens_total", "Tokens trained on", kCounter, labels, static_cast<double>(p.tokens()));
   out.add("galleon_job_tokens_per_second", "Throughput of all ranks", kGauge, labels, p.tokens_per_second());
   out.add("galleon_job_learning_rate", "Learning rate of the newest logged update", kGauge, labels, p.learning_rate());
   out.add("galleon_job_gradient_norm", "Norm of the gradient in the clip space", kGauge, labels, p.grad_norm());
-  out.add("galleon_job_memory_peak_bytes", "Largest sum over categories so far, rank 0", kGauge, labels,
-          static_cast<double>(p.memory_peak()));
-  out.add("galleon_job_subspace_refresh_seconds", "Seconds spent in subspace refreshes", kCounter, labels,
-          p.refresh_seconds_total());
   out.add("galleon_job_step_seconds_total", "Seconds spent in steps, refreshes and waits included", kCounter, labels,
           p.step_seconds_total());
   out.add("galleon_job_data_wait_seconds_total", "Seconds of steps in which rank 0 waited for data", kCounter, labels,
           p.data_wait_seconds_total());
-  out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
-          p.subspace_overlap());
-  out.add("galleon_job_subspace_energy_ratio", "Part of the gradient's energy that new bases keep, mean", kGauge,
-          labels, p.captured_energy());
+}
+
+// Of a job without GaLore there is nothing to tell, and of others not before the first refresh.
+void add_subspaces(Families& out, const Labels& labels, const v1::StepMetrics& p) {
+  out.add("galleon_job_subspace_refresh_seconds_total", "Seconds spent in subspace refreshes", kCounter, labels,
+          p.refresh_seconds_total());
+  if (p.subspace_overlap() > 0) {
+    out.add("galleon_job_subspace_overlap_ratio", "Mean overlap of successive bases", kGauge, labels,
+            p.subspace_overlap());
+  }
+  if (p.captured_energy() > 0) {
+    out.add("galleon_job_subspace_energy_ratio", "Part of the gradient's energy that new bases keep, mean", kGauge,
+            labels, p.captured_energy());
+  }
 }
 
 // What rank 0 has sent.
@@ -170,33 +179,68 @@ void add_ledger(Families& out, const Labels& labels, const v1::MemoryPlan& ledge
           ledger.saved_ratio());
 }
 
-// All that rank 0 reports.
-void add_report(Families& out, const Labels& labels, const v1::RankReport& report) {
+// What rank 0 reports of the whole job.
+void add_report(Families& out, const Labels& labels, const v1::RankReport& report, bool galore) {
   if (report.has_progress()) {
     add_steps(out, labels, report.progress());
-    add_memory(out, labels, report.progress().memory());
+    if (galore) add_subspaces(out, labels, report.progress());
     add_wire(out, labels, report.progress());
     add_waits(out, labels, report.progress());
-  } else if (report.ledger().ranks_size() > 0) {
-    add_memory(out, labels, report.ledger().ranks(0).memory());
   }
   if (report.has_ledger()) add_ledger(out, labels, report.ledger());
   if (report.has_evaluation()) {
     out.add("galleon_job_validation_loss", "Loss of the newest evaluation", kGauge, labels,
             report.evaluation().validation_loss());
   }
+  out.add("galleon_job_attempt", "Which attempt of the job this is; a higher one than before: it has started again",
+          kGauge, labels, report.id().attempt());
+  if (report.checkpoint_step() > 0) {
+    out.add("galleon_job_checkpoint_step", "Step of the newest checkpoint that this attempt has published", kGauge,
+            labels, static_cast<double>(report.checkpoint_step()));
+  }
+  out.add("galleon_job_diverged",
+          "1: the attempt has ended because a loss, a gradient or a weight was not finite any more", kGauge, labels,
+          report.finished().diverged() ? 1 : 0);
+}
+
+// Each rank's own ledger, if it has said anything yet.
+void add_ledger_of_rank(Families& out, const Labels& labels, const v1::RankReport& report) {
+  if (report.has_progress()) {
+    add_memory(out, labels, report.progress().memory());
+    out.add("galleon_job_memory_peak_bytes", "Largest sum over categories so far, of a rank", kGauge, labels,
+            static_cast<double>(report.progress().memory_peak()));
+  } else if (report.ledger().ranks_size() > 0) {
+    add_memory(out, labels, report.ledger().ranks(0).memory());
+  }
+}
+
+// Steps are made, or have been.
+bool trains(const v1::RankReport& report) {
+  return report.newest_step() > 0 || report.stage().name() == "train";
+}
+
+bool has_moved(const v1::RankReport& before, const v1::RankReport& after) {
+  return before.newest_step() != after.newest_step() || before.stage().name() != after.stage().name() ||
+         before.stage().elapsed_seconds() != after.stage().elapsed_seconds();
 }
 
 }  // namespace
 
 void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& report, pid_t group) {
-  if (report.rank() != 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
-  Series& s = series_[absl::StrCat(report.id().job_id(), "/", report.id().attempt())];
-  if (s.job_id.empty()) {
-    s.job_id = report.id().job_id();
-    s.attempt = report.id().attempt();
+  const v1::AttemptId& id = report.id();
+  const auto [it, added] =
+      series_.try_emplace(absl::StrCat(id.job_id(), "/", id.attempt(), "/", report.rank()), Series());
+  Series& s = it->second;
+  if (added) {
+    // What an earlier attempt said last is not shown beside what this one says.
+    std::erase_if(series_, [&id](const auto& entry) {
+      const v1::AttemptId& other = entry.second.report.id();
+      return entry.second.ended && other.job_id() == id.job_id() && other.attempt() < id.attempt();
+    });
     const v1::Job& job = assignment.job();
+    s.slot = assignment.slot();
+    s.galore = job.optimizer().has_galore();
     s.info = {{"name", job.name()},
               {"queue", job.scheduling().queue()},
               {"model", job.model().source()},
@@ -206,6 +250,7 @@ void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& 
     std::transform(s.info[4].second.begin(), s.info[4].second.end(), s.info[4].second.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   }
+  if (added || has_moved(s.report, report)) s.moved = clock_.monotonic();
   s.report = report;
   s.group = group;
   if (report.phase() == v1::RankReport::EXITED && !s.ended) {
@@ -240,8 +285,10 @@ void JobMetrics::add_worker(Families& out, absl::Duration now) const {
   out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "used"}}, slots_used_);
   out.add("galleon_worker_slots", "Slots of this worker", kGauge, {{"state", "free"}},
           slots_ - std::min(slots_, slots_used_));
-  out.add("galleon_worker_slot_memory_bytes", "What each slot offers to the ranks of a job", kGauge, {},
-          static_cast<double>(slot_memory_));
+  if (slot_memory_ > 0) {
+    out.add("galleon_worker_slot_memory_bytes", "What each slot offers that is a share of the processors", kGauge, {},
+            static_cast<double>(slot_memory_));
+  }
   out.add("galleon_worker_lease_seconds", "Time that is left of the lease; 0 without one", kGauge, {},
           std::max(0.0, absl::ToDoubleSeconds(lease_end_ - now)));
   out.add("galleon_worker_lease_length_seconds", "For how long the scheduler last gave the lease", kGauge, {},
@@ -259,7 +306,39 @@ void JobMetrics::set_processor(const v1::ProcessorInfo& processor) {
   processor_ = processor;
 }
 
+std::set<pid_t> JobMetrics::groups() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::set<pid_t> found;
+  for (const auto& [key, series] : series_)
+    if (!series.ended && series.group > 0) found.insert(series.group);
+  return found;
+}
+
+void JobMetrics::add_rank(Families& out, const Series& series, const std::map<pid_t, GroupUse>& uses) const {
+  const v1::AttemptId& id = series.report.id();
+  const Labels labels = {
+      {"job_id", id.job_id()}, {"attempt", absl::StrCat(id.attempt())}, {"rank", absl::StrCat(series.report.rank())}};
+  add_ledger_of_rank(out, labels, series.report);
+  if (series.ended) return;
+  const GpuState* gpu = series.slot < gpus_.size() ? &gpus_[series.slot] : nullptr;
+  const Labels place = with(labels, "device", gpu != nullptr ? "cuda" : "cpu");
+  Labels info = with(place, "slot", absl::StrCat(series.slot));
+  if (gpu != nullptr) info.emplace_back("gpu_uuid", gpu->uuid);
+  out.add("galleon_rank_info", "Where a rank runs, as long as it does: its slot, and the UUID of the slot's GPU",
+          kGauge, info, 1);
+  if (const uint64_t limit = gpu != nullptr ? gpu->memory_bytes : slot_memory_; limit > 0) {
+    out.add("galleon_job_memory_limit_bytes",
+            "What the slot of a rank has: the memory of its GPU, or a share of the machine's", kGauge, place,
+            static_cast<double>(limit));
+  }
+  if (const auto use = uses.find(series.group); use != uses.end()) {
+    out.add("galleon_job_memory_resident_bytes", "Memory of the machine that the processes of a rank hold", kGauge,
+            labels, static_cast<double>(use->second.resident_bytes));
+  }
+}
+
 std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
+  const std::map<pid_t, GroupUse> uses = process_group_uses(groups());
   const std::lock_guard<std::mutex> lock(mutex_);
   const absl::Duration now = clock_.monotonic();
   Families out;
@@ -267,15 +346,19 @@ std::vector<prometheus::MetricFamily> JobMetrics::Collect() const {
   std::erase_if(series_, [now](const auto& entry) { return is_over(entry.second, now); });
   for (auto& [key, series] : series_) {
     if (series.ended) ++series.scrapes_after_end;
-    const Labels labels = {{"job_id", series.job_id}, {"attempt", absl::StrCat(series.attempt)}};
+    add_rank(out, series, uses);
+    if (series.report.rank() != 0) continue;
+    const v1::AttemptId& id = series.report.id();
+    const Labels labels = {{"job_id", id.job_id()}, {"attempt", absl::StrCat(id.attempt())}};
     Labels info = labels;
     info.insert(info.end(), series.info.begin(), series.info.end());
     out.add("galleon_job_info", "What the job is", kGauge, info, 1);
-    if (!series.ended && series.group > 0) {
-      out.add("galleon_job_memory_resident_bytes", "Resident memory of rank 0's processes", kGauge, labels,
-              static_cast<double>(process_group_use(series.group).resident_bytes));
+    if (!series.ended && trains(series.report)) {
+      out.add("galleon_job_progress_age_seconds",
+              "Seconds since the newest step, logged or not, or the newest stage such as an evaluation was heard of",
+              kGauge, labels, absl::ToDoubleSeconds(now - series.moved));
     }
-    add_report(out, labels, series.report);
+    add_report(out, labels, series.report, series.galore);
   }
   return out.take();
 }

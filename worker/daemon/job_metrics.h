@@ -5,7 +5,9 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -13,18 +15,22 @@
 #include "galleon/v1/workers.pb.h"
 #include "prometheus/collectable.h"
 #include "worker/daemon/gpus.h"
+#include "worker/daemon/process_group.h"
 
 namespace galleon {
 
-// Series of jobs live as long as the job's rank 0 is held here, and a little longer: until the second scrape after the
-// end, or for 15 seconds, so that the last values are seen. Thread-safe.
+// Each rank that is held here has its own series of memory and place; rank 0 has those of the whole job as well. They
+// live as long as the rank, and a little longer, so that the last values are seen: until the fourth scrape after the
+// end, or for two and a half minutes, which is two scrapes of a minute, or one each of two Prometheis. What says where
+// a rank is and what its processes hold ends with it. Thread-safe.
 class JobMetrics final : public prometheus::Collectable {
  public:
   explicit JobMetrics(const Clock& clock) : clock_(clock) {}
 
-  // Rank 0 as it stands, and the group of its processes; other ranks carry the same figures and are left out.
+  // A rank as it stands, and the group of its processes.
   void update(const v1::Assignment& assignment, const v1::RankReport& report, pid_t group);
   void set_slots(uint32_t total, uint32_t used);
+  // What each slot offers that is a share of the processors.
   void set_slot_memory(uint64_t bytes);
   void set_processor(const v1::ProcessorInfo& processor);
   // By slot.
@@ -37,18 +43,22 @@ class JobMetrics final : public prometheus::Collectable {
   class Families;  // what a scrape gives
 
  private:
+  using Labels = std::vector<std::pair<std::string, std::string>>;
   struct Series {
     v1::RankReport report;
-    std::string job_id;
-    uint32_t attempt = 0;
+    uint32_t slot = 0;
     pid_t group = 0;
-    std::vector<std::pair<std::string, std::string>> info;
+    Labels info;                                  // of the job
+    bool galore = false;                          // there are subspaces to tell of
+    absl::Duration moved = absl::ZeroDuration();  // its newest step or stage was heard of
     bool ended = false;
     absl::Duration end = absl::ZeroDuration();
     int scrapes_after_end = 0;
   };
 
   void add_worker(Families& out, absl::Duration now) const;
+  void add_rank(Families& out, const Series& series, const std::map<pid_t, GroupUse>& uses) const;
+  std::set<pid_t> groups() const;
   // Its last values have been seen.
   static bool is_over(const Series& series, absl::Duration now);
 

@@ -40,12 +40,16 @@ bool KeptReport::keep(const v1::TrainerEvent& event) {
     case v1::TrainerEvent::kStage:
       *report_.mutable_stage() = event.stage();
       return true;
+    case v1::TrainerEvent::kBeat:
+      report_.set_newest_step(event.beat().step());
+      return false;
     case v1::TrainerEvent::kStep:
       *report_.mutable_progress() = event.step();
-      return false;
+      report_.set_newest_step(event.step().step());
+      return !sweep_.by_validation() && reach(event.step().step(), event.step().loss());
     case v1::TrainerEvent::kEvaluation:
       *report_.mutable_evaluation() = event.evaluation();
-      return false;
+      return sweep_.by_validation() && reach(event.evaluation().step(), event.evaluation().validation_loss());
     case v1::TrainerEvent::kRendezvousOffer:
       report_.set_rendezvous_payload(event.rendezvous_offer().payload());
       return true;
@@ -55,12 +59,26 @@ bool KeptReport::keep(const v1::TrainerEvent& event) {
     case v1::TrainerEvent::kLedger:
       *report_.mutable_ledger() = event.ledger();
       return false;
-    case v1::TrainerEvent::kCheckpointReady:
     case v1::TrainerEvent::kCheckpointPublished:
+      report_.set_checkpoint_step(event.checkpoint_published().step());
+      return false;
+    case v1::TrainerEvent::kCheckpointReady:
     case v1::TrainerEvent::EVENT_NOT_SET:
       return false;
   }
   return false;
+}
+
+bool KeptReport::reach(uint64_t step, double loss) {
+  // They ascend, and are reached in order.
+  const int known = report_.rungs_size();
+  for (int i = known; i < sweep_.rungs_size() && sweep_.rungs(i) <= step; ++i) {
+    v1::RungLoss& reached = *report_.add_rungs();
+    reached.set_rung(sweep_.rungs(i));
+    reached.set_step(step);
+    reached.set_loss(loss);
+  }
+  return report_.rungs_size() > known;
 }
 
 void KeptReport::started() {

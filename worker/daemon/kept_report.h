@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "common/base/process.h"
@@ -13,8 +14,11 @@ namespace galleon {
 class KeptReport {
  public:
   KeptReport(const v1::AttemptId& id, uint32_t rank);
-  // As a daemon before us kept it.
-  explicit KeptReport(const v1::RankReport& report) : report_(report) { bound(); }
+  // As a daemon before us kept it. `sweep`: where its group wants to know its loss.
+  explicit KeptReport(const v1::RankReport& report, v1::SweepMember sweep = {})
+      : report_(report), sweep_(std::move(sweep)) {
+    bound();
+  }
 
   const v1::RankReport& report() const { return report_; }
   bool exited() const { return report_.phase() == v1::RankReport::EXITED; }
@@ -46,11 +50,14 @@ class KeptReport {
 
  private:
   bool keep(const v1::TrainerEvent& event);
+  // True: a rung of its group has been reached.
+  bool reach(uint64_t step, double loss);
   void device_failed();
   // A report that is too large for a call would end the worker with it.
   void bound();
 
   v1::RankReport report_;
+  v1::SweepMember sweep_;
   uint64_t changes_ = 1;
 };
 

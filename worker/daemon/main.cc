@@ -41,6 +41,7 @@ struct Arguments {
   std::vector<std::string> labels;
   std::string memory;
   std::string spool = "64MiB";
+  std::string keep_free;
   std::string token_caches = "64GiB";
   double grace = 60;
   double probe = 30;
@@ -106,6 +107,9 @@ void add_options(CLI::App& app, Arguments& a) {
                  "bytes of tokens that jobs with the same data share below the folder of all jobs, longest unused gone "
                  "first; 0: each job makes its own")
       ->capture_default_str();
+  app.add_option("--keep-free", a.keep_free,
+                 "bytes of the jobs' disk: no new job is taken while less is left; by default 1GiB, or a fiftieth of a "
+                 "smaller disk");
   app.add_option("--probe-every", a.probe, "seconds between two looks at whether ranks can run here")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
@@ -144,6 +148,12 @@ int complete(Arguments& a) {
   if (!token_cache_bytes)
     return fail(absl::StrCat("--token-cache-size ", a.token_caches, ": a size such as 64GiB is accepted, or 0"), 2);
   a.options.token_cache_bytes = *token_cache_bytes;
+  if (!a.keep_free.empty()) {
+    const std::optional<uint64_t> bytes = parse_bytes(a.keep_free);
+    if (!bytes || *bytes == 0)
+      return fail(absl::StrCat("--keep-free ", a.keep_free, ": a size such as 10GiB is accepted"), 2);
+    a.options.keep_free = *bytes;
+  }
   a.options.stop_grace = absl::Seconds(a.grace);
   a.options.probe_interval = absl::Seconds(a.probe);
   return 0;

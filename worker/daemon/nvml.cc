@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -55,6 +56,7 @@ class Library {
     library->find("nvmlDeviceGetTemperature", library->temperature);
     library->find("nvmlDeviceGetUtilizationRates", library->utilisation);
     library->find("nvmlDeviceGetRemappedRows", library->remapped_rows);
+    library->find("nvmlDeviceGetMigMode", library->mig_mode);
     if (const int begun = library->init(); begun != kSuccess) {
       return absl::UnavailableError(
           absl::StrCat("nvmlInit_v2: ", library->error_string(begun), "; offer CPUs with --device cpu"));
@@ -83,6 +85,7 @@ class Library {
   int (*utilisation)(Handle, Utilisation*) = nullptr;
   int (*remapped_rows)(Handle, unsigned* corrected, unsigned* uncorrected, unsigned* pending,
                        unsigned* failed) = nullptr;
+  int (*mig_mode)(Handle, unsigned* current, unsigned* pending) = nullptr;
 
  private:
   template <typename Function>
@@ -131,6 +134,14 @@ class Nvml final : public Gpus {
     Utilisation busy{};
     const bool told = library_->utilisation != nullptr && library_->utilisation(gpu, &busy) == kSuccess;
     state.utilisation = told ? busy.gpu / 100.0 : -1;
+    unsigned mig = 0;
+    unsigned mig_pending = 0;
+    if (state.fault.empty() && library_->mig_mode != nullptr &&
+        library_->mig_mode(gpu, &mig, &mig_pending) == kSuccess && mig != 0) {
+      state.fault =
+          "it is in MIG mode, and a slot is a whole GPU; turn MIG off with nvidia-smi -mig 0, or leave the card out of "
+          "CUDA_VISIBLE_DEVICES";
+    }
     unsigned corrected = 0;
     unsigned uncorrected = 0;
     unsigned pending = 0;
@@ -154,14 +165,40 @@ class Nvml final : public Gpus {
   std::vector<GpuState> known_;
 };
 
-// Whether a process with that CUDA_VISIBLE_DEVICES may use the GPU.
-bool is_visible(const char* list, unsigned index, const std::string& uuid) {
-  if (list == nullptr) return true;
+// The places, in the order of the bus, of the GPUs that CUDA_VISIBLE_DEVICES lets a process use. As CUDA has it, the
+// first word that names none ends the list. INVALID_ARGUMENT: instances of a GPU, or numbers whose meaning NVML cannot
+// tell: they count in CUDA's order, which is the bus's only with CUDA_DEVICE_ORDER=PCI_BUS_ID or where all cards are
+// alike.
+absl::StatusOr<std::set<size_t>> visible_places(absl::string_view list, absl::string_view order,
+                                                const std::vector<std::string>& uuids,
+                                                const std::vector<std::string>& names) {
+  const bool alike =
+      std::all_of(names.begin(), names.end(), [&](const std::string& name) { return name == names.front(); });
+  std::set<size_t> places;
   for (const absl::string_view word : absl::StrSplit(list, ',')) {
-    unsigned number = 0;
-    if (absl::SimpleAtoi(word, &number) ? number == index : !word.empty() && absl::StartsWith(uuid, word)) return true;
+    size_t place = uuids.size();
+    int number = -1;
+    if (absl::StartsWith(word, "MIG-")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("CUDA_VISIBLE_DEVICES names an instance of a GPU, \"", word,
+                       "\", and a slot is a whole GPU; turn MIG off with nvidia-smi -mig 0"));
+    }
+    if (absl::SimpleAtoi(word, &number)) {
+      if (order != "PCI_BUS_ID" && !alike) {
+        return absl::InvalidArgumentError(
+            "CUDA_VISIBLE_DEVICES names GPUs by numbers in CUDA's own order, and the cards of this machine differ; set "
+            "CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the cards by UUID (nvidia-smi -L)");
+      }
+      if (number >= 0) place = std::min(static_cast<size_t>(number), uuids.size());
+    } else if (!word.empty()) {
+      const auto found = std::find_if(uuids.begin(), uuids.end(),
+                                      [&](const std::string& uuid) { return absl::StartsWith(uuid, word); });
+      place = static_cast<size_t>(found - uuids.begin());
+    }
+    if (place >= uuids.size()) break;
+    places.insert(place);
   }
-  return false;
+  return places;
 }
 
 }  // namespace
@@ -173,13 +210,30 @@ absl::StatusOr<std::unique_ptr<Gpus>> open_nvml() {
     return absl::UnavailableError(absl::StrCat("nvmlDeviceGetCount_v2: ", library->error_string(answer)));
   }
   const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  std::vector<Handle> handles;
+  const char* order = std::getenv("CUDA_DEVICE_ORDER");
+  std::vector<Handle> all(count);
+  std::vector<std::string> uuids(count);
+  std::vector<std::string> names(count);
   for (unsigned i = 0; i < count; ++i) {
-    Handle handle = nullptr;
-    if (library->by_index(i, &handle) != kSuccess) continue;
+    if (library->by_index(i, &all[i]) != kSuccess) {
+      all[i] = nullptr;
+      continue;
+    }
     char uuid[kUuidLength] = "";
-    (void)library->uuid(handle, uuid, kUuidLength);
-    if (is_visible(visible, i, uuid)) handles.push_back(handle);
+    (void)library->uuid(all[i], uuid, kUuidLength);
+    uuids[i] = uuid;
+    char name[kNameLength] = "";
+    (void)library->name(all[i], name, kNameLength);
+    names[i] = name;
+  }
+  std::set<size_t> places;
+  for (size_t i = 0; visible == nullptr && i < count; ++i) places.insert(i);
+  if (visible != nullptr) {
+    ASSIGN_OR_RETURN(places, visible_places(visible, order != nullptr ? order : "", uuids, names));
+  }
+  std::vector<Handle> handles;
+  for (const size_t place : places) {
+    if (all[place] != nullptr) handles.push_back(all[place]);
   }
   if (handles.empty()) {
     return absl::UnavailableError(absl::StrCat("the NVIDIA driver shows ", count, " GPUs and none may be used here",

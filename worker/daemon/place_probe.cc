@@ -1,8 +1,7 @@
 #include "worker/daemon/place_probe.h"
 
-#include <sys/statvfs.h>
-
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -41,10 +40,8 @@ absl::Status check_roots(const std::vector<std::string>& roots) {
 }
 
 absl::Status check_space(const std::string& folder) {
-  struct statvfs space {};
-  if (::statvfs(folder.c_str(), &space) != 0) return absl::OkStatus();
-  if (space.f_blocks == 0 || static_cast<uint64_t>(space.f_bavail) * space.f_frsize >= kLeastSpace)
-    return absl::OkStatus();
+  const std::optional<DiskSpace> space = disk_space(folder);
+  if (!space || space->free >= kLeastSpace) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat("there is no space left in ", folder));
 }
 
@@ -73,6 +70,8 @@ absl::Status check_place(const PlaceOptions& options) {
   if (!options.jobs_folder.empty()) {
     RETURN_IF_ERROR(check_jobs_folder(options.jobs_folder));
     RETURN_IF_ERROR(check_space(options.jobs_folder));
+    const std::string full = options.jobs_disk == nullptr ? "" : options.jobs_disk->look();
+    if (!full.empty()) return absl::ResourceExhaustedError(full);
   }
   RETURN_IF_ERROR(check_own_folder(options.data));
   return check_trainer(options.trainer);

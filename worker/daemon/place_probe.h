@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/base/disk_guard.h"
 #include "galleon/v1/workers.pb.h"
 
 namespace galleon {
@@ -26,6 +27,7 @@ struct PlaceOptions {
   std::vector<std::string> roots;  // what jobs may read, as they were resolved at the start
   std::vector<std::string> copies;
   std::vector<std::string> trackers;
+  DiskGuard* jobs_disk = nullptr;  // of the jobs' folder; null: a full disk alone is noticed
 };
 
 // FAILED_PRECONDITION: the scheduler's folder of jobs is not a folder of this machine.

@@ -39,8 +39,9 @@ uint64_t number_in(const std::string& path) {
 
 }  // namespace
 
-GroupUse process_group_use(pid_t group) {
-  GroupUse use;
+std::map<pid_t, GroupUse> process_group_uses(const std::set<pid_t>& groups) {
+  std::map<pid_t, GroupUse> uses;
+  for (const pid_t group : groups) uses[group];
   std::error_code error;
   for (std::filesystem::directory_iterator it("/proc", error), end; !error && it != end; it.increment(error)) {
     int64_t pid = 0;
@@ -52,13 +53,18 @@ GroupUse process_group_use(pid_t group) {
     const std::vector<std::string> fields = absl::StrSplit(stat->substr(after + 2), ' ');
     int64_t owner = 0;
     uint64_t pages = 0;
-    if (fields.size() < 22 || !absl::SimpleAtoi(fields[2], &owner) || owner != group) continue;
-    if (fields[0] == "Z" || fields[0] == "X") continue;
-    ++use.processes;
+    if (fields.size() < 22 || !absl::SimpleAtoi(fields[2], &owner)) continue;
+    const auto use = uses.find(static_cast<pid_t>(owner));
+    if (use == uses.end() || fields[0] == "Z" || fields[0] == "X") continue;
+    ++use->second.processes;
     if (absl::SimpleAtoi(fields[21], &pages))
-      use.resident_bytes += pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+      use->second.resident_bytes += pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   }
-  return use;
+  return uses;
+}
+
+GroupUse process_group_use(pid_t group) {
+  return process_group_uses({group})[group];
 }
 
 uint64_t available_memory_bytes() {

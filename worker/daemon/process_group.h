@@ -4,6 +4,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,8 @@ struct GroupUse {
 };
 
 GroupUse process_group_use(pid_t group);
+// Of several groups at once: one walk over /proc.
+std::map<pid_t, GroupUse> process_group_uses(const std::set<pid_t>& groups);
 
 // MemAvailable, or what the memory limit of our control group leaves if that is less.
 uint64_t available_memory_bytes();

@@ -18,6 +18,8 @@ namespace galleon {
 
 namespace {
 
+constexpr double kBetweenBeats = 20;  // seconds
+
 double monotonic_seconds() {
   return absl::ToDoubleSeconds(SystemClock().monotonic());
 }
@@ -72,7 +74,7 @@ v1::StepMetrics to_message(const StepLine& line) {
 }
 
 EventObserver::EventObserver(EventSink& sink, int rank, int ranks)
-    : sink_(sink), rank_(rank), ranks_(ranks), start_(monotonic_seconds()) {}
+    : sink_(sink), rank_(rank), ranks_(ranks), start_(monotonic_seconds()), told_(start_) {}
 
 void EventObserver::stage(const std::string& name, const std::string& detail) {
   const std::string bounded = bounded_text(detail);
@@ -93,7 +95,17 @@ void EventObserver::allocated(const Engine& engine) {
   sink_.send(std::move(event));
 }
 
+void EventObserver::stepped(int64_t step) {
+  const double now = monotonic_seconds();
+  if (now - told_ < kBetweenBeats) return;
+  told_ = now;
+  v1::TrainerEvent event;
+  event.mutable_beat()->set_step(static_cast<uint64_t>(step));
+  sink_.send(std::move(event));
+}
+
 void EventObserver::logged(const StepLine& line) {
+  told_ = monotonic_seconds();
   v1::TrainerEvent event;
   *event.mutable_step() = to_message(line);
   sink_.send(std::move(event));

@@ -34,6 +34,7 @@ class EventObserver : public RunObserver {
   EventObserver(EventSink& sink, int rank, int ranks);
   void stage(const std::string& name, const std::string& detail) override;
   void allocated(const Engine& engine) override;
+  void stepped(int64_t step) override;
   void logged(const StepLine& line) override;
   void evaluated(const EvaluationLine& line) override;
   void published(int64_t step, const std::string& folder) override;
@@ -43,6 +44,7 @@ class EventObserver : public RunObserver {
   int rank_;
   int ranks_;
   double start_;
+  double told_;  // when a step was last told of
 };
 
 v1::Evaluation to_message(const EvaluationLine& line);

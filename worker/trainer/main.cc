@@ -46,6 +46,9 @@ struct ServiceDescriptors {
   int job = -1;
   int assignment = -1;
   int control = -1;
+  int resolve = -1;
+
+  bool given() const { return job >= 0 || resolve >= 0; }
 };
 
 struct Arguments {
@@ -53,6 +56,7 @@ struct Arguments {
   ServiceDescriptors service;
   Reach reach;
   bool plan = false;
+  std::string gpu;  // of the plan's prediction
   bool resolve = false;
   bool processor = false;
   std::string format = "json";
@@ -124,9 +128,19 @@ int plan(const Arguments& arguments) {
   // A plan for GPUs needs none here.
   DeviceRequest request;
   if (job->resources().has_device()) request.wanted = job->resources().device();
-  const std::string kind = device_kind(request);
+  std::string kind = device_kind(request);
+  if (!arguments.gpu.empty()) {
+    if (job->resources().device() == v1::Resources::DEVICE_CPU)
+      return fail(absl::InvalidArgumentError("--gpu: the job's resources.device is cpu"));
+    kind = "cuda";
+  }
   absl::StatusOr<v1::MemoryPlan> message = plan_message(*shape, kind, ranks, text_bytes(*job), options.memory_limit);
   if (!message.ok()) return fail(message.status());
+  if (!arguments.gpu.empty()) {
+    absl::StatusOr<v1::StepPrediction> prediction = prediction_message(*shape, arguments.gpu, ranks);
+    if (!prediction.ok()) return fail(prediction.status());
+    *message->mutable_prediction() = *std::move(prediction);
+  }
   return print(*message, arguments.format);
 }
 
@@ -145,6 +159,19 @@ int train(Arguments& arguments) {
   return train_locally(*job, arguments.local);
 }
 
+absl::Status read_message(int fd, google::protobuf::Message& message) {
+  ASSIGN_OR_RETURN(const std::string text, read_all(fd, absl::StrCat("descriptor ", fd)));
+  if (message.ParseFromString(text)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("descriptor ", fd, " does not hold what the daemon writes"));
+}
+
+int resolve_for_service(int fd) {
+  v1::Job given;
+  if (const absl::Status read = read_message(fd, given); !read.ok()) return fail(read);
+  const absl::StatusOr<v1::Job> job = resolve(given);
+  return job.ok() ? print(*job, "binary") : fail(job.status());
+}
+
 // One rank of an attempt. All that it is told comes as open files, since it may open little itself.
 int train_for_service(const Arguments& arguments) {
   v1::Job job;
@@ -152,10 +179,7 @@ int train_for_service(const Arguments& arguments) {
   const ServiceDescriptors& given = arguments.service;
   for (const auto& [fd, message] :
        {std::pair<int, google::protobuf::Message*>(given.job, &job), {given.assignment, &assignment}}) {
-    const absl::StatusOr<std::string> text = read_all(fd, absl::StrCat("descriptor ", fd));
-    if (!text.ok()) return fail(text.status());
-    if (!message->ParseFromString(*text))
-      return fail(absl::InvalidArgumentError(absl::StrCat("descriptor ", fd, " does not hold what the daemon writes")));
+    if (const absl::Status read = read_message(fd, *message); !read.ok()) return fail(read);
   }
   return train_assignment(job, assignment, FileDescriptor(given.control));
 }
@@ -169,10 +193,14 @@ void add_training(CLI::App& app, Arguments& arguments) {
   job->needs(assignment)->needs(control);
   assignment->needs(job);
   control->needs(job);
-  app.add_option("--reads", arguments.reach.reads, "folder that the job may read, and no other; repeatable")
-      ->needs(job);
-  app.add_option("--writes", arguments.reach.writes, "folder that the job may write, and read; repeatable")->needs(job);
+  app.add_option("--resolve-fd", arguments.service.resolve,
+                 "from the worker daemon: where a binary Job is read; writes it with its model's shape to standard "
+                 "output, and ends")
+      ->excludes(job);
+  app.add_option("--reads", arguments.reach.reads, "folder that the job may read, and no other; repeatable");
+  app.add_option("--writes", arguments.reach.writes, "folder that the job may write, and read; repeatable");
   app.add_flag("--plan", arguments.plan, "print what the job will take, and end");
+  app.add_option("--gpu", arguments.gpu, "of --plan: predict a step on that card")->needs("--plan");
   app.add_option("--format", arguments.format, "of --plan and --processor")->check(CLI::IsMember({"json", "binary"}));
   app.add_flag("--processor", arguments.processor, "print what the CPU computes with here, and end");
   app.add_flag("--resolve", arguments.resolve, "write the job with its model's shape to --output, and end");
@@ -292,7 +320,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
-  const bool service = arguments.service.job >= 0;
+  const bool service = arguments.service.given();
+  if (!service && !(arguments.reach.reads.empty() && arguments.reach.writes.empty()))
+    return fail(absl::InvalidArgumentError("--reads and --writes need --job-fd or --resolve-fd"));
   if (service) {
     limit_reach(arguments.reach);
     ::umask(::umask(0) | kOthersNothing);
@@ -313,6 +343,7 @@ int run(int argc, char** argv) {
     if (status.ok()) status = tokenize(tokenizing);
   } else {
     if (arguments.processor) return print(processor_message(), arguments.format);
+    if (arguments.service.resolve >= 0) return resolve_for_service(arguments.service.resolve);
     if (service) return train_for_service(arguments);
     if (arguments.job.empty()) return fail(absl::InvalidArgumentError("--job is needed; see --help"));
     if (arguments.plan) return plan(arguments);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/base/status_macros.h"
+#include "worker/engine/run/prediction.h"
 #include "worker/trainer/other_ways.h"
 
 namespace galleon {
@@ -116,6 +117,24 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
     plan.mutable_fitting_changes()->Add(fits.begin(), fits.end());
   }
   return plan;
+}
+
+absl::StatusOr<v1::StepPrediction> prediction_message(const EngineShape& shape, const std::string& card, int ranks) {
+  ASSIGN_OR_RETURN(const CardRates rates, card_rates(card));
+  ASSIGN_OR_RETURN(const StepPrediction step, predict_step(shape, rates, ranks));
+  v1::StepPrediction message;
+  message.set_card(rates.name);
+  message.set_source(rates.source);
+  message.set_products(step.products);
+  message.set_attention(step.attention);
+  message.set_memory_bound(step.memory_bound);
+  message.set_optimizer(step.optimizer);
+  message.set_refresh(step.refresh);
+  message.set_wire(step.wire);
+  message.set_step(step.step());
+  const auto tokens = static_cast<double>(shape.micro_batch * shape.micro_batches * shape.sequence_length * ranks);
+  message.set_tokens_per_second(step.step() > 0 ? tokens / step.step() : 0);
+  return message;
 }
 
 absl::StatusOr<v1::MemoryPlan> ledger_message(const EngineShape& shape, absl::string_view device_kind,

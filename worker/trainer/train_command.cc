@@ -16,6 +16,7 @@
 #include "worker/engine/ranks/nccl_communicator.h"
 #include "worker/engine/ranks/socket_communicator.h"
 #include "worker/engine/run/brought_inputs.h"
+#include "worker/engine/run/finite.h"
 #include "worker/engine/run/options_from_job.h"
 #include "worker/engine/run/training.h"
 #include "worker/trainer/control_socket.h"
@@ -135,6 +136,7 @@ v1::Finished finished_message(const absl::StatusOr<RunResult>& result) {
     finished.set_message(bounded_text(result.status().message()));
     finished.set_permanent(is_permanent(result.status()));
     finished.set_place_fault(place_fault_of(result.status()));
+    finished.set_diverged(result.status().GetPayload(kDivergedPayload).has_value());
     return finished;
   }
   finished.set_outcome(result->stopped ? v1::Finished::STOPPED : v1::Finished::SUCCEEDED);

@@ -81,15 +81,18 @@ def lines(out, panel, series, x, y, w, h):
     names = list(dict.fromkeys(s[0] for s in series))
     colour_of = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     left, top, bottom = x + 62, y + 34, y + h - 40
+    beside = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]} if stacked else set()
     if stacked:
         times = sorted({t for _, _, points in series for t, _ in points})
         below, drawn = dict.fromkeys(times, 0.0), []
         for name, _, points in series:
+            if name in beside:
+                continue
             at = dict(points)
             upper = {t: below[t] + at.get(t, 0.0) for t in times}
             drawn.append((name, [(t, below[t]) for t in times], [(t, upper[t]) for t in times]))
             below = upper
-        high = max((v for _, _, points in drawn for _, v in points), default=1)
+        high = max([v for _, _, points in drawn for _, v in points] + [v for name, _, points in series if name in beside for _, v in points], default=1)
         low = 0.0
     else:
         values = [v for _, _, points in series for _, v in points]
@@ -118,8 +121,8 @@ def lines(out, panel, series, x, y, w, h):
             path = " ".join(place(*p) for p in upper) + " " + " ".join(place(*p) for p in reversed(lower))
             out.append(f'<polygon points="{path}" fill="{colour_of[name]}" fill-opacity=".35"/>'
                        f'<polyline points="{" ".join(place(*p) for p in upper)}" fill="none" stroke="{colour_of[name]}" stroke-width="1.5"/>')
-    else:
-        for name, _, points in series:
+    for name, _, points in series:
+        if not stacked or name in beside:
             dash = ' stroke-dasharray="6 4"' if "full rank" in name or "dense" in name else ""
             out.append(f'<polyline points="{" ".join(place(*p) for p in points)}" fill="none" stroke="{colour_of[name]}" stroke-width="1.8"{dash}/>')
     legend(out, series, x + 14, y + h - 10, w - 20, colour_of)
@@ -147,7 +150,7 @@ def bars(out, panel, series, x, y, w, h):
 
 
 def table(out, _, series, x, y, w, h):
-    columns = sorted({key for _, labels, _ in series for key in labels if key not in ("__name__", "endpoint", "container", "job", "namespace", "pod")})[:8]
+    columns = sorted({key for _, labels, _ in series for key in labels if key not in ("__name__", "endpoint", "container", "job", "cluster", "namespace", "pod")})[:8]
     rows = [labels for _, labels, _ in series][:6]
     for i, column in enumerate(columns):
         at = x + 14 + (w - 20) * i / len(columns)
@@ -166,8 +169,9 @@ def draw(board, stem, kept):
     for panel in board["panels"]:
         at = panel["gridPos"]
         x, y, w, h = at["x"] * UNIT_X + GAP / 2, at["y"] * UNIT_Y + 42, at["w"] * UNIT_X - GAP, at["h"] * UNIT_Y - GAP
+        title = next((one["shown"] for one in kept if (one["dashboard"], one["panel"]) == (stem, panel["title"])), panel["title"])
         out.append(f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="2" fill="{PANEL}"/>'
-                   f'<text x="{x + 10}" y="{y + 20}" font-size="13" fill="{TEXT}">{escape(panel["title"])}</text>')
+                   f'<text x="{x + 10}" y="{y + 20}" font-size="13" fill="{TEXT}">{escape(title)}</text>')
         DRAW[panel["type"]](out, panel, series_of(panel, kept, stem), x, y, w, h)
     out.append("</svg>")
     return "\n".join(out) + "\n"

@@ -22,6 +22,23 @@ TEST(WithDiskSpace, TellsWhatTheFileSystemOfTheFolderTells) {
   EXPECT_EQ(families[1].metric.at(0).gauge.value, static_cast<double>(space.capacity));
 }
 
+TEST(WithDiskSpace, TellsWhetherTheGuardFindsTooLittle) {
+  uint64_t free = 1;
+  DiskGuard guard(100, testing::TempDir(), [&free](const std::string&) { return DiskSpace{free, 1000}; });
+  const WithDiskSpace metrics(std::make_shared<prometheus::Registry>(), std::vector<ShownDisk>{jobs_disk(&guard)});
+  // Nobody has looked yet, and the metrics do not.
+  EXPECT_TRUE(metrics.Collect().empty());
+  ASSERT_NE(guard.look(), "");
+  ASSERT_EQ(metrics.Collect().size(), 3);
+  EXPECT_EQ(metrics.Collect()[0].name, "galleon_jobs_disk_free_bytes");
+  EXPECT_EQ(metrics.Collect()[2].name, "galleon_jobs_disk_short");
+  EXPECT_EQ(metrics.Collect()[2].metric.at(0).gauge.value, 1);
+  free = 500;
+  EXPECT_EQ(metrics.Collect()[0].metric.at(0).gauge.value, 1);
+  ASSERT_EQ(guard.look(), "");
+  EXPECT_EQ(metrics.Collect()[2].metric.at(0).gauge.value, 0);
+}
+
 TEST(WithDiskSpace, SaysNothingOfAFolderThatIsGone) {
   const WithDiskSpace metrics(std::make_shared<prometheus::Registry>(), testing::TempDir() + "/not/there");
   EXPECT_TRUE(metrics.Collect().empty());

@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
+#include <map>
 #include <string>
 
 #include "kernels/cuda/devices.h"
@@ -30,14 +31,18 @@ int probe() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string part = argc > 1 ? argv[1] : "";
-  Report report;
-  if (part == "probe") return probe();
-  if (part == "parity") return galleon::gpu::parity(report);
-  if (part == "nccl") return galleon::gpu::nccl(report);
-  if (part == "memory") return galleon::gpu::memory(report);
-  if (part == "kernels") return galleon::gpu::kernels(report);
-  if (part == "training") return galleon::gpu::training(report);
-  std::fprintf(stderr, "gpu_suite probe | parity | nccl | memory | kernels | training\n");
+  const std::map<std::string, int (*)(Report&)> parts = {
+      {"parity", galleon::gpu::parity},     {"shapes", galleon::gpu::shapes}, {"llama_1b", galleon::gpu::llama_1b},
+      {"llama_7b", galleon::gpu::llama_7b}, {"speeds", galleon::gpu::speeds}, {"memory", galleon::gpu::memory},
+      {"nccl", galleon::gpu::nccl}};
+  const std::string word = argc > 1 ? argv[1] : "";
+  if (word == "probe") return probe();
+  if (word == "export" && argc == 3) return galleon::gpu::export_llama_1b(argv[2]);
+  if (const auto part = parts.find(word); part != parts.end() && argc == 2) {
+    Report report;
+    return part->second(report);
+  }
+  std::fprintf(stderr,
+               "gpu_suite probe | export FOLDER | parity | shapes | llama_1b | llama_7b | speeds | memory | nccl\n");
   return 2;
 }

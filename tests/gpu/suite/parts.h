@@ -6,9 +6,14 @@
 namespace galleon::gpu {
 
 int parity(Report& report);    // training against the CPU
-int nccl(Report& report);      // one rank: init, collectives, abort, begin anew
+int shapes(Report& report);    // attention and loss at real shapes, each against another way to the same numbers
+int llama_1b(Report& report);  // steps of llama-1b, full rank and GaLore, beside the best product
+int llama_7b(Report& report);  // of llama-7b
+int speeds(Report& report);    // memory-bound operations beside a copy, products beside the best product
 int memory(Report& report);    // the ledger against the driver; a limit that is kept
-int kernels(Report& report);   // memory-bound operations beside a copy, products beside the best product
-int training(Report& report);  // steps of llama-1b and llama-7b beside the best product
+int nccl(Report& report);      // one rank: init, collectives, abort, begin anew
+
+// For PyTorch to compute the same: weights, tokens, loss and gradients of one step of llama-1b. Exit status.
+int export_llama_1b(const std::string& folder);
 
 }  // namespace galleon::gpu

@@ -12,7 +12,7 @@ absl::StatusOr<std::unique_ptr<Trainee>> Trainee::create(const EngineShape& shap
   return trainee;
 }
 
-double Trainee::step(int64_t number) {
+std::vector<Batch> Trainee::batches(int64_t number) const {
   std::mt19937_64 random(static_cast<uint64_t>(number));
   const auto vocabulary = static_cast<uint64_t>(shape_.config.vocabulary);
   std::vector<Batch> batches(static_cast<size_t>(shape_.micro_batches));
@@ -30,7 +30,11 @@ double Trainee::step(int64_t number) {
       batch.targets[i] = token;
     }
   }
-  const StepResult result = engine_->step(number, batches, 1.0F / static_cast<float>(tokens()));
+  return batches;
+}
+
+double Trainee::step(int64_t number) {
+  const StepResult result = engine_->step(number, batches(number), 1.0F / static_cast<float>(tokens()));
   report_ = result.report;
   return result.loss / static_cast<double>(tokens());
 }

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <random>
+#include <vector>
 
 #include "worker/engine/run/engine.h"
 
@@ -15,6 +16,9 @@ class Trainee {
 
   Device& device() { return *device_; }
   int64_t tokens() const { return shape_.micro_batch * shape_.micro_batches * shape_.sequence_length; }
+  // What step `number` trains on.
+  std::vector<Batch> batches(int64_t number) const;
+  std::vector<Parameter>& parameters() { return engine_->parameters(); }
   // The mean loss before the update of step `number`; tokens depend on the step alone.
   double step(int64_t number);
   const StepReport& report() const { return report_; }

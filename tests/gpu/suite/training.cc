@@ -13,6 +13,7 @@
 #include "tests/gpu/suite/parts.h"
 #include "tests/gpu/suite/shapes.h"
 #include "tests/gpu/suite/trainee.h"
+#include "worker/engine/run/prediction.h"
 
 namespace galleon::gpu {
 
@@ -34,8 +35,17 @@ struct Figures {
   double driver_difference = 0;  // between the driver's count and the ledger's, of the ledger's
 };
 
+// What this card reaches in a large product and in a copy. What it reaches in fp32 and fp64 is not measured, so that a
+// prediction by these rates counts products in bf16 and memory alone.
+CardRates ceilings(Device& device) {
+  constexpr double kNoBound = 1e30;
+  return {"this card", bf16_flops_per_second(device), kNoBound, kNoBound, copy_bytes_per_second(device),
+          kNoBound,    "measured in the same run"};
+}
+
 // Without a value: the card is too small.
-std::optional<Figures> measure(Report& report, const std::string& name, const EngineShape& shape, int steps) {
+std::optional<Figures> measure(Report& report, const std::string& name, const EngineShape& shape, int steps,
+                               const CardRates& card) {
   absl::StatusOr<std::unique_ptr<Device>> device = make_cuda_device(0);
   GALLEON_CHECK(device.ok()) << device.status().ToString();
   const double before = driver_used_bytes();
@@ -65,6 +75,15 @@ std::optional<Figures> measure(Report& report, const std::string& name, const En
   figures.model_flops = shape.config.train_flops_per_token(shape.sequence_length) * tokens / figures.plain;
   report.figure(name + ".tokens_per_second", tokens / figures.plain, "tokens/s");
   report.figure(name + ".peak", figures.peak, "GB");
+  if (const absl::StatusOr<StepPrediction> predicted = predict_step(shape, card, 1); predicted.ok()) {
+    const double step = predicted->step() - predicted->refresh;
+    report.figure(name + ".predicted_step", step, "s at the ceilings");
+    report.figure(name + ".step_against_predicted", figures.plain / step, "times");
+    report.figure(name + ".predicted_products", predicted->products, "s");
+    report.figure(name + ".predicted_attention", predicted->attention, "s");
+    report.figure(name + ".predicted_memory_bound", predicted->memory_bound, "s");
+    report.figure(name + ".predicted_optimizer", predicted->optimizer, "s");
+  }
   return figures;
 }
 
@@ -75,12 +94,13 @@ std::optional<double> of(const std::optional<Figures>& figures, Told told) {
   return told(*figures);
 }
 
-void measure_1b(Report& report, double product_rate) {
-  const auto full = measure(report, "llama-1b.full_rank", suite_shape("llama-1b", 1024, 16, 0), 8);
+void measure_1b(Report& report, const CardRates& card) {
+  const double product_rate = card.bf16_flops;
+  const auto full = measure(report, "llama-1b.full_rank", suite_shape("llama-1b", 1024, 16, 0), 8, card);
   report.at_least("llama-1b.full_rank.model_flops",
                   of(full, [&](const Figures& f) { return f.model_flops / product_rate; }), "of the best product",
-                  0.45);
-  const auto galore = measure(report, "llama-1b.galore", suite_shape("llama-1b", 1024, 16, 512), 8);
+                  0.70);
+  const auto galore = measure(report, "llama-1b.galore", suite_shape("llama-1b", 1024, 16, 512), 8, card);
   report.at_most("llama-1b.refresh_of_all", of(galore, [](const Figures& f) { return f.refresh; }), "s", 0.5);
   report.at_least("llama-1b.galore_against_full_rank",
                   of(galore,
@@ -88,21 +108,22 @@ void measure_1b(Report& report, double product_rate) {
                        if (!full.has_value()) return std::nullopt;
                        return full->plain / (f.plain + f.refresh / kRefreshInterval);
                      }),
-                  "times", 1.10);
+                  "times", 1.15);
 }
 
-void measure_7b(Report& report, double product_rate) {
+void measure_7b(Report& report, const CardRates& card) {
+  const double product_rate = card.bf16_flops;
   const auto shape = full_rank_7b(static_cast<int64_t>(0.97 * driver_total_bytes()) - (int64_t{2} << 30));
   std::optional<Figures> full;
   if (shape.has_value()) {
     report.figure("llama-7b.full_rank.sequences_a_pass", static_cast<double>(shape->micro_batch), "x 1024 tokens");
-    full = measure(report, "llama-7b.full_rank", *shape, 4);
+    full = measure(report, "llama-7b.full_rank", *shape, 4, card);
   }
   report.at_least("llama-7b.full_rank.model_flops",
                   of(full, [&](const Figures& f) { return f.model_flops / product_rate; }), "of the best product",
-                  0.55);
+                  0.72);
 
-  const auto recipe = measure(report, "llama-7b.recipe", recipe_7b(BasisType::kBf16), 4);
+  const auto recipe = measure(report, "llama-7b.recipe", recipe_7b(BasisType::kBf16), 4, card);
   if (recipe.has_value()) {
     // A block is computed twice, so that the products run a third more than this.
     report.figure("llama-7b.recipe.model_flops", recipe->model_flops / product_rate, "of the best product");
@@ -111,21 +132,25 @@ void measure_7b(Report& report, double product_rate) {
   report.at_most("llama-7b.peak_bf16_bases", of(recipe, [](const Figures& f) { return f.peak; }), "GB", 20.5);
   report.at_most("llama-7b.driver_against_ledger", of(recipe, [](const Figures& f) { return f.driver_difference; }),
                  "of the ledger", 0.03);
-  const auto int8 = measure(report, "llama-7b.recipe_int8_bases", recipe_7b(BasisType::kInt8), 2);
+  const auto int8 = measure(report, "llama-7b.recipe_int8_bases", recipe_7b(BasisType::kInt8), 2, card);
   report.at_most("llama-7b.peak_int8_bases", of(int8, [](const Figures& f) { return f.peak; }), "GB", 19.5);
+}
+
+CardRates measured_rates() {
+  absl::StatusOr<std::unique_ptr<Device>> device = make_cuda_device(0);
+  GALLEON_CHECK(device.ok()) << device.status().ToString();
+  return ceilings(**device);
 }
 
 }  // namespace
 
-int training(Report& report) {
-  double product_rate = 0;
-  {
-    absl::StatusOr<std::unique_ptr<Device>> device = make_cuda_device(0);
-    GALLEON_CHECK(device.ok()) << device.status().ToString();
-    product_rate = bf16_flops_per_second(**device);
-  }
-  measure_1b(report, product_rate);
-  measure_7b(report, product_rate);
+int llama_1b(Report& report) {
+  measure_1b(report, measured_rates());
+  return report.exit_code();
+}
+
+int llama_7b(Report& report) {
+  measure_7b(report, measured_rates());
   return report.exit_code();
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/base/device_failure.h"
 #include "kernels/cuda/devices.h"
+#include "kernels/cuda/launch_text.h"
 
 namespace galleon::cuda {
 namespace {
@@ -41,6 +42,41 @@ TEST(CudaStatusDeathTest, AFailedDeviceEndsTheProcessWithItsOwnCodeAndABugAborts
   EXPECT_EXIT(require(cudaErrorECCUncorrectable, "cudaStreamSynchronize"), ExitedWithCode(kDeviceFailureExitCode),
               "the device failed: cudaStreamSynchronize: .*cudaErrorECCUncorrectable");
   EXPECT_DEATH(require(cudaErrorIllegalAddress, "cudaStreamSynchronize"), "check failed.*cudaErrorIllegalAddress");
+}
+
+TEST(CudaStatus, AnErrorThatWasToldIsNotLeftForALaterCall) {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) GTEST_SKIP() << "this needs a GPU";
+  EXPECT_FALSE(to_status(cudaMemset(nullptr, 0, 8), "cudaMemset").ok());
+  EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
+}
+
+TEST(CudaStatusDeathTest, AnOldErrorOfTheRuntimeIsNotTheReasonOfALibrarysFailure) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) GTEST_SKIP() << "this needs a GPU";
+  // An argument that is refused, and stays noted.
+  EXPECT_DEATH(
+      {
+        (void)cudaMemset(nullptr, 0, 8);
+        require(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul");
+      },
+      "check failed.*cublasLtMatmul.*perhaps of an earlier call");
+}
+
+TEST(CudaStatusDeathTest, WhoHandlesErrorsStillEndsWithTheCodeOfAFailedDevice) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(end_if_device_failed(cudaErrorNvlinkUncorrectable, "NCCL"), ExitedWithCode(kDeviceFailureExitCode),
+              "the device failed: NCCL: .*cudaErrorNvlinkUncorrectable");
+  for (const cudaError_t other : {cudaSuccess, cudaErrorNotReady, cudaErrorIllegalAddress})
+    end_if_device_failed(other, "NCCL");
+}
+
+TEST(LaunchText, NamesKernelGridBlockAndSharedBytes) {
+  EXPECT_EQ(
+      launch_text("_ZN7galleon4cuda5clearEPfl", dim3(4, 2), dim3(256), 1024),
+      "kernel galleon::cuda::clear(float*, long), grid 4x2x1, block 256x1x1, 1024 bytes of dynamic shared memory");
+  EXPECT_THAT(launch_text("plain", 1, 1, 0), HasSubstr("kernel plain, grid 1x1x1"));
 }
 
 TEST(CudaDevice, WithoutAGpuItIsUnavailableInASentence) {

@@ -16,6 +16,9 @@ namespace {
 constexpr int64_t kReserved = int64_t{4} << 30;
 constexpr int64_t kPage = 4096;
 constexpr int64_t kAlignment = 512;
+// Between two pieces, filled: what writes beyond its piece shows when the piece is given back.
+constexpr int64_t kGuard = 512;
+constexpr unsigned char kUntouched = 0xa5;
 
 }  // namespace
 
@@ -34,14 +37,14 @@ void* GuardedMemory::allocate(int64_t bytes) {
   void* data = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    int64_t offset = 0;
+    int64_t offset = kGuard;
     for (const auto& [begin, size] : taken_) {
-      if (begin - offset >= bytes) break;
-      offset = round_up(begin + size, kAlignment);
+      if (begin - kGuard - offset >= bytes + kGuard) break;
+      offset = round_up(begin + size + kGuard, kAlignment) + kGuard;
     }
-    if (offset + bytes > kReserved) return nullptr;
+    if (offset + bytes + kGuard > kReserved) return nullptr;
     taken_[offset] = bytes;
-    const int64_t end = round_up(offset + bytes, kPage);
+    const int64_t end = round_up(offset + bytes + kGuard, kPage);
     if (end > used_) {
       used_ = end;
       protect();
@@ -50,13 +53,27 @@ void* GuardedMemory::allocate(int64_t bytes) {
   }
   open();
   std::memset(data, 0, static_cast<size_t>(bytes));
+  std::memset(static_cast<char*>(data) - kGuard, kUntouched, kGuard);
+  std::memset(static_cast<char*>(data) + bytes, kUntouched, kGuard);
   close();
   return data;
 }
 
 void GuardedMemory::free(void* data) {
-  const std::lock_guard lock(mutex_);
-  GALLEON_CHECK(taken_.erase(static_cast<char*>(data) - base_) == 1) << "freed what was not allocated";
+  open();
+  {
+    const std::lock_guard lock(mutex_);
+    const auto held = taken_.find(static_cast<char*>(data) - base_);
+    GALLEON_CHECK(held != taken_.end()) << "freed what was not allocated";
+    const auto* begin = static_cast<const unsigned char*>(data);
+    const auto whole = [](const unsigned char* guard) {
+      return std::all_of(guard, guard + kGuard, [](unsigned char byte) { return byte == kUntouched; });
+    };
+    GALLEON_CHECK(whole(begin - kGuard)) << "a kernel wrote before its piece of " << held->second << " bytes";
+    GALLEON_CHECK(whole(begin + held->second)) << "a kernel wrote behind its piece of " << held->second << " bytes";
+    taken_.erase(held);
+  }
+  close();
 }
 
 void GuardedMemory::open() {

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -56,8 +57,9 @@ class Block {
     GALLEON_CHECK(shared <= kMostShared) << shared << " bytes of shared memory";
     body_ = &body;
     threads_ = threads;
-    // A block writes beyond its shared memory into the guard behind it at the earliest here.
-    shared_.assign(shared / sizeof(uint32_t) + 8, 0);
+    shared_bytes_ = shared;
+    // With a guard behind it, which is looked at when a block has ended.
+    shared_.assign(shared / sizeof(uint32_t) + 64, 0);
     while (fibers_.size() < threads) fibers_.push_back(make_fiber());
     warps_.resize((threads + kLanes - 1) / kLanes);
     for (unsigned z = 0; z < grid.z; ++z) {
@@ -142,13 +144,20 @@ class Block {
       }
     }
     // A warp runs as far as it can before another moves, from barrier to barrier the first or the last of them ahead: a
-    // barrier that is missing between warps changes the result.
+    // barrier that is missing between warps changes the result. In odd blocks the lanes of a warp move in descending
+    // order, so that what one lane leaves for the next without an exchange changes it too.
+    descending_ = (index.x + index.y + index.z) % 2 != 0;
     const unsigned warps = (threads_ + kLanes - 1) / kLanes;
     bool backwards = (index.x + index.y + index.z) % 2 != 0;
     do {
       for (unsigned n = 0; n < warps; ++n) run_warp(backwards ? warps - 1 - n : n);
       backwards = !backwards;
     } while (release_block());
+    const auto* guard = static_cast<const unsigned char*>(shared()) + shared_bytes_;
+    const auto* end = reinterpret_cast<const unsigned char*>(shared_.data() + shared_.size());
+    GALLEON_CHECK(std::all_of(guard, end, [](unsigned char byte) { return byte == 0xff; }))
+        << "block " << index.x << "," << index.y << "," << index.z << " wrote beyond its " << shared_bytes_
+        << " bytes of shared memory";
   }
 
   // Until each of its threads waits for the block or has ended.
@@ -156,9 +165,12 @@ class Block {
     bool moved = true;
     while (moved) {
       moved = false;
-      for (unsigned t = warp * kLanes; t < warp_end(warp); ++t) {
-        if (fibers_[t]->state != State::kReady) continue;
-        resume(*fibers_[t]);
+      const unsigned begin = warp * kLanes;
+      const unsigned end = warp_end(warp);
+      for (unsigned n = begin; n < end; ++n) {
+        Fiber& fiber = *fibers_[descending_ ? end - 1 - (n - begin) : n];
+        if (fiber.state != State::kReady) continue;
+        resume(fiber);
         moved = true;
       }
       moved = release_warp(warp) || moved;
@@ -217,6 +229,8 @@ class Block {
 
   const std::function<void()>* body_ = nullptr;
   unsigned threads_ = 0;
+  size_t shared_bytes_ = 0;
+  bool descending_ = false;
   std::vector<uint32_t> shared_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Warp> warps_;

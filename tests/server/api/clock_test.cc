@@ -107,7 +107,7 @@ TEST_F(ClockTest, AStartTwoYearsAheadIsToldAndWhatIsDeletedLaterIsNamed) {
   EXPECT_THAT(log, HasSubstr("is 730 days after the newest entry of the journal"));
   EXPECT_THAT(
       log,
-      HasSubstr("deletes records and logs of jobs of queue default, as they ended more than 720h ago: 1 job, x-1"));
+      HasSubstr("deletes records and logs of jobs of queue default, as they ended more than 30d ago: 1 job, x-1"));
 }
 
 }  // namespace

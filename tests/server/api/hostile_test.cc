@@ -16,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "galleon/v1/admin.pb.h"
+#include "galleon/v1/groups.pb.h"
 #include "galleon/v1/queues.pb.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/dynamic_message.h"
@@ -35,8 +36,9 @@ using google::protobuf::Reflection;
 std::vector<const MethodDescriptor*> all_methods() {
   // Files of all services are linked in, so that each is found by the name of one of its messages.
   std::vector<const MethodDescriptor*> methods;
-  for (const Descriptor* message : {v1::CreateJobRequest::descriptor(), v1::SyncWorkerRequest::descriptor(),
-                                    v1::ListQueuesRequest::descriptor(), v1::BackupRequest::descriptor()}) {
+  for (const Descriptor* message :
+       {v1::CreateJobRequest::descriptor(), v1::SyncWorkerRequest::descriptor(), v1::ListQueuesRequest::descriptor(),
+        v1::CreateGroupRequest::descriptor(), v1::BackupRequest::descriptor()}) {
     for (int s = 0; s < message->file()->service_count(); ++s) {
       for (int m = 0; m < message->file()->service(s)->method_count(); ++m)
         methods.push_back(message->file()->service(s)->method(m));

@@ -201,7 +201,7 @@ TEST_F(Process, AReadyFileThatIsNoFileIsLeftAlone) {
                    "--metrics", "127.0.0.1:0", "--ready-file", fifo},
                   kPatience);
   ASSERT_TRUE(refused.ok());
-  EXPECT_EQ(refused->exit.code, 1);
+  EXPECT_EQ(refused->exit.code, 2);
   EXPECT_TRUE(absl::StrContains(refused->err, "fifo is a FIFO and not a regular file")) << refused->err;
   EXPECT_TRUE(std::filesystem::is_fifo(fifo));
 }
@@ -217,11 +217,77 @@ TEST_F(Process, WrongFlagsAreExplained) {
   EXPECT_NE(lease.exit.code, 0);
   EXPECT_TRUE(absl::StrContains(lease.err + lease.out, "such as 45s")) << lease.err;
   const CommandResult open = run({"--data", folder_ + "/d", "--listen", "0.0.0.0:7070", "--metrics", "127.0.0.1:0"});
-  EXPECT_EQ(open.exit.code, 1);
+  EXPECT_EQ(open.exit.code, 2);
   EXPECT_TRUE(absl::StrContains(open.err, "speaks no TLS; give --listen 127.0.0.1:7070")) << open.err;
   const CommandResult help = run({"--help"});
   EXPECT_EQ(help.exit.code, 0);
   EXPECT_TRUE(absl::StrContains(help.out, "Example:")) << help.out;
+}
+
+// Its exit code at a start that fails, and the last line of its log.
+std::pair<int, std::string> failed_start(const std::string& folder, const std::vector<std::string>& more) {
+  ProcessOptions options;
+  options.command = {GALLEON_BINARY_DIR "/galleon-scheduler",
+                     "--data",
+                     folder + "/data",
+                     "--listen",
+                     "127.0.0.1:0",
+                     "--metrics",
+                     "127.0.0.1:0"};
+  options.command.insert(options.command.end(), more.begin(), more.end());
+  options.stderr_path = folder + "/failed";
+  const absl::StatusOr<ProcessId> process = start_process(options);
+  EXPECT_TRUE(process.ok()) << process.status();
+  if (!process.ok()) return {-1, ""};
+  const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process->pid, kPatience);
+  EXPECT_TRUE(exit.ok() && exit->has_value());
+  return {exit.ok() ? exit->value_or(ProcessExit{-1, 0}).code : -1, read_file(folder + "/failed").value_or("")};
+}
+
+TEST_F(Process, ExitCodesTellWhatMayHealByItselfFromWhatNeverDoes) {
+  const std::string file = folder_ + "/queues.yaml";
+  EXPECT_EQ(failed_start(folder_, {"--no-such-option"}).first, 2);
+  EXPECT_EQ(failed_start(folder_, {"--keep-free", "much"}).first, 2);
+  ASSERT_TRUE(write_file_atomically(file, "queues: {a: {weihgt: 1}}").ok());
+  EXPECT_EQ(failed_start(folder_, {"--queues", file}).first, 2);
+  EXPECT_EQ(failed_start(folder_, {"--queues", folder_ + "/not-mounted-yet.yaml"}).first, 1);
+  launch();
+  EXPECT_EQ(failed_start(folder_, {}).first, 1) << "another scheduler works there; it may end";
+  EXPECT_EQ(end(SIGTERM).code, 0);
+  ASSERT_TRUE(
+      write_file_atomically(folder_ + "/data/scheduler.db", "this was a journal once, and is none any more").ok());
+  EXPECT_EQ(failed_start(folder_, {}).first, 3) << read_file(folder_ + "/failed").value_or("");
+}
+
+TEST_F(Process, ADiskThatWasFullAtTheStartIsNoReasonToStayAway) {
+  // What a shell and those it starts may write to a file at most; SIGXFSZ is ignored, so that the write fails as on a
+  // full disk.
+  ProcessOptions options;
+  options.command = {"/bin/sh", "-c",
+                     absl::StrCat("trap '' XFSZ; ulimit -f 1; exec ", GALLEON_BINARY_DIR, "/galleon-scheduler --data ",
+                                  folder_, "/data --listen 127.0.0.1:0 --metrics 127.0.0.1:0")};
+  options.stderr_path = "/dev/null";
+  const absl::StatusOr<ProcessId> process = start_process(options);
+  ASSERT_TRUE(process.ok()) << process.status();
+  const absl::StatusOr<std::optional<ProcessExit>> exit = wait_process(process->pid, kPatience);
+  ASSERT_TRUE(exit.ok() && exit->has_value());
+  const int code = (*exit)->code;
+  EXPECT_TRUE(code == 1 || code == 4) << code;
+  // There is space again.
+  launch();
+  EXPECT_EQ(end(SIGTERM).code, 0);
+}
+
+TEST(Units, StartAgainWhatMayHealByItselfHoweverOftenItFailed) {
+  for (const auto& [unit, never] : {std::pair("scheduler", "RestartPreventExitStatus=2 3\n"),
+                                    std::pair("worker", "RestartPreventExitStatus=2\n")}) {
+    const absl::StatusOr<std::string> text =
+        read_file(absl::StrCat(GALLEON_SOURCE_DIR "/deploy/systemd/galleon-", unit, ".service"));
+    ASSERT_TRUE(text.ok()) << text.status();
+    EXPECT_TRUE(absl::StrContains(*text, never)) << unit;
+    EXPECT_TRUE(absl::StrContains(*text, "\nRestart=on-failure\n")) << unit;
+    EXPECT_TRUE(absl::StrContains(*text, "\nStartLimitIntervalSec=0\n")) << unit;
+  }
 }
 
 }  // namespace

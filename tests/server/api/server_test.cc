@@ -51,7 +51,8 @@ TEST_F(ServerItself, MetricsCountJobsSlotsAttemptsAndCalls) {
                                           "galleon_queue_wait_seconds_count{queue=\"default\"} 1",
                                           "galleon_attempt_duration_seconds_count{outcome=\"succeeded\"} 1",
                                           "galleon_grpc_requests_total{code=\"OK\",method=\"CreateJob\"} 1",
-                                          "galleon_build_info{version=\"1\"} 1"};
+                                          "galleon_slots_pending{device=\"auto\",labels=\"\",queue=\"default\"} 0",
+                                          "galleon_build_info{program=\"galleon-scheduler\",version=\"1\"} 1"};
   const auto missing = [&](const std::string& metrics) {
     std::vector<std::string> names;
     for (const std::string& line : lines) {

@@ -140,7 +140,7 @@ TEST(Orders, JobsOfAQueueThatIsNoLongerConfiguredWaitAndCanBeMoved) {
   w.restart();
   ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
   EXPECT_TRUE(absl::StrContains(w.record(id).message(), "queue small is not configured any more"));
-  const std::vector<v1::Queue> queues = w.scheduler->describe_queues();
+  const std::vector<v1::Queue> queues = w.scheduler->describe_queues(w.now);
   ASSERT_EQ(queues.size(), 2U);
   EXPECT_FALSE(queues[1].configured());
   ASSERT_TRUE(w.scheduler->reprioritize(w.now, to(id, {}, "default")).ok());
@@ -156,7 +156,7 @@ TEST(Orders, QueuesSayWhatTheyUseAndWouldGet) {
   v1::Job small = job_named("three");
   small.mutable_scheduling()->set_queue("small");
   (void)w.submit(small);
-  const std::vector<v1::Queue> queues = w.scheduler->describe_queues();
+  const std::vector<v1::Queue> queues = w.scheduler->describe_queues(w.now);
   EXPECT_EQ(queues[0].slots_used(), 2U);
   EXPECT_EQ(queues[0].queued(), 1U);
   EXPECT_EQ(queues[0].active(), 1U);

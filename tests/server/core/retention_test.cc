@@ -162,7 +162,7 @@ TEST(Retention, EachQueueKeepsAsManyAsItSaysOfItsNewestWhateverOthersDo) {
   EXPECT_EQ(kept(w, all), 8U);
   EXPECT_EQ(kept(w, nightly), 3U);
   EXPECT_TRUE(w.scheduler->state().job_state(nightly.back()).has_value());
-  const std::vector<v1::Queue> queues = w.scheduler->describe_queues();
+  const std::vector<v1::Queue> queues = w.scheduler->describe_queues(w.now);
   EXPECT_EQ(queues[1].retention_jobs(), 3U);
   EXPECT_EQ(queues[1].ended(), 3U);
   EXPECT_EQ(queues[0].retention_seconds(), 30U * 24 * 3600);

@@ -177,6 +177,10 @@ TEST(Starvation, TheReasonNamesTheJobOfAnotherQueueForWhichSlotsAreKept) {
   s.queued("gang", {.ranks = 3}).queued("b", {.queue = 1}).decide();
   EXPECT_EQ(s.why(1), Wait::Kind::kAhead);
   EXPECT_EQ(s.result.waits[1].name, "jobs/gang");
+  // But not to another project.
+  s.input.queues[0].config.project = "arts";
+  s.decide();
+  EXPECT_EQ(s.result.waits[1].name, "a job of queue a");
 }
 
 }  // namespace

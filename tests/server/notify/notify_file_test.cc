@@ -67,7 +67,7 @@ TEST_F(NotifyFile, WhatIsWrongIsNamedWithItsLineAndWithoutWhatIsSecret) {
   for (const auto& [yaml, part] : std::vector<std::pair<std::string, std::string>>{
            {"[]", "a mapping with \"receivers\" is expected"},
            {"wait: 3s", "f:1: there is no key \"wait\"; there are waiting, receivers"},
-           {"waiting: soon", "f:1: waiting: \"soon\" is not a duration between 1s and 720h, such as 30s"},
+           {"waiting: soon", "f:1: waiting: \"soon\" is not a duration between 1s and 30d, such as 30s"},
            {"receivers:\n  A: {}", "f:2: \"A\" is not a name"},
            {receiver("kinds: [job.failed]"), "f:2: receivers.a: url or url_file must be given"},
            {receiver(url + ", colour: red"), "receivers.a has no key \"colour\"; there are url, url_file"},

@@ -17,21 +17,26 @@ std::string kind_of(const std::string& broken) {
   return broken.substr(0, broken.find(':'));
 }
 
+// Whether that run broke a promise, and how, told in the shortest script that still does.
+bool broken_by(uint64_t seed, const Script& script) {
+  const std::string broken = Cluster(script).run();
+  if (broken.empty()) return false;
+  std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), broken.c_str());
+  std::fflush(stdout);
+  const auto fails = [&broken](const Script& s) { return kind_of(Cluster(s).run()) == kind_of(broken); };
+  const Script shortest = shrink(script, fails, 1000);
+  Cluster cluster(shortest);
+  (void)cluster.run();
+  std::printf("%s%s", shortest.text().c_str(), cluster.history(20).c_str());
+  std::fflush(stdout);
+  return true;
+}
+
 int look() {
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    if (broken_by(seed, make_script(seed))) return kNoticed;
     // Some of it shows only where there is more to run than the fleet holds.
-    const Script script = seed % 10 == 0 ? make_crowd(seed) : make_script(seed);
-    const std::string broken = Cluster(script).run();
-    if (broken.empty()) continue;
-    std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), broken.c_str());
-    std::fflush(stdout);
-    const auto fails = [&broken](const Script& s) { return kind_of(Cluster(s).run()) == kind_of(broken); };
-    const Script shortest = shrink(script, fails, 1000);
-    Cluster cluster(shortest);
-    (void)cluster.run();
-    std::printf("%s%s", shortest.text().c_str(), cluster.history(20).c_str());
-    std::fflush(stdout);
-    return kNoticed;
+    if (seed % 2 == 0 && broken_by(seed, make_crowd(seed))) return kNoticed;
   }
   return 0;
 }

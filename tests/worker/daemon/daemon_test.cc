@@ -42,14 +42,16 @@ TEST_F(DaemonTest, TellsWhatItsTrainerComputesWith) {
   const v1::ProcessorInfo& processor = scheduler_.registrations[0].worker().processor();
   EXPECT_FALSE(processor.model().empty());
   const std::string metrics = scrape(ready_file());
-  EXPECT_THAT(metrics, testing::HasSubstr("galleon_worker_processor_info{model=\"" + processor.model() + "\""));
+  EXPECT_THAT(metrics,
+              testing::HasSubstr("galleon_worker_processor_info{worker=\"w1\",model=\"" + processor.model() + "\""));
   ASSERT_EQ(processor.libraries_size(), 2);
   EXPECT_EQ(processor.libraries(0).name(), "oneDNN");
   EXPECT_FALSE(processor.libraries(0).too_little());
   EXPECT_EQ(processor.libraries(1).name(), "OpenBLAS");
   if (processor.instruction_set() == "baseline") return;
   EXPECT_TRUE(processor.libraries(1).too_little());
-  EXPECT_THAT(metrics, testing::ContainsRegex("galleon_worker_library_fits.library=.OpenBLAS.[^}]*Prescott.* 0\n"));
+  EXPECT_THAT(metrics,
+              testing::ContainsRegex("galleon_worker_library_fits.worker=.w1.,library=.OpenBLAS.[^}]*Prescott.* 0\n"));
 }
 
 TEST_F(DaemonTest, RefusesToServeWithATrainerThatDoesNotRunHere) {
@@ -474,21 +476,82 @@ TEST_F(DaemonTest, MetricsShowTheJobWhileItRunsAndNotForEver) {
   ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.reports["a.1.0"].progress().step() == 4; }));
   const std::string running = scrape(ready_file());
   allow("scraped");
-  EXPECT_NE(running.find("galleon_job_loss{job_id=\"a\",attempt=\"1\"} 2.5"), std::string::npos) << running;
-  EXPECT_NE(running.find("galleon_job_memory_bytes{job_id=\"a\",attempt=\"1\",category=\"weights\"} 1000"),
-            std::string::npos);
-  EXPECT_NE(
-      running.find("galleon_job_communication_bytes_total{job_id=\"a\",attempt=\"1\",operation=\"all_gather\"} 37"),
-      std::string::npos);
-  EXPECT_NE(running.find("galleon_job_communication_dense_bytes_total{job_id=\"a\",attempt=\"1\"} 91"),
-            std::string::npos);
-  EXPECT_NE(running.find("galleon_worker_slots{state=\"used\"} 1"), std::string::npos);
-  EXPECT_NE(running.find("galleon_worker_lease_seconds"), std::string::npos);
-  EXPECT_NE(running.find("galleon_worker_lease_length_seconds"), std::string::npos);
+  for (const char* line :
+       {"galleon_job_loss{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 2.5",
+        "galleon_job_planned_steps{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 100",
+        "galleon_job_attempt{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 1",
+        "galleon_job_diverged{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 0",
+        "galleon_job_progress_age_seconds{worker=\"w1\",job_id=\"a\",attempt=\"1\"}",
+        "galleon_job_memory_bytes{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"0\",category=\"weights\"} 1000",
+        "galleon_job_communication_bytes_total{worker=\"w1\",job_id=\"a\",attempt=\"1\",operation=\"all_gather\"} 37",
+        "galleon_job_communication_dense_bytes_total{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 91",
+        "galleon_rank_info{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"0\",device=\"cpu\",slot=\"0\"} 1",
+        "galleon_job_memory_limit_bytes{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"0\",device=\"cpu\"}",
+        "galleon_job_memory_resident_bytes{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"0\"}",
+        "galleon_worker_slots{worker=\"w1\",state=\"used\"} 1", "galleon_worker_lease_seconds{worker=\"w1\"}",
+        "galleon_worker_lease_length_seconds{worker=\"w1\"}", "galleon_disk_free_bytes{worker=\"w1\"}",
+        "galleon_build_info{worker=\"w1\",program=\"galleon-worker\",version=\"" GALLEON_VERSION "\"} 1",
+        "process_cpu_seconds_total{worker=\"w1\"}"}) {
+    EXPECT_THAT(running, testing::HasSubstr(line));
+  }
+  // A job without GaLore has no subspaces, which is not the same as bases that have nothing in common.
+  EXPECT_THAT(running, testing::Not(testing::HasSubstr("galleon_job_subspace")));
+  EXPECT_THAT(running, testing::Not(testing::HasSubstr("galleon_job_checkpoint_step")));
   ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
-  EXPECT_NE(scrape(ready_file()).find("galleon_job_loss"), std::string::npos);
-  EXPECT_NE(scrape(ready_file()).find("galleon_job_loss"), std::string::npos);
-  EXPECT_EQ(scrape(ready_file()).find("galleon_job_"), std::string::npos);
+  for (int i = 0; i < 4; ++i) {
+    const std::string ended = scrape(ready_file());
+    EXPECT_THAT(ended, testing::HasSubstr("galleon_job_loss"));
+    EXPECT_THAT(ended, testing::Not(testing::HasSubstr("galleon_rank_info")));
+    EXPECT_THAT(ended, testing::Not(testing::HasSubstr("galleon_job_progress_age_seconds")));
+  }
+  EXPECT_THAT(scrape(ready_file()), testing::Not(testing::HasSubstr("job_id")));
+}
+
+TEST_F(DaemonTest, MetricsShowEachRankOfAJobAndTheWholeJobOnce) {
+  start();
+  scheduler_.assign(assignment("a", absl::StrCat("step 4; ", wait_for_file("scraped"), "; finish"), 0, 2));
+  v1::Assignment second = assignment("a", absl::StrCat("step 4; ", wait_for_file("scraped"), "; finish"), 1, 2);
+  second.set_slot(1);
+  scheduler_.assign(second);
+  for (const char* key : {"a.1.0", "a.1.1"})
+    ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.reports[key].progress().step() == 4; }));
+  const std::string text = scrape(ready_file());
+  allow("scraped");
+  for (const char* line :
+       {"galleon_rank_info{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"1\",device=\"cpu\",slot=\"1\"} 1",
+        "galleon_job_memory_bytes{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"1\",category=\"weights\"} 1000",
+        "galleon_job_memory_resident_bytes{worker=\"w1\",job_id=\"a\",attempt=\"1\",rank=\"1\"}"}) {
+    EXPECT_THAT(text, testing::HasSubstr(line));
+  }
+  const std::vector<std::string> parts = absl::StrSplit(text, "\ngalleon_job_loss{");
+  EXPECT_EQ(parts.size(), 2U);
+}
+
+TEST_F(DaemonTest, MetricsShowWhatIsNotLoggedAndHowAJobEnds) {
+  start();
+  v1::Assignment wanted =
+      assignment("a", absl::StrCat("step 4; beat 17; published 12; ", wait_for_file("scraped"), "; diverge"));
+  wanted.mutable_job()->mutable_optimizer()->mutable_galore()->set_rank(8);
+  scheduler_.assign(wanted);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.reports["a.1.0"].checkpoint_step() == 12; }));
+  EXPECT_EQ(scheduler_.report("a.1.0").newest_step(), 17U);
+  const std::string running = scrape(ready_file());
+  allow("scraped");
+  EXPECT_THAT(running,
+              testing::HasSubstr("galleon_job_checkpoint_step{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 12\n"));
+  EXPECT_THAT(running, testing::HasSubstr("galleon_job_step{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 4\n"));
+  EXPECT_THAT(running, testing::HasSubstr("galleon_job_subspace_refresh_seconds_total"));
+  EXPECT_THAT(running, testing::Not(testing::HasSubstr("galleon_job_subspace_overlap_ratio"))) << "no refresh yet";
+  ASSERT_TRUE(scheduler_.wait_for_phase("a.1.0", kExited));
+  EXPECT_THAT(scrape(ready_file()),
+              testing::HasSubstr("galleon_job_diverged{worker=\"w1\",job_id=\"a\",attempt=\"1\"} 1\n"));
+  // The next attempt's figures are not shown beside those of this one.
+  wanted = assignment("a", "step 20; sleep 60000");
+  wanted.mutable_id()->set_attempt(2);
+  scheduler_.unlist("a.1.0");
+  scheduler_.assign(wanted);
+  ASSERT_TRUE(scheduler_.wait_for([&] { return scheduler_.reports["a.2.0"].progress().step() == 20; }));
+  EXPECT_THAT(scrape(ready_file()), testing::Not(testing::HasSubstr("attempt=\"1\"")));
 }
 
 }  // namespace

@@ -48,6 +48,16 @@ TEST_F(PlaceProbeTest, NamesAFolderOfItsOwnThatCannotBeWritten) {
   EXPECT_NE(fault().find("/none/probe"), std::string::npos) << fault();
 }
 
+TEST_F(PlaceProbeTest, TakesNoJobsWhileTheirDiskIsNearlyFullAndComesBackByItself) {
+  uint64_t free = 1 << 20;
+  DiskGuard guard(10 << 20, options_.jobs_folder, [&free](const std::string&) { return DiskSpace{free, 100 << 20}; });
+  options_.jobs_disk = &guard;
+  EXPECT_EQ(fault(), "the disk of " + options_.jobs_folder +
+                         " has 1 MiB of 100 MiB left, and 10 MiB are kept free (--keep-free)");
+  free = 50 << 20;
+  EXPECT_EQ(fault(), "");
+}
+
 TEST_F(PlaceProbeTest, SaysWhichJobsWouldStillFail) {
   FailedJob job{"job-1", {}, folder_ + "/jobs/job-1"};
   job.job.mutable_model()->set_source("preset:tiny");

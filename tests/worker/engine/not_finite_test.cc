@@ -5,6 +5,7 @@
 #include "tests/worker/engine/run_support.h"
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/safetensors.h"
+#include "worker/engine/run/finite.h"
 
 namespace galleon {
 namespace {
@@ -70,6 +71,7 @@ TEST(NotFinite, AGradientStopsTheRunWithItsNameOnEveryRankBeforeAnythingIsPublis
         EXPECT_THAT(std::string(rank.result.status().message()),
                     HasSubstr(absl::StrCat("the gradient of ", kOutput,
                                            " is not finite in step 1; the last good checkpoint is none")));
+        EXPECT_TRUE(rank.result.status().GetPayload(kDivergedPayload).has_value());
       }
       EXPECT_THAT(list_checkpoints(o.checkpoint_folder), IsEmpty());
     }
@@ -123,6 +125,7 @@ TEST(NotFinite, AWeightIsRefusedWithItsNameWhereItIsLoaded) {
   EXPECT_EQ(run.result.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(run.result.status().message()),
               HasSubstr(absl::StrCat(kOutput, " holds a number that is not finite (nan at element 7)")));
+  EXPECT_FALSE(run.result.status().GetPayload(kDivergedPayload).has_value()) << "nothing was trained";
   EXPECT_TRUE(run.observer.lines.empty());
 }
 

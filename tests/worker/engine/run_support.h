@@ -90,6 +90,7 @@ class RecordingObserver : public RunObserver {
     for (int i = 0; i < kMemoryCategories; ++i) ledger[i] = engine.ledger().bytes(static_cast<MemoryCategory>(i));
     ledger_peak = engine.ledger().peak();
   }
+  void stepped(int64_t step) override { newest_step = step; }
   void logged(const StepLine& line) override {
     lines.push_back(line);
     if (step_logged) step_logged(line);
@@ -119,6 +120,7 @@ class RecordingObserver : public RunObserver {
   int64_t ledger_peak = 0;
   std::function<absl::Status(int64_t)> gate;
   std::function<void(const StepLine&)> step_logged;
+  int64_t newest_step = 0;
   int64_t stop_after = 0;
   int64_t resumed_at = 0;
 };

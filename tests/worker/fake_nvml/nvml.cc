@@ -92,5 +92,10 @@ int nvmlDeviceGetRemappedRows(void* handle, unsigned* corrected, unsigned* uncor
   *failed = card(handle).failed_rows;
   return 0;
 }
+// On for a card whose name says so.
+int nvmlDeviceGetMigMode(void* handle, unsigned* current, unsigned* pending) {
+  *current = *pending = card(handle).name.find("MIG") != std::string::npos ? 1 : 0;
+  return 0;
+}
 }
 // NOLINTEND(readability-identifier-naming)

@@ -1,6 +1,7 @@
 // A trainer for tests: speaks the whole protocol and does what the label "script" of its job says, step by step.
-//   log N | chatter MS | stage NAME | step N | rendezvous | checkpoint N | sleep MS | wait-file PATH | wait-stop |
-//   ignore-lease | child | finish | fail | fail-at-length BYTES | exit CODE | raise SIGNAL | device | fail-device
+//   log N | chatter MS | stage NAME | step N | beat N | published N | rendezvous | checkpoint N | sleep MS | wait-file
+//   PATH | wait-stop | ignore-lease | child | finish | fail | diverge | fail-at-length BYTES | exit CODE | raise SIGNAL
+//   | device | fail-device
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -62,11 +63,12 @@ class FakeTrainer {
     waiting_.push_back(event);
   }
 
-  void finish(v1::Finished::Outcome outcome, const std::string& message) {
+  void finish(v1::Finished::Outcome outcome, const std::string& message, bool diverged = false) {
     v1::TrainerEvent event;
     event.mutable_finished()->set_outcome(outcome);
     event.mutable_finished()->set_message(message);
     event.mutable_finished()->set_permanent(outcome == v1::Finished::FAILED);
+    event.mutable_finished()->set_diverged(diverged);
     send(event);
   }
 
@@ -97,6 +99,12 @@ class FakeTrainer {
       event.mutable_step()->mutable_communication_bytes()->set_all_gather(10);
       event.mutable_step()->mutable_communication_total()->set_all_gather(37);
       event.mutable_step()->set_communication_dense_total_bytes(91);
+      send(event);
+    } else if (word == "beat") {
+      event.mutable_beat()->set_step(static_cast<uint64_t>(number));
+      send(event);
+    } else if (word == "published") {
+      event.mutable_checkpoint_published()->set_step(static_cast<uint64_t>(number));
       send(event);
     } else if (word == "rendezvous") {
       event.mutable_rendezvous_offer()->set_rank(assignment_.rank());
@@ -135,6 +143,8 @@ class FakeTrainer {
       finish(v1::Finished::SUCCEEDED, "all steps are done");
     } else if (word == "fail") {
       finish(v1::Finished::FAILED, "the corpus is empty");
+    } else if (word == "diverge") {
+      finish(v1::Finished::FAILED, "the loss is not finite (nan)", true);
     } else if (word == "fail-at-length") {
       finish(v1::Finished::FAILED, absl::StrCat("begins ", std::string(static_cast<size_t>(number), 'm'), " ends"));
     } else if (word == "exit") {

@@ -45,6 +45,17 @@ TEST(Plan, BytesByOperationAreThoseByWhatTheyCarryForEveryRank) {
   }
 }
 
+TEST(Plan, APredictionHasItsCardItsSourceAndItsSum) {
+  const absl::StatusOr<v1::StepPrediction> p = prediction_message(shape_of(4096, 2), "4090", 2);
+  ASSERT_TRUE(p.ok()) << p.status();
+  EXPECT_EQ(p->card(), "4090");
+  EXPECT_FALSE(p->source().empty());
+  EXPECT_DOUBLE_EQ(p->step(),
+                   p->products() + p->attention() + p->memory_bound() + p->optimizer() + p->refresh() + p->wire());
+  EXPECT_NEAR(p->tokens_per_second(), 16 * 64 / p->step(), 1e-6 * p->tokens_per_second());
+  EXPECT_EQ(prediction_message(shape_of(4096, 2), "none", 2).status().code(), absl::StatusCode::kNotFound);
+}
+
 // The flow of a gradient (docs/design/gradients-and-optimizer.md), written down a second time: rows of R are scattered,
 // rows of N gathered; a rank sends each other one its share of the one, and all its own of the other.
 TEST(Plan, BytesOfAStepAreThoseOfTheFormula) {

@@ -25,7 +25,9 @@ absl::StatusOr<BroughtInputs> BroughtInputs::bring(RunOptions& options, CopiedWe
 
 absl::Status BroughtInputs::told(const absl::Status& status) const {
   if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrReplaceAll(status.message(), copies_));
+  absl::Status told(status.code(), absl::StrReplaceAll(status.message(), copies_));
+  status.ForEachPayload([&told](absl::string_view type, const absl::Cord& payload) { told.SetPayload(type, payload); });
+  return told;
 }
 
 }  // namespace galleon

@@ -156,10 +156,15 @@ class DryRun {
   std::unique_ptr<Engine> engine_;
 };
 
-absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
+                                     const WorkClock& clock) {
   DryRun run(shape, device_kind, rank, ranks);
   RETURN_IF_ERROR(run.prepare());
   RankEstimate estimate;
+  double seconds[kWorkKinds] = {};
+  if (clock) {
+    run.device().watch_work([&](const Work& work) { seconds[static_cast<int>(work.kind)] += clock(work); });
+  }
   run.step(1);
   // A step with a refresh of every matrix that a later step refreshes, so that each shape's workspace is seen.
   const int64_t interval = shape.optimizer.galore.has_value() ? shape.optimizer.galore->refresh_interval : 1;
@@ -170,12 +175,21 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
     break;
   }
   run.device().work() = WorkCounters{};
+  std::fill(std::begin(seconds), std::end(seconds), 0.0);
   estimate.sent_step = run.step(plain);
   estimate.step_flops = run.device().work().flops;
+  std::copy(std::begin(seconds), std::end(seconds), estimate.step_seconds);
   estimate.interval = interval;
   for (int64_t step = 2; step <= interval + 1; ++step) {
     // Steps without a refresh are alike.
-    estimate.sent_interval += run.quiet(step) ? estimate.sent_step : run.step(step);
+    std::copy(std::begin(estimate.step_seconds), std::end(estimate.step_seconds), seconds);
+    if (run.quiet(step)) {
+      estimate.sent_interval += estimate.sent_step;
+    } else {
+      std::fill(std::begin(seconds), std::end(seconds), 0.0);
+      estimate.sent_interval += run.step(step);
+    }
+    for (int kind = 0; kind < kWorkKinds; ++kind) estimate.interval_seconds[kind] += seconds[kind];
   }
   estimate.workspace_bytes = run.device().workspace_peak();
   RETURN_IF_ERROR(run.device().set_workspace_budget(estimate.workspace_bytes));

@@ -96,9 +96,16 @@ struct RankEstimate {
   SentBytes sent_interval;  // all steps of a refresh interval together
   int64_t interval = 1;     // its steps
   double step_flops = 0;    // of this rank, refresh excluded
+  // By kind, where a clock was given: of a step without a refresh, and of all steps of an interval.
+  double step_seconds[kWorkKinds] = {};
+  double interval_seconds[kWorkKinds] = {};
 };
 
+// How long a machine takes for an operation.
+using WorkClock = std::function<double(const Work&)>;
+
 // Runs the engine on a planning device.
-absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks);
+absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
+                                     const WorkClock& clock = nullptr);
 
 }  // namespace galleon

@@ -12,6 +12,9 @@
 
 namespace galleon {
 
+// Marks the status that ends a run because a loss, a gradient or a weight is not finite any more.
+inline constexpr char kDivergedPayload[] = "galleon/diverged";
+
 // For a message about a loss that is not finite: the first weight that holds such a number, else the one of the largest
 // root mean square, as what overflowed is usually it. A collective.
 std::string suspected_weight(const std::vector<Parameter>& parameters, Device& device, Communicator& communicator);

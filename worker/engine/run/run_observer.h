@@ -16,6 +16,8 @@ class RunObserver {
   virtual ~RunObserver() = default;
   virtual void stage(const std::string& name, const std::string& detail) = 0;
   virtual void allocated(const Engine& engine) = 0;
+  // After every step.
+  virtual void stepped(int64_t step) = 0;
   virtual void logged(const StepLine& line) = 0;
   virtual void evaluated(const EvaluationLine& line) = 0;
   // Asked by rank 0 before a checkpoint is renamed.

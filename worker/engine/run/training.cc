@@ -215,11 +215,13 @@ class Training {
   // as all ranks come to this verdict: the good checkpoint that is under way is kept.
   absl::Status diverged(const std::string& what, const std::string& cause) {
     const absl::Status kept = checkpoints_.under_way() ? checkpoints_.publish() : absl::OkStatus();
-    return absl::FailedPreconditionError(
+    absl::Status status = absl::FailedPreconditionError(
         absl::StrCat(what, " in step ", step_, cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
                      kept.ok() ? "" : absl::StrCat("; ", kept.message()), "; the last good checkpoint is ",
                      checkpoints_.last_saved() > 0 ? absl::StrCat("step ", checkpoints_.last_saved()) : "none",
                      "; try a lower optimizer.learning_rate or optimizer.clip_norm"));
+    status.SetPayload(kDivergedPayload, absl::Cord());
+    return status;
   }
 
   void log(const StepReport& report, double loss, double step_seconds) {
@@ -336,6 +338,7 @@ class Training {
       const double step_seconds = seconds_since(start);
       seconds_ += step_seconds;
       tokens_ += inputs_;
+      observer_.stepped(step_);
       log(*report, loss, step_seconds);
       const bool copied = checkpoints_.tell_of_copies();
       if ((records_.tell(observer_) || copied) && step_ < options_.steps) observer_.stage("train", "");

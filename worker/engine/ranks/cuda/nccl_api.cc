@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "kernels/cuda/status.h"
 
 namespace galleon {
 
@@ -63,16 +64,18 @@ struct Nccl {
     return found;
   }
 
-  // InProgress is no error: communicators do not block.
-  absl::Status status(ncclResult_t result, const char* call) const {
+  // InProgress is no error: communicators do not block. A failed device may show here before it shows in an operation:
+  // the runtime knows, and is asked without waiting for streams, on which NCCL itself may hang.
+  absl::Status status(ncclResult_t result, const char* call, cudaStream_t compute) const {
     if (result == ncclSuccess || result == ncclInProgress) return absl::OkStatus();
+    cuda::end_if_device_failed(cudaStreamQuery(compute), call);
     return absl::InternalError(absl::StrCat(call, ": ", get_error_string(result)));
   }
 };
 
 absl::Status cuda_status(cudaError_t error, const char* call) {
-  if (error == cudaSuccess) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(call, ": ", cudaGetErrorString(error)));
+  cuda::end_if_device_failed(error, call);
+  return cuda::to_status(error, call);
 }
 
 ncclComm_t comm_of(NcclApi::Comm comm) {
@@ -88,7 +91,7 @@ class RealNccl final : public NcclApi {
 
   absl::StatusOr<std::string> unique_id() override {
     ncclUniqueId id;
-    RETURN_IF_ERROR(nccl_.status(nccl_.get_unique_id(&id), "ncclGetUniqueId"));
+    RETURN_IF_ERROR(told(nccl_.get_unique_id(&id), "ncclGetUniqueId"));
     return std::string(id.internal, sizeof(id.internal));
   }
 
@@ -99,29 +102,30 @@ class RealNccl final : public NcclApi {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     ncclComm_t comm = nullptr;
-    const absl::Status s = nccl_.status(nccl_.init(&comm, ranks, unique, rank, &config), "ncclCommInitRankConfig");
+    const absl::Status s = told(nccl_.init(&comm, ranks, unique, rank, &config), "ncclCommInitRankConfig");
     if (!s.ok()) return s;
     return static_cast<Comm>(comm);
   }
 
   absl::Status state(Comm comm) override {
     ncclResult_t result = ncclSuccess;
-    RETURN_IF_ERROR(nccl_.status(nccl_.async_error(comm_of(comm), &result), "ncclCommGetAsyncError"));
+    RETURN_IF_ERROR(told(nccl_.async_error(comm_of(comm), &result), "ncclCommGetAsyncError"));
     if (result == ncclInProgress) return absl::UnavailableError("under way");
     if (result == ncclSuccess) return absl::OkStatus();
+    cuda::end_if_device_failed(cudaStreamQuery(compute_), "NCCL");
     return absl::InternalError(absl::StrCat(nccl_.get_error_string(result), ": ", nccl_.get_last_error(comm_of(comm))));
   }
 
-  absl::Status group_start() override { return nccl_.status(nccl_.group_start(), "ncclGroupStart"); }
+  absl::Status group_start() override { return told(nccl_.group_start(), "ncclGroupStart"); }
   absl::Status send(Comm comm, const void* data, int64_t bytes, int to, Stream stream) override {
-    return nccl_.status(nccl_.send(data, static_cast<size_t>(bytes), ncclInt8, to, comm_of(comm), stream_of(stream)),
-                        "ncclSend");
+    return told(nccl_.send(data, static_cast<size_t>(bytes), ncclInt8, to, comm_of(comm), stream_of(stream)),
+                "ncclSend");
   }
   absl::Status receive(Comm comm, void* data, int64_t bytes, int from, Stream stream) override {
-    return nccl_.status(
-        nccl_.receive(data, static_cast<size_t>(bytes), ncclInt8, from, comm_of(comm), stream_of(stream)), "ncclRecv");
+    return told(nccl_.receive(data, static_cast<size_t>(bytes), ncclInt8, from, comm_of(comm), stream_of(stream)),
+                "ncclRecv");
   }
-  absl::Status group_end() override { return nccl_.status(nccl_.group_end(), "ncclGroupEnd"); }
+  absl::Status group_end() override { return told(nccl_.group_end(), "ncclGroupEnd"); }
   void abort(Comm comm) override { nccl_.abort(comm_of(comm)); }
   void destroy(Comm comm) override {
     ncclResult_t result = nccl_.finalize(comm_of(comm));
@@ -165,6 +169,7 @@ class RealNccl final : public NcclApi {
   }
 
  private:
+  absl::Status told(ncclResult_t result, const char* call) const { return nccl_.status(result, call, compute_); }
   cudaStream_t stream_of(Stream stream) const {
     return stream != nullptr ? static_cast<cudaStream_t>(stream) : compute_;
   }

@@ -13,7 +13,7 @@ constexpr double kOfCopy = 0.8;
 
 }  // namespace
 
-int kernels(Report& report) {
+int speeds(Report& report) {
   absl::StatusOr<std::unique_ptr<Device>> opened = make_cuda_device(0);
   GALLEON_CHECK(opened.ok()) << opened.status().ToString();
   Device& device = **opened;

@@ -89,8 +89,9 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (!may_submit(turn, call, queue_of(request->job()))) return;
       const absl::StatusOr<std::string> readable = check_resume(turn, call, request->job(), context_.jobs_folder);
       if (!readable.ok()) return call.finish(readable.status());
-      if (absl::Status refused = turn.scheduler.check_scheduling(request->job()); !refused.ok())
-        return call.finish(refused);
+      absl::Status refused = check_after(turn.scheduler.state(), call.identity(), request->job());
+      if (refused.ok()) refused = turn.scheduler.check_scheduling(request->job());
+      if (!refused.ok()) return call.finish(refused);
       context_.resolver->resolve(turn.scheduler, turn.now, request->job(), *readable, call.caller(),
                                  [call, response](const absl::StatusOr<v1::ResolveJobResponse>& answer) {
                                    if (answer.ok()) *response = *answer;

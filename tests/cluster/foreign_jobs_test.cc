@@ -22,6 +22,7 @@
 #include "galleon/v1/queues.grpc.pb.h"
 #include "galleon/v1/workers.grpc.pb.h"
 #include "server/api/server.h"
+#include "tests/cluster/fake_planner.h"
 #include "tests/patience.h"
 
 namespace galleon {
@@ -99,11 +100,7 @@ class ForeignJobs : public testing::Test {
   void SetUp() override {
     folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-foreign-", random_hex(8))).string();
     std::filesystem::create_directory(folder_);
-    v1::MemoryPlan plan;
-    plan.add_ranks()->set_peak_bytes(100 << 20);
-    ASSERT_TRUE(write_file_atomically(folder_ + "/plan", plan.SerializeAsString()).ok());
-    ASSERT_TRUE(write_file_atomically(folder_ + "/planner", "#!/bin/sh\ncat " + folder_ + "/plan\n").ok());
-    ::chmod((folder_ + "/planner").c_str(), 0755);
+    ASSERT_NO_FATAL_FAILURE(write_planner(folder_));
     ASSERT_TRUE(init_tls(folder_ + "/tls", {}, absl::Hours(24)).ok());
     for (const char* name : {"ann", "eve"}) ASSERT_TRUE(add_client(folder_ + "/tls", name, absl::Hours(24)).ok());
     server::ServerOptions options;
@@ -202,6 +199,13 @@ std::multimap<std::string, Call> calls(const std::string& jobs_folder) {
     request.set_validate_only(true);
     request.mutable_job()->mutable_checkpoint()->set_resume(absl::StrCat(jobs_folder, "/", id, "/checkpoints/step-1"));
     return unary<Jobs>(c, &Jobs::Stub::CreateJob, request);
+  });
+  job("ResolveJob", [](const Channel& c, const std::string& id) {
+    v1::ResolveJobRequest request;
+    *request.mutable_job() = job_in("arts").job();
+    request.mutable_job()->clear_shape();
+    request.mutable_job()->mutable_scheduling()->add_after(id);
+    return unary<Jobs>(c, &Jobs::Stub::ResolveJob, request);
   });
   job("ResolveJob", [jobs_folder](const Channel& c, const std::string& id) {
     v1::ResolveJobRequest request;

@@ -19,6 +19,7 @@
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
 #include "server/api/server.h"
+#include "tests/cluster/fake_planner.h"
 #include "tests/patience.h"
 #include "worker/daemon/scheduler_client.h"
 
@@ -33,11 +34,7 @@ class Security : public testing::Test {
   void SetUp() override {
     folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-security-", random_hex(8))).string();
     std::filesystem::create_directory(folder_);
-    v1::MemoryPlan plan;
-    plan.add_ranks()->set_peak_bytes(100 << 20);
-    ASSERT_TRUE(write_file_atomically(folder_ + "/plan", plan.SerializeAsString()).ok());
-    ASSERT_TRUE(write_file_atomically(folder_ + "/planner", "#!/bin/sh\ncat " + folder_ + "/plan\n").ok());
-    ::chmod((folder_ + "/planner").c_str(), 0755);
+    ASSERT_NO_FATAL_FAILURE(write_planner(folder_));
     ASSERT_TRUE(init_tls(tls(), {}, absl::Hours(24)).ok());
     for (const char* name : {"ann", "viv", "stranger"}) ASSERT_TRUE(add_client(tls(), name, absl::Hours(24)).ok());
     options_.data = folder_ + "/data";

@@ -15,6 +15,7 @@
 #include "common/base/process.h"
 #include "proto/jobfile/jobfile.h"
 #include "server/api/server.h"
+#include "tests/cluster/fake_planner.h"
 #include "tests/patience.h"
 
 namespace galleon {
@@ -29,11 +30,7 @@ class Selected : public testing::Test {
   void SetUp() override {
     folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-selection-", random_hex(8))).string();
     std::filesystem::create_directory(folder_);
-    v1::MemoryPlan plan;
-    plan.add_ranks()->set_peak_bytes(100 << 20);
-    ASSERT_TRUE(write_file_atomically(folder_ + "/plan", plan.SerializeAsString()).ok());
-    ASSERT_TRUE(write_file_atomically(folder_ + "/planner", "#!/bin/sh\ncat " + folder_ + "/plan\n").ok());
-    ::chmod((folder_ + "/planner").c_str(), 0755);
+    ASSERT_NO_FATAL_FAILURE(write_planner(folder_));
     server::ServerOptions options;
     options.data = folder_ + "/data";
     options.listen = "127.0.0.1:0";

@@ -246,14 +246,16 @@ absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
 
 // What was kept before this process, by whom it is for.
 std::function<void()> Server::Parts::log_count() {
-  std::vector<std::pair<std::string, LogTally::Owner>> jobs_there;
+  // Not in the function itself: it is copied with the context, and there may be hundreds of thousands of jobs.
+  const auto jobs_there = std::make_shared<std::vector<std::pair<std::string, LogTally::Owner>>>();
+  jobs_there->reserve(loop->state().jobs().size());
   for (const auto& [number, entry] : loop->state().jobs()) {
     const JobFacts facts = entry.facts();
-    jobs_there.push_back(
+    jobs_there->push_back(
         {std::string(facts.job_id), LogTally::Owner{std::string(facts.project), std::string(facts.owner)}});
   }
-  return [this, jobs_there = std::move(jobs_there)] {
-    for (const auto& [id, owner] : jobs_there) {
+  return [this, jobs_there] {
+    for (const auto& [id, owner] : std::exchange(*jobs_there, {})) {
       if (const uint64_t bytes = logs->size_of_job(id); bytes > 0) log_tally.add(id, owner, bytes);
     }
   };

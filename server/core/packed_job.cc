@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kSampleBytes = 32 << 10;
 constexpr size_t kWithOneSample = 4'096;  // jobs, then a new one is made of newer jobs
+constexpr size_t kSharedTexts = 4'096;    // known at once, then they are learned anew
 constexpr int kLevel = 3;
 
 // Above all that a request may bring, whatever has been noted since.
@@ -20,6 +21,10 @@ constexpr unsigned long long kLargestBody = 1ULL << 30;  // NOLINT(google-runtim
 size_t checked(size_t result) {
   GALLEON_CHECK(!ZSTD_isError(result)) << "a packed job: " << ZSTD_getErrorName(result);
   return result;
+}
+
+absl::string_view text_of(const std::shared_ptr<const std::string>& text) {
+  return text == nullptr ? absl::string_view() : absl::string_view(*text);
 }
 
 }  // namespace
@@ -53,12 +58,19 @@ JobFacts facts_of(const v1::JobState& job) {
 }
 
 JobFacts PackedJob::facts() const {
-  JobFacts facts = facts_;
+  JobFacts facts;
+  facts.number = number_;
+  facts.revision = revision_;
+  facts.first_event = first_event_;
+  facts.dropped = dropped_;
+  facts.state = state_;
+  facts.create_time_ms = create_time_ms_;
+  facts.end_time_ms = end_time_ms_;
   facts.job_id = job_id_;
-  facts.queue = queue_;
-  facts.owner = owner_;
-  facts.project = project_;
-  if (group_ != nullptr) facts.group = *group_;
+  facts.queue = text_of(queue_);
+  facts.owner = text_of(owner_);
+  facts.project = text_of(project_);
+  facts.group = text_of(group_);
   facts.packed_labels = labels_.get();
   return facts;
 }
@@ -97,6 +109,14 @@ void JobPacker::learn(absl::string_view body) {
   checked(ZSTD_CCtx_refCDict(context_.get(), dictionary_.get()));
 }
 
+std::shared_ptr<const std::string> JobPacker::shared(const std::string& text) {
+  if (text.empty()) return nullptr;
+  if (shared_.size() >= kSharedTexts) shared_.clear();
+  std::shared_ptr<const std::string>& known = shared_[text];
+  if (known == nullptr) known = std::make_shared<const std::string>(text);
+  return known;
+}
+
 std::shared_ptr<const PackedJob> JobPacker::pack(const v1::JobState& job) {
   job.SerializeToString(&body_);
   return pack(job, body_);
@@ -104,15 +124,19 @@ std::shared_ptr<const PackedJob> JobPacker::pack(const v1::JobState& job) {
 
 std::shared_ptr<const PackedJob> JobPacker::pack(const v1::JobState& job, absl::string_view body) {
   auto packed = std::make_shared<PackedJob>();
-  packed->facts_ = facts_of(job);
+  const JobFacts facts = facts_of(job);
+  packed->number_ = facts.number;
+  packed->revision_ = facts.revision;
+  packed->first_event_ = facts.first_event;
+  packed->dropped_ = facts.dropped;
+  packed->state_ = facts.state;
+  packed->create_time_ms_ = facts.create_time_ms;
+  packed->end_time_ms_ = facts.end_time_ms;
   packed->job_id_ = job.record().job_id();
-  packed->queue_ = job.record().queue();
-  packed->owner_ = job.record().owner();
-  packed->project_ = job.record().project();
-  packed->facts_.job_id = packed->facts_.queue = packed->facts_.owner = packed->facts_.project =
-      packed->facts_.group = {};
-  packed->facts_.job = nullptr;
-  if (!job.record().group().empty()) packed->group_ = std::make_unique<const std::string>(job.record().group());
+  packed->queue_ = shared(job.record().queue());
+  packed->owner_ = shared(job.record().owner());
+  packed->project_ = shared(job.record().project());
+  packed->group_ = shared(job.record().group());
   if (const auto& labels = job.record().job().labels(); !labels.empty())
     packed->labels_ = std::make_unique<const JobLabels>(labels.begin(), labels.end());
   packed->sample_ = sample_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -46,18 +47,24 @@ JobFacts facts_of(const v1::JobState& job);
 class PackedJob {
  public:
   JobFacts facts() const;
-  uint64_t number() const { return facts_.number; }
-  v1::JobRecord::State state() const { return facts_.state; }
+  uint64_t number() const { return number_; }
+  v1::JobRecord::State state() const { return state_; }
 
  private:
   friend class JobPacker;
   friend class JobUnpacker;
-  JobFacts facts_;  // without what points
+  uint64_t number_ = 0;
+  uint64_t revision_ = 0;
+  uint64_t first_event_ = 0;
+  uint64_t dropped_ = 0;
+  int64_t create_time_ms_ = 0;
+  int64_t end_time_ms_ = 0;
+  v1::JobRecord::State state_ = v1::JobRecord::STATE_UNSPECIFIED;
   std::string job_id_;
-  std::string queue_;
-  std::string owner_;
-  std::string project_;
-  std::unique_ptr<const std::string> group_;   // null: none
+  std::shared_ptr<const std::string> queue_;  // these four: one for all jobs that have the same; null: empty
+  std::shared_ptr<const std::string> owner_;
+  std::shared_ptr<const std::string> project_;
+  std::shared_ptr<const std::string> group_;
   std::unique_ptr<const JobLabels> labels_;    // null: none
   std::shared_ptr<const std::string> sample_;  // what `body_` was compressed against; null: nothing
   std::string body_;
@@ -77,6 +84,7 @@ class JobPacker {
 
  private:
   void learn(absl::string_view body);
+  std::shared_ptr<const std::string> shared(const std::string& text);
 
   struct Free {
     void operator()(ZSTD_CCtx* context) const;
@@ -87,6 +95,7 @@ class JobPacker {
   std::unique_ptr<ZSTD_CDict, Free> dictionary_;  // of sample_
   std::string next_sample_;
   size_t packed_with_sample_ = 0;
+  std::unordered_map<std::string, std::shared_ptr<const std::string>> shared_;
   std::string body_;
   std::string compressed_;
 };

@@ -48,6 +48,11 @@ bool alive(const v1::RankReport& report) {
   return report.phase() != v1::RankReport::EXITED;
 }
 
+// `rank` is whatever a worker has sent.
+bool runs_on(const v1::AttemptState& attempt, uint32_t rank, const std::string& worker) {
+  return int64_t{rank} < attempt.ranks_size() && attempt.ranks(static_cast<int>(rank)).worker_id() == worker;
+}
+
 // Does the report say something that the last one did not?
 bool differs(const v1::RankReport& a, const v1::RankReport& b) {
   return a.phase() != b.phase() || a.log_bytes() != b.log_bytes() || a.stage().name() != b.stage().name() ||
@@ -156,8 +161,7 @@ Scheduler::Reports Scheduler::own_reports(const v1::SyncWorkerRequest& request, 
     const v1::AttemptState* attempt = job == nullptr ? nullptr : live_attempt(*job);
     const bool ours = attempt != nullptr && attempt->attempt().number() == report.id().attempt() &&
                       attempt->attempt().epoch() == report.id().epoch() &&
-                      static_cast<int>(report.rank()) < attempt->ranks_size() &&
-                      attempt->ranks(static_cast<int>(report.rank())).worker_id() == request.worker_id() &&
+                      runs_on(*attempt, report.rank(), request.worker_id()) &&
                       !attempt->ranks(static_cast<int>(report.rank())).released();
     if (ours) {
       reports[{report.id().job_id(), report.rank()}] = &report;
@@ -376,11 +380,10 @@ absl::Status Scheduler::publish_checkpoint(Now now, const v1::PublishCheckpointR
 
 absl::Status Scheduler::check_log_source(const v1::AppendLogsRequest& request) const {
   const v1::JobState* job = state_.job(request.id().job_id());
-  const int index = static_cast<int>(request.id().attempt()) - 1;
+  const int64_t index = int64_t{request.id().attempt()} - 1;
   if (job != nullptr && index >= 0 && index < job->attempts_size()) {
-    const v1::AttemptState& attempt = job->attempts(index);
-    if (attempt.attempt().epoch() == request.id().epoch() && static_cast<int>(request.rank()) < attempt.ranks_size() &&
-        attempt.ranks(static_cast<int>(request.rank())).worker_id() == request.worker_id()) {
+    const v1::AttemptState& attempt = job->attempts(static_cast<int>(index));
+    if (attempt.attempt().epoch() == request.id().epoch() && runs_on(attempt, request.rank(), request.worker_id())) {
       return absl::OkStatus();
     }
   }

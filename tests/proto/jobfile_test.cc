@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
 #include "common/base/ids.h"
@@ -536,6 +538,41 @@ TEST(JobFile, NumbersOfEnumerationsThatHaveNoWordAreRefusedByKeyWithTheWords) {
   job = parse_good(kMinimal);
   job.set_task(static_cast<v1::Task>(9));
   EXPECT_EQ(validate_job(job).message(), "task: value 9 is not accepted; one of pretrain, finetune, classify");
+}
+
+// Sets each enumeration in the message and those in it, one after the other, to a number without a word.
+void with_unknown_values(google::protobuf::Message& message, const std::string& prefix,
+                         const std::function<void(const std::string& key)>& check) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* field = message.GetDescriptor()->field(i);
+    if (field->is_repeated()) continue;
+    const std::string key = absl::StrCat(prefix, field->name());
+    if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
+      if (reflection.HasField(message, field))
+        with_unknown_values(*reflection.MutableMessage(&message, field), key + ".", check);
+    } else if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_ENUM) {
+      const bool given = reflection.HasField(message, field);
+      const int before = reflection.GetEnumValue(message, field);
+      for (const int unknown : {77, -1}) {
+        reflection.SetEnumValue(&message, field, unknown);
+        check(absl::StrCat(key, ": value ", unknown, " is not accepted; "));
+      }
+      reflection.SetEnumValue(&message, field, before);
+      if (!given) reflection.ClearField(&message, field);
+    }
+  }
+}
+
+TEST(JobFile, ANumberWithoutAWordIsRefusedWhereverItStands) {
+  v1::Job job = parse_good(absl::StrCat(kMinimal, "optimizer: {galore: {rank: 8}}\n"));
+  int keys = 0;
+  with_unknown_values(job, "", [&](const std::string& refusal) {
+    ++keys;
+    EXPECT_TRUE(absl::StartsWith(validate_job(job).message(), refusal)) << validate_job(job).message();
+  });
+  EXPECT_GT(keys, 20);
+  EXPECT_TRUE(validate_job(job).ok());
 }
 
 }  // namespace

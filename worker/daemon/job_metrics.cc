@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
@@ -245,7 +246,7 @@ void JobMetrics::update(const v1::Assignment& assignment, const v1::RankReport& 
               {"queue", job.scheduling().queue()},
               {"model", job.model().source()},
               {"ranks", absl::StrCat(assignment.ranks())},
-              {"optimizer", v1::Optimizer::Rule_Name(job.optimizer().rule()).substr(sizeof("RULE_") - 1)},
+              {"optimizer", std::string(absl::StripPrefix(v1::Optimizer::Rule_Name(job.optimizer().rule()), "RULE_"))},
               {"galore_rank", absl::StrCat(job.optimizer().galore().rank())}};
     std::transform(s.info[4].second.begin(), s.info[4].second.end(), s.info[4].second.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });

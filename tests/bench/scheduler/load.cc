@@ -20,7 +20,7 @@ namespace galleon::bench {
 namespace {
 
 constexpr int kInFlight = 32;
-constexpr int kListsInFlight = 8;  // pages of a thousand: a caller may have 16 MiB of answers waiting
+constexpr int kListsInFlight = 3;  // pages of a thousand, up to 4 MiB: a caller may have 16 MiB of answers waiting
 
 std::shared_ptr<grpc::Channel> channel_to(const std::string& address) {
   grpc::ChannelArguments apart;

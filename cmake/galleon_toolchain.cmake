@@ -31,7 +31,8 @@ endif()
 # -Wrestrict of GCC 12 is wrong about std::string at -O3 (its bug 105651).
 add_library(galleon_warnings INTERFACE)
 target_compile_options(galleon_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-                       -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -Werror)
+                       -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+                       $<$<CXX_COMPILER_ID:Clang>:-Wno-pass-failed> -Werror)  # sanitizers stop vectorisation
 
 # One library of a room: every *.cc of a folder (not below it), our warnings, includes from the project's root.
 function(galleon_library name folder)

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "proto/jobfile/jobfile.h"
 #include "proto/jobfile/keys.h"
 #include "proto/jobfile/yaml_values.h"
@@ -137,8 +138,7 @@ void write_reference(const Descriptor& message, const std::string& parent, std::
                         : field->is_repeated()                  ? "`[]`"
                         : section && !absent_by_default(*field) ? ""
                                                                 : "`null`";
-    std::string help = options.help();
-    for (size_t at = help.find('|'); at != std::string::npos; at = help.find('|', at + 2)) help.insert(at, "\\");
+    const std::string help = absl::StrReplaceAll(options.help(), {{"|", "\\|"}});
     absl::StrAppend(&out, "| `", key, "` | ", type_words(*field), " | ", value, " | ", help, " |\n");
     if (section) write_reference(*field->message_type(), absl::StrCat(key, "."), out);
   }

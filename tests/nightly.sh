@@ -32,17 +32,7 @@ part_fuzz() {
     echo "fuzzers: skipped, clang is not installed"
     return 0
   fi
-  cmake --preset fuzz && cmake --build build-fuzz -j "$(nproc)" --target fuzz || return 1
-  local failed=0 found seeds name
-  for program in build-fuzz/bin/fuzz_*; do
-    name=${program##*/fuzz_}
-    seeds=tests/fuzz/seeds/$name
-    found=build-fuzz/found/$name
-    mkdir -p "$found"
-    # What is found stays there, and is gone on from the next time.
-    "$program" -max_total_time=$((60 * minutes)) -malloc_limit_mb=512 -artifact_prefix="build-fuzz/found/$name-" "$found" "$seeds" || failed=1
-  done
-  return $failed
+  cmake --preset fuzz && cmake --build build-fuzz -j "$(nproc)" --target fuzz && tests/fuzz/run.py build-fuzz/bin --seconds $((60 * minutes))
 }
 
 part_long() {

@@ -58,14 +58,7 @@ JobFacts facts_of(const v1::JobState& job) {
 }
 
 JobFacts PackedJob::facts() const {
-  JobFacts facts;
-  facts.number = number_;
-  facts.revision = revision_;
-  facts.first_event = first_event_;
-  facts.dropped = dropped_;
-  facts.state = state_;
-  facts.create_time_ms = create_time_ms_;
-  facts.end_time_ms = end_time_ms_;
+  JobFacts facts{numbers_};
   facts.job_id = job_id_;
   facts.queue = text_of(queue_);
   facts.owner = text_of(owner_);
@@ -124,14 +117,7 @@ std::shared_ptr<const PackedJob> JobPacker::pack(const v1::JobState& job) {
 
 std::shared_ptr<const PackedJob> JobPacker::pack(const v1::JobState& job, absl::string_view body) {
   auto packed = std::make_shared<PackedJob>();
-  const JobFacts facts = facts_of(job);
-  packed->number_ = facts.number;
-  packed->revision_ = facts.revision;
-  packed->first_event_ = facts.first_event;
-  packed->dropped_ = facts.dropped;
-  packed->state_ = facts.state;
-  packed->create_time_ms_ = facts.create_time_ms;
-  packed->end_time_ms_ = facts.end_time_ms;
+  packed->numbers_ = facts_of(job);
   packed->job_id_ = job.record().job_id();
   packed->queue_ = shared(job.record().queue());
   packed->owner_ = shared(job.record().owner());

@@ -20,8 +20,7 @@ namespace galleon::server {
 
 using JobLabels = std::vector<std::pair<std::string, std::string>>;
 
-// What can be told of a job without all of it. It points into what it was taken of.
-struct JobFacts {
+struct JobNumbers {
   uint64_t number = 0;
   uint64_t revision = 0;     // of its last change
   uint64_t first_event = 0;  // revision of the oldest event that it keeps; 0: it keeps none
@@ -29,6 +28,10 @@ struct JobFacts {
   v1::JobRecord::State state = v1::JobRecord::STATE_UNSPECIFIED;
   int64_t create_time_ms = 0;
   int64_t end_time_ms = 0;
+};
+
+// What can be told of a job without all of it. It points into what it was taken of.
+struct JobFacts : JobNumbers {
   absl::string_view job_id;
   absl::string_view queue;
   absl::string_view owner;
@@ -47,19 +50,13 @@ JobFacts facts_of(const v1::JobState& job);
 class PackedJob {
  public:
   JobFacts facts() const;
-  uint64_t number() const { return number_; }
-  v1::JobRecord::State state() const { return state_; }
+  uint64_t number() const { return numbers_.number; }
+  v1::JobRecord::State state() const { return numbers_.state; }
 
  private:
   friend class JobPacker;
   friend class JobUnpacker;
-  uint64_t number_ = 0;
-  uint64_t revision_ = 0;
-  uint64_t first_event_ = 0;
-  uint64_t dropped_ = 0;
-  int64_t create_time_ms_ = 0;
-  int64_t end_time_ms_ = 0;
-  v1::JobRecord::State state_ = v1::JobRecord::STATE_UNSPECIFIED;
+  JobNumbers numbers_;
   std::string job_id_;
   std::shared_ptr<const std::string> queue_;  // these four: one for all jobs that have the same; null: empty
   std::shared_ptr<const std::string> owner_;
@@ -95,7 +92,7 @@ class JobPacker {
   std::unique_ptr<ZSTD_CDict, Free> dictionary_;  // of sample_
   std::string next_sample_;
   size_t packed_with_sample_ = 0;
-  std::unordered_map<std::string, std::shared_ptr<const std::string>> shared_;
+  std::unordered_map<std::string, std::shared_ptr<const std::string>> shared_;  // of jobs packed before
   std::string body_;
   std::string compressed_;
 };

@@ -1,9 +1,12 @@
 // A scheduler's journal with any of its bytes changed, the database and its write-ahead log: all that was acknowledged
 // is read back as it was written, or the journal is refused. Each six bytes of the input are one change: where (4),
 // what (1) and with what (1).
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "fuzz_folder.h"

@@ -50,7 +50,7 @@ class MessageChange {
   }
 
  private:
-  // Where one of them can be told from none: an element more, or one less.
+  // An element more, or one less.
   void apply_to_repeated(Message& message, const Field* field) const {
     const google::protobuf::Reflection& reflection = *message.GetReflection();
     if (kind_ % 4 == 0) {

@@ -3,8 +3,8 @@
 
     run.py BIN [TARGET …] [--seconds N] [--corpus FOLDER]
 
-BIN is the folder of the build with the preset "fuzz". What a target learns stays in FOLDER/TARGET (default: fuzz-corpus in the
-current folder), and so does an input that ends it. The processor's time counts, not the clock's, so that a shared machine shortens
+BIN is the folder of the build with the preset "fuzz". What a target learns stays in FOLDER/TARGET (default: found beside BIN), where the
+next run goes on; an input that ends it lies beside that. The processor's time counts, not the clock's, so that a shared machine shortens
 nothing. Exit code 1: a target found something."""
 import argparse
 import os
@@ -26,15 +26,15 @@ def run(binary, name, seconds, corpus):
     while used < seconds:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([binary, f"-max_total_time={max(10, int(seconds - used))}", "-timeout=120", f"-rss_limit_mb={SLOW.get(name, 1024)}",
-                               f"-malloc_limit_mb={SLOW.get(name, 512)}", "-print_final_stats=1", f"-artifact_prefix={learned}/found-",
+                               f"-malloc_limit_mb={SLOW.get(name, 512)}", "-print_final_stats=1", f"-artifact_prefix={corpus}/{name}-",
                                learned, SEEDS / name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         tried += int((re.findall(r"stat::number_of_executed_units:\s*(\d+)", done.stderr) or [0])[-1])
         covered = int((re.findall(r"cov: (\d+)", done.stderr) or [covered])[-1])
         if done.returncode != 0:
-            (learned / "found.log").write_text(done.stderr)
-            print(f"{name:16} {used:7.0f} s {tried:12,} inputs {covered:7,} edges  FOUND: {learned}/found.log", flush=True)
+            (corpus / f"{name}.log").write_text(done.stderr)
+            print(f"{name:16} {used:7.0f} s {tried:12,} inputs {covered:7,} edges  FOUND: {corpus}/{name}.log", flush=True)
             return False
     print(f"{name:16} {used:7.0f} s {tried:12,} inputs {covered:7,} edges  nothing found", flush=True)
     return True
@@ -45,13 +45,14 @@ def main():
     parser.add_argument("binaries", type=Path)
     parser.add_argument("targets", nargs="*")
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--corpus", type=Path, default=Path("fuzz-corpus"))
+    parser.add_argument("--corpus", type=Path)
     options = parser.parse_args()
+    corpus = options.corpus or options.binaries.resolve().parent / "found"
     there = sorted(path.name.removeprefix("fuzz_") for path in options.binaries.glob("fuzz_*") if os.access(path, os.X_OK))
     unknown = set(options.targets) - set(there)
     if unknown or not there:
         sys.exit(f"no target {', '.join(sorted(unknown)) or 'at all'} in {options.binaries}; there are: {', '.join(there) or 'none'}")
-    good = [run(options.binaries / f"fuzz_{name}", name, options.seconds, options.corpus) for name in options.targets or there]
+    good = [run(options.binaries / f"fuzz_{name}", name, options.seconds, corpus) for name in options.targets or there]
     return 0 if all(good) else 1
 
 

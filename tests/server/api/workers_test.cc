@@ -201,6 +201,16 @@ TEST_F(Logs, BytesAreStoredOnceWhateverIsSentTwiceOrTooEarly) {
   stranger.set_worker_id("b");
   v1::AppendLogsResponse response;
   EXPECT_EQ(workers_->AppendLogs(context().get(), stranger, &response).error_code(), grpc::NOT_FOUND);
+  for (const uint32_t rank : {1U, 0x7FFFFFFFU, 0x80000000U, 0xFFFFFFFFU}) {
+    stranger.set_worker_id("a");
+    stranger.set_rank(rank);
+    EXPECT_EQ(workers_->AppendLogs(context().get(), stranger, &response).error_code(), grpc::NOT_FOUND) << rank;
+    // The same of a rank that it says to hold.
+    Daemon liar = a;
+    liar.held[0].set_rank(rank);
+    EXPECT_TRUE(sync(liar).ok()) << rank;
+    a.sequence = liar.sequence;
+  }
   EXPECT_EQ(read(id, data, 0, false, 7).error_code(), grpc::NOT_FOUND);
 }
 

@@ -38,7 +38,7 @@ std::string signature_of(const std::string& secret, const std::string& id, int64
 
 struct Webhook::Call {
   struct Free {
-    void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+    void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
   };
   std::unique_ptr<CURL, Free> handle{curl_easy_init()};
   const std::atomic<bool>* stop = nullptr;

@@ -33,7 +33,7 @@ std::string yaml_string(const std::string& text) {
 
 std::string yaml_number(double value) {
   for (const int digits : {6, 15, 17}) {
-    const std::string text = absl::StrFormat("%.*g", digits, value);
+    std::string text = absl::StrFormat("%.*g", digits, value);
     double read = 0;
     if (absl::SimpleAtod(text, &read) && read == value) return text;
   }

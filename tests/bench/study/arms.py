@@ -31,6 +31,20 @@ STUDIES = {
         "evaluate_tokens": 131072,
         "arms": ["full-bf16", "galore-bf16"],
     },
+    # Rules and rates beside each other, briefly: the same model and text, fewer steps and one seed.
+    "methods": {
+        "model": "llama-9m",
+        "sequence": 128,
+        "batch": 16,
+        "micro_batch": 16,
+        "steps": 120,
+        "rank": 32,
+        "whole": 128,
+        "interval": 40,
+        "seeds": [1],
+        "evaluate_tokens": 32768,
+        "arms": ["full-adamw", "full-rates", "galore-subspace", "full-muon", "galore-muon"],
+    },
     # For the tests of this program.
     "tiny": {
         "model": "tiny",
@@ -90,6 +104,9 @@ ARMS = {
     "galore-random": galore("GaLore, random bases", refresh="random"),
     "full-bf16": arm("Full rank, AdamW, bf16", FULL_RATES, precision="bf16"),
     "galore-bf16": galore("GaLore, subspace iteration, bf16", precision="bf16"),
+    "full-rates": arm("Full rank, AdamW, embedding and head at ten times the rate", FULL_RATES, rates={"embedding": 10, "head": 10}),
+    "full-muon": arm("Full rank, Muon, embedding and head at ten times the rate", FULL_RATES, "muon", rates={"embedding": 10, "head": 10}),
+    "galore-muon": galore("GaLore, Muon", rule="muon"),
     "galore-int4": galore("GaLore, int4 bases", basis_type="int4"),
     "galore-adam8bit": galore("GaLore, 8-bit Adam", rule="adam8bit"),
     "full-adam8bit": arm("Full rank, 8-bit Adam", FULL_RATES, "adam8bit"),

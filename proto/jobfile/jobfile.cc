@@ -80,7 +80,8 @@ void derive(v1::Job& job) {
   if (!schedule.has_steps() && job.training().steps() > 0) schedule.set_steps(job.training().steps());
   if (!schedule.has_warmup_steps() && schedule.has_steps()) schedule.set_warmup_steps(schedule.steps() / 10);
   if (wsd && !schedule.has_decay()) schedule.set_decay(v1::Schedule::DECAY_LINEAR);
-  if (wsd && !schedule.has_decay_steps() && schedule.has_steps()) schedule.set_decay_steps(schedule.steps() / 10);
+  if (wsd && !schedule.has_decay_steps() && schedule.has_steps())
+    schedule.set_decay_steps(std::max<uint64_t>(1, schedule.steps() / 10));
 }
 
 std::string issue_text(const JobIssue& issue) {

@@ -323,8 +323,7 @@ class Rules {
     require(wsd || !s.has_decay(), "optimizer.schedule.decay",
             "contradicts optimizer.schedule.type; it belongs to wsd");
     if (!wsd || !s.has_decay_steps()) return;
-    require_number(s.decay_steps() >= 1 || s.steps() < 10, "optimizer.schedule.decay_steps", s.decay_steps(),
-                   "1 or more, or null");
+    require_number(s.decay_steps() >= 1, "optimizer.schedule.decay_steps", s.decay_steps(), "1 or more, or null");
     require(!(s.has_steps() && s.has_warmup_steps() && s.warmup_steps() <= s.steps() &&
               s.decay_steps() > s.steps() - s.warmup_steps()),
             "optimizer.schedule.decay_steps",

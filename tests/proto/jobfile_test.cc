@@ -368,7 +368,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadLine{"Doubled", "name: again", "job.yaml:7: name: given twice, first in line 1"},
         BadLine{"UnknownRoot", "steps: 5",
-                "job.yaml:7: steps: unknown key; did you mean optimizer.schedule.steps or training.steps? Accepted "
+                "job.yaml:7: steps: unknown key; did you mean optimizer.schedule.steps or optimizer.muon.steps or "
+                "training.steps? Accepted "
                 "here: name, "
                 "task, model, tokenizer, data, optimizer, training, parallel, resources, checkpoint, scheduling, "
                 "output, tracking, labels, note"},

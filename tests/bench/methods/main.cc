@@ -3,7 +3,7 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <ctime>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -28,12 +28,20 @@ struct Options {
   int64_t rounds = 5;
   int threads = 0;
   std::string basis_type = "fp32";
+  std::string clock = "wall";
+  bool full_rank = true;
 };
+
+double now(const std::string& clock) {
+  timespec t{};
+  clock_gettime(clock == "cpu" ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
 
 class Contestant : public RandomTraining {
  public:
-  Contestant(const std::string& name, const EngineShape& shape, int threads)
-      : RandomTraining(shape, threads), name_(name) {
+  Contestant(const std::string& name, const EngineShape& shape, const Options& options, int threads)
+      : RandomTraining(shape, threads), name_(name), clock_(options.clock) {
     take_step(1);
   }
 
@@ -42,9 +50,9 @@ class Contestant : public RandomTraining {
 
   void take_step(int64_t number) {
     draw_batch();
-    const auto start = std::chrono::steady_clock::now();
+    const double start = now(clock_);
     engine_->step(number, {batch_}, 1.0F / static_cast<float>(tokens()), {});
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    seconds.push_back(now(clock_) - start);
   }
 
   // Moments and bases of the matrices of blocks; and of all.
@@ -60,6 +68,7 @@ class Contestant : public RandomTraining {
 
  private:
   std::string name_;
+  std::string clock_;
 };
 
 EngineShape shape_of(const ModelConfig& config, const Options& options, MomentRule rule, bool galore) {
@@ -97,6 +106,10 @@ int run(int argc, char** argv) {
   app.add_option("--steps", options.rounds, "rounds, each a step of every rule")->check(CLI::PositiveNumber);
   app.add_option("--basis-type", options.basis_type, "of the subspaces")
       ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+  app.add_option("--clock", options.clock,
+                 "wall, or cpu: time of the processor, of all threads, for a machine with other load")
+      ->check(CLI::IsMember({"wall", "cpu"}));
+  app.add_flag("!--galore-alone", options.full_rank, "without the two at full rank");
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::NonNegativeNumber);
   CLI11_PARSE(app, argc, argv);
   absl::StatusOr<ModelConfig> config = model_preset(options.preset);
@@ -108,10 +121,11 @@ int run(int argc, char** argv) {
   const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
   std::vector<std::unique_ptr<Contestant>> all;
   for (const bool galore : {true, false}) {
+    if (!galore && !options.full_rank) continue;
     for (const MomentRule rule : {MomentRule::kAdamW, MomentRule::kMuon}) {
       const std::string name =
           absl::StrCat(galore ? "GaLore, " : "full rank, ", rule == MomentRule::kMuon ? "Muon" : "AdamW");
-      all.push_back(std::make_unique<Contestant>(name, shape_of(*config, options, rule, galore), threads));
+      all.push_back(std::make_unique<Contestant>(name, shape_of(*config, options, rule, galore), options, threads));
     }
   }
   for (const auto& one : all) one->seconds.clear();
@@ -119,9 +133,10 @@ int run(int argc, char** argv) {
     // The order turns about.
     for (size_t i = 0; i < all.size(); ++i) all[round % 2 == 0 ? i : all.size() - 1 - i]->take_step(round + 2);
   }
-  std::cout << absl::StrFormat("%s, %d tokens a step, rank %d, bases in %s, %d threads; %d rounds\n%s\n\n",
+  std::cout << absl::StrFormat("%s, %d tokens a step, rank %d, bases in %s, %d threads, %s clock; %d rounds\n%s\n\n",
                                options.preset, all[0]->tokens(), options.rank > 0 ? options.rank : config->hidden / 4,
-                               options.basis_type, threads, options.rounds, cpu::processor_facts().line());
+                               options.basis_type, threads, options.clock, options.rounds,
+                               cpu::processor_facts().line());
   std::cout << absl::StrFormat("%-20s%12s%20s%24s%20s\n", "", "s a step", "of AdamW's step", "state of blocks, MiB",
                                "of AdamW's");
   for (size_t i = 0; i < all.size(); ++i) {

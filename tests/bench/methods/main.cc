@@ -88,7 +88,8 @@ EngineShape shape_of(const ModelConfig& config, const Options& options, MomentRu
   shape.optimizer.galore->basis_type = options.basis_type == "int8"   ? BasisType::kInt8
                                        : options.basis_type == "bf16" ? BasisType::kBf16
                                                                       : BasisType::kFp32;
-  // No step that is measured has a refresh.
+  // No step that is measured has a refresh, and the first needs no search.
+  shape.optimizer.galore->refresh = RefreshMethod::kRandom;
   shape.optimizer.galore->refresh_interval = 100000;
   shape.optimizer.galore->stagger = false;
   return shape;

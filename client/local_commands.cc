@@ -113,6 +113,16 @@ std::string prediction_lines(const v1::StepPrediction& p) {
                       "), one after the other; not measured\n");
 }
 
+// The highest rates of all groups, where they differ.
+std::string rates_line(const v1::Optimizer& optimizer) {
+  const v1::Rates& rates = optimizer.rates();
+  if (!rates.has_embedding() && !rates.has_head() && !rates.has_vectors()) return "";
+  const auto rate = [&](bool given, double ratio) { return optimizer.learning_rate() * (given ? ratio : 1.0); };
+  return absl::StrFormat("learning rates   matrices %.3g, embedding %.3g, head %.3g, vectors %.3g at the highest\n",
+                         optimizer.learning_rate(), rate(rates.has_embedding(), rates.embedding()),
+                         rate(rates.has_head(), rates.head()), rate(rates.has_vectors(), rates.vectors()));
+}
+
 std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   std::vector<std::vector<std::string>> rows;
   std::vector<std::string> header{"memory per rank"};
@@ -139,6 +149,7 @@ std::string plan_table(const v1::Job& job, const v1::MemoryPlan& plan) {
   absl::StrAppend(&text, "optimizer state  ", human_bytes(full * (1.0 - plan.saved_ratio())),
                   " with its subspaces, against ", human_bytes(full),
                   " at full rank: ", absl::StrFormat("%.1f %% saved\n", 100.0 * plan.saved_ratio()));
+  absl::StrAppend(&text, rates_line(job.optimizer()));
   if (plan.ranks_size() > 1) absl::StrAppend(&text, "\n", wire_table(plan), "\n");
   absl::StrAppend(&text, ways_table(plan), "\n", fit_lines(plan));
   absl::StrAppend(&text, "work             ", absl::StrFormat("%.1f GFLOP a step\n", plan.step_flops() / 1e9));

@@ -19,4 +19,11 @@ struct AdafactorRule {
   float clip = 1.0F;            // limit of the update's root mean square
 };
 
+// Of singular values: a·x + b·x³ + c·x⁵.
+struct OddPolynomial {
+  float a = 0;
+  float b = 0;
+  float c = 0;
+};
+
 }  // namespace galleon

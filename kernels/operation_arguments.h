@@ -224,6 +224,7 @@ struct CrossEntropy {
   Matrix<float> logits;    // (rows, n), destroyed
   const int32_t* targets;  // (rows)
   float scale;
+  float z_loss;
   float* losses;       // (rows)
   Matrix<T> gradient;  // (rows, n); may lie over the logits, row over row
 };

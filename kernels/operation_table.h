@@ -141,6 +141,8 @@ struct OperationTable {
                           const CodedNumbers& m, const CodedNumbers& v);
   void (*momentum_update)(const Execution& on, int64_t size, float momentum, float gradient_scale, float* r,
                           float* buffer);
+  // z ← alpha·x + beta·y; z may be x or y
+  void (*combine)(const Execution& on, int64_t size, float alpha, const float* x, float beta, const float* y, float* z);
   void (*scale)(const Execution& on, int64_t size, float factor, const float* x, float* y);
   void (*square)(const Execution& on, int64_t size, const float* x, float* y);
 
@@ -155,6 +157,11 @@ struct OperationTable {
   // m may be null
   void (*adafactor_vector_update)(const Execution& on, int64_t n, int64_t all, const AdafactorRule& rule, float* r,
                                   const float* v, const float* sums, float* m);
+
+  // orthogonal; all without gaps: gram, x, y and to (n, n), factor (1), of a polynomial it may be null
+  void (*normalize_gram)(const Execution& on, int64_t n, float safety, float* gram, float* factor);
+  void (*gram_polynomial)(const Execution& on, int64_t n, const OddPolynomial& polynomial, const float* x,
+                          const float* y, const float* factor, float* to);
 
   // quantize; all without gaps: x (size), a scale for each block
   void (*encode_moment)(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x,

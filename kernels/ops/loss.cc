@@ -28,7 +28,7 @@ Tensor gradient_over(const Tensor& logits, DataType type) {
 }
 
 void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses,
-                   const Tensor& gradient) {
+                   const Tensor& gradient, float z_loss) {
   check_loss("cross_entropy: an operand", logits, targets, losses);
   check_shape("cross_entropy: gradient", gradient, logits.rows, logits.columns, gradient.type);
   count_work(device, 5.0 * static_cast<double>(logits.size()),
@@ -41,6 +41,7 @@ void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, 
                                                  .logits = matrix<float>(logits),
                                                  .targets = targets.i32(),
                                                  .scale = scale,
+                                                 .z_loss = z_loss,
                                                  .losses = losses.f32(),
                                                  .gradient = matrix<decltype(element)>(gradient)});
   });

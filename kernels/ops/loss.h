@@ -9,8 +9,10 @@ namespace galleon {
 // gradient[t] ← (softmax(logits[t]) − onehot(targets[t])) · scale. Rows with a negative target get loss 0 and gradient
 // 0. logits: tokens×vocabulary fp32, destroyed; targets: tokens int32 < vocabulary; losses: tokens numbers; gradient:
 // of the logits' shape, fp32 or bf16: the logits themselves, `gradient_over(logits, type)`, or memory of its own.
+// z_loss: the gradient is that of the loss plus z_loss·log²(sum(exp(logits))) (Chowdhery et al. 2022, PaLM, §5), which
+// `losses` leave out.
 void cross_entropy(Device& device, const Tensor& logits, const Tensor& targets, float scale, const Tensor& losses,
-                   const Tensor& gradient);
+                   const Tensor& gradient, float z_loss = 0);
 
 // A tensor of `type` in the memory of the fp32 tensor `logits`, each row at the beginning of that of the logits.
 Tensor gradient_over(const Tensor& logits, DataType type);

@@ -104,6 +104,15 @@ void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Te
                                               m.data == nullptr ? nullptr : m.f32());
 }
 
+void combine(Device& device, float alpha, const Tensor& x, float beta, const Tensor& y, const Tensor& z) {
+  check_vector("combine: x", x, x.size());
+  check_vector("combine: y", y, x.size());
+  check_vector("combine: z", z, x.size());
+  count_work(device, 3.0 * static_cast<double>(x.size()), 3.0 * static_cast<double>(x.bytes()), WorkKind::kOptimizer);
+  if (!device.executes() || x.size() == 0) return;
+  device.operations().combine(device.execution(), x.size(), alpha, x.f32(), beta, y.f32(), z.f32());
+}
+
 void scale(Device& device, float factor, const Tensor& x, const Tensor& y) {
   check_vector("scale: x", x, x.size());
   check_vector("scale: y", y, x.size());

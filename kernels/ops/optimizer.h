@@ -52,6 +52,8 @@ void adafactor_vector_sums(Device& device, const AdafactorRule& rule, const Tens
 void adafactor_vector_update(Device& device, const AdafactorRule& rule, const Tensor& r, const Tensor& v,
                              const Tensor& sums, int64_t all, const Tensor& m);
 
+// z ← alpha·x + beta·y, elementwise; contiguous, one shape; z may be x or y.
+void combine(Device& device, float alpha, const Tensor& x, float beta, const Tensor& y, const Tensor& z);
 // y ← factor·x and y ← x², elementwise; contiguous, one shape; y may be x.
 void scale(Device& device, float factor, const Tensor& x, const Tensor& y);
 void square(Device& device, const Tensor& x, const Tensor& y);

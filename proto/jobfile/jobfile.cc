@@ -57,19 +57,31 @@ void derive(v1::Job& job) {
                                                                   : v1::Model::INIT_PRETRAINED);
   }
   v1::Optimizer& optimizer = *job.mutable_optimizer();
-  const bool adam = optimizer.rule() == v1::Optimizer::RULE_ADAMW || optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT;
+  const auto is = [&](v1::Optimizer::Rule rule) { return optimizer.rule() == rule; };
+  const bool muon = is(v1::Optimizer::RULE_MUON) || is(v1::Optimizer::RULE_MUON8BIT);
+  const bool adam = is(v1::Optimizer::RULE_ADAMW) || is(v1::Optimizer::RULE_ADAM8BIT) || muon;
   if (!optimizer.has_beta1() && adam) optimizer.set_beta1(0.9);
+  if (!optimizer.has_momentum()) optimizer.set_momentum(muon ? 0.95 : 0.9);
+  if (optimizer.has_galore() && !optimizer.galore().has_moments_at_refresh()) {
+    optimizer.mutable_galore()->set_moments_at_refresh(muon ? v1::Galore::MOMENTS_AT_REFRESH_ROTATE
+                                                            : v1::Galore::MOMENTS_AT_REFRESH_KEEP);
+  }
   if (!optimizer.has_epsilon()) {
-    if (optimizer.rule() == v1::Optimizer::RULE_ADAMW) optimizer.set_epsilon(1e-6);
-    if (optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT) optimizer.set_epsilon(1e-8);
+    if (is(v1::Optimizer::RULE_ADAMW) || is(v1::Optimizer::RULE_MUON)) optimizer.set_epsilon(1e-6);
+    if (is(v1::Optimizer::RULE_ADAM8BIT) || is(v1::Optimizer::RULE_MUON8BIT)) optimizer.set_epsilon(1e-8);
     if (optimizer.rule() == v1::Optimizer::RULE_ADAFACTOR) optimizer.set_epsilon(1e-30);
   }
   if (!optimizer.has_weight_decay())
     optimizer.set_weight_decay(optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT ? 0.01 : 0.0);
   v1::Schedule& schedule = *optimizer.mutable_schedule();
-  if (!schedule.has_min_ratio()) schedule.set_min_ratio(schedule.type() == v1::Schedule::TYPE_LINEAR ? 0.0 : 0.1);
+  const bool wsd = schedule.type() == v1::Schedule::TYPE_WSD;
+  if (!schedule.has_min_ratio())
+    schedule.set_min_ratio(wsd || schedule.type() == v1::Schedule::TYPE_LINEAR ? 0.0 : 0.1);
   if (!schedule.has_steps() && job.training().steps() > 0) schedule.set_steps(job.training().steps());
   if (!schedule.has_warmup_steps() && schedule.has_steps()) schedule.set_warmup_steps(schedule.steps() / 10);
+  if (wsd && !schedule.has_decay()) schedule.set_decay(v1::Schedule::DECAY_LINEAR);
+  if (wsd && !schedule.has_decay_steps() && schedule.has_steps())
+    schedule.set_decay_steps(std::max<uint64_t>(1, schedule.steps() / 10));
 }
 
 std::string issue_text(const JobIssue& issue) {

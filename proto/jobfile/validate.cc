@@ -226,6 +226,7 @@ class Rules {
     require(o.learning_rate() * o.weight_decay() < 1, "optimizer.weight_decay",
             absl::StrCat(o.weight_decay(), " contradicts optimizer.learning_rate ", o.learning_rate(),
                          ": their product is the part of a weight that a step takes away; below 1"));
+    check_groups();
     check_rule();
     require_number(std::isfinite(o.clip_norm()) && o.clip_norm() >= 0, "optimizer.clip_norm", o.clip_norm(),
                    "0 (off) or more");
@@ -241,24 +242,71 @@ class Rules {
                      job_.parallel().ranks(), ", ", t.global_batch(), " and ", t.micro_batch(), "); projected"));
   }
 
+  void check_groups() {
+    const v1::Optimizer& o = job_.optimizer();
+    const v1::Rates& rates = o.rates();
+    const auto check_rate = [&](absl::string_view key, bool given, double ratio) {
+      if (!given) return;
+      require_positive(key, ratio);
+      require(ratio <= 0 || o.learning_rate() * ratio * o.weight_decay() < 1, key,
+              absl::StrCat(ratio, " contradicts optimizer.learning_rate ", o.learning_rate(),
+                           " and optimizer.weight_decay ", o.weight_decay(),
+                           ": their product is the part of a weight that a step takes away; below 1"));
+    };
+    check_rate("optimizer.rates.embedding", rates.has_embedding(), rates.embedding());
+    check_rate("optimizer.rates.head", rates.has_head(), rates.head());
+    check_rate("optimizer.rates.vectors", rates.has_vectors(), rates.vectors());
+    std::set<std::string> seen;
+    for (const std::string& group : o.decay_exempt()) {
+      require(group == "norms" || group == "biases" || group == "embeddings" || group == "head",
+              "optimizer.decay_exempt",
+              absl::StrCat("\"", group, "\" is not accepted; any of norms, biases, embeddings, head"));
+      require(seen.insert(group).second, "optimizer.decay_exempt", absl::StrCat(group, " is given twice"));
+    }
+    require(seen.empty() || o.weight_decay() > 0, "optimizer.decay_exempt",
+            "contradicts optimizer.weight_decay 0, with which nothing decays; a decay above 0, or an empty list");
+  }
+
   // A key that the rule does not know is refused where its value says something: the defaults of other rules' keys
   // may stand in a job file that spells out all of them.
   void check_rule() {
     const v1::Optimizer& o = job_.optimizer();
     if (o.rule() == v1::Optimizer::RULE_UNSPECIFIED) return;
     const std::string rule = enum_word(*v1::Optimizer::Rule_descriptor()->FindValueByNumber(o.rule()));
-    const bool adam = o.rule() == v1::Optimizer::RULE_ADAMW || o.rule() == v1::Optimizer::RULE_ADAM8BIT;
+    const bool muon = o.rule() == v1::Optimizer::RULE_MUON || o.rule() == v1::Optimizer::RULE_MUON8BIT;
+    const bool adam = o.rule() == v1::Optimizer::RULE_ADAMW || o.rule() == v1::Optimizer::RULE_ADAM8BIT || muon;
     const bool sgd = o.rule() == v1::Optimizer::RULE_SGD;
     auto belongs = [&](bool known, bool default_value, absl::string_view key, double value, absl::string_view to) {
       require(known || default_value, key,
               absl::StrCat(value, " contradicts optimizer.rule: ", rule, "; it belongs to ", to));
     };
-    belongs(!sgd, !o.has_beta1(), "optimizer.beta1", o.beta1(), "adamw, adam8bit or adafactor");
-    belongs(adam, o.beta2() == kDefaultBeta2, "optimizer.beta2", o.beta2(), "adamw or adam8bit");
-    belongs(sgd, o.momentum() == kDefaultMomentum, "optimizer.momentum", o.momentum(), "sgd");
-    belongs(!sgd, !o.has_epsilon(), "optimizer.epsilon", o.epsilon(), "adamw, adam8bit or adafactor");
-    belongs(o.rule() == v1::Optimizer::RULE_ADAM8BIT, o.block_size() == kDefaultBlockSize, "optimizer.block_size",
-            o.block_size(), "adam8bit");
+    belongs(!sgd, !o.has_beta1(), "optimizer.beta1", o.beta1(), "adamw, adam8bit, adafactor, muon or muon8bit");
+    belongs(adam, o.beta2() == kDefaultBeta2, "optimizer.beta2", o.beta2(), "adamw, adam8bit, muon or muon8bit");
+    belongs(sgd || muon, !o.has_momentum() || o.momentum() == kDefaultMomentum, "optimizer.momentum", o.momentum(),
+            "sgd, muon or muon8bit");
+    belongs(!sgd, !o.has_epsilon(), "optimizer.epsilon", o.epsilon(), "adamw, adam8bit, adafactor, muon or muon8bit");
+    require(adam || !o.has_epsilon_form(), "optimizer.epsilon_form",
+            absl::StrCat(o.epsilon_form() == v1::Optimizer::EPSILON_FORM_CORRECTED ? "corrected" : "uncorrected",
+                         " contradicts optimizer.rule: ", rule, "; it belongs to adamw, adam8bit, muon or muon8bit"));
+    check_muon(muon, rule);
+    belongs(o.rule() == v1::Optimizer::RULE_ADAM8BIT || o.rule() == v1::Optimizer::RULE_MUON8BIT,
+            o.block_size() == kDefaultBlockSize, "optimizer.block_size", o.block_size(), "adam8bit or muon8bit");
+  }
+
+  void check_muon(bool muon, const std::string& rule) {
+    const v1::Optimizer& o = job_.optimizer();
+    const v1::Muon& m = o.muon();
+    const bool given = m.has_iteration() || m.has_steps() || m.has_nesterov() || m.has_split_heads();
+    require(muon || !given, "optimizer.muon",
+            absl::StrCat("contradicts optimizer.rule: ", rule, "; it belongs to muon or muon8bit"));
+    if (!muon) return;
+    if (m.has_steps())
+      require_number(m.steps() >= 1 && m.steps() <= 20, "optimizer.muon.steps", m.steps(), "from 1 to 20, or null");
+    require(!o.has_lora(), "optimizer.rule",
+            absl::StrCat(rule, " contradicts optimizer.lora, whose adapters are no matrices of their own; adamw"));
+    require(!(m.split_heads() && o.has_galore() && o.galore().side() == v1::Galore::SIDE_FULL),
+            "optimizer.muon.split_heads",
+            "contradicts optimizer.galore.side: full, which mixes the rows of heads; another side");
   }
 
   void check_schedule() {
@@ -269,6 +317,18 @@ class Rules {
     require(!(s.has_steps() && s.has_warmup_steps() && s.warmup_steps() > s.steps()), "optimizer.schedule.warmup_steps",
             absl::StrCat(s.warmup_steps(), " is more than optimizer.schedule.steps (", s.steps(), "); at most ",
                          s.steps()));
+    const bool wsd = s.type() == v1::Schedule::TYPE_WSD;
+    require(wsd || !s.has_decay_steps(), "optimizer.schedule.decay_steps",
+            "contradicts optimizer.schedule.type; it belongs to wsd");
+    require(wsd || !s.has_decay(), "optimizer.schedule.decay",
+            "contradicts optimizer.schedule.type; it belongs to wsd");
+    if (!wsd || !s.has_decay_steps()) return;
+    require_number(s.decay_steps() >= 1, "optimizer.schedule.decay_steps", s.decay_steps(), "1 or more, or null");
+    require(!(s.has_steps() && s.has_warmup_steps() && s.warmup_steps() <= s.steps() &&
+              s.decay_steps() > s.steps() - s.warmup_steps()),
+            "optimizer.schedule.decay_steps",
+            absl::StrCat(s.decay_steps(), " are more than what optimizer.schedule.warmup_steps (", s.warmup_steps(),
+                         ") leaves of optimizer.schedule.steps (", s.steps(), ")"));
   }
 
   void check_targets(absl::string_view key, const google::protobuf::RepeatedPtrField<std::string>& targets) {
@@ -331,6 +391,11 @@ class Rules {
       require_number(t.kept_inputs() >= 1, "training.kept_inputs", t.kept_inputs(), "1 or more, or null");
       require(t.recompute() == v1::Training::RECOMPUTE_BLOCK, "training.kept_inputs",
               "needs training.recompute: block; without it every activation is kept");
+    }
+    if (t.has_z_loss()) {
+      require_positive("training.z_loss", t.z_loss());
+      require(job_.task() != v1::TASK_CLASSIFY, "training.z_loss",
+              "contradicts task: classify, whose outputs are no vocabulary; null");
     }
     require_number(t.log_every() >= 1, "training.log_every", t.log_every(), "1 or more");
     if (t.has_evaluate_tokens()) {

@@ -49,12 +49,18 @@ data:
 optimizer:
   rule: adamw
   learning_rate: 0.001
+  rates:
+    embedding: null
+    head: null
+    vectors: null
   beta1: 0.9
   beta2: 0.999
   momentum: 0.9
   epsilon: 1e-06
+  epsilon_form: null
   block_size: 256
   weight_decay: 0
+  decay_exempt: []
   clip_norm: 0
   clip_space: projected
   schedule:
@@ -62,6 +68,13 @@ optimizer:
     warmup_steps: 1000
     min_ratio: 0.1
     steps: 10000
+    decay_steps: null
+    decay: null
+  muon:
+    iteration: null
+    steps: null
+    nesterov: null
+    split_heads: null
   update: per_step
   galore: null
   lora: null
@@ -75,6 +88,7 @@ training:
   accumulate_type: fp32
   recompute: none
   kept_inputs: null
+  z_loss: null
   log_every: 10
   evaluate_every: 1000
   evaluate_tokens: null
@@ -153,17 +167,21 @@ data:
   max_bad_rows: 1000
   last_batch: wrap
 optimizer:
-  rule: adamw
+  rule: muon
   learning_rate: 1e-2
+  rates: {embedding: 10, head: 5, vectors: 0.5}
   beta1: 0.8
   beta2: 0.95
   momentum: 0.9
   epsilon: 1e-8
+  epsilon_form: corrected
   block_size: 256
   weight_decay: 0.1
+  decay_exempt: [norms, embeddings]
   clip_norm: 1
   clip_space: projected
-  schedule: {type: linear, warmup_steps: 5, min_ratio: 0.2, steps: 90}
+  schedule: {type: wsd, warmup_steps: 5, min_ratio: 0.2, steps: 90, decay_steps: 20, decay: sqrt}
+  muon: {iteration: polar_express, steps: 6, nesterov: false, split_heads: false}
   update: per_step
   galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: full, basis_type: int4, targets: [mlp], lazy_threshold: 0.5, moments_at_refresh: rotate, first_basis: exact}
   lora: null
@@ -177,6 +195,7 @@ training:
   accumulate_type: fp32
   recompute: block
   kept_inputs: 3
+  z_loss: 1e-4
   log_every: 1
   evaluate_every: 0
   evaluate_tokens: 4096
@@ -242,6 +261,12 @@ TEST(JobFile, WrittenJobsReadBackTheSame) {
 TEST(JobFile, NullsThatFollowFromOtherKeysAreDerived) {
   const v1::Job linear = parse_good(std::string(kMinimal) + "optimizer: {schedule: {type: linear}}\n");
   EXPECT_EQ(linear.optimizer().schedule().min_ratio(), 0.0);
+  const v1::Schedule wsd =
+      parse_good(std::string(kMinimal) + "optimizer: {schedule: {type: wsd}}\n").optimizer().schedule();
+  EXPECT_EQ(wsd.min_ratio(), 0.0);
+  EXPECT_EQ(wsd.decay_steps(), 1000U);
+  EXPECT_EQ(wsd.decay(), v1::Schedule::DECAY_LINEAR);
+  EXPECT_FALSE(linear.optimizer().schedule().has_decay_steps());
   const v1::Job epochs = parse_good(R"(name: e
 task: finetune
 model: {source: m}
@@ -273,6 +298,14 @@ TEST(JobFile, EveryRuleHasTheDefaultsOfItsOwn) {
   EXPECT_FALSE(sgd.has_beta1());
   EXPECT_FALSE(sgd.has_epsilon());
   EXPECT_EQ(sgd.momentum(), 0.8);
+  const v1::Optimizer muon = optimizer("rule: muon, galore: {rank: 4}");
+  EXPECT_EQ(muon.momentum(), 0.95);
+  EXPECT_EQ(muon.beta1(), 0.9);
+  EXPECT_EQ(muon.epsilon(), 1e-6);
+  EXPECT_EQ(muon.galore().moments_at_refresh(), v1::Galore::MOMENTS_AT_REFRESH_ROTATE);
+  EXPECT_EQ(optimizer("rule: muon8bit").epsilon(), 1e-8);
+  EXPECT_EQ(optimizer("rule: adamw, galore: {rank: 4}").galore().moments_at_refresh(),
+            v1::Galore::MOMENTS_AT_REFRESH_KEEP);
 }
 
 TEST(JobFile, EmptySectionsMeanTheirDefaults) {
@@ -293,11 +326,11 @@ optimizer:
 training:
   steps: many
 )"),
-      "job.yaml:7: optimizer.rule: \"adamm\" is not accepted; one of adamw, adam8bit, adafactor, sgd\n"
+      "job.yaml:7: optimizer.rule: \"adamm\" is not accepted; one of adamw, adam8bit, adafactor, sgd, muon, muon8bit\n"
       "job.yaml:8: optimizer.learning_rat: unknown key; did you mean learning_rate? Accepted here: rule, "
       "learning_rate, "
-      "beta1, beta2, momentum, epsilon, block_size, weight_decay, clip_norm, clip_space, schedule, update, galore, "
-      "lora\n"
+      "rates, beta1, beta2, momentum, epsilon, epsilon_form, block_size, weight_decay, decay_exempt, clip_norm, "
+      "clip_space, schedule, muon, update, galore, lora\n"
       "job.yaml:10: training.steps: \"many\" is not accepted; a whole number from 0 to 18446744073709551615, or null");
 }
 
@@ -337,7 +370,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadLine{"Doubled", "name: again", "job.yaml:7: name: given twice, first in line 1"},
         BadLine{"UnknownRoot", "steps: 5",
-                "job.yaml:7: steps: unknown key; did you mean optimizer.schedule.steps or training.steps? Accepted "
+                "job.yaml:7: steps: unknown key; did you mean optimizer.schedule.steps or optimizer.muon.steps or "
+                "training.steps? Accepted "
                 "here: name, "
                 "task, model, tokenizer, data, optimizer, training, parallel, resources, checkpoint, scheduling, "
                 "output, tracking, labels, note"},
@@ -380,8 +414,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: checkpoint.directory: \"5\" is not accepted; a string: \"5\""},
         BadLine{"ScalarForList", "scheduling: {after: a1}",
                 "job.yaml:7: scheduling.after: \"a1\" is not accepted; a list of strings: [a1]"},
-        BadLine{"NullWithoutMeaning", "optimizer: {rule: null}",
-                "job.yaml:7: optimizer.rule: null is not accepted; one of adamw, adam8bit, adafactor, sgd"},
+        BadLine{
+            "NullWithoutMeaning", "optimizer: {rule: null}",
+            "job.yaml:7: optimizer.rule: null is not accepted; one of adamw, adam8bit, adafactor, sgd, muon, muon8bit"},
         BadLine{"BadBytes", "resources: {memory_per_rank: 24 gigs}",
                 "job.yaml:7: resources.memory_per_rank: \"24 gigs\" is not accepted; a byte count such as 512MiB, "
                 "24GiB or 1GB, "
@@ -402,23 +437,44 @@ INSTANTIATE_TEST_SUITE_P(
                 "most 10000"},
         BadLine{"MinRatio", "optimizer: {schedule: {min_ratio: 1.5}}",
                 "job.yaml:7: optimizer.schedule.min_ratio: 1.5 is not accepted; from 0 to 1"},
+        BadLine{"DecayOfAnotherSchedule", "optimizer: {schedule: {decay_steps: 5}}",
+                "job.yaml:7: optimizer.schedule.decay_steps: contradicts optimizer.schedule.type; it belongs to wsd"},
+        BadLine{"DecayIntoTheWarmUp", "optimizer: {schedule: {type: wsd, decay_steps: 9500}}",
+                "job.yaml:7: optimizer.schedule.decay_steps: 9500 are more than what optimizer.schedule.warmup_steps "
+                "(1000) leaves of optimizer.schedule.steps (10000)"},
+        BadLine{"RateOfNothing", "optimizer: {rates: {head: 0}}",
+                "job.yaml:7: optimizer.rates.head: 0 is not accepted; greater than 0"},
+        BadLine{"RateThatDecaysAllAtOnce", "optimizer: {weight_decay: 0.1, learning_rate: 0.5, rates: {embedding: 30}}",
+                "job.yaml:7: optimizer.rates.embedding: 30 contradicts optimizer.learning_rate 0.5 and "
+                "optimizer.weight_decay 0.1: their product is the part of a weight that a step takes away; below 1"},
+        BadLine{"ExemptGroup", "optimizer: {weight_decay: 0.1, decay_exempt: [norm]}",
+                "job.yaml:7: optimizer.decay_exempt: \"norm\" is not accepted; any of norms, biases, embeddings, head"},
+        BadLine{
+            "ExemptFromNothing", "optimizer: {decay_exempt: [norms]}",
+            "job.yaml:7: optimizer.decay_exempt: contradicts optimizer.weight_decay 0, with which nothing decays; a "
+            "decay above 0, or an empty list"},
+        BadLine{"EpsilonFormOfSgd", "optimizer: {rule: sgd, epsilon_form: corrected}",
+                "job.yaml:7: optimizer.epsilon_form: corrected contradicts optimizer.rule: sgd; it belongs to adamw, "
+                "adam8bit, muon or muon8bit"},
         BadLine{"DenseClip", "optimizer: {clip_space: dense}",
                 "job.yaml:7: optimizer.clip_space: dense needs parallel.ranks: 1 and training.global_batch equal to "
                 "training.micro_batch (they are 1, 512 and 16); projected"},
         BadLine{"Zero", "parallel: {zero: 4}", "job.yaml:7: parallel.zero: 4 is not accepted; 1, 2 or 3"},
         BadLine{"HangTimeout", "parallel: {hang_timeout: 0}",
                 "job.yaml:7: parallel.hang_timeout: 0 is not accepted; a duration such as 10m"},
-        BadLine{"SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
-                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to adamw or adam8bit"},
+        BadLine{
+            "SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
+            "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit, muon or "
+            "muon8bit"},
         BadLine{"FirstMomentOfSgd", "optimizer: {rule: sgd, beta1: 0.9}",
-                "job.yaml:7: optimizer.beta1: 0.9 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit or "
-                "adafactor"},
+                "job.yaml:7: optimizer.beta1: 0.9 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit, "
+                "adafactor, muon or muon8bit"},
         BadLine{"EpsilonOfSgd", "optimizer: {rule: sgd, epsilon: 1e-8}",
-                "job.yaml:7: optimizer.epsilon: 1e-08 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit "
-                "or adafactor"},
+                "job.yaml:7: optimizer.epsilon: 1e-08 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit, "
+                "adafactor, muon or muon8bit"},
         BadLine{"DecayRateOfAdafactor", "optimizer: {rule: adafactor, beta2: 0.95}",
-                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: adafactor; it belongs to adamw or "
-                "adam8bit"},
+                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: adafactor; it belongs to adamw, "
+                "adam8bit, muon or muon8bit"},
         BadLine{"LazyRandomBases", "optimizer: {galore: {rank: 4, refresh: random, lazy_threshold: 0.5}}",
                 "job.yaml:7: optimizer.galore.lazy_threshold: contradicts optimizer.galore.refresh: random, whose "
                 "bases follow no gradient; null, or another refresh"},
@@ -426,12 +482,25 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: optimizer.galore.first_basis: contradicts optimizer.galore.refresh: random, whose first "
                 "basis is random too; null, or another refresh"},
         BadLine{"MomentumOfAnotherRule", "optimizer: {momentum: 0.5}",
-                "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd"},
+                "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd, muon or "
+                "muon8bit"},
         BadLine{"BlocksOfAnotherRule", "optimizer: {block_size: 2048}",
-                "job.yaml:7: optimizer.block_size: 2048 contradicts optimizer.rule: adamw; it belongs to adam8bit"},
+                "job.yaml:7: optimizer.block_size: 2048 contradicts optimizer.rule: adamw; it belongs to adam8bit or "
+                "muon8bit"},
         BadLine{"BlockSize", "optimizer: {block_size: 100}",
                 "job.yaml:7: optimizer.block_size: 100 is not accepted; a power of two from 64 to 4096\n"
-                "job.yaml:7: optimizer.block_size: 100 contradicts optimizer.rule: adamw; it belongs to adam8bit"},
+                "job.yaml:7: optimizer.block_size: 100 contradicts optimizer.rule: adamw; it belongs to adam8bit or "
+                "muon8bit"},
+        BadLine{"MuonOfAnotherRule", "optimizer: {muon: {steps: 6}}",
+                "job.yaml:7: optimizer.muon: contradicts optimizer.rule: adamw; it belongs to muon or muon8bit"},
+        BadLine{"NoStepsOfMuon", "optimizer: {rule: muon, muon: {steps: 0}}",
+                "job.yaml:7: optimizer.muon.steps: 0 is not accepted; from 1 to 20, or null"},
+        BadLine{"MuonOfAdapters", "optimizer: {rule: muon8bit, lora: {rank: 4}}",
+                "job.yaml:7: optimizer.rule: muon8bit contradicts optimizer.lora, whose adapters are no matrices of "
+                "their own; adamw"},
+        BadLine{"HeadsOfTwoSides", "optimizer: {rule: muon, muon: {split_heads: true}, galore: {rank: 4, side: full}}",
+                "job.yaml:7: optimizer.muon.split_heads: contradicts optimizer.galore.side: full, which mixes the rows "
+                "of heads; another side"},
         BadLine{"DecayBeyondTheWeight", "optimizer: {learning_rate: 2, weight_decay: 0.5}",
                 "job.yaml:7: optimizer.weight_decay: 0.5 contradicts optimizer.learning_rate 2: their product is the "
                 "part of a weight that a step takes away; below 1"},
@@ -518,6 +587,15 @@ TEST(JobFile, KeptInputsAreACountThatNeedsRecomputation) {
   EXPECT_TRUE(validate_job(job).ok());
   job.mutable_training()->set_kept_inputs(0);
   EXPECT_EQ(validate_job(job).message(), "training.kept_inputs: 0 is not accepted; 1 or more, or null");
+}
+
+TEST(JobFile, AZLossIsGreaterThanNothingAndOfAVocabulary) {
+  const std::string head = "name: z\nmodel: {source: m}\ntokenizer: bytes\ndata: {train: [a]}\n";
+  EXPECT_EQ(parse_good(head + "task: pretrain\ntraining: {steps: 1, z_loss: 1e-4}\n").training().z_loss(), 1e-4);
+  EXPECT_EQ(parse_bad(head + "task: pretrain\ntraining: {steps: 1, z_loss: -1}\n"),
+            "job.yaml:6: training.z_loss: -1 is not accepted; greater than 0");
+  EXPECT_EQ(parse_bad(head + "task: classify\ntraining: {steps: 1, z_loss: 1e-4}\n"),
+            "job.yaml:6: training.z_loss: contradicts task: classify, whose outputs are no vocabulary; null");
 }
 
 TEST(JobFile, TheSchedulersCheckSaysTheSameWithoutLines) {

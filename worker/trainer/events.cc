@@ -109,8 +109,10 @@ void EventObserver::logged(const StepLine& line) {
   v1::TrainerEvent event;
   *event.mutable_step() = to_message(line);
   sink_.send(std::move(event));
-  log_info(absl::StrFormat("step %d/%d  loss %.4f  rate %.3g  norm %.3g  %.0f tokens/s", line.step, line.total_steps,
-                           line.loss, line.learning_rate, line.grad_norm, line.tokens_per_second));
+  std::string rates;
+  for (const auto& [group, rate] : line.rates) absl::StrAppend(&rates, absl::StrFormat(", %s %.3g", group, rate));
+  log_info(absl::StrFormat("step %d/%d  loss %.4f  rate %.3g%s  norm %.3g  %.0f tokens/s", line.step, line.total_steps,
+                           line.loss, line.learning_rate, rates, line.grad_norm, line.tokens_per_second));
 }
 
 void EventObserver::evaluated(const EvaluationLine& line) {

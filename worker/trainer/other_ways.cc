@@ -70,6 +70,10 @@ std::vector<Change> changes(int ranks) {
             return "optimizer.galore.basis_type: int8";
           },
           [](EngineShape& shape) -> std::optional<std::string> {
+            if (shape.optimizer.rule == MomentRule::kMuon) {
+              shape.optimizer.rule = MomentRule::kMuon8bit;
+              return "optimizer.rule: muon8bit";
+            }
             if (shape.optimizer.rule != MomentRule::kAdamW) return std::nullopt;
             shape.optimizer.rule = MomentRule::kAdam8bit;
             return "optimizer.rule: adam8bit";

@@ -34,6 +34,7 @@ void matmul(const Execution& on, const Product<float, float>& product, void* scr
   void fill_loss(OperationTable& table);          \
   void fill_optimizer(OperationTable& table);     \
   void fill_adafactor(OperationTable& table);     \
+  void fill_orthogonal(OperationTable& table);    \
   void fill_quantize(OperationTable& table);      \
   void fill_weight_update(OperationTable& table); \
   void fill_reductions(OperationTable& table);    \

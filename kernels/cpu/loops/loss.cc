@@ -73,7 +73,8 @@ void cross_entropy(const Execution& on, const CrossEntropy<T>& args) {
       sum += run;
     }
     args.losses[row] = __builtin_logf(sum) + (largest - at_target);
-    const float factor = args.scale / sum;
+    const float share = 1.0F + 2.0F * args.z_loss * (__builtin_logf(sum) + largest);
+    const float factor = args.scale / sum * share;
     const float right = x[target] * factor - args.scale;
     scale_row(n, x, factor, g);
     math::store(g[target], right);

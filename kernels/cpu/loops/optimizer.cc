@@ -82,6 +82,11 @@ void momentum_update(const Execution& on, int64_t size, float momentum, float gr
   }
 }
 
+void combine(const Execution& on, int64_t size, float alpha, const float* x, float beta, const float* y, float* z) {
+#pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 150))
+  for (int64_t i = 0; i < size; ++i) z[i] = alpha * x[i] + beta * y[i];
+}
+
 void scale(const Execution& on, int64_t size, float factor, const float* x, float* y) {
 #pragma omp parallel for simd num_threads(on.threads) schedule(static) if (worth_threads(size, 100))
   for (int64_t i = 0; i < size; ++i) y[i] = factor * x[i];
@@ -98,6 +103,7 @@ void fill_optimizer(OperationTable& table) {
   table.adam_update = adam_update;
   table.adam8bit_update = adam8bit_update;
   table.momentum_update = momentum_update;
+  table.combine = combine;
   table.scale = scale;
   table.square = square;
 }

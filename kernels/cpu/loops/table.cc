@@ -12,6 +12,7 @@ void fill_operations(OperationTable& table) {
   fill_loss(table);
   fill_optimizer(table);
   fill_adafactor(table);
+  fill_orthogonal(table);
   fill_quantize(table);
   fill_weight_update(table);
   fill_reductions(table);

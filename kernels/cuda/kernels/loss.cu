@@ -72,7 +72,7 @@ __device__ __forceinline__ int32_t target_in(int32_t target, int64_t n) {
 // written.
 template <typename T, int read, int count>
 __global__ void cross_entropy_kernel(int64_t n, const float* logits, int64_t ldl, const int32_t* __restrict__ targets,
-                                     float scale, float* __restrict__ losses, T* gradient, int64_t ldg) {
+                                     float scale, float z_loss, float* __restrict__ losses, T* gradient, int64_t ldg) {
   const int64_t row = blockIdx.x;
   const float* x = logits + row * ldl;
   T* g = gradient + row * ldg;
@@ -87,7 +87,7 @@ __global__ void cross_entropy_kernel(int64_t n, const float* logits, int64_t ldl
   }
   const SoftmaxSum total = row_sum<read>(n, x);
   if (threadIdx.x == 0) losses[row] = logf(total.sum) + (total.largest - x[target]);
-  const float factor = scale / total.sum;
+  const float factor = scale / total.sum * (1.0F + 2.0F * z_loss * (logf(total.sum) + total.largest));
   for (int64_t begin = 0; begin < n; begin += step) {
     const int64_t i = begin + static_cast<int64_t>(threadIdx.x) * count;
     Piece<float, count> piece{};
@@ -129,7 +129,7 @@ template <typename T>
 void cross_entropy(const Execution& on, const CrossEntropy<T>& a) {
   const auto run = [&]<int read, int count>() {
     launch<cross_entropy_kernel<T, read, count>>(on, static_cast<unsigned>(a.rows), threads_for(a.n, read), 0, a.n,
-                                                 a.logits.data, a.logits.stride, a.targets, a.scale, a.losses,
+                                                 a.logits.data, a.logits.stride, a.targets, a.scale, a.z_loss, a.losses,
                                                  a.gradient.data, a.gradient.stride);
   };
   by_pieces<float>(a.n, {a.logits}, [&]<int read>() {

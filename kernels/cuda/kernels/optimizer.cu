@@ -134,6 +134,11 @@ void momentum_update(const Execution& on, int64_t size, float momentum, float gr
   elementwise<Pack<float>::kCount>(on, 1, size, body.r.aligned(1) && body.buffer.aligned(1), body);
 }
 
+struct CombineFormula {
+  float alpha;
+  float beta;
+  __device__ float operator()(float x, float y) const { return alpha * x + beta * y; }
+};
 struct ScaleFormula {
   float factor;
   __device__ float operator()(float x) const { return factor * x; }
@@ -141,6 +146,10 @@ struct ScaleFormula {
 struct SquareFormula {
   __device__ float operator()(float x) const { return x * x; }
 };
+
+void combine(const Execution& on, int64_t size, float alpha, const float* x, float beta, const float* y, float* z) {
+  map(on, 1, size, CombineFormula{alpha, beta}, vector_rows(x), vector_rows(y), vector_rows(z));
+}
 
 void scale(const Execution& on, int64_t size, float factor, const float* x, float* y) {
   map(on, 1, size, ScaleFormula{factor}, vector_rows(x), vector_rows(y));
@@ -156,6 +165,7 @@ void fill_optimizer(OperationTable& table) {
   table.adam_update = adam_update;
   table.adam8bit_update = adam8bit_update;
   table.momentum_update = momentum_update;
+  table.combine = combine;
   table.scale = scale;
   table.square = square;
 }

@@ -15,6 +15,7 @@ void fill_kernels(OperationTable& table) {
   fill_loss(table);
   fill_norm(table);
   fill_optimizer(table);
+  fill_orthogonal(table);
   fill_quantize(table);
   fill_random(table);
   fill_reductions(table);

@@ -31,6 +31,20 @@ STUDIES = {
         "evaluate_tokens": 131072,
         "arms": ["full-bf16", "galore-bf16"],
     },
+    # Rules and rates beside each other, briefly: the same model and text, fewer steps and one seed.
+    "methods": {
+        "model": "llama-9m",
+        "sequence": 128,
+        "batch": 16,
+        "micro_batch": 16,
+        "steps": 120,
+        "rank": 32,
+        "whole": 128,
+        "interval": 40,
+        "seeds": [1],
+        "evaluate_tokens": 32768,
+        "arms": ["full-adamw", "full-rates", "galore-subspace", "full-muon", "galore-muon"],
+    },
     # For the tests of this program.
     "tiny": {
         "model": "tiny",
@@ -65,9 +79,13 @@ STUDIES = {
 # Rates that an arm begins with; at an end of them the grid goes on by another factor of two.
 FULL_RATES = [0.001, 0.002]
 GALORE_RATES = [0.01, 0.02]
+# What is not projected, beside matrices, about as under GaLore.
+TEN_TIMES = {"embedding": 10, "head": 10}
 
 
-def arm(title, rates, rule="adamw", galore=None, lora=None, precision="fp32", **optimizer):
+def arm(title, rates, rule="adamw", galore=None, lora=None, precision="fp32", group_rates=None, **optimizer):
+    if group_rates is not None:
+        optimizer["rates"] = group_rates
     return {
         "title": title,
         "rates": rates,
@@ -90,6 +108,9 @@ ARMS = {
     "galore-random": galore("GaLore, random bases", refresh="random"),
     "full-bf16": arm("Full rank, AdamW, bf16", FULL_RATES, precision="bf16"),
     "galore-bf16": galore("GaLore, subspace iteration, bf16", precision="bf16"),
+    "full-rates": arm("Full rank, AdamW, embedding and head at ten times the rate", FULL_RATES, group_rates=TEN_TIMES),
+    "full-muon": arm("Full rank, Muon, embedding and head at ten times the rate", FULL_RATES, "muon", group_rates=TEN_TIMES),
+    "galore-muon": galore("GaLore, Muon", rule="muon"),
     "galore-int4": galore("GaLore, int4 bases", basis_type="int4"),
     "galore-adam8bit": galore("GaLore, 8-bit Adam", rule="adam8bit"),
     "full-adam8bit": arm("Full rank, 8-bit Adam", FULL_RATES, "adam8bit"),

@@ -61,14 +61,17 @@ class CrossEntropyForward final : public OperationCase {
 class CrossEntropyCase final : public OperationCase {
  public:
   enum { kLogits, kTargets, kLosses };
-  CrossEntropyCase(int64_t rows, int64_t n, DataType type)
-      : OperationCase(type == DataType::kBFloat16 ? "cross_entropy" : "cross_entropy_fp32",
+  CrossEntropyCase(int64_t rows, int64_t n, DataType type, float z_loss = 0)
+      : OperationCase(z_loss > 0                    ? "cross_entropy_z_loss"
+                      : type == DataType::kBFloat16 ? "cross_entropy"
+                                                    : "cross_entropy_fp32",
                       {logits_of(rows, n, Role::kUpdated), ids("targets", rows, n, true),
                        fp32("losses", rows, 1, Role::kOutput)}),
         n_(n),
-        type_(type) {}
+        type_(type),
+        z_loss_(z_loss) {}
   Values run(Device& device, const std::vector<Tensor>& t) const override {
-    cross_entropy(device, t[kLogits], t[kTargets], kScale, t[kLosses], gradient_over(t[kLogits], type_));
+    cross_entropy(device, t[kLogits], t[kTargets], kScale, t[kLosses], gradient_over(t[kLogits], type_), z_loss_);
     return {};
   }
   std::vector<Slope> slopes() const override {
@@ -78,12 +81,19 @@ class CrossEntropyCase final : public OperationCase {
   double loss(const std::vector<Values>& n) const override {
     double sum = 0;
     for (const double of_row : cross_entropy_exactly(n[kLogits], n[kTargets], n_)) sum += of_row;
+    for (size_t r = 0; r < n[kTargets].size() && z_loss_ > 0; ++r) {
+      if (n[kTargets][r] < 0) continue;
+      double exponentials = 0;
+      for (int64_t i = 0; i < n_; ++i) exponentials += std::exp(n[kLogits][static_cast<int64_t>(r) * n_ + i]);
+      sum += static_cast<double>(z_loss_) * std::pow(std::log(exponentials), 2);
+    }
     return static_cast<double>(kScale) * sum;
   }
 
  private:
   int64_t n_;
   DataType type_;
+  float z_loss_;
 };
 
 class SquaredError final : public OperationCase {
@@ -169,6 +179,7 @@ void add_ragged_losses(CaseList& list) {
   for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 2}, {5, 7}, {63, 65}, {200, 1000}, {3, 32000}}) {
     list.push_back(std::make_unique<CrossEntropyForward>(rows, n));
     list.push_back(std::make_unique<CrossEntropyCase>(rows, n, DataType::kFloat32));
+    list.push_back(std::make_unique<CrossEntropyCase>(rows, n, DataType::kFloat32, 0.01F));
     list.push_back(std::make_unique<SquaredError>(rows));
   }
   for (const int64_t hidden : {1, 5, 16, 63, 200}) {

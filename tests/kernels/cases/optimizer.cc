@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/ops/orthogonal.h"
 #include "kernels/ops/quantize.h"
 #include "kernels/ops/reduction.h"
 #include "kernels/ops/weight_update.h"
@@ -87,6 +88,74 @@ class Elementwise final : public OperationCase {
 
  private:
   bool squares_;
+};
+
+class Combine final : public OperationCase {
+ public:
+  Combine(int64_t rows, int64_t n)
+      : OperationCase("combine", {fp32("x", rows, n), fp32("y", rows, n), fp32("z", rows, n, Role::kOutput)}) {}
+  Values run(Device& device, const std::vector<Tensor>& t) const override {
+    combine(device, 0.25F, t[0], 0.75F, t[1], t[2]);
+    return {};
+  }
+  bool has_reference() const override { return true; }
+  Values reference(std::vector<Values>& n) const override {
+    n[2].clear();
+    for (size_t i = 0; i < n[0].size(); ++i) n[2].push_back(0.25 * n[0][i] + 0.75 * n[1][i]);
+    return {};
+  }
+  double tolerance() const override { return 8 * kRounding; }
+};
+
+class NormalizeGram final : public OperationCase {
+ public:
+  explicit NormalizeGram(int64_t n)
+      : OperationCase("normalize_gram",
+                      {positive(fp32("gram", n, n, Role::kUpdated)), fp32("factor", 1, 1, Role::kOutput)}),
+        n_(n) {}
+  Values run(Device& device, const std::vector<Tensor>& t) const override {
+    normalize_gram(device, 1.5F, t[0], t[1]);
+    return {};
+  }
+  bool has_reference() const override { return true; }
+  Values reference(std::vector<Values>& n) const override {
+    double trace = 0;
+    for (int64_t i = 0; i < n_; ++i) trace += n[0][i * n_ + i];
+    const double factor = 1 / (1.5 * std::sqrt(trace));
+    for (double& x : n[0]) x *= factor * factor;
+    n[1] = {factor};
+    return {};
+  }
+  double tolerance() const override { return 16 * kRounding; }
+
+ private:
+  int64_t n_;
+};
+
+class GramPolynomialCase final : public OperationCase {
+ public:
+  GramPolynomialCase(int64_t n, bool with_factor)
+      : OperationCase(with_factor ? "gram_polynomial_scaled" : "gram_polynomial",
+                      {fp32("x", n, n), fp32("y", n, n), fp32("factor", 1, 1), fp32("to", n, n, Role::kOutput)}),
+        n_(n),
+        with_factor_(with_factor) {}
+  Values run(Device& device, const std::vector<Tensor>& t) const override {
+    gram_polynomial(device, {3.0F, -2.5F, 0.75F}, t[0], t[1], with_factor_ ? t[2] : Tensor{}, t[3]);
+    return {};
+  }
+  bool has_reference() const override { return true; }
+  Values reference(std::vector<Values>& n) const override {
+    n[3].clear();
+    const double factor = with_factor_ ? n[2][0] : 1;
+    for (int64_t i = 0; i < n_ * n_; ++i)
+      n[3].push_back(factor * ((i % (n_ + 1) == 0 ? 3.0 : 0.0) - 2.5 * n[0][i] + 0.75 * n[1][i]));
+    return {};
+  }
+  double tolerance() const override { return 16 * kRounding; }
+
+ private:
+  int64_t n_;
+  bool with_factor_;
 };
 
 // One shard, the whole matrix: the sums of a first pass, and the update that takes them.
@@ -371,6 +440,7 @@ class ReductionCase final : public OperationCase {
 void add_states(int64_t rows, int64_t n, CaseList& list) {
   list.push_back(std::make_unique<AdamUpdate>(rows, n));
   list.push_back(std::make_unique<MomentumUpdate>(rows, n));
+  list.push_back(std::make_unique<Combine>(rows, n));
   list.push_back(std::make_unique<Elementwise>(rows, n, false));
   list.push_back(std::make_unique<Elementwise>(rows, n, true));
   list.push_back(std::make_unique<AdafactorSums>(rows, n));
@@ -390,6 +460,11 @@ void add_states(int64_t rows, int64_t n, CaseList& list) {
   list.push_back(std::make_unique<ApplyDense>(rows, n, kFp32, false));
 }
 
+void add_grams(int64_t n, CaseList& list) {
+  list.push_back(std::make_unique<NormalizeGram>(n));
+  for (const bool with_factor : {false, true}) list.push_back(std::make_unique<GramPolynomialCase>(n, with_factor));
+}
+
 void add_reductions(int64_t rows, int64_t n, CaseList& list) {
   for (const Reduction kind : {Reduction::kSum, Reduction::kSumOfSquares, Reduction::kAllFinite, Reduction::kHash})
     list.push_back(std::make_unique<ReductionCase>(rows, n, kind));
@@ -400,6 +475,7 @@ void add_reductions(int64_t rows, int64_t n, CaseList& list) {
 void add_ragged_optimizer(CaseList& list) {
   for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 1}, {5, 9}, {65, 33}, {300, 129}, {3, 2000}})
     add_states(rows, n, list);
+  for (const int64_t n : {1, 7, 64, 129}) add_grams(n, list);
   for (const auto& [rows, n] :
        {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {63, 65}, {2, 16384}, {3, 16385}, {5, 40000}})
     add_reductions(rows, n, list);
@@ -408,6 +484,7 @@ void add_ragged_optimizer(CaseList& list) {
 void add_optimizer_of_model(const ModelSizes& sizes, CaseList& list) {
   constexpr int64_t kColumns = 1024;
   add_states(sizes.state_rows, kColumns, list);
+  add_grams(sizes.rank, list);
   add_reductions(sizes.summed_rows, kColumns, list);
 }
 

@@ -9,6 +9,7 @@
 #include "kernels/ops/activation.h"
 #include "tests/worker/engine/test_device.h"
 #include "worker/engine/optim/optimizer.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 
@@ -16,11 +17,13 @@ namespace galleon {
 // orientation; or a vector (`in` = 1), its gradients given as they are.
 class OneMatrix {
  public:
-  OneMatrix(int64_t out, int64_t in, const OptimizerOptions& options, int64_t micro_batches = 1)
+  OneMatrix(int64_t out, int64_t in, const OptimizerOptions& options, int64_t micro_batches = 1,
+            ParameterGroup group = ParameterGroup::kAttention, int64_t head_rows = 0)
       : device_(make_test_device(1)), arena_(*device_), communicator_(make_single_communicator(*device_)) {
     Parameter p;
     p.name = "w";
-    p.group = ParameterGroup::kAttention;
+    p.group = group;
+    p.head_rows = head_rows;
     p.out = out;
     p.in = in;
     p.vector = in == 1;
@@ -30,6 +33,7 @@ class OneMatrix {
       p.two_sided = options.galore->side == ProjectionSide::kFull;
     }
     parameters_ = {p};
+    lay_out_for_rules(options, 1, parameters_);
     allocate_weights(parameters_, {}, arena_);
     optimizer_ = std::make_unique<Optimizer>(options, parameters_, micro_batches, arena_, *communicator_);
     std::vector<float> identity(static_cast<size_t>(out * out));

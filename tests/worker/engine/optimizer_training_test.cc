@@ -22,6 +22,12 @@ constexpr double kCoded = 5e-4;
 // Compact MLP matrices, 172×24, are then large enough for 8-bit moments.
 constexpr int64_t kLargeRank = 24;
 
+void use_muon(OptimizerOptions& o, MomentRule rule) {
+  o.rule = rule;
+  o.momentum = 0.95;
+  o.galore->moments = MomentsAtRefresh::kRotate;
+}
+
 RunOptions run_of(const Arm& arm, const TestFolder& folder) {
   RunOptions o = tiny_run(folder);
   o.data.validation.clear();
@@ -230,6 +236,37 @@ INSTANTIATE_TEST_SUITE_P(
               o.galore.reset();
             },
             /* steps as long as the gradient pass its rounding on: */ 2e-2},
+        Arm{"Muon", kReordered, [](OptimizerOptions& o) { use_muon(o, MomentRule::kMuon); }},
+        Arm{"MuonFullRankPolarExpress", kReordered,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon);
+              o.muon.iteration = MuonIteration::kPolarExpress;
+              o.muon.nesterov = false;
+              o.weight_decay = 0.1;
+              o.galore.reset();
+            }},
+        Arm{"MuonHeads", kReordered,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon);
+              o.muon.split_heads = true;
+              o.galore->side = ProjectionSide::kRight;
+            }},
+        Arm{"MuonHeadsFullRank8bit", kCoded,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon8bit);
+              o.muon.split_heads = true;
+              o.galore.reset();
+            }},
+        Arm{"Muon8bit", kCoded,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon8bit);
+              o.galore->rank = kLargeRank;
+            }},
+        Arm{"MuonTwoSided", kReordered,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon);
+              o.galore->side = ProjectionSide::kFull;
+            }},
         Arm{"TwoSided", kReordered, [](OptimizerOptions& o) { o.galore->side = ProjectionSide::kFull; }},
         Arm{"TwoSidedExactInt8", kCoded,
             [](OptimizerOptions& o) {

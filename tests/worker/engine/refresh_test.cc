@@ -124,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(Rules, BadGradient,
                          testing::Values(RuleCase{"AdamW", MomentRule::kAdamW},
                                          RuleCase{"Adam8bit", MomentRule::kAdam8bit},
                                          RuleCase{"Adafactor", MomentRule::kAdafactor},
-                                         RuleCase{"Sgd", MomentRule::kSgd}),
+                                         RuleCase{"Sgd", MomentRule::kSgd}, RuleCase{"Muon", MomentRule::kMuon}),
                          [](const auto& test) { return test.param.name; });
 
 TEST(Refresh, WarmIterationFollowsTheLeadingSubspaceOfADriftingGradient) {

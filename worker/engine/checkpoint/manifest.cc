@@ -92,6 +92,7 @@ Json to_json(const CheckpointHeader& h) {
           {"data_changes", h.data_changes},
           {"step", h.step},
           {"schedule_steps", h.schedule_steps},
+          {"decay_steps", h.decay_steps},
           {"warmup_steps", h.warmup_steps},
           {"tokens", h.tokens},
           {"seconds", h.seconds},
@@ -133,6 +134,7 @@ absl::StatusOr<CheckpointHeader> header_from_json(const Json& json, const std::s
   if (fields.has("data_changes")) h.data_changes = fields.texts("data_changes");
   h.step = fields.integer("step", 0, kMostCounted);
   h.schedule_steps = fields.integer("schedule_steps", 0, kMostCounted);
+  if (fields.has("decay_steps")) h.decay_steps = fields.integer("decay_steps", 0, kMostCounted);
   h.warmup_steps = fields.integer("warmup_steps", 0, kMostCounted);
   h.tokens = fields.integer("tokens", 0, kMostTokens);
   h.seconds = fields.number("seconds", 0);

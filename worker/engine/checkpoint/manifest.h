@@ -32,6 +32,7 @@ struct CheckpointHeader {
   std::vector<std::string> data_changes;
   int64_t step = 0;
   int64_t schedule_steps = 0;
+  int64_t decay_steps = 0;  // of a schedule that has them
   int64_t warmup_steps = 0;
   int64_t tokens = 0;  // seen so far
   double seconds = 0;  // of training so far

@@ -12,16 +12,38 @@
 
 namespace galleon {
 
-enum class ScheduleType { kCosine, kLinear, kConstant };
+enum class ScheduleType { kCosine, kLinear, kConstant, kWsd };
+enum class ScheduleDecay { kLinear, kSqrt };
 
 struct ScheduleOptions {
   ScheduleType type = ScheduleType::kCosine;
   int64_t warmup_steps = 0;
   double min_ratio = 0.1;
   int64_t steps = 0;  // length of the curve
+  // Of kWsd: its last steps, and how the rate falls in them.
+  int64_t decay_steps = 0;
+  ScheduleDecay decay = ScheduleDecay::kLinear;
 };
 
-enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd };
+enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd, kMuon, kMuon8bit };
+
+// Where ε stands: beside √v as it is kept, or beside √(v / (1−β₂ᵗ)).
+enum class EpsilonForm { kUncorrected, kCorrected };
+
+enum class MuonIteration { kNewtonSchulz, kPolarExpress };
+
+struct MuonOptions {
+  MuonIteration iteration = MuonIteration::kNewtonSchulz;
+  int64_t steps = 5;
+  bool nesterov = true;
+  bool split_heads = false;  // each head's rows of queries and keys for themselves
+};
+
+// Factors on the learning rate, and whether weights decay, by what a parameter is.
+struct GroupOptions {
+  double rate = 1;
+  bool decays = true;
+};
 
 enum class RefreshMethod { kSubspace, kExact, kRandom };
 enum class ProjectionSide { kStd, kReverseStd, kLeft, kRight, kFull };
@@ -73,9 +95,13 @@ struct OptimizerOptions {
   double beta1 = 0.9;  // Adafactor: 0 is no first moment
   double beta2 = 0.999;
   double epsilon = 1e-6;
-  double momentum = 0.9;     // SGD
+  std::optional<EpsilonForm> epsilon_form;  // without: the rule's own
+  double momentum = 0.9;                    // SGD, Muon
+  MuonOptions muon;
   int64_t block_size = 256;  // of 8-bit moments
   double weight_decay = 0;
+  // Everything else is a matrix of a block.
+  GroupOptions embeddings, head, norms, biases;
   double clip_norm = 0;     // 0: off
   bool clip_dense = false;  // the norm of the dense gradient instead of the projected one
   bool per_layer = false;
@@ -153,6 +179,7 @@ struct RunOptions {
   // What the job file said itself, before anything is derived from the data.
   std::optional<int64_t> schedule_steps;
   std::optional<int64_t> warmup_steps;
+  std::optional<int64_t> decay_steps;
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
   LastBatch last_batch = LastBatch::kWrap;
@@ -160,6 +187,7 @@ struct RunOptions {
   bool recompute = false;
   int64_t kept_inputs = 0;  // with recompute: blocks whose input is kept; 0: all
   WeightStorage weights;
+  double z_loss = 0;  // 0: none
   int64_t log_every = 10;
   int64_t evaluate_every = 0;   // 0: never
   int64_t evaluate_tokens = 0;  // 0: all

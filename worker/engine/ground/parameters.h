@@ -27,6 +27,8 @@ struct Parameter {
   int64_t rank = 0;         // of the projection; 0: full rank
   bool two_sided = false;   // both sides are projected: the compact matrix is rank×rank
   int trained = 0;          // place among what is trained; -1: frozen
+  int64_t head_rows = 0;    // of a matrix that makes queries or keys: rows of the Hugging Face layout to a head
+  int64_t row_block = 0;    // stored rows that are a matrix of their own to the rule; 0: all
   int adapter = -1;         // index of this matrix's A, which B follows; -1: none
   bool of_adapter = false;  // an A or a B: not part of model.safetensors
   bool by_rows = false;     // updated a range of rows at a time, as the backward forms their gradient
@@ -38,6 +40,8 @@ struct Parameter {
   int64_t first_row = 0;
   int64_t shard_rows = 0;
   int64_t shard_unit = 1;  // ranks are cut at multiples of so many rows
+  bool dealt = false;      // one rank has all rows of its moments
+  int turn = 0;            // the rank that has the first piece
   Tensor shard;            // what this rank updates: these rows, or all of `weight`
   Tensor master;           // its fp32 copy that is updated in place of bf16 numbers; empty if there is none
 

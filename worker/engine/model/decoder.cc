@@ -142,7 +142,8 @@ double Decoder::head_backward(float scale, GradientSink& sink) {
     const Tensor x = last_normed_.row_range(begin, count);
     layers_.forward({head_}, x, logits);
     const Tensor dlogits = by_rows ? dlogits_.row_range(begin, count) : gradient_over(logits, type_);
-    cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count), dlogits);
+    cross_entropy(device_, logits, targets_.row_range(begin, count), scale, losses_.row_range(begin, count), dlogits,
+                  z_loss());
     const Tensor dx = dlast_normed_.row_range(begin, count);
     if (by_rows) {
       layers_.backward_input(head_, dlogits, dx);

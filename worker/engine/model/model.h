@@ -50,6 +50,9 @@ class Model {
   // it.
   void use_weights(WeightView& weights) { weights_ = &weights; }
 
+  // Of a language model: what is trained on has `factor` times the square of the logits' log-sum-exp beside the loss.
+  void use_z_loss(double factor) { z_loss_ = static_cast<float>(factor); }
+
   // One pass of training. Returns the sum of the losses: in nats over targets that count, or over sequences where they
   // are classified. Gradients, multiplied by `scale`, go to the sink.
   virtual double forward_backward(const Batch& batch, float scale, GradientSink& sink, const PassPlace& place) = 0;
@@ -69,6 +72,7 @@ class Model {
   // Aborts unless the batch fits this model and, on a device that executes, its arrays fit its sizes.
   void check_batch(const Batch& batch, bool executes) const;
   WeightView& weights() { return *weights_; }
+  float z_loss() const { return z_loss_; }
 
  private:
   ModelConfig config_;
@@ -76,6 +80,7 @@ class Model {
   int64_t sequence_;
   WholeWeights whole_;
   WeightView* weights_ = &whole_;
+  float z_loss_ = 0;
 };
 
 // The network of `config` over `parameters` (those of model_parameters and, with `lora`, of add_adapters), which must

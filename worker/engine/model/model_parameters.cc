@@ -29,8 +29,10 @@ class Parameters {
     p.initial = initial;
   }
   // NAME.weight and, `with_bias`, NAME.bias.
-  void linear(const std::string& name, ParameterGroup group, int64_t out, int64_t in, bool with_bias) {
+  void linear(const std::string& name, ParameterGroup group, int64_t out, int64_t in, bool with_bias,
+              int64_t head_rows = 0) {
     matrix(name + ".weight", group, out, in);
+    all_.back().head_rows = head_rows;
     if (with_bias)
       vector(name + ".bias", group == ParameterGroup::kClassifier ? group : ParameterGroup::kBias, out, 0.0F);
   }
@@ -67,8 +69,10 @@ void add_decoder(const ModelConfig& c, Parameters& all) {
     all.in_block(l);
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
     const std::string attention = prefix + "self_attn.";
-    all.linear(attention + "q_proj", ParameterGroup::kAttention, c.query_width(), c.hidden, c.query_key_value_bias);
-    all.linear(attention + "k_proj", ParameterGroup::kAttention, c.key_value_width(), c.hidden, c.query_key_value_bias);
+    all.linear(attention + "q_proj", ParameterGroup::kAttention, c.query_width(), c.hidden, c.query_key_value_bias,
+               c.head_dimension);
+    all.linear(attention + "k_proj", ParameterGroup::kAttention, c.key_value_width(), c.hidden, c.query_key_value_bias,
+               c.head_dimension);
     all.linear(attention + "v_proj", ParameterGroup::kAttention, c.key_value_width(), c.hidden, c.query_key_value_bias);
     all.linear(attention + "o_proj", ParameterGroup::kAttention, c.hidden, c.query_width(), c.output_bias);
     if (c.query_key_norm) {
@@ -97,7 +101,8 @@ void add_encoder(const ModelConfig& c, Parameters& all) {
     all.in_block(l);
     const std::string prefix = absl::StrCat(body, "encoder.layer.", l, ".");
     for (const char* name : {"query", "key", "value"}) {
-      all.linear(absl::StrCat(prefix, "attention.self.", name), ParameterGroup::kAttention, c.hidden, c.hidden, true);
+      all.linear(absl::StrCat(prefix, "attention.self.", name), ParameterGroup::kAttention, c.hidden, c.hidden, true,
+                 absl::string_view(name) == "value" ? 0 : c.head_dimension);
     }
     all.linear(prefix + "attention.output.dense", ParameterGroup::kAttention, c.hidden, c.hidden, true);
     all.layer_norm(prefix + "attention.output.LayerNorm", c.hidden);

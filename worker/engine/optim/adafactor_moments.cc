@@ -6,7 +6,7 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/optimizer.h"
 #include "kernels/ops/reduction.h"
-#include "worker/engine/optim/moments.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 

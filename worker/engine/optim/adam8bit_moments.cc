@@ -1,10 +1,9 @@
-// Adam with moments in blocks of dynamic 8-bit codes (Dettmers et al. 2022): ε is scaled by √(1−β₂ᵗ), decay after the
-// update. Blocks lie over the whole compact matrix, row by row, and own rows begin at one.
-#include <cmath>
-
+// Adam with moments in blocks of dynamic 8-bit codes (Dettmers et al. 2022): ε is scaled by √(1−β₂ᵗ) unless the job
+// says otherwise, decay after the update. Blocks lie over the whole compact matrix, row by row, and own rows begin at
+// one.
 #include "kernels/ops/activation.h"
 #include "kernels/ops/quantize.h"
-#include "worker/engine/optim/moments.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 
@@ -19,9 +18,9 @@ class Adam8bitMoments final : public Moments {
         second_(allocate(".second_moment", arena)) {}
 
   void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor&) override {
-    const double correction = std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(step.count)));
+    const double epsilon = epsilon_of(options_, EpsilonForm::kCorrected, step.count);
     const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
-                        static_cast<float>(options_.epsilon * correction), static_cast<float>(step.gradient_scale)};
+                        static_cast<float>(epsilon), static_cast<float>(step.gradient_scale)};
     adam8bit_update(device, rule, options_.block_size, r, rows_of(first_, first, r.rows),
                     rows_of(second_, first, r.rows));
   }
@@ -76,6 +75,7 @@ class Adam8bitMoments final : public Moments {
 }  // namespace
 
 std::unique_ptr<Moments> allocate_adam8bit(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena) {
+  if (!has_codes(options, matrix.rows, matrix.columns)) return allocate_adam(options, matrix, arena);
   return std::make_unique<Adam8bitMoments>(options, matrix, arena);
 }
 

@@ -1,10 +1,9 @@
-// AdamW (Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019) as GaLore's reference has it: ε on the uncorrected
-// √v, decay after the update. The small matrices of 8-bit Adam take the same way with its scaled ε.
-#include <cmath>
-
+// AdamW (Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019) as GaLore's reference has it, unless the job says
+// otherwise: ε on the uncorrected √v, decay after the update. The small matrices of 8-bit Adam take the same way with
+// its scaled ε.
 #include "kernels/ops/activation.h"
 #include "kernels/ops/optimizer.h"
-#include "worker/engine/optim/moments.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 
@@ -19,9 +18,9 @@ class AdamMoments final : public Moments {
         second_(allocate_moment(matrix, "second_moment", arena)) {}
 
   void update(Device& device, const RuleStep& step, int64_t first, const Tensor& r, const Tensor&) override {
-    double epsilon = options_.epsilon;
-    if (options_.rule == MomentRule::kAdam8bit)
-      epsilon *= std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(step.count)));
+    const EpsilonForm own =
+        options_.rule == MomentRule::kAdam8bit ? EpsilonForm::kCorrected : EpsilonForm::kUncorrected;
+    const double epsilon = epsilon_of(options_, own, step.count);
     const AdamRule rule{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
                         static_cast<float>(epsilon), static_cast<float>(step.gradient_scale)};
     adam_update(device, rule, r, first_.row_range(first, r.rows), second_.row_range(first, r.rows));

@@ -4,8 +4,8 @@
 
 #include "kernels/math/multiples.h"
 #include "kernels/ops/activation.h"
-#include "worker/engine/optim/moments.h"
 #include "worker/engine/optim/row_tiles.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 
@@ -13,9 +13,11 @@ Gradient Gradient::of(const Parameter& p, const Method& method, const Communicat
   Gradient g;
   g.content = p.rank > 0 ? Content::kProjectedGradient : Content::kDenseGradient;
   g.replicated = p.two_sided;
-  g.shard_unit = galleon::shard_unit(method.options(), p.compact_rows(), p.compact_columns());
-  g.own = g.replicated ? RowRange{0, p.compact_rows()}
-                       : rows_of_rank(p.compact_rows(), communicator.rank(), communicator.ranks(), g.shard_unit);
+  g.shard_unit = galleon::shard_unit(method.options(), p);
+  g.turn = p.turn;
+  g.own = g.replicated
+              ? RowRange{0, p.compact_rows()}
+              : rows_of_rank(p.compact_rows(), communicator.rank(), communicator.ranks(), g.shard_unit, g.turn);
   GALLEON_CHECK(!p.sharded || g.replicated || (p.first_row == g.own.begin && p.shard_rows == g.own.count))
       << p.name << ": weights and moments are cut at different rows";
   int64_t rows = p.compact_rows();

@@ -21,6 +21,7 @@ struct Gradient {
   Content content = Content::kDenseGradient;  // as which it travels
   bool replicated = false;                    // every rank holds all rows of the sum
   int64_t shard_unit = 1;                     // ranks are cut at multiples of so many rows
+  int turn = 0;                               // the rank that has the first piece
   RowRange own;
   bool staged = false;  // takes turns with others in the staging memory
   // Own rows of what has been reduced in this step (own.count × compact columns), where that is kept apart.

@@ -48,7 +48,7 @@ Tensor GradientPath::dense() {
 WeightUpdate GradientPath::weight_update(const RuleStep& step, int64_t number) const {
   const OptimizerOptions& options = method_.options();
   const WeightStep weight = rule_.moments->weight_step(step);
-  const double keep = 1.0 - step.learning_rate * options.weight_decay;
+  const double keep = 1.0 - step.learning_rate * (group_.decays ? options.weight_decay : 0.0);
   const double size = weight.size * scale();
   return {.step = static_cast<float>(weight.decay_first ? size / keep : size),
           .keep = static_cast<float>(keep),

@@ -19,6 +19,7 @@
 #include "kernels/ops/weight_update.h"
 #include "worker/engine/ground/parameters.h"
 #include "worker/engine/optim/gradient.h"
+#include "worker/engine/optim/groups.h"
 #include "worker/engine/optim/method.h"
 #include "worker/engine/optim/moments.h"
 #include "worker/engine/optim/row_tiles.h"
@@ -46,12 +47,17 @@ struct RuleState {
 class GradientPath {
  public:
   GradientPath(Device& device, const Method& method, const Parameter& parameter, const Gradient& gradient)
-      : device_(device), method_(method), parameter_(parameter), gradient_(gradient) {}
+      : device_(device),
+        method_(method),
+        parameter_(parameter),
+        group_(group_of(method.options(), parameter)),
+        gradient_(gradient) {}
   virtual ~GradientPath() = default;
   GradientPath(const GradientPath&) = delete;
   GradientPath& operator=(const GradientPath&) = delete;
 
   const Parameter& parameter() const { return parameter_; }
+  const GroupOptions& group() const { return group_; }
   Gradient& gradient() { return gradient_; }
   const Gradient& gradient() const { return gradient_; }
   RuleState& rule() { return rule_; }
@@ -80,6 +86,7 @@ class GradientPath {
   Device& device_;
   const Method& method_;
   const Parameter& parameter_;
+  GroupOptions group_;
   Gradient gradient_;
   RuleState rule_;
 };

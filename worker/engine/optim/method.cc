@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "worker/engine/optim/rules.h"
+
 namespace galleon {
 
 bool Method::first_bases_in_rounds() const {
@@ -15,7 +17,7 @@ bool Method::refreshes_in_tiles() const {
 }
 
 bool Method::updates_by_rows() const {
-  return one_pass_per_layer() && ranks_ == 1 && options_.rule != MomentRule::kAdafactor && !options_.clip_dense;
+  return one_pass_per_layer() && ranks_ == 1 && kind_of(kind_of(options_.rule).rest).by_rows && !options_.clip_dense;
 }
 
 // Only sums of products are kept in bf16: each adds a whole micro-batch at once. Norms and the embedding receive one
@@ -31,10 +33,10 @@ DataType Method::accumulator_type(const Parameter& p) const {
 bool Method::staged(const Parameter& p, const std::vector<Parameter>& all) const {
   if (p.vector) return false;
   if (p.by_rows) return true;
-  const bool looked_up_alone = p.group == ParameterGroup::kEmbedding &&
-                               std::none_of(all.begin(), all.end(), [&](const Parameter& other) {
-                                 return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
-                               });
+  const bool looked_up_alone =
+      p.group == ParameterGroup::kEmbedding && std::none_of(all.begin(), all.end(), [&](const Parameter& other) {
+        return other.group == ParameterGroup::kHead && other.out == p.out && other.in == p.in;
+      });
   if (looked_up_alone) return false;
   return one_pass_per_layer() || (options_.zero >= 2 && !p.two_sided);
 }

@@ -6,6 +6,7 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/optimizer.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 
@@ -13,10 +14,6 @@ namespace {
 
 // Smaller matrices keep 32-bit moments (docs/design/galore.md, section 1).
 constexpr int64_t kLeast8bit = 4096;
-
-bool has_codes(const OptimizerOptions& options, int64_t rows, int64_t columns) {
-  return options.rule == MomentRule::kAdam8bit && rows * columns >= kLeast8bit;
-}
 
 // The turn of one side, its elements squared for a second moment.
 class Turn {
@@ -36,24 +33,17 @@ class Turn {
 
 }  // namespace
 
+bool has_codes(const OptimizerOptions& options, int64_t rows, int64_t columns) {
+  return kind_of(options.rule).codes && rows * columns >= kLeast8bit;
+}
+
 int64_t shard_unit(const OptimizerOptions& options, int64_t rows, int64_t columns) {
   if (!has_codes(options, rows, columns)) return 1;
   return options.block_size / std::gcd(options.block_size, columns);
 }
 
 std::unique_ptr<Moments> allocate_moments(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena) {
-  switch (options.rule) {
-    case MomentRule::kAdamW:
-      return allocate_adam(options, matrix, arena);
-    case MomentRule::kAdam8bit:
-      return has_codes(options, matrix.rows, matrix.columns) ? allocate_adam8bit(options, matrix, arena)
-                                                             : allocate_adam(options, matrix, arena);
-    case MomentRule::kAdafactor:
-      return allocate_adafactor(options, matrix, arena);
-    case MomentRule::kSgd:
-      return allocate_sgd(options, matrix, arena);
-  }
-  return nullptr;
+  return kind_of(options.rule).allocate(options, matrix, arena);
 }
 
 Tensor allocate_moment(const CompactMatrix& matrix, const char* what, Arena& arena) {
@@ -67,6 +57,11 @@ StatePiece moment_piece(const CompactMatrix& matrix, const char* what, const Ten
 double bias_correction(const OptimizerOptions& options, int64_t count) {
   const auto t = static_cast<double>(count);
   return std::sqrt(1.0 - std::pow(options.beta2, t)) / (1.0 - std::pow(options.beta1, t));
+}
+
+double epsilon_of(const OptimizerOptions& options, EpsilonForm form, int64_t count) {
+  if (options.epsilon_form.value_or(form) == EpsilonForm::kUncorrected) return options.epsilon;
+  return options.epsilon * std::sqrt(1.0 - std::pow(options.beta2, static_cast<double>(count)));
 }
 
 void rotate_moment(Device& device, const Rotation& rotation, bool squared, const Tensor& moment) {

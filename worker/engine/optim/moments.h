@@ -22,6 +22,8 @@ struct CompactMatrix {
   bool vector = false;  // of one dimension
   RowRange own;
   bool replicated = false;
+  int64_t row_block = 0;  // rows that a rule takes for a matrix of their own; 0: all
+  bool dealt = false;     // this rank has all rows or none
 };
 
 struct RuleStep {
@@ -63,23 +65,22 @@ class Moments {
   virtual void add_state(std::vector<StatePiece>& pieces) const = 0;
 };
 
+// Whether moments of a matrix of that size are kept as blocks of codes.
+bool has_codes(const OptimizerOptions& options, int64_t rows, int64_t columns);
 // A rank's rows begin at multiples of this: at a block of the codes of 8-bit moments, else anywhere.
 int64_t shard_unit(const OptimizerOptions& options, int64_t rows, int64_t columns);
 
 // Allocates the state of options.rule for a matrix.
 std::unique_ptr<Moments> allocate_moments(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
 
-// Each rule in a file of its own.
-std::unique_ptr<Moments> allocate_adam(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
-std::unique_ptr<Moments> allocate_adam8bit(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
-std::unique_ptr<Moments> allocate_adafactor(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
-std::unique_ptr<Moments> allocate_sgd(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
-
 // What rules share. A moment of own rows: fp32, named PARAMETER.what.
 Tensor allocate_moment(const CompactMatrix& matrix, const char* what, Arena& arena);
 StatePiece moment_piece(const CompactMatrix& matrix, const char* what, const Tensor& moment);
 // √(1−β₂ᵗ) / (1−β₁ᵗ).
 double bias_correction(const OptimizerOptions& options, int64_t count);
+// What the kernels add to the uncorrected √v: ε, or ε·√(1−β₂ᵗ), which is ε beside the corrected one. `form`: where the
+// job says nothing.
+double epsilon_of(const OptimizerOptions& options, EpsilonForm form, int64_t count);
 // moment ← rowsᵀ·moment·columns, with the elements of both squared for a second moment.
 void rotate_moment(Device& device, const Rotation& rotation, bool squared, const Tensor& moment);
 

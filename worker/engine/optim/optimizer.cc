@@ -10,6 +10,7 @@
 #include "kernels/ops/activation.h"
 #include "kernels/ops/reduction.h"
 #include "worker/engine/optim/in_type.h"
+#include "worker/engine/optim/rules.h"
 #include "worker/engine/optim/schedule.h"
 
 namespace galleon {
@@ -41,8 +42,8 @@ void cut_weights(const OptimizerOptions& options, int rank, int ranks, std::vect
   for (Parameter& p : parameters) {
     p.sharded = options.zero >= 3 && ranks > 1 && !p.vector;
     if (!p.sharded) continue;
-    p.shard_unit = p.two_sided ? 1 : shard_unit(options, p.compact_rows(), p.compact_columns());
-    const RowRange own = rows_of_rank(p.rows(), rank, ranks, p.shard_unit);
+    p.shard_unit = p.two_sided ? 1 : shard_unit(options, p);
+    const RowRange own = rows_of_rank(p.rows(), rank, ranks, p.shard_unit, p.turn);
     p.first_row = own.begin;
     p.shard_rows = own.count;
   }
@@ -69,9 +70,9 @@ std::vector<std::unique_ptr<GradientPath>> Optimizer::make_paths(Arena& arena) c
     const Gradient gradient = Gradient::of(p, method_, communicator_);
     paths.push_back(make_path(device_, method_, p, gradient, projected, arena));
     if (p.rank > 0) ++projected;
-    const CompactMatrix matrix{p.name,   p.compact_rows(), p.compact_columns(),
-                               p.vector, gradient.own,     gradient.replicated};
-    paths.back()->rule().moments = allocate_moments(method_.options(), matrix, arena);
+    const CompactMatrix matrix{p.name,       p.compact_rows(),    p.compact_columns(), p.vector,
+                               gradient.own, gradient.replicated, p.row_block,         p.dealt};
+    paths.back()->rule().moments = allocate_moments(options_for(method_.options(), p), matrix, arena);
   }
   return paths;
 }
@@ -150,7 +151,7 @@ void Optimizer::finished_rows(int parameter, int64_t first, int64_t count) {
   GradientPath& path = *paths_[parameter];
   const Tensor rows = path.gradient().accumulator.row_range(0, count);
   norm_.add(path.parameter(), sum_of_squares(device_, rows));
-  path.by_rows()->update({path.rule().count + 1, learning_rate_, 1.0}, step_, first, rows);
+  path.by_rows()->update(rule_step(path, path.rule().count + 1, 1.0), step_, first, rows);
   reducer_.release({&path});
 }
 
@@ -201,9 +202,21 @@ void Optimizer::take_reduced(Paths paths) {
 
 // ---- The rule turns sums into updates.
 
+// Matrices whose partial sums are small travel together, up to a bucket of them.
 void Optimizer::update(Paths paths, double gradient_scale) {
   gradient_scale_ = gradient_scale;
-  // Partial sums of all matrices in one exchange; those of replicated ones, which are whole already, lie behind.
+  const auto sums = [&](size_t i) { return paths[i]->rule().moments->sum_count() * bytes_of(DataType::kFloat32); };
+  for (size_t first = 0; first < paths.size();) {
+    size_t last = first;
+    int64_t bytes = sums(last++);
+    while (last < paths.size() && bytes + sums(last) <= kBucketBytes) bytes += sums(last++);
+    update_together(paths.subspan(first, last - first));
+    first = last;
+  }
+}
+
+void Optimizer::update_together(Paths paths) {
+  // Partial sums in one exchange; those of replicated matrices, which are whole already, lie behind.
   int64_t sharded = 0;
   int64_t whole = 0;
   for (const GradientPath* path : paths)
@@ -228,7 +241,7 @@ void Optimizer::sum_over_rows(Paths paths, const Tensor& sums, int64_t sharded) 
       continue;
     }
     const InType r(device_, path->gradient().own_rows(), DataType::kFloat32);
-    rule.moments->sum(device_, rule_step(rule.count + 1), r.tensor(), rule.sums);
+    rule.moments->sum(device_, rule_step(*path, rule.count + 1, gradient_scale_), r.tensor(), rule.sums);
   }
   if (sharded > 0) communicator_.all_reduce(sums.column_range(0, sharded), Content::kStatistic);
 }
@@ -253,7 +266,7 @@ void Optimizer::update_bucket(Paths bucket) {
 void Optimizer::make_update(GradientPath& path) {
   Gradient& g = path.gradient();
   RuleState& rule = path.rule();
-  const RuleStep step = rule_step(++rule.count);
+  const RuleStep step = rule_step(path, ++rule.count, gradient_scale_);
   const InType own(device_, g.own_rows(), DataType::kFloat32);
   rule.moments->update(device_, step, 0, own.tensor(), rule.sums);
   const bool travels = reducer_.travels(path);
@@ -276,7 +289,8 @@ void Optimizer::apply_updates(Paths bucket) {
   if (!communicator_.status().ok()) return;
   for (const GradientPath* path : bucket) {
     if (path->gradient().skipped) continue;
-    path->apply(path->gradient().update, path->weight_update(rule_step(path->rule().count), step_));
+    path->apply(path->gradient().update,
+                path->weight_update(rule_step(*path, path->rule().count, gradient_scale_), step_));
   }
 }
 

@@ -29,8 +29,8 @@ namespace galleon {
 
 // What one step did, for the metrics.
 struct StepReport : RefreshReport {
-  double learning_rate = 0;
-  double grad_norm = 0;  // before clipping, in the space of clip_space
+  double learning_rate = 0;  // of matrices
+  double grad_norm = 0;      // before clipping, in the space of clip_space
   // The parameter whose gradient holds a number that is not finite (of several the nearest to the loss), on every rank
   // the same; empty: none. With per-step update no weight has changed then, with per-layer update nothing may be kept.
   std::string not_finite;
@@ -85,12 +85,16 @@ class Optimizer final : public GradientSink {
   std::vector<std::unique_ptr<GradientPath>> make_paths(Arena& arena) const;
   void forget_contributions();
   bool last_pass() const { return micro_batch_ + 1 == method_.micro_batches(); }
-  RuleStep rule_step(int64_t count) const { return {count, learning_rate_, gradient_scale_}; }
+  // Of the update that is the path's `count`th.
+  RuleStep rule_step(const GradientPath& path, int64_t count, double gradient_scale) const {
+    return {count, learning_rate_ * path.group().rate, gradient_scale};
+  }
 
   // In the order of a gradient's way.
   void complete(GradientPath& path);
   void take_reduced(Paths paths);
   void update(Paths paths, double gradient_scale);
+  void update_together(Paths paths);
   void sum_over_rows(Paths paths, const Tensor& sums, int64_t sharded);
   void update_bucket(Paths bucket);
   void make_update(GradientPath& path);
@@ -112,7 +116,7 @@ class Optimizer final : public GradientSink {
 
   int64_t step_ = 0;
   int64_t micro_batch_ = 0;
-  double learning_rate_ = 0;     // of this step
+  double learning_rate_ = 0;     // of this step, of matrices
   double gradient_scale_ = 1.0;  // of the updates that are made
 };
 

@@ -149,7 +149,7 @@ std::vector<ShardedRows> Reducer::sharded(Paths paths) {
   std::vector<ShardedRows> cut;
   for (const GradientPath* path : paths) {
     const Gradient& g = path->gradient();
-    if (!g.replicated) cut.push_back({g.accumulator, g.shard_unit, g.content});
+    if (!g.replicated) cut.push_back({g.accumulator, g.shard_unit, g.content, g.turn});
   }
   return cut;
 }
@@ -202,7 +202,7 @@ void Reducer::gather(Paths bucket, bool wait) {
   std::vector<ShardedRows> cut;
   for (const GradientPath* path : bucket) {
     const Gradient& g = path->gradient();
-    if (travels(*path) && !g.skipped) cut.push_back({g.update, g.shard_unit, Content::kUpdate});
+    if (travels(*path) && !g.skipped) cut.push_back({g.update, g.shard_unit, Content::kUpdate, g.turn});
   }
   const int64_t ticket = cut.empty() ? 0 : communicator_.begin_all_gather_rows(cut);
   finish_gather();

@@ -2,7 +2,7 @@
 // decoupled and comes after the update, as for AdamW.
 #include "kernels/ops/activation.h"
 #include "kernels/ops/optimizer.h"
-#include "worker/engine/optim/moments.h"
+#include "worker/engine/optim/rules.h"
 
 namespace galleon {
 

@@ -31,7 +31,8 @@ class Pieces {
 
 }  // namespace
 
-RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit) {
+RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit, int turn) {
+  rank = (rank + ranks - turn % ranks) % ranks;
   const int64_t units = ceil_div(rows, unit);
   const int64_t base = units / ranks;
   const int64_t more = units % ranks;
@@ -135,7 +136,7 @@ Communicator::Messages Communicator::messages_of(Scatter& scatter, char* memory)
     const int from = (rank_ + ranks_ - distance) % ranks_;
     for (const ShardedRows& rows : scatter.bucket) {
       const Tensor& x = rows.x;
-      const RowRange theirs = rows_of_rank(x.rows, to, ranks_, rows.unit);
+      const RowRange theirs = rows.of_rank(to, ranks_);
       Tensor piece = x.row_range(theirs.begin, theirs.count);
       if (x.type != scatter.wire) {
         const Tensor rounded = leave.next(theirs.count, x.columns, scatter.wire);
@@ -143,8 +144,7 @@ Communicator::Messages Communicator::messages_of(Scatter& scatter, char* memory)
         piece = rounded;
       }
       send(messages, to, piece, scatter.operation, rows.content);
-      scatter.parts.push_back(
-          arrive.next(rows_of_rank(x.rows, rank_, ranks_, rows.unit).count, x.columns, scatter.wire));
+      scatter.parts.push_back(arrive.next(rows.of_rank(rank_, ranks_).count, x.columns, scatter.wire));
       receive(messages, from, scatter.parts.back());
     }
   }
@@ -155,7 +155,7 @@ void Communicator::add_parts(const Scatter& scatter) {
   const Workspace added(device_, scatter.widened_bytes);
   for (size_t i = 0; i < scatter.parts.size(); ++i) {
     const ShardedRows& rows = scatter.bucket[i % scatter.bucket.size()];
-    const RowRange own = rows_of_rank(rows.x.rows, rank_, ranks_, rows.unit);
+    const RowRange own = rows.of_rank(rank_, ranks_);
     const Tensor sum = rows.x.row_range(own.begin, own.count);
     if (own.count == 0) continue;
     if (rows.x.type == scatter.wire) {
@@ -208,8 +208,8 @@ Communicator::Messages Communicator::gather(absl::Span<const ShardedRows> bucket
     const int to = (rank_ + distance) % ranks_;
     const int from = (rank_ + ranks_ - distance) % ranks_;
     for (const ShardedRows& rows : bucket) {
-      const RowRange own = rows_of_rank(rows.x.rows, rank_, ranks_, rows.unit);
-      const RowRange theirs = rows_of_rank(rows.x.rows, from, ranks_, rows.unit);
+      const RowRange own = rows.of_rank(rank_, ranks_);
+      const RowRange theirs = rows.of_rank(from, ranks_);
       send(messages, to, rows.x.row_range(own.begin, own.count), operation, rows.content);
       receive(messages, from, rows.x.row_range(theirs.begin, theirs.count));
     }

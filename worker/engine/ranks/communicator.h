@@ -25,13 +25,17 @@ struct RowRange {
 
 // Rows [0, rows) cut into `ranks` consecutive pieces of whole units of `unit` rows (the last unit may be short), whose
 // numbers of units differ by one at most; later ranks may get none.
-RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit = 1);
+// `turn`: the rank that gets the first piece; those behind it get the next.
+RowRange rows_of_rank(int64_t rows, int rank, int ranks, int64_t unit = 1, int turn = 0);
 
 // A tensor that is cut by rows over ranks.
 struct ShardedRows {
   Tensor x;
   int64_t unit = 1;  // of rows_of_rank
   Content content = Content::kStatistic;
+  int turn = 0;  // likewise
+
+  RowRange of_rank(int rank, int ranks) const { return rows_of_rank(x.rows, rank, ranks, unit, turn); }
 };
 
 // A tensor that one rank has for all.

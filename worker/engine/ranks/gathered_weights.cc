@@ -104,7 +104,7 @@ class GatheredWeights final : public WeightView {
       Tensor whole = p.weight;
       whole.data = place_of(unit, i);
       if (p.shard_rows > 0) copy(device_, p.shard, whole.row_range(p.first_row, p.shard_rows));
-      bucket.push_back({whole, p.shard_unit, Content::kWeight});
+      bucket.push_back({whole, p.shard_unit, Content::kWeight, p.turn});
     }
     place.gather = communicator_.begin_all_gather_rows(bucket);
   }

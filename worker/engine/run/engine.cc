@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/model/lora.h"
 #include "worker/engine/model/model_parameters.h"
+#include "worker/engine/optim/rules.h"
 #include "worker/engine/ranks/gathered_weights.h"
 
 namespace galleon {
@@ -47,6 +48,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
   engine->ranks_ = communicator.ranks();
   engine->parameters_ = model_parameters(shape.config, shape.optimizer.galore);
   if (shape.optimizer.lora.has_value()) add_adapters(engine->parameters_, *shape.optimizer.lora);
+  lay_out_for_rules(shape.optimizer, engine->ranks_, engine->parameters_);
   cut_weights(shape.optimizer, engine->rank_, engine->ranks_, engine->parameters_);
   choose_updated_by_rows(shape, engine->ranks_, engine->parameters_);
   allocate_weights(engine->parameters_, shape.weights, engine->arena_);
@@ -58,6 +60,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::allocate(const EngineShape& shap
                               shape.optimizer.lora, shape.kept_inputs);
   engine->weights_ = make_weight_view(engine->parameters_, communicator, engine->arena_);
   engine->model_->use_weights(*engine->weights_);
+  engine->model_->use_z_loss(shape.z_loss);
   if (!engine->arena_.status().ok()) return engine->arena_.status();
   return engine;
 }

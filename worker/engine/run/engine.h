@@ -25,6 +25,7 @@ struct EngineShape {
   bool recompute = false;     // keep block inputs alone, and compute the rest of a block again in the backward
   int64_t kept_inputs = 0;    // then: how many of them, the others being computed again as well; 0: all
   WeightStorage weights;
+  double z_loss = 0;
   uint64_t dropout_seed = 42;  // of the model's own dropout
 };
 

@@ -92,6 +92,7 @@ Json metrics_json(const StepLine& line) {
                {"skipped_refreshes", line.skipped_refreshes},
                {"data_wait_seconds", line.data_wait_seconds},
                {"bad_rows", line.bad_rows}};
+  for (const auto& [group, rate] : line.rates) json["learning_rates"][group] = rate;
   return json;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,7 +20,8 @@ namespace galleon {
 struct StepLine {
   int64_t step = 0;
   double loss = 0;
-  double learning_rate = 0;
+  double learning_rate = 0;                           // of matrices
+  std::vector<std::pair<std::string, double>> rates;  // of the rest, where they differ
   double grad_norm = 0;
   int64_t tokens = 0;
   double seconds = 0;

@@ -22,6 +22,8 @@ ScheduleType schedule_type(v1::Schedule::Type type) {
       return ScheduleType::kLinear;
     case v1::Schedule::TYPE_CONSTANT:
       return ScheduleType::kConstant;
+    case v1::Schedule::TYPE_WSD:
+      return ScheduleType::kWsd;
     default:
       return ScheduleType::kCosine;
   }
@@ -124,6 +126,10 @@ MomentRule moment_rule(v1::Optimizer::Rule rule) {
       return MomentRule::kAdafactor;
     case v1::Optimizer::RULE_SGD:
       return MomentRule::kSgd;
+    case v1::Optimizer::RULE_MUON:
+      return MomentRule::kMuon;
+    case v1::Optimizer::RULE_MUON8BIT:
+      return MomentRule::kMuon8bit;
     default:
       return MomentRule::kAdamW;
   }
@@ -132,6 +138,7 @@ MomentRule moment_rule(v1::Optimizer::Rule rule) {
 double default_epsilon(MomentRule rule) {
   switch (rule) {
     case MomentRule::kAdam8bit:
+    case MomentRule::kMuon8bit:
       return 1e-8;
     case MomentRule::kAdafactor:
       return 1e-30;
@@ -140,26 +147,57 @@ double default_epsilon(MomentRule rule) {
   }
 }
 
+MuonOptions muon_options(const v1::Muon& muon) {
+  MuonOptions o;
+  if (muon.iteration() == v1::Muon::ITERATION_POLAR_EXPRESS) o.iteration = MuonIteration::kPolarExpress;
+  if (muon.has_steps()) o.steps = muon.steps();
+  if (muon.has_nesterov()) o.nesterov = muon.nesterov();
+  o.split_heads = muon.split_heads();
+  return o;
+}
+
+void set_groups(const v1::Optimizer& optimizer, OptimizerOptions& o) {
+  const auto exempt = [&](const char* group) {
+    return std::count(optimizer.decay_exempt().begin(), optimizer.decay_exempt().end(), group) > 0;
+  };
+  const v1::Rates& rates = optimizer.rates();
+  const double vectors = rates.has_vectors() ? rates.vectors() : 1.0;
+  o.embeddings = {rates.has_embedding() ? rates.embedding() : 1.0, !exempt("embeddings")};
+  o.head = {rates.has_head() ? rates.head() : 1.0, !exempt("head")};
+  o.norms = {vectors, !exempt("norms")};
+  o.biases = {vectors, !exempt("biases")};
+}
+
 OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed, v1::Task task) {
   OptimizerOptions o;
   o.learning_rate = optimizer.learning_rate();
   // A message that did not come through the job file's reader may lack what that derives.
   o.rule = moment_rule(optimizer.rule());
-  const bool adam = o.rule == MomentRule::kAdamW || o.rule == MomentRule::kAdam8bit;
+  const bool muon = o.rule == MomentRule::kMuon || o.rule == MomentRule::kMuon8bit;
+  const bool adam = o.rule == MomentRule::kAdamW || o.rule == MomentRule::kAdam8bit || muon;
   o.beta1 = optimizer.has_beta1() ? optimizer.beta1() : (adam ? 0.9 : 0.0);
   o.beta2 = optimizer.beta2();
   o.epsilon = optimizer.has_epsilon() ? optimizer.epsilon() : default_epsilon(o.rule);
-  o.momentum = optimizer.momentum();
+  if (optimizer.has_epsilon_form()) {
+    o.epsilon_form = optimizer.epsilon_form() == v1::Optimizer::EPSILON_FORM_CORRECTED ? EpsilonForm::kCorrected
+                                                                                       : EpsilonForm::kUncorrected;
+  }
+  o.momentum = optimizer.has_momentum() ? optimizer.momentum() : (muon ? 0.95 : 0.9);
+  o.muon = muon_options(optimizer.muon());
   o.block_size = optimizer.block_size();
   o.weight_decay = optimizer.weight_decay();
+  set_groups(optimizer, o);
   o.clip_norm = optimizer.clip_norm();
   o.clip_dense = optimizer.clip_space() == v1::Optimizer::CLIP_SPACE_DENSE;
   o.rounding_seed = seed;
   o.per_layer = optimizer.update() == v1::Optimizer::UPDATE_PER_LAYER;
   o.schedule.type = schedule_type(optimizer.schedule().type());
-  o.schedule.min_ratio = optimizer.schedule().has_min_ratio() ? optimizer.schedule().min_ratio()
-                                                              : (o.schedule.type == ScheduleType::kLinear ? 0.0 : 0.1);
+  const bool to_zero = o.schedule.type == ScheduleType::kLinear || o.schedule.type == ScheduleType::kWsd;
+  o.schedule.min_ratio =
+      optimizer.schedule().has_min_ratio() ? optimizer.schedule().min_ratio() : (to_zero ? 0.0 : 0.1);
+  if (optimizer.schedule().decay() == v1::Schedule::DECAY_SQRT) o.schedule.decay = ScheduleDecay::kSqrt;
   if (optimizer.has_galore()) o.galore = galore_options(optimizer.galore(), seed);
+  if (muon && o.galore && !optimizer.galore().has_moments_at_refresh()) o.galore->moments = MomentsAtRefresh::kRotate;
   if (optimizer.has_lora()) o.lora = lora_options(optimizer.lora(), seed, task);
   return o;
 }
@@ -196,8 +234,12 @@ std::string glue_task_name(v1::Data::GlueTask task) {
 // Appends "path: value" for every set field below `message` that the computation depends on; with `all` also for the
 // others, paths left out.
 void append_keys(const google::protobuf::Message& message, bool all, const std::string& prefix, std::string& out) {
-  static const auto* kElsewhere = new std::set<std::string>{
-      "name", "training.steps", "training.epochs", "optimizer.schedule.steps", "optimizer.schedule.warmup_steps"};
+  static const auto* kElsewhere = new std::set<std::string>{"name",
+                                                            "training.steps",
+                                                            "training.epochs",
+                                                            "optimizer.schedule.steps",
+                                                            "optimizer.schedule.warmup_steps",
+                                                            "optimizer.schedule.decay_steps"};
   const auto* reflection = message.GetReflection();
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const auto* field = message.GetDescriptor()->field(i);
@@ -291,12 +333,14 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   const v1::Schedule& schedule = job.optimizer().schedule();
   if (schedule.has_steps()) o.schedule_steps = static_cast<int64_t>(schedule.steps());
   if (schedule.has_warmup_steps()) o.warmup_steps = static_cast<int64_t>(schedule.warmup_steps());
+  if (schedule.has_decay_steps()) o.decay_steps = static_cast<int64_t>(schedule.decay_steps());
   o.global_batch = job.training().global_batch();
   o.micro_batch = job.training().micro_batch();
   if (bf16) o.weights.type = DataType::kBFloat16;
   o.weights.master = job.training().master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
   o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
   o.kept_inputs = job.training().kept_inputs();
+  o.z_loss = job.training().z_loss();
   o.log_every = std::max<int64_t>(1, job.training().log_every());
   o.evaluate_every = job.training().evaluate_every();
   o.evaluate_tokens = static_cast<int64_t>(job.training().evaluate_tokens());

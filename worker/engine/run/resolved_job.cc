@@ -148,10 +148,19 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
     return absl::InvalidArgumentError(absl::StrCat("training.kept_inputs ", options.kept_inputs, " is more than the ",
                                                    config.layers, " blocks of the model"));
   }
+  if (options.optimizer.muon.split_heads) {
+    for (const Parameter& p : model_parameters(config, options.optimizer.galore)) {
+      if (p.head_rows == 0 || (!p.transposed && !p.two_sided)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("optimizer.muon.split_heads: the rows of ", p.name,
+                       " are its projected side, which mixes heads; optimizer.galore.side: right projects the other"));
+    }
+  }
   EngineShape shape;
   shape.config = config;
   shape.optimizer = options.optimizer;
   shape.weights = options.weights;
+  shape.z_loss = options.z_loss;
   shape.sequence_length = options.data.sequence_length;
   shape.micro_batch = options.micro_batch;
   shape.micro_batches = *passes;

@@ -13,6 +13,7 @@
 #include "common/base/status_macros.h"
 #include "worker/engine/checkpoint/checkpoint_copies.h"
 #include "worker/engine/ground/differing_lines.h"
+#include "worker/engine/optim/schedule.h"
 #include "worker/engine/run/left_checkpoint.h"
 
 namespace galleon {
@@ -50,7 +51,20 @@ absl::Status check_compatible(const RunOptions& options, const CheckpointHeader&
                                                       options.name, "\"; choose another directory"));
   }
   const ScheduleOptions& schedule = options.optimizer.schedule;
-  if (header.schedule_steps != schedule.steps || header.warmup_steps != schedule.warmup_steps) {
+  ScheduleOptions before = schedule;
+  before.steps = header.schedule_steps;
+  before.warmup_steps = header.warmup_steps;
+  before.decay_steps = header.decay_steps;
+  const bool wsd = schedule.type == ScheduleType::kWsd;
+  if (wsd && header.decay_steps > 0 && !same_until(before, schedule, header.step)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, " is at step ", header.step, " of a schedule of ", header.schedule_steps, " steps with ",
+                     header.warmup_steps, " of warm-up and ", header.decay_steps, " of decay, and this job's has ",
+                     schedule.steps, " with ", schedule.warmup_steps, " and ", schedule.decay_steps,
+                     ", by which earlier steps would have had other rates; a checkpoint from before both decays goes "
+                     "on with either"));
+  }
+  if (!wsd && !same_until(before, schedule, header.step)) {
     return absl::FailedPreconditionError(
         absl::StrCat(folder, " was trained on a schedule of ", header.schedule_steps, " steps with ",
                      header.warmup_steps, " of warm-up, and this job's has ", schedule.steps, " with ",

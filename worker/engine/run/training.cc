@@ -1,5 +1,6 @@
 #include "worker/engine/run/training.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include "worker/engine/checkpoint/checkpoint.h"
 #include "worker/engine/checkpoint/peft_adapter.h"
 #include "worker/engine/data/step_feed.h"
+#include "worker/engine/optim/groups.h"
 #include "worker/engine/run/adapter_base.h"
 #include "worker/engine/run/agreement.h"
 #include "worker/engine/run/evaluation.h"
@@ -85,6 +87,8 @@ class Training {
     ScheduleOptions& schedule = options_.optimizer.schedule;
     schedule.steps = options_.schedule_steps.value_or(options_.steps);
     schedule.warmup_steps = options_.warmup_steps.value_or(schedule.steps / 10);
+    if (schedule.type == ScheduleType::kWsd)
+      schedule.decay_steps = options_.decay_steps.value_or(std::max<int64_t>(1, schedule.steps / 10));
     return absl::OkStatus();
   }
 
@@ -230,6 +234,7 @@ class Training {
     if (step_ != 1 && step_ % options_.log_every != 0 && !last) return;
     StepLine line = log_.line(report, feed_->wait_seconds(), waited_);
     line.step = step_;
+    line.rates = rates_beside(options_.optimizer, report.learning_rate);
     line.loss = loss;
     line.tokens = tokens_;
     line.seconds = seconds_;
@@ -281,6 +286,7 @@ class Training {
     header.data_changes = data_changes_;
     header.step = step_;
     header.schedule_steps = options_.optimizer.schedule.steps;
+    header.decay_steps = options_.optimizer.schedule.decay_steps;
     header.warmup_steps = options_.optimizer.schedule.warmup_steps;
     header.tokens = tokens_;
     header.seconds = seconds_;

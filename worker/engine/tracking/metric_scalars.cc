@@ -61,6 +61,10 @@ Scalars scalars_of(const Json& line, bool subspaces) {
   Reader reader(line);
   reader.take("loss", "train/loss");
   reader.take("learning_rate", "train/learning_rate");
+  if (line.contains("learning_rates") && line["learning_rates"].is_object()) {
+    for (const auto& [group, rate] : line["learning_rates"].items())
+      reader.take_from(line["learning_rates"], group.c_str(), absl::StrCat("train/learning_rate_", group));
+  }
   reader.take("grad_norm", "train/gradient_norm");
   reader.take("tokens", "train/tokens");
   reader.take("tokens_per_second", "throughput/tokens_per_second");

@@ -152,6 +152,20 @@ std::vector<Arm> arms() {
          o.optimizer.learning_rate = 0.1;
          o.optimizer.galore->basis_type = BasisType::kInt4;
        }},
+      {"MuonRotated", kReordered,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kMuon;
+         o.optimizer.momentum = 0.95;
+         o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
+         o.z_loss = 1e-3;
+       }},
+      {"Muon8bitFullRankHeads", kCoded,
+       [](RunOptions& o) {
+         o.optimizer.rule = MomentRule::kMuon8bit;
+         o.optimizer.momentum = 0.95;
+         o.optimizer.muon.split_heads = true;
+         o.optimizer.galore.reset();
+       }},
       {"LoraWithDropout", kReordered,
        [](RunOptions& o) {
          o.optimizer.galore.reset();

@@ -32,11 +32,12 @@ struct Case {
 
 // Values of the factors, in the order of Case's fields.
 constexpr int kFactors = 7;
-constexpr int kLevels[kFactors] = {4, 3, 3, 2, 3, 2, 3};
+constexpr int kLevels[kFactors] = {4, 3, 4, 2, 3, 2, 3};
 using Row = std::array<int, kFactors>;
 
 Case case_of(const Row& row) {
-  constexpr MomentRule kRules[] = {MomentRule::kAdamW, MomentRule::kAdam8bit, MomentRule::kAdafactor};
+  constexpr MomentRule kRules[] = {MomentRule::kAdamW, MomentRule::kAdam8bit, MomentRule::kAdafactor,
+                                   MomentRule::kMuon};
   constexpr ProjectionSide kSides[] = {ProjectionSide::kStd, ProjectionSide::kReverseStd, ProjectionSide::kFull};
   return {row[0] + 1, row[1] + 1,    kRules[row[2]], row[3] == 1, static_cast<Refresh>(row[4]),
           row[5] + 1, kSides[row[6]]};
@@ -45,6 +46,7 @@ Case case_of(const Row& row) {
 std::string name_of(const Case& c) {
   const char* rule = c.rule == MomentRule::kAdamW      ? "AdamW"
                      : c.rule == MomentRule::kAdam8bit ? "Adam8bit"
+                     : c.rule == MomentRule::kMuon     ? "Muon"
                                                        : "Adafactor";
   const char* refresh = c.refresh == Refresh::kExact      ? "Exact"
                         : c.refresh == Refresh::kSubspace ? "Subspace"
@@ -97,7 +99,8 @@ std::vector<Case> every_combination() {
   std::vector<Case> cases;
   for (const int ranks : {1, 2, 3, 4}) {
     for (const int zero : {1, 2, 3}) {
-      for (const MomentRule rule : {MomentRule::kAdamW, MomentRule::kAdam8bit, MomentRule::kAdafactor}) {
+      for (const MomentRule rule :
+           {MomentRule::kAdamW, MomentRule::kAdam8bit, MomentRule::kAdafactor, MomentRule::kMuon}) {
         for (const bool per_layer : {false, true}) {
           for (const Refresh refresh : {Refresh::kExact, Refresh::kSubspace})
             cases.push_back({ranks, zero, rule, per_layer, refresh, 2, ProjectionSide::kStd});
@@ -135,12 +138,16 @@ RunOptions options_of(const Case& c, const TestFolder& folder) {
     o.optimizer.galore->refresh = RefreshMethod::kExact;
     o.optimizer.galore->stagger = false;
   }
-  if (c.refresh == Refresh::kFullRank) o.optimizer.galore.reset();
   if (c.rule == MomentRule::kAdam8bit) o.optimizer.epsilon = 1e-8;
+  if (c.rule == MomentRule::kMuon) {
+    o.optimizer.momentum = 0.95;
+    o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
+  }
   if (c.rule == MomentRule::kAdafactor) {
     o.optimizer.epsilon = 1e-30;
     o.optimizer.beta1 = 0;
   }
+  if (c.refresh == Refresh::kFullRank) o.optimizer.galore.reset();
   o.checkpoint_folder = absl::StrCat(folder.path(), "/", name_of(c));
   return o;
 }

@@ -22,6 +22,15 @@ inline void count_request(Metrics* metrics, absl::string_view method, const absl
   metrics->request(method, absl::StatusCodeToString(status.code()));
 }
 
+// From where a call comes. One from inside carries for whom it is made; nobody outside can make one.
+inline std::string peer_of(const grpc::ServerContextBase& context) {
+  const std::string peer = context.peer();
+  if (peer.rfind("inproc", 0) != 0) return peer;
+  const auto& metadata = context.client_metadata();
+  const auto it = metadata.find("x-galleon-peer");
+  return it == metadata.end() ? peer : std::string(it->second.data(), it->second.size());
+}
+
 // May a known caller do this in some project, and does it not call too often?
 inline absl::Status check_caller(const ServiceContext& service, const Caller& caller, Role needed) {
   if (!caller.may_anywhere(needed)) return require_role(caller, needed, "*");
@@ -54,7 +63,7 @@ class Unary {
               : kind == Kind::kChanges ? Lane::kChanges
                                        : Lane::kReads) {
     info_->audited = kind == Kind::kChanges;
-    if (info_->audited) info_->peer = context->peer();
+    if (info_->audited) info_->peer = peer_of(*context);
     info_->resource = std::move(resource);
     absl::StatusOr<Caller> caller = service.access->get()->identify(*context);
     absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();

@@ -9,7 +9,7 @@ build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev li
   libopenblas-openmp-dev libdnnl-dev ocl-icd-opencl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev
   libbz2-dev liblzma-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap buildah systemd-container
-  slurmctld slurmd slurm-client)
+  chromium chromium-driver   slurmctld slurmd slurm-client)
 
 wanted=("${build[@]}")
 case "${1:-build}" in

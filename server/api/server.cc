@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/disk_guard.h"
 #include "common/base/files.h"
+#include "common/base/ids.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/net/certificate_expiry.h"
@@ -174,6 +175,7 @@ struct Server::Parts {
   std::unique_ptr<Doorkeeper> doorkeeper;
   std::unique_ptr<HttpEndpoint> endpoint;
   std::unique_ptr<HttpServer> page;
+  const std::string inside = random_hex(32);
   std::atomic<bool> serving{false};
   std::string address;
 };
@@ -309,6 +311,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.audit = audit.get();
   context.reload = reload.get();
   context.jobs_folder = jobs_folder;
+  context.inside = inside;
   context.backup_folder = data + "/backup";
   context.validate_job = options.validate_job;
   jobs = make_job_service(context);
@@ -366,6 +369,7 @@ absl::Status Server::Parts::serve_page(const ServerOptions& options) {
   with.listen = options.http;
   with.certificates = certificates.get();
   with.anybody = certificates == nullptr;
+  with.inside = inside;
   with.channel = server->InProcessChannel(grpc::ChannelArguments());
   with.version = options.scheduler.version;
   ASSIGN_OR_RETURN(page, HttpServer::start(std::move(with)));

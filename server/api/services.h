@@ -46,6 +46,7 @@ struct ServiceContext {
   Audit* audit = nullptr;
   Reload* reload = nullptr;
   std::string jobs_folder;    // absolute
+  std::string inside;         // a word by which calls from inside are known
   std::string backup_folder;  // absolute, for files that are sent and removed
   // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.
   std::function<absl::Status(const v1::Job&)> validate_job;

@@ -15,6 +15,7 @@
 #include "server/api/errors.h"
 #include "server/api/metrics.h"
 #include "server/api/services.h"
+#include "server/http/backend.h"
 
 namespace galleon::server {
 
@@ -22,13 +23,15 @@ inline void count_request(Metrics* metrics, absl::string_view method, const absl
   metrics->request(method, absl::StatusCodeToString(status.code()));
 }
 
-// From where a call comes. One from inside carries for whom it is made; nobody outside can make one.
-inline std::string peer_of(const grpc::ServerContextBase& context) {
-  const std::string peer = context.peer();
-  if (peer.rfind("inproc", 0) != 0) return peer;
+// From where a call comes. One that the HTTP interface makes in this process says for whom, behind a word that nobody
+// else knows.
+inline std::string peer_of(const ServiceContext& service, const grpc::ServerContextBase& context) {
   const auto& metadata = context.client_metadata();
-  const auto it = metadata.find("x-galleon-peer");
-  return it == metadata.end() ? peer : std::string(it->second.data(), it->second.size());
+  const auto it = metadata.find(kPeerKey);
+  const std::string prefix = service.inside + " ";
+  if (it == metadata.end() || service.inside.empty() || it->second.substr(0, prefix.size()) != prefix)
+    return context.peer();
+  return std::string(it->second.data() + prefix.size(), it->second.size() - prefix.size());
 }
 
 // May a known caller do this in some project, and does it not call too often?
@@ -63,7 +66,7 @@ class Unary {
               : kind == Kind::kChanges ? Lane::kChanges
                                        : Lane::kReads) {
     info_->audited = kind == Kind::kChanges;
-    if (info_->audited) info_->peer = peer_of(*context);
+    if (info_->audited) info_->peer = peer_of(service, *context);
     info_->resource = std::move(resource);
     absl::StatusOr<Caller> caller = service.access->get()->identify(*context);
     absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();

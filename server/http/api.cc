@@ -212,7 +212,7 @@ void Api::handle_call(const HttpRequest& request, const Target& target, const st
         error_reply(http_error(415, absl::InvalidArgumentError("Content-Type: application/json is what is accepted"))));
   }
   Identity identity;
-  identity.peer = "http:" + request.peer;
+  identity.peer = absl::StrCat(options_.inside, " http:", request.peer);
   if (!options_.anybody) {
     absl::StatusOr<std::string> authorization = authorization_of(request);
     if (authorization.ok() && authorization->empty()) {

@@ -15,6 +15,7 @@ class Api {
  public:
   struct Options {
     std::string version;
+    std::string inside;
     std::shared_ptr<grpc::Channel> channel;  // into this process
     // Nobody has to say who they are. Then a browser must not be used by pages of others: they are told apart by the
     // headers Host and Origin, as no token does it.

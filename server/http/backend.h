@@ -12,12 +12,12 @@
 
 namespace galleon::server {
 
-// In the metadata of a call from inside: from where its request came. Nobody outside can make such a call.
+// In the metadata of a call from inside: the word by which it is known as such, and from where its request came.
 inline constexpr char kPeerKey[] = "x-galleon-peer";
 
 struct Identity {
   std::string authorization;  // the header's value; empty: there was none
-  std::string peer;           // "http:127.0.0.1:40123"
+  std::string peer;           // "WORD http:127.0.0.1:40123"
 };
 
 class Backend {

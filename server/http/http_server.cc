@@ -98,6 +98,7 @@ class HttpServer::Listener {
   Api::Options api_options(const ListenAddress& bound) {
     Api::Options made;
     made.version = options_.version;
+    made.inside = options_.inside;
     made.channel = options_.channel;
     made.anybody = options_.anybody;
     made.loopback = is_loopback(bound);

@@ -18,6 +18,7 @@ struct HttpOptions {
   const TlsWatch* certificates = nullptr;  // null: none there are. On loopback HTTP is spoken all the same
   bool anybody = false;                    // nobody has to say who they are
   std::shared_ptr<grpc::Channel> channel;  // into this process
+  std::string inside;                      // ServiceContext::inside
   std::string version;
   uint32_t most_header = 16 << 10;  // bytes
   uint64_t most_body = 64 << 10;

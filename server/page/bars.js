@@ -12,7 +12,10 @@ export function sum_of(memory) {
 
 // rows: [{name, memory, note}]; card: {bytes, name}. Widths are in percent, so that it fits any screen.
 export function memory_bars(rows, card) {
-  const largest = Math.max(...rows.map((row) => sum_of(row.memory)), card ? card.bytes : 0, 1);
+  // A card that is far larger would leave nothing of the bars to see.
+  const of_rows = Math.max(...rows.map((row) => sum_of(row.memory)), 1);
+  const is_drawn = card && card.bytes < of_rows * 3;
+  const largest = Math.max(of_rows, is_drawn ? card.bytes : 0);
   const scale = 100 / (largest * 1.02);
   const bars = rows.map((row) => {
     let left = 0;
@@ -23,7 +26,7 @@ export function memory_bars(rows, card) {
       left += size;
       return rect;
     });
-    const limit = card ? svg("line", {x1: `${card.bytes * scale}%`, x2: `${card.bytes * scale}%`, y1: -4, y2: 30, class: "card"}) : null;
+    const limit = is_drawn ? svg("line", {x1: `${card.bytes * scale}%`, x2: `${card.bytes * scale}%`, y1: -4, y2: 30, class: "card"}) : null;
     const said = `${row.name}: ${bytes(total)}; ${CATEGORIES.filter((key) => number(row.memory && row.memory[key])).map((key) => `${shown(key)} ${bytes(row.memory[key])}`).join(", ")}`;
     return el("div", {class: "bar"},
       el("div", {class: "bar-name"}, el("span", {}, row.name), el("strong", {class: card && total > card.bytes ? "over" : undefined}, bytes(total), card && total > card.bytes ? " does not fit" : "")),
@@ -32,6 +35,6 @@ export function memory_bars(rows, card) {
   });
   return el("div", {class: "bars"},
     bars,
-    card ? el("p", {class: "quiet card-note"}, svg("svg", {width: 12, height: 14, "aria-hidden": "true"}, svg("line", {x1: 6, x2: 6, y1: 0, y2: 14, class: "card"})), ` ${card.name}: ${bytes(card.bytes)}`) : null,
+    card ? el("p", {class: "quiet card-note"}, is_drawn && svg("svg", {width: 12, height: 14, "aria-hidden": "true"}, svg("line", {x1: 6, x2: 6, y1: 0, y2: 14, class: "card"})), ` ${card.name.charAt(0).toUpperCase()}${card.name.slice(1)}: ${bytes(card.bytes)}${is_drawn ? "" : ", more than is drawn"}`) : null,
     el("ul", {class: "legend"}, CATEGORIES.map((key, i) => el("li", {}, svg("svg", {width: 12, height: 12, "aria-hidden": "true"}, svg("rect", {width: 12, height: 12, rx: 2, class: `m${i}`})), shown(key)))));
 }

@@ -102,7 +102,7 @@ export function draw(options, width, height, print) {
     root.append(svg("text", {x: MARGIN.left - 8, y: (py(y) + 4).toFixed(1), "text-anchor": "end", ...quiet("fill")}, y_format(y)));
   }
   const x_format = options.x_format || ((x) => Math.round(x).toLocaleString("en-US"));
-  const room = Math.max(2, Math.floor(inner.w / 90));
+  const room = Math.max(3, Math.floor(inner.w / 90));
   for (const x of options.x_ticks ? options.x_ticks(x0, x1, room) : ticks(x0, x1, room)) {
     if (px(x) < MARGIN.left - 1 || px(x) > MARGIN.left + inner.w + 1) continue;
     root.append(svg("line", {x1: px(x).toFixed(1), x2: px(x).toFixed(1), y1: MARGIN.top + inner.h, y2: MARGIN.top + inner.h + 4, ...(print ? {stroke: "#999"} : {class: "axis"})}));

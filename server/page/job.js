@@ -12,7 +12,7 @@ import {job_yaml} from "./yaml.js";
 const SERIES = ["loss", "validation_loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "time", "subspace_overlap", "captured_energy", "communication_bytes", "communication.dense_equivalent"];
 const OUTCOMES = {SUCCEEDED: "succeeded", FAILED: "failed", LOST: "lost", STOPPED: "stopped"};
 
-function orders(job, id, done) {
+function orders(job, id) {
   const told = el("span", {role: "status"});
   const order = (word, path, body) => el("button", {type: "button", "data-key": word, onclick: async (event) => {
     event.target.disabled = true;
@@ -21,7 +21,6 @@ function orders(job, id, done) {
     try {
       await post(`v1/jobs/${encodeURIComponent(id)}:${path}`, body);
       told.textContent = "";
-      done();
     } catch (error) {
       told.className = "error";
       told.textContent = error.message;
@@ -96,12 +95,16 @@ function attempts_strip(job, attempts) {
       {class: "why", text: [...new Set(attempt.workers || [])].join(", ")}, {class: "why", text: clean(attempt.message)}]))];
 }
 
+// As a shell takes it as one word.
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${clean(text).replaceAll("'", "'\\''")}'`);
+
 function commands(job, id) {
   const folder = job.checkpoint && job.checkpoint.folder;
+  const held_out = (job.job.data && job.job.data.validation) || [];
   const found = [];
   if (folder) {
     found.push(el("p", {}, `The newest checkpoint is of step ${number(job.checkpoint.step)}, ${ago(job.checkpoint.time_ms)}.`),
-      command(`galleon generate --model ${folder} --prompt "Once upon a time"`), command(`galleon evaluate --model ${folder} --data held-out/*.txt`));
+      command(`galleon generate --model ${quoted(folder)} --prompt "Once upon a time"`), command(`galleon evaluate --model ${quoted(folder)} --data ${(held_out.length ? held_out : ["held-out/*.txt"]).map(quoted).join(" ")}`));
   } else {
     found.push(el("p", {class: "empty"}, "No checkpoint yet."));
   }
@@ -118,11 +121,14 @@ export function show(main, {segments, query, signal}) {
   let range = {first_step: undefined, last_step: undefined};
   const settings = {axis: query.get("axis") || "steps", log: query.get("log") === "1", smooth: Number(query.get("smooth") || 0)};
   const head = el("div", {class: "job-head"});
+  const order_place = el("div", {class: "orders"});
+  let ordered = "";
   const numbers = el("section", {"aria-label": "Figures"});
   const memory = el("div", {});
   const history = el("div", {});
   const events = el("div", {});
   const files = el("div", {});
+  const file = el("pre", {class: "file", tabindex: "0", role: "region", "aria-label": "Job file"});
   const log_place = el("div", {});
   const axis = el("select", {id: "axis"}, ["steps", "tokens", "time"].map((value) => el("option", {value, selected: settings.axis === value}, value)));
   const log_scale = el("input", {type: "checkbox", id: "log-scale", checked: settings.log});
@@ -147,13 +153,13 @@ export function show(main, {segments, query, signal}) {
   const wide = el("div", {class: "wide-chart"}, charts.loss.element);
   const small = el("div", {class: "charts"}, charts.rate.element, charts.norm.element, charts.speed.element, charts.subspace.element, charts.wire.element);
   const section = (title, ...content) => el("section", {}, el("h2", {}, title), content);
-  main.append(head, numbers,
+  main.append(head, order_place, numbers,
     section("Memory", memory),
     el("section", {}, el("div", {class: "with-tools"}, el("h2", {}, "Curves"),
       el("div", {class: "filters"}, el("label", {class: "inline", for: "axis"}, "over ", axis), el("label", {class: "inline", for: "log-scale"}, log_scale, " log scale"), el("label", {class: "inline", for: "smooth"}, "smooth ", smooth), all_steps,
         el("button", {type: "button", class: "quiet", onclick: () => save(`${id}-loss.svg`, "image/svg+xml", charts.loss.file())}, "SVG"),
         el("button", {type: "button", class: "quiet", onclick: () => save(`${id}.csv`, "text/csv", csv())}, "CSV"), told)), wide, small),
-    section("Attempts", history), section("Events", events), section("Log", log_place), section("Job file and checkpoints", files));
+    section("Attempts", history), section("Events", events), section("Log", log_place), section("Job file and checkpoints", el("details", {}, el("summary", {}, "Job file"), file), files));
 
   const csv = () => {
     const names = [...metrics.keys()];
@@ -268,11 +274,18 @@ export function show(main, {segments, query, signal}) {
     replace(head, el("p", {class: "crumbs"}, el("a", {href: "#/jobs"}, "Jobs"), job.group ? [" / ", el("a", {href: `#/compare?group=${encodeURIComponent(job.group)}`}, `sweep ${job.group}`)] : null),
       el("h1", {}, id, " ", state_of(job)),
       job.message ? el("p", {class: job.state === "FAILED" ? "error" : "why"}, clean(job.message)) : null,
-      el("p", {class: "quiet"}, [job.owner && `by ${job.owner}`, `in ${job.queue || "default"}`, `submitted ${ago(job.create_time_ms)}`, job.job.note ? clean(job.job.note) : "", ...Object.entries(job.job.labels || {}).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join(" · ")),
-      el("div", {class: "orders"}, orders(job, id, () => {}), el("a", {class: "button", href: `#/compare?jobs=${encodeURIComponent(id)}`}, "Compare")));
+      el("p", {class: "quiet"}, [job.owner && `by ${job.owner}`, `in ${job.queue || "default"}`, `submitted ${ago(job.create_time_ms)}`, job.job.note ? clean(job.job.note) : "", ...Object.entries(job.job.labels || {}).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join(" · ")));
+    // Who is being asked something must not lose the question.
+    const given = `${job.state} ${job.held}`;
+    if (given !== ordered && !order_place.querySelector("dialog[open]")) {
+      ordered = given;
+      order_place.replaceChildren(...orders(job, id), el("a", {class: "button", href: `#/compare?jobs=${encodeURIComponent(id)}`}, "Compare"));
+    }
     replace(numbers, facts(job));
     replace(memory, memory_of(job, card && card.bytes ? card : null));
-    replace(files, el("details", {}, el("summary", {}, "Job file"), el("pre", {class: "file", tabindex: "0"}, job_yaml(job.job))), commands(job, id));
+    const yaml = job_yaml(job.job);
+    if (file.textContent !== yaml) file.textContent = yaml;
+    replace(files, commands(job, id));
     fetch_attempts().catch(() => {});
     fetch_card().catch(() => {});
     tell_log(job);

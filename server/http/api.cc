@@ -67,15 +67,15 @@ absl::Status check_browser(const HttpRequest& request) {
         absl::StrCat("Host \"", host,
                      "\": this server is reached as localhost, 127.0.0.1 or [::1] alone, since it asks for no token"));
   }
+  // The files of the page tell nobody anything.
+  if (!absl::StartsWith(request.target, "/v1/")) return absl::OkStatus();
   const absl::string_view origin = request.header("origin");
   const absl::string_view site = request.header("sec-fetch-site");
   const size_t scheme = origin.find("://");
   const bool foreign_origin =
       !origin.empty() && (scheme == absl::string_view::npos || origin.substr(scheme + 3) != request.header("host"));
-  const bool foreign_site = !site.empty() && site != "same-origin" && site != "none";
-  // A link from elsewhere to the page itself is no call.
-  const bool reads_page = request.verb == "GET" && !absl::StartsWith(request.target, "/v1/") && !foreign_origin;
-  if ((foreign_origin || foreign_site) && !reads_page)
+  // No script can set what the browser itself says of the site; a proxy changes the host, and not that.
+  if (site.empty() ? foreign_origin : site != "same-origin" && site != "none")
     return absl::PermissionDeniedError("Origin: pages of other sites may not call this server");
   return absl::OkStatus();
 }

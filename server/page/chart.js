@@ -161,7 +161,7 @@ function nearest(points, x) {
 // 0 shows all again.
 export class Chart {
   // on_range(from, to) is told what was selected; (null, null): all.
-  constructor(title, {height = 220, on_range, note} = {}) {
+  constructor(title, {height = 220, on_range, note, level = "h3"} = {}) {
     this.title = title;
     this.height = height;
     this.on_range = on_range;
@@ -169,7 +169,7 @@ export class Chart {
     this.readout = el("output", {class: "readout"});
     this.legend = el("ul", {class: "legend"});
     this.stage = el("div", {class: "stage", tabindex: "0", role: "slider", "aria-label": `${title}: cursor`, "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0", "aria-valuetext": "no values yet"});
-    this.element = el("figure", {class: "chart"}, el("figcaption", {}, el("h3", {}, title), note ? el("span", {class: "quiet"}, note) : null, this.readout), this.stage, this.legend);
+    this.element = el("figure", {class: "chart"}, el("figcaption", {}, el(level, {}, title), note ? el("span", {class: "quiet"}, note) : null, this.readout), this.stage, this.legend);
     this.stage.addEventListener("pointermove", (event) => this.pointer(event));
     this.stage.addEventListener("pointerleave", () => this.cursor_at(null));
     this.stage.addEventListener("pointerdown", (event) => { this.drag = this.drawn && this.drawn.px ? event.offsetX : undefined; });

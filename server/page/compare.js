@@ -21,12 +21,12 @@ export function show(main, {query, signal}) {
   const settings = {axis: query.get("axis") || "steps", log: query.get("log") === "1", smooth: Number(query.get("smooth") || 0), value: query.get("value") || ""};
   const found = new Map();  // by id: {job, named}
   const axis = el("select", {id: "axis"}, ["steps", "tokens", "time"].map((value) => el("option", {value, selected: settings.axis === value}, value)));
-  const value = el("select", {id: "value"}, [["", "best of both"], ["loss", "training loss"], ["validation_loss", "validation loss"]].map(([v, word]) => el("option", {value: v, selected: settings.value === v}, word)));
+  const value = el("select", {id: "value"}, [["", "validation, else training"], ["loss", "training loss"], ["validation_loss", "validation loss"]].map(([v, word]) => el("option", {value: v, selected: settings.value === v}, word)));
   const log_scale = el("input", {type: "checkbox", id: "log-scale", checked: settings.log});
   const smooth = el("input", {type: "range", id: "smooth", min: "0", max: "0.98", step: "0.02", value: settings.smooth});
-  const add = el("input", {type: "text", id: "add", placeholder: "a job's id", autocomplete: "off", spellcheck: "false"});
+  const add = el("input", {type: "text", id: "add", placeholder: "a job's id", spellcheck: "false"});
   const told = el("p", {class: "quiet", role: "status"});
-  const chart = new Chart("Loss", {height: 380});
+  const chart = new Chart("Loss", {height: 380, level: "h2"});
   const best = el("div", {});
   main.append(el("h1", {}, group ? `Sweep ${group}` : "Compare"),
     el("form", {class: "filters", onsubmit: (event) => { event.preventDefault(); const id = add.value.trim(); if (id && !ids.includes(id)) { ids.push(id); keep(); } add.value = ""; soon(); }},

@@ -12,7 +12,7 @@ import {job_yaml} from "./yaml.js";
 const SERIES = ["loss", "validation_loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "time", "subspace_overlap", "captured_energy", "communication_bytes", "communication.dense_equivalent"];
 const OUTCOMES = {SUCCEEDED: "succeeded", FAILED: "failed", LOST: "lost", STOPPED: "stopped"};
 
-function orders(job, id) {
+function orders(job, id, done) {
   const told = el("span", {role: "status"});
   const order = (word, path, body) => el("button", {type: "button", "data-key": word, onclick: async (event) => {
     event.target.disabled = true;
@@ -21,6 +21,7 @@ function orders(job, id) {
     try {
       await post(`v1/jobs/${encodeURIComponent(id)}:${path}`, body);
       told.textContent = "";
+      done();
     } catch (error) {
       told.className = "error";
       told.textContent = error.message;
@@ -37,7 +38,7 @@ function orders(job, id) {
     if (job.state === "QUEUED") found.push(job.held ? order("Release", "release") : order("Hold", "hold", {reason: "from the page"}));
   }
   if (job.state === "FAILED" || job.state === "CANCELLED") found.push(order("Resume", "resume"));
-  return [...found, told];
+  return [...found, el("a", {class: "button", href: `#/compare?jobs=${encodeURIComponent(id)}`}, "Compare"), told];
 }
 
 function facts(job) {
@@ -55,10 +56,10 @@ function facts(job) {
     ["validation loss", job.evaluation && number(job.evaluation.step) ? figure(job.evaluation.validation_loss) : "–"],
     ["throughput", step ? `${count(progress.tokens_per_second)} tokens/s` : "–"],
     ["parameters", number(plan.parameters) ? count(plan.parameters) : "–"],
-    ["optimizer memory not needed", number(plan.saved_ratio) > 0 ? `${bytes(number(plan.optimizer_full_rank_bytes) * number(plan.saved_ratio))} (${Math.round(number(plan.saved_ratio) * 100)} %)` : "none: full rank"],
+    ["optimizer memory saved", number(plan.saved_ratio) > 0 ? `${bytes(number(plan.optimizer_full_rank_bytes) * number(plan.saved_ratio))} (${Math.round(number(plan.saved_ratio) * 100)} %)` : "none: full rank"],
   ];
   if (dense && sent) rows.push(["sent per step", `${bytes(sent)}, ${bytes(dense)} if dense`]);
-  return el("dl", {class: "facts"}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  return el("ul", {class: "facts"}, rows.map(([name, value]) => el("li", {}, el("span", {}, name), " ", el("strong", {}, value))));
 }
 
 function largest(ranks) {
@@ -71,8 +72,11 @@ function memory_of(job, card) {
   const rows = [{name: "This job, as planned", memory: largest(plan.ranks).memory, note: plan.ranks.length > 1 ? `the largest of ${plan.ranks.length} ranks` : ""}];
   if (job.ledger && (job.ledger.ranks || []).length) rows.push({name: "This job, as counted", memory: largest(job.ledger.ranks).memory});
   else if (job.progress && job.progress.memory && sum_of(job.progress.memory)) rows.push({name: "This job, as counted", memory: job.progress.memory});
-  for (const other of plan.other_ways || []) rows.push({name: other.name.charAt(0).toUpperCase() + other.name.slice(1), memory: other.memory});
-  return [memory_bars(rows, card), number(plan.process_base_bytes) ? el("p", {class: "quiet"}, `Beside it the process takes about ${bytes(plan.process_base_bytes)}.`) : null];
+  for (const other of plan.other_ways || []) rows.push({name: `At full rank: ${other.name}`, memory: other.memory});
+  const own = sum_of(rows[0].memory);
+  const full = sum_of(((plan.other_ways || [])[0] || {}).memory);
+  const said = full > own ? el("p", {class: "said"}, el("strong", {}, bytes(full - own)), ` of each rank are not needed: ${Math.round((1 - own / full) * 100)} % less than at full rank.`) : null;
+  return [said, memory_bars(rows, card), number(plan.process_base_bytes) ? el("p", {class: "quiet"}, `Beside it the process takes about ${bytes(plan.process_base_bytes)}.`) : null];
 }
 
 function attempts_strip(job, attempts) {
@@ -224,7 +228,15 @@ export function show(main, {segments, query, signal}) {
     draw();
   };
   let drawn_step = -1;
+  let watched = false;
+  let looked = Date.now();
   const fresh = regularly(async () => {
+    // One that has ended is not watched any more; somebody may have it go on.
+    if (job && !watched && Date.now() - looked > 15000) {
+      looked = Date.now();
+      const now = await get(`v1/jobs/${encodeURIComponent(id)}`, {fields: "state"}, signal);
+      if (!ENDED.includes(now.state)) watch();
+    }
     const step = job ? `${number(job.progress && job.progress.step)} ${number(job.evaluation && job.evaluation.step)} ${job.state}` : "";
     if (step === drawn_step) return;
     await fetch_metrics();
@@ -279,7 +291,7 @@ export function show(main, {segments, query, signal}) {
     const given = `${job.state} ${job.held}`;
     if (given !== ordered && !order_place.querySelector("dialog[open]")) {
       ordered = given;
-      order_place.replaceChildren(...orders(job, id), el("a", {class: "button", href: `#/compare?jobs=${encodeURIComponent(id)}`}, "Compare"));
+      order_place.replaceChildren(...orders(job, id, () => { looked = 0; fresh(); }));
     }
     replace(numbers, facts(job));
     replace(memory, memory_of(job, card && card.bytes ? card : null));
@@ -296,17 +308,23 @@ export function show(main, {segments, query, signal}) {
   // Its past, then what comes, then — where it has ended — nothing more.
   get(`v1/jobs/${encodeURIComponent(id)}`, {}, signal).then(take).catch((error) => { if (error instanceof Refused && error.status !== 401) gone(error); });
   const from = {after_revision: 1};
-  follow(`v1/jobs/${encodeURIComponent(id)}/watch`, from, {
-    job: (data) => {
-      for (const event of data.events || []) {
-        if (number(event.revision) <= known) continue;
-        known = number(event.revision);
-        told_events.push(event);
-      }
-      tell_events();
-      take(data.job);
-    },
-    too_old: () => { from.after_revision = 0; },
-    refused: (error) => { if (error.status === 404) gone(error); else if (error.status !== 401) told.textContent = error.message; },
-  }, signal);
+  const watch = () => {
+    if (watched) return;
+    watched = true;
+    follow(`v1/jobs/${encodeURIComponent(id)}/watch`, from, {
+      job: (data) => {
+        for (const event of data.events || []) {
+          if (number(event.revision) <= known) continue;
+          known = number(event.revision);
+          told_events.push(event);
+        }
+        tell_events();
+        take(data.job);
+      },
+      end: () => { watched = false; },
+      too_old: () => { from.after_revision = 0; },
+      refused: (error) => { if (error.status === 404) gone(error); else if (error.status !== 401) told.textContent = error.message; },
+    }, signal);
+  };
+  watch();
 }

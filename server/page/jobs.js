@@ -13,7 +13,7 @@ export function show(main, {query, signal}) {
   let before = [];
   let token = "";
   const filter = {contains: query.get("contains") || "", states: query.get("states") || "", queue: query.get("queue") || "", group: query.get("group") || ""};
-  const text = el("input", {type: "search", id: "contains", value: filter.contains, placeholder: "name, owner, queue, label=value", autocomplete: "off", spellcheck: "false"});
+  const text = el("input", {type: "search", id: "contains", value: filter.contains, placeholder: "name, owner, queue, label=value", spellcheck: "false"});
   const states = el("select", {id: "states"}, el("option", {value: ""}, "any state"), Object.entries(SHOWN_STATES).map(([value, word]) => el("option", {value, selected: filter.states === value}, word)));
   const told = el("p", {class: "quiet", role: "status"});
   const list = el("div", {});

@@ -13,7 +13,7 @@ export function show_log(place, id, job_of, signal) {
   let text = "";
   const attempts = el("select", {id: "log-attempt", "aria-label": "Attempt"});
   const ranks = el("select", {id: "log-rank", "aria-label": "Rank"});
-  const search = el("input", {type: "search", id: "log-search", placeholder: "find in the log", autocomplete: "off", spellcheck: "false", "aria-label": "Find in the log"});
+  const search = el("input", {type: "search", id: "log-search", placeholder: "find in the log", spellcheck: "false", "aria-label": "Find in the log"});
   const follow = el("input", {type: "checkbox", id: "log-follow", checked: true});
   const matches = el("span", {class: "quiet", role: "status"});
   const earlier = el("button", {type: "button", class: "quiet", hidden: true}, "Earlier");

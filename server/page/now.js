@@ -65,7 +65,7 @@ function saved(running) {
 }
 
 function headline(running, workers) {
-  const slots = workers.filter((w) => !["GONE"].includes(w.state)).reduce((sum, w) => sum + number(w.slots), 0);
+  const slots = workers.filter((w) => !["UNREACHABLE", "GONE"].includes(w.state)).reduce((sum, w) => sum + number(w.slots), 0);
   const used = workers.reduce((sum, w) => sum + number(w.slots_used), 0);
   const found = saved(running);
   const speed = running.reduce((sum, job) => sum + number(job.progress && job.progress.tokens_per_second), 0);
@@ -131,7 +131,8 @@ export function show(main, {signal}) {
     const [workers, all_queues, active, queued, ended] = results;
     const jobs = active.jobs || [];
     replace(top, headline(jobs, workers || []));
-    const there = (workers || []).filter((worker) => worker.state !== "GONE");
+    // Those of which something is known now come first.
+    const there = (workers || []).filter((worker) => worker.state !== "GONE").sort((a, b) => (a.state === "UNREACHABLE") - (b.state === "UNREACHABLE"));
     replace(strip, workers === null ? el("li", {class: "empty"}, "Workers are seen by viewers of every project alone.") : there.length ? tiles(there) : el("li", {class: "empty"}, "No worker yet. Start one on a machine with a GPU or free processors: ", el("code", {}, "galleon-worker --server HOST:PORT --data FOLDER --slots 1 --allow FOLDER")));
     key.hidden = !there.length;
     replace(running, el("h2", {}, "Running ", el("span", {class: "quiet"}, jobs.length + (active.next_page_token ? "+" : ""))),

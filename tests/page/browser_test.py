@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """The page in a real browser, over a real scheduler, worker and jobs. Skipped by name where Chromium, its driver or Selenium is missing.
 
-    browser_test.py FOLDER_OF_PROGRAMS [--pictures FOLDER]
+    browser_test.py FOLDER_OF_PROGRAMS
 """
 
-import argparse
+import contextlib
+import http.client
+import http.server
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import unittest
 
 from service import PATIENCE, Service, eventually
@@ -29,12 +32,7 @@ except ImportError as error:
     print(f"skipped: {error}; tests/tools.sh fetches it")
     sys.exit(77)
 
-parser = argparse.ArgumentParser()
-parser.add_argument("programs", type=pathlib.Path)
-parser.add_argument("--pictures", type=pathlib.Path)
-options, rest = parser.parse_known_args()
-sys.argv[1:] = rest
-PROGRAMS = options.programs.resolve()
+PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
 # No worker is there.
 NOWHERE = "scheduling: {labels: {zone: moon}}"
 MARKUP = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
@@ -52,6 +50,47 @@ def browser(width=1280, height=900, dark=False, phone=False):
     made.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]})
     made.set_page_load_timeout(PATIENCE)
     return made
+
+
+@contextlib.contextmanager
+def proxy(address, prefix):
+    """A proxy that serves `address` below a path, and passes on what it gets as it comes."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.do_GET()
+
+        def do_GET(self):
+            if not self.path.startswith(prefix):
+                return self.send_error(404)
+            connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+            kept = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
+            try:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                connection.request(self.command, "/" + self.path.removeprefix(prefix), body=body, headers=kept)
+                response = connection.getresponse()
+                self.send_response(response.status)
+                for key, value in response.headers.items():
+                    if key.lower() != "connection":
+                        self.send_header(key, value)
+                self.end_headers()
+                while piece := response.read1(65536):
+                    self.wfile.write(piece)
+            except OSError:
+                pass
+            finally:
+                self.close_connection = True
+                connection.close()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}{prefix}"
+    finally:
+        server.shutdown()
 
 
 class PageTest(unittest.TestCase):
@@ -107,8 +146,8 @@ class PageTest(unittest.TestCase):
         return self.browser.execute_script("const p = document.querySelector('.wide-chart path.stroke'); return p ? p.getAttribute('d').split('L').length : 0")
 
     def quiet(self):
-        """What the browser complains of; that a server was not there is no fault of the page."""
-        found = [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE" and "ERR_" not in entry["message"] and "status of 50" not in entry["message"]]
+        """What the browser complains of. Answers that are no success are told on the page."""
+        found = [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE" and "Failed to load resource" not in entry["message"]]
         self.assertEqual(found, [])
 
     def accessible(self, driver):
@@ -123,7 +162,7 @@ class PageTest(unittest.TestCase):
         self.quiet()
 
     def test_a_loss_curve_appears_and_grows(self):
-        self.go(f"/jobs/{self.running}").sees("running", "Gradient norm", "This job, as planned", "AdamW, dense data parallelism")
+        self.go(f"/jobs/{self.running}").sees("running", "Gradient norm", "This job, as planned", "At full rank: AdamW")
         first = eventually("a curve", self.points)
         eventually("a longer curve", lambda: self.points() > first)
         # With the keyboard: the newest value is told, and the cursor moves.
@@ -217,6 +256,55 @@ class PageTest(unittest.TestCase):
         self.sees(self.running)
         job = self.service.submit("fresh")
         self.sees(job)
+
+    def test_many_windows_are_not_stopped_by_the_streams_of_others(self):
+        """A browser has six connections to a server by HTTP/1.1."""
+        self.go("/").sees(self.running)
+        first = self.browser.current_window_handle
+        opened = []
+        try:
+            for _ in range(8):
+                self.browser.switch_to.new_window("tab")
+                opened.append(self.browser.current_window_handle)
+                self.go("/").sees(self.running)
+        finally:
+            for handle in opened:
+                self.browser.switch_to.window(handle)
+                self.browser.close()
+            self.browser.switch_to.window(first)
+
+    def test_below_a_path_of_a_proxy_the_page_finds_everything(self):
+        with proxy(self.service.address, "/teams/galleon/") as url:
+            self.browser.get(url)
+            self.sees(self.running)
+            eventually("the connection", lambda: self.find("#link").text == "Live")
+            fresh = self.service.submit("proxied", 100000, NOWHERE, "--allow-pending")
+            self.sees(fresh)
+            self.browser.execute_script("location.hash = arguments[0]", f"#/jobs/{fresh}")
+            self.click("button[data-key=Cancel]")
+            self.click("dialog button[value=cancel]")
+            self.sees("cancelled")
+            self.quiet()
+
+    def test_curves_show_what_others_lose(self):
+        """Single values between gaps, values that are not finite, and small ones by a logarithm."""
+        self.go("/nowhere").sees("no such view")
+        told = self.browser.execute_async_script("""
+            const done = arguments[arguments.length - 1];
+            const {draw, log_ticks, smoothed} = await import(new URL('page/chart.js', document.baseURI));
+            const {points_of, by_name} = await import(new URL('page/series.js', document.baseURI));
+            const of = (points, more) => draw({series: [{name: 'a', points}], ...more}, 400, 200, false).root;
+            const named = by_name({series: [{name: 'loss', steps: ['1', '3', '5'], values: [1, 2, 3], not_finite: '2', not_finite_steps: ['2', '4']}]});
+            const found = points_of(named, 'loss', 'steps');
+            const marked = of(found.points, {marks: found.marks});
+            const small = of([{x: 1, y: 1e-7}, {x: 2, y: 1e-3}, {x: 3, y: 0}], {log: true});
+            done({singles: marked.querySelectorAll('circle').length, marks: marked.querySelectorAll('.not-finite').length,
+              ticks: log_ticks(1e-7, 1e-3), text: small.outerHTML, smooth: smoothed([{x: 1, y: 4}, {x: 2, y: NaN}, {x: 3, y: 4}], 0.9).map((p) => p.y)});""")
+        self.assertEqual((told["singles"], told["marks"]), (3, 2))
+        self.assertEqual(len(told["ticks"]), 5)
+        self.assertNotIn("NaN", told["text"])
+        self.assertNotIn("Infinity", told["text"])
+        self.assertEqual(told["smooth"][2], 4)
 
     def test_no_view_keeps_anybody_out(self):
         for place, word in [("/", self.running), ("/jobs", self.running), (f"/jobs/{self.running}", "Job file"), (f"/compare?jobs={self.running}", "training loss"), ("/nowhere", "no such view")]:

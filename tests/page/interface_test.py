@@ -6,6 +6,7 @@
 
 import hashlib
 import gzip
+import http.client
 import json
 import pathlib
 import socket
@@ -118,6 +119,12 @@ class OpenTest(unittest.TestCase):
         self.assertEqual(len(set(seen)), len(seen), "each is told once")
         self.assertEqual(sorted(seen), seen)
         self.assertEqual(kinds.count("held") + kinds.count("hold"), 2, kinds)
+        # Proxies must not hold them back.
+        connection = http.client.HTTPConnection(self.service.address, timeout=PATIENCE)
+        connection.request("GET", f"/v1/jobs/{job}/watch")
+        headers = connection.getresponse().headers
+        connection.close()
+        self.assertEqual((headers["X-Accel-Buffering"], headers["Cache-Control"], headers.get_content_type()), ("no", "no-store", "text/event-stream"))
         ended = [name for name, _, _ in self.service.events(f"/v1/jobs/{job}/watch")]
         self.assertEqual(ended[-1], "end")
 

@@ -1,5 +1,5 @@
 # Packs the files of the scheduler's page into a header: gzip ahead of time, and a tag of what is in each.
-#   cmake -D FOLDER=server/page -D OUT=page_assets.h -P galleon_page.cmake
+#   cmake -D FOLDER=server/page -D OUT=FILE -P cmake/galleon_page.cmake
 find_program(GZIP gzip REQUIRED)
 file(GLOB files RELATIVE ${FOLDER} ${FOLDER}/*.html ${FOLDER}/*.css ${FOLDER}/*.js ${FOLDER}/*.svg)
 list(SORT files)

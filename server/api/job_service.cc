@@ -308,7 +308,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   absl::StatusOr<Caller> admit(Stream* stream, const grpc::ServerContextBase& context) const {
     absl::StatusOr<Caller> caller = authorize(context_, context, Role::kViewer);
     if (!caller.ok()) return caller;
-    ASSIGN_OR_RETURN(OpenCalls::Place place, context_.open_calls->enter(caller->name));
+    ASSIGN_OR_RETURN(OpenCalls::Place place, context_.open_calls->enter(share_of(context_, context, *caller)));
     stream->keep(std::move(place));
     return caller;
   }

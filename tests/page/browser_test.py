@@ -91,6 +91,7 @@ def proxy(address, prefix):
         yield f"http://127.0.0.1:{server.server_address[1]}{prefix}"
     finally:
         server.shutdown()
+        server.server_close()
 
 
 class PageTest(unittest.TestCase):

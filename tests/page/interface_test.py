@@ -161,6 +161,18 @@ class OpenTest(unittest.TestCase):
             for connection in silent:
                 connection.close()
 
+    def test_open_pages_leave_room_for_commands_and_for_each_other(self):
+        streams = [socket.create_connection(self.service.address.split(":"), PATIENCE) for _ in range(300)]
+        try:
+            for connection in streams:
+                connection.sendall(b"GET /v1/events?from_now=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertEqual({connection.recv(12) for connection in streams}, {b"HTTP/1.1 200"})
+            self.assertIn(self.job, self.service.cli("list"))
+            self.assertEqual(self.service.ask("/v1/queues")[0], 200)
+        finally:
+            for connection in streams:
+                connection.close()
+
     def test_beyond_loopback_it_needs_tls(self):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run([PROGRAMS / "galleon-scheduler", "--data", folder, "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--http", "0.0.0.0:0"],

@@ -16,6 +16,7 @@ import pathlib
 import platform
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -73,7 +74,7 @@ class Page(threading.Thread):
                     if answer.status != 200:
                         raise RuntimeError(f"{target}: {answer.status} {body[:200]}")
                 self.stopped.wait(EVERY)
-            stream.sock.close()
+            stream.sock.shutdown(socket.SHUT_RDWR)
         except Exception as error:  # told by the main thread
             if not self.stopped.is_set():
                 self.failed = error
@@ -174,7 +175,7 @@ def main():
             for _ in range(options.rounds):
                 for kind, found in rates.items():
                     close = pages_open(address, options.pages) if kind == "with_pages" else lambda: None
-                    done = subprocess.run([binaries / "bench_scheduler", "--load", said["listen"], "--submits", str(options.submits), "--lists", "1"], check=True, capture_output=True, text=True)
+                    done = subprocess.run([binaries / "bench_scheduler", "--load", said["listen"], "--submits", str(options.submits), "--lists", "1"], check=True, stdout=subprocess.PIPE, text=True)
                     found.append(json.loads(done.stdout))
                     close()
             run["submits"] = rates

@@ -290,6 +290,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       stream->finish(caller.status());
       return stream;
     }
+    if (request->revision_only() && !request->subject().empty()) {
+      stream->finish(absl::InvalidArgumentError("revision_only: is of everything; leave subject out"));
+      return stream;
+    }
     const absl::Status posted = context_.loop->post(
         Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
           if (const absl::Status may = check_subject(turn.scheduler.state(), caller, wanted.subject()); !may.ok())

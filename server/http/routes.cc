@@ -132,7 +132,7 @@ std::vector<Route> table() {
        Answer::kEvents,
        nullptr,
        nullptr,
-       {"subject", "after_revision", "from_now"},
+       {"subject", "after_revision", "from_now", "revision_only"},
        {},
        "Durable changes of jobs and workers as they come"},
       {"GET",

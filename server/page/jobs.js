@@ -91,5 +91,5 @@ export function show(main, {query, signal}) {
   text.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(filtered, 250); });
   states.addEventListener("change", filtered);
   signal.addEventListener("abort", () => clearTimeout(timer));
-  follow("v1/events", {from_now: true}, {events: soon, lost: soon, refused: () => {}}, signal);
+  follow("v1/events", {from_now: true, revision_only: true}, {events: soon, lost: soon, refused: () => {}}, signal);
 }

@@ -115,16 +115,30 @@ export function show(main, {signal}) {
   const queues = el("section", {});
   main.append(el("h1", {}, "Now"), top, slots, running, el("div", {class: "columns"}, waiting, el("div", {}, queues, failed)));
 
+  // What changes with an event alone is asked for when there was one, and now and then.
+  let known = null;
+  let asked = 0;
+  let told = false;
+  let hears = true;
+  let pause = 1500;
   const load = async () => {
+    const since = Date.now() - asked;
+    const whole = known === null || !hears || since > 30000 || (told && since > pause);
+    // The first change is shown at once; where they do not end, in ever longer steps.
+    if (whole) pause = told && since < 2 * pause + 3000 ? Math.min(2 * pause, 16000) : 1500;
+    if (whole) told = false;
     const list = (states, page_size) => get("v1/jobs", {states, page_size, fields: fields("jobs", OF_JOB)}, signal);
     let results;
     try {
-      results = await Promise.all([
+      const active = list(["RUNNING", "STARTING", "RESERVED", "PREEMPTING", "CANCELLING"], 200);
+      results = !whole ? [known[0], known[1], await active, known[3], known[4]] : await Promise.all([
         all("v1/workers", "workers", {fields: fields("workers", OF_WORKER)}, 5000, signal).catch((error) => { if (error instanceof Refused && error.status === 403) return null; throw error; }),
         all("v1/queues", "queues", {}, 1000, signal),
-        list(["RUNNING", "STARTING", "RESERVED", "PREEMPTING", "CANCELLING"], 200),
-        list(["QUEUED"], 50), list(["FAILED"], 8)]);
+        active, list(["QUEUED"], 50), list(["FAILED"], 8)]);
+      known = results;
+      if (whole) asked = Date.now();
     } catch (error) {
+      told = told || whole;
       if (error instanceof Refused && error.status !== 401) replace(top, el("p", {class: "error"}, error.message));
       throw error;
     }
@@ -152,5 +166,9 @@ export function show(main, {signal}) {
   };
   const soon = regularly(load, 5000, signal);
   // Changes are heard of at once; progress, which is not stored, by looking.
-  follow("v1/events", {from_now: true}, {events: soon, lost: soon, refused: () => {}}, signal);
+  const changed = () => {
+    told = true;
+    soon();
+  };
+  follow("v1/events", {from_now: true, revision_only: true}, {events: changed, lost: changed, refused: () => { hears = false; }}, signal);
 }

@@ -128,6 +128,21 @@ class OpenTest(unittest.TestCase):
         ended = [name for name, _, _ in self.service.events(f"/v1/jobs/{job}/watch")]
         self.assertEqual(ended[-1], "end")
 
+    def test_who_only_looks_again_hears_of_changes_without_their_events(self):
+        connection = http.client.HTTPConnection(self.service.address, timeout=PATIENCE)
+        connection.request("GET", "/v1/events?from_now=true&revision_only=true")
+        response = connection.getresponse()
+        job = self.service.submit("heard")
+        line = next(line for line in response if line.startswith(b"data: "))
+        answer = json.loads(line.removeprefix(b"data: "))
+        self.assertEqual(answer["events"], [])
+        self.assertGreaterEqual(int(answer["revision"]), int(self.service.ask(f"/v1/jobs/{job}")[1]["revision"]) - 1)
+        response.close()
+        connection.close()
+        status, refused, _ = self.service.ask(f"/v1/events?revision_only=true&subject=jobs/{job}")
+        self.assertEqual(status, 400)
+        self.assertIn("revision_only: ", refused["error"]["message"])
+
     def test_metrics_keep_a_spike_and_name_what_is_not_finite(self):
         folder = pathlib.Path(self.service.ask(f"/v1/jobs/{self.job}")[1]["folder"])
         folder.mkdir(parents=True, exist_ok=True)

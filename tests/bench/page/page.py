@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What open pages cost a scheduler with ten thousand jobs, and what the first view takes.
 
-    page.py BIN [--pages N] [--seconds S] [--json FILE]
+    page.py BIN [--pages N] [--seconds S] [--rounds N] [--submits N] [--json FILE]
 
-BIN holds galleon-scheduler and bench_scheduler. Each page has one stream of events open and looks every 5 s, as server/page/now.js does; workers and jobs
-that run are told of too. The processor time of the scheduler is its own, of all its threads. Submits are those of bench_scheduler --load, with and without
+BIN holds galleon-scheduler and bench_scheduler. Each page does as server/page/now.js: it has one stream of events open, looks at what runs every 5 s, and at the
+rest when there was an event or half a minute is over: at once, and where events do not end every 16 s. The pages give way to the scheduler where processors
+are few (nice 19), as browsers on other machines would. The processor time of the scheduler is its own, of all its threads. Submits are those of bench_scheduler --load, with and without
 the pages, in turns. The first view is loaded by Chromium where Selenium is there.
 """
 
@@ -27,6 +28,8 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 EVERY = 5
+WHOLE_EVERY = 30
+RUNNING = 2  # of the looks
 
 
 def machine():
@@ -58,23 +61,44 @@ class Page(threading.Thread):
         self.address, self.stopped, self.phase = address, stop, phase
         self.failed = None
 
+    def listen(self, response, told):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        try:
+            for line in response:
+                if line.startswith(b"event: events"):
+                    told.set()
+        except OSError:
+            pass
+
     def run(self):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
             stream = http.client.HTTPConnection(self.address, timeout=120)
-            stream.request("GET", "/v1/events?from_now=true")
+            stream.request("GET", "/v1/events?from_now=true&revision_only=true")
+            raw = stream.sock  # which the connection gives to an answer without a length
             response = stream.getresponse()
-            threading.Thread(target=lambda: [None for _ in response], daemon=True).start()
+            told = threading.Event()
+            threading.Thread(target=self.listen, args=(response, told), daemon=True).start()
             asks = http.client.HTTPConnection(self.address, timeout=120)
             self.stopped.wait(self.phase)
+            whole_at, pause = -WHOLE_EVERY, 1.5
             while not self.stopped.is_set():
-                for target in looks():
+                since = time.monotonic() - whole_at
+                whole = since > WHOLE_EVERY or (told.is_set() and since > pause)
+                if whole:
+                    pause = min(2 * pause, 16) if told.is_set() and since < 2 * pause + 3 else 1.5
+                    told.clear()
+                    whole_at = time.monotonic()
+                began = time.monotonic()
+                for target in looks() if whole else [looks()[RUNNING]]:
                     asks.request("GET", target)
                     answer = asks.getresponse()
                     body = answer.read()
                     if answer.status != 200:
                         raise RuntimeError(f"{target}: {answer.status} {body[:200]}")
-                self.stopped.wait(EVERY)
-            stream.sock.shutdown(socket.SHUT_RDWR)
+                while time.monotonic() - began < (2 if told.is_set() else EVERY) and not self.stopped.wait(0.1):
+                    pass
+            raw.shutdown(socket.SHUT_RDWR)
         except Exception as error:  # told by the main thread
             if not self.stopped.is_set():
                 self.failed = error

@@ -5,11 +5,11 @@ set -euo pipefail
 
 # ocl-icd-opencl-dev: oneDNN's CMake files ask for it, and its package only recommends it.
 build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc
-  libprotobuf-dev prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev libcurl4-openssl-dev nlohmann-json3-dev libcli11-dev libspdlog-dev
+  libprotobuf-dev libboost-dev prometheus-cpp-dev libyaml-cpp-dev libsqlite3-dev libcurl4-openssl-dev nlohmann-json3-dev libcli11-dev libspdlog-dev
   libopenblas-openmp-dev libdnnl-dev ocl-icd-opencl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev
   libbz2-dev liblzma-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap buildah systemd-container
-  slurmctld slurmd slurm-client)
+  chromium chromium-driver   slurmctld slurmd slurm-client)
 
 wanted=("${build[@]}")
 case "${1:-build}" in

@@ -85,7 +85,8 @@ stop() {
   if ((keep && code == 0)); then
     cat <<END
 
-Left running (--keep). The scheduler's address, for the galleon command:
+Left running (--keep). Its page: $(field "$folder/scheduler.json" page)
+The scheduler's address, for the galleon command:
   export GALLEON_SERVER=$server PATH=$bin:\$PATH
   galleon list
 To stop everything: kill ${started[*]}
@@ -117,7 +118,7 @@ await() { # name file pid
 field() { sed -nE "s/.*\"$2\": *\"([^\"]*)\".*/\1/p" "$1"; }
 
 stage "Start the scheduler and two workers"
-"$bin/galleon-scheduler" --data "$folder/scheduler" --listen 127.0.0.1:0 --metrics 127.0.0.1:0 \
+"$bin/galleon-scheduler" --data "$folder/scheduler" --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --http 127.0.0.1:0 \
   --ready-file "$folder/scheduler.json" >"$folder/scheduler.log" 2>&1 &
 started+=($!)
 await scheduler "$folder/scheduler.json" $!
@@ -130,6 +131,7 @@ for worker in worker-1 worker-2; do
   await $worker "$folder/$worker.json" $!
 done
 "$bin/galleon" workers
+echo "The page: $(field "$folder/scheduler.json" page)"
 
 train() { # file -> job id in $job
   local answer

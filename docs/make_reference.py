@@ -5,6 +5,7 @@
 """
 
 import difflib
+import json
 import pathlib
 import re
 import subprocess
@@ -173,6 +174,28 @@ def api(_):
     return "\n".join(out) + "\n"
 
 
+def openapi(binaries):
+    return subprocess.run([binaries / "galleon-scheduler", "--openapi"], capture_output=True, text=True, check=True).stdout
+
+
+def http(binaries):
+    description = json.loads(openapi(binaries))
+    out = ["# HTTP and JSON", "", "What `galleon-scheduler --http HOST:PORT` serves, from the description that it serves itself, [`/openapi.json`](openapi.json). Messages are those of the",
+           "[gRPC API](api.md), with its names and the words of the job file; 64-bit numbers are strings. See [page.md](../page.md) for tokens, streams and bounds.", "",
+           "| | parameters | answers | |", "|---|---|---|---|"]
+    for path, operations in description["paths"].items():
+        for verb, operation in operations.items():
+            names = [f"`{p['name']}`" for p in operation["parameters"] if p["in"] == "query"]
+            body = operation.get("requestBody")
+            if body:
+                schema = body["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+                names += [f"`{name}` in the body" for name in description["components"]["schemas"][schema]["properties"]]
+            kind, content = next(iter(operation["responses"]["200"]["content"].items()))
+            answer = "events" if kind == "text/event-stream" else f"`{content['schema']['$ref'].rsplit('/', 1)[1]}`"
+            out.append(f"| `{verb.upper()} {path}` | {', '.join(names)} | {answer} | {operation['summary']} |")
+    return "\n".join(out) + "\n"
+
+
 def job_file(binaries):
     return ("# Job file\n\nYAML; relative paths count from the file's folder. What `galleon job-file` prints.\n\n"
             + subprocess.run([binaries / "galleon", "job-file"], capture_output=True, text=True, check=True).stdout
@@ -192,8 +215,8 @@ def main():
         sys.exit(__doc__)
     binaries = pathlib.Path(arguments[0]).resolve()
     stale = False
-    for name, make in (("cli", cli), ("metrics", metrics), ("api", api), ("job-file", job_file)):
-        path = ROOT / "docs/reference" / f"{name}.md"
+    for name, make in (("cli.md", cli), ("metrics.md", metrics), ("api.md", api), ("job-file.md", job_file), ("http.md", http), ("openapi.json", openapi)):
+        path = ROOT / "docs/reference" / name
         text = make(binaries)
         if "--check" not in sys.argv:
             path.write_text(text)

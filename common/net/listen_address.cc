@@ -80,6 +80,7 @@ absl::Status write_ready_file(const std::string& path, const ReadyFile& ready) {
   std::vector<std::string> fields = {absl::StrCat("\"pid\": ", ready.pid)};
   if (!ready.listen.empty()) fields.push_back(absl::StrCat("\"listen\": ", json_string(ready.listen)));
   if (!ready.metrics.empty()) fields.push_back(absl::StrCat("\"metrics\": ", json_string(ready.metrics)));
+  if (!ready.page.empty()) fields.push_back(absl::StrCat("\"page\": ", json_string(ready.page)));
   return write_file_atomically(path, absl::StrCat("{", absl::StrJoin(fields, ", "), "}\n"));
 }
 

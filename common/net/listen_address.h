@@ -31,8 +31,9 @@ absl::Status require_loopback(const ListenAddress& address, absl::string_view fl
 // What a server says of itself once it serves.
 struct ReadyFile {
   int64_t pid = 0;
-  std::string listen;   // bound "HOST:PORT" of the service; left out when empty
-  std::string metrics;  // bound "HOST:PORT" of the metrics endpoint; left out when empty
+  std::string listen;     // bound "HOST:PORT" of the service; left out when empty
+  std::string metrics;    // bound "HOST:PORT" of the metrics endpoint; left out when empty
+  std::string page = {};  // where a browser finds its page, with scheme; left out when empty
 };
 
 // Writes it as one JSON object; readers see all of it or nothing.

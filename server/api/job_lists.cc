@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -24,12 +25,28 @@ constexpr int kWorkInTurn = 4'000;       // jobs looked at
 constexpr int kWorkOfLive = 100;         // one that is described costs as much as so many looked at
 constexpr size_t kBytesOfEnded = 1'500;  // about, of one that was not unpacked yet
 
+// Letters of either case.
+bool is_in(absl::string_view text, absl::string_view part) {
+  const auto same = [](char a, char b) { return absl::ascii_tolower(a) == absl::ascii_tolower(b); };
+  return std::search(text.begin(), text.end(), part.begin(), part.end(), same) != text.end();
+}
+
+bool contains(const JobFacts& job, absl::string_view part) {
+  for (const absl::string_view fact : {job.job_id, job.queue, job.owner, job.group}) {
+    if (is_in(fact, part)) return true;
+  }
+  const auto label = [&](const auto& entry) { return is_in(absl::StrCat(entry.first, "=", entry.second), part); };
+  if (job.job != nullptr) return std::any_of(job.job->labels().begin(), job.job->labels().end(), label);
+  return job.packed_labels != nullptr && std::any_of(job.packed_labels->begin(), job.packed_labels->end(), label);
+}
+
 bool is_listed(const v1::ListJobsRequest& request, const JobFacts& job) {
   if (!request.job_id().empty() && job.job_id != request.job_id()) return false;
   if (!request.group().empty() && job.group != group_id_of(request.group())) return false;
   if (!request.queue().empty() && job.queue != request.queue()) return false;
   if (!request.owner().empty() && job.owner != request.owner()) return false;
   if (!absl::StartsWith(job.job_id, request.name_prefix())) return false;
+  if (!request.contains().empty() && !contains(job, request.contains())) return false;
   if (job.create_time_ms < request.created_after_ms()) return false;
   if (!request.states().empty() &&
       std::find(request.states().begin(), request.states().end(), job.state) == request.states().end()) {

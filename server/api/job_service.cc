@@ -10,6 +10,8 @@
 #include "galleon/v1/jobs.grpc.pb.h"
 #include "server/api/job_lists.h"
 #include "server/api/job_requests.h"
+#include "server/api/metric_files.h"
+#include "server/api/metric_series.h"
 #include "server/api/services.h"
 #include "server/api/unary.h"
 #include "server/api/visible.h"
@@ -260,6 +262,26 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     return stream;
   }
 
+  grpc::ServerUnaryReactor* ReadMetrics(grpc::CallbackServerContext* context, const v1::ReadMetricsRequest* request,
+                                        v1::ReadMetricsResponse* response) override {
+    const Unary call(context, context_, "ReadMetrics", Role::kViewer);
+    if (const absl::Status status = check_metrics_request(*request); !status.ok()) {
+      call.finish(status);
+      return call.reactor();
+    }
+    call.on_loop([this, call, request, response](Turn& turn) {
+      const auto job = find_job(turn.scheduler.state(), call.identity(), request->name());
+      if (!job.ok()) return call.finish(job.status());
+      context_.metric_files->read((*job)->record().folder(), *request,
+                                  [call, response](absl::StatusOr<v1::ReadMetricsResponse> read) {
+                                    if (read.ok()) *response = *std::move(read);
+                                    call.weighs(response->ByteSizeLong());
+                                    call.finish(read.status());
+                                  });
+    });
+    return call.reactor();
+  }
+
   grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(grpc::CallbackServerContext* context,
                                                                  const v1::WatchEventsRequest* request) override {
     auto* stream = new EventStreams::EventStream(context_.metrics, "WatchEvents");
@@ -268,11 +290,17 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       stream->finish(caller.status());
       return stream;
     }
+    if (request->revision_only() && !request->subject().empty()) {
+      stream->finish(absl::InvalidArgumentError("revision_only: is of everything; leave subject out"));
+      return stream;
+    }
     const absl::Status posted = context_.loop->post(
         Lane::kReads, caller->name, [this, stream, wanted = *request, caller = *caller](Turn& turn) {
           if (const absl::Status may = check_subject(turn.scheduler.state(), caller, wanted.subject()); !may.ok())
             return stream->finish(may);
-          if (!events_.add(stream, wanted, Viewer(context_.access, caller))) stream->finish(too_many());
+          v1::WatchEventsRequest from = wanted;
+          if (wanted.from_now()) from.set_after_revision(turn.scheduler.state().revision());
+          if (!events_.add(stream, from, Viewer(context_.access, caller))) stream->finish(too_many());
         });
     if (!posted.ok()) stream->finish(posted);
     return stream;
@@ -284,7 +312,7 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
   absl::StatusOr<Caller> admit(Stream* stream, const grpc::ServerContextBase& context) const {
     absl::StatusOr<Caller> caller = authorize(context_, context, Role::kViewer);
     if (!caller.ok()) return caller;
-    ASSIGN_OR_RETURN(OpenCalls::Place place, context_.open_calls->enter(caller->name));
+    ASSIGN_OR_RETURN(OpenCalls::Place place, context_.open_calls->enter(share_of(context_, context, *caller)));
     stream->keep(std::move(place));
     return caller;
   }

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <iostream>
 #include <optional>
 #include <tuple>
 
@@ -21,6 +22,7 @@
 #include "proto/jobfile/keys.h"
 #include "server/api/queue_file.h"
 #include "server/api/server.h"
+#include "server/http/openapi.h"
 #include "server/store/backup.h"
 
 namespace {
@@ -68,6 +70,12 @@ int64_t milliseconds(const std::string& text) {
   return absl::ToInt64Milliseconds(*galleon::parse_duration_text(text));
 }
 
+// The description of the HTTP interface, for the reference.
+int print_openapi() {
+  std::cout << galleon::server::openapi_json(GALLEON_VERSION);
+  return 0;
+}
+
 int restore_journal(const std::string& backup, const std::string& data) {
   const absl::StatusOr<galleon::server::Restored> restored = galleon::server::restore_backup(backup, data);
   if (!restored.ok()) {
@@ -87,20 +95,25 @@ struct Arguments {
   std::string ready_file;
   std::string restore;
   std::string keep_free;
+  bool openapi = false;
 };
 
 void add_options(CLI::App& app, Arguments& a) {
   app.set_version_flag("--version", GALLEON_VERSION);
   app.footer(kFooter);
-  app.add_option("--data", a.options.data, "folder of the journal and the logs; made if missing")->required();
+  app.add_flag("--openapi", a.openapi, "print the OpenAPI description of the JSON interface, and end");
+  app.add_option("--data", a.options.data, "folder of the journal and the logs; made if missing");
   app.add_option("--listen", a.options.listen, "address of the gRPC services, port 0 for any free one");
   app.add_option("--metrics", a.options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
+  app.add_option("--http", a.options.http,
+                 "address of the page and of the JSON interface, port 0 for any free one; beyond loopback it speaks "
+                 "HTTPS and needs --tls (default: neither is served)");
   app.add_flag("--metrics-plain-http", a.options.metrics_plain_http,
                "serve them without TLS beyond loopback too, where the network itself is closed");
   app.add_option("--metrics-token", a.options.metrics_token,
                  "file of the token that who reads /metrics has to show (Authorization: Bearer); read again for each "
                  "request");
-  app.add_option("--ready-file", a.ready_file, "JSON with pid, listen and metrics, written when it serves");
+  app.add_option("--ready-file", a.ready_file, "JSON with pid, listen, metrics and page, written when it serves");
   app.add_option("--jobs", a.options.jobs, "folder of the jobs' own folders; workers write there (default: DATA/jobs)");
   app.add_option("--lease", a.lease,
                  "how long a silent worker keeps its jobs, and they train on without this scheduler")
@@ -143,7 +156,8 @@ void add_options(CLI::App& app, Arguments& a) {
 
 // What the options say together, and what the files say that they name. Not 0: it has been told what is wrong.
 int complete(Arguments& a) {
-  for (const auto& [flag, value, example] : {std::tuple("--listen", &a.options.listen, " 127.0.0.1:7070"),
+  for (const auto& [flag, value, example] : {std::tuple("--data", &a.options.data, " /var/lib/galleon"),
+                                             std::tuple("--listen", &a.options.listen, " 127.0.0.1:7070"),
                                              std::tuple("--metrics", &a.options.metrics, " 127.0.0.1:7071")}) {
     if (!value->empty()) continue;
     galleon::log_error(flag, " is required, such as ", flag, example);
@@ -193,10 +207,12 @@ int serve(Arguments& a) {
     galleon::log_error(std::string(server.status().message()));
     return exit_code(server.status());
   }
-  galleon::log_info("serves on ", (*server)->address(), ", metrics on ", (*server)->metrics_address());
+  const std::string page = (*server)->page_url();
+  galleon::log_info("serves on ", (*server)->address(), ", metrics on ", (*server)->metrics_address(),
+                    page.empty() ? "" : ", page on ", page);
   if (!a.ready_file.empty()) {
     const absl::Status written =
-        galleon::write_ready_file(a.ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address()});
+        galleon::write_ready_file(a.ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address(), page});
     if (!written.ok()) {
       galleon::log_error("--ready-file: ", std::string(written.message()));
       return kCannotStart;
@@ -232,8 +248,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kWrongOptions;
   }
+  if (arguments.openapi) return print_openapi();
   galleon::init_logging("galleon-scheduler");
-  if (!arguments.restore.empty()) return restore_journal(arguments.restore, arguments.options.data);
+  if (!arguments.restore.empty() && !arguments.options.data.empty())
+    return restore_journal(arguments.restore, arguments.options.data);
   const int wrong = complete(arguments);
   return wrong == 0 ? serve(arguments) : wrong;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/disk_guard.h"
 #include "common/base/files.h"
+#include "common/base/ids.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/net/certificate_expiry.h"
@@ -38,6 +39,7 @@
 #include "server/api/services.h"
 #include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
+#include "server/http/http_server.h"
 #include "server/notify/notifier.h"
 #include "server/store/sqlite_journal.h"
 
@@ -125,6 +127,7 @@ struct Server::Parts {
     reload.reset();
     if (loop != nullptr) loop->stop();
     notifier.reset();
+    metric_files.reset();
     removals.reset();
     folders.reset();
   }
@@ -136,6 +139,7 @@ struct Server::Parts {
   void make_services(const ServerOptions& options);
   absl::Status serve_metrics(const ServerOptions& options);
   absl::Status serve_calls(const ListenAddress& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials);
+  absl::Status serve_page(const ServerOptions& options);
 
   const std::string data;
   const std::string jobs_folder;
@@ -144,6 +148,7 @@ struct Server::Parts {
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
   LogTally log_tally;
+  std::unique_ptr<MetricFiles> metric_files;
   std::unique_ptr<DiskGuard> disk;
   std::unique_ptr<SubmitRates> submits;
   std::unique_ptr<TlsWatch> certificates;  // null: no TLS
@@ -169,6 +174,8 @@ struct Server::Parts {
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<Doorkeeper> doorkeeper;
   std::unique_ptr<HttpEndpoint> endpoint;
+  std::unique_ptr<HttpServer> page;
+  const std::string inside = random_hex(32);
   std::atomic<bool> serving{false};
   std::string address;
 };
@@ -186,6 +193,7 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
   disk = std::make_unique<DiskGuard>(options.keep_free, data);
   folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
   removals = std::make_unique<JobFolders>(jobs_folder, make_folders);
+  metric_files = std::make_unique<MetricFiles>(jobs_folder);
   Loop::Options with;
   with.removals = removals.get();
   with.remove = [this, files = *logs, root = jobs_folder](const v1::FolderRemoval& removal) {
@@ -284,6 +292,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.resolver = &resolver;
   context.logs = logs.get();
   context.log_tally = &log_tally;
+  context.metric_files = metric_files.get();
   context.count_logs = log_count();
   // statvfs is asked once in a while, not for each piece of a log.
   context.log_space = [this, next = absl::Duration(), full = std::string()]() mutable {
@@ -304,6 +313,7 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.audit = audit.get();
   context.reload = reload.get();
   context.jobs_folder = jobs_folder;
+  context.inside = inside;
   context.backup_folder = data + "/backup";
   context.validate_job = options.validate_job;
   jobs = make_job_service(context);
@@ -354,6 +364,20 @@ absl::Status Server::Parts::serve_calls(const ListenAddress& listen,
   return absl::OkStatus();
 }
 
+// Its calls go through the services as those from outside do.
+absl::Status Server::Parts::serve_page(const ServerOptions& options) {
+  if (options.http.empty()) return absl::OkStatus();
+  HttpOptions with;
+  with.listen = options.http;
+  with.certificates = certificates.get();
+  with.anybody = certificates == nullptr;
+  with.inside = inside;
+  with.channel = server->InProcessChannel(grpc::ChannelArguments());
+  with.version = options.scheduler.version;
+  ASSIGN_OR_RETURN(page, HttpServer::start(std::move(with)));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& options) {
   ASSIGN_OR_RETURN(const ListenAddress listen, parse_listen_address(options.listen));
   ASSIGN_OR_RETURN(Security secured, security(options, listen));
@@ -368,6 +392,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   if (const std::string faults = known_grpc_faults(grpc::Version()); !faults.empty() && !options.tls.empty())
     log_warning(faults);
   RETURN_IF_ERROR(parts->serve_calls(listen, secured.credentials));
+  RETURN_IF_ERROR(parts->serve_page(options));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
@@ -375,6 +400,7 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Server::~Server() {
   parts_->serving = false;
+  parts_->page.reset();
   parts_->doorkeeper->stop();
   parts_->server->GetHealthCheckService()->SetServingStatus(false);
   parts_->planner->shut_down();
@@ -398,6 +424,9 @@ const std::string& Server::address() const {
 }
 const std::string& Server::metrics_address() const {
   return parts_->endpoint->address();
+}
+std::string Server::page_url() const {
+  return parts_->page == nullptr ? "" : parts_->page->url();
 }
 
 }  // namespace galleon::server

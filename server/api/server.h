@@ -18,6 +18,7 @@ struct ServerOptions {
   std::string metrics;              // "HOST:PORT": HTTP on loopback, beyond it HTTPS
   bool metrics_plain_http = false;  // HTTP beyond loopback too
   std::string metrics_token;        // HttpEndpointOptions::metrics_token
+  std::string http;                 // "HOST:PORT" of the page and the JSON interface; empty: none
   std::string tls;     // folder with ca.pem, cert.pem, key.pem; empty: no TLS, and everybody may do everything
   std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
   std::string queues;  // file that scheduler.queues are from, to be read again by reload(); empty: none
@@ -58,6 +59,8 @@ class Server {
 
   const std::string& address() const;
   const std::string& metrics_address() const;
+  // "http://127.0.0.1:7072/"; empty: none.
+  std::string page_url() const;
 
  private:
   struct Parts;

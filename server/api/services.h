@@ -13,6 +13,7 @@
 #include "server/api/log_files.h"
 #include "server/api/log_tally.h"
 #include "server/api/loop.h"
+#include "server/api/metric_files.h"
 #include "server/api/metrics.h"
 #include "server/api/open_calls.h"
 #include "server/api/planner.h"
@@ -32,6 +33,7 @@ struct ServiceContext {
   Resolver* resolver = nullptr;
   LogFiles* logs = nullptr;
   LogTally* log_tally = nullptr;
+  MetricFiles* metric_files = nullptr;
   std::function<void()> count_logs;        // that were there before; the first thing that the logs' thread does
   std::function<std::string()> log_space;  // why the disk has no room for logs; empty: it has. For one thread
   Metrics* metrics = nullptr;
@@ -44,6 +46,7 @@ struct ServiceContext {
   Audit* audit = nullptr;
   Reload* reload = nullptr;
   std::string jobs_folder;    // absolute
+  std::string inside;         // a word by which calls from inside are known
   std::string backup_folder;  // absolute, for files that are sent and removed
   // Further checks of a job beyond the service's own: INVALID_ARGUMENT as "field: what is wrong". Empty: none.
   std::function<absl::Status(const v1::Job&)> validate_job;

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,11 +16,30 @@
 #include "server/api/errors.h"
 #include "server/api/metrics.h"
 #include "server/api/services.h"
+#include "server/http/backend.h"
 
 namespace galleon::server {
 
 inline void count_request(Metrics* metrics, absl::string_view method, const absl::Status& status) {
   metrics->request(method, absl::StatusCodeToString(status.code()));
+}
+
+// For whom the HTTP interface makes a call in this process, which it says behind a word that nobody else knows. nullopt:
+// the call comes from outside.
+inline std::optional<std::string> http_peer_of(const ServiceContext& service, const grpc::ServerContextBase& context) {
+  const auto& metadata = context.client_metadata();
+  const auto it = metadata.find(kPeerKey);
+  const std::string prefix = service.inside + " ";
+  if (it == metadata.end() || service.inside.empty() || it->second.substr(0, prefix.size()) != prefix)
+    return std::nullopt;
+  return std::string(it->second.data() + prefix.size(), it->second.size() - prefix.size());
+}
+
+// Who shares turns and open calls. Where nobody has a name, each connection by HTTP is somebody, so that pages that are
+// open do not take the places of commands; it has one call at a time, and connections are bounded.
+inline std::string share_of(const ServiceContext& service, const grpc::ServerContextBase& context,
+                            const Caller& caller) {
+  return caller.anybody ? http_peer_of(service, context).value_or("") : caller.name;
 }
 
 // May a known caller do this in some project, and does it not call too often?
@@ -54,13 +74,14 @@ class Unary {
               : kind == Kind::kChanges ? Lane::kChanges
                                        : Lane::kReads) {
     info_->audited = kind == Kind::kChanges;
-    if (info_->audited) info_->peer = context->peer();
+    if (info_->audited) info_->peer = http_peer_of(service, *context).value_or(context->peer());
     info_->resource = std::move(resource);
     absl::StatusOr<Caller> caller = service.access->get()->identify(*context);
     absl::Status status = caller.ok() ? check_caller(service, *caller, needed) : caller.status();
     if (caller.ok()) info_->caller = *std::move(caller);
+    info_->share = share_of(service, *context, info_->caller);
     if (status.ok() && lane_ != Lane::kFleet) {
-      absl::StatusOr<OpenCalls::Place> place = service.open_calls->enter(info_->caller.name);
+      absl::StatusOr<OpenCalls::Place> place = service.open_calls->enter(info_->share);
       status = place.status();
       if (place.ok()) reactor_->place = info_->place = *std::move(place);
     }
@@ -103,7 +124,7 @@ class Unary {
       }
       task(turn);
     };
-    if (absl::Status status = service_->loop->post(lane_, info_->caller.name, std::move(unless_gone)); !status.ok())
+    if (absl::Status status = service_->loop->post(lane_, info_->share, std::move(unless_gone)); !status.ok())
       finish(status);
   }
   // False: more waits to be taken than the caller may leave, and it has been told.
@@ -132,6 +153,7 @@ class Unary {
   struct Info {
     Caller caller;
     std::string peer;
+    std::string share;
     std::string resource;
     bool audited = false;
     bool refused = false;

@@ -9,6 +9,7 @@ namespace galleon::server {
 namespace {
 
 constexpr int64_t kWatchIntervalMs = 200;
+constexpr int64_t kRevisionIntervalMs = 1'000;
 constexpr int64_t kLogPollMs = 100;
 constexpr size_t kLogPiece = 256 << 10;
 // How long the end of a log is waited for after its attempt has ended, for daemons that never say that it is complete.
@@ -103,7 +104,8 @@ bool Watches::feed_one(Watch& watch, const Scheduler& scheduler, Now now) {
 
 bool EventStreams::add(EventStream* stream, const v1::WatchEventsRequest& request, Viewer viewer) {
   if (readers_.size() >= kMostStreams) return false;
-  readers_.push_back({stream, request.subject(), std::move(viewer), request.follow(), request.after_revision(), 0});
+  readers_.push_back({stream, request.subject(), std::move(viewer), request.follow(), request.revision_only(),
+                      request.after_revision(), 0});
   return true;
 }
 
@@ -127,6 +129,14 @@ bool EventStreams::feed_one(Reader& reader, const Scheduler& scheduler, Now now)
   if (const absl::Status allowed = reader.viewer.may_see(job == nullptr ? "*" : job->record().project()); !allowed.ok())
     return finish(allowed);
   if (reader.revision >= state.revision()) return reader.follow ? false : finish(absl::OkStatus());
+  if (reader.revision_only) {
+    reader.revision = state.revision();
+    reader.next_ms = now.mono_ms + kRevisionIntervalMs;
+    v1::WatchEventsResponse changed;
+    changed.set_revision(reader.revision);
+    reader.stream->write(std::move(changed));
+    return false;
+  }
   if (reader.subject.empty() && !state.has_recent(reader.revision)) ++searches_;
   std::vector<v1::Event> events;
   if (!state.events_after(reader.revision, reader.subject, kMostEvents, events))

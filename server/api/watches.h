@@ -56,6 +56,7 @@ class EventStreams {
     std::string subject;
     Viewer viewer;
     bool follow = false;
+    bool revision_only = false;
     uint64_t revision = 0;
     int64_t next_ms = 0;
   };

@@ -253,6 +253,9 @@ std::multimap<std::string, Call> calls(const std::string& jobs_folder) {
     request.set_parent("jobs/" + id);
     return unary<Jobs>(c, &Jobs::Stub::ListAttempts, request);
   });
+  job("ReadMetrics", [](const Channel& c, const std::string& id) {
+    return unary<Jobs>(c, &Jobs::Stub::ReadMetrics, named<v1::ReadMetricsRequest>(id));
+  });
   job("ReadLogs", [](const Channel& c, const std::string& id) {
     return stream<Jobs>(c, &Jobs::Stub::ReadLogs, named<v1::ReadLogsRequest>(id));
   });

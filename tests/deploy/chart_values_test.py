@@ -92,6 +92,8 @@ EXCEPTIONS = {
         "--version": "prints, and ends",
         "--ready-file": "probes ask over HTTP",
         "--planner": "the image's own, of the same version",
+        "--http": "on loopback, by a port that kubectl forwards, it would ask for no token; the chart serves nothing beyond gRPC and metrics yet",
+        "--openapi": "prints, and ends",
     },
     "galleon-worker": {
         "--help": "prints, and ends",

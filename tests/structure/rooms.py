@@ -33,7 +33,9 @@ ROOMS = {
     "server/core": ["galleon/v1", "common/base"],
     "server/store": ["server/core", "galleon/v1", "common/base"],
     "server/notify": ["server/core", "galleon/v1", "common/base"],
-    "server/api": ["server/store", "server/notify", "server/core", "proto/jobfile", "galleon/v1", "common/net", "common/base"],
+    "server/page": ["common/base"],
+    "server/http": ["server/page", "proto/jobfile", "galleon/v1", "common/net", "common/base"],
+    "server/api": ["server/http", "server/store", "server/notify", "server/core", "proto/jobfile", "galleon/v1", "common/net", "common/base"],
     "client": ["proto/jobfile", "galleon/v1", "common/net", "common/base"],
 }
 # galleon/v1 are the messages and services that the build makes from proto/galleon/v1.
@@ -42,7 +44,7 @@ GENERATED = "galleon/v1"
 # Where a room is drawn, from the left; how high follows from what it includes.
 COLUMNS = {"worker/engine/storage": 0, "worker/engine/data": 0, "worker/engine/tracking": 2, "kernels": 1, "worker/engine/ground": 1, "worker/engine/model": 1, "worker/engine/ranks": 2,
            "worker/engine/optim": 2, "worker/engine/checkpoint": 1.5, "worker/engine/run": 1, "worker/trainer": 2, "common/base": 2.5,
-           "proto/jobfile": 3, "common/net": 4.5, "worker/daemon": 4, "client": 5, "server/core": 6, "server/store": 6, "server/notify": 5, "server/api": 6}
+           "proto/jobfile": 3, "common/net": 4.5, "worker/daemon": 4, "client": 5, "server/core": 6, "server/store": 6, "server/notify": 5, "server/page": 3.5, "server/http": 4, "server/api": 6}
 
 # Libraries and headers that a room (and those below it) must not know.
 SERVICE = ["grpc*", "prometheus/"]

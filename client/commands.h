@@ -58,6 +58,7 @@ struct SubmitArguments {
   uint32_t max_running = 0;                     // of a sweep's jobs at a time; 0: as many as fit
   std::vector<uint64_t> stop_worst_after = {};  // steps at which the worse half of them ends
   InputsOn inputs = InputsOn::kAuto;
+  std::vector<std::string> attach = {};  // keys whose files are sent with the job
   bool validate_only = false;
   bool allow_pending = false;  // also where no worker of now could hold it
   bool watch = false;

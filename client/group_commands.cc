@@ -88,6 +88,8 @@ bool has_ended(const v1::Group& group) {
 }  // namespace
 
 int run_sweep(const Remote& remote, const SubmitArguments& arguments) {
+  if (!arguments.attach.empty())
+    return galleon::fail("--attach is for one job; put what a sweep reads where workers read");
   if (arguments.watch) return fail("--watch shows one job; --wait waits for all jobs of a sweep");
   JobClient client = client_of(remote);
   const absl::StatusOr<v1::CreateGroupRequest> request = request_of(client, arguments);

@@ -9,6 +9,7 @@
 #include "client/job_file.h"
 #include "common/base/globs.h"
 #include "common/base/object_address.h"
+#include "common/base/status_macros.h"
 
 namespace galleon {
 
@@ -19,17 +20,33 @@ bool is_here(const std::string& path) {
   return path.empty() || is_address(path) || std::filesystem::exists(path, error) || !glob_paths(path).empty();
 }
 
-absl::StatusOr<v1::Job> with_shape_of_worker(JobClient& client, const v1::Job& job, const std::string& missing) {
+// What the worker lacks and this machine has, as a sentence that says how to send it.
+std::string how_to_send(const v1::Job& job, absl::string_view refusal) {
+  for (const auto& [key, path] : {std::pair<std::string, std::string>("tokenizer", job.tokenizer()),
+                                  {"data.chat_template", job.data().chat_template()}}) {
+    const bool lacks = absl::StrContains(refusal, absl::StrCat(key, ": there is no ", path)) ||
+                       absl::StrContains(refusal, absl::StrCat(key, ": ", path, " lies outside"));
+    if (!path.empty() && is_here(path) && lacks)
+      return absl::StrCat("; it is on this machine: --attach ", key, " sends it with the job");
+  }
+  return "";
+}
+
+absl::StatusOr<v1::Job> with_shape_of_worker(JobClient& client, const v1::Job& job, const std::string& missing,
+                                             const std::string& request_id) {
   v1::ResolveJobRequest request;
   *request.mutable_job() = job;
+  request.set_request_id(request_id);
   const absl::StatusOr<v1::ResolveJobResponse> response = client.resolve_job(request);
   if (response.ok()) {
     v1::Job complete = job;
     *complete.mutable_shape() = response->shape();
     return complete;
   }
-  if (missing.empty() || !absl::IsFailedPrecondition(response.status())) return response.status();
-  return absl::FailedPreconditionError(absl::StrCat(missing, " on this machine; ", response.status().message()));
+  if (!absl::IsFailedPrecondition(response.status())) return response.status();
+  return absl::FailedPreconditionError(absl::StrCat(missing, missing.empty() ? "" : " on this machine; ",
+                                                    response.status().message(),
+                                                    how_to_send(job, response.status().message())));
 }
 
 }  // namespace
@@ -57,10 +74,17 @@ std::string missing_here(const v1::Job& job) {
 }
 
 absl::StatusOr<v1::Job> with_shape(InputsOn where, JobClient& client, const v1::Job& job) {
-  if (where == InputsOn::kHere) return resolve_job(job);
+  return with_shape(where, client, job, {}, "");
+}
+
+absl::StatusOr<v1::Job> with_shape(InputsOn where, JobClient& client, const v1::Job& job, const Attachments& attached,
+                                   const std::string& request_id) {
   const std::string missing = where == InputsOn::kAuto ? missing_here(job) : "";
-  if (where == InputsOn::kAuto && missing.empty()) return resolve_job(job);
-  return with_shape_of_worker(client, job, missing);
+  if (where == InputsOn::kHere || (where == InputsOn::kAuto && missing.empty())) {
+    ASSIGN_OR_RETURN(v1::Job complete, resolve_job(job));
+    return with_attachments(std::move(complete), attached);
+  }
+  return with_shape_of_worker(client, with_attachments(job, attached), missing, attached.empty() ? "" : request_id);
 }
 
 }  // namespace galleon

@@ -71,6 +71,11 @@ absl::Status JobClient::from_grpc(const grpc::Status& status) const {
   return absl::Status(code, status.error_message());
 }
 
+absl::StatusOr<v1::AttachFileResponse> JobClient::attach_file(const v1::AttachFileRequest& request) {
+  return call<v1::AttachFileResponse>(
+      kCallTimeout, [&](auto& context, auto& response) { return jobs_->AttachFile(&context, request, &response); });
+}
+
 absl::StatusOr<v1::ResolveJobResponse> JobClient::resolve_job(const v1::ResolveJobRequest& request) {
   return call<v1::ResolveJobResponse>(
       kResolveTimeout, [&](auto& context, auto& response) { return jobs_->ResolveJob(&context, request, &response); });

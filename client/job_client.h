@@ -31,6 +31,8 @@ class JobClient {
   absl::StatusOr<v1::JobRecord> create_job(const v1::CreateJobRequest& request);
   // A worker reads the job's model, which takes as long as it takes there.
   absl::StatusOr<v1::ResolveJobResponse> resolve_job(const v1::ResolveJobRequest& request);
+  // A piece of a file that comes with a job; how much of it is there then.
+  absl::StatusOr<v1::AttachFileResponse> attach_file(const v1::AttachFileRequest& request);
   absl::StatusOr<v1::CreateGroupResponse> create_group(const v1::CreateGroupRequest& request);
   absl::StatusOr<v1::Group> get_group(const std::string& group);
   // Newest first.

@@ -250,6 +250,13 @@ void Program::add_submit() {
           "that the job names is missing here")
       ->type_name("TEXT:{auto,here,worker}=auto")
       ->check(CLI::IsMember({"auto", "here", "worker"}));
+  submit
+      ->add_option(
+          "--attach", submit_.attach,
+          "send the files of this key with the job, at most 32 MiB of all keys: tokenizer, data.chat_template, "
+          "or model.source (its config.json alone, for init: random); repeatable")
+      ->check(CLI::IsMember({"tokenizer", "data.chat_template", "model.source"}))
+      ->allow_extra_args(false);
   submit->add_option("--request-id", submit_.request_id, "makes a repeated submit return the first job");
   submit->callback([this] { code_ = run_submit(remote_, submit_); });
 }

@@ -21,6 +21,7 @@
 #include "client/tables.h"
 #include "common/base/ids.h"
 #include "common/base/printable.h"
+#include "common/net/trace_id.h"
 #include "proto/jobfile/jobfile.h"
 
 namespace galleon {
@@ -99,6 +100,7 @@ void print_job(const v1::JobRecord& job) {
   if (job.checkpoint().step() > 0)
     add("checkpoint", absl::StrCat("step ", job.checkpoint().step(), ", ", job.checkpoint().folder()));
   add("folder", job.folder());
+  add("trace", trace_id_of(job.job_id(), job.create_time_ms()));
   std::cout << table({"", ""}, rows);
 }
 
@@ -176,11 +178,14 @@ int run_submit(const Remote& remote, const SubmitArguments& arguments) {
   absl::StatusOr<v1::Job> job = job_with(*file, arguments.settings);
   if (!job.ok()) return fail(job.status());
   JobClient client = client_of(remote);
-  job = with_shape(arguments.inputs, client, *job);
-  if (!job.ok()) return fail(job.status());
   v1::CreateJobRequest request;
-  *request.mutable_job() = *std::move(job);
   request.set_request_id(arguments.request_id.empty() ? random_hex(16) : arguments.request_id);
+  const absl::StatusOr<Attachments> attached = attachments_of(*job, arguments.attach);
+  if (!attached.ok()) return fail(attached.status());
+  if (const absl::Status sent = send(client, *attached, request.request_id()); !sent.ok()) return fail(sent);
+  job = with_shape(arguments.inputs, client, *job, *attached, request.request_id());
+  if (!job.ok()) return fail(job.status());
+  *request.mutable_job() = *std::move(job);
   request.set_validate_only(arguments.validate_only);
   request.set_allow_pending(arguments.allow_pending);
   absl::StatusOr<v1::JobRecord> record = client.create_job(request);

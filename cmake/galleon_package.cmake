@@ -21,16 +21,21 @@ endif()
 set(generated ${CMAKE_BINARY_DIR}/package)
 file(MAKE_DIRECTORY ${generated})
 foreach(program ${programs})
-  add_custom_command(OUTPUT ${generated}/${program}.1
+  add_custom_command(OUTPUT ${generated}/${program}.1.gz
                      COMMAND ${CMAKE_SOURCE_DIR}/deploy/package/man.py $<TARGET_FILE:${program}> ${program} ${PROJECT_VERSION} > ${generated}/${program}.1
+                     COMMAND gzip -9nf ${generated}/${program}.1
                      DEPENDS ${program} ${CMAKE_SOURCE_DIR}/deploy/package/man.py VERBATIM)
-  list(APPEND pages ${generated}/${program}.1)
+  list(APPEND pages ${generated}/${program}.1.gz)
 endforeach()
 foreach(shell bash zsh)
   add_custom_command(OUTPUT ${generated}/completion.${shell} COMMAND galleon completion ${shell} > ${generated}/completion.${shell} DEPENDS galleon VERBATIM)
   list(APPEND completions ${generated}/completion.${shell})
 endforeach()
-add_custom_target(package_files ALL DEPENDS ${pages} ${completions})
+add_custom_command(OUTPUT ${generated}/changelog.gz COMMAND gzip -9nc ${CMAKE_SOURCE_DIR}/deploy/package/changelog > ${generated}/changelog.gz
+                   DEPENDS ${CMAKE_SOURCE_DIR}/deploy/package/changelog VERBATIM)
+add_custom_target(package_files ALL DEPENDS ${pages} ${completions} ${generated}/changelog.gz)
+install(FILES ${generated}/changelog.gz deploy/package/copyright DESTINATION share/doc/galleon)
+install(FILES deploy/package/lintian-overrides DESTINATION share/lintian/overrides RENAME galleon)
 install(FILES ${pages} DESTINATION share/man/man1)
 install(FILES ${generated}/completion.bash DESTINATION share/bash-completion/completions RENAME galleon)
 install(FILES ${generated}/completion.zsh DESTINATION share/zsh/vendor-completions RENAME _galleon)
@@ -45,7 +50,10 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME galleon)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_CONTACT "Galleon's founders <founders@galleon.invalid>")
-set(CPACK_PACKAGE_DESCRIPTION_SUMMARY ${PROJECT_DESCRIPTION})
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "training service for language models that need more GPU memory")
+set(CPACK_PACKAGE_DESCRIPTION "A scheduler that never loses an acknowledged job, workers, the trainer
+and the command line. Gradients are projected to a low rank (GaLore), so that
+the memory of the optimizer shrinks while every weight is trained.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)

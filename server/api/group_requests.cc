@@ -149,6 +149,8 @@ absl::Status check_group_request(const v1::CreateGroupRequest& request, const Se
   RETURN_IF_ERROR(check_settings(request));
   for (int i = 0; i < request.members_size(); ++i) {
     const Member& member = request.members(i);
+    if (!member.job().attached().empty())
+      return wrong(i, "job.attached: files come with a job that is submitted alone", member);
     if (const absl::Status status = check_job(member.job()); !status.ok()) return wrong(i, status.message(), member);
     if (!context.validate_job) continue;
     if (const absl::Status status = context.validate_job(member.job()); !status.ok())

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/object_address.h"
 #include "common/base/status_macros.h"
+#include "server/api/attachments.h"
 #include "server/core/refusal.h"
 
 namespace galleon::server {
@@ -47,7 +48,12 @@ absl::Status check_words(const v1::Job& job) {
     return absl::InvalidArgumentError(
         absl::StrCat("job.parallel.ranks: ", job.parallel().ranks(), " is not between 1 and 1024"));
   }
-  return absl::OkStatus();
+  return check_attached(job);
+}
+
+absl::Status check_request_id(const v1::Job& job, const std::string& request_id) {
+  if (job.attached().empty() || !request_id.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("request_id: must be given where files come with the job");
 }
 
 }  // namespace
@@ -62,11 +68,13 @@ absl::Status check_job(const v1::Job& job) {
 absl::Status check_request(const v1::ResolveJobRequest& request) {
   RETURN_IF_ERROR(check_job_size(request.ByteSizeLong()));
   if (request.job().has_shape()) return absl::InvalidArgumentError("job.shape: is what is asked for; leave it out");
+  RETURN_IF_ERROR(check_request_id(request.job(), request.request_id()));
   return check_words(request.job());
 }
 
 absl::Status check_request(const v1::CreateJobRequest& request) {
   RETURN_IF_ERROR(check_size(request));
+  RETURN_IF_ERROR(check_request_id(request.job(), request.request_id()));
   return check_job(request.job());
 }
 
@@ -118,8 +126,11 @@ absl::Status check_group_seen(const Turn& turn, const Unary& call, const std::st
 
 absl::StatusOr<const v1::JobState*> find_request(const Turn& turn, const Unary& call,
                                                  const v1::CreateJobRequest& request) {
-  absl::StatusOr<const v1::JobState*> known = turn.scheduler.find_request(request.job(), request.request_id());
   const v1::JobState* job = turn.scheduler.state().job_by_request(request.request_id());
+  const bool moved = job != nullptr && !request.job().attached().empty();
+  absl::StatusOr<const v1::JobState*> known = turn.scheduler.find_request(
+      moved ? with_attached_below(request.job(), attached_folder_of(job->record().folder())) : request.job(),
+      request.request_id());
   if (request.request_id().empty() || job == nullptr) return known;
   if (!call.may(Role::kViewer, job->record().project())) {
     return refusal(v1::ErrorInfo::REQUEST_ID_REUSED,

@@ -43,6 +43,18 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       logs_.shut_down();
       context_.resolver->shut_down();
     });
+    context_.attachments->shut_down();
+  }
+
+  grpc::ServerUnaryReactor* AttachFile(grpc::CallbackServerContext* context, const v1::AttachFileRequest* request,
+                                       v1::AttachFileResponse* response) override {
+    const Unary call(context, context_, "AttachFile", Role::kSubmitter);
+    if (call.refused()) return call.reactor();
+    context_.attachments->take(call.caller(), *request, [call, response](const absl::StatusOr<uint64_t>& bytes) {
+      if (bytes.ok()) response->set_bytes(*bytes);
+      call.finish(bytes.status());
+    });
+    return call.reactor();
   }
 
   grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext* context, const v1::CreateJobRequest* request,
@@ -64,17 +76,13 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       const absl::StatusOr<const v1::JobState*> known = find_request(turn, call, *request);
       if (!known.ok()) return call.finish(known.status());
       if (*known != nullptr) return answer(turn, call, **known, response);
-      if (absl::Status refused = check_new(turn, call, request->job()); !refused.ok()) return call.finish(refused);
-      if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request->job()); plan.has_value())
-        return create(turn, call, *request, *plan, response);
-      context_.planner->plan(request->job(), call.caller(),
-                             [this, call, request, response](absl::StatusOr<v1::MemoryPlan> plan) {
-                               if (!plan.ok())
-                                 return call.finish(with_reason(plan.status(), v1::ErrorInfo::PLAN_FAILED));
-                               call.on_loop([this, call, request, response, plan = *std::move(plan)](Turn& again) {
-                                 create(again, call, *request, plan, response);
-                               });
-                             });
+      if (request->job().attached().empty() || request->validate_only()) return plan(turn, call, *request, response);
+      context_.attachments->check(
+          call.caller(), request->request_id(), request->job(),
+          [this, call, request, response](const absl::Status& there) {
+            if (!there.ok()) return call.finish(there);
+            call.on_loop([this, call, request, response](Turn& again) { plan(again, call, *request, response); });
+          });
     });
     return call.reactor();
   }
@@ -94,7 +102,14 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       absl::Status refused = check_after(turn.scheduler.state(), call.identity(), request->job());
       if (refused.ok()) refused = turn.scheduler.check_scheduling(request->job());
       if (!refused.ok()) return call.finish(refused);
-      context_.resolver->resolve(turn.scheduler, turn.now, request->job(), *readable, call.caller(),
+      v1::ResolveOrder order;
+      *order.mutable_job() = request->job();
+      order.set_readable_folder(*readable);
+      if (!request->job().attached().empty()) {
+        order.set_attached_folder(context_.attachments->waiting_folder(call.caller(), request->request_id()));
+        *order.mutable_job() = with_attached_below(request->job(), order.attached_folder());
+      }
+      context_.resolver->resolve(turn.scheduler, turn.now, std::move(order), call.caller(),
                                  [call, response](const absl::StatusOr<v1::ResolveJobResponse>& answer) {
                                    if (answer.ok()) *response = *answer;
                                    call.finish(answer.status());
@@ -376,6 +391,20 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
                          context_.submits->take(scheduler.options().projects, project, call.caller()));
   }
 
+  // `request` lives as long as the call.
+  void plan(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, v1::JobRecord* response) {
+    if (absl::Status refused = check_new(turn, call, request.job()); !refused.ok()) return call.finish(refused);
+    if (const std::optional<v1::MemoryPlan> plan = context_.planner->known(request.job()); plan.has_value())
+      return create(turn, call, request, *plan, response);
+    context_.planner->plan(request.job(), call.caller(),
+                           [this, call, &request, response](absl::StatusOr<v1::MemoryPlan> plan) {
+                             if (!plan.ok()) return call.finish(with_reason(plan.status(), v1::ErrorInfo::PLAN_FAILED));
+                             call.on_loop([this, call, &request, response, plan = *std::move(plan)](Turn& again) {
+                               create(again, call, request, plan, response);
+                             });
+                           });
+  }
+
   void create(Turn& turn, const Unary& call, const v1::CreateJobRequest& request, const v1::MemoryPlan& plan,
               v1::JobRecord* response) {
     Scheduler& scheduler = turn.scheduler;
@@ -397,8 +426,19 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
     submission.allow_pending = request.allow_pending();
     submission.readable_folder = *readable;
     submission.number = context_.folders->free_number(request.job().name(), scheduler.next_number());
+    const bool attached = !request.job().attached().empty();
+    const std::string folder =
+        absl::StrCat(context_.jobs_folder, "/", Scheduler::job_id(request.job(), submission.number));
+    if (attached) {
+      // Another call with the same id may have come first.
+      const absl::StatusOr<const v1::JobState*> known = find_request(turn, call, request);
+      if (!known.ok()) return call.finish(known.status());
+      if (*known != nullptr) return answer(turn, call, **known, response);
+      submission.job = with_attached_below(request.job(), attached_folder_of(folder));
+    }
     const absl::StatusOr<std::string> id = scheduler.submit(turn.now, submission);
     if (!id.ok()) return call.finish(id.status());
+    if (attached) context_.attachments->hand_over(call.caller(), request.request_id(), folder);
     call.about("jobs/" + *id);
     answer(turn, call, *scheduler.state().job(*id), response);
   }

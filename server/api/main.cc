@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/duration_text.h"
 #include "common/base/log.h"
+#include "common/base/log_options.h"
 #include "common/base/output_file.h"
 #include "common/base/process.h"
 #include "common/base/service_notifier.h"
@@ -96,6 +97,7 @@ struct Arguments {
   std::string restore;
   std::string keep_free;
   bool openapi = false;
+  galleon::LogOptions log;
 };
 
 void add_options(CLI::App& app, Arguments& a) {
@@ -147,10 +149,25 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--queues", a.options.queues,
                  "YAML file of the queues, and of projects' quotas (default: one queue, default)");
   app.add_option("--notify", a.options.notify, "YAML file of webhooks that are told of what happens (default: none)");
+  app.add_option("--otlp", a.options.otlp,
+                 "HOST:PORT of a collector that takes traces of jobs by OTLP over gRPC, without TLS (default: none)")
+      ->check([](const std::string& text) {
+        const size_t colon = text.rfind(':');
+        const bool whole = colon != std::string::npos && colon > 0 && colon + 1 < text.size() &&
+                           text.find('/') == std::string::npos &&
+                           text.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+        return whole ? std::string() : absl::StrCat("--otlp: \"", text, "\" is no HOST:PORT, such as collector:4317");
+      });
   app.add_option(
       "--keep-free", a.keep_free,
       "bytes of the disk of --data that logs leave to the journal: with less left they wait at their workers; by "
       "default 1GiB, or a fiftieth of a smaller disk");
+  app.add_option("--log-format", a.log.format, "of this program's own log: text, or json, an object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--log-level", a.log.level,
+                 "what is logged from: debug, info, warning or error (default: GALLEON_LOG, else info)")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.add_option("--planner", a.options.planner, "the galleon-trainer that plans memory")->capture_default_str();
 }
 
@@ -249,7 +266,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kWrongOptions;
   }
   if (arguments.openapi) return print_openapi();
-  galleon::init_logging("galleon-scheduler");
+  galleon::init_logging("galleon-scheduler", arguments.log);
   if (!arguments.restore.empty() && !arguments.options.data.empty())
     return restore_journal(arguments.restore, arguments.options.data);
   const int wrong = complete(arguments);

@@ -39,8 +39,8 @@ Resolver::Resolver() {
   next_ = (uint64_t{random()} << 31) + random();
 }
 
-void Resolver::resolve(const Scheduler& scheduler, Now now, v1::Job job, std::string readable_folder,
-                       const std::string& caller, Done done) {
+void Resolver::resolve(const Scheduler& scheduler, Now now, v1::ResolveOrder asked, const std::string& caller,
+                       Done done) {
   if (stopping_) return done(absl::UnavailableError("the scheduler shuts down; submit again"));
   const auto of_caller =
       std::count_if(orders_.begin(), orders_.end(), [&](const auto& entry) { return entry.second.caller == caller; });
@@ -52,9 +52,8 @@ void Resolver::resolve(const Scheduler& scheduler, Now now, v1::Job job, std::st
   }
   const uint64_t number = ++next_;
   Order& order = orders_[number];
+  order.order = std::move(asked);
   order.order.set_number(number);
-  *order.order.mutable_job() = std::move(job);
-  order.order.set_readable_folder(std::move(readable_folder));
   order.caller = caller;
   order.done = std::move(done);
   ask_next(scheduler, now, orders_.find(number));

@@ -19,11 +19,10 @@ class Resolver {
  public:
   Resolver();
 
-  // As documented in jobs.proto. `done` is called on the loop's thread, at once or later, and exactly once.
-  // `readable_folder`: of another job that this one may read; empty: none.
+  // As documented in jobs.proto. `asked`: all of the order but its number. `done` is called on the loop's thread, at
+  // once or later, and exactly once.
   using Done = std::function<void(const absl::StatusOr<v1::ResolveJobResponse>&)>;
-  void resolve(const Scheduler& scheduler, Now now, v1::Job job, std::string readable_folder, const std::string& caller,
-               Done done);
+  void resolve(const Scheduler& scheduler, Now now, v1::ResolveOrder asked, const std::string& caller, Done done);
 
   // What a worker says, and all that it should read.
   void take(const Scheduler& scheduler, Now now, const std::string& worker, const v1::SyncWorkerRequest& request);

@@ -40,6 +40,8 @@
 #include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
 #include "server/http/http_server.h"
+#include "server/api/tracer.h"
+#include "server/core/transitions.h"
 #include "server/notify/notifier.h"
 #include "server/store/sqlite_journal.h"
 
@@ -128,6 +130,7 @@ struct Server::Parts {
     if (loop != nullptr) loop->stop();
     notifier.reset();
     metric_files.reset();
+    tracer.reset();
     removals.reset();
     folders.reset();
   }
@@ -137,6 +140,7 @@ struct Server::Parts {
   absl::Status make_notifier(const ServerOptions& options);
   std::function<void()> log_count();
   void make_services(const ServerOptions& options);
+  void hand_over_attached();
   absl::Status serve_metrics(const ServerOptions& options);
   absl::Status serve_calls(const ListenAddress& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials);
   absl::Status serve_page(const ServerOptions& options);
@@ -163,7 +167,9 @@ struct Server::Parts {
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Planner> planner;
   Resolver resolver;
+  std::unique_ptr<Attachments> attachments;
   std::unique_ptr<Notifier> notifier;
+  std::unique_ptr<Tracer> tracer;  // null: nobody is told
   std::unique_ptr<Reload> reload;
   std::unique_ptr<StoppableService> jobs;
   std::unique_ptr<StoppableService> groups;
@@ -225,6 +231,10 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     next_ms = now.mono_ms + kLogsPauseMs;
     metrics->logs_kept(log_tally.projects());
   });
+  if (!options.otlp.empty()) {
+    tracer = std::make_unique<Tracer>(options.otlp, options.scheduler.version);
+    loop->add_round_observer([this](Scheduler& scheduler, Now) { tracer->feed(scheduler); });
+  }
   if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
@@ -269,6 +279,19 @@ std::function<void()> Server::Parts::log_count() {
   };
 }
 
+// A process that ended may have left undone what comes behind the journal's entry.
+void Server::Parts::hand_over_attached() {
+  for (const auto& [number, entry] : loop->state().jobs()) {
+    const JobFacts facts = entry.facts();
+    if (is_terminal(facts.state)) continue;
+    const v1::JobState* job = loop->state().job(facts.job_id);
+    if (job == nullptr || job->record().job().attached().empty()) continue;
+    const v1::JobRecord& record = job->record();
+    attachments->hand_over(record.owner(), record.request_id(), record.folder());
+  }
+  attachments->sweep();
+}
+
 void Server::Parts::make_services(const ServerOptions& options) {
   planner = std::make_unique<Planner>(options.planner, data + "/planner");
   rates = std::make_unique<RateLimit>(&system_clock, options.requests_per_second);
@@ -290,6 +313,9 @@ void Server::Parts::make_services(const ServerOptions& options) {
   context.folders = folders.get();
   context.planner = planner.get();
   context.resolver = &resolver;
+  attachments = std::make_unique<Attachments>(jobs_folder, folders.get());
+  hand_over_attached();
+  context.attachments = attachments.get();
   context.logs = logs.get();
   context.log_tally = &log_tally;
   context.metric_files = metric_files.get();

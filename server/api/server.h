@@ -23,6 +23,7 @@ struct ServerOptions {
   std::string access;  // file of principals; empty: the certificates that `galleon admin init-tls` makes
   std::string queues;  // file that scheduler.queues are from, to be read again by reload(); empty: none
   std::string notify;  // file of who is told of what happens; empty: nobody is
+  std::string otlp;    // HOST:PORT of who collects traces; empty: nobody does
   double requests_per_second = 20'000;  // of each caller
   std::string jobs;                     // jobs' own folders; empty: DATA/jobs
   // How a folder of a job is made; as every call to its file system, on a thread that nothing else waits for. The

@@ -9,6 +9,7 @@
 #include "galleon/v1/job.pb.h"
 #include "grpcpp/impl/codegen/service_type.h"
 #include "server/api/access.h"
+#include "server/api/attachments.h"
 #include "server/api/audit.h"
 #include "server/api/log_files.h"
 #include "server/api/log_tally.h"
@@ -31,6 +32,7 @@ struct ServiceContext {
   const JobFolders* folders = nullptr;
   Planner* planner = nullptr;
   Resolver* resolver = nullptr;
+  Attachments* attachments = nullptr;
   LogFiles* logs = nullptr;
   LogTally* log_tally = nullptr;
   MetricFiles* metric_files = nullptr;

@@ -20,8 +20,8 @@ CHECKOV = os.environ.get("GALLEON_CHECKOV") or shutil.which("checkov", path=f"{c
 EXCEPTIONS = {
     "CKV_K8S_11": (None, "no limit of processors: a scheduler or trainer that is throttled misses its lease, and requests share processors already"),
     "CKV_K8S_21": (None, "objects name no namespace: helm puts them where the release is"),
-    "CKV_K8S_8": ({"Pod"}, "helm's test is a command that ends"),
-    "CKV_K8S_9": ({"Pod"}, "helm's test is a command that ends"),
+    "CKV_K8S_8": ({"Pod", "Deployment"}, "helm's test is a command that ends, and the pod with the command line waits and answers nobody"),
+    "CKV_K8S_9": ({"Pod", "Deployment"}, "helm's test is a command that ends, and the pod with the command line waits and answers nobody"),
     "CKV_K8S_38": ({"Job"}, "the job that makes secrets is the one that asks the API server"),
 }
 IMAGE = "@sha256:" + "0123456789abcdef" * 4
@@ -29,6 +29,7 @@ VALUES = {
     "image": {"scheduler": f"galleon/scheduler{IMAGE}", "worker": f"galleon/worker{IMAGE}", "workerCuda": f"galleon/worker-cuda{IMAGE}"},
     "workers": {"cpu": {}, "gpu": {"gpus": 1}},
     "backup": {"schedule": "@daily"},
+    "cli": {"enabled": True},
 }
 
 

@@ -141,6 +141,11 @@ class NetworkTest(unittest.TestCase):
             self.assertIn(own, given[name]["egress"])
             self.assertNotIn(web, given[name]["egress"])
 
+    def test_a_collector_of_traces_is_reached_on_its_port_alone(self):
+        egress = self.policies(tracing={"otlp": "collector.monitoring:4317"})["scheduler"]["egress"]
+        self.assertEqual(egress[1:], [{"ports": [{"port": 4317, "protocol": "TCP"}]}])
+        self.assertNotIn("to", egress[0])
+
     def test_a_load_balancer_publishes_grpc_alone(self):
         objects = chart.render("--set", "scheduler.service.type=LoadBalancer")
         services = {each["metadata"]["name"]: each["spec"] for each in chart.of_kind(objects, "Service")}

@@ -40,6 +40,10 @@ WRONG = [
     ("image.tag=" + SHA, "tag"),
     ("image.tag=0.1.0@" + SHA, "tag"),
     ("image.worker=galleon/worker@sha256:0123", "worker"),
+    ("tracing.otlp=http://collector:4317", "otlp"),
+    ("logging.format=xml", "format"),
+    ("logging.level=loud", "level"),
+    ("cli.writeInputs=true", "cli.writeInputs: no pod has them"),
     ("tls.mode=none", "mode"),
     ("tls.mode=existing", "tls.secrets.admin"),
     ("tls.certManager.issuer.kind=Authority", "kind"),
@@ -106,6 +110,8 @@ EXCEPTIONS = {
 # Together they ask for everything.
 EVERYTHING = {
     "scheduler": {"keepFree": "2GiB"},
+    "tracing": {"otlp": "collector.monitoring:4317"},
+    "logging": {"format": "json", "level": "debug"},
     "notify": {"config": {"receivers": {"chat": {"url_file": "/etc/galleon/notify/url"}}}, "existingSecret": "hooks"},
     "metrics": {"token": {"existingSecret": "metrics"}},
     "storage": {"inputs": [{"name": "data", "mountPath": "/srv/data", "existingClaim": "data"}]},
@@ -172,7 +178,7 @@ class DescriptionTest(unittest.TestCase):
                 return
             keys = set(described["properties"])
             # Described once, for all pods.
-            if path in ("scheduler", "workerDefaults", "tasks"):
+            if path in ("scheduler", "workerDefaults", "tasks", "cli"):
                 self.assertLessEqual(pods, keys, path)
                 keys -= pods - set(given)
             self.assertEqual(keys - {"enabled"} if not path else keys, set(given), f"keys of {path or 'values.yaml'}")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -163,6 +164,12 @@ class DockerfileTest(unittest.TestCase):
             self.assertEqual(sorted(configuration["Volumes"]), [JOBS, "/var/lib/galleon"])
             self.assertIn("9090/tcp", configuration["ExposedPorts"])
             self.assertEqual(configuration["Healthcheck"]["Test"], ["CMD", "/usr/lib/galleon/health"])
+
+    def test_an_image_says_what_it_is(self):
+        labels = self.configurations["worker"]["Labels"]
+        told = {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items() if key.startswith("org.opencontainers.image.")}
+        self.assertEqual((told["title"], told["licenses"], told["version"]), ("Galleon", "Apache-2.0", re.search(r"project\(galleon VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text()).group(1)))
+        self.assertLessEqual({"revision", "source", "description"}, set(told))
 
     def test_an_image_holds_what_the_programs_need_and_little_else(self):
         for root in self.roots.values():

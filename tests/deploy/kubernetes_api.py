@@ -1,6 +1,6 @@
 """A small API server of Kubernetes for tests: enough of discovery and of objects for helm to install, upgrade, look up, roll back and remove.
 
-Objects are kept and given back, nothing acts on them: there are no controllers, no admission and no validation.
+Objects are kept and given back, and watched; nothing acts on them but the test: there are no controllers, no admission and no validation.
 """
 
 import base64
@@ -22,6 +22,7 @@ GROUPS = {
 }
 
 
+SHORT = {"persistentvolumeclaims": ["pvc"]}
 PROTOBUF = b"k8s\0"
 
 
@@ -87,12 +88,23 @@ class KubernetesApi:
         self.written = []
         self.revision = 0
         self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.events = []  # (revision, key, kind of event, object)
+        self.closing = False
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def handle_one(self):
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length) if length else b""
+                if self.command == "GET" and "watch=" in self.path:
+                    return self.watch()
+                if self.path.startswith("/openapi/v2"):
+                    # A document without definitions, in protobuf: what is not described is not checked.
+                    self.send_response(200)
+                    self.send_header("Content-Type", "application/octet-stream")
+                    self.send_header("Content-Length", "0")
+                    return self.end_headers()
                 with api.lock:
                     status, said = api.answer(self.command, self.path, body, self.headers.get("Content-Type", ""))
                 text = json.dumps(said).encode()
@@ -101,6 +113,20 @@ class KubernetesApi:
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
+
+            def watch(self):
+                """Lines of events until the server closes or the caller goes."""
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                try:
+                    for event in api.watched(self.path):
+                        self.wfile.write(json.dumps(event).encode() + b"\n")
+                        self.wfile.flush()
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
@@ -113,6 +139,9 @@ class KubernetesApi:
         self.thread.start()
 
     def close(self):
+        with self.changed:
+            self.closing = True
+            self.changed.notify_all()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -120,6 +149,49 @@ class KubernetesApi:
     def of(self, resource):
         """Objects of a resource by name."""
         return {name: each for (kind, _, name), each in self.objects.items() if kind == resource}
+
+    def put_status(self, resource, namespace, name, status):
+        """What a controller would say of an object."""
+        with self.changed:
+            key = (resource, namespace, name)
+            self.keep(key, {**self.objects[key], "status": status}, False)
+
+    def happened(self, key, kind, each):
+        self.events.append((self.revision, key, kind, each))
+        self.changed.notify_all()
+
+    def watched(self, path):
+        """Events of a resource: what is there where no revision is given, then what happens."""
+        url = urllib.parse.urlsplit(path)
+        query = {key: values[0] for key, values in urllib.parse.parse_qs(url.query).items()}
+        parts = url.path.strip("/").split("/")
+        version, rest = (parts[1], parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
+        namespace = ""
+        if rest[0] == "namespaces" and len(rest) > 2:
+            namespace, rest = rest[1], rest[2:]
+        resource, kind = rest[0], GROUPS[version][rest[0]][0]
+        fields = dict(term.split("=", 1) for term in query.get("fieldSelector", "").split(",") if term)
+
+        def meant(key, each):
+            return (key[0] == resource and namespace in ("", key[1]) and fields.get("metadata.name", key[2]) == key[2] and
+                    self.selected(each, query.get("labelSelector", "")))
+
+        from_start = query.get("resourceVersion", "0") in ("", "0")
+        with self.changed:
+            seen = self.revision if from_start else int(query["resourceVersion"])
+            first = [{"type": "ADDED", "object": each} for key, each in self.objects.items() if from_start and meant(key, each)]
+            if query.get("sendInitialEvents") == "true":
+                first.append({"type": "BOOKMARK", "object": {"apiVersion": version, "kind": kind, "metadata": {
+                    "resourceVersion": str(self.revision), "annotations": {"k8s.io/initial-events-end": "true"}}}})
+        yield from first
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.closing or self.revision > seen)
+                if self.closing:
+                    return
+                new = [{"type": what, "object": each} for revision, key, what, each in self.events if revision > seen and meant(key, each)]
+                seen = self.revision
+            yield from new
 
     @staticmethod
     def refusal(status, reason, message):
@@ -162,7 +234,7 @@ class KubernetesApi:
         version = "/".join(parts[1:])
         if parts[0] in ("api", "apis") and version in GROUPS:
             return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": [
-                {"name": name, "singularName": kind.lower(), "kind": kind, "namespaced": namespaced,
+                {"name": name, "singularName": kind.lower(), "kind": kind, "namespaced": namespaced, "shortNames": SHORT.get(name, []),
                  "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"]} for name, (kind, namespaced) in GROUPS[version].items()]}
         return None
 
@@ -192,6 +264,8 @@ class KubernetesApi:
             if not dry:
                 self.written.append(("delete", resource, name))
                 del self.objects[key]
+                self.revision += 1
+                self.happened(key, "DELETED", {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.revision)}})
             return 200, {"apiVersion": "v1", "kind": "Status", "status": "Success"}
         if method == "PATCH" and not applied:
             if "merge-patch" not in content_type or "strategic" in content_type:
@@ -202,7 +276,7 @@ class KubernetesApi:
     @staticmethod
     def selected(each, selector):
         labels = each["metadata"].get("labels", {})
-        return all(labels.get(term.split("=")[0]) == term.split("=")[-1] for term in selector.split(",") if term)
+        return all(labels.get(term.split("=")[0]) == term.split("=")[-1] if "=" in term else term in labels for term in selector.split(",") if term)
 
     def keep(self, key, new, dry):
         metadata = {**new["metadata"], "uid": "-".join(key), "creationTimestamp": "2025-01-01T00:00:00Z"}
@@ -213,6 +287,7 @@ class KubernetesApi:
         metadata["resourceVersion"] = str(self.revision)
         kept = {**new, "metadata": metadata}
         if not dry:
+            self.happened(key, "MODIFIED" if key in self.objects else "ADDED", kept)
             self.objects[key] = kept
             self.written.append(("write", key[0], key[2]))
         return kept

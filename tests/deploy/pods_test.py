@@ -38,6 +38,7 @@ ARRANGEMENTS = {
     "secrets": {"access": {"existingSecret": "access"}, "notify": {"existingSecret": "hooks"}, "metrics": {"token": {"existingSecret": "metrics"}}},
     "gpus": {"workers": {"gpu": {"gpus": 1}}},
     "backup": {"backup": {"schedule": "@daily", "keep": 2}},
+    "cli": {"cli": {"enabled": True}},
     "restore": {"scheduler": {"replicas": 0}, "backup": {"restore": "it.db"}},
 }
 
@@ -105,7 +106,7 @@ class Pod:
         shutil.copy("/etc/ld.so.cache", self.root / "etc")
         # Of the image's user; one that a cluster gives has no name.
         (self.root / "etc/passwd").write_text("galleon:x:10001:10001::/:/bin/sh\n")
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc galleon-scheduler.galleon.svc\n")
         (self.root / "etc/nsswitch.conf").write_text("hosts: files\n")
         shutil.copytree("/etc/alternatives", self.root / "etc/alternatives", symlinks=True)
         bind(PROGRAMS, "/programs", "bind")
@@ -113,6 +114,8 @@ class Pod:
         for mount in self.container["volumeMounts"]:
             source = self.source(volumes.get(mount["name"], {"name": mount["name"]}), claims, objects, folder)
             bind(source, mount["mountPath"], "bind")
+            if mount.get("readOnly"):
+                script.append(f"mount -o remount,bind,ro {self.root / mount['mountPath'].lstrip('/')}")
         variables = {"PATH": "/programs:/usr/bin:/bin", "POD_NAME": name, **(environment or {})}
         for variable in self.container.get("env", []):
             if "value" in variable:
@@ -121,7 +124,8 @@ class Pod:
         runner = self.folder / "run.sh"
         quoted = " ".join("'" + a.replace("'", "'\\''") + "'" for a in arguments)
         exports = "\n".join(f"export {k}='{v}'" for k, v in variables.items())
-        (self.root / "start").write_text(f"{exports}\nexec {quoted}\n")
+        (self.root / "variables").write_text(exports + "\n")
+        (self.root / "start").write_text(f". /variables\nexec {quoted}\n")
         script.append(f"exec chroot {self.root} /usr/bin/setpriv --reuid {self.user} --regid {self.group} --groups {self.files} "
                       f"--bounding-set -all --no-new-privs /bin/sh /start")
         runner.write_text("\n".join(script) + "\n")
@@ -154,6 +158,20 @@ class Pod:
 
     def said(self):
         return (self.folder / "log").read_text()
+
+    def entry(self):
+        """What leads into it once it runs."""
+        end = time.monotonic() + 60
+        while os.readlink(f"/proc/{self.process.pid}/root") != str(self.root):
+            assert time.monotonic() < end and self.process.poll() is None, self.said()
+            time.sleep(0.05)
+        return ["nsenter", "-t", str(self.process.pid), "-m", "chroot", str(self.root), "/usr/bin/setpriv", "--reuid", str(self.user), "--regid", str(self.group),
+                "--groups", str(self.files), "--bounding-set", "-all", "--no-new-privs", "/bin/sh", "-c", '. /variables && cd /tmp && exec "$@"', "sh"]
+
+    def execute(self, *command, given=b""):
+        """What `kubectl exec -i` runs beside it: in its namespaces and root, as its user, with its variables."""
+        entered = [*self.entry(), *command]
+        return subprocess.run(entered, input=given, capture_output=True, timeout=240, check=False)
 
     def stop(self):
         if self.process.poll() is None:
@@ -256,6 +274,30 @@ class PodsTest(unittest.TestCase):
         self.assertIn("default", self.assert_ends("r-galleon-test"))
         self.assert_stops(worker)
         self.assert_stops(scheduler)
+
+    def test_the_pod_with_the_command_line_submits_what_it_is_given_and_ends_when_it_is_told(self):
+        self.arrange("cli")
+        self.make_secrets()
+        data = self.folder / "claims/data"
+        data.mkdir(parents=True)
+        (data / "text.txt").write_text("the sea was calm, and the ship went on; night came. " * 200)
+        self.start_ready("r-galleon-scheduler")
+        self.start_worker()
+        cli = self.start("r-galleon-cli")
+        job = json.dumps({"name": "given", "task": "pretrain", "model": {"source": "preset:tiny"}, "tokenizer": "bytes", "optimizer": {"learning_rate": 0.01},
+                          "data": {"train": ["/srv/galleon/data/text.txt"], "sequence_length": 32}, "training": {"steps": 3, "global_batch": 2, "micro_batch": 1}})
+        said = cli.execute("galleon", "submit", "-", "--wait", given=job.encode())
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertIn(b"submitted given-1", said.stdout)
+        archive = cli.execute("tar", "-C", "/srv/galleon/jobs/given-1", "-c", "checkpoints")
+        self.assertEqual(archive.returncode, 0, archive.stderr)
+        self.assertIn(b"model.safetensors", archive.stdout)
+        # It is nobody's place to write.
+        for place in ("/srv/galleon/data/x", "/srv/galleon/jobs/x"):
+            self.assertNotEqual(cli.execute("touch", place).returncode, 0, place)
+        began = time.monotonic()
+        self.assert_stops(cli)
+        self.assertLess(time.monotonic() - began, 30)
 
     def test_ids_that_the_cluster_gives_and_addresses_of_ipv6_are_enough(self):
         if pathlib.Path("/proc/net/if_inet6").exists() and pathlib.Path("/proc/net/if_inet6").read_text():

@@ -71,6 +71,44 @@ TEST_F(Inputs, WhatAWorkerMayNotReadOrDoesNotHaveIsNamed) {
   EXPECT_TRUE(absl::StrContains(wrong.err, "strange")) << wrong.err;
 }
 
+// A tokenizer that only the submitter has, of words with a letter more than the pieces of one call.
+TEST_F(Inputs, WhatOnlyTheSubmitterHasComesWithTheJob) {
+  service_.start_worker("north", 2);
+  const std::string own = service_.folder() + "/own";
+  ASSERT_TRUE(make_folders(own).ok());
+  std::string vocabulary = R"({"model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"[UNK]": 0)";
+  for (int id = 1; id < 30000; ++id) absl::StrAppend(&vocabulary, ", \"word", id, "\": ", id);
+  vocabulary += R"(}}, "pre_tokenizer": {"type": "Whitespace"}, "added_tokens": [{"id": 30000, "content": "</s>", )"
+                R"("special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}]})";
+  ASSERT_GT(vocabulary.size(), 512 << 10);
+  ASSERT_TRUE(write_file_atomically(own + "/tokenizer.json", vocabulary).ok());
+  ASSERT_TRUE(write_file_atomically(own + "/tokenizer_config.json", R"({"eos_token": "</s>"})").ok());
+  ASSERT_TRUE(write_file_atomically(own + "/model.safetensors", "weights").ok());
+  const std::string file = service_.job_file("far", 6, 1);
+  const std::vector<std::string> with = {"submit", file, "--set", "tokenizer=" + own};
+  const CommandResult without = elsewhere(with);
+  EXPECT_EQ(without.exit.code, 1);
+  EXPECT_TRUE(absl::StrContains(without.err, "it is on this machine: --attach tokenizer sends it with the job"))
+      << without.err;
+  std::vector<std::string> attached = with;
+  attached.insert(attached.end(), {"--attach", "tokenizer", "--wait", "-o", "json"});
+  const CommandResult made = elsewhere(attached);
+  ASSERT_EQ(made.exit.code, 0) << made.err;
+  service_.remember_trainers();
+  const Json record = Json::parse(made.out, nullptr, false);
+  EXPECT_EQ(record.value("state", ""), "SUCCEEDED") << made.out;
+  const std::string folder = record["folder"].get<std::string>() + "/attached/tokenizer";
+  EXPECT_EQ(record["job"]["tokenizer"], folder);
+  EXPECT_EQ(read_file(folder + "/tokenizer.json").value_or(""), vocabulary);
+  EXPECT_FALSE(std::filesystem::exists(folder + "/model.safetensors"));
+  for (const auto& [key, said] : {std::pair("model.source", "--attach model.source: the job names no file there"),
+                                  std::pair("data.train", "--attach: data.train not in {")}) {
+    const CommandResult refused = elsewhere({"submit", file, "--attach", key});
+    EXPECT_NE(refused.exit.code, 0);
+    EXPECT_TRUE(absl::StrContains(refused.err, said)) << refused.err;
+  }
+}
+
 TEST_F(Inputs, AWorkerThatStopsMeanwhileIsReplaced) {
   service_.start_worker("a");
   service_.start_worker("b");

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/log_options.h"
 #include "common/base/process.h"
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
@@ -43,6 +44,7 @@ struct Arguments {
   std::string spool = "64MiB";
   std::string keep_free;
   std::string token_caches = "64GiB";
+  LogOptions log;
   double grace = 60;
   double probe = 30;
 };
@@ -113,6 +115,12 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--probe-every", a.probe, "seconds between two looks at whether ranks can run here")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
+  app.add_option("--log-format", a.log.format, "of this program's own log: text, or json, an object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--log-level", a.log.level,
+                 "what is logged from: debug, info, warning or error (default: GALLEON_LOG, else info)")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.add_option("--stop-grace", a.grace, "seconds that trainers get for a last checkpoint at SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -181,9 +189,12 @@ int run(int argc, char** argv) {
   FileDescriptor stop(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   arguments.options.stop_fd = stop.get();
   arguments.options.service = &service;
-  init_logging("galleon-worker");
+  init_logging("galleon-worker", arguments.log);
   const absl::Status status = run_daemon(arguments.options);
-  return status.ok() ? 0 : fail(status.message(), 1);
+  if (status.ok()) return 0;
+  if (arguments.log.format == "text") return fail(status.message(), 1);
+  log_error(status.message());
+  return 1;
 }
 
 }  // namespace

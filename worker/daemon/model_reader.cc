@@ -35,17 +35,22 @@ constexpr uint64_t kErrorTail = 4096;
 constexpr size_t kLargestShape = 48 << 10;
 constexpr char kNoJob[] = "/.new";  // no job's name begins with a point
 
+// Folders beside --allow that this job may read.
+std::vector<std::string> roots_of(const v1::ResolveOrder& order, const RankOptions& options) {
+  return with_readable(with_readable(options.roots, order.readable_folder()), order.attached_folder());
+}
+
 // Whether this machine has what the job names, and jobs may read it here.
 absl::Status check_here(const v1::ResolveOrder& order, const RankOptions& options) {
   const v1::Job& job = order.job();
-  RETURN_IF_ERROR(check_input_paths(job, absl::StrCat(options.jobs_folder, kNoJob),
-                                    with_readable(options.roots, order.readable_folder()), options.copies, false));
+  RETURN_IF_ERROR(check_input_paths(job, absl::StrCat(options.jobs_folder, kNoJob), roots_of(order, options),
+                                    options.copies, false));
   RETURN_IF_ERROR(check_tracking(job, options.trackers));
   return check_inputs_present(job);
 }
 
 Confinement confinement_of(const v1::ResolveOrder& order, const RankOptions& options) {
-  Confinement confinement{with_readable(options.roots, order.readable_folder()), {}, options.trainer_user};
+  Confinement confinement{roots_of(order, options), {}, options.trainer_user};
   confinement.reads.insert(confinement.reads.end(), options.copies.begin(), options.copies.end());
   if (!options.cache.empty()) confinement.writes.push_back(options.cache);
   return confinement;

@@ -10,6 +10,7 @@
 #include "common/base/bounded_text.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/log_options.h"
 #include "common/base/printable.h"
 #include "common/base/reach.h"
 #include "common/base/read_all.h"
@@ -62,6 +63,7 @@ struct Arguments {
   std::string format = "json";
   std::string output;
   LocalRank local;
+  LogOptions log;
 };
 
 int fail(const absl::Status& status) {
@@ -312,6 +314,12 @@ int run(int argc, char** argv) {
   TokenizeOptions tokenizing;
   app.set_version_flag("--version", GALLEON_VERSION);
   add_training(app, arguments);
+  app.add_option("--log-format", arguments.log.format, "of this program's own log: text, or json, an object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--log-level", arguments.log.level,
+                 "what is logged from: debug, info, warning or error (default: GALLEON_LOG, else info)")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   const CLI::App* evaluate_command = add_evaluate(app, evaluation);
   const CLI::App* generate_command = add_generate(app, generation);
   const CLI::App* tokenize_command = add_tokenize(app, tokenizing);
@@ -327,7 +335,7 @@ int run(int argc, char** argv) {
     limit_reach(arguments.reach);
     ::umask(::umask(0) | kOthersNothing);
   }
-  init_logging("galleon-trainer",
+  init_logging("galleon-trainer", arguments.log,
                service || (arguments.local.events_fd < 0 && arguments.local.rank == 0) ? "info" : "warning");
   absl::Status status;
   if (*evaluate_command) {

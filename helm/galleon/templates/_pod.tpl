@@ -114,6 +114,25 @@ secret: {secretName: {{ include "galleon.tlsSecret" $ | quote }}, defaultMode: 0
 {{- end }}
 {{- end -}}
 
+{{/* Volumes of what jobs may read: dict "root" $ and, where they are mounted to be written too, "writable" true */}}
+{{- define "galleon.inputVolumes" -}}
+{{- range .root.Values.storage.inputs }}
+- name: {{ .name | quote }}
+  {{- if .existingClaim }}
+  persistentVolumeClaim: {claimName: {{ .existingClaim | quote }}{{ if not $.writable }}, readOnly: true{{ end }}}
+  {{- else if .hostPath }}
+  hostPath: {path: {{ .hostPath | quote }}, type: Directory}
+  {{- else }}
+  {{- toYaml .volume | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Where they are mounted, as a sentence has it. */}}
+{{- define "galleon.inputPaths" -}}
+{{- range $i, $input := .Values.storage.inputs }}{{ if $i }}, {{ end }}{{ $input.mountPath }}{{ else }}a mounted input (storage.inputs is empty: jobs can read nothing yet){{ end -}}
+{{- end -}}
+
 {{/* Where jobs' folders lie. */}}
 {{- define "galleon.jobsMount" -}}
 name: jobs

@@ -72,8 +72,9 @@ class Service:
                    environment)
         self.ready("scheduler")
 
-    def worker(self, name, slots, memory=1 << 30, more=(), environment=None):
-        self.start(name, [PROGRAMS / "galleon-worker", "--server", self.addresses["scheduler"]["listen"], "--name", name, "--data", self.folder / name,
+    def worker(self, name, slots, memory=1 << 30, more=(), environment=None, within=()):
+        """`within`: a command that becomes the worker."""
+        self.start(name, [*within, PROGRAMS / "galleon-worker", "--server", self.addresses["scheduler"]["listen"], "--name", name, "--data", self.folder / name,
                           "--slots", str(slots), "--memory-per-slot", str(memory), "--allow", self.folder / "inputs", "--allow", self.folder / "mounted",
                           "--probe-every", "1", "--metrics", self.addresses.get(name, {}).get("metrics", "127.0.0.1:0"), "--ready-file",
                           self.folder / f"{name}.json", "--threads", "1", *more], environment)
@@ -456,6 +457,50 @@ class CausesTest(Scene):
         for name in ("south", "gpus", "scheduler"):
             self.service.stop(name)
         self.holds("GalleonSchedulerAbsent")
+
+
+    def slow_disk(self):
+        """A library with which each commit takes more than half a second."""
+        source = "#include <unistd.h>\n#include <sys/syscall.h>\n" + "".join(
+            f"int {name}(int fd) {{ usleep(700000); return syscall(SYS_{name}, fd); }}\n" for name in ("fsync", "fdatasync"))
+        (self.folder / "slow.c").write_text(source)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.folder / "slow.so", self.folder / "slow.c"], check=True)
+        return {"LD_PRELOAD": str(self.folder / "slow.so")}
+
+    @unittest.skipUnless(shutil.which("cc"), "there is no C compiler")
+    @unittest.skipUnless(os.geteuid() == 0, "a disk of a worker's own needs root")
+    def test_causes_of_disks_losses_and_storms(self):
+        # The worker's disk is of 32 MiB, mounted for it alone.
+        (self.folder / "full").mkdir()
+        small_disk = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=32m none "$0" && exec "$@"', self.folder / "full"]
+        self.service.scheduler(self.slow_disk())
+        fake = ["--trainer", PROGRAMS / "fake-trainer"]
+        stays, dies = "stage train; step 5; wait-stop", "raise 9"
+        self.service.worker("full", 1, more=[*fake, "--label", f"script={dies}"], within=small_disk)
+        small = pathlib.Path(f"/proc/{self.service.running['full'].pid}/root{self.folder}/full")
+        self.service.worker("many", 31, 64 << 20, more=[*fake, "--label", f"script={stays}"])
+        targets = [{"targets": [self.service.addresses[name]["metrics"]], "labels": {"namespace": "ns", "job": f"ns/{name}"}} for name in
+                   ("scheduler", "full", "many")]
+        self.prometheus = Prometheus(self.service, targets)
+        self.within(240, "targets are scraped", lambda: len(self.prometheus.query("up == 1")) == 3)
+        for name in ("GalleonDiskFillsUp", "GalleonAttemptsLost", "GalleonEvictionStorm"):
+            self.assertEqual(self.prometheus.query(self.prometheus.rules()[name]["query"]), [], name)
+        (small / "filler").write_bytes(b"x" * (30 << 20))
+        self.holds("GalleonDiskFillsUp")
+        self.assertEqual([one["metric"]["worker"] for one in self.prometheus.query(self.prometheus.rules()["GalleonDiskFillsUp"]["query"])], ["full"])
+        (small / "filler").unlink()
+
+        # Trainers that something outside ends, and queues that take slots back all at once.
+        more = {"scheduling": {"labels": {"script": stays}}, "parallel": {"ranks": 1}}
+        for i in range(31):
+            self.service.submit(self.job(f"low-{i}", **more))
+        for i in range(2):
+            self.service.submit(self.job(f"dies-{i}", scheduling={"labels": {"script": dies}}))
+        self.within(240, "all slots are taken", lambda: self.prometheus.query('sum(galleon_worker_slots{worker="many", state="used"}) == 31'))
+        self.service.submit(self.job("high", ranks=31, scheduling={"labels": {"script": stays}, "priority": 10}, training={"steps": 10, "global_batch": 62, "micro_batch": 2}))
+        self.holds("GalleonEvictionStorm")
+        self.holds("GalleonAttemptsLost")
+        self.holds("GalleonJournalSlow")
 
 
 @unittest.skipUnless(KEEP, "draws nothing")

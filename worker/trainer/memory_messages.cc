@@ -89,11 +89,7 @@ absl::StatusOr<v1::MemoryPlan> plan_message(const EngineShape& shape, absl::stri
     ASSIGN_OR_RETURN(int64_t share, full_rank_states(shape, device_kind, rank, ranks));
     full += share;
     set_wire_bytes(estimate.sent_step, *message.mutable_wire_step());
-    SentBytes mean = estimate.sent_interval;
-    for (auto& of_collective : mean.bytes) {
-      for (int64_t& bytes : of_collective) bytes = (bytes + estimate.interval / 2) / estimate.interval;
-    }
-    set_wire_bytes(mean, *message.mutable_wire_mean());
+    set_wire_bytes(estimate.sent_mean(), *message.mutable_wire_mean());
   }
   *plan.mutable_wire_step() = plan.ranks(0).wire_step();
   *plan.mutable_wire_mean() = plan.ranks(0).wire_mean();

@@ -139,13 +139,8 @@ class Contestant : public RandomTraining {
   Contestant(const EngineShape& shape, int threads, const Stopwatch& watch)
       : RandomTraining(shape, threads), watch_(watch) {}
 
-  // Whether this step refreshes a matrix.
-  bool refreshes(int64_t step) const {
-    for (size_t i = 0; i < engine_->parameters().size(); ++i) {
-      if (engine_->optimizer().due(static_cast<int>(i), step)) return true;
-    }
-    return false;
-  }
+  // Steps of an interval after the first step that refresh a matrix.
+  std::vector<int64_t> refreshes() const { return engine_->optimizer().refreshes(2); }
 
   StepTime step(int64_t number) {
     draw_batch();
@@ -194,8 +189,10 @@ EngineShape engine_shape(const ModelConfig& config, const Options& options, int6
 
 // Step numbers of one interval after the first step, by whether they refresh a matrix.
 struct Interval {
-  Interval(const Contestant& galore, int64_t length) {
-    for (int64_t step = 2; step <= length + 1; ++step) (galore.refreshes(step) ? with : without).push_back(step);
+  Interval(const Contestant& galore, int64_t length) : with(galore.refreshes()) {
+    for (int64_t step = 2; step <= length + 1; ++step) {
+      if (!std::binary_search(with.begin(), with.end(), step)) without.push_back(step);
+    }
   }
   std::vector<int64_t> with, without;
 };

@@ -1,6 +1,8 @@
 #include "worker/engine/optim/basis_search.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "kernels/math/mix.h"
@@ -35,13 +37,32 @@ BasisSearch::BasisSearch(const Method& method, std::vector<ProjectedPath*> matri
 // bases.
 int BasisSearch::most_due() const {
   if (method_.micro_batches() == 1 || !method_.refreshes_from_gradients()) return 0;
-  int64_t most = 0;
-  for (int64_t step = method_.first_bases_in_rounds() ? 2 : 1; step <= method_.galore().refresh_interval + 1; ++step) {
-    const auto now =
-        std::count_if(matrices_.begin(), matrices_.end(), [&](const ProjectedPath* path) { return due(*path, step); });
-    most = std::max<int64_t>(most, now);
+  if (!method_.first_bases_in_rounds()) return static_cast<int>(matrices_.size());
+  std::map<int64_t, int> together;
+  for (const ProjectedPath* path : matrices_) {
+    if (!path->subspace().frozen()) ++together[phase(*path)];
   }
-  return static_cast<int>(most);
+  int most = 0;
+  for (const auto& [phase, matrices] : together) most = std::max(most, matrices);
+  return most;
+}
+
+std::vector<int64_t> BasisSearch::refreshes(int64_t first) const {
+  std::set<int64_t> steps;
+  for (const ProjectedPath* path : matrices_) {
+    const int64_t interval = method_.galore().refresh_interval;
+    const int64_t begun = (first - 1) / interval * interval + 1 + phase(*path);  // in the interval that holds `first`
+    const int64_t step = begun < first ? begun + interval : begun;
+    if (due(*path, step)) steps.insert(step);
+  }
+  return {steps.begin(), steps.end()};
+}
+
+// Steps after an interval's begin.
+int64_t BasisSearch::phase(const ProjectedPath& path) const {
+  const GaloreOptions& galore = method_.galore();
+  return galore.stagger ? path.subspace().index() * galore.refresh_interval / static_cast<int64_t>(matrices_.size())
+                        : 0;
 }
 
 bool BasisSearch::due(const ProjectedPath& path, int64_t step) const {
@@ -49,10 +70,7 @@ bool BasisSearch::due(const ProjectedPath& path, int64_t step) const {
   if (subspace.frozen()) return false;
   if (step == 1) return true;
   if (step < subspace.pace().not_before) return false;
-  const GaloreOptions& galore = method_.galore();
-  const int64_t phase = (step - 1) % galore.refresh_interval;
-  if (!galore.stagger) return phase == 0;
-  return phase == subspace.index() * galore.refresh_interval / static_cast<int64_t>(matrices_.size());
+  return (step - 1) % method_.galore().refresh_interval == phase(path);
 }
 
 // Every refresh draws from a stream of its own.

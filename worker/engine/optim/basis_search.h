@@ -37,8 +37,8 @@ class BasisSearch {
   BasisSearch(const Method& method, std::vector<ProjectedPath*> matrices, Device& device, Communicator& communicator,
               Arena& arena, Reducer& reducer, GradientNorm& norm, std::function<void(GradientPath&)> complete);
 
-  // Whether a matrix's basis is searched at that step.
-  bool due(const ProjectedPath& path, int64_t step) const;
+  // Of the interval that begins with this step, those at which some basis is searched, in order.
+  std::vector<int64_t> refreshes(int64_t first) const;
   // With random bases, those that are due change here; a collective.
   void begin_step(int64_t step);
 
@@ -86,6 +86,8 @@ class BasisSearch {
   Measure& measure(const ProjectedPath& path) { return measures_[path.subspace().index()]; }
   const Measure& measure(const ProjectedPath& path) const { return measures_[path.subspace().index()]; }
   int most_due() const;
+  int64_t phase(const ProjectedPath& path) const;
+  bool due(const ProjectedPath& path, int64_t step) const;
   uint64_t seed(const ProjectedPath& path) const;
   int owner_of(const ProjectedPath& path) const;
   bool exact(const ProjectedPath& path) const { return method_.refreshes_exactly(path.subspace().known()); }

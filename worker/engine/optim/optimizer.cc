@@ -390,9 +390,4 @@ void Optimizer::inject_basis(int parameter, const float* basis, const float* row
   path->subspace().inject(device_, basis, rows);
 }
 
-bool Optimizer::due(int parameter, int64_t step) const {
-  const ProjectedPath* const path = paths_[parameter]->projected();
-  return path != nullptr && search_.due(*path, step);
-}
-
 }  // namespace galleon

@@ -76,8 +76,8 @@ class Optimizer final : public GradientSink {
   // rows×rank, for a matrix with two projected sides.
   void inject_basis(int parameter, const float* basis, const float* rows = nullptr);
   int64_t step() const { return step_; }
-  // Whether a matrix is refreshed at this step. Public because the plan needs it.
-  bool due(int parameter, int64_t step) const;
+  // Of the refresh interval that begins with this step, the steps with a refresh, in order. The plan needs it.
+  std::vector<int64_t> refreshes(int64_t first) const { return search_.refreshes(first); }
 
  private:
   using Paths = Reducer::Paths;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/model/lora.h"
@@ -142,12 +143,8 @@ class DryRun {
     return communicator_->sent() - before;
   }
 
-  bool quiet(int64_t number) const {
-    for (size_t i = 0; i < engine_->trained_.size(); ++i) {
-      if (engine_->optimizer().due(static_cast<int>(i), number)) return false;
-    }
-    return true;
-  }
+  // Of the interval that begins with the second step, those with a refresh.
+  std::vector<int64_t> refreshes() const { return engine_->optimizer().refreshes(2); }
 
   Device& device() { return *device_; }
 
@@ -158,6 +155,19 @@ class DryRun {
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Engine> engine_;
 };
+
+SentBytes RankEstimate::sent_mean() const {
+  SentBytes mean;
+  for (int i = 0; i < kCollectives; ++i) {
+    for (int j = 0; j < kContents; ++j) {
+      // An interval may have billions of steps.
+      const absl::int128 sum =
+          sent_refreshes.bytes[i][j] + absl::int128(sent_step.bytes[i][j]) * (interval - refreshing);
+      mean.bytes[i][j] = static_cast<int64_t>((sum + interval / 2) / interval);
+    }
+  }
+  return mean;
+}
 
 absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
                                      const WorkClock& clock) {
@@ -170,30 +180,26 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
   }
   run.step(1);
   // A step with a refresh of every matrix that a later step refreshes, so that each shape's workspace is seen.
-  const int64_t interval = shape.optimizer.galore.has_value() ? shape.optimizer.galore->refresh_interval : 1;
+  estimate.interval = shape.optimizer.galore.has_value() ? shape.optimizer.galore->refresh_interval : 1;
+  const std::vector<int64_t> refreshes = run.refreshes();
   int64_t plain = 2;
-  for (int64_t step = 2; step <= interval + 1; ++step) {
-    if (!run.quiet(step)) continue;
-    plain = step;
-    break;
+  for (const int64_t step : refreshes) {
+    if (step != plain) break;
+    ++plain;
   }
+  if (plain > estimate.interval + 1) plain = 2;
   run.device().work() = WorkCounters{};
   std::fill(std::begin(seconds), std::end(seconds), 0.0);
   estimate.sent_step = run.step(plain);
   estimate.step_flops = run.device().work().flops;
   std::copy(std::begin(seconds), std::end(seconds), estimate.step_seconds);
-  estimate.interval = interval;
-  for (int64_t step = 2; step <= interval + 1; ++step) {
-    // Steps without a refresh are alike.
-    std::copy(std::begin(estimate.step_seconds), std::end(estimate.step_seconds), seconds);
-    if (run.quiet(step)) {
-      estimate.sent_interval += estimate.sent_step;
-    } else {
-      std::fill(std::begin(seconds), std::end(seconds), 0.0);
-      estimate.sent_interval += run.step(step);
-    }
-    for (int kind = 0; kind < kWorkKinds; ++kind) estimate.interval_seconds[kind] += seconds[kind];
-  }
+  // Steps without a refresh are alike.
+  std::fill(std::begin(seconds), std::end(seconds), 0.0);
+  for (const int64_t step : refreshes) estimate.sent_refreshes += run.step(step);
+  estimate.refreshing = static_cast<int64_t>(refreshes.size());
+  const auto quiet = static_cast<double>(estimate.interval - estimate.refreshing);
+  for (int kind = 0; kind < kWorkKinds; ++kind)
+    estimate.interval_seconds[kind] = seconds[kind] + quiet * estimate.step_seconds[kind];
   estimate.workspace_bytes = run.device().workspace_peak();
   RETURN_IF_ERROR(run.device().set_workspace_budget(estimate.workspace_bytes));
   for (int i = 0; i < kMemoryCategories; ++i)

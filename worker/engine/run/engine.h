@@ -93,13 +93,17 @@ struct RankEstimate {
   int64_t by_category[kMemoryCategories] = {};
   int64_t peak_bytes = 0;
   int64_t workspace_bytes = 0;
-  SentBytes sent_step;      // a step without a refresh, where there is one
-  SentBytes sent_interval;  // all steps of a refresh interval together
-  int64_t interval = 1;     // its steps
+  int64_t interval = 1;      // steps between two refreshes of a matrix
+  int64_t refreshing = 0;    // of these, how many have a refresh
+  SentBytes sent_step;       // a step without one, where there is one
+  SentBytes sent_refreshes;  // all with one together
   double step_flops = 0;    // of this rank, refresh excluded
   // By kind, where a clock was given: of a step without a refresh, and of all steps of an interval.
   double step_seconds[kWorkKinds] = {};
   double interval_seconds[kWorkKinds] = {};
+
+  // Of a step of an interval, rounded to whole bytes.
+  SentBytes sent_mean() const;
 };
 
 // How long a machine takes for an operation.

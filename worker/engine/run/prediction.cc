@@ -79,7 +79,7 @@ absl::StatusOr<StepPrediction> predict_step(const EngineShape& shape, const Card
     one.memory_bound = of(WorkKind::kMemory);
     one.optimizer = of(WorkKind::kOptimizer);
     one.refresh = total(estimate.interval_seconds) / interval - total(plain.step_seconds) + of(WorkKind::kBasis);
-    one.wire = static_cast<double>(estimate.sent_interval.total()) / interval / card.link_bytes;
+    one.wire = static_cast<double>(estimate.sent_mean().total()) / card.link_bytes;
     if (one.step() > slowest.step()) slowest = one;
   }
   return slowest;

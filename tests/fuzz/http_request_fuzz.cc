@@ -36,8 +36,8 @@ void handle(const Request& request) {
       galleon::server::make_call(*matched, *target, matched->route->changes() ? request.body() : "");
   if (!call.ok()) return told(call.status());
   if (call->request->GetDescriptor() != matched->route->descriptor().input_type()) __builtin_trap();
-  const absl::Status on = galleon::server::go_on_after(*matched->route, std::string(request["Last-Event-ID"]),
-                                                       *call->request);
+  const absl::Status on =
+      galleon::server::go_on_after(*matched->route, std::string(request["Last-Event-ID"]), *call->request);
   if (!on.ok()) told(on);
   // A gRPC client's message must be readable by the service.
   if (!call->request->ParseFromString(call->request->SerializeAsString())) __builtin_trap();

@@ -97,7 +97,7 @@ struct RankEstimate {
   int64_t refreshing = 0;    // of these, how many have a refresh
   SentBytes sent_step;       // a step without one, where there is one
   SentBytes sent_refreshes;  // all with one together
-  double step_flops = 0;    // of this rank, refresh excluded
+  double step_flops = 0;     // of this rank, refresh excluded
   // By kind, where a clock was given: of a step without a refresh, and of all steps of an interval.
   double step_seconds[kWorkKinds] = {};
   double interval_seconds[kWorkKinds] = {};

@@ -236,6 +236,7 @@ void Loop::round(bool all) {
   run_lane(Lane::kReads, turn, all ? absl::InfiniteDuration() : kTimeForReads);
   const absl::Duration before_pass = options_.clock->monotonic();
   scheduler_.tick(time);
+  if (all) scheduler_.shut_down(time);
   if (scheduler_.placed_in_last_tick()) options_.metrics->decided(options_.clock->monotonic() - before_pass);
   if (scheduler_.has_events() && !commit()) return;
   for (const auto& task : after_commit) task();

@@ -81,16 +81,33 @@ void Scheduler::check_workers(Now now) {
     const bool unreachable = now.mono_ms > worker.expected_ms + options_.missed_syncs_ms();
     if (unreachable != worker.unreachable) dirty_ = true;
     worker.unreachable = unreachable;
-    // It said that it shuts down, holds nothing, and is silent: there is no lease to wait for.
-    if (unreachable && worker.leaving && worker.foreign_ranks == 0 && state_.leased_slots(id).empty())
-      left.push_back(id);
+    // And is silent: there is no lease to wait for.
+    if (unreachable && holds_nothing_and_leaves(id)) left.push_back(id);
   }
   for (const std::string& id : lost) {
     lose_worker(
         now, id,
         absl::StrCat("worker ", id, " has not been heard of for its lease of ", options_.lease_ms / 1000.0, " s"));
   }
-  for (const std::string& id : left) lose_worker(now, id, "has left: it was shut down, and held nothing any more");
+  for (const std::string& id : left) worker_left(now, id);
+}
+
+bool Scheduler::holds_nothing_and_leaves(const std::string& worker_id) const {
+  const auto it = fleet_.workers.find(worker_id);
+  return it != fleet_.workers.end() && it->second.leaving && it->second.foreign_ranks == 0 &&
+         state_.leased_slots(worker_id).empty();
+}
+
+void Scheduler::worker_left(Now now, const std::string& worker_id) {
+  lose_worker(now, worker_id, "has left: it was shut down, and held nothing any more");
+}
+
+void Scheduler::shut_down(Now now) {
+  std::vector<std::string> left;
+  for (const auto& [id, worker] : fleet_.workers) {
+    if (holds_nothing_and_leaves(id)) left.push_back(id);
+  }
+  for (const std::string& id : left) worker_left(now, id);
 }
 
 const v1::AttemptState* Scheduler::unoffered(Now now, const v1::AttemptId& id) {

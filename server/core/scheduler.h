@@ -212,6 +212,8 @@ class Scheduler {
 
   // --- Time passes: leases end, deadlines fall due, queued jobs are placed.
   void tick(Now now);
+  // This process ends, and with it what only it knows: who has said that he leaves.
+  void shut_down(Now now);
 
   const State& state() const { return state_; }
   // A round is over: nobody holds a job that has ended, by its address.
@@ -332,6 +334,8 @@ class Scheduler {
 
   // dispatch.cc
   void check_workers(Now now);
+  bool holds_nothing_and_leaves(const std::string& worker_id) const;
+  void worker_left(Now now, const std::string& worker_id);
   void check_attempts(Now now);
   void check_attempt(Now now, const v1::JobState& job);
   void check_time_limit(Now now, const v1::JobState& job);

@@ -70,7 +70,11 @@ absl::Status Scheduler::register_worker(Now now, const v1::Worker& worker) {
                                 ", the scheduler of version ", options_.version, "; install the same on both"));
   }
   const v1::Worker* known = state_.worker(worker.worker_id());
-  if (known != nullptr && known->state() != v1::Worker::GONE && known->incarnation() != worker.incarnation()) {
+  const bool another =
+      known != nullptr && known->state() != v1::Worker::GONE && known->incarnation() != worker.incarnation();
+  if (another && holds_nothing_and_leaves(worker.worker_id())) {
+    worker_left(now, worker.worker_id());
+  } else if (another) {
     const int64_t left = std::max<int64_t>(0, fleet_.workers[worker.worker_id()].lease_end_ms - now.mono_ms);
     return refusal(v1::ErrorInfo::LEASE_HELD, absl::StrCat("another daemon named ", worker.worker_id(), " on ",
                                                            known->host(), " holds its lease for ", (left + 999) / 1000,

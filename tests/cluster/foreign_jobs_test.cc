@@ -188,6 +188,13 @@ std::multimap<std::string, Call> calls(const std::string& jobs_folder) {
   const auto job = [&table](const char* method, Call call) {
     table.emplace(absl::StrCat("galleon.v1.JobService.", method), std::move(call));
   };
+  job("AttachFile", [](const Channel& c, const std::string& id) {
+    v1::AttachFileRequest request;
+    request.set_request_id(id);
+    request.set_name("tokenizer.json");
+    request.set_data("{}");
+    return unary<Jobs>(c, &Jobs::Stub::AttachFile, request);
+  });
   job("CreateJob", [](const Channel& c, const std::string& id) {
     v1::CreateJobRequest request = job_in("arts");
     request.set_validate_only(true);

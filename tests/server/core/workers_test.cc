@@ -78,6 +78,34 @@ TEST(Workers, OneThatWasShutDownAndHeldNothingHasLeftAndIsNotLost) {
   EXPECT_TRUE(w.scheduler->register_worker(w.now, next).ok());
 }
 
+TEST(Workers, TheNextOfItsNameNeedNotWaitForOneThatLeaves) {
+  for (const bool scheduler_ends : {false, true}) {
+    World w;
+    ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+    ASSERT_TRUE(w.sync("a", true).ok());
+    if (scheduler_ends) {
+      w.scheduler->shut_down(w.now);
+      w.restart();
+    }
+    v1::Worker next = worker_named("a", 1);
+    next.set_incarnation("next");
+    EXPECT_TRUE(w.scheduler->register_worker(w.now, next).ok());
+    EXPECT_EQ(w.sync("a", true).code(), absl::StatusCode::kAborted) << "the one before";
+  }
+}
+
+TEST(Workers, ASchedulerThatEndsForgetsNobodyWhoStays) {
+  World w;
+  ASSERT_TRUE(w.join(worker_named("a", 1)).ok());
+  ASSERT_TRUE(w.sync("a").ok());
+  w.scheduler->shut_down(w.now);
+  w.restart();
+  EXPECT_NE(w.worker("a").state(), v1::Worker::GONE);
+  v1::Worker next = worker_named("a", 1);
+  next.set_incarnation("next");
+  EXPECT_EQ(w.scheduler->register_worker(w.now, next).code(), absl::StatusCode::kAlreadyExists);
+}
+
 TEST(Workers, OneThatFallsSilentWhileItsRanksEndKeepsItsLease) {
   Pair w;
   ASSERT_TRUE(w.sync("b", true).ok());

@@ -26,7 +26,8 @@ def definition(version, kind, spec):
 
 # Their values are text, whatever they mean: kedacore/keda, pkg/scalers/prometheus_scaler.go.
 PROMETHEUS = record(["serverAddress", "query", "threshold"], serverAddress={"type": "string", "pattern": "^https?://"}, query=TEXT,
-                    threshold={"type": "string", "pattern": r"^[0-9.]+$"}, activationThreshold={"type": "string"}, authModes=TEXT)
+                    threshold={"type": "string", "pattern": r"^[0-9.]+$"}, activationThreshold={"type": "string"}, authModes=TEXT,
+                    ignoreNullValues={"enum": ["true", "false"]})
 SCHEMAS = {
     # kedacore/keda, config/crd/bases/keda.sh_scaledobjects.yaml
     "ScaledObject": definition("keda.sh/v1alpha1", "ScaledObject", record(

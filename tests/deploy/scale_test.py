@@ -99,6 +99,10 @@ class ScaleTest(unittest.TestCase):
         self.assertEqual([each["external"]["target"]["averageValue"] for each in spec["metrics"]], [each["metadata"]["threshold"] for each in self.scaled["triggers"]])
         self.assertEqual(spec["behavior"], self.scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"])
 
+    def test_no_answer_is_not_taken_for_none(self):
+        self.assertEqual([each["metadata"]["ignoreNullValues"] for each in self.scaled["triggers"]], ["false"] * 2)
+        self.assertNotIn("vector(", str(self.queries))
+
     def test_a_worker_of_each_number_can_be_held(self):
         named = re.findall(r'worker="galleon-gpu-(\d+)", state="used"\}\) > 0\) \+ (\d+)', self.queries["held"])
         self.assertEqual(named, [(str(i), str(i + 1)) for i in range(self.scaled["maxReplicaCount"])])
@@ -107,9 +111,13 @@ class ScaleTest(unittest.TestCase):
     def test_queries_answer_what_is_wanted_and_what_must_stay(self):
         pending = 'galleon_slots_pending{namespace="galleon", queue="default", device="%s", labels="%s"%s}'
         used = 'galleon_worker_slots{namespace="%s", worker="%s", state="used"%s}'
+        heard = 'galleon_slots{namespace="galleon", state="free"}'
         # Series, then slots wanted and workers held.
         scenes = [
-            ({}, 0, 0),
+            ({heard: 1}, 0, 0),
+            # Nothing is heard of the scheduler, and of its workers something or nothing: nobody is sent away.
+            ({}, None, None),
+            ({used % ("galleon", "galleon-gpu-1", ""): 8}, None, 2),
             # A gang of 16 waits; twice scraped is the same.
             ({pending % ("cuda", "pool=a", ', job="x"'): 16, pending % ("cuda", "pool=a", ', job="y"'): 16}, 16, 0),
             # Of other labels, and of processors.
@@ -123,8 +131,10 @@ class ScaleTest(unittest.TestCase):
         ]
         tests = []
         for series, wanted, held in scenes:
+            if held is not None and wanted is not None:
+                series = {heard: 3, **series}
             tests.append({"interval": "1m", "input_series": [{"series": name, "values": f"{value}x5"} for name, value in series.items()],
-                          "promql_expr_test": [{"expr": self.queries[name], "eval_time": "3m", "exp_samples": [{"labels": "{}", "value": value}]}
+                          "promql_expr_test": [{"expr": self.queries[name], "eval_time": "3m", "exp_samples": [] if value is None else [{"labels": "{}", "value": value}]}
                                                for name, value in (("wanted", wanted), ("held", held))]})
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "test.yaml"

@@ -163,6 +163,17 @@ struct OperationTable {
   void (*gram_polynomial)(const Execution& on, int64_t n, const OddPolynomial& polynomial, const float* x,
                           const float* y, const float* factor, float* to);
 
+  // channels; all without gaps: x (rows, n), to of its rows or columns; root_ratios (size); growth_limit (1). a,
+  // common, of_rows, of_columns and own may be null
+  void (*row_squares)(const Execution& on, int64_t rows, int64_t n, const float* x, float* to);
+  void (*column_squares)(const Execution& on, int64_t rows, int64_t n, const float* x, float* to);
+  void (*root_ratios)(const Execution& on, int64_t size, float factor, const float* a, const float* b, float floor,
+                      float* to);
+  void (*scale_channels)(const Execution& on, int64_t rows, int64_t n, float factor, const float* common,
+                         const float* of_rows, const float* of_columns, float* x);
+  void (*growth_limit)(const Execution& on, float factor, const float* own, const float* squares, float limit,
+                       float* before, float* to);
+
   // quantize; all without gaps: x (size), a scale for each block
   void (*encode_moment)(const Execution& on, bool is_signed, int64_t size, int64_t block, const float* x,
                         const CodedNumbers& to);

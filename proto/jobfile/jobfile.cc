@@ -59,7 +59,7 @@ void derive(v1::Job& job) {
   v1::Optimizer& optimizer = *job.mutable_optimizer();
   const auto is = [&](v1::Optimizer::Rule rule) { return optimizer.rule() == rule; };
   const bool muon = is(v1::Optimizer::RULE_MUON) || is(v1::Optimizer::RULE_MUON8BIT);
-  const bool adam = is(v1::Optimizer::RULE_ADAMW) || is(v1::Optimizer::RULE_ADAM8BIT) || muon;
+  const bool adam = !is(v1::Optimizer::RULE_ADAFACTOR) && !is(v1::Optimizer::RULE_SGD);
   if (!optimizer.has_beta1() && adam) optimizer.set_beta1(0.9);
   if (!optimizer.has_momentum()) optimizer.set_momentum(muon ? 0.95 : 0.9);
   if (optimizer.has_galore() && !optimizer.galore().has_moments_at_refresh()) {
@@ -67,9 +67,13 @@ void derive(v1::Job& job) {
                                                             : v1::Galore::MOMENTS_AT_REFRESH_KEEP);
   }
   if (!optimizer.has_epsilon()) {
-    if (is(v1::Optimizer::RULE_ADAMW) || is(v1::Optimizer::RULE_MUON)) optimizer.set_epsilon(1e-6);
-    if (is(v1::Optimizer::RULE_ADAM8BIT) || is(v1::Optimizer::RULE_MUON8BIT)) optimizer.set_epsilon(1e-8);
-    if (optimizer.rule() == v1::Optimizer::RULE_ADAFACTOR) optimizer.set_epsilon(1e-30);
+    if (is(v1::Optimizer::RULE_ADAM8BIT) || is(v1::Optimizer::RULE_MUON8BIT)) {
+      optimizer.set_epsilon(1e-8);
+    } else if (is(v1::Optimizer::RULE_ADAFACTOR)) {
+      optimizer.set_epsilon(1e-30);
+    } else if (adam) {
+      optimizer.set_epsilon(1e-6);
+    }
   }
   if (!optimizer.has_weight_decay())
     optimizer.set_weight_decay(optimizer.rule() == v1::Optimizer::RULE_ADAM8BIT ? 0.01 : 0.0);

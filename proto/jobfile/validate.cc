@@ -274,21 +274,23 @@ class Rules {
     if (o.rule() == v1::Optimizer::RULE_UNSPECIFIED) return;
     const std::string rule = enum_word(*v1::Optimizer::Rule_descriptor()->FindValueByNumber(o.rule()));
     const bool muon = o.rule() == v1::Optimizer::RULE_MUON || o.rule() == v1::Optimizer::RULE_MUON8BIT;
-    const bool adam = o.rule() == v1::Optimizer::RULE_ADAMW || o.rule() == v1::Optimizer::RULE_ADAM8BIT || muon;
     const bool sgd = o.rule() == v1::Optimizer::RULE_SGD;
+    const bool scale = o.rule() == v1::Optimizer::RULE_SCALE;
+    const bool adam = !sgd && o.rule() != v1::Optimizer::RULE_ADAFACTOR;
     auto belongs = [&](bool known, bool default_value, absl::string_view key, double value, absl::string_view to) {
       require(known || default_value, key,
               absl::StrCat(value, " contradicts optimizer.rule: ", rule, "; it belongs to ", to));
     };
-    belongs(!sgd, !o.has_beta1(), "optimizer.beta1", o.beta1(), "adamw, adam8bit, adafactor, muon or muon8bit");
-    belongs(adam, o.beta2() == kDefaultBeta2, "optimizer.beta2", o.beta2(), "adamw, adam8bit, muon or muon8bit");
-    belongs(sgd || muon, !o.has_momentum() || o.momentum() == kDefaultMomentum, "optimizer.momentum", o.momentum(),
-            "sgd, muon or muon8bit");
-    belongs(!sgd, !o.has_epsilon(), "optimizer.epsilon", o.epsilon(), "adamw, adam8bit, adafactor, muon or muon8bit");
+    belongs(!sgd, !o.has_beta1(), "optimizer.beta1", o.beta1(), "any but sgd");
+    belongs(adam, o.beta2() == kDefaultBeta2, "optimizer.beta2", o.beta2(), "any but adafactor and sgd");
+    belongs(sgd || muon || scale, !o.has_momentum() || o.momentum() == kDefaultMomentum, "optimizer.momentum",
+            o.momentum(), "sgd, muon, muon8bit or scale");
+    belongs(!sgd, !o.has_epsilon(), "optimizer.epsilon", o.epsilon(), "any but sgd");
     require(adam || !o.has_epsilon_form(), "optimizer.epsilon_form",
             absl::StrCat(o.epsilon_form() == v1::Optimizer::EPSILON_FORM_CORRECTED ? "corrected" : "uncorrected",
-                         " contradicts optimizer.rule: ", rule, "; it belongs to adamw, adam8bit, muon or muon8bit"));
+                         " contradicts optimizer.rule: ", rule, "; it belongs to any but adafactor and sgd"));
     check_muon(muon, rule);
+    check_projection(rule);
     belongs(o.rule() == v1::Optimizer::RULE_ADAM8BIT || o.rule() == v1::Optimizer::RULE_MUON8BIT,
             o.block_size() == kDefaultBlockSize, "optimizer.block_size", o.block_size(), "adam8bit or muon8bit");
   }
@@ -307,6 +309,42 @@ class Rules {
     require(!(m.split_heads() && o.has_galore() && o.galore().side() == v1::Galore::SIDE_FULL),
             "optimizer.muon.split_heads",
             "contradicts optimizer.galore.side: full, which mixes the rows of heads; another side");
+  }
+
+  // Rules that look at the whole gradient.
+  void check_projection(const std::string& rule) {
+    const v1::Optimizer& o = job_.optimizer();
+    const v1::Projection& p = o.projection();
+    const bool apollo = o.rule() == v1::Optimizer::RULE_APOLLO;
+    const bool mini = o.rule() == v1::Optimizer::RULE_APOLLO_MINI;
+    const bool fira = o.rule() == v1::Optimizer::RULE_FIRA;
+    const bool projects = apollo || mini || fira;
+    const bool given =
+        p.has_rank() || p.has_refresh_interval() || p.has_scale() || p.has_growth_limit() || p.has_residual();
+    require(projects || !given, "optimizer.projection",
+            absl::StrCat("contradicts optimizer.rule: ", rule, "; it belongs to apollo, apollo_mini or fira"));
+    if (!projects && o.rule() != v1::Optimizer::RULE_SCALE) return;
+    const std::string whole = absl::StrCat("contradicts optimizer.rule: ", rule, ", which looks at the whole gradient");
+    require(!o.has_galore(), "optimizer.galore", absl::StrCat(whole, "; null"));
+    require(!o.has_lora(), "optimizer.lora", absl::StrCat(whole, "; null"));
+    if (!projects) return;
+    require(mini || p.has_rank(), "optimizer.projection.rank",
+            absl::StrCat("is required with optimizer.rule: ", rule, "; 1 or more"));
+    if (p.has_rank()) {
+      require_number(mini ? p.rank() == 1 : p.rank() >= 1, "optimizer.projection.rank", p.rank(),
+                     mini ? "1 with optimizer.rule: apollo_mini, or null" : "1 or more");
+    }
+    if (p.has_refresh_interval()) {
+      require_number(p.refresh_interval() >= 1, "optimizer.projection.refresh_interval", p.refresh_interval(),
+                     "1 or more, or null");
+    }
+    if (p.has_scale()) require_positive("optimizer.projection.scale", p.scale());
+    if (p.has_growth_limit()) {
+      require_number(std::isfinite(p.growth_limit()) && p.growth_limit() >= 1, "optimizer.projection.growth_limit",
+                     p.growth_limit(), "1 or more, or null");
+    }
+    require(fira || !p.has_residual(), "optimizer.projection.residual",
+            absl::StrCat("contradicts optimizer.rule: ", rule, "; it belongs to fira"));
   }
 
   void check_schedule() {

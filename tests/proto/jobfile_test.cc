@@ -75,6 +75,12 @@ optimizer:
     steps: null
     nesterov: null
     split_heads: null
+  projection:
+    rank: null
+    refresh_interval: null
+    scale: null
+    growth_limit: null
+    residual: null
   update: per_step
   galore: null
   lora: null
@@ -182,6 +188,7 @@ optimizer:
   clip_space: projected
   schedule: {type: wsd, warmup_steps: 5, min_ratio: 0.2, steps: 90, decay_steps: 20, decay: sqrt}
   muon: {iteration: polar_express, steps: 6, nesterov: false, split_heads: false}
+  projection: {rank: null, refresh_interval: null, scale: null, growth_limit: null, residual: null}
   update: per_step
   galore: {rank: 8, refresh_interval: 50, refresh: exact, stagger: true, scale: 1, side: full, basis_type: int4, targets: [mlp], lazy_threshold: 0.5, moments_at_refresh: rotate, first_basis: exact}
   lora: null
@@ -326,11 +333,12 @@ optimizer:
 training:
   steps: many
 )"),
-      "job.yaml:7: optimizer.rule: \"adamm\" is not accepted; one of adamw, adam8bit, adafactor, sgd, muon, muon8bit\n"
+      "job.yaml:7: optimizer.rule: \"adamm\" is not accepted; one of adamw, adam8bit, adafactor, sgd, muon, muon8bit, "
+      "scale, apollo, apollo_mini, fira\n"
       "job.yaml:8: optimizer.learning_rat: unknown key; did you mean learning_rate? Accepted here: rule, "
       "learning_rate, "
       "rates, beta1, beta2, momentum, epsilon, epsilon_form, block_size, weight_decay, decay_exempt, clip_norm, "
-      "clip_space, schedule, muon, update, galore, lora\n"
+      "clip_space, schedule, muon, projection, update, galore, lora\n"
       "job.yaml:10: training.steps: \"many\" is not accepted; a whole number from 0 to 18446744073709551615, or null");
 }
 
@@ -416,7 +424,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: scheduling.after: \"a1\" is not accepted; a list of strings: [a1]"},
         BadLine{
             "NullWithoutMeaning", "optimizer: {rule: null}",
-            "job.yaml:7: optimizer.rule: null is not accepted; one of adamw, adam8bit, adafactor, sgd, muon, muon8bit"},
+            "job.yaml:7: optimizer.rule: null is not accepted; one of adamw, adam8bit, adafactor, sgd, muon, muon8bit, "
+            "scale, apollo, apollo_mini, fira"},
         BadLine{"BadBytes", "resources: {memory_per_rank: 24 gigs}",
                 "job.yaml:7: resources.memory_per_rank: \"24 gigs\" is not accepted; a byte count such as 512MiB, "
                 "24GiB or 1GB, "
@@ -454,8 +463,8 @@ INSTANTIATE_TEST_SUITE_P(
             "job.yaml:7: optimizer.decay_exempt: contradicts optimizer.weight_decay 0, with which nothing decays; a "
             "decay above 0, or an empty list"},
         BadLine{"EpsilonFormOfSgd", "optimizer: {rule: sgd, epsilon_form: corrected}",
-                "job.yaml:7: optimizer.epsilon_form: corrected contradicts optimizer.rule: sgd; it belongs to adamw, "
-                "adam8bit, muon or muon8bit"},
+                "job.yaml:7: optimizer.epsilon_form: corrected contradicts optimizer.rule: sgd; it belongs to any "
+                "but adafactor and sgd"},
         BadLine{"DenseClip", "optimizer: {clip_space: dense}",
                 "job.yaml:7: optimizer.clip_space: dense needs parallel.ranks: 1 and training.global_batch equal to "
                 "training.micro_batch (they are 1, 512 and 16); projected"},
@@ -464,17 +473,15 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: parallel.hang_timeout: 0 is not accepted; a duration such as 10m"},
         BadLine{
             "SecondMomentOfSgd", "optimizer: {rule: sgd, beta2: 0.95}",
-            "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit, muon or "
-            "muon8bit"},
+            "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: sgd; it belongs to any but adafactor and "
+            "sgd"},
         BadLine{"FirstMomentOfSgd", "optimizer: {rule: sgd, beta1: 0.9}",
-                "job.yaml:7: optimizer.beta1: 0.9 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit, "
-                "adafactor, muon or muon8bit"},
+                "job.yaml:7: optimizer.beta1: 0.9 contradicts optimizer.rule: sgd; it belongs to any but sgd"},
         BadLine{"EpsilonOfSgd", "optimizer: {rule: sgd, epsilon: 1e-8}",
-                "job.yaml:7: optimizer.epsilon: 1e-08 contradicts optimizer.rule: sgd; it belongs to adamw, adam8bit, "
-                "adafactor, muon or muon8bit"},
+                "job.yaml:7: optimizer.epsilon: 1e-08 contradicts optimizer.rule: sgd; it belongs to any but sgd"},
         BadLine{"DecayRateOfAdafactor", "optimizer: {rule: adafactor, beta2: 0.95}",
-                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: adafactor; it belongs to adamw, "
-                "adam8bit, muon or muon8bit"},
+                "job.yaml:7: optimizer.beta2: 0.95 contradicts optimizer.rule: adafactor; it belongs to any "
+                "but adafactor and sgd"},
         BadLine{"LazyRandomBases", "optimizer: {galore: {rank: 4, refresh: random, lazy_threshold: 0.5}}",
                 "job.yaml:7: optimizer.galore.lazy_threshold: contradicts optimizer.galore.refresh: random, whose "
                 "bases follow no gradient; null, or another refresh"},
@@ -482,8 +489,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: optimizer.galore.first_basis: contradicts optimizer.galore.refresh: random, whose first "
                 "basis is random too; null, or another refresh"},
         BadLine{"MomentumOfAnotherRule", "optimizer: {momentum: 0.5}",
-                "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd, muon or "
-                "muon8bit"},
+                "job.yaml:7: optimizer.momentum: 0.5 contradicts optimizer.rule: adamw; it belongs to sgd, muon, "
+                "muon8bit or scale"},
         BadLine{"BlocksOfAnotherRule", "optimizer: {block_size: 2048}",
                 "job.yaml:7: optimizer.block_size: 2048 contradicts optimizer.rule: adamw; it belongs to adam8bit or "
                 "muon8bit"},
@@ -491,6 +498,19 @@ INSTANTIATE_TEST_SUITE_P(
                 "job.yaml:7: optimizer.block_size: 100 is not accepted; a power of two from 64 to 4096\n"
                 "job.yaml:7: optimizer.block_size: 100 contradicts optimizer.rule: adamw; it belongs to adam8bit or "
                 "muon8bit"},
+        BadLine{"ProjectionOfAnotherRule", "optimizer: {projection: {rank: 4}}",
+                "job.yaml:7: optimizer.projection: contradicts optimizer.rule: adamw; it belongs to apollo, "
+                "apollo_mini or fira"},
+        BadLine{"ApolloWithoutARank", "optimizer: {rule: apollo}",
+                "job.yaml:7: optimizer.projection.rank: is required with optimizer.rule: apollo; 1 or more"},
+        BadLine{
+            "MiniOfAnotherRank", "optimizer: {rule: apollo_mini, projection: {rank: 2}}",
+            "job.yaml:7: optimizer.projection.rank: 2 is not accepted; 1 with optimizer.rule: apollo_mini, or null"},
+        BadLine{"ResidualOfApollo", "optimizer: {rule: apollo, projection: {rank: 2, residual: scaled}}",
+                "job.yaml:7: optimizer.projection.residual: contradicts optimizer.rule: apollo; it belongs to fira"},
+        BadLine{"WholeGradientOfGalore", "optimizer: {rule: scale, galore: {rank: 4}}",
+                "job.yaml:7: optimizer.galore: contradicts optimizer.rule: scale, which looks at the whole gradient; "
+                "null"},
         BadLine{"MuonOfAnotherRule", "optimizer: {muon: {steps: 6}}",
                 "job.yaml:7: optimizer.muon: contradicts optimizer.rule: adamw; it belongs to muon or muon8bit"},
         BadLine{"NoStepsOfMuon", "optimizer: {rule: muon, muon: {steps: 0}}",

@@ -35,6 +35,7 @@ void matmul(const Execution& on, const Product<float, float>& product, void* scr
   void fill_optimizer(OperationTable& table);     \
   void fill_adafactor(OperationTable& table);     \
   void fill_orthogonal(OperationTable& table);    \
+  void fill_channels(OperationTable& table);      \
   void fill_quantize(OperationTable& table);      \
   void fill_weight_update(OperationTable& table); \
   void fill_reductions(OperationTable& table);    \

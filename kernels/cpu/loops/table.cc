@@ -13,6 +13,7 @@ void fill_operations(OperationTable& table) {
   fill_optimizer(table);
   fill_adafactor(table);
   fill_orthogonal(table);
+  fill_channels(table);
   fill_quantize(table);
   fill_weight_update(table);
   fill_reductions(table);

@@ -16,6 +16,7 @@ void fill_kernels(OperationTable& table) {
   fill_norm(table);
   fill_optimizer(table);
   fill_orthogonal(table);
+  fill_channels(table);
   fill_quantize(table);
   fill_random(table);
   fill_reductions(table);

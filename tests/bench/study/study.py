@@ -15,6 +15,7 @@ any other with --train and --validation. Without it the program ends with 77. St
 
 import argparse
 import concurrent.futures
+import copy
 import datetime
 import glob
 import hashlib
@@ -175,11 +176,16 @@ class Study:
         os._exit(143)
 
     def one(self, name, rate, seed, steps):
-        """The validation loss of a run, from its line where it has one; infinite if it diverged."""
         job = job_of(self.study, ARMS[name], rate, seed, steps)
-        key = hashlib.sha256(json.dumps([job, self.corpus.key, self.corpus.vocabulary], sort_keys=True).encode()).hexdigest()[:16]
+        return self.run_job(job, {"arm": name, "learning_rate": rate, "seed": seed})
+
+    def run_job(self, described, run):
+        """The validation loss of a run, from its line where it has one; infinite if it diverged. run: what its line says of it."""
+        name = run["arm"]
+        key = hashlib.sha256(json.dumps([described, self.corpus.key, self.corpus.vocabulary], sort_keys=True).encode()).hexdigest()[:16]
         if key in self.done:
             return loss_of(self.done[key])
+        job = copy.deepcopy(described)
         job["model"]["overrides"] = {"vocab_size": self.corpus.vocabulary}
         job["data"].update({split: [path] for split, path in self.corpus.files.items()})
         folder = self.work / key
@@ -196,16 +202,16 @@ class Study:
             self.unavailable[name] = reason.split(": ", 2)[-1]
             shutil.rmtree(folder)
             return math.inf
-        line = {"key": key, "study": self.options.study, "arm": name, "learning_rate": rate, "seed": seed}
+        line = {"key": key, "study": self.options.study, **run}
         if done.returncode == 0:
             line |= {"outcome": "finished", **read_metrics(folder / "out" / "metrics.jsonl")}
         elif "not finite" in said:
             line |= {"outcome": "diverged", "message": said.splitlines()[-1]}
         else:
-            raise RuntimeError(f"rate {rate:g}, seed {seed}, exit status {done.returncode}: {said}")
+            raise RuntimeError(f"{run}, exit status {done.returncode}: {said}")
         line |= {"wall_seconds": round(seconds, 1), "threads": self.options.threads, "parallel": self.options.parallel,
                  "machine": machine(), "date": datetime.date.today().isoformat(), "corpus": self.corpus.key,
-                 "vocabulary": self.corpus.vocabulary, "job": job_of(self.study, ARMS[name], rate, seed, steps)}
+                 "vocabulary": self.corpus.vocabulary, "job": described}
         with self.lock:
             self.results.parent.mkdir(parents=True, exist_ok=True)
             with self.results.open("a") as file:
@@ -214,7 +220,8 @@ class Study:
                 os.fsync(file.fileno())
             self.done[key] = line
         shutil.rmtree(folder)
-        print(f"{name:20} rate {rate:<9g} seed {seed}  loss {loss_of(line):.4f}  {seconds:.0f} s", flush=True)
+        said_of = "  ".join(f"{value:<9g}" if isinstance(value, float) else str(value) for key, value in run.items() if key != "arm")
+        print(f"{name:20} {said_of}  loss {loss_of(line):.4f}  {seconds:.0f} s", flush=True)
         return loss_of(line)
 
 
@@ -330,14 +337,14 @@ def put_into(path, study, text):
     path.write_text(head + begin + "\n" + text + end + rest.split(end, 1)[1])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_commands(parser, studies, default, results):
+    """run and table, and their options."""
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run what has no line in the results yet")
     show = commands.add_parser("table", help="the table of the lines")
     for command in (run, show):
-        command.add_argument("--study", default="llama-9m", choices=list(STUDIES))
-        command.add_argument("--results", default=str(ROOT / "tests/bench/results/convergence.jsonl"))
+        command.add_argument("--study", default=default, choices=studies)
+        command.add_argument("--results", default=str(ROOT / "tests/bench/results" / results))
     run.add_argument("--arms", nargs="*", help="these alone")
     run.add_argument("--bin", default=str(ROOT / "build/bin"), help="folder of galleon and galleon-trainer")
     run.add_argument("--work", default=str(ROOT / "build/study"), help="token files and unfinished runs")
@@ -352,17 +359,29 @@ def main():
     run.add_argument("--steps", type=int, help="instead of the study's")
     run.add_argument("--seeds", type=int, help="how many, instead of the study's")
     show.add_argument("--into", help="a document with the study's marks")
-    options = parser.parse_args()
-    if options.command == "run":
-        study = Study(options)
-        signal.signal(signal.SIGTERM, study.stop)
-        return study.run()
-    text = table(read_lines(pathlib.Path(options.results)), options.study)
+
+
+def run_until_end(own):
+    signal.signal(signal.SIGTERM, own.stop)
+    return own.run()
+
+
+def show_table(options, make):
+    text = make(read_lines(pathlib.Path(options.results)), options.study)
     if options.into:
         put_into(pathlib.Path(options.into), options.study, text)
     else:
         print(text, end="")
     return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add_commands(parser, list(STUDIES), "llama-9m", "convergence.jsonl")
+    options = parser.parse_args()
+    if options.command == "run":
+        return run_until_end(Study(options))
+    return show_table(options, table)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ struct ScheduleOptions {
   ScheduleDecay decay = ScheduleDecay::kLinear;
 };
 
-enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd, kMuon, kMuon8bit };
+enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd, kMuon, kMuon8bit, kScale, kApollo, kApolloMini, kFira };
 
 // Where ε stands: beside √v as it is kept, or beside √(v / (1−β₂ᵗ)).
 enum class EpsilonForm { kUncorrected, kCorrected };
@@ -37,6 +37,20 @@ struct MuonOptions {
   int64_t steps = 5;
   bool nesterov = true;
   bool split_heads = false;  // each head's rows of queries and keys for themselves
+};
+
+// What Fira takes from the gradient beside its update in the subspace: what was projected, or that times the scale, as
+// its authors' program does.
+enum class Residual { kProjected, kScaled };
+
+// Of rules that keep moments of a projected gradient and move weights by the whole one.
+struct ProjectionOptions {
+  int64_t rank = 1;
+  int64_t refresh_interval = 200;
+  double scale = 1;
+  double growth_limit = 1.01;
+  Residual residual = Residual::kProjected;
+  uint64_t seed = 42;
 };
 
 // Factors on the learning rate, and whether weights decay, by what a parameter is.
@@ -96,8 +110,9 @@ struct OptimizerOptions {
   double beta2 = 0.999;
   double epsilon = 1e-6;
   std::optional<EpsilonForm> epsilon_form;  // without: the rule's own
-  double momentum = 0.9;                    // SGD, Muon
+  double momentum = 0.9;                    // SGD, Muon, the last layer of SCALE
   MuonOptions muon;
+  ProjectionOptions projection;
   int64_t block_size = 256;  // of 8-bit moments
   double weight_decay = 0;
   // Everything else is a matrix of a block.

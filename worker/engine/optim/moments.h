@@ -9,6 +9,7 @@
 
 #include "kernels/device.h"
 #include "worker/engine/ground/options.h"
+#include "worker/engine/ground/parameters.h"
 #include "worker/engine/optim/state_piece.h"
 #include "worker/engine/ranks/communicator.h"
 
@@ -24,6 +25,7 @@ struct CompactMatrix {
   bool replicated = false;
   int64_t row_block = 0;  // rows that a rule takes for a matrix of their own; 0: all
   bool dealt = false;     // this rank has all rows or none
+  ParameterGroup group = ParameterGroup::kAttention;
 };
 
 struct RuleStep {
@@ -48,6 +50,12 @@ struct Rotation {
 class Moments {
  public:
   virtual ~Moments() = default;
+
+  // Whether the rule looks for something in the whole gradient before this step; then `search` does, a collective. r:
+  // own rows of the sum over ranks.
+  virtual bool searches(const RuleStep& /*step*/) const { return false; }
+  virtual void search(Device& /*device*/, Communicator& /*communicator*/, const RuleStep& /*step*/,
+                      const Tensor& /*r*/) {}
 
   // Numbers that cross rows; `sum` leaves own rows' part in `sums` (1 × that many). r: own rows, contiguous.
   virtual int64_t sum_count() const { return 0; }

@@ -70,8 +70,9 @@ std::vector<std::unique_ptr<GradientPath>> Optimizer::make_paths(Arena& arena) c
     const Gradient gradient = Gradient::of(p, method_, communicator_);
     paths.push_back(make_path(device_, method_, p, gradient, projected, arena));
     if (p.rank > 0) ++projected;
-    const CompactMatrix matrix{p.name,       p.compact_rows(),    p.compact_columns(), p.vector,
-                               gradient.own, gradient.replicated, p.row_block,         p.dealt};
+    const CompactMatrix matrix{p.name,      p.compact_rows(), p.compact_columns(),
+                               p.vector,    gradient.own,     gradient.replicated,
+                               p.row_block, p.dealt,          p.group};
     paths.back()->rule().moments = allocate_moments(options_for(method_.options(), p), matrix, arena);
   }
   return paths;
@@ -216,6 +217,7 @@ void Optimizer::update(Paths paths, double gradient_scale) {
 }
 
 void Optimizer::update_together(Paths paths) {
+  for (GradientPath* path : paths) search(*path);
   // Partial sums in one exchange; those of replicated matrices, which are whole already, lie behind.
   int64_t sharded = 0;
   int64_t whole = 0;
@@ -224,6 +226,14 @@ void Optimizer::update_together(Paths paths) {
   const Workspace memory(device_, (sharded + whole) * bytes_of(DataType::kFloat32));
   sum_over_rows(paths, memory.tensor(1, sharded + whole), sharded);
   for (const Reducer::Bucket& bucket : reducer_.update_buckets(paths)) update_bucket(bucket);
+}
+
+void Optimizer::search(GradientPath& path) {
+  RuleState& rule = path.rule();
+  const RuleStep step = rule_step(path, rule.count + 1, gradient_scale_);
+  if (path.gradient().skipped || !rule.moments->searches(step)) return;
+  const InType r(device_, path.gradient().own_rows(), DataType::kFloat32);
+  rule.moments->search(device_, communicator_, step, r.tensor());
 }
 
 // sums (1×n): those of sharded matrices first, which are added up over ranks.

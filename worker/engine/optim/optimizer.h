@@ -95,6 +95,7 @@ class Optimizer final : public GradientSink {
   void take_reduced(Paths paths);
   void update(Paths paths, double gradient_scale);
   void update_together(Paths paths);
+  void search(GradientPath& path);
   void sum_over_rows(Paths paths, const Tensor& sums, int64_t sharded);
   void update_bucket(Paths bucket);
   void make_update(GradientPath& path);

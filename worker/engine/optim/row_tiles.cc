@@ -29,7 +29,7 @@ const Tensor& RowTiles::whole() const {
 
 void RowTiles::visit(const std::function<void(int64_t, const Tensor&)>& visitor) {
   if (formed_) {
-    visitor(0, tile_);
+    if (!partial_ || tile_.rows > 0) visitor(first_, tile_);
     return;
   }
   for (int64_t first = 0; first < rows_; first += tile_.rows) {

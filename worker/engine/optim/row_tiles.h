@@ -12,6 +12,9 @@ class RowTiles {
  public:
   // A gradient that is there: one tile.
   explicit RowTiles(const Tensor& g) : rows_(g.rows), columns_(g.columns), tile_(g), formed_(true) {}
+  // Some rows of one, from `first` on, of a gradient of which other ranks have the others: one tile, or none.
+  RowTiles(const Tensor& own, int64_t first, int64_t rows)
+      : rows_(rows), columns_(own.columns), tile_(own), first_(first), formed_(true), partial_(true) {}
   // G = aᵀ·b, of which a tile at a time lies in `tile` (fp32, columns as G). a: tokens×rows, b: tokens×columns. Each
   // visit forms the tiles again, unless one is all.
   RowTiles(Device& device, const Tensor& a, const Tensor& b, const Tensor& tile);
@@ -21,6 +24,8 @@ class RowTiles {
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
+  // Whether a visit leaves rows out.
+  bool partial() const { return partial_; }
   // All of it, where it is there.
   const Tensor& whole() const;
   // visitor(first row, tile) for each tile from the first row on; a tile is valid during the call alone.
@@ -32,7 +37,9 @@ class RowTiles {
   int64_t rows_ = 0;
   int64_t columns_ = 0;
   Tensor tile_;
+  int64_t first_ = 0;
   bool formed_ = false;  // `tile_` is all of it, and there
+  bool partial_ = false;
 };
 
 }  // namespace galleon

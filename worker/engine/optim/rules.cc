@@ -10,13 +10,17 @@ namespace {
 
 // In the order of MomentRule.
 constexpr RuleKind kRules[] = {
-    // allocate, by rows, codes, of matrices, the rest
-    {allocate_adam, true, false, false, MomentRule::kAdamW},
-    {allocate_adam8bit, true, true, false, MomentRule::kAdam8bit},
-    {allocate_adafactor, false, false, false, MomentRule::kAdafactor},
-    {allocate_sgd, true, false, false, MomentRule::kSgd},
-    {allocate_muon, false, false, true, MomentRule::kAdamW},
-    {allocate_muon, false, true, true, MomentRule::kAdam8bit},
+    // allocate, by rows, codes, of matrices, deals, the rest
+    {allocate_adam, true, false, false, false, MomentRule::kAdamW},
+    {allocate_adam8bit, true, true, false, false, MomentRule::kAdam8bit},
+    {allocate_adafactor, false, false, false, false, MomentRule::kAdafactor},
+    {allocate_sgd, true, false, false, false, MomentRule::kSgd},
+    {allocate_muon, false, false, true, true, MomentRule::kAdamW},
+    {allocate_muon, false, true, true, true, MomentRule::kAdam8bit},
+    {allocate_scale, false, false, false, false, MomentRule::kScale},
+    {allocate_apollo, false, false, true, false, MomentRule::kAdamW},
+    {allocate_apollo, false, false, true, false, MomentRule::kAdamW},
+    {allocate_fira, false, false, true, false, MomentRule::kAdamW},
 };
 
 bool in_block(const Parameter& p) {
@@ -71,7 +75,7 @@ void lay_out_for_rules(const OptimizerOptions& options, int ranks, std::vector<P
       p.transposed = p.out < p.in;
     }
   }
-  if (ranks > 1) deal_out(options, ranks, parameters);
+  if (ranks > 1 && kind_of(options.rule).deals) deal_out(options, ranks, parameters);
 }
 
 int64_t shard_unit(const OptimizerOptions& options, const Parameter& p) {

@@ -21,6 +21,8 @@ struct RuleKind {
   bool codes;
   // It is of matrices as such: at full rank these are stored with their smaller side as columns.
   bool of_matrices;
+  // Of these whole ones are dealt out to ranks where that sends less.
+  bool deals;
   // The rule of what is no matrix of a block: of embeddings, heads and vectors.
   MomentRule rest;
 };
@@ -42,5 +44,8 @@ std::unique_ptr<Moments> allocate_adam8bit(const OptimizerOptions& options, cons
 std::unique_ptr<Moments> allocate_adafactor(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
 std::unique_ptr<Moments> allocate_sgd(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
 std::unique_ptr<Moments> allocate_muon(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_scale(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_apollo(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_fira(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
 
 }  // namespace galleon

@@ -26,11 +26,13 @@ void finish_basis(Device& device, Communicator& communicator, absl::Span<const C
 
 bool iterate_subspace(Device& device, Communicator& communicator, RowTiles& g, const Tensor& basis, const Tensor& range,
                       int owner, uint64_t seed) {
+  if (g.partial()) fill(device, range, 0.0F);
   g.visit([&](int64_t first, const Tensor& tile) {
     matmul(device, tile, Transpose::kNo, basis, Transpose::kNo, range.row_range(first, tile.rows));
   });
   communicator.all_reduce(range, Content::kSubspace);
   if (!orthonormalize(device, range, seed)) return false;
+  if (g.partial()) fill(device, basis, 0.0F);
   g.visit([&](int64_t first, const Tensor& tile) {
     matmul(device, tile, Transpose::kYes, range.row_range(first, tile.rows), Transpose::kNo, basis, 1.0F,
            first > 0 ? 1.0F : 0.0F);

@@ -130,6 +130,14 @@ MomentRule moment_rule(v1::Optimizer::Rule rule) {
       return MomentRule::kMuon;
     case v1::Optimizer::RULE_MUON8BIT:
       return MomentRule::kMuon8bit;
+    case v1::Optimizer::RULE_SCALE:
+      return MomentRule::kScale;
+    case v1::Optimizer::RULE_APOLLO:
+      return MomentRule::kApollo;
+    case v1::Optimizer::RULE_APOLLO_MINI:
+      return MomentRule::kApolloMini;
+    case v1::Optimizer::RULE_FIRA:
+      return MomentRule::kFira;
     default:
       return MomentRule::kAdamW;
   }
@@ -156,6 +164,18 @@ MuonOptions muon_options(const v1::Muon& muon) {
   return o;
 }
 
+ProjectionOptions projection_options(const v1::Projection& projection, MomentRule rule, uint64_t seed) {
+  ProjectionOptions o;
+  if (projection.has_rank()) o.rank = projection.rank();
+  if (projection.has_refresh_interval()) o.refresh_interval = projection.refresh_interval();
+  o.scale = rule == MomentRule::kApolloMini ? 128 : rule == MomentRule::kFira ? 0.25 : 1;
+  if (projection.has_scale()) o.scale = projection.scale();
+  if (projection.has_growth_limit()) o.growth_limit = projection.growth_limit();
+  if (projection.residual() == v1::Projection::RESIDUAL_SCALED) o.residual = Residual::kScaled;
+  o.seed = seed;
+  return o;
+}
+
 void set_groups(const v1::Optimizer& optimizer, OptimizerOptions& o) {
   const auto exempt = [&](const char* group) {
     return std::count(optimizer.decay_exempt().begin(), optimizer.decay_exempt().end(), group) > 0;
@@ -174,7 +194,7 @@ OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed
   // A message that did not come through the job file's reader may lack what that derives.
   o.rule = moment_rule(optimizer.rule());
   const bool muon = o.rule == MomentRule::kMuon || o.rule == MomentRule::kMuon8bit;
-  const bool adam = o.rule == MomentRule::kAdamW || o.rule == MomentRule::kAdam8bit || muon;
+  const bool adam = o.rule != MomentRule::kAdafactor && o.rule != MomentRule::kSgd;
   o.beta1 = optimizer.has_beta1() ? optimizer.beta1() : (adam ? 0.9 : 0.0);
   o.beta2 = optimizer.beta2();
   o.epsilon = optimizer.has_epsilon() ? optimizer.epsilon() : default_epsilon(o.rule);
@@ -184,6 +204,7 @@ OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed
   }
   o.momentum = optimizer.has_momentum() ? optimizer.momentum() : (muon ? 0.95 : 0.9);
   o.muon = muon_options(optimizer.muon());
+  o.projection = projection_options(optimizer.projection(), o.rule, seed);
   o.block_size = optimizer.block_size();
   o.weight_decay = optimizer.weight_decay();
   set_groups(optimizer, o);

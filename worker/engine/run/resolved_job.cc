@@ -156,6 +156,11 @@ absl::StatusOr<EngineShape> engine_shape(const RunOptions& options, const ModelC
                        " are its projected side, which mixes heads; optimizer.galore.side: right projects the other"));
     }
   }
+  if (options.optimizer.rule == MomentRule::kScale && config.tied_embeddings) {
+    return absl::InvalidArgumentError(
+        "optimizer.rule: scale tells the embedding from the head, and they are one matrix here; model.overrides: "
+        "{tie_word_embeddings: false}, or another rule");
+  }
   EngineShape shape;
   shape.config = config;
   shape.optimizer = options.optimizer;

@@ -55,7 +55,7 @@ absl::Status read_file_rows(const std::string& path, const RowReader& reader) {
   ASSIGN_OR_RETURN(const int64_t version, database.number("PRAGMA user_version"));
   if (version != kSchemaVersion) {
     return absl::FailedPreconditionError(absl::StrCat(path, " is of schema ", version, ", and ", kSchemaVersion,
-                                                      " is read here; galleon admin export of that journal "
+                                                      " is read here; galleon-scheduler --export of that journal "
                                                       "writes one"));
   }
   ASSIGN_OR_RETURN(const int64_t snapshot, database.number("SELECT sequence FROM snapshot_sequence"));

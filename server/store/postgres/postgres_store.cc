@@ -326,8 +326,10 @@ absl::Status PostgresJournal::compact(const SnapshotChange& change) {
   absl::StatusOr<std::vector<Rows>> done = connection_->pipeline(commands, until);
   absl::Status status = done.status();
   if (status.ok() && done->back().count() != 1) status = over();
-  if (status.ok() && (*done)[1].affected() != 1)
+  if (status.ok() && (*done)[1].affected() != 1) {
+    snapshot_known_ = false;
     status = absl::InternalError("the snapshot in the database is not the one that was left there");
+  }
   if (!status.ok()) {
     (void)connection_->query("ROLLBACK", {}, until);
     return status;

@@ -69,8 +69,8 @@ absl::StatusOr<std::string> make_tables(PostgresConnection& connection, ClusterF
   if (std::filesystem::exists(journal)) {
     return absl::FailedPreconditionError(
         absl::StrCat(journal, " is a journal of SQLite, and the ", connection.place(),
-                     " holds none: move it there (galleon admin "
-                     "export, then galleon admin import), or move the file away to start with no jobs"));
+                     " holds none: move it there (--export without --store, "
+                     "then --import with it), or move the file away to start with no jobs"));
   }
   if (file.name.empty()) file.name = random_hex(16);
   file.fresh = true;

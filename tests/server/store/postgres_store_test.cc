@@ -281,7 +281,7 @@ TEST_F(PostgresStoreTest, ManyThatStartAtOnceOnAnEmptyDatabaseMakeOneClusterOfIt
 
 TEST_F(PostgresStoreTest, AnSqliteJournalBesideAnEmptyDatabaseIsNotForgotten) {
   { ASSERT_TRUE((*SqliteJournal::open(options_.data))->append({event(1)}).ok()); }
-  EXPECT_THAT(std::string(refused().message()), HasSubstr("galleon admin export"));
+  EXPECT_THAT(std::string(refused().message()), HasSubstr("--export without --store"));
 }
 
 TEST_F(PostgresStoreTest, ChangedRowsAreFound) {

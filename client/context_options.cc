@@ -11,7 +11,7 @@ void Program::add_config() {
       "Example: galleon config set-context lab --server alpha:7070 --tls tls/admin\n"
       "The first is the current one, which all commands mean that name no server.");
   set->add_option("name", context_arguments_.name, "what to call it")->required();
-  set->add_option("--server", context_arguments_.server, "HOST:PORT of the scheduler");
+  set->add_option("--server", context_arguments_.server, "HOST:PORT of the scheduler, or of several with commas between");
   set->add_option("--tls", context_arguments_.tls, "folder with ca.pem, and cert.pem with key.pem or token");
   set->callback([this] { code_ = run_set_context(context_arguments_); });
   CLI::App* use = config->add_subcommand("use-context", "make it the current one");

@@ -22,6 +22,10 @@ const absl::Duration JobClient::kCreateTimeout = absl::Seconds(120);
 const absl::Duration JobClient::kResolveTimeout = absl::Seconds(300);
 const absl::Duration JobClient::kRetryTimeout = absl::Seconds(2);
 
+namespace {
+constexpr absl::Duration kTakeover = absl::Seconds(15);
+}  // namespace
+
 bool is_terminal(v1::JobRecord::State state) {
   return state == v1::JobRecord::SUCCEEDED || state == v1::JobRecord::FAILED || state == v1::JobRecord::CANCELLED;
 }
@@ -36,20 +40,38 @@ std::string worker_name(const std::string& worker) {
 
 JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials,
                      absl::Duration retry_timeout, Explain explain)
-    : server_(server), retry_timeout_(retry_timeout), explain_(std::move(explain)) {
+    : server_(server),
+      search_(parse_server_list(server).value_or(std::vector<std::string>{server})),
+      credentials_(credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials)),
+      // Of several another takes over within seconds.
+      retry_timeout_(search_.servers().size() > 1 ? std::max(retry_timeout, kTakeover) : retry_timeout),
+      explain_(std::move(explain)) {
+  connect();
+}
+
+void JobClient::connect() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(16 << 20);
-  channel_ = grpc::CreateCustomChannel(
-      server, credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials), arguments);
+  channel_ = grpc::CreateCustomChannel(search_.servers()[search_.current()], credentials_, arguments);
   jobs_ = v1::JobService::NewStub(channel_);
   groups_ = v1::GroupService::NewStub(channel_);
   workers_ = v1::WorkerService::NewStub(channel_);
   queues_ = v1::QueueService::NewStub(channel_);
   admin_ = v1::AdminService::NewStub(channel_);
+}
+
+void JobClient::look_elsewhere(const grpc::ClientContext& context) {
+  if (search_.servers().size() == 1) return;
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto named = trailers.find(kWriterTrailer);
+  search_.failed(search_.current(), named == trailers.end()
+                                        ? absl::string_view()
+                                        : absl::string_view(named->second.data(), named->second.size()));
+  connect();
 }
 
 absl::Status JobClient::from_grpc(const grpc::Status& status) const {
@@ -263,6 +285,7 @@ absl::Status JobClient::watch_events(const std::string& subject, bool follow,
       request.set_after_revision(response.revision());
     }
     const grpc::Status status = reader->Finish();
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) look_elsewhere(context);
     if (status.ok()) return absl::OkStatus();
     const bool again = status.error_code() == grpc::StatusCode::UNAVAILABLE &&
                        ((reached && follow) || absl::Now() < start + retry_timeout_);
@@ -285,6 +308,11 @@ absl::StatusOr<uint64_t> JobClient::backup(const std::string& path) {
   const std::string partial = absl::StrCat(path, ".partial-", random_hex(8));
   std::ofstream file(partial, std::ios::binary | std::ios::trunc);
   if (!file) return absl::PermissionDeniedError(absl::StrCat("cannot write ", partial));
+  // A stream that has begun is not begun again: whoever serves is found before.
+  if (const auto queues = list_queues(); !queues.ok() && queues.status().code() == absl::StatusCode::kUnavailable) {
+    std::remove(partial.c_str());
+    return queues.status();
+  }
   grpc::ClientContext context;
   std::unique_ptr<grpc::ClientReader<v1::BackupResponse>> reader = admin_->Backup(&context, v1::BackupRequest());
   v1::BackupResponse response;
@@ -331,6 +359,7 @@ absl::StatusOr<v1::JobRecord> JobClient::watch_job(const std::string& job,
       }
     }
     const grpc::Status status = reader->Finish();
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) look_elsewhere(context);
     if (is_terminal(last.state())) return last;
     if (!status.ok() && status.error_code() != grpc::StatusCode::UNAVAILABLE) return from_grpc(status);
     if (!status.ok() && !told_away) {
@@ -364,6 +393,7 @@ absl::Status JobClient::read_logs(const std::string& name, uint32_t attempt, uin
       request.clear_tail_lines();
     }
     const grpc::Status status = reader->Finish();
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) look_elsewhere(context);
     if (status.ok()) {
       // A stream that goes on within an attempt ends with it; the job's later attempts are asked for one by one.
       if (!resumed || attempt != 0 || !follow) return absl::OkStatus();

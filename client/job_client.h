@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/net/server_list.h"
 #include "galleon/v1/admin.grpc.pb.h"
 #include "galleon/v1/groups.grpc.pb.h"
 #include "galleon/v1/jobs.grpc.pb.h"
@@ -22,7 +23,8 @@ class JobClient {
  public:
   // Says what stands between us and a server that is there, or nothing.
   using Explain = std::function<std::string()>;
-  // `server`: "HOST:PORT". Without credentials the connection is neither encrypted nor authenticated.
+  // `server`: "HOST:PORT", or several with commas between, of which the one that serves is found. Without credentials
+  // the connection is neither encrypted nor authenticated.
   explicit JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr,
                      absl::Duration retry_timeout = kRetryTimeout, Explain explain = nullptr);
 
@@ -91,8 +93,14 @@ class JobClient {
   template <typename Response, typename Call>
   absl::StatusOr<Response> call(absl::Duration timeout, Call once, absl::Time latest = absl::InfiniteFuture());
   absl::Status from_grpc(const grpc::Status& status) const;
+  // Speaks with the address that is the search's now.
+  void connect();
+  // A call ended with UNAVAILABLE: the next goes to whom the answer names, or to the next address.
+  void look_elsewhere(const grpc::ClientContext& context);
 
   std::string server_;
+  ServerSearch search_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const absl::Duration retry_timeout_;
   const Explain explain_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -23,8 +23,10 @@ absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl
     const grpc::Status status = once(context, response);
     if (status.ok()) return response;
     if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
+    look_elsewhere(context);
     absl::SleepFor(pause);
-    pause = std::min(pause * 2, absl::Seconds(1));
+    // Of several, another may serve at any moment.
+    pause = std::min(pause * 2, search_.servers().size() > 1 ? absl::Milliseconds(200) : absl::Seconds(1));
   }
 }
 

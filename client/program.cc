@@ -8,6 +8,7 @@
 
 #include "absl/strings/ascii.h"
 #include "client/completion.h"
+#include "common/net/server_list.h"
 #include "common/net/tls_diagnosis.h"
 #include "common/net/tls_folder.h"
 #include "proto/jobfile/jobfile.h"
@@ -113,6 +114,8 @@ void Program::use_tls(const std::string& folder) {
 }
 
 void Program::use_server(const std::string& server) {
+  if (const auto list = parse_server_list(server); !list.ok())
+    throw CLI::ValidationError("--server", std::string(list.status().message()));
   remote_.server = server;
   server_option_ = true;
 }
@@ -140,7 +143,7 @@ void Program::settle_context() {
 void Program::add_server_option(CLI::App* app) {
   app->add_option_function<std::string>(
          "--server", [this](const std::string& server) { use_server(server); },
-         "HOST:PORT of the scheduler (or GALLEON_SERVER)")
+         "HOST:PORT of the scheduler, or of several with commas between (or GALLEON_SERVER)")
       ->default_str(remote_.server)
       ->trigger_on_parse();
   app->add_option_function<std::string>(

@@ -226,6 +226,10 @@ void Loop::run_lane(Lane lane, Turn& turn, absl::Duration most) {
 }
 
 void Loop::round(bool all) {
+  if (const absl::Status standing = options_.journal->standing(); !standing.ok()) {
+    log_error("nothing is decided any more and the scheduler ends: ", std::string(standing.message()));
+    return options_.on_fatal(standing);
+  }
   const Now time = now();
   if (const std::string told = clock_watch_.look(time); !told.empty()) log_warning(told);
   std::vector<std::function<void()>> after_commit;

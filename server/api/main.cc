@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
+#include <mutex>
 #include <optional>
 #include <tuple>
 
@@ -25,6 +26,8 @@
 #include "server/api/server.h"
 #include "server/http/openapi.h"
 #include "server/store/backup.h"
+#include "server/store/shared_store.h"
+#include "server/store/transfer.h"
 
 namespace {
 
@@ -38,7 +41,7 @@ constexpr char kFooter[] =
     "reload does. Exit codes: 0 after SIGTERM or SIGINT; 1 if it cannot start now, and may later; 2 if its options or "
     "files "
     "are wrong; 3 if the journal cannot be read, as it is damaged, of a newer version or no journal; 4 if the journal "
-    "cannot be written, and may be later.";
+    "cannot be written, and may be later; 5 if another scheduler of the same --store writes now.";
 
 constexpr int kCannotStart = 1;
 constexpr int kWrongOptions = 2;  // as they are, and so it stays until somebody changes them
@@ -77,6 +80,25 @@ int print_openapi() {
   return 0;
 }
 
+// A state into a file, or from one into the database of --store.
+int transfer(const galleon::server::ServerOptions& options, const std::string& to, const std::string& from,
+             bool replace) {
+  const galleon::SystemClock clock;
+  galleon::server::SharedStoreOptions store;
+  store.url = options.store;
+  store.data = std::filesystem::absolute(options.data).lexically_normal().string();
+  store.clock = &clock;
+  const absl::StatusOr<galleon::server::Transferred> done =
+      to.empty() ? galleon::server::import_journal(store, from, replace) : galleon::server::export_journal(store, to);
+  if (!done.ok()) {
+    galleon::log_error(std::string(done.status().message()));
+    return exit_code(done.status());
+  }
+  galleon::log_info(to.empty() ? "took " : "wrote ", done->jobs, " jobs ", to.empty() ? "from " : "to ",
+                    to.empty() ? from : to, ": ", done->rows.text());
+  return 0;
+}
+
 int restore_journal(const std::string& backup, const std::string& data) {
   const absl::StatusOr<galleon::server::Restored> restored = galleon::server::restore_backup(backup, data);
   if (!restored.ok()) {
@@ -95,6 +117,10 @@ struct Arguments {
   std::string spare_borrowers = "1m";
   std::string ready_file;
   std::string restore;
+  std::string export_to;
+  std::string import_from;
+  std::string store;
+  std::string store_lease = "3s";
   std::string keep_free;
   bool openapi = false;
   galleon::LogOptions log;
@@ -139,6 +165,22 @@ void add_options(CLI::App& app, Arguments& a) {
       ->capture_default_str();
   app.add_option("--restore", a.restore,
                  "make this backup (galleon admin backup) the journal of --data, keep the old one beside it, and end");
+  app.add_option("--store", a.store,
+                 "postgresql://USER@HOST/DATABASE, or @FILE with such an address: the journal is there, and several "
+                 "schedulers share it and --data (default: SQLite, in --data)");
+  app.add_option("--advertise", a.options.advertise,
+                 "HOST:PORT where clients reach this one of several schedulers, as they name it (default: --listen)");
+  app.add_option("--store-lease", a.store_lease,
+                 "how long after the last word of the scheduler that writes another takes over")
+      ->check([](const std::string& text) {
+        const std::optional<absl::Duration> parsed = galleon::parse_duration_text(text);
+        return parsed && *parsed >= absl::Seconds(1) && *parsed <= absl::Minutes(1)
+                   ? std::string()
+                   : absl::StrCat("\"", text, "\" is not a duration between 1s and 1m");
+      })
+      ->capture_default_str();
+  app.add_option("--export", a.export_to, "write the state of a scheduler that does not run into a new file, and end");
+  app.add_option("--import", a.import_from, "put such a file into the empty database of --store, and end");
   app.add_option("--tls", a.options.tls,
                  "folder with ca.pem, cert.pem and key.pem (galleon admin init-tls); needed beyond loopback");
   app.add_option("--access", a.options.access,
@@ -219,23 +261,40 @@ int serve(Arguments& a) {
     }
     std::filesystem::remove(a.ready_file, ignored);
   }
+  // What is known of it once it listens, and again when one that stood by serves.
+  std::mutex told;
+  bool serving = false;
+  galleon::ReadyFile ready;
+  const auto tell = [&](const std::string& stands_by) {
+    const std::string what = stands_by.empty() ? absl::StrCat("serves on ", ready.listen) : stands_by;
+    if (stands_by.empty())
+      galleon::log_info(what, ", metrics on ", ready.metrics, ready.page.empty() ? "" : ", page on ", ready.page);
+    const absl::Status written =
+        a.ready_file.empty() ? absl::OkStatus() : galleon::write_ready_file(a.ready_file, ready);
+    if (!written.ok()) galleon::log_error("--ready-file: ", std::string(written.message()));
+    service.ready(what);
+    return written.ok();
+  };
+  a.options.on_serving = [&](const std::string& page) {
+    const std::lock_guard<std::mutex> lock(told);
+    serving = true;
+    ready.page = page;
+    if (!ready.listen.empty()) tell("");
+  };
   absl::StatusOr<std::unique_ptr<galleon::server::Server>> server = galleon::server::Server::start(a.options);
   if (!server.ok()) {
     galleon::log_error(std::string(server.status().message()));
     return exit_code(server.status());
   }
-  const std::string page = (*server)->page_url();
-  galleon::log_info("serves on ", (*server)->address(), ", metrics on ", (*server)->metrics_address(),
-                    page.empty() ? "" : ", page on ", page);
-  if (!a.ready_file.empty()) {
-    const absl::Status written =
-        galleon::write_ready_file(a.ready_file, {::getpid(), (*server)->address(), (*server)->metrics_address(), page});
-    if (!written.ok()) {
-      galleon::log_error("--ready-file: ", std::string(written.message()));
-      return kCannotStart;
-    }
+  {
+    const std::lock_guard<std::mutex> lock(told);
+    const std::string stands_by = serving ? "" : (*server)->stands_by();
+    if (!serving && stands_by.empty()) ready.page = (*server)->page_url();
+    ready.pid = ::getpid();
+    ready.listen = (*server)->address();
+    ready.metrics = (*server)->metrics_address();
+    if (!tell(stands_by)) return kCannotStart;
   }
-  service.ready(absl::StrCat("serves on ", (*server)->address()));
   int signal = 0;
   while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
     service.reloading();
@@ -267,6 +326,22 @@ int main(int argc, char** argv) {
   }
   if (arguments.openapi) return print_openapi();
   galleon::init_logging("galleon-scheduler", arguments.log);
+  const absl::StatusOr<galleon::server::StoreAddress> store = galleon::server::parse_store(arguments.store);
+  if (!store.ok()) {
+    galleon::log_error(std::string(store.status().message()));
+    return kWrongOptions;
+  }
+  arguments.options.store = store->url;
+  arguments.options.store_lease = *galleon::parse_duration_text(arguments.store_lease);
+  if (!arguments.export_to.empty() || !arguments.import_from.empty()) {
+    if (arguments.options.data.empty() || (!arguments.import_from.empty() && arguments.options.store.empty())) {
+      galleon::log_error("--export needs --data, --import needs --data and --store; --restore is for SQLite");
+      return kWrongOptions;
+    }
+    return transfer(arguments.options, arguments.export_to, arguments.import_from, false);
+  }
+  if (!arguments.restore.empty() && !arguments.options.store.empty() && !arguments.options.data.empty())
+    return transfer(arguments.options, "", arguments.restore, true);
   if (!arguments.restore.empty() && !arguments.options.data.empty())
     return restore_journal(arguments.restore, arguments.options.data);
   const int wrong = complete(arguments);

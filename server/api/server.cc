@@ -1,9 +1,13 @@
 #include "server/api/server.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/disk_guard.h"
@@ -35,14 +39,17 @@
 #include "server/api/loop.h"
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
+#include "server/api/queue_file.h"
 #include "server/api/reload.h"
 #include "server/api/services.h"
+#include "server/api/standby.h"
 #include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
-#include "server/http/http_server.h"
 #include "server/api/tracer.h"
 #include "server/core/transitions.h"
+#include "server/http/http_server.h"
 #include "server/notify/notifier.h"
+#include "server/store/shared_store.h"
 #include "server/store/sqlite_journal.h"
 
 namespace galleon::server {
@@ -56,7 +63,9 @@ constexpr int kReaderThreads = 2;
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
-constexpr int64_t kLogsPauseMs = 500;  // between two looks at how much is kept
+constexpr int kExitTermOver = 5;
+constexpr absl::Duration kLookPause = absl::Milliseconds(200);  // of one that stands by
+constexpr int64_t kLogsPauseMs = 500;                           // between two looks at how much is kept
 
 // What the certificates of `galleon admin init-tls` stand for.
 constexpr char kDefaultAccess[] =
@@ -88,6 +97,10 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
 }
 
 using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+
+void end_process(const absl::Status& status) {
+  ::_exit(is_term_over(status) ? kExitTermOver : kExitJournal);
+}
 
 // Connections come from the acceptor alone.
 std::unique_ptr<grpc::Server> serve(const std::shared_ptr<grpc::ServerCredentials>& credentials,
@@ -125,6 +138,8 @@ struct Server::Parts {
                                          : std::filesystem::absolute(options.jobs).lexically_normal().string()) {}
   // The threads end before what they use.
   ~Parts() {
+    stop_waiting();
+    standby.reset();
     if (planner != nullptr) planner->shut_down();
     reload.reset();
     if (loop != nullptr) loop->stop();
@@ -142,13 +157,23 @@ struct Server::Parts {
   void make_services(const ServerOptions& options);
   void hand_over_attached();
   absl::Status serve_metrics(const ServerOptions& options);
-  absl::Status serve_calls(const ListenAddress& listen, const std::shared_ptr<grpc::ServerCredentials>& credentials);
+  absl::Status bind(const ListenAddress& listen);
+  absl::Status serve_calls();
+  // All that comes after the journal is there.
+  absl::Status begin(const ServerOptions& options);
+  // Of a store that is shared: takes the term if it is free, or stands by until it is.
+  absl::Status begin_shared(const ServerOptions& options);
+  absl::StatusOr<bool> take_if_free();
+  void wait_for_term(ServerOptions options);
+  void stop_waiting();
+  Standby::Answer answer() const;
   absl::Status serve_page(const ServerOptions& options);
 
   const std::string data;
   const std::string jobs_folder;
   SystemClock system_clock;
-  std::unique_ptr<SqliteJournal> journal;
+  std::unique_ptr<SharedStore> store;  // null: SQLite's, in `data`
+  std::unique_ptr<Journal> journal;
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
   LogTally log_tally;
@@ -176,6 +201,14 @@ struct Server::Parts {
   std::unique_ptr<StoppableService> workers;
   std::unique_ptr<StoppableService> queues;
   std::unique_ptr<StoppableService> admin;
+  std::shared_ptr<grpc::ServerCredentials> credentials;
+  std::optional<ListenSocket> bound;
+  std::unique_ptr<Standby> standby;
+  mutable std::mutex waiting_mutex;
+  std::condition_variable waiting_changed;
+  bool waiting_ends = false;
+  Standby::Answer waits_for;  // an empty sentence: it does not wait
+  std::thread waiting;
   std::unique_ptr<Acceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<Doorkeeper> doorkeeper;
@@ -187,16 +220,16 @@ struct Server::Parts {
 };
 
 absl::Status Server::Parts::recover(const ServerOptions& options) {
-  absl::StatusOr<std::unique_ptr<SqliteJournal>> opened = SqliteJournal::open(data);
-  if (!opened.ok()) {
-    absl::Status status = opened.status();
-    status.SetPayload(kJournalPayload, absl::Cord());
-    return status;
+  if (journal == nullptr) {
+    absl::StatusOr<std::unique_ptr<SqliteJournal>> opened = SqliteJournal::open(data);
+    if (!opened.ok()) {
+      absl::Status status = opened.status();
+      status.SetPayload(kJournalPayload, absl::Cord());
+      return status;
+    }
+    journal = *std::move(opened);
   }
-  journal = *std::move(opened);
-  metrics = std::make_unique<Metrics>();
   logs = std::make_unique<LogFiles>(data + "/logs");
-  disk = std::make_unique<DiskGuard>(options.keep_free, data);
   folders = std::make_unique<JobFolders>(jobs_folder, options.make_folder ? options.make_folder : make_folders);
   removals = std::make_unique<JobFolders>(jobs_folder, make_folders);
   metric_files = std::make_unique<MetricFiles>(jobs_folder);
@@ -213,7 +246,7 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
   with.journal = journal.get();
   with.metrics = metrics.get();
   with.folders = folders.get();
-  with.on_fatal = options.on_fatal ? options.on_fatal : [](const absl::Status&) { ::_exit(kExitJournal); };
+  with.on_fatal = options.on_fatal ? options.on_fatal : end_process;
   with.on_forgotten = [this](std::vector<v1::JobForgotten> gone) {
     cleaner.post([this, gone = std::move(gone)] {
       for (const v1::JobForgotten& job : gone) {
@@ -238,6 +271,18 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
   if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
   RETURN_IF_ERROR(loop->recover());
   return folders->open(loop->next_job_number(), options.jobs_patience);
+}
+
+absl::Status Server::Parts::bind(const ListenAddress& listen) {
+  absl::StatusOr<ListenSocket> made = listen_tcp(listen, kBacklog);
+  if (!made.ok()) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", to_string(listen),
+                                               "; it is taken, or not an address of this machine (",
+                                               std::string(made.status().message()), ")"));
+  }
+  bound = *std::move(made);
+  address = to_string(bound->address);
+  return absl::OkStatus();
 }
 
 absl::Status Server::Parts::make_notifier(const ServerOptions& options) {
@@ -359,23 +404,19 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   http.metrics = std::make_shared<WithConnections>(
       http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });
   http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-scheduler", options.scheduler.version);
-  http.ready = [this] { return serving ? absl::OkStatus() : absl::UnavailableError("the scheduler does not serve"); };
+  http.ready = [this] {
+    if (serving) return absl::OkStatus();
+    const std::string waits = answer().sentence;
+    return absl::UnavailableError(waits.empty() ? "the scheduler does not serve" : waits);
+  };
   http.alive = [this] { return serving ? doorkeeper->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
   return absl::OkStatus();
 }
 
-absl::Status Server::Parts::serve_calls(const ListenAddress& listen,
-                                        const std::shared_ptr<grpc::ServerCredentials>& credentials) {
-  absl::StatusOr<ListenSocket> bound = listen_tcp(listen, kBacklog);
-  if (!bound.ok()) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", to_string(listen),
-                                               "; it is taken, or not an address of this machine (",
-                                               std::string(bound.status().message()), ")"));
-  }
+absl::Status Server::Parts::serve_calls() {
   server = serve(credentials, {jobs.get(), groups.get(), workers.get(), queues.get(), admin.get()}, acceptor);
   if (server == nullptr) return absl::InternalError("gRPC cannot be started");
-  address = to_string(bound->address);
   Doorkeeper::Options door;
   door.tls = certificates != nullptr;
   door.hand_over = [this](int fd, int listener) {
@@ -384,7 +425,7 @@ absl::Status Server::Parts::serve_calls(const ListenAddress& listen,
     connection.listener_fd = listener;
     acceptor->HandleNewConnection(&connection);
   };
-  ASSIGN_OR_RETURN(auto opened, Doorkeeper::start(*std::move(bound), std::move(door)));
+  ASSIGN_OR_RETURN(auto opened, Doorkeeper::start(*std::exchange(bound, std::nullopt), std::move(door)));
   doorkeeper = std::move(opened);
   serving = true;
   return absl::OkStatus();
@@ -408,23 +449,161 @@ absl::StatusOr<std::unique_ptr<Server>> Server::start(const ServerOptions& optio
   ASSIGN_OR_RETURN(const ListenAddress listen, parse_listen_address(options.listen));
   ASSIGN_OR_RETURN(Security secured, security(options, listen));
   auto parts = std::make_unique<Parts>(options);
-  RETURN_IF_ERROR(parts->recover(options));
   parts->certificates = std::move(secured.certificates);
+  parts->credentials = std::move(secured.credentials);
   parts->access.replace(std::move(secured.access));
-  parts->make_services(options);
-  RETURN_IF_ERROR(parts->serve_metrics(options));
-  parts->loop->start();
+  parts->metrics = std::make_unique<Metrics>();
+  parts->disk = std::make_unique<DiskGuard>(options.keep_free, parts->data);
   // Without TLS only this machine reaches the port.
   if (const std::string faults = known_grpc_faults(grpc::Version()); !faults.empty() && !options.tls.empty())
     log_warning(faults);
-  RETURN_IF_ERROR(parts->serve_calls(listen, secured.credentials));
+  if (!options.store.empty()) {
+    RETURN_IF_ERROR(parts->bind(listen));
+    RETURN_IF_ERROR(parts->begin_shared(options));
+    return std::unique_ptr<Server>(new Server(std::move(parts)));
+  }
+  RETURN_IF_ERROR(parts->recover(options));
+  parts->make_services(options);
+  RETURN_IF_ERROR(parts->serve_metrics(options));
+  parts->loop->start();
+  RETURN_IF_ERROR(parts->bind(listen));
+  RETURN_IF_ERROR(parts->serve_calls());
   RETURN_IF_ERROR(parts->serve_page(options));
   return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+absl::Status Server::Parts::begin(const ServerOptions& options) {
+  RETURN_IF_ERROR(recover(options));
+  make_services(options);
+  loop->start();
+  RETURN_IF_ERROR(serve_calls());
+  return serve_page(options);
+}
+
+absl::StatusOr<bool> Server::Parts::take_if_free() {
+  ASSIGN_OR_RETURN(const SharedStore::Standing seen, store->look());
+  if (seen.free) {
+    absl::StatusOr<std::unique_ptr<Journal>> taken = store->take(seen);
+    if (taken.ok()) {
+      journal = *std::move(taken);
+      return true;
+    }
+    // Another was faster, and is looked at next.
+    if (taken.status().code() != absl::StatusCode::kAlreadyExists) return taken.status();
+    return false;
+  }
+  const std::lock_guard<std::mutex> lock(waiting_mutex);
+  waits_for.writer = seen.advertise;
+  waits_for.sentence = absl::StrCat("this scheduler stands by; the one at ", seen.advertise, " (", seen.holder,
+                                    ") serves, in term ", seen.term);
+  return false;
+}
+
+absl::Status Server::Parts::begin_shared(const ServerOptions& options) {
+  SharedStoreOptions with;
+  with.url = options.store;
+  with.data = data;
+  with.advertise = options.advertise.empty() ? address : options.advertise;
+  with.clock = &system_clock;
+  with.lease = options.store_lease;
+  with.on_over = [fatal = options.on_fatal](const absl::Status& status) {
+    log_error(std::string(status.message()), "; this one ends");
+    fatal ? fatal(status) : end_process(status);
+  };
+  const auto of_the_journal = [](absl::Status status) {
+    if (!status.ok()) status.SetPayload(kJournalPayload, absl::Cord());
+    return status;
+  };
+  absl::StatusOr<std::unique_ptr<SharedStore>> opened = open_shared_store(with);
+  if (!opened.ok()) return of_the_journal(opened.status());
+  store = *std::move(opened);
+  RETURN_IF_ERROR(serve_metrics(options));
+  const absl::StatusOr<bool> taken = take_if_free();
+  if (!taken.ok()) return of_the_journal(taken.status());
+  if (*taken) return begin(options);
+  {
+    const std::lock_guard<std::mutex> lock(waiting_mutex);
+    if (waits_for.sentence.empty()) waits_for.sentence = "this scheduler stands by; another begins to serve";
+  }
+  ListenSocket same{FileDescriptor(::fcntl(bound->socket.get(), F_DUPFD_CLOEXEC, 0)), bound->address};
+  if (!same.socket.valid()) return errno_status("cannot use", address, errno);
+  ASSIGN_OR_RETURN(standby,
+                   Standby::start(std::move(same), certificates != nullptr, credentials, [this] { return answer(); }));
+  log_info(answer().sentence);
+  waiting = std::thread([this, options] { wait_for_term(options); });
+  return absl::OkStatus();
+}
+
+void Server::Parts::wait_for_term(ServerOptions options) {
+  const auto fatal = [&options](const absl::Status& status) {
+    log_error(std::string(status.message()), "; this scheduler ends");
+    options.on_fatal ? options.on_fatal(status) : end_process(status);
+  };
+  bool told = false;
+  while (true) {
+    {
+      std::unique_lock<std::mutex> lock(waiting_mutex);
+      if (waiting_changed.wait_for(lock, absl::ToChronoMilliseconds(kLookPause), [this] { return waiting_ends; }))
+        return;
+    }
+    if (options.on_round) options.on_round();
+    const absl::StatusOr<bool> taken = take_if_free();
+    if (taken.ok() && *taken) break;
+    if (taken.ok()) {
+      told = false;
+      continue;
+    }
+    if (taken.status().code() != absl::StatusCode::kUnavailable) return fatal(taken.status());
+    const std::string reason = absl::StrCat("this scheduler stands by; ", std::string(taken.status().message()));
+    if (!told) log_warning(reason);
+    told = true;
+    const std::lock_guard<std::mutex> lock(waiting_mutex);
+    waits_for = {reason, ""};
+  }
+  log_info("nobody else serves: this scheduler takes over");
+  // What has been changed in these files while it stood by.
+  if (!options.queues.empty()) {
+    absl::StatusOr<QueueFile> queues_file = load_queues(options.queues);
+    if (queues_file.ok()) {
+      options.scheduler.queues = std::move(queues_file->queues);
+      options.scheduler.projects = std::move(queues_file->projects);
+    } else {
+      log_warning("--queues stays as it was: ", std::string(queues_file.status().message()));
+    }
+  }
+  if (!options.access.empty()) {
+    absl::StatusOr<Access> fresh = Access::load(options.access);
+    if (fresh.ok()) access.replace(*std::move(fresh));
+    if (!fresh.ok()) log_warning("--access stays as it was: ", std::string(fresh.status().message()));
+  }
+  standby.reset();
+  if (const absl::Status status = begin(options); !status.ok()) return fatal(status);
+  {
+    const std::lock_guard<std::mutex> lock(waiting_mutex);
+    waits_for = {};
+  }
+  if (options.on_serving) options.on_serving(page == nullptr ? "" : page->url());
+}
+
+void Server::Parts::stop_waiting() {
+  {
+    const std::lock_guard<std::mutex> lock(waiting_mutex);
+    waiting_ends = true;
+  }
+  waiting_changed.notify_all();
+  if (waiting.joinable()) waiting.join();
+}
+
+Standby::Answer Server::Parts::answer() const {
+  const std::lock_guard<std::mutex> lock(waiting_mutex);
+  return waits_for;
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Server::~Server() {
+  parts_->stop_waiting();
+  if (parts_->server == nullptr) return;
   parts_->serving = false;
   parts_->page.reset();
   parts_->doorkeeper->stop();
@@ -437,7 +616,15 @@ Server::~Server() {
   parts_->server->Wait();
 }
 
+std::string Server::stands_by() const {
+  return parts_->serving ? "" : parts_->answer().sentence;
+}
+
 void Server::reload(std::function<void()> done) {
+  if (!parts_->serving) {
+    log_info("this scheduler stands by: it reads its files again when it takes over");
+    return done();
+  }
   parts_->reload->start(false, [this, done = std::move(done)](const absl::StatusOr<v1::ReloadResponse>& response) {
     tell_reload(response);
     parts_->audit->record("", "signal", "Reload", response.ok() ? summary(*response) : "", response.status());

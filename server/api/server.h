@@ -13,7 +13,12 @@
 namespace galleon::server {
 
 struct ServerOptions {
-  std::string data;                 // journal, lock, logs
+  std::string data;       // journal, lock, logs
+  std::string store;      // SharedStoreOptions::url; empty: SQLite in `data`
+  std::string advertise;  // "HOST:PORT" where others reach this one, of several; empty: as it listens
+  absl::Duration store_lease = absl::Seconds(3);  // of the one that writes
+  // One that stood by serves now, as an object that start() returned would. From another thread.
+  std::function<void(const std::string& page_url)> on_serving;
   std::string listen;               // "HOST:PORT"; beyond loopback only with tls
   std::string metrics;              // "HOST:PORT": HTTP on loopback, beyond it HTTPS
   bool metrics_plain_http = false;  // HTTP beyond loopback too
@@ -40,7 +45,7 @@ struct ServerOptions {
   std::function<void()> on_round;
   // Between two calls to a receiver that does not take a notification: at first, doubled up to five minutes.
   absl::Duration notify_pause = absl::Seconds(1);
-  // A commit has failed. The default ends the process with code 4.
+  // A commit has failed. The default ends the process with code 4; with 5 where another scheduler writes now.
   std::function<void(const absl::Status&)> on_fatal;
 };
 
@@ -49,7 +54,8 @@ inline constexpr char kJournalPayload[] = "galleon/journal";
 
 class Server {
  public:
-  // Serves when it returns. Errors: those of the journal, of the addresses, of the folders.
+  // Serves when it returns, or stands by, where another scheduler of the same store serves. Errors: those of the
+  // journal, of the addresses, of the folders.
   static absl::StatusOr<std::unique_ptr<Server>> start(const ServerOptions& options);
   // Not serving → open calls end with UNAVAILABLE → everything decided is durable → closed.
   ~Server();
@@ -58,6 +64,8 @@ class Server {
   // called once, from another thread.
   void reload(std::function<void()> done);
 
+  // It stands by: whom it waits for, in words. Empty: it serves.
+  std::string stands_by() const;
   const std::string& address() const;
   const std::string& metrics_address() const;
   // "http://127.0.0.1:7072/"; empty: none.

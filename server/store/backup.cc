@@ -46,10 +46,7 @@ absl::StatusOr<size_t> renew(const std::string& folder) {
       [&state](absl::string_view body) { return state.restore_job(body); },
       [&state](const v1::JournalEvent& event) { state.apply(event); },
   }));
-  v1::JournalEvent restored;
-  restored.set_time_ms(absl::ToUnixMillis(absl::Now()));
-  restored.mutable_state_restored()->set_last_epoch(state.last_epoch() + kEpochsSkipped);
-  RETURN_IF_ERROR(journal->append({restored}));
+  RETURN_IF_ERROR(journal->append({restored_event(state)}));
   return state.jobs().size();
 }
 
@@ -62,6 +59,13 @@ struct FolderRemover {
 };
 
 }  // namespace
+
+v1::JournalEvent restored_event(const State& state) {
+  v1::JournalEvent restored;
+  restored.set_time_ms(absl::ToUnixMillis(absl::Now()));
+  restored.mutable_state_restored()->set_last_epoch(state.last_epoch() + kEpochsSkipped);
+  return restored;
+}
 
 absl::Status copy_database(const std::string& from, const std::string& to) {
   ASSIGN_OR_RETURN(SqliteDatabase source, SqliteDatabase::open(from, SqliteDatabase::Mode::kReadOnly));

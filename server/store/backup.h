@@ -6,6 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "galleon/v1/journal.pb.h"
+#include "server/core/state.h"
 
 namespace galleon::server {
 
@@ -23,5 +25,8 @@ struct Restored {
 // started after it can be taken for something new. ALREADY_EXISTS: a scheduler works on the folder. DATA_LOSS,
 // FAILED_PRECONDITION: not a whole backup, or a newer one.
 absl::StatusOr<Restored> restore_backup(const std::string& backup, const std::string& folder);
+
+// What is written behind a state that was put back: epochs skip further than a scheduler gets between two backups.
+v1::JournalEvent restored_event(const State& state);
 
 }  // namespace galleon::server

@@ -44,6 +44,9 @@ class Journal {
   // Writes all that is durable at one moment into a file that restore_backup() takes, while others append. May be
   // called on any thread. RESOURCE_EXHAUSTED: the disk is full.
   virtual absl::Status backup(const std::string& path) const = 0;
+  // Whether this process may still decide and answer: where a journal is shared, its term may be over. Waits while the
+  // store is away. On the thread that appends.
+  virtual absl::Status standing() { return absl::OkStatus(); }
   // Events after the snapshot.
   virtual int64_t events_since_snapshot() const = 0;
 };

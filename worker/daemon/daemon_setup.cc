@@ -90,7 +90,7 @@ absl::Status DaemonLoop::prepare() {
   rank_options_.token_cache_bytes = options_.token_cache_bytes;
   rank_options_.interface = options_.interface;
   if (options_.interface.empty()) {
-    const absl::StatusOr<std::string> own = own_address_towards(options_.server);
+    const absl::StatusOr<std::string> own = own_address_towards(options_.server.substr(0, options_.server.find(',')));
     if (own.ok()) {
       rank_options_.interface = *own;
     } else {

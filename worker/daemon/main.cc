@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/base/log_options.h"
 #include "common/base/process.h"
+#include "common/net/server_list.h"
 #include "common/net/tls_folder.h"
 #include "common/net/tls_watch.h"
 #include "proto/jobfile/keys.h"
@@ -66,7 +67,8 @@ Arguments defaults() {
 void add_options(CLI::App& app, Arguments& a) {
   app.footer(kExample);
   app.set_version_flag("--version", GALLEON_VERSION);
-  app.add_option("--server", a.options.server, "HOST:PORT of the scheduler, or GALLEON_SERVER");
+  app.add_option("--server", a.options.server,
+                 "HOST:PORT of the scheduler, or of several with commas between; or GALLEON_SERVER");
   app.add_option("--tls", a.tls_folder, "folder with ca.pem, cert.pem and key.pem, or GALLEON_TLS");
   app.add_option("--name", a.options.name, "of this worker, unique at its scheduler")->required();
   app.add_option("--data", a.options.data, "folder for what must outlive a restart of this daemon")->required();
@@ -129,6 +131,8 @@ void add_options(CLI::App& app, Arguments& a) {
 // What the options say together. 0, or the exit code, once it has been told what is wrong.
 int complete(Arguments& a) {
   if (a.options.server.empty()) return fail("--server HOST:PORT is needed, or GALLEON_SERVER", 2);
+  if (const auto list = parse_server_list(a.options.server); !list.ok())
+    return fail(absl::StrCat("--server: ", list.status().message()), 2);
   if (!a.tls_folder.empty()) {
     absl::StatusOr<std::unique_ptr<TlsWatch>> watch = TlsWatch::start(a.tls_folder);
     if (!watch.ok()) return fail(absl::StrCat("--tls: ", std::string(watch.status().message())), 1);

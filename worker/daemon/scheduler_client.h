@@ -8,18 +8,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/net/server_list.h"
 #include "galleon/v1/workers.pb.h"
 
 namespace grpc {
 class ChannelCredentials;
 class ClientContext;
+class Status;
 }  // namespace grpc
 
 namespace galleon {
 
 class SchedulerClient {
  public:
-  // Without credentials the connection is neither encrypted nor authenticated.
+  // `server`: "HOST:PORT", or several with commas between, of which the one that serves is found. Without credentials
+  // the connection is neither encrypted nor authenticated.
   explicit SchedulerClient(const std::string& server, std::shared_ptr<grpc::ChannelCredentials> credentials = nullptr);
   ~SchedulerClient();
 
@@ -32,8 +35,15 @@ class SchedulerClient {
 
  private:
   struct Stub;
-  std::unique_ptr<Stub> stub_;
+  // Connected, of the address that is the search's now; for calls of several threads.
+  std::shared_ptr<Stub> stub();
+  // What a call on it came to; UNAVAILABLE sends the next call elsewhere.
+  absl::Status result(const Stub& stub, const grpc::ClientContext& context, const grpc::Status& status);
+
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   std::mutex mutex_;
+  ServerSearch search_;
+  std::shared_ptr<Stub> stub_;  // null: to be made
   grpc::ClientContext* sync_context_ = nullptr;
 };
 

@@ -6,12 +6,15 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <thread>
 
 #include "absl/strings/match.h"
 #include "common/base/ids.h"
+#include "server/store/shared_store.h"
 #include "server/store/sqlite_journal.h"
 #include "tests/server/store/journal_contents.h"
+#include "tests/server/store/postgres_cluster.h"
 
 namespace galleon::server {
 namespace {
@@ -22,15 +25,22 @@ struct Store {
   // Opens what backup() wrote to `path`, in an empty folder of its own.
   std::function<absl::StatusOr<std::unique_ptr<Journal>>(const std::string& path, const std::string& folder)>
       open_backup;
+  // What the test itself makes, and not a process that it starts.
+  std::function<void(const std::string& folder)> prepare = [](const std::string&) {};
 };
 
 class JournalSuite : public testing::TestWithParam<Store> {
  protected:
   void SetUp() override {
+    if (GetParam().name == "Postgres" && PostgresCluster::programs().empty())
+      GTEST_SKIP() << "PostgreSQL's initdb and postgres are not here";
     folder_ = (std::filesystem::temp_directory_path() / absl::StrCat("galleon-journal-", random_hex(8))).string();
     std::filesystem::create_directories(folder_ + "/data");
+    GetParam().prepare(data());
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override {
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
   std::string data() const { return folder_ + "/data"; }
   std::unique_ptr<Journal> open() {
     absl::StatusOr<std::unique_ptr<Journal>> journal = GetParam().open(data());
@@ -172,20 +182,57 @@ TEST_P(JournalSuite, ABackupMadeWhileOthersAppendHoldsOneMoment) {
   for (uint64_t i = 0; i < found.numbers.size(); ++i) EXPECT_EQ(found.numbers[i], i + 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, JournalSuite,
-                         testing::Values(Store{
-                             "Sqlite",
-                             [](const std::string& folder) -> absl::StatusOr<std::unique_ptr<Journal>> {
-                               return SqliteJournal::open(folder);
-                             },
-                             [](const std::string& path,
-                                const std::string& folder) -> absl::StatusOr<std::unique_ptr<Journal>> {
-                               std::filesystem::create_directories(folder);
-                               std::filesystem::copy_file(path, folder + "/scheduler.db");
-                               return SqliteJournal::open(folder);
-                             },
-                         }),
+absl::StatusOr<std::unique_ptr<Journal>> open_sqlite(const std::string& folder) {
+  return SqliteJournal::open(folder);
+}
+
+// Each folder has a database of its own.
+std::string database_of(const std::string& folder) {
+  static const std::unique_ptr<PostgresCluster> cluster = PostgresCluster::start();
+  static std::map<std::string, std::string> databases;
+  if (cluster == nullptr) return "";
+  if (databases[folder].empty()) databases[folder] = cluster->make_database();
+  return cluster->url(databases[folder]);
+}
+
+void prepare_postgres(const std::string& folder) {
+  ASSERT_NE(database_of(folder), "");
+}
+
+// A database whose writer was killed is free when its lease ends.
+absl::StatusOr<std::unique_ptr<Journal>> open_postgres(const std::string& folder) {
+  static const SystemClock clock;
+  SharedStoreOptions options;
+  options.url = database_of(folder);
+  options.data = folder;
+  options.advertise = "here:7070";
+  options.clock = &clock;
+  options.lease = absl::Milliseconds(1500);
+  absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options);
+  if (!store.ok()) return store.status();
+  const absl::Duration until = clock.monotonic() + 2 * options.lease;
+  while (true) {
+    const absl::StatusOr<SharedStore::Standing> seen = (*store)->look();
+    if (!seen.ok()) return seen.status();
+    absl::StatusOr<std::unique_ptr<Journal>> journal = (*store)->take(*seen);
+    if (journal.ok() || clock.monotonic() > until) return journal;
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> open_copy(const std::string& path, const std::string& folder) {
+  std::filesystem::create_directories(folder);
+  std::filesystem::copy_file(path, folder + "/scheduler.db");
+  return SqliteJournal::open(folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sqlite, JournalSuite, testing::Values(Store{"Sqlite", open_sqlite, open_copy}),
                          [](const auto& store) { return store.param.name; });
+#ifdef GALLEON_POSTGRES
+INSTANTIATE_TEST_SUITE_P(Postgres, JournalSuite,
+                         testing::Values(Store{"Postgres", open_postgres, open_copy, prepare_postgres}),
+                         [](const auto& store) { return store.param.name; });
+#endif
 
 }  // namespace
 }  // namespace galleon::server

@@ -1,0 +1,513 @@
+#include "server/store/postgres/postgres_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "server/store/postgres/schema.h"
+#include "server/store/sqlite_schema.h"
+
+namespace galleon::server {
+
+namespace {
+
+constexpr absl::Duration kConnectWait = absl::Seconds(5);
+constexpr absl::Duration kPause = absl::Milliseconds(50);
+constexpr size_t kPieceBytes = 4 << 20;  // of a statement
+constexpr size_t kPieceRows = 10'000;
+constexpr int64_t kReadRows = 2'000;
+
+// The row of the writer is locked until the commit, so that a term begins after all that was written in the one before.
+constexpr char kInsert[] =
+    "WITH fence AS (SELECT id FROM galleon.writer WHERE term = $1 FOR SHARE) "
+    "INSERT INTO galleon.event (sequence, term, body, checksum) "
+    "SELECT e.sequence, $1, e.body, e.checksum FROM fence, unnest($2::bigint[], $3::bytea[], $4::bigint[]) "
+    "AS e (sequence, body, checksum)";
+constexpr char kPut[] =
+    "INSERT INTO galleon.part (kind, number, body, checksum) SELECT $1, p.number, p.body, p.checksum "
+    "FROM unnest($2::bigint[], $3::bytea[], $4::bigint[]) AS p (number, body, checksum) "
+    "ON CONFLICT (kind, number) DO UPDATE SET body = excluded.body, checksum = excluded.checksum";
+
+bool again(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kAlreadyExists ||
+         status.code() == absl::StatusCode::kResourceExhausted;
+}
+
+absl::Status damaged(absl::string_view what) {
+  return absl::DataLossError(absl::StrCat("the journal in the database is damaged (", what,
+                                          ") and was left as it is; restore the database, or ",
+                                          "put a backup in its place: galleon-scheduler --store … --restore BACKUP"));
+}
+
+// Rows in statements of bounded size.
+class Pieces {
+ public:
+  Pieces(std::string sql, int64_t first) : sql_(std::move(sql)), first_(first) {}
+  void add(int64_t number, std::string body) {
+    numbers_.push_back(number);
+    checksums_.push_back(checksum(number, body));
+    bytes_ += body.size();
+    bodies_.push_back(std::move(body));
+    if (bytes_ >= kPieceBytes || numbers_.size() >= kPieceRows) end();
+  }
+  void end() {
+    if (numbers_.empty()) return;
+    const std::vector<absl::string_view> bodies(bodies_.begin(), bodies_.end());
+    commands_.push_back({sql_,
+                         {Parameter::number(first_), Parameter::numbers(numbers_), Parameter::byteas(bodies),
+                          Parameter::numbers(checksums_)}});
+    numbers_.clear();
+    bodies_.clear();
+    checksums_.clear();
+    bytes_ = 0;
+  }
+  std::vector<Command> take() {
+    end();
+    return std::move(commands_);
+  }
+
+ private:
+  const std::string sql_;
+  const int64_t first_;  // the first parameter: a term, or a kind
+  std::vector<int64_t> numbers_, checksums_;
+  std::vector<std::string> bodies_;
+  size_t bytes_ = 0;
+  std::vector<Command> commands_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SharedStore>> PostgresStore::open(const SharedStoreOptions& options) {
+  std::unique_ptr<PostgresStore> store(new PostgresStore(options));
+  const absl::Duration until = options.clock->monotonic() + 2 * kConnectWait;
+  ASSIGN_OR_RETURN(store->watch_, store->connect(until));
+  store->place_ = store->watch_->place();
+  ASSIGN_OR_RETURN(store->cluster_, prepare_database(*store->watch_, options.data, until));
+  return store;
+}
+
+absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresStore::connect(absl::Duration until) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> made,
+                   PostgresConnection::open(options_.url, *options_.clock, until));
+  RETURN_IF_ERROR(check_session(*made, until));
+  return made;
+}
+
+absl::StatusOr<SharedStore::Standing> PostgresStore::look() {
+  const absl::Duration until = options_.clock->monotonic() + kConnectWait;
+  if (watch_ == nullptr || watch_->broken()) {
+    watch_.reset();
+    ASSIGN_OR_RETURN(watch_, connect(until));
+  }
+  return read_standing(*watch_, until);
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::take(const Standing& seen) {
+  const auto connect = [this, options = options_, cluster = cluster_](
+                           absl::Duration until) -> absl::StatusOr<std::unique_ptr<PostgresConnection>> {
+    ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> made,
+                     PostgresConnection::open(options.url, *options.clock, until));
+    RETURN_IF_ERROR(check_session(*made, until));
+    ASSIGN_OR_RETURN(const Rows found, made->query("SELECT cluster FROM galleon.store", {}, until));
+    if (found.count() != 1 || found.bytes(0, 0) != cluster) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the ", made->place(), " is not the one of cluster ", cluster, " any more"));
+    }
+    return made;
+  };
+  const absl::Duration until = options_.clock->monotonic() + kConnectWait;
+  ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> connection, connect(until));
+  const absl::Duration sent = options_.clock->monotonic();
+  ASSIGN_OR_RETURN(const int64_t term, take_term(*connection, seen, options_.advertise, options_.lease, until));
+  return PostgresJournal::open(options_, cluster_, connect, std::move(connection), term, sent);
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> PostgresJournal::open(const SharedStoreOptions& options, std::string cluster,
+                                                               Connect connect,
+                                                               std::unique_ptr<PostgresConnection> connection,
+                                                               int64_t term, absl::Duration taken) {
+  std::unique_ptr<PostgresJournal> journal(
+      new PostgresJournal(options, std::move(cluster), connect, std::move(connection), term));
+  journal->keeper_ = std::make_unique<TermKeeper>(
+      term, options.lease, *options.clock, taken, std::move(connect),
+      options.on_over ? options.on_over : [](const absl::Status&) {});
+  RETURN_IF_ERROR(journal->read_progress(options.clock->monotonic() + options.patience));
+  ASSIGN_OR_RETURN(Acknowledged acknowledged, Acknowledged::open(options.data));
+  RETURN_IF_ERROR(acknowledged.check(journal->last_sequence_));
+  journal->acknowledged_ = std::move(acknowledged);
+  return journal;
+}
+
+// The lease ends here, so that another need not wait for it.
+PostgresJournal::~PostgresJournal() {
+  keeper_.reset();
+  const absl::Duration until = now() + absl::Seconds(2);
+  if (connection_ == nullptr || connection_->broken()) (void)reconnect(until);
+  if (connection_ != nullptr && !connection_->broken()) (void)end_term(*connection_, term_, until);
+}
+
+absl::Status PostgresJournal::read_progress(absl::Duration until) {
+  if (connection_ == nullptr || connection_->broken()) RETURN_IF_ERROR(reconnect(until));
+  ASSIGN_OR_RETURN(const Rows found,
+                   connection_->query("SELECT sequence, (SELECT coalesce(max(sequence), 0) FROM galleon.event) FROM "
+                                      "galleon.snapshot_sequence",
+                                      {}, until));
+  if (found.count() != 1) return damaged("galleon.snapshot_sequence has not one row");
+  const int64_t last = std::max(found.number(0, 0), found.number(0, 1));
+  if (last_sequence_ != 0 && last != last_sequence_) return damaged("its newest events are missing");
+  snapshot_ = found.number(0, 0);
+  last_sequence_ = last;
+  snapshot_known_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status PostgresJournal::over() const {
+  return term_over(absl::StrCat("term ", term_,
+                                " is over: another scheduler writes now, and what this one decided last was not "
+                                "written"));
+}
+
+absl::Status PostgresJournal::reconnect(absl::Duration until) {
+  connection_.reset();
+  ASSIGN_OR_RETURN(connection_, connect_(std::min(until, now() + kConnectWait)));
+  return add_backend(*connection_, term_, until);
+}
+
+absl::Status PostgresJournal::pause(const absl::Status& why, absl::Duration until) {
+  if (now() + kPause >= until) return why;
+  if (!told_away_) {
+    log_warning(std::string(why.message()), "; nothing is decided until it is back, for ",
+                absl::FormatDuration(options_.patience), " at most");
+  }
+  told_away_ = true;
+  absl::SleepFor(kPause);
+  return absl::OkStatus();
+}
+
+absl::Status PostgresJournal::standing() {
+  if (keeper_->over()) return over();
+  if (now() < keeper_->lease_end()) return absl::OkStatus();
+  // The keeper could not renew it, or this process was stopped: what is known may be old.
+  const absl::Duration until = now() + options_.patience;
+  while (true) {
+    const absl::Duration sent = now();
+    absl::StatusOr<bool> mine = true;
+    if (connection_ == nullptr || connection_->broken()) {
+      if (absl::Status status = reconnect(until); !status.ok()) mine = status;
+    }
+    if (mine.ok()) mine = renew_term(*connection_, term_, options_.lease, std::min(until, now() + kConnectWait));
+    if (mine.ok()) {
+      if (!*mine) return over();
+      keeper_->renewed(sent);
+      told_away_ = false;
+      return absl::OkStatus();
+    }
+    if (!again(mine.status())) return mine.status();
+    RETURN_IF_ERROR(pause(mine.status(), until));
+  }
+}
+
+absl::Status PostgresJournal::load(const Recovery& recovery) {
+  bool head = false;
+  int64_t snapshot = 0, sequence = 0;
+  v1::JournalEvent stored;
+  RowReader reader;
+  reader.snapshot = [&](int64_t found) {
+    snapshot = sequence = found;
+    return absl::OkStatus();
+  };
+  reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
+    bool whole = true;
+    if (kind == kHeadPart) {
+      v1::StateSnapshot state;
+      whole = state.ParseFromArray(body.data(), static_cast<int>(body.size()));
+      if (whole) recovery.head(state);
+      head = whole;
+    } else {
+      whole = head && recovery.job(body);
+    }
+    return whole ? absl::OkStatus() : damaged(absl::StrCat("part ", kind, "/", number, " cannot be read"));
+  };
+  reader.event = [&](int64_t found, absl::string_view body) {
+    if (found != sequence + 1) return damaged(absl::StrCat("event ", sequence + 1, " is missing"));
+    sequence = found;
+    if (!stored.ParseFromArray(body.data(), static_cast<int>(body.size())))
+      return damaged(absl::StrCat("event ", sequence, " cannot be read"));
+    recovery.event(stored);
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(read_database(*connection_, reader, *options_.clock, options_.patience));
+  if (snapshot > 0 && !head) return damaged("the head of the snapshot is missing");
+  return sequence == last_sequence_ ? absl::OkStatus() : damaged("its newest events are missing");
+}
+
+absl::Status PostgresJournal::insert(const std::vector<Command>& commands, int64_t count, absl::Duration until) {
+  if (connection_ == nullptr || connection_->broken()) return absl::UnavailableError("the database is away");
+  ASSIGN_OR_RETURN(const std::vector<Rows> done, connection_->pipeline(commands, until));
+  int64_t inserted = 0;
+  for (const Rows& rows : done) inserted += rows.affected();
+  if (inserted == count) return absl::OkStatus();
+  return inserted == 0 ? over() : absl::InternalError("the database took only some of the events");
+}
+
+absl::StatusOr<int64_t> PostgresJournal::written_to(absl::Duration until) {
+  if (connection_ == nullptr || connection_->broken()) RETURN_IF_ERROR(reconnect(until));
+  ASSIGN_OR_RETURN(
+      const Rows found,
+      connection_->query("SELECT w.term, greatest(s.sequence, (SELECT coalesce(max(sequence), 0) FROM galleon.event)) "
+                         "FROM galleon.writer w, galleon.snapshot_sequence s",
+                         {}, until));
+  if (found.count() != 1) return damaged("a table has not one row");
+  if (found.number(0, 0) != term_) return over();
+  return found.number(0, 1);
+}
+
+absl::Status PostgresJournal::append(const std::vector<v1::JournalEvent>& events) {
+  if (events.empty()) return absl::OkStatus();
+  Pieces pieces(kInsert, term_);
+  int64_t sequence = last_sequence_;
+  for (const v1::JournalEvent& event : events) pieces.add(++sequence, event.SerializeAsString());
+  const std::vector<Command> commands = pieces.take();
+  const int64_t count = sequence - last_sequence_;
+  const absl::Duration until = now() + options_.patience;
+  absl::Status status = insert(commands, count, until);
+  while (!status.ok()) {
+    if (!again(status)) return status;
+    RETURN_IF_ERROR(pause(status, until));
+    // What became of it is seen from how far the journal has got: nobody else writes in this term.
+    const absl::StatusOr<int64_t> written = written_to(until);
+    if (!written.ok()) {
+      if (!again(written.status())) return written.status();
+      status = written.status();
+    } else if (*written == sequence) {
+      status = absl::OkStatus();
+    } else if (*written == last_sequence_) {
+      status = insert(commands, count, until);
+    } else {
+      return absl::DataLossError(absl::StrCat("the database holds ", *written, " entries, and ", last_sequence_,
+                                              " had been acknowledged: it was put back to an earlier moment, or is ",
+                                              "another one"));
+    }
+  }
+  if (told_away_) log_info("the database is back");
+  told_away_ = false;
+  last_sequence_ = sequence;
+  // Where it cannot be written it stays behind, which loses nothing.
+  (void)acknowledged_->set(last_sequence_);
+  return absl::OkStatus();
+}
+
+absl::Status PostgresJournal::compact(const SnapshotChange& change) {
+  const absl::Duration until = now() + options_.patience;
+  if (connection_ == nullptr || connection_->broken()) RETURN_IF_ERROR(reconnect(until));
+  std::vector<Command> commands = {{"BEGIN", {}},
+                                   {"UPDATE galleon.snapshot_sequence SET sequence = $1 WHERE sequence = $2",
+                                    {Parameter::number(last_sequence_), Parameter::number(snapshot_)}}};
+  const auto add = [&commands](Pieces& pieces) {
+    for (Command& command : pieces.take()) commands.push_back(std::move(command));
+  };
+  Pieces head(kPut, kHeadPart);
+  head.add(0, change.head.SerializeAsString());
+  add(head);
+  Pieces jobs(kPut, kJobPart);
+  for (const uint64_t number : change.jobs) jobs.add(static_cast<int64_t>(number), std::string(change.body(number)));
+  add(jobs);
+  const std::vector<int64_t> removed(change.removed.begin(), change.removed.end());
+  if (!removed.empty()) {
+    commands.push_back({"DELETE FROM galleon.part WHERE kind = $1 AND number = ANY ($2)",
+                        {Parameter::number(kJobPart), Parameter::numbers(removed)}});
+  }
+  commands.push_back({"DELETE FROM galleon.event WHERE sequence <= $1", {Parameter::number(last_sequence_)}});
+  // Last, so that nobody who renews the lease or wants it waits for all of this.
+  commands.push_back({"SELECT id FROM galleon.writer WHERE term = $1 FOR SHARE", {Parameter::number(term_)}});
+  absl::StatusOr<std::vector<Rows>> done = connection_->pipeline(commands, until);
+  absl::Status status = done.status();
+  if (status.ok() && done->back().count() != 1) status = over();
+  if (status.ok() && (*done)[1].affected() != 1) {
+    snapshot_known_ = false;
+    status = absl::InternalError("the snapshot in the database is not the one that was left there");
+  }
+  if (!status.ok()) {
+    (void)connection_->query("ROLLBACK", {}, until);
+    return status;
+  }
+  // An answer that is lost here leaves it open whether the snapshot is the new one: the database knows.
+  status = connection_->query("COMMIT", {}, until).status();
+  while (!status.ok()) {
+    snapshot_known_ = false;
+    if (!again(status)) return status;
+    RETURN_IF_ERROR(pause(status, until));
+    absl::Status found = read_progress(until);
+    if (found.ok()) {
+      if (snapshot_ == last_sequence_) return absl::OkStatus();
+      return status;
+    }
+    status = std::move(found);
+  }
+  snapshot_ = last_sequence_;
+  return absl::OkStatus();
+}
+
+absl::Status PostgresJournal::backup(const std::string& path) const {
+  return copy_from_database(options_, path).status();
+}
+
+absl::Status read_database(PostgresConnection& connection, const RowReader& reader, const Clock& clock,
+                           absl::Duration patience) {
+  const auto until = [&] { return clock.monotonic() + patience; };
+  ASSIGN_OR_RETURN(const Rows snapshot,
+                   connection.query("SELECT sequence FROM galleon.snapshot_sequence", {}, until()));
+  if (snapshot.count() != 1) return damaged("galleon.snapshot_sequence has not one row");
+  RETURN_IF_ERROR(reader.snapshot(snapshot.number(0, 0)));
+  int64_t kind = -1, number = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(
+        const Rows rows,
+        connection.query("SELECT kind, number, checksum, body FROM galleon.part WHERE (kind, number) > "
+                         "($1, $2) ORDER BY kind, number LIMIT $3",
+                         {Parameter::number(kind), Parameter::number(number), Parameter::number(kReadRows)}, until()));
+    for (int row = 0; row < rows.count(); ++row) {
+      kind = rows.number(row, 0);
+      number = rows.number(row, 1);
+      if (checksum(number, rows.bytes(row, 3)) != rows.number(row, 2))
+        return damaged(absl::StrCat("part ", kind, "/", number, " does not match its checksum"));
+      RETURN_IF_ERROR(reader.part(kind, number, rows.bytes(row, 3)));
+    }
+    if (rows.count() < kReadRows) break;
+  }
+  int64_t sequence = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const Rows rows,
+                     connection.query("SELECT sequence, checksum, body FROM galleon.event WHERE "
+                                      "sequence > $1 ORDER BY sequence LIMIT $2",
+                                      {Parameter::number(sequence), Parameter::number(kReadRows)}, until()));
+    for (int row = 0; row < rows.count(); ++row) {
+      sequence = rows.number(row, 0);
+      if (checksum(sequence, rows.bytes(row, 2)) != rows.number(row, 1))
+        return damaged(absl::StrCat("event ", sequence, " does not match its checksum"));
+      RETURN_IF_ERROR(reader.event(sequence, rows.bytes(row, 2)));
+    }
+    if (rows.count() < kReadRows) return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<StoredSummary> copy_from_database(const SharedStoreOptions& options, const std::string& file) {
+  const absl::Duration until = options.clock->monotonic() + options.patience;
+  ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> connection,
+                   PostgresConnection::open(options.url, *options.clock, until));
+  RETURN_IF_ERROR(connection->query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {}, until).status());
+  ASSIGN_OR_RETURN(std::unique_ptr<RowFile> copy, RowFile::create(file));
+  StoredSummary summary;
+  RowReader reader;
+  reader.snapshot = [&](int64_t sequence) {
+    summary.add_snapshot(sequence);
+    return copy->snapshot(sequence);
+  };
+  reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
+    summary.add_part(kind, number, body);
+    return copy->part(kind, number, body);
+  };
+  reader.event = [&](int64_t sequence, absl::string_view body) {
+    summary.add_event(sequence, body);
+    return copy->event(sequence, body);
+  };
+  RETURN_IF_ERROR(read_database(*connection, reader, *options.clock, options.patience));
+  RETURN_IF_ERROR(copy->finish());
+  return summary;
+}
+
+absl::StatusOr<StoredSummary> write_database(const SharedStoreOptions& options, const std::string& file,
+                                             const v1::JournalEvent& restored, bool replace) {
+  const absl::Duration until = options.clock->monotonic() + options.patience;
+  ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> connection,
+                   PostgresConnection::open(options.url, *options.clock, until));
+  RETURN_IF_ERROR(check_session(*connection, until));
+  RETURN_IF_ERROR(prepare_database(*connection, options.data, until).status());
+  const auto run = [&](const std::vector<Command>& commands) {
+    return connection->pipeline(commands, options.clock->monotonic() + options.patience).status();
+  };
+  // Nobody takes a term while the row is held.
+  RETURN_IF_ERROR(run({{"BEGIN", {}}, {"SELECT id FROM galleon.writer FOR UPDATE", {}}}));
+  const auto written = [&]() -> absl::StatusOr<StoredSummary> {
+    ASSIGN_OR_RETURN(const SharedStore::Standing standing, read_standing(*connection, until));
+    if (!standing.free) {
+      return absl::AlreadyExistsError(absl::StrCat("another scheduler (", standing.holder, ", at ", standing.advertise,
+                                                   ") works on the ", connection->place(), "; stop it first"));
+    }
+    ASSIGN_OR_RETURN(
+        const Rows there,
+        connection->query("SELECT EXISTS (SELECT FROM galleon.event) OR EXISTS (SELECT FROM galleon.part)", {}, until));
+    if (there.flag(0, 0) && !replace) {
+      return absl::AlreadyExistsError(absl::StrCat("the ", connection->place(), " holds a journal already; ",
+                                                   "galleon-scheduler --store … --restore FILE puts one in its place"));
+    }
+    RETURN_IF_ERROR(run({{"DELETE FROM galleon.event", {}}, {"DELETE FROM galleon.part", {}}}));
+    StoredSummary from;
+    int64_t last = 0;
+    const std::string put_event =
+        "INSERT INTO galleon.event (sequence, term, body, checksum) SELECT e.sequence, $1, e.body, e.checksum FROM "
+        "unnest($2::bigint[], $3::bytea[], $4::bigint[]) AS e (sequence, body, checksum)";
+    Pieces head(kPut, kHeadPart), jobs(kPut, kJobPart);
+    Pieces events(put_event, static_cast<int64_t>(standing.term));
+    const auto send = [&](Pieces& pieces, int64_t every) {
+      if (every % static_cast<int64_t>(kPieceRows) != 0) return absl::OkStatus();
+      const std::vector<Command> commands = pieces.take();
+      return commands.empty() ? absl::OkStatus() : run(commands);
+    };
+    RowReader reader;
+    reader.snapshot = [&](int64_t sequence) {
+      from.add_snapshot(sequence);
+      last = sequence;
+      return run({{"UPDATE galleon.snapshot_sequence SET sequence = $1", {Parameter::number(sequence)}}});
+    };
+    reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
+      from.add_part(kind, number, body);
+      Pieces& pieces = kind == kHeadPart ? head : jobs;
+      pieces.add(number, std::string(body));
+      return send(pieces, from.parts);
+    };
+    reader.event = [&](int64_t sequence, absl::string_view body) {
+      from.add_event(sequence, body);
+      last = sequence;
+      events.add(sequence, std::string(body));
+      return send(events, from.events);
+    };
+    RETURN_IF_ERROR(read_file_rows(file, reader));
+    for (Pieces* pieces : {&head, &jobs, &events}) RETURN_IF_ERROR(send(*pieces, 0));
+    StoredSummary to;
+    reader.snapshot = [&](int64_t sequence) {
+      to.add_snapshot(sequence);
+      return absl::OkStatus();
+    };
+    reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
+      to.add_part(kind, number, body);
+      return absl::OkStatus();
+    };
+    reader.event = [&](int64_t sequence, absl::string_view body) {
+      to.add_event(sequence, body);
+      return absl::OkStatus();
+    };
+    RETURN_IF_ERROR(read_database(*connection, reader, *options.clock, options.patience));
+    if (!(from == to)) {
+      return absl::DataLossError(absl::StrCat("what arrived in the database (", to.text(), ") is not what is in ", file,
+                                              " (", from.text(), "); nothing was changed"));
+    }
+    events.add(last + 1, restored.SerializeAsString());
+    RETURN_IF_ERROR(send(events, 0));
+    // Whoever wrote before cannot any more.
+    RETURN_IF_ERROR(run({{"UPDATE galleon.writer SET term = term + 1", {}}, {"COMMIT", {}}}));
+    return from;
+  };
+  absl::StatusOr<StoredSummary> result = written();
+  if (!result.ok()) {
+    (void)connection->query("ROLLBACK", {}, options.clock->monotonic() + absl::Seconds(5));
+    return result;
+  }
+  Acknowledged::forget(options.data);
+  return result;
+}
+
+}  // namespace galleon::server

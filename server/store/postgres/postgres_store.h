@@ -1,0 +1,96 @@
+// The journal in a PostgreSQL database that several schedulers reach.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/store/acknowledged.h"
+#include "server/store/postgres/connection.h"
+#include "server/store/postgres/term.h"
+#include "server/store/shared_store.h"
+#include "server/store/stored_rows.h"
+
+namespace galleon::server {
+
+class PostgresStore final : public SharedStore {
+ public:
+  static absl::StatusOr<std::unique_ptr<SharedStore>> open(const SharedStoreOptions& options);
+  absl::StatusOr<Standing> look() override;
+  absl::StatusOr<std::unique_ptr<Journal>> take(const Standing& seen) override;
+  std::string place() const override { return place_; }
+
+ private:
+  explicit PostgresStore(const SharedStoreOptions& options) : options_(options) {}
+  absl::StatusOr<std::unique_ptr<PostgresConnection>> connect(absl::Duration until) const;
+
+  const SharedStoreOptions options_;
+  std::string cluster_;
+  std::string place_;
+  std::unique_ptr<PostgresConnection> watch_;  // null: to be made again
+};
+
+class PostgresJournal final : public Journal {
+ public:
+  using Connect = TermKeeper::Connect;
+  // Of a term that `connection` has just taken, at `taken` by this machine's clock.
+  static absl::StatusOr<std::unique_ptr<Journal>> open(const SharedStoreOptions& options, std::string cluster,
+                                                       Connect connect, std::unique_ptr<PostgresConnection> connection,
+                                                       int64_t term, absl::Duration taken);
+  ~PostgresJournal() override;
+
+  absl::Status load(const Recovery& recovery) override;
+  absl::Status append(const std::vector<v1::JournalEvent>& events) override;
+  absl::Status compact(const SnapshotChange& change) override;
+  absl::Status backup(const std::string& path) const override;
+  int64_t events_since_snapshot() const override { return last_sequence_ - snapshot_; }
+  absl::Status standing() override;
+
+ private:
+  PostgresJournal(const SharedStoreOptions& options, std::string cluster, Connect connect,
+                  std::unique_ptr<PostgresConnection> connection, int64_t term)
+      : options_(options),
+        cluster_(std::move(cluster)),
+        connect_(std::move(connect)),
+        connection_(std::move(connection)),
+        term_(term) {}
+  absl::Duration now() const { return options_.clock->monotonic(); }
+  // How far events and snapshot have got, after a start or an answer that was lost.
+  absl::Status read_progress(absl::Duration until);
+  // A connection that works, to the same cluster's database, in our term.
+  absl::Status reconnect(absl::Duration until);
+  absl::Status insert(const std::vector<Command>& commands, int64_t count, absl::Duration until);
+  // How far the journal has got, after an attempt of which nobody knows what became.
+  absl::StatusOr<int64_t> written_to(absl::Duration until);
+  absl::Status over() const;
+  // Between two attempts while the database is away; an error once patience ends.
+  absl::Status pause(const absl::Status& why, absl::Duration until);
+
+  const SharedStoreOptions options_;
+  const std::string cluster_;
+  const Connect connect_;
+  std::unique_ptr<PostgresConnection> connection_;
+  const int64_t term_;
+  std::unique_ptr<TermKeeper> keeper_;
+  std::optional<Acknowledged> acknowledged_;
+  int64_t last_sequence_ = 0;
+  int64_t snapshot_ = 0;
+  bool snapshot_known_ = false;
+  bool told_away_ = false;
+};
+
+// Hands over all rows that the connection's transaction sees.
+absl::Status read_database(PostgresConnection& connection, const RowReader& reader, const Clock& clock,
+                           absl::Duration patience);
+// Puts the rows of a file into a database, in one transaction, with `restored` as one more event behind them.
+// ALREADY_EXISTS: there is something in it, and `replace` was not said, or a scheduler writes. DATA_LOSS: what stands
+// there afterwards is not what was in the file, and nothing was changed.
+absl::StatusOr<StoredSummary> write_database(const SharedStoreOptions& options, const std::string& file,
+                                             const v1::JournalEvent& restored, bool replace);
+// Reads what a database holds into a new file of SQLite's, as restore_backup() takes it.
+absl::StatusOr<StoredSummary> copy_from_database(const SharedStoreOptions& options, const std::string& file);
+
+}  // namespace galleon::server

@@ -1,0 +1,365 @@
+// What a journal in PostgreSQL does beyond what every store does: one writer a term, databases that would lose
+// something, and databases that go away.
+#ifdef GALLEON_POSTGRES
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "common/base/clock.h"
+#include "common/base/status_macros.h"
+#include "server/store/backup.h"
+#include "server/store/shared_store.h"
+#include "server/store/sqlite_journal.h"
+#include "server/store/transfer.h"
+#include "tests/server/store/journal_contents.h"
+#include "tests/server/store/postgres_cluster.h"
+
+namespace galleon::server {
+namespace {
+
+using testing::HasSubstr;
+
+class PostgresStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (PostgresCluster::programs().empty()) GTEST_SKIP() << "PostgreSQL's initdb and postgres are not here";
+    if (cluster_ == nullptr) cluster_ = PostgresCluster::start();
+    ASSERT_NE(cluster_, nullptr);
+    database_ = cluster_->make_database();
+    folder_ = absl::StrCat(testing::TempDir(), "galleon-store-", random_hex(8));
+    options_.url = cluster_->url(database_);
+    options_.data = folder_ + "/data";
+    options_.advertise = "alpha:7070";
+    options_.clock = &clock_;
+    options_.lease = absl::Milliseconds(600);
+    options_.on_over = [this](const absl::Status& status) {
+      EXPECT_TRUE(is_term_over(status)) << status;
+      ++over_;
+    };
+  }
+  static void TearDownTestSuite() { cluster_.reset(); }
+  void TearDown() override {
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
+
+  // In a term of its own, once nobody else writes.
+  std::unique_ptr<Journal> take() {
+    absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
+    EXPECT_TRUE(store.ok()) << store.status();
+    if (!store.ok()) return nullptr;
+    absl::StatusOr<std::unique_ptr<Journal>> journal = absl::UnknownError("not yet");
+    EXPECT_TRUE(eventually([&] {
+      const absl::StatusOr<SharedStore::Standing> seen = (*store)->look();
+      if (!seen.ok() || !seen->free) return false;
+      journal = (*store)->take(*seen);
+      return journal.ok();
+    })) << journal.status();
+    return journal.ok() ? *std::move(journal) : nullptr;
+  }
+  absl::Status refused() { return open_shared_store(options_).status(); }
+  std::string sql(const std::string& statement) {
+    const CommandResult result = cluster_->sql(statement, database_);
+    EXPECT_EQ(result.exit.code, 0) << result.err;
+    return result.out;
+  }
+  // What a writer that is stopped for longer than its lease looks like to the others.
+  void let_lease_end() { sql("UPDATE galleon.writer SET lease_until = '-infinity'"); }
+
+  SystemClock clock_;
+  static inline std::unique_ptr<PostgresCluster> cluster_;
+  std::string database_, folder_;
+  SharedStoreOptions options_;
+  std::atomic<int> over_{0};
+};
+
+TEST_F(PostgresStoreTest, WhatIsWrittenUnderAnOlderTermIsNotWrittenAndItsWriterIsTold) {
+  options_.lease = absl::Seconds(30);  // its keeper notices later than the writes here
+  const std::unique_ptr<Journal> old = take();
+  ASSERT_TRUE(old->append({event(1)}).ok());
+  let_lease_end();
+  const std::unique_ptr<Journal> fresh = take();
+  ASSERT_TRUE(fresh->append({event(2)}).ok());
+  const absl::Status late = old->append({event(3)});
+  EXPECT_TRUE(is_term_over(late)) << late;
+  SnapshotChange change;
+  change.head.set_last_epoch(5);
+  change.body = [](uint64_t) { return absl::string_view(); };
+  EXPECT_TRUE(is_term_over(old->compact(change))) << "a snapshot is fenced as an event is";
+  EXPECT_EQ(contents(*fresh).numbers, (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(sql("SELECT sequence FROM galleon.snapshot_sequence"), "0\n");
+  ASSERT_TRUE(fresh->append({event(4)}).ok());
+}
+
+TEST_F(PostgresStoreTest, TheWriterWhoseTermIsOverHearsOfItWhileItWritesNothing) {
+  const std::unique_ptr<Journal> old = take();
+  let_lease_end();
+  sql("UPDATE galleon.writer SET term = term + 1");
+  EXPECT_TRUE(eventually([&] { return over_ == 1; }));
+  EXPECT_TRUE(is_term_over(old->standing()));
+}
+
+TEST_F(PostgresStoreTest, ALeaseIsRenewedWhileNothingIsWrittenAndEndsAtOnceWithTheJournal) {
+  absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
+  ASSERT_TRUE(store.ok()) << store.status();
+  std::unique_ptr<Journal> journal = take();
+  const absl::Duration until = clock_.monotonic() + 4 * options_.lease;
+  while (clock_.monotonic() < until) {
+    ASSERT_FALSE((*store)->look()->free);
+    absl::SleepFor(absl::Milliseconds(50));
+  }
+  EXPECT_EQ((*store)->look()->advertise, "alpha:7070");
+  journal.reset();
+  EXPECT_TRUE((*store)->look()->free);
+  EXPECT_EQ(over_, 0);
+}
+
+TEST_F(PostgresStoreTest, OfTwoThatSeeTheSameEndOfALeaseOneGetsTheTerm) {
+  absl::StatusOr<std::unique_ptr<SharedStore>> one = open_shared_store(options_), two = open_shared_store(options_);
+  ASSERT_TRUE(one.ok() && two.ok());
+  const SharedStore::Standing seen = *(*one)->look();
+  ASSERT_TRUE(seen.free);
+  options_.advertise = "beta:7070";
+  const absl::StatusOr<std::unique_ptr<Journal>> first = (*one)->take(seen), second = (*two)->take(seen);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("at alpha:7070"));
+}
+
+// The machine's own clock says nothing about a lease: here it runs hours ahead, and behind, of the database's.
+TEST_F(PostgresStoreTest, ALeaseIsOfTheDatabasesClockAndOneThatWasPutBackHoldsNobodyUp) {
+  options_.lease = absl::Seconds(30);
+  const std::unique_ptr<Journal> journal = take();
+  absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
+  ASSERT_TRUE(store.ok());
+  EXPECT_FALSE((*store)->look()->free);
+  EXPECT_EQ(sql("SELECT lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '31 s' FROM "
+                "galleon.writer"),
+            "t\n");
+  // As if the database's clock had been put back by two hours since.
+  sql("UPDATE galleon.writer SET lease_until = clock_timestamp() + interval '2 hours'");
+  EXPECT_TRUE((*store)->look()->free);
+}
+
+TEST_F(PostgresStoreTest, ADatabaseThatRestartsIsWaitedForAndTheBatchIsThereOnce) {
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1)}).ok());
+  for (const int signal : {SIGINT, SIGQUIT}) {
+    cluster_->end(signal);
+    absl::Status status;
+    std::thread writer([&] { status = journal->append({event(signal == SIGINT ? 2 : 3)}); });
+    absl::SleepFor(absl::Milliseconds(300));
+    EXPECT_TRUE(cluster_->begin());
+    writer.join();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(journal->standing().ok());
+  }
+  EXPECT_EQ(contents(*journal).numbers, (std::vector<uint64_t>{1, 2, 3}));
+  EXPECT_EQ(over_, 0);
+}
+
+TEST_F(PostgresStoreTest, AConnectionThatIsCutAtAnyMomentLosesAndDoublesNothing) {
+  options_.lease = absl::Seconds(5);
+  const std::unique_ptr<Journal> journal = take();
+  std::atomic<bool> done{false};
+  int cuts = 0;
+  std::thread cutter([&] {
+    while (!done) {
+      cluster_->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database_ + "'",
+                    "postgres");
+      ++cuts;
+    }
+  });
+  std::vector<uint64_t> written;
+  for (uint64_t i = 1; i <= 60 || cuts < 5; ++i) {
+    ASSERT_TRUE(journal->append({event(i)}).ok());
+    written.push_back(i);
+    if (i % 20 == 0) {
+      SnapshotChange change;
+      change.head.set_last_job_number(i);
+      change.body = [](uint64_t) { return absl::string_view(); };
+      if (journal->compact(change).ok()) written.clear();
+    }
+  }
+  done = true;
+  cutter.join();
+  ASSERT_TRUE(journal->append({event(0)}).ok());
+  written.push_back(0);
+  const Contents found = contents(*journal);
+  ASSERT_TRUE(found.status.ok()) << found.status;
+  EXPECT_EQ(found.numbers, written);
+}
+
+TEST_F(PostgresStoreTest, ADatabaseThatStaysAwayIsAnErrorWhenPatienceEnds) {
+  options_.patience = absl::Seconds(1);
+  const std::unique_ptr<Journal> journal = take();
+  cluster_->end(SIGINT);
+  const absl::Status status = journal->append({event(1)});
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_FALSE(is_term_over(status));
+  EXPECT_TRUE(cluster_->begin());
+}
+
+TEST_F(PostgresStoreTest, OneThatWasPutBackToAnEarlierMomentIsRefused) {
+  {
+    const std::unique_ptr<Journal> journal = take();
+    ASSERT_TRUE(journal->append({event(1), event(2)}).ok());
+    sql("DELETE FROM galleon.event WHERE sequence = 2");
+    cluster_->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database_ + "'",
+                  "postgres");
+    EXPECT_EQ(journal->append({event(3)}).code(), absl::StatusCode::kDataLoss);
+  }
+  absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
+  ASSERT_TRUE(store.ok());
+  const absl::Status status = (*store)->take(*(*store)->look()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("holds 1 entries, and 2 had been acknowledged"));
+}
+
+TEST_F(PostgresStoreTest, SettingsThatWouldLoseSomethingAreRefusedByName) {
+  const std::string alter = "ALTER DATABASE " + database_ + " SET ";
+  for (const auto& [setting, told] : std::vector<std::pair<std::string, std::string>>{
+           {"synchronous_commit = off", "synchronous_commit = off"},
+           {"default_transaction_isolation = 'serializable'", "default_transaction_isolation = serializable"},
+           {"default_transaction_read_only = on", "default_transaction_read_only = on"}}) {
+    cluster_->sql(alter + setting, "postgres");
+    const absl::Status status = refused();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(told));
+    cluster_->sql("ALTER DATABASE " + database_ + " RESET ALL", "postgres");
+  }
+  EXPECT_TRUE(refused().ok());
+  // Without a standby nothing is lost by it.
+  cluster_->sql(alter + "synchronous_commit = local", "postgres");
+  EXPECT_TRUE(refused().ok());
+  cluster_->sql("ALTER SYSTEM SET synchronous_standby_names = 'elsewhere'", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(eventually([&] { return absl::StrContains(refused().message(), "synchronous_commit = local"); }));
+  cluster_->sql("ALTER SYSTEM RESET synchronous_standby_names", "postgres");
+  cluster_->sql("ALTER SYSTEM SET fsync = off", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(eventually([&] { return absl::StrContains(refused().message(), "fsync = off"); }));
+  cluster_->sql("ALTER SYSTEM RESET fsync", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(eventually([&] { return refused().ok(); }));
+}
+
+TEST_F(PostgresStoreTest, ADatabaseOfAnotherClusterOrProgramOrANewerVersionIsRefusedAndLeftAsItIs) {
+  { ASSERT_TRUE(take()->append({event(1)}).ok()); }
+  const std::string ours = options_.data;
+  options_.data = folder_ + "/other";
+  EXPECT_THAT(std::string(refused().message()), HasSubstr("there is no " + options_.data + "/scheduler.cluster"));
+  options_.url = cluster_->url(cluster_->make_database());
+  EXPECT_TRUE(refused().ok()) << "two new ones begin together";
+  options_.data = ours;
+  absl::Status status = refused();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("scheduler.cluster is of "));
+  options_.url = cluster_->url(cluster_->make_database());
+  EXPECT_THAT(std::string(refused().message()), HasSubstr("another database, or was emptied"));
+  const std::string foreign = cluster_->make_database();
+  cluster_->sql("CREATE SCHEMA galleon", foreign);
+  options_.url = cluster_->url(foreign);
+  EXPECT_THAT(std::string(refused().message()), HasSubstr("another program's"));
+  options_.url = cluster_->url(database_);
+  sql("UPDATE galleon.store SET schema_version = 2");
+  status = refused();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("newer Galleon (schema 2"));
+  sql("UPDATE galleon.store SET schema_version = 1");
+  EXPECT_EQ(contents(*take()).numbers, (std::vector<uint64_t>{1}));
+}
+
+TEST_F(PostgresStoreTest, ManyThatStartAtOnceOnAnEmptyDatabaseMakeOneClusterOfIt) {
+  std::vector<std::thread> threads;
+  std::vector<absl::Status> opened(6);
+  for (absl::Status& status : opened) threads.emplace_back([&] { status = refused(); });
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : opened) EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(PostgresStoreTest, AnSqliteJournalBesideAnEmptyDatabaseIsNotForgotten) {
+  { ASSERT_TRUE((*SqliteJournal::open(options_.data))->append({event(1)}).ok()); }
+  EXPECT_THAT(std::string(refused().message()), HasSubstr("--export without --store"));
+}
+
+TEST_F(PostgresStoreTest, ChangedRowsAreFound) {
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1), event(2)}).ok());
+  sql("UPDATE galleon.event SET body = body || '\\x00' WHERE sequence = 2");
+  EXPECT_EQ(contents(*journal).status.code(), absl::StatusCode::kDataLoss);
+  sql("DELETE FROM galleon.event WHERE sequence = 1");
+  EXPECT_EQ(contents(*journal).status.code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(PostgresStoreTest, AStateGoesToTheDatabaseAndBackAndNothingIsOverwritten) {
+  const std::string sqlite = folder_ + "/sqlite";
+  {
+    const auto journal = *SqliteJournal::open(sqlite);
+    ASSERT_TRUE(journal->append({event(1), event(2)}).ok());
+    SnapshotChange change;
+    change.head.set_last_job_number(2);
+    const v1::JobState two = job_state(2, 7);
+    std::string body;
+    change.jobs = {2};
+    change.body = [&](uint64_t) -> absl::string_view { return body = two.SerializeAsString(); };
+    ASSERT_TRUE(journal->compact(change).ok());
+    ASSERT_TRUE(journal->append({event(3)}).ok());
+  }
+  SharedStoreOptions from = options_;
+  from.url = "";
+  from.data = sqlite;
+  const absl::StatusOr<Transferred> out = export_journal(from, folder_ + "/a.db");
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->jobs, 2U);
+  EXPECT_EQ(export_journal(from, folder_ + "/a.db").status().code(), absl::StatusCode::kAlreadyExists);
+  const absl::StatusOr<Transferred> in = import_journal(options_, folder_ + "/a.db", false);
+  ASSERT_TRUE(in.ok()) << in.status();
+  EXPECT_EQ(in->rows, out->rows);
+  EXPECT_EQ(import_journal(options_, folder_ + "/a.db", false).status().code(), absl::StatusCode::kAlreadyExists);
+  {
+    const std::unique_ptr<Journal> journal = take();
+    const Contents found = contents(*journal);
+    ASSERT_TRUE(found.status.ok()) << found.status;
+    EXPECT_EQ(found.jobs.size(), 1U);
+    EXPECT_EQ(found.numbers, (std::vector<uint64_t>{3, 0})) << "and behind it that epochs skip";
+    EXPECT_EQ(export_journal(options_, folder_ + "/b.db").status().code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_EQ(import_journal(options_, folder_ + "/a.db", true).status().code(), absl::StatusCode::kAlreadyExists);
+  }
+  const absl::StatusOr<Transferred> back = export_journal(options_, folder_ + "/b.db");
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->rows.events, out->rows.events + 1);
+  EXPECT_TRUE(restore_backup(folder_ + "/b.db", folder_ + "/again").ok());
+  ASSERT_TRUE(import_journal(options_, folder_ + "/a.db", true).ok()) << "what was there is kept beside";
+}
+
+TEST(StoreAddress, APasswordOnTheCommandLineIsRefusedAndNotRepeated) {
+  for (const char* text : {"postgresql://me:hidden@db/galleon", "postgres://db/galleon?password=hidden",
+                           "postgresql:///galleon?host=db&sslpassword=hidden", "postgresql://db/x?pass%77ord=hidden"}) {
+    const absl::Status status = parse_store(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_FALSE(absl::StrContains(status.message(), "hidden")) << status;
+  }
+  for (const char* text : {"postgresql://db:5432/galleon", "postgresql://me@[::1]:5432/galleon?sslmode=verify-full",
+                           "postgresql:///?service=galleon"}) {
+    ASSERT_TRUE(parse_store(text).ok()) << text;
+    EXPECT_EQ(parse_store(text)->url, text);
+  }
+  EXPECT_EQ(parse_store("mysql://hidden").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(parse_store("")->url.empty());
+}
+
+TEST(StoreAddress, AFileMayHoldOneIfNobodyElseReadsIt) {
+  const std::string path = absl::StrCat(testing::TempDir(), "store-", random_hex(6));
+  std::ofstream(path) << "postgresql://me:hidden@db/galleon\n";
+  ::chmod(path.c_str(), 0644);
+  EXPECT_EQ(parse_store("@" + path).status().code(), absl::StatusCode::kPermissionDenied);
+  ::chmod(path.c_str(), 0600);
+  EXPECT_EQ(parse_store("@" + path)->url, "postgresql://me:hidden@db/galleon");
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace galleon::server
+#endif

@@ -30,6 +30,7 @@ CaseList ragged_cases() {
   add_ragged_attention(list);
   add_ragged_losses(list);
   add_ragged_optimizer(list);
+  add_ragged_channels(list);
   add_ragged_products(list);
   return list;
 }
@@ -41,6 +42,7 @@ CaseList model_cases(const ModelSizes& sizes) {
   add_attention_of_model(sizes, list);
   add_losses_of_model(sizes, list);
   add_optimizer_of_model(sizes, list);
+  add_channels_of_model(sizes, list);
   add_products_of_model(sizes, list);
   return list;
 }

@@ -150,12 +150,14 @@ void add_ragged_norms(CaseList& list);
 void add_ragged_attention(CaseList& list);
 void add_ragged_losses(CaseList& list);
 void add_ragged_optimizer(CaseList& list);
+void add_ragged_channels(CaseList& list);
 void add_ragged_products(CaseList& list);
 void add_activations_of_model(const ModelSizes& sizes, CaseList& list);
 void add_norms_of_model(const ModelSizes& sizes, CaseList& list);
 void add_attention_of_model(const ModelSizes& sizes, CaseList& list);
 void add_losses_of_model(const ModelSizes& sizes, CaseList& list);
 void add_optimizer_of_model(const ModelSizes& sizes, CaseList& list);
+void add_channels_of_model(const ModelSizes& sizes, CaseList& list);
 void add_products_of_model(const ModelSizes& sizes, CaseList& list);
 
 // The operands of a case on a device, drawn there by fill_normal: for timing, and where no reference is wanted. Ends

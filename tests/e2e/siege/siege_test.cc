@@ -30,6 +30,8 @@ class Flood {
     pending->request = request;
     call(pending->context.get(), &pending->request, &pending->response, [this, pending](const grpc::Status& status) {
       ++(status.ok() ? answered : status.error_code() == grpc::UNAUTHENTICATED ? unknown : refused);
+      // It holds the channel, whose end must not come on the thread that calls this.
+      pending->context.reset();
       --under_way_;
     });
   }

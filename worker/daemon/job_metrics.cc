@@ -174,8 +174,9 @@ void add_waits(Families& out, const Labels& labels, const v1::StepMetrics& p) {
 }
 
 void add_ledger(Families& out, const Labels& labels, const v1::MemoryPlan& ledger) {
-  out.add("galleon_job_optimizer_full_rank_bytes", "Optimizer state of the same rule at full rank, all ranks", kGauge,
-          labels, static_cast<double>(ledger.optimizer_full_rank_bytes()));
+  out.add("galleon_job_optimizer_full_rank_bytes",
+          "Optimizer state at full rank, all ranks: of the same rule, or of AdamW where that keeps little by itself",
+          kGauge, labels, static_cast<double>(ledger.optimizer_full_rank_bytes()));
   out.add("galleon_job_optimizer_saved_ratio", "1 - (optimizer states + subspaces) / full rank", kGauge, labels,
           ledger.saved_ratio());
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/base/status_macros.h"
+#include "worker/engine/optim/rules.h"
 #include "worker/engine/run/prediction.h"
 #include "worker/trainer/other_ways.h"
 
@@ -27,11 +28,12 @@ constexpr int64_t kTokenizingBytes = 12LL << 20;
 // not a measurement: tests/gpu prints what a card really holds.
 constexpr int64_t kCudaBaseBytes = 768LL << 20;
 
-// Moments of the same rule at full rank, one rank's share.
+// Moments at full rank, one rank's share: of the same rule, or of AdamW where that keeps little by itself.
 absl::StatusOr<int64_t> full_rank_states(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks) {
   EngineShape full = shape;
   full.optimizer.galore.reset();
   full.optimizer.lora.reset();
+  full.optimizer.rule = kind_of(full.optimizer.rule).beside;
   ASSIGN_OR_RETURN(RankEstimate estimate, dry_run(full, device_kind, rank, ranks));
   return estimate.by_category[static_cast<int>(MemoryCategory::kOptimizerStates)];
 }

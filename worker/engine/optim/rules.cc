@@ -10,17 +10,17 @@ namespace {
 
 // In the order of MomentRule.
 constexpr RuleKind kRules[] = {
-    // allocate, by rows, codes, of matrices, deals, the rest
-    {allocate_adam, true, false, false, false, MomentRule::kAdamW},
-    {allocate_adam8bit, true, true, false, false, MomentRule::kAdam8bit},
-    {allocate_adafactor, false, false, false, false, MomentRule::kAdafactor},
-    {allocate_sgd, true, false, false, false, MomentRule::kSgd},
-    {allocate_muon, false, false, true, true, MomentRule::kAdamW},
-    {allocate_muon, false, true, true, true, MomentRule::kAdam8bit},
-    {allocate_scale, false, false, false, false, MomentRule::kScale},
-    {allocate_apollo, false, false, true, false, MomentRule::kAdamW},
-    {allocate_apollo, false, false, true, false, MomentRule::kAdamW},
-    {allocate_fira, false, false, true, false, MomentRule::kAdamW},
+    // allocate, by rows, codes, of matrices, deals, the rest, beside
+    {allocate_adam, true, false, false, false, MomentRule::kAdamW, MomentRule::kAdamW},
+    {allocate_adam8bit, true, true, false, false, MomentRule::kAdam8bit, MomentRule::kAdam8bit},
+    {allocate_adafactor, false, false, false, false, MomentRule::kAdafactor, MomentRule::kAdafactor},
+    {allocate_sgd, true, false, false, false, MomentRule::kSgd, MomentRule::kSgd},
+    {allocate_muon, false, false, true, true, MomentRule::kAdamW, MomentRule::kMuon},
+    {allocate_muon, false, true, true, true, MomentRule::kAdam8bit, MomentRule::kMuon8bit},
+    {allocate_scale, false, false, false, false, MomentRule::kScale, MomentRule::kAdamW},
+    {allocate_apollo, false, false, true, false, MomentRule::kAdamW, MomentRule::kAdamW},
+    {allocate_apollo, false, false, true, false, MomentRule::kAdamW, MomentRule::kAdamW},
+    {allocate_fira, false, false, true, false, MomentRule::kAdamW, MomentRule::kAdamW},
 };
 
 bool in_block(const Parameter& p) {

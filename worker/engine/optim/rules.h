@@ -25,6 +25,8 @@ struct RuleKind {
   bool deals;
   // The rule of what is no matrix of a block: of embeddings, heads and vectors.
   MomentRule rest;
+  // The rule whose state at full rank this one's is told beside: itself, or what it is used in place of.
+  MomentRule beside;
 };
 
 const RuleKind& kind_of(MomentRule rule);

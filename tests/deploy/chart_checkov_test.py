@@ -15,7 +15,7 @@ import chart
 
 chart.need_tools()
 
-CHECKOV = os.environ.get("GALLEON_CHECKOV") or shutil.which("checkov", path=f"{chart.TOOLS}/venv/bin:{os.environ['PATH']}")
+CHECKOV = os.environ.get("GALLEON_CHECKOV") or shutil.which("checkov", path=f"{chart.TOOLS}/checkov/bin:{os.environ['PATH']}")
 # What is not done, and why: check, then kinds of objects, None for all.
 EXCEPTIONS = {
     "CKV_K8S_11": (None, "no limit of processors: a scheduler or trainer that is throttled misses its lease, and requests share processors already"),

@@ -9,7 +9,7 @@ build=(g++ cmake ninja-build pkg-config ccache mold libabsl-dev libgrpc++-dev li
   libopenblas-openmp-dev libdnnl-dev ocl-icd-opencl-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev
   libbz2-dev liblzma-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev prometheus curl jq python3 python3-venv iproute2 mmdebstrap buildah systemd-container
-  chromium chromium-driver   slurmctld slurmd slurm-client)
+  chromium chromium-driver slurmctld slurmd slurm-client libpq-dev postgresql)
 
 wanted=("${build[@]}")
 case "${1:-build}" in
@@ -34,7 +34,7 @@ if [[ $EUID -ne 0 ]]; then
 fi
 echo "Installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
-# Prometheus and Slurm are used with ports and folders of the tests' own; their system services are not wanted.
+# Prometheus, Slurm and PostgreSQL are used with ports and folders of the tests' own; their system services are not wanted.
 policy=$(mktemp -d)
 trap 'rm -rf "$policy"' EXIT
 "${as_root[@]}" apt-get update -q >"$policy/log" 2>&1 || { cat "$policy/log" >&2; exit 1; }

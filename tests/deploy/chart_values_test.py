@@ -96,7 +96,11 @@ EXCEPTIONS = {
         "--version": "prints, and ends",
         "--ready-file": "probes ask over HTTP",
         "--planner": "the image's own, of the same version",
-        "--http": "on loopback, by a port that kubectl forwards, it would ask for no token; the chart serves nothing beyond gRPC and metrics yet",
+        "--store": "several schedulers on one PostgreSQL are for other deployments yet: the chart refuses scheduler.replicas above 1",
+        "--advertise": "of several schedulers, as --store",
+        "--store-lease": "of several schedulers, as --store",
+        "--export": "writes a file, and ends",
+        "--import": "of several schedulers, as --store; and ends",
         "--openapi": "prints, and ends",
     },
     "galleon-worker": {
@@ -109,7 +113,8 @@ EXCEPTIONS = {
 }
 # Together they ask for everything.
 EVERYTHING = {
-    "scheduler": {"keepFree": "2GiB"},
+    "scheduler": {"keepFree": "2GiB", "page": {"enabled": True}},
+    "access": {"principals": {"ann": {"token_sha256": "0" * 64, "roles": {"*": "viewer"}}}},
     "tracing": {"otlp": "collector.monitoring:4317"},
     "logging": {"format": "json", "level": "debug"},
     "notify": {"config": {"receivers": {"chat": {"url_file": "/etc/galleon/notify/url"}}}, "existingSecret": "hooks"},
@@ -132,6 +137,22 @@ class RefusalTest(unittest.TestCase):
                 done = chart.helm("template", "r", chart.CHART, "--set", setting)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(named, done.stderr)
+
+    def test_a_page_that_nobody_may_see_is_refused_and_one_is_reached(self):
+        page = {"scheduler": {"page": {"enabled": True}}}
+        self.assertIn("scheduler.page.enabled: the page lets nobody in without a token", chart.refusal(page))
+        token = {"access": {"principals": {"ann": {"token_sha256": "0" * 64, "roles": {"*": "viewer"}}}}}
+        for who in (token, {"access": {"existingSecret": "who"}}):
+            rendered = chart.render_with({**page, **who})
+            port = {p["name"]: p["containerPort"] for p in chart.container_of(rendered, "r-galleon-scheduler")["ports"]}["page"]
+            self.assertIn(f"--http=0.0.0.0:{port}", chart.container_of(rendered, "r-galleon-scheduler")["args"])
+            service = chart.of_kind(rendered, "Service", "r-galleon-scheduler")[0]["spec"]["ports"]
+            self.assertEqual([p["targetPort"] for p in service], ["grpc", "page"])
+            policy = chart.of_kind(rendered, "NetworkPolicy", "r-galleon-scheduler")[0]["spec"]["ingress"]
+            self.assertEqual([p["port"] for p in policy[0]["ports"]], ["grpc", "page"])
+            self.assertEqual([p["port"] for p in policy[1]["ports"]], ["metrics"])
+        without = chart.render()
+        self.assertNotIn("7072", json.dumps(without))
 
     def test_inputs_that_would_hide_something_are_refused(self):
         for values, named in [

@@ -51,6 +51,7 @@ void growth_limit(Device& device, float factor, const Tensor& own, const Tensor&
   check_vector("growth_limit: squares", squares, 1);
   check_vector("growth_limit: before", before, 1);
   check_vector("growth_limit: to", to, 1);
+  count_work(device, 5.0, 5.0 * static_cast<double>(to.bytes()), WorkKind::kOptimizer);
   if (!device.executes()) return;
   device.operations().growth_limit(device.execution(), factor, vector_or_null(own), squares.f32(), limit, before.f32(),
                                    to.f32());

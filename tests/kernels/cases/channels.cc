@@ -25,7 +25,7 @@ class Squares final : public OperationCase {
   }
   bool has_reference() const override { return true; }
   Values reference(std::vector<Values>& n) const override {
-    std::fill(n[kTo].begin(), n[kTo].end(), 0.0);
+    n[kTo].assign(static_cast<size_t>(operands()[kTo].rows * operands()[kTo].columns), 0.0);
     for (size_t i = 0; i < n[kX].size(); ++i) {
       const auto at = static_cast<int64_t>(i);
       n[kTo][of_rows_ ? at / n_ : at % n_] += n[kX][i] * n[kX][i];
@@ -52,6 +52,7 @@ class RootRatios final : public OperationCase {
   }
   bool has_reference() const override { return true; }
   Values reference(std::vector<Values>& n) const override {
+    n[kTo].resize(n[kB].size());
     for (size_t i = 0; i < n[kTo].size(); ++i)
       n[kTo][i] = kFactor * (with_a_ ? std::sqrt(n[kA][i]) : 1.0) / (std::sqrt(n[kB][i]) + kFloor);
     return {};
@@ -119,7 +120,7 @@ class GrowthLimit final : public OperationCase {
     const double own = with_own_ ? n[kOwn][0] : 1.0;
     const double norm = kFactor * own * std::sqrt(n[kSquares][0]);
     const double taken = std::min(norm, limit_ * n[kBefore][0]);
-    n[kTo][0] = own * taken / norm;
+    n[kTo].assign(1, own * taken / norm);
     n[kBefore][0] = taken;
     return {};
   }

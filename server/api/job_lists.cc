@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -116,11 +120,51 @@ void write_out(Listing& listing, JobUnpacker& unpacker) {
   listing.call.finish(absl::OkStatus());
 }
 
+// Goes through the jobs that may be listed, newest first: where states are asked for, through those that are in one.
+class Candidates {
+ public:
+  // Of jobs below a number.
+  Candidates(const State& state, const v1::ListJobsRequest& request, uint64_t below) : jobs_(state.jobs()) {
+    if (request.states().empty()) {
+      at_ = std::make_reverse_iterator(jobs_.lower_bound(below));
+      return;
+    }
+    by_state_ = true;
+    std::set<int> states(request.states().begin(), request.states().end());
+    for (const int one : states) {
+      const absl::btree_set<uint64_t>& numbers = state.in_state(static_cast<v1::JobRecord::State>(one));
+      left_.push_back({std::make_reverse_iterator(numbers.lower_bound(below)), numbers.rend()});
+    }
+  }
+
+  // Null: there are no more.
+  const std::pair<const uint64_t, JobEntry>* next() {
+    if (!by_state_) return at_ == jobs_.rend() ? nullptr : &*at_++;
+    Numbers* newest = nullptr;
+    for (Numbers& numbers : left_) {
+      if (numbers.at != numbers.end && (newest == nullptr || *numbers.at > *newest->at)) newest = &numbers;
+    }
+    return newest == nullptr ? nullptr : &*jobs_.find(*newest->at++);
+  }
+
+ private:
+  struct Numbers {
+    absl::btree_set<uint64_t>::const_reverse_iterator at, end;
+  };
+  const std::map<uint64_t, JobEntry>& jobs_;
+  std::map<uint64_t, JobEntry>::const_reverse_iterator at_;
+  bool by_state_ = false;
+  std::vector<Numbers> left_;
+};
+
 void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
   const State& state = turn.scheduler.state();
   int work = kWorkInTurn;
-  auto it = std::make_reverse_iterator(state.jobs().lower_bound(listing->below));
-  for (; it != state.jobs().rend() && listing->jobs.size() <= listing->page; ++it) {
+  Candidates candidates(state, listing->request, listing->below);
+  while (listing->jobs.size() <= listing->page) {
+    const auto* const candidate = candidates.next();
+    if (candidate == nullptr) break;
+    const auto& [number, entry] = *candidate;
     // What is gathered beyond is not written out, but for one that shows that there is more.
     const bool full = listing->bytes > kLargestPageBytes;
     if (--work <= 0) {
@@ -128,17 +172,17 @@ void pick(Turn& turn, const std::shared_ptr<Listing>& listing) {
       listing->weigh();
       return listing->call.on_loop([listing](Turn& next) { pick(next, listing); });
     }
-    listing->below = it->first;
-    const JobFacts facts = it->second.facts();
+    listing->below = number;
+    const JobFacts facts = entry.facts();
     if (!is_listed(listing->request, facts) || !listing->call.may(Role::kViewer, facts.project)) continue;
     Listing::Job& job = listing->jobs.emplace_back();
-    job.number = it->first;
+    job.number = number;
     if (full || listing->jobs.size() > listing->page) break;
     if (is_terminal(facts.state)) {
-      job.ended = state.packed(it->second);
+      job.ended = state.packed(entry);
       listing->bytes += kBytesOfEnded;
     } else {
-      job.live = turn.scheduler.describe(*state.job_by_number(it->first), turn.now);
+      job.live = turn.scheduler.describe(*state.job_by_number(number), turn.now);
       listing->bytes += job.live.ByteSizeLong();
       work -= kWorkOfLive;
     }

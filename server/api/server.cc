@@ -439,6 +439,7 @@ absl::Status Server::Parts::serve_page(const ServerOptions& options) {
   with.certificates = certificates.get();
   with.anybody = certificates == nullptr;
   with.inside = inside;
+  with.access_generation = [this] { return access.generation(); };
   with.channel = server->InProcessChannel(grpc::ChannelArguments());
   with.version = options.scheduler.version;
   ASSIGN_OR_RETURN(page, HttpServer::start(std::move(with)));

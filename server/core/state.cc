@@ -95,6 +95,12 @@ const std::map<uint32_t, SlotUse>& State::leased_slots(absl::string_view worker_
   return it == slots_.end() ? kNone : it->second;
 }
 
+const absl::btree_set<uint64_t>& State::in_state(v1::JobRecord::State state) const {
+  static const absl::btree_set<uint64_t> kNone;
+  const auto it = by_state_.find(state);
+  return it == by_state_.end() ? kNone : it->second;
+}
+
 v1::JobState& State::mutable_job(const std::string& job_id) {
   const auto it = by_id_.find(job_id);
   GALLEON_CHECK(it != by_id_.end()) << "the journal speaks of an unknown job " << job_id;
@@ -129,6 +135,7 @@ void State::index(const v1::JobState& job) {
   if (is_active(record.state())) active_.insert(job.number());
   if (job.held_size() > 0) holding_.insert(job.number());
   if (record.state() == v1::JobRecord::QUEUED) held_counts_[record.queue()] += record.held();
+  by_state_[record.state()].insert(job.number());
   ++counts_[{record.queue(), record.state()}];
   usage_.count(record, 1);
 }
@@ -141,6 +148,7 @@ void State::unindex(const v1::JobState& job) {
   }
   active_.erase(job.number());
   holding_.erase(job.number());
+  by_state_[job.record().state()].erase(job.number());
   --counts_[{job.record().queue(), job.record().state()}];
   usage_.count(job.record(), -1);
 }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
 #include "galleon/v1/journal.pb.h"
 #include "server/core/job_table.h"
@@ -101,6 +102,8 @@ class State {
   const std::set<uint64_t>& halving() const { return halving_; }
   // Numbers of the jobs of a group that are there.
   const std::set<uint64_t>& members(absl::string_view group_id) const;
+  // Numbers of the jobs in a state.
+  const absl::btree_set<uint64_t>& in_state(v1::JobRecord::State state) const;
   // Number of jobs in each state, by queue.
   const std::map<std::pair<std::string, int>, int64_t>& counts() const { return counts_; }
 
@@ -195,6 +198,7 @@ class State {
   std::set<uint64_t> halving_;
   std::map<QueueKey, const v1::JobState*> queue_;
   std::map<QueueKey, const v1::JobState*> dependent_;
+  std::map<int, absl::btree_set<uint64_t>> by_state_;
   std::set<uint64_t> active_;
   std::set<uint64_t> holding_;
   std::set<uint64_t> changed_;

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/net/listen_address.h"
 #include "proto/jobfile/message_json.h"
@@ -229,8 +230,12 @@ void Api::handle_call(const HttpRequest& request, const Target& target, const st
       return exchange->reply(error_reply(http_error(status)));
   }
   switch (route.answer) {
-    case Route::Answer::kMessage:
-      return answer(*std::move(call), identity, exchange);
+    case Route::Answer::kMessage: {
+      const auto shared = std::make_shared<const Call>(*std::move(call));
+      const absl::Duration age = route.changes() ? absl::ZeroDuration() : SharedAnswers::age_taken(request);
+      if (age > absl::ZeroDuration()) return share(shared, identity, request.target, age, exchange);
+      return answer(shared, identity, [exchange](HttpReply reply) { exchange->reply(std::move(reply)); });
+    }
     case Route::Answer::kEvents:
       return stream(*std::move(call), identity, exchange);
     case Route::Answer::kText:
@@ -238,22 +243,34 @@ void Api::handle_call(const HttpRequest& request, const Target& target, const st
   }
 }
 
-void Api::answer(Call call, const Identity& identity, const std::shared_ptr<Exchange>& exchange) {
-  const std::string bytes = call.request->SerializeAsString();
-  auto shared = std::make_shared<const Call>(std::move(call));
-  backend_.call(shared->route->grpc_method(), bytes, identity,
-                [post = options_.post, shared, exchange](const grpc::Status& status, const std::string& response) {
-                  HttpReply reply;
-                  if (status.ok()) {
-                    // On a thread of gRPC's: JSON of a long list holds up nobody else.
-                    const auto message = response_of(*shared->route, response);
-                    keep_only(shared->fields, *message);
-                    reply = json_reply(message_json(*message, -1, shared->fields.below.empty()) + "\n");
-                  } else {
-                    reply = error_reply(http_error(status));
-                  }
-                  post([exchange, reply = std::move(reply)]() mutable { exchange->reply(std::move(reply)); });
-                });
+void Api::answer(const std::shared_ptr<const Call>& call, const Identity& identity,
+                 std::function<void(HttpReply)> done) {
+  backend_.call(
+      call->route->grpc_method(), call->request->SerializeAsString(), identity,
+      [post = options_.post, call, done = std::move(done)](const grpc::Status& status, const std::string& response) {
+        HttpReply reply;
+        if (status.ok()) {
+          // On a thread of gRPC's: JSON of a long list holds up nobody else.
+          const auto message = response_of(*call->route, response);
+          keep_only(call->fields, *message);
+          reply = json_reply(message_json(*message, -1, call->fields.below.empty()) + "\n");
+        } else {
+          reply = error_reply(http_error(status));
+        }
+        post([done, reply = std::move(reply)]() mutable { done(std::move(reply)); });
+      });
+}
+
+void Api::share(const std::shared_ptr<const Call>& call, const Identity& identity, const std::string& target,
+                absl::Duration age, const std::shared_ptr<Exchange>& exchange) {
+  const std::string key = absl::StrCat(options_.access_generation(), " ", identity.authorization, " ", target);
+  const auto to_exchange = [exchange](HttpReply reply) { exchange->reply(std::move(reply)); };
+  const auto ask = [this, call, identity, to_exchange] { answer(call, identity, to_exchange); };
+  if (shared_.serve(key, age, absl::Now(), exchange, ask)) return;
+  answer(call, identity, [this, key, to_exchange](HttpReply reply) {
+    shared_.made(key, reply, absl::Now());
+    to_exchange(std::move(reply));
+  });
 }
 
 void Api::stream(Call call, const Identity& identity, const std::shared_ptr<Exchange>& exchange) {

@@ -102,6 +102,7 @@ class HttpServer::Listener {
     made.channel = options_.channel;
     made.anybody = options_.anybody;
     made.loopback = is_loopback(bound);
+    made.access_generation = options_.access_generation;
     made.post = [reactor = reactor_](std::function<void()> task) { asio::post(reactor->io, std::move(task)); };
     made.post_soon = [reactor = reactor_](std::function<void()> task) {
       auto timer = std::make_shared<asio::steady_timer>(reactor->io, std::chrono::milliseconds(200));

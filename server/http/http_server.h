@@ -3,6 +3,8 @@
 // somebody may let an answer wait.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,6 +21,8 @@ struct HttpOptions {
   bool anybody = false;                    // nobody has to say who they are
   std::shared_ptr<grpc::Channel> channel;  // into this process
   std::string inside;                      // ServiceContext::inside
+  // AccessInForce::generation
+  std::function<uint64_t()> access_generation = [] { return 0; };
   std::string version;
   uint32_t most_header = 16 << 10;  // bytes
   uint64_t most_body = 64 << 10;

@@ -69,9 +69,10 @@ export function path_of(base, parameters) {
   return text ? `${base}?${text}` : base;
 }
 
-export async function get(base, parameters, signal) {
+// `age`: seconds that the answer may be old, so that many pages share one; 0: a new one.
+export async function get(base, parameters, signal, age = 0) {
   const timeout = AbortSignal.timeout(PATIENCE);
-  const response = await request(path_of(base, parameters), {headers: headers(), signal: signal && AbortSignal.any ? AbortSignal.any([signal, timeout]) : timeout});
+  const response = await request(path_of(base, parameters), {headers: headers(age ? {"Cache-Control": `max-age=${age}`} : {}), signal: signal && AbortSignal.any ? AbortSignal.any([signal, timeout]) : timeout});
   return response.json();
 }
 
@@ -81,11 +82,11 @@ export async function post(base, body) {
 }
 
 // All pages of a list, up to `most` entries.
-export async function all(base, key, parameters, most, signal) {
+export async function all(base, key, parameters, most, signal, age = 0) {
   const found = [];
   let page_token = "";
   do {
-    const page = await get(base, {page_size: Math.min(1000, most), ...parameters, page_token}, signal);
+    const page = await get(base, {page_size: Math.min(1000, most), ...parameters, page_token}, signal, age);
     found.push(...(page[key] || []));
     page_token = page.next_page_token || "";
   } while (page_token && found.length < most);
@@ -189,7 +190,8 @@ async function read_events(response, take, controller) {
   }
 }
 
-// Calls `work` now, and every so often while the page is seen; one at a time. Returns how to have it called soon.
+// Calls `work` now, and every so often while the page is seen; one at a time. Work that answers with a number is called
+// again after so many milliseconds. Returns how to have it called soon.
 export function regularly(work, every, signal) {
   let timer;
   let running = false;
@@ -202,14 +204,15 @@ export function regularly(work, every, signal) {
     if (running) { again = true; return; }
     running = true;
     began = performance.now();
+    let wait;
     try {
-      await work(signal);
+      wait = await work(signal);
     } catch (error) {
       if (!signal.aborted && !(error instanceof Refused) && error.name !== "AbortError" && error.name !== "TimeoutError" && !(error instanceof TypeError)) console.error(error);
     }
     running = false;
     if (signal.aborted) return;
-    timer = setTimeout(run, again ? 300 : every);
+    timer = setTimeout(run, again ? 300 : wait ?? every);
     again = false;
   };
   const wake = () => { if (!document.hidden) run(); };

@@ -9,6 +9,7 @@ const OF_JOB = ["job_id", "state", "message", "queue", "owner", "held", "hold_re
   "stage.name", "stage.detail", "plan.optimizer_full_rank_bytes", "plan.saved_ratio", "job.parallel.ranks", "attempt.message"];
 const fields = (list, names) => ["next_page_token", ...names.map((name) => `${list}.${name}`)];
 const MOST_TILES = 2000;
+const AGE = 1;  // seconds that what is shown may be old: pages that hear of the same change share what is read for them
 
 function tiles(workers) {
   let drawn = 0;
@@ -119,6 +120,7 @@ export function show(main, {signal}) {
   let known = null;
   let asked = 0;
   let told = false;
+  let heard = 0;
   let hears = true;
   let pause = 1500;
   const load = async () => {
@@ -126,14 +128,15 @@ export function show(main, {signal}) {
     const whole = known === null || !hears || since > 30000 || (told && since > pause);
     // The first change is shown at once; where they do not end, in ever longer steps.
     if (whole) pause = told && since < 2 * pause + 3000 ? Math.min(2 * pause, 16000) : 1500;
-    if (whole) told = false;
-    const list = (states, page_size) => get("v1/jobs", {states, page_size, fields: fields("jobs", OF_JOB)}, signal);
+    // What is read just after a change may be of before it: then it is read once more.
+    if (whole && Date.now() - heard > 1000 * AGE) told = false;
+    const list = (states, page_size) => get("v1/jobs", {states, page_size, fields: fields("jobs", OF_JOB)}, signal, AGE);
     let results;
     try {
       const active = list(["RUNNING", "STARTING", "RESERVED", "PREEMPTING", "CANCELLING"], 200);
       results = !whole ? [known[0], known[1], await active, known[3], known[4]] : await Promise.all([
-        all("v1/workers", "workers", {fields: fields("workers", OF_WORKER)}, 5000, signal).catch((error) => { if (error instanceof Refused && error.status === 403) return null; throw error; }),
-        all("v1/queues", "queues", {}, 1000, signal),
+        all("v1/workers", "workers", {fields: fields("workers", OF_WORKER)}, 5000, signal, AGE).catch((error) => { if (error instanceof Refused && error.status === 403) return null; throw error; }),
+        all("v1/queues", "queues", {}, 1000, signal, AGE),
         active, list(["QUEUED"], 50), list(["FAILED"], 8)]);
       known = results;
       if (whole) asked = Date.now();
@@ -163,11 +166,13 @@ export function show(main, {signal}) {
     replace(failed, el("h2", {}, "Failed lately"),
       bad.length ? el("ul", {class: "plain"}, bad.map((job) => el("li", {}, job_link(job.job_id), " ", el("span", {class: "quiet", title: time(job.end_time_ms)}, ago(job.end_time_ms)), el("div", {class: "why"}, clean(job.message)))))
         : el("p", {class: "empty"}, "Nothing failed."));
+    return told ? 1500 : undefined;
   };
   const soon = regularly(load, 5000, signal);
   // Changes are heard of at once; progress, which is not stored, by looking.
   const changed = () => {
     told = true;
+    heard = Date.now();
     soon();
   };
   follow("v1/events", {from_now: true, revision_only: true}, {events: changed, lost: changed, refused: () => { hears = false; }}, signal);

@@ -143,6 +143,19 @@ class OpenTest(unittest.TestCase):
         self.assertEqual(status, 400)
         self.assertIn("revision_only: ", refused["error"]["message"])
 
+    def test_who_takes_an_answer_that_is_older_shares_it_and_nobody_else_gets_it(self):
+        def names(**headers):
+            status, answer, got = self.service.ask("/v1/jobs?contains=shared&fields=jobs.job_id", headers={key.replace("_", "-"): value for key, value in headers.items()})
+            self.assertEqual(status, 200)
+            return [job["job_id"] for job in answer.get("jobs", [])], got["Age"]
+        self.assertEqual(names(Cache_Control="max-age=10"), ([], None))
+        job = self.service.submit("shared")
+        old, age = names(Cache_Control="max-age=10")
+        # On a machine that stood still for ten seconds it is too old.
+        self.assertIn((old, age is not None), [([], True), ([job], False)])
+        for headers in ({}, {"Cache_Control": "no-cache"}, {"Cache_Control": "max-age=0"}):
+            self.assertEqual(names(**headers), ([job], None))
+
     def test_metrics_keep_a_spike_and_name_what_is_not_finite(self):
         folder = pathlib.Path(self.service.ask(f"/v1/jobs/{self.job}")[1]["folder"])
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,6 +252,22 @@ class TokenTest(unittest.TestCase):
         self.assertEqual(self.service.ask(f"{path}:release", "POST", token=TOKENS["ann"])[0], 200)
         lines = eventually("the audit", lambda: [json.loads(line) for line in (self.service.folder / "scheduler/audit.jsonl").read_text().splitlines() if "HoldJob" in line and "ann" in line])
         self.assertTrue(any("http:127.0.0.1:" in json.dumps(line) for line in lines), lines)
+
+    def test_an_answer_is_shared_with_nobody_who_may_not_see_it(self):
+        whole = {"Cache-Control": "max-age=10"}
+        self.assertEqual(len(self.service.ask("/v1/jobs", token=TOKENS["bob"], headers=whole)[1]["jobs"]), 1)
+        self.assertEqual(self.service.ask("/v1/jobs", token=TOKENS["eve"], headers=whole)[1]["jobs"], [])
+        self.assertEqual(self.service.ask("/v1/jobs", headers=whole)[0], 401)
+        # Nor with who was taken out meanwhile.
+        access = self.service.folder / "access.yaml"
+        before = access.read_text()
+        try:
+            access.write_text("".join(line for line in before.splitlines(True) if "  bob:" not in line))
+            self.service.cli("admin", "reload")
+            self.assertEqual(self.service.ask("/v1/jobs", token=TOKENS["bob"], headers=whole)[0], 401)
+        finally:
+            access.write_text(before)
+            self.service.cli("admin", "reload")
 
     def test_the_token_is_nowhere_in_the_log(self):
         self.service.ask(f"/v1/jobs?token={TOKENS['ann']}")

@@ -60,12 +60,14 @@ class Page(threading.Thread):
         super().__init__(daemon=True)
         self.address, self.stopped, self.phase = address, stop, phase
         self.failed = None
+        self.heard = 0
 
     def listen(self, response, told):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
             for line in response:
                 if line.startswith(b"event: events"):
+                    self.heard = time.monotonic()
                     told.set()
         except OSError:
             pass
@@ -87,11 +89,12 @@ class Page(threading.Thread):
                 whole = since > WHOLE_EVERY or (told.is_set() and since > pause)
                 if whole:
                     pause = min(2 * pause, 16) if told.is_set() and since < 2 * pause + 3 else 1.5
-                    told.clear()
+                    if time.monotonic() - self.heard > 1:
+                        told.clear()
                     whole_at = time.monotonic()
                 began = time.monotonic()
                 for target in looks() if whole else [looks()[RUNNING]]:
-                    asks.request("GET", target)
+                    asks.request("GET", target, headers={"Cache-Control": "max-age=1"})
                     answer = asks.getresponse()
                     body = answer.read()
                     if answer.status != 200:

@@ -142,6 +142,20 @@ TEST_F(Jobs, ListsArePagedNewestFirstAndFiltered) {
   ASSERT_TRUE(jobs_->ListJobs(context().get(), cancelled, &page).ok());
   ASSERT_EQ(page.jobs_size(), 1);
   EXPECT_EQ(page.jobs(0).job_id(), "j-3");
+  // Several states, of which one is asked for twice, in pages.
+  request.set_page_size(3);
+  for (const J::State state : {J::QUEUED, J::CANCELLED, J::QUEUED, J::FAILED}) request.add_states(state);
+  ASSERT_TRUE(jobs_->ListJobs(context().get(), request, &page).ok());
+  seen.clear();
+  for (const v1::JobRecord& job : page.jobs()) seen.push_back(job.job_id());
+  EXPECT_EQ(seen, (std::vector<std::string>{"j-5", "j-4", "j-3"}));
+  request.set_page_token(page.next_page_token());
+  ASSERT_TRUE(jobs_->ListJobs(context().get(), request, &page).ok());
+  ASSERT_EQ(page.jobs_size(), 2);
+  EXPECT_EQ(page.jobs(0).job_id(), "j-2");
+  EXPECT_EQ(page.jobs(1).job_id(), "j-1");
+  EXPECT_EQ(page.next_page_token(), "");
+  request.clear_states();
   request.set_page_token("x");
   EXPECT_EQ(jobs_->ListJobs(context().get(), request, &page).error_code(), grpc::INVALID_ARGUMENT);
   request.clear_page_token();

@@ -30,20 +30,23 @@ def until(condition, what):
 
 
 class Postgres:
-    def __init__(self, folder):
-        self.folder, self.bin, self.process, self.user = folder, programs(), None, {}
+    def __init__(self, folder, standby_of=None, options=()):
+        self.folder, self.bin, self.process, self.user, self.options = folder, programs(), None, {}, options
         os.mkdir(folder)
         if os.geteuid() == 0:
             who = pwd.getpwnam("nobody")
             os.chown(folder, who.pw_uid, who.pw_gid)
             self.user = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
         self.url = f"postgresql://galleon@/postgres?host={folder}"
+        if standby_of:
+            subprocess.run([f"{self.bin}/pg_basebackup", "-D", f"{folder}/data", "-R", "-h", standby_of.folder, "-U", "galleon", "--checkpoint=fast", "--no-sync"], check=True, cwd="/", **self.user)
+            return self.start()
         subprocess.run([f"{self.bin}/initdb", "-D", f"{folder}/data", "-U", "galleon", "-A", "trust", "--no-sync"], check=True, stdout=subprocess.DEVNULL, cwd="/", **self.user)
         self.start()
 
     def start(self):
         with open(f"{self.folder}.log", "a", encoding="utf-8") as log:
-            self.process = subprocess.Popen([f"{self.bin}/postgres", "-D", f"{self.folder}/data", "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}"],
+            self.process = subprocess.Popen([f"{self.bin}/postgres", "-D", f"{self.folder}/data", "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}", *self.options],
                                             stdout=log, stderr=log, cwd="/", **self.user)
         until(lambda: subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", self.folder], check=False).returncode == 0, "PostgreSQL")
 
@@ -51,6 +54,10 @@ class Postgres:
         """SIGINT: connections are ended and everything is written. SIGQUIT: as after a crash."""
         self.process.send_signal(how)
         self.process.wait(PATIENCE)
+
+    def promote(self):
+        """What was a standby writes from now on."""
+        subprocess.run([f"{self.bin}/pg_ctl", "promote", "-s", "-D", f"{self.folder}/data", "-t", str(PATIENCE)], check=True, cwd="/", **self.user)
 
     def sql(self, statement):
         done = subprocess.run([f"{self.bin}/psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-U", "galleon", "-d", "postgres", "-c", statement],
@@ -99,12 +106,12 @@ class Service:
         with open(self.path(name + ".log"), encoding="utf-8") as log:
             return log.read()
 
-    def scheduler(self, name, *options):
+    def scheduler(self, name, *options, store=None):
         """At the same address whenever it starts again; stands by or serves when this returns."""
         ready = self.path(name + ".json")
         if os.path.exists(ready):
             os.remove(ready)
-        self.start(name, f"{self.bin}/galleon-scheduler", "--data", self.path("data"), "--store", self.postgres.url, "--listen", self.address.get(name, "127.0.0.1:0"),
+        self.start(name, f"{self.bin}/galleon-scheduler", "--data", self.path("data"), "--store", store or self.postgres.url, "--listen", self.address.get(name, "127.0.0.1:0"),
                    "--metrics", "127.0.0.1:0", "--ready-file", ready, *options)
 
         def told():

@@ -276,6 +276,51 @@ TEST_F(PostgresStoreTest, ADatabaseThatStaysAwayIsAnErrorWhenPatienceEnds) {
   EXPECT_TRUE(cluster_->begin());
 }
 
+// As behind a pooler that still leads to the old primary: what is connected only reads, and a new connection writes.
+TEST_F(PostgresStoreTest, AConnectionThatOnlyReadsIsLeftForANewOne) {
+  options_.patience = absl::Seconds(20);
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1)}).ok());
+  sql("ALTER DATABASE " + database_ + " SET default_transaction_read_only = off");
+  cluster_->sql("ALTER SYSTEM SET default_transaction_read_only = on", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(
+      eventually([&] { return cluster_->sql("SHOW default_transaction_read_only", "postgres").out == "on\n"; }));
+  // Its session has read the file too when it has answered once more.
+  absl::SleepFor(absl::Milliseconds(200));
+  const absl::Status status = journal->append({event(2)});
+  cluster_->sql("ALTER SYSTEM RESET default_transaction_read_only", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(journal->standing().ok());
+  EXPECT_EQ(contents(*journal).numbers, (std::vector<uint64_t>{1, 2}));
+}
+
+TEST_F(PostgresStoreTest, TheTimeThatADatabaseGivesAStatementIsNotTheStores) {
+  cluster_->sql("ALTER DATABASE " + database_ + " SET statement_timeout = '150ms'", "postgres");
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1)}).ok());
+  std::thread holder(
+      [&] { sql("BEGIN; LOCK TABLE galleon.event; SET statement_timeout = 0; SELECT pg_sleep(1); COMMIT"); });
+  EXPECT_TRUE(eventually([&] {
+    return cluster_
+               ->sql(
+                   "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = "
+                   "'galleon.event'::regclass AND granted",
+                   database_)
+               .out == "1\n";
+  }));
+  const absl::Duration before = clock_.monotonic();
+  SnapshotChange change;
+  change.head.set_last_job_number(1);
+  change.body = [](uint64_t) { return absl::string_view(); };
+  const absl::Status status = journal->compact(change);
+  holder.join();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_GT(clock_.monotonic() - before, absl::Milliseconds(150)) << "it did not have to wait";
+  EXPECT_EQ(sql("SELECT sequence FROM galleon.snapshot_sequence"), "1\n");
+}
+
 TEST_F(PostgresStoreTest, OneThatWasPutBackToAnEarlierMomentIsRefused) {
   {
     const std::unique_ptr<Journal> journal = take();

@@ -51,8 +51,11 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
 
 void JobClient::connect() {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  // Of several, one that hangs is left soon: another has taken over by then.
+  const bool several = search_.servers().size() > 1;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, several ? 6000 : 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, several ? 5000 : 10000);
+  if (several) arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(16 << 20);

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "client/job_client.h"
@@ -12,7 +13,9 @@ namespace galleon {
 
 template <typename Response, typename Call>
 absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
-  const absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
+  const bool several = search_.servers().size() > 1;
+  absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
+  bool failed = false;
   absl::Duration pause = absl::Milliseconds(100);
   while (true) {
     // A scheduler that restarts is seen at once, where a call that fails fast would wait for the channel's timer.
@@ -22,11 +25,13 @@ absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl
     Response response;
     const grpc::Status status = once(context, response);
     if (status.ok()) return response;
+    // One that hung has taken of the time in which another is looked for.
+    if (several && !std::exchange(failed, true)) give_up = std::min(absl::Now() + retry_timeout_, latest);
     if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
     look_elsewhere(context);
     absl::SleepFor(pause);
     // Of several, another may serve at any moment.
-    pause = std::min(pause * 2, search_.servers().size() > 1 ? absl::Milliseconds(200) : absl::Seconds(1));
+    pause = std::min(pause * 2, several ? absl::Milliseconds(200) : absl::Seconds(1));
   }
 }
 

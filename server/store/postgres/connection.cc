@@ -17,6 +17,8 @@ namespace galleon::server {
 
 namespace {
 
+constexpr char kReadOnly[] = "25006";  // SQLSTATE
+
 // Of pg_type.
 constexpr uint32_t kBytea = 17, kInt8 = 20, kText = 25, kByteaArray = 1001, kInt8Array = 1016;
 
@@ -169,7 +171,7 @@ absl::Status PostgresConnection::error(pg_result* result) const {
       absl::StrCat("the database says: ", one_line(primary == nullptr ? PQresultErrorMessage(result) : primary),
                    state.empty() ? "" : absl::StrCat(" (", state, ")"));
   const absl::string_view kind = absl::string_view(state).substr(0, 2);
-  if (state.empty() || kind == "08" || kind == "40" || kind == "57" || state == "55P03" || state == "25006" ||
+  if (state.empty() || kind == "08" || kind == "40" || kind == "57" || state == "55P03" || state == kReadOnly ||
       state == "53300" || kind == "58") {
     return absl::UnavailableError(message);
   }
@@ -231,7 +233,7 @@ absl::StatusOr<std::vector<Rows>> PostgresConnection::pipeline(const std::vector
   RETURN_IF_ERROR(flush(until));
   std::vector<Rows> rows;
   absl::Status failed;
-  bool synced = false;
+  bool synced = false, read_only = false;
   while (!synced) {
     ASSIGN_OR_RETURN(pg_result * result, next(until));
     if (result == nullptr) {
@@ -251,12 +253,15 @@ absl::StatusOr<std::vector<Rows>> PostgresConnection::pipeline(const std::vector
       case PGRES_PIPELINE_ABORTED:
         break;
       default:
+        if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE); state != nullptr)
+          read_only |= absl::string_view(state) == kReadOnly;
         if (failed.ok()) failed = error(result);
     }
     if (PQstatus(raw) == CONNECTION_BAD) return failed.ok() ? lost() : failed;
   }
   if (PQexitPipelineMode(raw) == 0) return lost();
-  given_up_ = false;
+  // A server that only reads now does so for as long as the connection lasts: another may lead to the one that writes.
+  given_up_ = read_only;
   if (!failed.ok()) return failed;
   if (rows.size() != commands.size()) return absl::InternalError("the database answered another number of statements");
   return rows;

@@ -160,9 +160,13 @@ absl::Status check_session(PostgresConnection& connection, absl::Duration until)
     return refuse("default_transaction_read_only = on", "so that nothing can be written",
                   "ALTER DATABASE … SET default_transaction_read_only = off");
   }
-  // Who is stopped in the middle of a transaction keeps nothing from the others for long.
+  // Who is stopped in the middle of a transaction keeps nothing from the others for long. A snapshot may take longer
+  // than what a role or a database gives each statement; every wait here has an end of its own.
   return connection
-      .pipeline({{"SET lock_timeout = '2s'", {}}, {"SET idle_in_transaction_session_timeout = '10s'", {}}}, until)
+      .pipeline({{"SET lock_timeout = '2s'", {}},
+                 {"SET idle_in_transaction_session_timeout = '10s'", {}},
+                 {"SET statement_timeout = 0", {}}},
+                until)
       .status();
 }
 

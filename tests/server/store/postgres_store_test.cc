@@ -44,13 +44,15 @@ class PostgresStoreTest : public testing::Test {
     if (!folder_.empty()) std::filesystem::remove_all(folder_);
   }
 
-  // In a term of its own, once nobody else writes.
-  std::unique_ptr<Journal> take() {
+  // In a term of its own, once nobody else writes; of one that still does the lease is ended, as often as it renews it.
+  std::unique_ptr<Journal> take_over() { return take(true); }
+  std::unique_ptr<Journal> take(bool over_others = false) {
     absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
     EXPECT_TRUE(store.ok()) << store.status();
     if (!store.ok()) return nullptr;
     absl::StatusOr<std::unique_ptr<Journal>> journal = absl::UnknownError("not yet");
     EXPECT_TRUE(eventually([&] {
+      if (over_others) let_lease_end();
       const absl::StatusOr<SharedStore::Standing> seen = (*store)->look();
       if (!seen.ok() || !seen->free) return false;
       journal = (*store)->take(*seen);
@@ -65,12 +67,28 @@ class PostgresStoreTest : public testing::Test {
     return result.out;
   }
   // What a writer that is stopped for longer than its lease looks like to the others.
-  void let_lease_end() { sql("UPDATE galleon.writer SET lease_until = '-infinity'"); }
+  void let_lease_end() {
+    sql(absl::StrCat("UPDATE galleon.writer SET lease_until = '-infinity'",
+                     keep_connections_ ? ", backends = '{}'" : ""));
+  }
+
+  // What the store calls its clock is so far ahead of this machine's: a function of that name is found first.
+  void move_database_clock(absl::string_view ahead) {
+    sql(absl::StrCat(
+        "CREATE SCHEMA IF NOT EXISTS galleon_test; "
+        "CREATE TABLE IF NOT EXISTS galleon_test.clock (ahead interval); DELETE FROM galleon_test.clock; "
+        "INSERT INTO galleon_test.clock VALUES ('",
+        ahead,
+        "'); CREATE OR REPLACE FUNCTION galleon_test.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+        "VOLATILE AS 'SELECT pg_catalog.clock_timestamp() + ahead FROM galleon_test.clock'; ALTER DATABASE ",
+        database_, " SET search_path = galleon_test, pg_catalog"));
+  }
 
   SystemClock clock_;
   static inline std::unique_ptr<PostgresCluster> cluster_;
   std::string database_, folder_;
   SharedStoreOptions options_;
+  bool keep_connections_ = false;  // who takes over does not find those of the one before
   std::atomic<int> over_{0};
 };
 
@@ -78,8 +96,8 @@ TEST_F(PostgresStoreTest, WhatIsWrittenUnderAnOlderTermIsNotWrittenAndItsWriterI
   options_.lease = absl::Seconds(30);  // its keeper notices later than the writes here
   const std::unique_ptr<Journal> old = take();
   ASSERT_TRUE(old->append({event(1)}).ok());
-  let_lease_end();
-  const std::unique_ptr<Journal> fresh = take();
+  const std::unique_ptr<Journal> fresh = take_over();
+  ASSERT_NE(fresh, nullptr);
   ASSERT_TRUE(fresh->append({event(2)}).ok());
   const absl::Status late = old->append({event(3)});
   EXPECT_TRUE(is_term_over(late)) << late;
@@ -90,6 +108,20 @@ TEST_F(PostgresStoreTest, WhatIsWrittenUnderAnOlderTermIsNotWrittenAndItsWriterI
   EXPECT_EQ(contents(*fresh).numbers, (std::vector<uint64_t>{1, 2}));
   EXPECT_EQ(sql("SELECT sequence FROM galleon.snapshot_sequence"), "0\n");
   ASSERT_TRUE(fresh->append({event(4)}).ok());
+}
+
+// Its connection works, and nothing stands there yet that it could collide with: the term alone keeps it out.
+TEST_F(PostgresStoreTest, NothingIsWrittenBetweenATakeoverAndTheFirstEntryOfTheNewTerm) {
+  keep_connections_ = true;
+  options_.lease = absl::Seconds(30);
+  const std::unique_ptr<Journal> old = take();
+  ASSERT_TRUE(old->append({event(1)}).ok());
+  const std::unique_ptr<Journal> fresh = take_over();
+  ASSERT_NE(fresh, nullptr);
+  const absl::Status late = old->append({event(2)});
+  EXPECT_TRUE(is_term_over(late)) << late;
+  EXPECT_EQ(contents(*fresh).numbers, (std::vector<uint64_t>{1}));
+  ASSERT_TRUE(fresh->append({event(3)}).ok());
 }
 
 TEST_F(PostgresStoreTest, TheWriterWhoseTermIsOverHearsOfItWhileItWritesNothing) {
@@ -127,16 +159,59 @@ TEST_F(PostgresStoreTest, OfTwoThatSeeTheSameEndOfALeaseOneGetsTheTerm) {
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("at alpha:7070"));
 }
 
-// The machine's own clock says nothing about a lease: here it runs hours ahead, and behind, of the database's.
-TEST_F(PostgresStoreTest, ALeaseIsOfTheDatabasesClockAndOneThatWasPutBackHoldsNobodyUp) {
+// The machine's own clock says nothing about a lease: here it runs hours behind the database's, and ahead of it.
+TEST_F(PostgresStoreTest, ALeaseIsOfTheDatabasesClock) {
+  for (const char* offset : {"2 hours", "-2 hours"}) {
+    move_database_clock(offset);
+    const std::unique_ptr<Journal> journal = take();
+    ASSERT_NE(journal, nullptr);
+    absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    // Beyond what it was given at first.
+    const absl::Duration until = clock_.monotonic() + 2 * options_.lease;
+    while (clock_.monotonic() < until) {
+      ASSERT_FALSE((*store)->look()->free) << offset;
+      EXPECT_EQ(sql("SELECT lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 s' FROM "
+                    "galleon.writer"),
+                "t\n")
+          << offset;
+    }
+    ASSERT_TRUE(journal->append({event(1)}).ok());
+  }
+  EXPECT_EQ(over_, 0);
+}
+
+// Whether somebody takes over then or not: one writes, and who does not any more hears of it.
+TEST_F(PostgresStoreTest, ADatabasesClockThatJumpsLeavesOneWriter) {
+  options_.lease = absl::Seconds(3);
+  move_database_clock("0");
+  std::unique_ptr<Journal> journal = take();
+  uint64_t written = 0;
+  for (const char* offset : {"3 hours", "-3 hours"}) {
+    ASSERT_TRUE(journal->append({event(++written)}).ok());
+    absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    sql(absl::StrCat("UPDATE galleon_test.clock SET ahead = '", offset, "'"));
+    absl::StatusOr<SharedStore::Standing> seen = (*store)->look();
+    ASSERT_TRUE(seen.ok());
+    // Its own renewal may have come before the look.
+    if (!seen->free) continue;
+    absl::StatusOr<std::unique_ptr<Journal>> next = (*store)->take(*seen);
+    if (!next.ok()) continue;
+    EXPECT_TRUE(is_term_over(journal->append({event(99)})));
+    EXPECT_TRUE(eventually([&] { return is_term_over(journal->standing()); }));
+    journal = *std::move(next);
+  }
+  ASSERT_TRUE(journal->append({event(++written)}).ok());
+  EXPECT_EQ(contents(*journal).numbers, (std::vector<uint64_t>{1, 2, 3}));
+}
+
+TEST_F(PostgresStoreTest, ALeaseThatWasPutBackHoldsNobodyUp) {
   options_.lease = absl::Seconds(30);
   const std::unique_ptr<Journal> journal = take();
   absl::StatusOr<std::unique_ptr<SharedStore>> store = open_shared_store(options_);
   ASSERT_TRUE(store.ok());
   EXPECT_FALSE((*store)->look()->free);
-  EXPECT_EQ(sql("SELECT lease_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '31 s' FROM "
-                "galleon.writer"),
-            "t\n");
   // As if the database's clock had been put back by two hours since.
   sql("UPDATE galleon.writer SET lease_until = clock_timestamp() + interval '2 hours'");
   EXPECT_TRUE((*store)->look()->free);
@@ -199,6 +274,51 @@ TEST_F(PostgresStoreTest, ADatabaseThatStaysAwayIsAnErrorWhenPatienceEnds) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
   EXPECT_FALSE(is_term_over(status));
   EXPECT_TRUE(cluster_->begin());
+}
+
+// As behind a pooler that still leads to the old primary: what is connected only reads, and a new connection writes.
+TEST_F(PostgresStoreTest, AConnectionThatOnlyReadsIsLeftForANewOne) {
+  options_.patience = absl::Seconds(20);
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1)}).ok());
+  sql("ALTER DATABASE " + database_ + " SET default_transaction_read_only = off");
+  cluster_->sql("ALTER SYSTEM SET default_transaction_read_only = on", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(
+      eventually([&] { return cluster_->sql("SHOW default_transaction_read_only", "postgres").out == "on\n"; }));
+  // Its session has read the file too when it has answered once more.
+  absl::SleepFor(absl::Milliseconds(200));
+  const absl::Status status = journal->append({event(2)});
+  cluster_->sql("ALTER SYSTEM RESET default_transaction_read_only", "postgres");
+  cluster_->sql("SELECT pg_reload_conf()", "postgres");
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(journal->standing().ok());
+  EXPECT_EQ(contents(*journal).numbers, (std::vector<uint64_t>{1, 2}));
+}
+
+TEST_F(PostgresStoreTest, TheTimeThatADatabaseGivesAStatementIsNotTheStores) {
+  cluster_->sql("ALTER DATABASE " + database_ + " SET statement_timeout = '150ms'", "postgres");
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1)}).ok());
+  std::thread holder(
+      [&] { sql("BEGIN; LOCK TABLE galleon.event; SET statement_timeout = 0; SELECT pg_sleep(1); COMMIT"); });
+  EXPECT_TRUE(eventually([&] {
+    return cluster_
+               ->sql(
+                   "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = "
+                   "'galleon.event'::regclass AND granted",
+                   database_)
+               .out == "1\n";
+  }));
+  const absl::Duration before = clock_.monotonic();
+  SnapshotChange change;
+  change.head.set_last_job_number(1);
+  change.body = [](uint64_t) { return absl::string_view(); };
+  const absl::Status status = journal->compact(change);
+  holder.join();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_GT(clock_.monotonic() - before, absl::Milliseconds(150)) << "it did not have to wait";
+  EXPECT_EQ(sql("SELECT sequence FROM galleon.snapshot_sequence"), "1\n");
 }
 
 TEST_F(PostgresStoreTest, OneThatWasPutBackToAnEarlierMomentIsRefused) {

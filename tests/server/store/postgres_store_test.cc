@@ -238,7 +238,7 @@ TEST_F(PostgresStoreTest, AConnectionThatIsCutAtAnyMomentLosesAndDoublesNothing)
   options_.lease = absl::Seconds(5);
   const std::unique_ptr<Journal> journal = take();
   std::atomic<bool> done{false};
-  int cuts = 0;
+  std::atomic<int> cuts{0};
   std::thread cutter([&] {
     while (!done) {
       cluster_->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database_ + "'",

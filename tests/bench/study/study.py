@@ -24,6 +24,7 @@ import math
 import os
 import pathlib
 import platform
+import resource
 import shutil
 import signal
 import subprocess
@@ -179,7 +180,7 @@ class Study:
         job = job_of(self.study, ARMS[name], rate, seed, steps)
         return self.run_job(job, {"arm": name, "learning_rate": rate, "seed": seed})
 
-    def run_job(self, described, run):
+    def run_job(self, described, run, study=None):
         """The validation loss of a run, from its line where it has one; infinite if it diverged. run: what its line says of it."""
         name = run["arm"]
         key = hashlib.sha256(json.dumps([described, self.corpus.key, self.corpus.vocabulary], sort_keys=True).encode()).hexdigest()[:16]
@@ -193,22 +194,24 @@ class Study:
         (folder / "job.yaml").write_text(json.dumps(job, indent=1))
         command = ["nice", "-n", str(self.options.nice), self.options.bin + "/galleon", "train", str(folder / "job.yaml"), "--output",
                    str(folder / "out"), "--threads", str(self.options.threads)]
-        start = time.time()
+        start, processor = time.time(), processor_seconds()
         done = self.finished(command)
-        seconds = time.time() - start
+        seconds, processor = time.time() - start, processor_seconds() - processor
         said = (done.stderr + done.stdout).strip()
         if UNAVAILABLE in said:
             reason = next(text for text in said.splitlines() if UNAVAILABLE in text)
             self.unavailable[name] = reason.split(": ", 2)[-1]
             shutil.rmtree(folder)
             return math.inf
-        line = {"key": key, "study": self.options.study, **run}
+        line = {"key": key, "study": study or self.options.study, **run}
         if done.returncode == 0:
             line |= {"outcome": "finished", **read_metrics(folder / "out" / "metrics.jsonl")}
         elif "not finite" in said:
             line |= {"outcome": "diverged", "message": said.splitlines()[-1]}
         else:
             raise RuntimeError(f"{run}, exit status {done.returncode}: {said}")
+        if self.options.parallel == 1:
+            line["processor_seconds"] = round(processor, 1)
         line |= {"wall_seconds": round(seconds, 1), "threads": self.options.threads, "parallel": self.options.parallel,
                  "machine": machine(), "date": datetime.date.today().isoformat(), "corpus": self.corpus.key,
                  "vocabulary": self.corpus.vocabulary, "job": described}
@@ -241,7 +244,14 @@ def read_metrics(path):
     evaluation = [line for line in lines if "validation_loss" in line][-1]
     return {"validation_loss": evaluation["validation_loss"], "validation_tokens": evaluation["validation_tokens"],
             "train_loss": step["loss"], "tokens": step["tokens"], "train_seconds": round(step["seconds"], 1),
-            "memory": step["memory"]}
+            "memory": step["memory"], "steps_and_losses": [[line["step"], round(line["loss"], 5)] for line in lines if "loss" in line],
+            "sent": [line["communication_bytes"] for line in lines if line.get("communication_bytes")]}
+
+
+def processor_seconds():
+    """Of all processes that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def loss_of(line):

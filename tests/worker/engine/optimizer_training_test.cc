@@ -12,6 +12,8 @@ struct Arm {
   std::function<void(OptimizerOptions&)> change;
   // Of losses in bf16 against fp32: activations are rounded to 8 bits, and eight updates are too few for paths to part.
   double rounded = 4e-3;
+  // Embedding and head are two matrices.
+  bool untied = false;
 };
 
 // fp32 sums in another order move losses by less than this within a few steps (docs/design/galore.md, section 4).
@@ -28,6 +30,15 @@ void use_muon(OptimizerOptions& o, MomentRule rule) {
   o.galore->moments = MomentsAtRefresh::kRotate;
 }
 
+// A rule that looks at the whole gradient.
+void use_whole_gradients(OptimizerOptions& o, MomentRule rule, double scale) {
+  o.rule = rule;
+  o.galore.reset();
+  o.projection.rank = rule == MomentRule::kApolloMini ? 1 : 8;
+  o.projection.refresh_interval = 3;
+  o.projection.scale = scale;
+}
+
 RunOptions run_of(const Arm& arm, const TestFolder& folder) {
   RunOptions o = tiny_run(folder);
   o.data.validation.clear();
@@ -35,6 +46,7 @@ RunOptions run_of(const Arm& arm, const TestFolder& folder) {
   o.global_batch = 12;
   o.micro_batch = 2;
   o.optimizer.galore->refresh_interval = 3;
+  if (arm.untied) o.model.overrides = {{"tie_word_embeddings", "false"}};
   arm.change(o.optimizer);
   return o;
 }
@@ -266,6 +278,21 @@ INSTANTIATE_TEST_SUITE_P(
             [](OptimizerOptions& o) {
               use_muon(o, MomentRule::kMuon);
               o.galore->side = ProjectionSide::kFull;
+            }},
+        Arm{"Scale", kReordered,
+            [](OptimizerOptions& o) {
+              use_whole_gradients(o, MomentRule::kScale, 1);
+              o.learning_rate = 0.003;
+            },
+            4e-3, true},
+        Arm{"Apollo", kReordered, [](OptimizerOptions& o) { use_whole_gradients(o, MomentRule::kApollo, 1); }},
+        Arm{"ApolloMini", kReordered, [](OptimizerOptions& o) { use_whole_gradients(o, MomentRule::kApolloMini, 64); }},
+        Arm{"Fira", kReordered, [](OptimizerOptions& o) { use_whole_gradients(o, MomentRule::kFira, 0.25); }},
+        Arm{"FiraScaledResidualDecayed", kReordered,
+            [](OptimizerOptions& o) {
+              use_whole_gradients(o, MomentRule::kFira, 0.25);
+              o.projection.residual = Residual::kScaled;
+              o.weight_decay = 0.1;
             }},
         Arm{"TwoSided", kReordered, [](OptimizerOptions& o) { o.galore->side = ProjectionSide::kFull; }},
         Arm{"TwoSidedExactInt8", kCoded,

@@ -13,15 +13,19 @@ constexpr int kRanks = 2;
 constexpr int64_t kLayers = 2;
 constexpr int64_t kLongest = std::numeric_limits<uint32_t>::max();  // of the job file
 
-RankEstimate planned(int64_t interval, bool stagger) {
+RankEstimate planned(int64_t interval, bool stagger, MomentRule rule = MomentRule::kAdamW) {
   RunOptions options;
   options.micro_batch = 1;
   options.global_batch = 2 * kRanks;
   options.data.sequence_length = 8;
+  options.optimizer.rule = rule;
+  options.optimizer.projection.rank = 4;
+  options.optimizer.projection.refresh_interval = interval;
   options.optimizer.galore.emplace();
   options.optimizer.galore->rank = 4;
   options.optimizer.galore->refresh_interval = interval;
   options.optimizer.galore->stagger = stagger;
+  if (rule == MomentRule::kFira) options.optimizer.galore.reset();
   ModelConfig config;
   config.vocabulary = 64;
   config.hidden = 16;
@@ -45,6 +49,16 @@ TEST(RefreshSteps, TheLongestIntervalIsPlannedAtOnce) {
     EXPECT_EQ(plan.interval, kLongest);
     EXPECT_EQ(plan.refreshing, stagger ? 7 * kLayers : 1) << "seven matrices in a layer";
     EXPECT_EQ(plan.sent_mean(), plan.sent_step) << "refreshes are too rare to be seen in whole bytes";
+  }
+}
+
+TEST(RefreshSteps, ARulesOwnSearchesAreCountedToo) {
+  for (const int64_t interval : {int64_t{1}, int64_t{5}, kLongest}) {
+    const RankEstimate plan = planned(interval, false, MomentRule::kFira);
+    EXPECT_EQ(plan.interval, interval);
+    EXPECT_EQ(plan.refreshing, 1) << "all matrices in one step";
+    EXPECT_GT(plan.sent_refreshes.of(Content::kSubspace), 0);
+    EXPECT_EQ(plan.sent_step.of(Content::kSubspace) > 0, interval == 1);
   }
 }
 

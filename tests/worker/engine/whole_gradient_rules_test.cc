@@ -179,6 +179,24 @@ TEST(Scale, DividesColumnsAnEmbeddingsRowsAndAveragesTheHeadAlone) {
   }
 }
 
+// A matrix behind one that was drawn as zeros has no gradient at first. Then it has no update, and the next is that of
+// the moments that saw nothing.
+TEST(WholeGradients, OfZerosMoveNothingAndLeaveWhatFollowsFinite) {
+  for (const MomentRule rule : {MomentRule::kScale, MomentRule::kApollo, MomentRule::kApolloMini, MomentRule::kFira,
+                                MomentRule::kMuon, MomentRule::kMuon8bit}) {
+    OneMatrix one(kRows, kColumns, options_of(rule));
+    const std::vector<float> begun(kRows * kColumns, 0.5F);
+    set_weight(one.parameter(), one.device(), begun.data());
+    const std::vector<float> none(kRows * kColumns);
+    for (int t = 1; t <= 2; ++t) one.step(t, none.data());
+    EXPECT_EQ(get_weight(one.parameter(), one.device()), begun) << static_cast<int>(rule);
+    for (int t = 3; t <= kSteps; ++t) one.step(t, gradient_at(t).data());
+    const std::vector<float> moved = get_weight(one.parameter(), one.device());
+    EXPECT_NE(moved, begun) << static_cast<int>(rule);
+    for (const float w : moved) ASSERT_TRUE(std::isfinite(w)) << static_cast<int>(rule);
+  }
+}
+
 class WholeGradientRuns : public testing::TestWithParam<MomentRule> {};
 
 RunOptions run_of(const TestFolder& folder, MomentRule rule) {

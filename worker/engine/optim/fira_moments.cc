@@ -30,12 +30,14 @@ class FiraMoments final : public Moments {
         basis_(arena.tensor(matrix.name + ".basis", MemoryCategory::kSubspaces, matrix.columns, kept_.rank())),
         scales_(arena.tensor(matrix.name + ".scales", MemoryCategory::kOptimizerStates, matrix.own.count, 1)) {}
 
-  bool searches(const RuleStep& step) const override { return (step.count - 1) % projection_.refresh_interval == 0; }
+  int64_t search_interval() const override { return projection_.refresh_interval; }
 
   // One bad gradient leaves the basis as it was.
   void search(Device& device, Communicator& communicator, const RuleStep& step, const Tensor& r) override {
     const uint64_t seed = seed_of(projection_.seed, matrix_.name, step.count);
-    const int owner = static_cast<int>(seed % static_cast<uint64_t>(communicator.ranks()));
+    // The same in every search, so that each interval sends what the plan says.
+    const uint64_t named = seed_of(projection_.seed, matrix_.name, 0);
+    const int owner = static_cast<int>(named % static_cast<uint64_t>(communicator.ranks()));
     RowTiles g(r, matrix_.own.begin, matrix_.rows);
     const Workspace found_memory(device, basis_.bytes());
     const Workspace range_memory(device, matrix_.rows * kept_.rank() * kFloat);

@@ -51,9 +51,9 @@ class Moments {
  public:
   virtual ~Moments() = default;
 
-  // Whether the rule looks for something in the whole gradient before this step; then `search` does, a collective. r:
-  // own rows of the sum over ranks.
-  virtual bool searches(const RuleStep& /*step*/) const { return false; }
+  // In every so many steps, the first one of them, `search` looks for something in the whole gradient; 0: never. A
+  // collective. r: own rows of the sum over ranks.
+  virtual int64_t search_interval() const { return 0; }
   virtual void search(Device& /*device*/, Communicator& /*communicator*/, const RuleStep& /*step*/,
                       const Tensor& /*r*/) {}
 

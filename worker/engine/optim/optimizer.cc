@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -231,7 +232,8 @@ void Optimizer::update_together(Paths paths) {
 void Optimizer::search(GradientPath& path) {
   RuleState& rule = path.rule();
   const RuleStep step = rule_step(path, rule.count + 1, gradient_scale_);
-  if (path.gradient().skipped || !rule.moments->searches(step)) return;
+  const int64_t interval = rule.moments->search_interval();
+  if (interval == 0 || (step_ - 1) % interval != 0 || path.gradient().skipped) return;
   const InType r(device_, path.gradient().own_rows(), DataType::kFloat32);
   rule.moments->search(device_, communicator_, step, r.tensor());
 }
@@ -392,6 +394,23 @@ void Optimizer::resume(const std::vector<int64_t>& counts, const std::vector<Ref
     paths_[i]->rule().count = counts[i];
     if (ProjectedPath* const projected = paths_[i]->projected()) projected->subspace().resume(paces[i]);
   }
+}
+
+int64_t Optimizer::refresh_interval() const {
+  if (method_.projects()) return method_.galore().refresh_interval;
+  int64_t longest = 1;
+  for (const GradientPath* path : paths_) longest = std::max(longest, path->rule().moments->search_interval());
+  return longest;
+}
+
+std::vector<int64_t> Optimizer::refreshes(int64_t first) const {
+  const std::vector<int64_t> of_bases = search_.refreshes(first);
+  std::set<int64_t> steps(of_bases.begin(), of_bases.end());
+  for (const GradientPath* path : paths_) {
+    const int64_t interval = path->rule().moments->search_interval();
+    if (interval > 0) steps.insert((first - 1 + interval - 1) / interval * interval + 1);
+  }
+  return {steps.begin(), steps.end()};
 }
 
 void Optimizer::inject_basis(int parameter, const float* basis, const float* rows) {

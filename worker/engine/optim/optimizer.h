@@ -76,8 +76,10 @@ class Optimizer final : public GradientSink {
   // rows×rank, for a matrix with two projected sides.
   void inject_basis(int parameter, const float* basis, const float* rows = nullptr);
   int64_t step() const { return step_; }
-  // Of the refresh interval that begins with this step, the steps with a refresh, in order. The plan needs it.
-  std::vector<int64_t> refreshes(int64_t first) const { return search_.refreshes(first); }
+  // Steps between two searches of a basis, GaLore's or a rule's own; 1 where there are none. The plan needs it.
+  int64_t refresh_interval() const;
+  // Of the refresh interval that begins with this step, the steps with a refresh, in order.
+  std::vector<int64_t> refreshes(int64_t first) const;
 
  private:
   using Paths = Reducer::Paths;

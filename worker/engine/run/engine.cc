@@ -143,6 +143,7 @@ class DryRun {
     return communicator_->sent() - before;
   }
 
+  int64_t interval() const { return engine_->optimizer().refresh_interval(); }
   // Of the interval that begins with the second step, those with a refresh.
   std::vector<int64_t> refreshes() const { return engine_->optimizer().refreshes(2); }
 
@@ -180,7 +181,7 @@ absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view
   }
   run.step(1);
   // A step with a refresh of every matrix that a later step refreshes, so that each shape's workspace is seen.
-  estimate.interval = shape.optimizer.galore.has_value() ? shape.optimizer.galore->refresh_interval : 1;
+  estimate.interval = run.interval();
   const std::vector<int64_t> refreshes = run.refreshes();
   int64_t plain = 2;
   for (const int64_t step : refreshes) {

@@ -219,7 +219,7 @@ std::string Attachments::waiting_folder(absl::string_view caller, absl::string_v
   return absl::StrCat(waiting_, "/", sha256_hex(absl::StrCat(caller.size(), ":", caller, request_id)));
 }
 
-void Attachments::post(std::function<absl::StatusOr<uint64_t>()> work, Taken done) {
+void Attachments::post(std::function<absl::StatusOr<uint64_t>()> work, const Taken& done) {
   uint64_t call = 0;
   {
     const std::lock_guard<std::mutex> lock(open_->mutex);
@@ -240,7 +240,7 @@ void Attachments::post(std::function<absl::StatusOr<uint64_t>()> work, Taken don
       });
 }
 
-void Attachments::take(absl::string_view caller, const v1::AttachFileRequest& request, Taken done) {
+void Attachments::take(absl::string_view caller, const v1::AttachFileRequest& request, const Taken& done) {
   absl::Status refused = check_name(request.name());
   if (request.request_id().empty()) refused = absl::InvalidArgumentError("request_id: must be given");
   if (request.data().size() > kLargestPiece) {
@@ -254,7 +254,7 @@ void Attachments::take(absl::string_view caller, const v1::AttachFileRequest& re
   if (request.offset() == 0) sweep();
   post([waiting = waiting_, folder = waiting_folder(caller, request.request_id()),
         request] { return write_piece(waiting, folder, request); },
-       std::move(done));
+       done);
 }
 
 void Attachments::check(absl::string_view caller, absl::string_view request_id, const v1::Job& job, Checked done) {
@@ -266,7 +266,7 @@ void Attachments::check(absl::string_view caller, absl::string_view request_id, 
       [done = std::move(done)](const absl::StatusOr<uint64_t>& checked) { done(checked.status()); });
 }
 
-void Attachments::hand_over(absl::string_view caller, absl::string_view request_id, std::string job_folder) {
+void Attachments::hand_over(absl::string_view caller, absl::string_view request_id, const std::string& job_folder) {
   folders_->perform([from = waiting_folder(caller, request_id), to = job_folder] { return move_over(from, to); },
                     [to = job_folder](const absl::Status& moved) {
                       if (!moved.ok()) log_warning(to, ": ", moved.message());

@@ -36,13 +36,13 @@ class Attachments {
   std::string waiting_folder(absl::string_view caller, absl::string_view request_id) const;
   // Takes a piece. `done` is called once: on the thread of the folders, or at once.
   using Taken = std::function<void(const absl::StatusOr<uint64_t>& bytes)>;
-  void take(absl::string_view caller, const v1::AttachFileRequest& request, Taken done);
+  void take(absl::string_view caller, const v1::AttachFileRequest& request, const Taken& done);
   // Whether all of the job's files are there, whole. FAILED_PRECONDITION names one that is not.
   using Checked = std::function<void(const absl::Status&)>;
   void check(absl::string_view caller, absl::string_view request_id, const v1::Job& job, Checked done);
   // Moves the files into the folder of the job that has come for them, before any attempt at it begins. What has been
   // moved already is no error.
-  void hand_over(absl::string_view caller, absl::string_view request_id, std::string job_folder);
+  void hand_over(absl::string_view caller, absl::string_view request_id, const std::string& job_folder);
   // Removes what has waited for more than a day.
   void sweep();
   // Ends the calls that wait with UNAVAILABLE, and refuses new ones.
@@ -50,7 +50,7 @@ class Attachments {
 
  private:
   struct Open;
-  void post(std::function<absl::StatusOr<uint64_t>()> work, Taken done);
+  void post(std::function<absl::StatusOr<uint64_t>()> work, const Taken& done);
 
   const std::string waiting_;  // folder of all that waits
   JobFolders* folders_;

@@ -75,7 +75,7 @@ absl::Status check_places(const v1::CreateGroupRequest& request) {
   for (int i = 0; i < request.members_size(); ++i) {
     const v1::Checkpoint& checkpoint = request.members(i).job().checkpoint();
     const auto taken = [&](const std::string& key, const std::string& place) {
-      const auto [it, added] = places.emplace(key + " " + place, i);
+      const auto [it, added] = places.emplace(absl::StrCat(key, " ", place), i);
       if (added) return absl::OkStatus();
       return wrong(i,
                    absl::StrCat("job.checkpoint.", key, ": ", place, " is that of members[", it->second,

@@ -59,8 +59,10 @@ def draw(methods, title):
     for loss in places(lowest, highest):
         out += [f'<line x1="{LEFT}" y1="{y(loss):.1f}" x2="{WIDTH - RIGHT}" y2="{y(loss):.1f}" stroke="#ddd"/>',
                 f'<text x="{LEFT - 8}" y="{y(loss) + 4:.1f}" text-anchor="end" fill="#555">{loss:.4g}</text>']
-    for power in range(math.ceil(least), math.floor(most) + 1):
-        size = 2.0 ** power
+    powers = [2.0 ** power for power in range(math.floor(least), math.ceil(most))]
+    for size in [part * power for power in powers for part in ((1, 1.25, 1.5, 1.75) if len(powers) < 4 else (1,))]:
+        if not least <= math.log2(size) <= most:
+            continue
         out += [f'<line x1="{x(size):.1f}" y1="{TOP}" x2="{x(size):.1f}" y2="{HEIGHT - BOTTOM}" stroke="#ddd"/>',
                 f'<text x="{x(size):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle" fill="#555">{size / 2**20:g}</text>']
     out += [f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 18}" text-anchor="middle" fill="#222">moments and bases, MiB</text>',

@@ -259,7 +259,7 @@ def table(lines, name):
     last = own[-1]
     training = last["job"]["training"]
     told = ("" if not costs else f" Sent: by the first of two ranks, in the mean of {STUDIES[name]['interval']} steps with a refresh. Steps to {target:g}: until "
-            "the mean of five training losses, each of every tenth step, is there; processor seconds are the run's by the share of these steps, "
+            "the mean of five training losses, each of every tenth step, is there, a loss that was chosen after the runs, as one that all reach at different steps; processor seconds are the run's by the share of these steps, "
             "on a machine with other load. Both are those of the middle seed.")
     out += ["", f"{len(own)} runs of {training['steps']} steps of {training['global_batch']} sequences of "
             f"{last['job']['data']['sequence_length']} tokens, in {training['precision']}, vocabulary {last['vocabulary']:,}; {last['machine']}, "

@@ -1,6 +1,7 @@
 // SCALE, APOLLO, APOLLO-Mini and Fira: each beside its formulas in double precision, and in whole runs over passes,
 // ranks and stages.
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "kernels/ops/random.h"
@@ -194,6 +195,27 @@ TEST(WholeGradients, OfZerosMoveNothingAndLeaveWhatFollowsFinite) {
     const std::vector<float> moved = get_weight(one.parameter(), one.device());
     EXPECT_NE(moved, begun) << static_cast<int>(rule);
     for (const float w : moved) ASSERT_TRUE(std::isfinite(w)) << static_cast<int>(rule);
+  }
+}
+
+// Then a run whose first gradient is bad is one that begins a step later, and not one without a basis for an interval.
+TEST(WholeGradients, TheFirstGoodOneFindsWhatABadOneDidNot) {
+  for (const MomentRule rule : {MomentRule::kApollo, MomentRule::kApolloMini, MomentRule::kFira}) {
+    OptimizerOptions options = options_of(rule);
+    options.projection.refresh_interval = 1000;
+    OneMatrix late(kRows, kColumns, options), plain(kRows, kColumns, options);
+    const std::vector<float> begun(kRows * kColumns, 0.5F);
+    for (OneMatrix* one : {&late, &plain}) set_weight(one->parameter(), one->device(), begun.data());
+    const std::vector<float> bad(kRows * kColumns, std::numeric_limits<float>::quiet_NaN());
+    late.step(1, bad.data());
+    EXPECT_EQ(get_weight(late.parameter(), late.device()), begun);
+    for (int t = 1; t <= 3; ++t) {
+      late.step(t + 1, gradient_at(t).data());
+      plain.step(t, gradient_at(t).data());
+    }
+    EXPECT_NE(get_weight(plain.parameter(), plain.device()), begun);
+    EXPECT_EQ(get_weight(late.parameter(), late.device()), get_weight(plain.parameter(), plain.device()))
+        << static_cast<int>(rule);
   }
 }
 

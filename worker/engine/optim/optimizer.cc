@@ -233,7 +233,9 @@ void Optimizer::search(GradientPath& path) {
   RuleState& rule = path.rule();
   const RuleStep step = rule_step(path, rule.count + 1, gradient_scale_);
   const int64_t interval = rule.moments->search_interval();
-  if (interval == 0 || (step_ - 1) % interval != 0 || path.gradient().skipped) return;
+  if (interval == 0 || path.gradient().skipped) return;
+  // Who has nothing yet, since all gradients so far were bad, looks at the first good one.
+  if (rule.count > 0 && (step_ - 1) % interval != 0) return;
   const InType r(device_, path.gradient().own_rows(), DataType::kFloat32);
   rule.moments->search(device_, communicator_, step, r.tensor());
 }

@@ -39,39 +39,22 @@ EngineShape shape_of(int64_t passes, MomentRule rule, bool galore, bool per_laye
   return *shape;
 }
 
-// Each pass of an engine that counts, in the first step and in one of each kind after it.
 void expect_as_walked(const EngineShape& shape) {
-  const absl::StatusOr<RankEstimate> plan = dry_run(shape, "cpu", 0, kRanks);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  const std::unique_ptr<Device> device = make_planning_device("cpu");
-  const std::unique_ptr<Communicator> communicator = make_planning_communicator(*device, 0, kRanks);
-  const absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::create(shape, *device, *communicator);
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  Batch batch;
-  batch.sequences = shape.micro_batch;
-  batch.length = shape.sequence_length;
-  const std::vector<Batch> passes(static_cast<size_t>(shape.micro_batches), batch);
-  (*engine)->step(1, passes, 1.0F);
-  const std::vector<int64_t> refreshes = (*engine)->optimizer().refreshes(2);
-  SentBytes interval, quiet;
-  double flops = 0;
-  for (int64_t step = 2; step < 2 + plan->interval; ++step) {
-    const bool refreshed = std::find(refreshes.begin(), refreshes.end(), step) != refreshes.end();
-    const SentBytes before = communicator->sent();
-    device->work() = {};
-    (*engine)->step(step, passes, 1.0F);
-    (refreshed ? interval : quiet) = communicator->sent() - before;
-    if (!refreshed) flops = device->work().flops;
+  const WorkClock clock = [](const Work& work) { return work.flops + work.bytes; };
+  const absl::StatusOr<RankEstimate> plan = dry_run(shape, "cpu", 0, kRanks, clock);
+  const absl::StatusOr<RankEstimate> walked = dry_run(shape, "cpu", 0, kRanks, clock, shape.micro_batches);
+  ASSERT_TRUE(plan.ok() && walked.ok()) << plan.status() << walked.status();
+  EXPECT_EQ(plan->sent_step, walked->sent_step);
+  EXPECT_EQ(plan->sent_refreshes, walked->sent_refreshes);
+  EXPECT_EQ(plan->refreshing, walked->refreshing);
+  EXPECT_DOUBLE_EQ(plan->step_flops, walked->step_flops);
+  for (int kind = 0; kind < kWorkKinds; ++kind) {
+    EXPECT_DOUBLE_EQ(plan->step_seconds[kind], walked->step_seconds[kind]) << kind;
+    EXPECT_DOUBLE_EQ(plan->interval_seconds[kind], walked->interval_seconds[kind]) << kind;
   }
-  if (plan->refreshing < plan->interval) {
-    EXPECT_EQ(plan->sent_step, quiet);
-    EXPECT_DOUBLE_EQ(plan->step_flops, flops);
-  }
-  if (plan->refreshing == 1) {
-    EXPECT_EQ(plan->sent_refreshes, interval);
-  }
-  // The workspace is bounded to what the plan says.
-  EXPECT_LE(device->workspace_peak(), plan->workspace_bytes);
+  for (int i = 0; i < kMemoryCategories; ++i) EXPECT_EQ(plan->by_category[i], walked->by_category[i]) << i;
+  EXPECT_EQ(plan->peak_bytes, walked->peak_bytes);
+  EXPECT_EQ(plan->workspace_bytes, walked->workspace_bytes);
 }
 
 TEST(PlanPasses, ManyAreCountedAsIfEachWereWalked) {

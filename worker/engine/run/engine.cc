@@ -108,9 +108,6 @@ double Engine::accumulate(absl::Span<const Batch> passes, float scale) {
   return loss;
 }
 
-// Passes of a step that a dry run goes through.
-constexpr int64_t kPassesWalked = 8;
-
 // Steps of an engine whose device only counts.
 class DryRun {
  public:
@@ -230,16 +227,15 @@ SentBytes further(const SentBytes& fewer, const SentBytes& more, int64_t passes)
 
 }  // namespace
 
-// A step may have a million passes, and all but the first and the last are alike: a few are walked.
 absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
-                                     const WorkClock& clock) {
-  if (shape.micro_batches <= kPassesWalked) return walk(shape, device_kind, rank, ranks, clock);
+                                     const WorkClock& clock, int64_t walked_passes) {
+  if (shape.micro_batches <= walked_passes) return walk(shape, device_kind, rank, ranks, clock);
   EngineShape shorter = shape;
-  shorter.micro_batches = kPassesWalked - 1;
+  shorter.micro_batches = walked_passes - 1;
   ASSIGN_OR_RETURN(const RankEstimate fewer, walk(shorter, device_kind, rank, ranks, clock));
-  shorter.micro_batches = kPassesWalked;
+  shorter.micro_batches = walked_passes;
   ASSIGN_OR_RETURN(RankEstimate estimate, walk(shorter, device_kind, rank, ranks, clock));
-  const int64_t passes = shape.micro_batches - kPassesWalked;
+  const int64_t passes = shape.micro_batches - walked_passes;
   estimate.sent_step = further(fewer.sent_step, estimate.sent_step, passes);
   estimate.sent_refreshes = further(fewer.sent_refreshes, estimate.sent_refreshes, passes);
   estimate.step_flops = further(fewer.step_flops, estimate.step_flops, passes);

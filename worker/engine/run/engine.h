@@ -109,8 +109,9 @@ struct RankEstimate {
 // How long a machine takes for an operation.
 using WorkClock = std::function<double(const Work&)>;
 
-// Runs the engine on a planning device.
+// Runs the engine on a planning device. A step may have a million passes, and all but the first and the last are alike:
+// at most so many are walked.
 absl::StatusOr<RankEstimate> dry_run(const EngineShape& shape, absl::string_view device_kind, int rank, int ranks,
-                                     const WorkClock& clock = nullptr);
+                                     const WorkClock& clock = nullptr, int64_t walked_passes = 8);
 
 }  // namespace galleon

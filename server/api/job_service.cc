@@ -289,9 +289,10 @@ class JobService final : public v1::JobService::CallbackService, public Stoppabl
       if (!job.ok()) return call.finish(job.status());
       context_.metric_files->read((*job)->record().folder(), *request,
                                   [call, response](absl::StatusOr<v1::ReadMetricsResponse> read) {
+                                    const absl::Status status = read.status();
                                     if (read.ok()) *response = *std::move(read);
                                     call.weighs(response->ByteSizeLong());
-                                    call.finish(read.status());
+                                    call.finish(status);
                                   });
     });
     return call.reactor();

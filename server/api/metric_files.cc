@@ -124,7 +124,7 @@ void MetricFiles::read(const std::string& folder, const v1::ReadMetricsRequest& 
         waiting->fetch_sub(1);
         return absl::OkStatus();
       },
-      [answer, done = std::move(done)](const absl::Status&) { done(*std::move(answer)); });
+      [answer, done = std::move(done)](const absl::Status&) { done(std::move(*answer)); });
 }
 
 }  // namespace galleon::server

@@ -574,8 +574,11 @@ void Server::Parts::wait_for_term(ServerOptions options) {
   }
   if (!options.access.empty()) {
     absl::StatusOr<Access> fresh = Access::load(options.access);
-    if (fresh.ok()) access.replace(*std::move(fresh));
-    if (!fresh.ok()) log_warning("--access stays as it was: ", std::string(fresh.status().message()));
+    if (fresh.ok()) {
+      access.replace(*std::move(fresh));
+    } else {
+      log_warning("--access stays as it was: ", std::string(fresh.status().message()));
+    }
   }
   standby.reset();
   if (const absl::Status status = begin(options); !status.ok()) return fatal(status);

@@ -47,7 +47,7 @@ std::string event_text(absl::string_view name, absl::string_view id, absl::strin
 std::string LogText::add(absl::string_view bytes) {
   held_.append(bytes.data(), bytes.size());
   const size_t rest = unfinished(held_);
-  const std::string text = sound(absl::string_view(held_).substr(0, held_.size() - rest));
+  std::string text = sound(absl::string_view(held_).substr(0, held_.size() - rest));
   held_.erase(0, held_.size() - rest);
   return text;
 }

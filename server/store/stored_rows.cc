@@ -136,7 +136,7 @@ absl::Status RowFile::finish() {
     if (::rename(partial(path_).c_str(), path_.c_str()) != 0) return errno_status("cannot write", path_, errno);
     return sync_folder(std::filesystem::absolute(path_).parent_path().string());
   };
-  const absl::Status status = appear();
+  absl::Status status = appear();
   if (!status.ok()) remove_partial(path_);
   return status;
 }

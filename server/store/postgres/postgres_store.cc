@@ -106,7 +106,7 @@ absl::StatusOr<SharedStore::Standing> PostgresStore::look() {
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::take(const Standing& seen) {
-  const auto connect = [this, options = options_, cluster = cluster_](
+  const auto connect = [options = options_, cluster = cluster_](
                            absl::Duration until) -> absl::StatusOr<std::unique_ptr<PostgresConnection>> {
     ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> made,
                      PostgresConnection::open(options.url, *options.clock, until));

@@ -32,8 +32,8 @@ bool in_block(const Parameter& p) {
 bool dealing_is_cheaper(const OptimizerOptions& options, int64_t matrices, const Parameter& p, int ranks) {
   const auto update = static_cast<double>(p.rows() * p.columns() * bytes_of(options.wire_type));
   const auto gram = static_cast<double>(2 * p.columns() * p.columns() * bytes_of(DataType::kFloat32));
-  const auto most = static_cast<double>((matrices + ranks - 1) / ranks * ranks);
-  return most * update <= static_cast<double>(matrices) * (update + gram);
+  const int64_t most = (matrices + ranks - 1) / ranks * ranks;
+  return static_cast<double>(most) * update <= static_cast<double>(matrices) * (update + gram);
 }
 
 // Full-rank matrices of one shape, in turns.

@@ -72,7 +72,8 @@ class Service:
         ready = self.folder / f"{name}.json"
         ready.unlink(missing_ok=True)
         with open(self.folder / f"{name}.log", "ab") as log:
-            process = subprocess.Popen([self.binaries / "galleon-worker", "--server", self.server, "--name", name, "--data", self.folder / name, "--slots", str(slots), "--threads", "1",
+            # Trainers that never end leave the processors to what is looked at.
+            process = subprocess.Popen(["nice", "-n", "19", self.binaries / "galleon-worker", "--server", self.server, "--name", name, "--data", self.folder / name, "--slots", str(slots), "--threads", "1",
                                         "--allow", self.folder / "text", "--metrics", "127.0.0.1:0", "--ready-file", ready], stdout=log, stderr=log, env=self.environment)
         self.processes.append(process)
         eventually("the worker", lambda: ready.exists() or process.poll() is not None)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -130,6 +131,15 @@ class Service:
             response.close()
             connection.close()
 
+    def end_trainers(self):
+        """Trainers outlive their worker, for the one that comes after it: those that have this folder on their command line are of this test."""
+        for command in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if os.fsencode(f"{self.folder}/") in command.read_bytes():
+                    os.kill(int(command.parent.name), signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                pass  # it has ended, or is somebody else's
+
     def stop(self):
         for process in reversed(self.processes):
             if process.poll() is None:
@@ -141,4 +151,5 @@ class Service:
                 process.kill()
                 process.wait()
         self.processes.clear()
+        self.end_trainers()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -266,9 +266,10 @@ void Api::share(const std::shared_ptr<const Call>& call, const Identity& identit
   const std::string key = absl::StrCat(options_.access_generation(), " ", identity.authorization, " ", target);
   const auto to_exchange = [exchange](HttpReply reply) { exchange->reply(std::move(reply)); };
   const auto ask = [this, call, identity, to_exchange] { answer(call, identity, to_exchange); };
-  if (shared_.serve(key, age, absl::Now(), exchange, ask)) return;
-  answer(call, identity, [this, key, to_exchange](HttpReply reply) {
-    shared_.made(key, reply, absl::Now());
+  const absl::Time asked = absl::Now();
+  if (shared_.serve(key, age, asked, exchange, ask)) return;
+  answer(call, identity, [this, key, asked, to_exchange](HttpReply reply) {
+    shared_.made(key, asked, reply, absl::Now());
     to_exchange(std::move(reply));
   });
 }

@@ -59,10 +59,10 @@ bool SharedAnswers::serve(const std::string& key, absl::Duration age, absl::Time
   return false;
 }
 
-void SharedAnswers::made(const std::string& key, const HttpReply& reply, absl::Time now) {
+void SharedAnswers::made(const std::string& key, absl::Time asked, const HttpReply& reply, absl::Time now) {
   const auto it = answers_.find(key);
-  // An older one of two that were made at once comes after the newer one, or was forgotten.
-  if (it == answers_.end() || !it->second.being_made) return;
+  // One of several that were made at once may come after the others, and when the next is being made already.
+  if (it == answers_.end() || !it->second.being_made || asked < it->second.begun) return;
   const std::vector<Waiting> waiting = std::move(it->second.waiting);
   if (reply.status != 200) {
     answers_.erase(it);

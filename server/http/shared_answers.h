@@ -26,8 +26,8 @@ class SharedAnswers {
   // the one that is being made; should that fail, `ask` is called. False: the caller makes one, and says so by made().
   bool serve(const std::string& key, absl::Duration age, absl::Time now, const std::shared_ptr<Exchange>& exchange,
              std::function<void()> ask);
-  // Once for each time that serve() said false.
-  void made(const std::string& key, const HttpReply& reply, absl::Time now);
+  // Once for each time that serve() said false; `asked`: when that was.
+  void made(const std::string& key, absl::Time asked, const HttpReply& reply, absl::Time now);
 
   size_t bytes() const { return bytes_; }
 

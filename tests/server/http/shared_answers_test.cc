@@ -51,7 +51,7 @@ TEST_F(SharedAnswersTest, OneIsMadeForThoseWhoAskMeanwhileAndSoonAfter) {
   EXPECT_TRUE(replies().empty());
   EXPECT_FALSE(ask("b", 1)) << "another question";
   now_ += absl::Milliseconds(300);
-  shared_.made("a", {.body = "jobs"}, now_);
+  shared_.made("a", now_, {.body = "jobs"}, now_);
   ASSERT_EQ(exchanges_[1]->replies.size(), 1U);
   EXPECT_EQ(exchanges_[1]->replies[0].body, "jobs");
   now_ += absl::Milliseconds(700);
@@ -67,7 +67,7 @@ TEST_F(SharedAnswersTest, OneThatFailsIsNobodyElses) {
   EXPECT_FALSE(ask("a", 1));
   EXPECT_TRUE(ask("a", 1));
   EXPECT_TRUE(ask("a", 1));
-  shared_.made("a", {.status = 429}, now_);
+  shared_.made("a", now_, {.status = 429}, now_);
   EXPECT_EQ(asked_, 2);
   EXPECT_TRUE(replies().empty());
   EXPECT_FALSE(ask("a", 1));
@@ -78,16 +78,32 @@ TEST_F(SharedAnswersTest, OneThatTakesLongIsNotWaitedForByThoseWhoWantItNewer) {
   EXPECT_TRUE(ask("a", 1));
   now_ += absl::Seconds(2);
   EXPECT_FALSE(ask("a", 1));
-  shared_.made("a", {.body = "newer"}, now_);
+  shared_.made("a", now_, {.body = "newer"}, now_);
   EXPECT_EQ(exchanges_[1]->replies.size(), 1U);
-  shared_.made("a", {.body = "older"}, now_);
+  shared_.made("a", now_, {.body = "older"}, now_);
   EXPECT_EQ(exchanges_[1]->replies.size(), 1U);
   EXPECT_FALSE(ask("a", 1)) << "it counts as old as the first of the two";
 }
 
+TEST_F(SharedAnswersTest, OneThatComesLateIsNotThatOfTheNextQuestion) {
+  const absl::Time first = now_;
+  EXPECT_FALSE(ask("a", 1));
+  now_ += absl::Seconds(2);
+  EXPECT_FALSE(ask("a", 1));
+  shared_.made("a", now_, {.body = "second"}, now_);
+  now_ += absl::Seconds(5);
+  EXPECT_FALSE(ask("a", 1));
+  EXPECT_TRUE(ask("a", 1));
+  shared_.made("a", first, {.body = "first"}, now_);
+  EXPECT_TRUE(replies().empty());
+  shared_.made("a", now_, {.body = "third"}, now_);
+  ASSERT_EQ(replies().size(), 1U);
+  EXPECT_EQ(replies()[0].body, "third");
+}
+
 TEST_F(SharedAnswersTest, AClockThatIsSetBackMakesNothingYoung) {
   EXPECT_FALSE(ask("a", 10));
-  shared_.made("a", {.body = "jobs"}, now_);
+  shared_.made("a", now_, {.body = "jobs"}, now_);
   now_ -= absl::Hours(1);
   EXPECT_FALSE(ask("a", 10));
 }
@@ -95,12 +111,12 @@ TEST_F(SharedAnswersTest, AClockThatIsSetBackMakesNothingYoung) {
 TEST_F(SharedAnswersTest, MemoryIsBoundedAndComesBack) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_FALSE(ask(std::to_string(i), 10));
-    shared_.made(std::to_string(i), {.body = std::string(1 << 20, 'x')}, now_);
+    shared_.made(std::to_string(i), now_, {.body = std::string(1 << 20, 'x')}, now_);
     EXPECT_LE(shared_.bytes(), SharedAnswers::kMostBytes);
   }
   EXPECT_TRUE(ask("3", 10));
   EXPECT_FALSE(ask("99", 10)) << "there was no room for it";
-  shared_.made("99", {.status = 500}, now_);
+  shared_.made("99", now_, {.status = 500}, now_);
   now_ += SharedAnswers::kOldest + absl::Seconds(1);
   EXPECT_FALSE(ask("a", 10));
   EXPECT_EQ(shared_.bytes(), 0U);

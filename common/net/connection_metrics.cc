@@ -33,10 +33,13 @@ std::vector<prometheus::MetricFamily> WithConnections::Collect() const {
   families.push_back(family("galleon_connections", "Connections to the services: serving, or silent so far",
                             prometheus::MetricType::Gauge, "state",
                             {{"serving", counts.open}, {"silent", counts.silent}}));
-  families.push_back(
-      family("galleon_connections_refused_total", "Connections that did not get to the services, or were ended there",
-             prometheus::MetricType::Counter, "reason",
-             {{"too_many", counts.refused}, {"silent_or_foreign", counts.turned_away}, {"unanswered", counts.ended}}));
+  families.push_back(family("galleon_connections_refused_total",
+                            "Connections that did not get to the services, or were ended there",
+                            prometheus::MetricType::Counter, "reason",
+                            {{"too_many", counts.refused},
+                             {"silent_or_foreign", counts.turned_away},
+                             {"unanswered", counts.ended},
+                             {"cancelled", counts.flooding}}));
   return families;
 }
 

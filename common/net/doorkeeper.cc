@@ -1,5 +1,6 @@
 #include "common/net/doorkeeper.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -14,8 +15,11 @@
 #include <cstring>
 #include <list>
 #include <map>
+#include <mutex>
+#include <set>
 #include <unordered_map>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -34,6 +38,7 @@ constexpr absl::Duration kPauseWithoutDescriptors = absl::Milliseconds(100);
 constexpr absl::Duration kLongestRound = absl::Seconds(30);
 constexpr int kAcceptedAtOnce = 64;
 constexpr absl::Duration kBetweenLooks = absl::Milliseconds(50);
+constexpr absl::Duration kBetweenLines = absl::Seconds(1);  // of the log
 constexpr absl::Duration kQuiet = absl::Milliseconds(300);
 constexpr int kShareOfLooks = 20;  // of this thread's time, one part of so many
 // Each byte that the server says answers so many: an update of a window has 13 and makes room for a request of 512 KiB
@@ -65,6 +70,25 @@ std::string household(const sockaddr_storage& peer) {
   const char* bytes = reinterpret_cast<const char*>(&v6.sin6_addr);
   if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return std::string(bytes + 12, 4);
   return std::string(bytes, 8);
+}
+
+// As gRPC writes it: an IPv4 address that came as one of IPv6 is one of IPv4, and brackets are escaped.
+std::string peer_text(const sockaddr_storage& peer) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
+    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
+    return absl::StrCat("ipv4:", text, ":", ntohs(v4.sin_port));
+  }
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
+  const uint16_t port = ntohs(v6.sin6_port);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    ::inet_ntop(AF_INET, reinterpret_cast<const char*>(&v6.sin6_addr) + 12, text, sizeof(text));
+    return absl::StrCat("ipv4:", text, ":", port);
+  }
+  ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text));
+  const std::string zone = v6.sin6_scope_id == 0 ? "" : absl::StrCat("%25", v6.sin6_scope_id);
+  return absl::StrCat("ipv6:%5B", text, zone, "%5D:", port);
 }
 
 struct Said {
@@ -113,14 +137,24 @@ class Doorkeeper::Door {
 
   void stop() {
     if (!thread_.joinable()) return;
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = ::write(wake_.get(), &one, sizeof(one));
+    stopped_ = true;
+    ring();
     thread_.join();
     listener_.reset();
     guests_.clear();
   }
 
-  Counts counts() const { return {open_.load(), silent_.load(), refused_.load(), turned_away_.load(), ended_.load()}; }
+  Counts counts() const {
+    return {open_.load(), silent_.load(), refused_.load(), turned_away_.load(), ended_.load(), flooding_.load()};
+  }
+
+  void end(const std::string& peer) {
+    {
+      const std::lock_guard<std::mutex> lock(to_end_mutex_);
+      if (!to_end_.insert(peer).second) return;
+    }
+    ring();
+  }
 
   absl::Status alive() const {
     if (clock_.monotonic() - absl::Milliseconds(last_round_.load()) < kLongestRound) return absl::OkStatus();
@@ -135,6 +169,7 @@ class Doorkeeper::Door {
   struct Guest {
     FileDescriptor fd;  // the connection; once it was handed over, a second descriptor that shows when it ends
     std::string household;
+    std::string peer;
     absl::Duration deadline;
     bool inside = false;
     Said said = {};  // as of the last look, once it is inside
@@ -142,6 +177,11 @@ class Doorkeeper::Door {
     absl::Duration quiet_since = {};      // when the server was last seen to have said something
     std::list<uint64_t>::iterator place;  // in silent_order_, while it is not inside
   };
+
+  void ring() const {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(wake_.get(), &one, sizeof(one));
+  }
 
   void watch(int fd, uint64_t number, uint32_t events, int how) {
     epoll_event event{};
@@ -159,7 +199,11 @@ class Doorkeeper::Door {
       bool knocks = false;
       for (int i = 0; i < n; ++i) {
         const uint64_t number = events[i].data.u64;
-        if (number == kWake) return;
+        if (number == kWake) {
+          if (stopped_) return;
+          end_asked();
+          continue;
+        }
         if (number == kListener) {
           knocks = true;
         } else if (const auto it = guests_.find(number); it != guests_.end()) {
@@ -206,6 +250,7 @@ class Doorkeeper::Door {
       Guest guest;
       guest.fd = std::move(fd);
       guest.household = from;
+      guest.peer = peer_text(peer);
       guest.deadline = now + options_.patience;
       guest.place = std::prev(silent_order_.end());
       const auto it = guests_.emplace(number, std::move(guest)).first;
@@ -250,12 +295,16 @@ class Doorkeeper::Door {
     guest.fd = std::move(shadow);
     guest.inside = true;
     watch(guest.fd.get(), number, EPOLLET, EPOLL_CTL_ADD);  // its end is told without being asked for
+    inside_[guest.peer] = number;
     guests_.emplace(number, std::move(guest));
     ++open_;
   }
 
   void leave(Guests::iterator it) {
     forget(it->second.household);
+    // Another may have the port by now.
+    if (const auto at = inside_.find(it->second.peer); at != inside_.end() && at->second == it->first)
+      inside_.erase(at);
     guests_.erase(it);
     --open_;
   }
@@ -272,6 +321,28 @@ class Doorkeeper::Door {
   void forget(const std::string& household) {
     const auto it = by_household_.find(household);
     if (--it->second == 0) by_household_.erase(it);
+  }
+
+  void end_asked() {
+    uint64_t rings = 0;
+    [[maybe_unused]] const ssize_t n = ::read(wake_.get(), &rings, sizeof(rings));
+    std::set<std::string> peers;
+    {
+      const std::lock_guard<std::mutex> lock(to_end_mutex_);
+      peers.swap(to_end_);
+    }
+    for (const std::string& peer : peers) {
+      const auto it = inside_.find(peer);
+      if (it == inside_.end()) continue;
+      cut_off(guests_.at(it->second).fd.get());
+      inside_.erase(it);
+      ++flooding_;
+      if (const absl::Duration now = clock_.monotonic(); now >= next_line_) {
+        log_warning("ends the connection of ", peer, ": it begins calls only to cancel them; ", flooding_.load(),
+                    " such connections so far");
+        next_line_ = now + kBetweenLines;
+      }
+    }
   }
 
   // The oldest come first, and all have the same patience.
@@ -313,14 +384,20 @@ class Doorkeeper::Door {
   std::list<uint64_t> silent_order_;
   uint64_t next_ = 2;
   std::map<std::string, size_t> by_household_;
+  std::unordered_map<std::string, uint64_t> inside_;  // by peer
+  std::mutex to_end_mutex_;
+  std::set<std::string> to_end_;  // peers
   absl::Duration paused_until_;
   absl::Duration next_look_;
+  absl::Duration next_line_;
   std::atomic<int64_t> last_round_{0};
   std::atomic<uint64_t> open_{0};
   std::atomic<uint64_t> silent_{0};
   std::atomic<uint64_t> refused_{0};
   std::atomic<uint64_t> turned_away_{0};
   std::atomic<uint64_t> ended_{0};
+  std::atomic<uint64_t> flooding_{0};
+  std::atomic<bool> stopped_{false};
   std::thread thread_;
 };
 
@@ -347,6 +424,10 @@ void Doorkeeper::stop() {
 
 Doorkeeper::Counts Doorkeeper::counts() const {
   return door_->counts();
+}
+
+void Doorkeeper::end(const std::string& peer) {
+  door_->end(peer);
 }
 
 absl::Status Doorkeeper::alive() const {

@@ -39,6 +39,7 @@ class Doorkeeper {
     uint64_t refused = 0;      // since the start: too many
     uint64_t turned_away = 0;  // since the start: silent for too long, or another language
     uint64_t ended = 0;        // since the start: said too much without an answer
+    uint64_t flooding = 0;     // since the start: ended by end()
   };
 
   static absl::StatusOr<std::unique_ptr<Doorkeeper>> start(ListenSocket listener, Options options);
@@ -49,6 +50,9 @@ class Doorkeeper {
   Doorkeeper& operator=(const Doorkeeper&) = delete;
 
   Counts counts() const;
+  // Ends a connection that was handed over, and drops what has come in on it and was not read yet. `peer` as gRPC
+  // writes it: ipv4:127.0.0.1:7070. From any thread; without effect on one that is unknown.
+  void end(const std::string& peer);
   // UNAVAILABLE: the thread has not gone round for so long that nobody is let in.
   absl::Status alive() const;
 

@@ -18,7 +18,6 @@
 #include "common/net/certificate_expiry.h"
 #include "common/net/connection_metrics.h"
 #include "common/net/disk_space.h"
-#include "common/net/doorkeeper.h"
 #include "common/net/grpc_faults.h"
 #include "common/net/http_endpoint.h"
 #include "common/net/listen_address.h"
@@ -27,11 +26,8 @@
 #include "common/net/tls_watch.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
-#include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/resource_quota.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "prometheus/collectable.h"
+#include "server/api/call_server.h"
 #include "server/api/folder_removal.h"
 #include "server/api/job_folders.h"
 #include "server/api/log_files.h"
@@ -56,11 +52,7 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int kLargestRequest = 512 << 10;  // nobody sends much more than half of it
-constexpr int kLargestAnswer = 4 << 20;
-constexpr int kMostStreams = 100;  // of a connection
 constexpr int kReaderThreads = 2;
-constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
 constexpr int kExitJournal = 4;
 constexpr int kExitTermOver = 5;
@@ -96,37 +88,8 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
   return made;
 }
 
-using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
-
 void end_process(const absl::Status& status) {
   ::_exit(is_term_over(status) ? kExitTermOver : kExitJournal);
-}
-
-// Connections come from the acceptor alone.
-std::unique_ptr<grpc::Server> serve(const std::shared_ptr<grpc::ServerCredentials>& credentials,
-                                    const std::vector<StoppableService*>& services,
-                                    std::unique_ptr<Acceptor>& acceptor) {
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::ServerBuilder builder;
-  acceptor = builder.experimental().AddExternalConnectionAcceptor(
-      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
-  builder.SetResourceQuota(grpc::ResourceQuota("calls").Resize(kMostCallMemory));
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 900'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostStreams);
-  // Small windows, and little read at a time: a client that says more than they allow, such as a header that never
-  // ends, is seen and ended by the doorkeeper before it costs much.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, 64 << 10);
-  builder.SetMaxReceiveMessageSize(kLargestRequest);
-  builder.SetMaxSendMessageSize(kLargestAnswer);
-  for (StoppableService* service : services) builder.RegisterService(service->service());
-  return builder.BuildAndStart();
 }
 
 }  // namespace
@@ -209,9 +172,7 @@ struct Server::Parts {
   bool waiting_ends = false;
   Standby::Answer waits_for;  // an empty sentence: it does not wait
   std::thread waiting;
-  std::unique_ptr<Acceptor> acceptor;
-  std::unique_ptr<grpc::Server> server;
-  std::unique_ptr<Doorkeeper> doorkeeper;
+  std::unique_ptr<CallServer> calls;
   std::unique_ptr<HttpEndpoint> endpoint;
   std::unique_ptr<HttpServer> page;
   const std::string inside = random_hex(32);
@@ -402,31 +363,28 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data, disk.get());
   if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
-      http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });
+      http.metrics, [this] { return serving ? calls->connections() : Doorkeeper::Counts(); });
   http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-scheduler", options.scheduler.version);
   http.ready = [this] {
     if (serving) return absl::OkStatus();
     const std::string waits = answer().sentence;
     return absl::UnavailableError(waits.empty() ? "the scheduler does not serve" : waits);
   };
-  http.alive = [this] { return serving ? doorkeeper->alive() : absl::OkStatus(); };
+  http.alive = [this] { return serving ? calls->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
   return absl::OkStatus();
 }
 
 absl::Status Server::Parts::serve_calls() {
-  server = serve(credentials, {jobs.get(), groups.get(), workers.get(), queues.get(), admin.get()}, acceptor);
-  if (server == nullptr) return absl::InternalError("gRPC cannot be started");
-  Doorkeeper::Options door;
-  door.tls = certificates != nullptr;
-  door.hand_over = [this](int fd, int listener) {
-    Acceptor::NewConnectionParameters connection;
-    connection.fd = fd;
-    connection.listener_fd = listener;
-    acceptor->HandleNewConnection(&connection);
+  CallServer::Options with;
+  with.tls = certificates != nullptr;
+  with.credentials = credentials;
+  with.add_services = [this](grpc::ServerBuilder& builder) {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    for (const auto* service : {&jobs, &groups, &workers, &queues, &admin})
+      builder.RegisterService((*service)->service());
   };
-  ASSIGN_OR_RETURN(auto opened, Doorkeeper::start(*std::exchange(bound, std::nullopt), std::move(door)));
-  doorkeeper = std::move(opened);
+  ASSIGN_OR_RETURN(calls, CallServer::start(*std::exchange(bound, std::nullopt), std::move(with)));
   serving = true;
   return absl::OkStatus();
 }
@@ -440,7 +398,7 @@ absl::Status Server::Parts::serve_page(const ServerOptions& options) {
   with.anybody = certificates == nullptr;
   with.inside = inside;
   with.access_generation = [this] { return access.generation(); };
-  with.channel = server->InProcessChannel(grpc::ChannelArguments());
+  with.channel = calls->channel();
   with.version = options.scheduler.version;
   ASSIGN_OR_RETURN(page, HttpServer::start(std::move(with)));
   return absl::OkStatus();
@@ -607,17 +565,16 @@ Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Server::~Server() {
   parts_->stop_waiting();
-  if (parts_->server == nullptr) return;
+  if (parts_->calls == nullptr) return;
   parts_->serving = false;
   parts_->page.reset();
-  parts_->doorkeeper->stop();
-  parts_->server->GetHealthCheckService()->SetServingStatus(false);
+  parts_->calls->close_door();
+  parts_->calls->set_healthy(false);
   parts_->planner->shut_down();
   parts_->jobs->shut_down();
   parts_->workers->shut_down();
   parts_->admin->shut_down();
-  parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
-  parts_->server->Wait();
+  parts_->calls->shut_down(absl::Seconds(1));
 }
 
 std::string Server::stands_by() const {

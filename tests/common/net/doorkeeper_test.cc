@@ -13,6 +13,7 @@
 #include <mutex>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/patience.h"
 
@@ -172,6 +173,29 @@ TEST_F(DoorkeeperTest, WhoSaysTooMuchWithoutAnAnswerIsEnded) {
   EXPECT_EQ(::send(is_answered.get(), "x", 1, MSG_NOSIGNAL), 1);
   absl::SleepFor(absl::Milliseconds(200));  // some looks
   EXPECT_EQ(door_->counts().ended, 1U) << "counted once";
+}
+
+TEST_F(DoorkeeperTest, AConnectionThatIsNamedIsEndedWithAllThatWasNotRead) {
+  open();
+  const FileDescriptor named = knock(std::string(kPreface) + "unread");
+  ASSERT_TRUE(eventually([&] { return inside() == 1; }));
+  const FileDescriptor other = knock(kPreface);
+  ASSERT_TRUE(eventually([&] { return inside() == 2; }));
+  sockaddr_in own{};
+  socklen_t length = sizeof(own);
+  ASSERT_EQ(::getsockname(named.get(), reinterpret_cast<sockaddr*>(&own), &length), 0);
+  const std::string peer = absl::StrCat("ipv4:127.0.0.1:", ntohs(own.sin_port));
+  for (const char* unknown : {"", "inproc", "ipv4:127.0.0.1:1", "127.0.0.1"}) door_->end(unknown);
+  door_->end(peer);
+  door_->end(peer);
+  EXPECT_TRUE(eventually([&] { return is_closed(named); }));
+  EXPECT_TRUE(eventually([&] { return door_->counts().flooding == 1; }));
+  char byte;
+  EXPECT_LT(::recv(inside_[0], &byte, 1, 0), 1) << "the server reads nothing of it";
+  EXPECT_FALSE(is_closed(other));
+  door_->end(peer);
+  absl::SleepFor(absl::Milliseconds(100));  // more than a round
+  EXPECT_EQ(door_->counts().flooding, 1U) << "counted once";
 }
 
 TEST_F(DoorkeeperTest, OneAddressDoesNotTakeAllPlaces) {

@@ -19,7 +19,16 @@
 
 namespace galleon::http2 {
 
-enum FrameType : uint8_t { kData = 0, kHeaders = 1, kSettings = 4, kContinuation = 9 };
+enum FrameType : uint8_t {
+  kData = 0,
+  kHeaders = 1,
+  kPriority = 2,
+  kReset = 3,
+  kSettings = 4,
+  kPing = 6,
+  kWindowUpdate = 8,
+  kContinuation = 9
+};
 enum Flags : uint8_t { kNone = 0, kEndStream = 1, kEndHeaders = 4 };
 
 inline std::string frame(FrameType type, uint8_t flags, uint32_t stream, const std::string& payload) {

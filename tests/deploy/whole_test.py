@@ -240,6 +240,27 @@ class WholeTest(unittest.TestCase):
         self.assertEqual(json.loads(said)["state"], "SUCCEEDED")
         self.uninstall(cluster)
 
+    def test_a_build_with_cuda_stops_at_the_driver_by_name_and_trains_nowhere_else(self):
+        built = sorted(chart.ROOT.glob("build-cuda*/bin/galleon-trainer"))
+        if pathlib.Path("/proc/driver/nvidia").exists():
+            self.skipTest("a driver is here: tests/gpu/run.sh goes further")
+        if not built:
+            self.skipTest("no trainer with CUDA here: cmake --preset cuda-90 && cmake --build --preset cuda-90 --target galleon-trainer")
+        data = self.folder / "claims/data"
+        (data / "cards").write_text("GPU-1111 24576 24000 41 7 0 0 NVIDIA Test 24GB\n")
+        shutil.copy(built[0], data / "galleon-trainer")
+        seen = {"LD_LIBRARY_PATH": "/programs/fake_nvml", "FAKE_NVML": "/srv/galleon/data/cards", "GALLEON_TRAINER": "/srv/galleon/data/galleon-trainer"}
+        cluster = self.install({"workers": {"gpu": {"gpus": 1}}}, {"galleon-gpu": seen})
+        cluster.cli("submit", "-", given=self.job("on-a-gpu", resources={"device": "cuda"}))
+        end = time.monotonic() + 120
+        while "NVIDIA driver" not in (said := cluster.cli("get", "on-a-gpu-1")):
+            self.assertLess(time.monotonic(), end, said)
+            time.sleep(0.1)
+        self.assertIn("no NVIDIA driver is loaded on this machine", said)
+        self.assertEqual(json.loads(cluster.cli("get", "on-a-gpu-1", "-o", "json")).get("step", 0), 0)
+        cluster.cli("cancel", "on-a-gpu-1")
+        self.uninstall(cluster)
+
 
 def main():
     if pods_test.INSIDE in sys.argv:

@@ -11,7 +11,7 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
-order=(kernels parity shapes llama_1b llama_7b pytorch speeds engine memory nccl service compiled)
+order=(kernels parity shapes llama_1b llama_7b pytorch speeds engine memory nccl service methods compiled)
 bin= out=gpu-suite chosen=all deadline=540 at_once=
 while (($#)); do
   case $1 in
@@ -100,6 +100,7 @@ for name in "${order[@]}"; do
         "$python" "$here/against.py" ;;
     llama_1b) part llama_1b 15 60 "$bin/gpu_suite" llama_1b ;;
     llama_7b) part llama_7b 30 120 "$bin/gpu_suite" llama_7b ;;
+    methods) part methods 20 90 "$bin/gpu_suite" methods ;;
     pytorch) part pytorch 20 60 "${as_it_was[@]}" "$python" "$here/pytorch.py" --no-compile --ours "$results" --seconds 50 ;;
     speeds) part speeds 10 60 "$bin/gpu_suite" speeds ;;
     engine) suites engine 15 90 "$bin/test_engine_on_gpu" '*' ;;

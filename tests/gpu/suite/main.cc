@@ -32,9 +32,9 @@ int probe() {
 
 int main(int argc, char** argv) {
   const std::map<std::string, int (*)(Report&)> parts = {
-      {"parity", galleon::gpu::parity},     {"shapes", galleon::gpu::shapes}, {"llama_1b", galleon::gpu::llama_1b},
-      {"llama_7b", galleon::gpu::llama_7b}, {"speeds", galleon::gpu::speeds}, {"memory", galleon::gpu::memory},
-      {"nccl", galleon::gpu::nccl}};
+      {"parity", galleon::gpu::parity},     {"shapes", galleon::gpu::shapes},   {"llama_1b", galleon::gpu::llama_1b},
+      {"llama_7b", galleon::gpu::llama_7b}, {"methods", galleon::gpu::methods}, {"speeds", galleon::gpu::speeds},
+      {"memory", galleon::gpu::memory},     {"nccl", galleon::gpu::nccl}};
   const std::string word = argc > 1 ? argv[1] : "";
   if (word == "probe") return probe();
   if (word == "export" && argc == 3) return galleon::gpu::export_llama_1b(argv[2]);
@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
     Report report;
     return part->second(report);
   }
-  std::fprintf(stderr,
-               "gpu_suite probe | export FOLDER | parity | shapes | llama_1b | llama_7b | speeds | memory | nccl\n");
+  std::fprintf(
+      stderr,
+      "gpu_suite probe | export FOLDER | parity | shapes | llama_1b | llama_7b | methods | speeds | memory | nccl\n");
   return 2;
 }

@@ -65,6 +65,24 @@ std::vector<Case> cases() {
   all.push_back({"adafactor_fp32", shape, kFp32});
   shape.optimizer.rule = MomentRule::kSgd;
   all.push_back({"sgd_fp32", shape, kFp32});
+  shape.optimizer.momentum = 0.95;
+  shape.optimizer.rule = MomentRule::kMuon;
+  all.push_back({"muon_fp32", shape, kFp32});
+  shape.optimizer.momentum = 0;
+  for (const auto& [rule, name] : {std::pair{MomentRule::kScale, "scale_fp32"},
+                                   {MomentRule::kApollo, "apollo_fp32"},
+                                   {MomentRule::kFira, "fira_fp32"}}) {
+    EngineShape one = shape;
+    one.optimizer.rule = rule;
+    if (rule != MomentRule::kScale) one.optimizer.projection.rank = 16;
+    all.push_back({name, one, kFp32});
+  }
+  shape.optimizer.rule = MomentRule::kMuon;
+  shape.optimizer.momentum = 0.95;
+  shape.optimizer.galore = GaloreOptions{};
+  shape.optimizer.galore->rank = 16;
+  all.push_back({"galore_muon_fp32", shape, kFp32});
+  shape.optimizer.momentum = 0;
   shape.optimizer.rule = MomentRule::kAdamW;
   shape.optimizer.galore = GaloreOptions{};
   shape.optimizer.galore->rank = 16;

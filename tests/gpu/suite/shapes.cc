@@ -23,6 +23,30 @@ EngineShape suite_shape(const char* preset, int64_t sequence, int64_t sequences,
   return shape;
 }
 
+std::vector<Method> methods_1b() {
+  std::vector<Method> all;
+  const auto add = [&](const char* name, MomentRule rule, int64_t galore_rank, int64_t projection_rank) {
+    EngineShape shape = suite_shape("llama-1b", 1024, 8, galore_rank);
+    shape.optimizer.rule = rule;
+    if (rule == MomentRule::kMuon || rule == MomentRule::kMuon8bit) shape.optimizer.momentum = 0.95;
+    if (projection_rank > 0) {
+      shape.optimizer.projection.rank = projection_rank;
+      shape.optimizer.projection.refresh_interval = kRefreshInterval;
+      shape.optimizer.projection.scale = rule == MomentRule::kApolloMini ? 128 : rule == MomentRule::kFira ? 0.25 : 1;
+    }
+    all.push_back({name, shape});
+  };
+  add("galore_adamw", MomentRule::kAdamW, 512, 0);
+  add("galore_muon", MomentRule::kMuon, 512, 0);
+  add("muon", MomentRule::kMuon, 0, 0);
+  add("muon8bit", MomentRule::kMuon8bit, 0, 0);
+  add("scale", MomentRule::kScale, 0, 0);
+  add("apollo", MomentRule::kApollo, 0, 512);
+  add("apollo_mini", MomentRule::kApolloMini, 0, 1);
+  add("fira", MomentRule::kFira, 0, 512);
+  return all;
+}
+
 EngineShape recipe_7b(BasisType bases) {
   EngineShape shape = suite_shape("llama-7b", 256, 16, 1024);
   shape.optimizer.rule = MomentRule::kAdam8bit;

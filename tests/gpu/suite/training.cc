@@ -149,6 +149,19 @@ int llama_1b(Report& report) {
   return report.exit_code();
 }
 
+int methods(Report& report) {
+  const CardRates card = measured_rates();
+  std::optional<Figures> first;
+  for (const Method& method : methods_1b()) {
+    const std::string name = std::string("methods.") + method.name;
+    const std::optional<Figures> figures = measure(report, name, method.shape, 4, card);
+    if (!first.has_value()) first = figures;
+    if (figures.has_value() && first.has_value())
+      report.figure(name + ".step", figures->plain / first->plain, "times GaLore's with AdamW");
+  }
+  return report.exit_code();
+}
+
 int llama_7b(Report& report) {
   measure_7b(report, measured_rates());
   return report.exit_code();

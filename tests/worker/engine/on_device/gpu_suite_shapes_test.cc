@@ -19,6 +19,9 @@ TEST(GpuSuiteShapes, SevenBillionParametersStayBelowTheAimsOfA24GBCard) {
 
 TEST(GpuSuiteShapes, EveryRunHasAPlanAndFullRankTakesTheLargestPassThatFits) {
   EXPECT_GT(peak(gpu::suite_shape("llama-1b", 1024, 16, 0)), peak(gpu::suite_shape("llama-1b", 1024, 16, 512)));
+  const std::vector<gpu::Method> methods = gpu::methods_1b();
+  for (const gpu::Method& method : methods) EXPECT_GT(peak(method.shape), 0) << method.name;
+  EXPECT_LT(peak(methods[1].shape), peak(methods[0].shape)) << "one moment instead of two";
   const std::optional<EngineShape> fits = gpu::full_rank_7b(int64_t{134} << 30);
   ASSERT_TRUE(fits.has_value());
   EXPECT_LE(peak(*fits), int64_t{134} << 30);

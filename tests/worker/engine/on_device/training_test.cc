@@ -92,6 +92,14 @@ TEST(EncoderOnDevice, AClassificationHasTheLossesAndMetricsOfTheCpu) {
   }
 }
 
+void use_whole_gradients(OptimizerOptions& o, MomentRule rule, double scale) {
+  o.rule = rule;
+  o.galore.reset();
+  o.projection.rank = rule == MomentRule::kApolloMini ? 1 : 8;
+  o.projection.refresh_interval = 3;
+  o.projection.scale = scale;
+}
+
 std::vector<Arm> arms() {
   return {
       {"AdamW", kReordered, [](RunOptions&) {}},
@@ -165,6 +173,30 @@ std::vector<Arm> arms() {
          o.optimizer.momentum = 0.95;
          o.optimizer.muon.split_heads = true;
          o.optimizer.galore.reset();
+       }},
+      {"Scale", kReordered,
+       [](RunOptions& o) {
+         use_whole_gradients(o.optimizer, MomentRule::kScale, 1);
+         o.optimizer.learning_rate = 0.003;
+         o.model.overrides = {{"tie_word_embeddings", "false"}};
+       }},
+      {"ApolloAccumulated", kReordered,
+       [](RunOptions& o) {
+         use_whole_gradients(o.optimizer, MomentRule::kApollo, 1);
+         o.micro_batch = 2;
+       }},
+      {"ApolloMini", kReordered, [](RunOptions& o) { use_whole_gradients(o.optimizer, MomentRule::kApolloMini, 64); }},
+      {"FiraInBandsBFloat16", kRounded,
+       [](RunOptions& o) {
+         use_whole_gradients(o.optimizer, MomentRule::kFira, 0.25);
+         o.weights = {DataType::kBFloat16, false};
+         o.micro_batch = 4;
+       }},
+      {"FiraScaledResidualDecayed", kReordered,
+       [](RunOptions& o) {
+         use_whole_gradients(o.optimizer, MomentRule::kFira, 0.25);
+         o.optimizer.projection.residual = Residual::kScaled;
+         o.optimizer.weight_decay = 0.1;
        }},
       {"LoraWithDropout", kReordered,
        [](RunOptions& o) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "kernels/math/multiples.h"
+#include "kernels/operation_table.h"
 
 namespace galleon {
 namespace {
@@ -58,6 +59,13 @@ void Buffer::reset() {
   device_ = nullptr;
   bytes_ = 0;
   data_ = nullptr;
+}
+
+int64_t Device::panel_bytes() const {
+  return operations().panel_bytes;
+}
+int64_t Device::logit_bytes() const {
+  return operations().logit_bytes;
 }
 
 void Device::count(const Work& work) {

@@ -70,6 +70,10 @@ class Device {
   virtual bool executes() const = 0;
   // Never null; a planning device has the table of the device that it plans for, to ask it for workspace sizes.
   virtual const OperationTable& operations() const = 0;
+  // How much of what passes from one operation to the next suits the machine: bytes of an update in fp32, of some rows
+  // of a matrix, and of logits in fp32, of some tokens.
+  int64_t panel_bytes() const;
+  int64_t logit_bytes() const;
   // What the table's functions need to know of this device.
   virtual const Execution& execution() const = 0;
 

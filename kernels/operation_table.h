@@ -115,6 +115,11 @@ struct FloatOperations {
 };
 
 struct OperationTable {
+  // How much of what passes from one operation to the next exists at a time. A CPU's caches hold little; a GPU's
+  // multiprocessors are idle, and each call costs as much as a call, where there is little.
+  int64_t panel_bytes = int64_t{2} << 20;   // an update in fp32, of some rows of a matrix
+  int64_t logit_bytes = int64_t{48} << 20;  // logits in fp32, of some tokens
+
   FloatOperations<float> f32;
   FloatOperations<BFloat16> bf16;
 

@@ -9,9 +9,7 @@
 namespace galleon {
 namespace {
 
-// Panels of rows whose update exists in fp32 at a time.
-constexpr int64_t kPanelBytes = int64_t{2} << 20;
-constexpr int64_t kLeastPanelRows = 64;
+constexpr int64_t kLeastPanelRows = 64;  // whose update exists in fp32 at a time
 
 void check_master(const char* what, const Tensor& weight, const Tensor& master) {
   if (master.data != nullptr) check_shape(what, master, weight.rows, weight.columns);
@@ -35,8 +33,8 @@ void apply(Device& device, const Tensor& weight, const Tensor& master, const Ten
 // `fill(begin, count, back)` writes the fp32 update of rows [begin, begin + count).
 template <typename Fill>
 void in_panels(const Tensor& weight, const Tensor& master, const WeightUpdate& how, Device& device, Fill fill) {
-  const int64_t height =
-      std::min(weight.rows, std::max(kLeastPanelRows, kPanelBytes / (4 * std::max<int64_t>(1, weight.columns))));
+  const int64_t height = std::min(
+      weight.rows, std::max(kLeastPanelRows, device.panel_bytes() / (4 * std::max<int64_t>(1, weight.columns))));
   const Workspace memory(device, height * weight.columns * bytes_of(DataType::kFloat32));
   for (int64_t begin = 0; begin < weight.rows; begin += height) {
     const int64_t count = std::min(height, weight.rows - begin);

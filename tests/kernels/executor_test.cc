@@ -125,6 +125,9 @@ TEST(Executor, LanesMoveInDescendingOrderInOddBlocks) {
 __global__ void write_at(char* to, int64_t offset) {
   to[offset] = 1;
 }
+__global__ void read_at(const char* from, int64_t offset, char* to) {
+  *to = from[offset];
+}
 __global__ void write_behind_shared() {
   dynamic_shared<char>()[100] = 1;
 }
@@ -136,9 +139,21 @@ TEST(ExecutorDeathTest, WhatWritesBeyondItsMemoryIsCaught) {
     const Buffer buffer = *device->allocate("numbers", MemoryCategory::kActivations, 128);
     launch<write_at>(device->execution(), 1, 1, 0, static_cast<char*>(buffer.data()), offset);
   };
+  const auto read = [](int64_t bytes, int64_t offset) {
+    const std::unique_ptr<Device> device = make_executor_device();
+    const Buffer buffer = *device->allocate("numbers", MemoryCategory::kActivations, bytes);
+    const Buffer found = *device->allocate("found", MemoryCategory::kActivations, 64);
+    launch<read_at>(device->execution(), 1, 1, 0, static_cast<const char*>(buffer.data()), offset,
+                    static_cast<char*>(found.data()));
+  };
   write(0);
   write(127);
-  EXPECT_DEATH(write(128), "wrote behind its piece of 128 bytes");
+  for (const int64_t bytes : {64, 128, 4'032, 4'096, 100'032}) {
+    read(bytes, 0);
+    read(bytes, bytes - 1);
+    EXPECT_EXIT(read(bytes, bytes), testing::KilledBySignal(SIGBUS), "") << bytes;
+  }
+  EXPECT_EXIT(write(128), testing::KilledBySignal(SIGBUS), "");
   EXPECT_DEATH(write(-1), "wrote before its piece of 128 bytes");
   EXPECT_DEATH(launch<write_behind_shared>(kNowhere, 1, 1, 100), "wrote beyond its 100 bytes of shared memory");
 }

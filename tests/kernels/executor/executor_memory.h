@@ -12,24 +12,32 @@ struct Context;
 
 namespace galleon::executor {
 
-// One range of addresses, closed to everyone but holders of an OpenMemory. Pieces are given out first fit.
+// One range of addresses, closed to everyone but holders of an OpenMemory. Pieces are given out first fit. The first of
+// them end at a page that nobody may touch, not even to read; each further one would make opening slower.
 class GuardedMemory {
  public:
+  struct Piece {
+    int64_t bytes;
+    bool walled;  // a page behind it ends whoever touches it
+  };
   GuardedMemory();
   ~GuardedMemory();
   GuardedMemory(const GuardedMemory&) = delete;
   GuardedMemory& operator=(const GuardedMemory&) = delete;
 
-  void* allocate(int64_t bytes);  // zeroed, 512-byte aligned as the driver's; nullptr: full
+  void* allocate(int64_t bytes);  // zeroed, 64-byte aligned; nullptr: full
   void free(void* data);
   void open();
   void close();
 
  private:
   void protect();
+  int protection() const;
   char* base_;
-  int64_t used_ = 0;                  // bytes from the base that were ever given out, whole pages
-  std::map<int64_t, int64_t> taken_;  // offset, bytes
+  int nothing_;       // a file without a byte: whatever is mapped of it cannot be touched
+  int64_t used_ = 0;  // bytes from the base that were ever given out, whole pages
+  int walls_ = 0;
+  std::map<int64_t, Piece> taken_;  // by offset
   int openings_ = 0;
   std::mutex mutex_;
 };

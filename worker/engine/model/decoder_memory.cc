@@ -9,13 +9,13 @@ namespace galleon {
 
 namespace {
 
-// Logits of a chunk of tokens stay below this. A chunk is large enough for the products over the vocabulary to run at
-// full speed, and a multiple of the tiles that they are computed in.
-constexpr int64_t kLogitBytes = 48LL << 20;
 constexpr int64_t kHeadTile = 128;
 
-int64_t head_rows(int64_t tokens, int64_t vocabulary) {
-  return std::min(tokens, std::max<int64_t>(1, kLogitBytes / (4 * vocabulary) / kHeadTile) * kHeadTile);
+// Tokens whose logits exist at a time: as many as the device takes, and a multiple of the tiles that they are computed
+// in.
+int64_t head_rows(const Device& device, int64_t tokens, int64_t vocabulary) {
+  const int64_t most = device.logit_bytes() / (4 * vocabulary);
+  return std::min(tokens, std::max<int64_t>(1, most / kHeadTile) * kHeadTile);
 }
 
 }  // namespace
@@ -210,7 +210,7 @@ Decoder::Decoder(const ModelConfig& config, std::vector<Parameter>& parameters, 
       order_(config.layers, activations == Activations::kBlockInputs && kept_inputs > 0 ? kept_inputs : config.layers),
       recomputes_embedding_(activations == Activations::kBlockInputs && config.layers > 1 && kept_inputs != 1 &&
                             !parameters.front().sharded),
-      head_rows_(head_rows(batch * sequence, config.vocabulary)) {
+      head_rows_(head_rows(arena.device(), batch * sequence, config.vocabulary)) {
   const ParameterNames names(parameters);
   embedding_ = names.at("model.embed_tokens.weight");
   final_norm_ = names.at("model.norm.weight");

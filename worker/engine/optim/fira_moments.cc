@@ -19,7 +19,6 @@ namespace galleon {
 namespace {
 
 constexpr int64_t kFloat = bytes_of(DataType::kFloat32);
-constexpr int64_t kPanelBytes = int64_t{2} << 20;
 
 class FiraMoments final : public Moments {
  public:
@@ -72,7 +71,8 @@ class FiraMoments final : public Moments {
     row_squares(device, n, of_n);
     root_ratios(device, 1.0F, of_n, of_r, kScaleFloor, scales_);
     // What the projection leaves, some rows at a time.
-    const int64_t height = std::clamp<int64_t>(kPanelBytes / (r.columns * kFloat), 1, std::max<int64_t>(r.rows, 1));
+    const int64_t height =
+        std::clamp<int64_t>(device.panel_bytes() / (r.columns * kFloat), 1, std::max<int64_t>(r.rows, 1));
     const Workspace panel_memory(device, height * r.columns * kFloat);
     for (int64_t first = 0; first < r.rows; first += height) {
       const int64_t count = std::min(height, r.rows - first);

@@ -22,7 +22,6 @@ namespace galleon {
 namespace {
 
 constexpr double kRootMeanSquare = 0.2;  // of AdamW's updates
-constexpr int64_t kPanelBytes = int64_t{2} << 20;
 
 // Jordan et al. 2024: the steepest at 0 of those that keep singular values within about 0.3 of 1.
 constexpr OddPolynomial kNewtonSchulz{3.4445F, -4.7750F, 2.0315F};
@@ -109,7 +108,8 @@ class MuonMoments final : public Moments {
   template <typename Body>
   void in_panels(Device& device, int64_t rows, Body body) const {
     const int64_t unit = buffer_.unit();
-    const int64_t most = std::max<int64_t>(1, kPanelBytes / (unit * matrix_.columns * bytes_of(DataType::kFloat32)));
+    const int64_t most =
+        std::max<int64_t>(1, device.panel_bytes() / (unit * matrix_.columns * bytes_of(DataType::kFloat32)));
     const int64_t height = std::min(std::max<int64_t>(rows, 1), most * unit);
     const Workspace memory(device, height * matrix_.columns * bytes_of(DataType::kFloat32));
     for (int64_t first = 0; first < rows; first += height) {

@@ -42,6 +42,7 @@
 #include "server/api/queue_file.h"
 #include "server/api/reload.h"
 #include "server/api/services.h"
+#include "server/api/serving_metrics.h"
 #include "server/api/standby.h"
 #include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
@@ -207,7 +208,8 @@ struct Server::Parts {
   mutable std::mutex waiting_mutex;
   std::condition_variable waiting_changed;
   bool waiting_ends = false;
-  Standby::Answer waits_for;  // an empty sentence: it does not wait
+  Standby::Answer waits_for;     // an empty sentence: it does not wait
+  bool could_take_over = false;  // it stands by, and the store answered when it was asked last
   std::thread waiting;
   std::unique_ptr<Acceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
@@ -400,14 +402,23 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics_token = options.metrics_token;
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data, disk.get());
-  if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
       http.metrics, [this] { return serving ? doorkeeper->counts() : Doorkeeper::Counts(); });
+  http.metrics = std::make_shared<WhileServing>(http.metrics, [this] { return serving.load(); });
+  if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-scheduler", options.scheduler.version);
-  http.ready = [this] {
+  http.leads = [this] {
     if (serving) return absl::OkStatus();
     const std::string waits = answer().sentence;
     return absl::UnavailableError(waits.empty() ? "the scheduler does not serve" : waits);
+  };
+  // One that stands by is ready to: it does all that there is to do for it, and others can be taken away meanwhile.
+  http.ready = [this, leads = http.leads] {
+    {
+      const std::lock_guard<std::mutex> lock(waiting_mutex);
+      if (could_take_over) return absl::OkStatus();
+    }
+    return leads();
   };
   http.alive = [this] { return serving ? doorkeeper->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
@@ -497,6 +508,7 @@ absl::StatusOr<bool> Server::Parts::take_if_free() {
   waits_for.writer = seen.advertise;
   waits_for.sentence = absl::StrCat("this scheduler stands by; the one at ", seen.advertise, " (", seen.holder,
                                     ") serves, in term ", seen.term);
+  could_take_over = true;
   return false;
 }
 
@@ -560,6 +572,11 @@ void Server::Parts::wait_for_term(ServerOptions options) {
     told = true;
     const std::lock_guard<std::mutex> lock(waiting_mutex);
     waits_for = {reason, ""};
+    could_take_over = false;
+  }
+  {
+    const std::lock_guard<std::mutex> lock(waiting_mutex);
+    could_take_over = false;
   }
   log_info("nobody else serves: this scheduler takes over");
   // What has been changed in these files while it stood by.

@@ -25,12 +25,21 @@ def main():
         # The one that stands by says who serves.
         code, _, error = service.galleon("list", servers=service.address["b"])
         assert code != 0 and f"the one at {service.address['a']}" in error, error
+        # It is ready for that, and shows nothing that is the other's.
+        assert service.http("a", "/readyz")[0] == service.http("b", "/readyz")[0] == service.http("a", "/leaderz")[0] == 200
+        code, said = service.http("b", "/leaderz")
+        assert code == 503 and f"the one at {service.address['a']}" in said, (code, said)
+        shown = {name: service.http(name, "/metrics")[1] for name in ("a", "b")}
+        assert "galleon_scheduler_serving 1" in shown["a"] and "galleon_slots{" in shown["a"], shown["a"]
+        assert "galleon_scheduler_serving 0" in shown["b"] and "galleon_build_info" in shown["b"], shown["b"]
+        assert "galleon_slots" not in shown["b"] and "galleon_disk" not in shown["b"] and "galleon_config" not in shown["b"], shown["b"]
         jobs = [submit()]
         # Killed.
         service.running["a"].kill()
         service.ended("a")
         killed = time.monotonic()
         jobs.append(submit())
+        assert service.http("b", "/leaderz")[0] == 200 and "galleon_scheduler_serving 1" in service.http("b", "/metrics")[1]
         print(f"from kill to the next submit: {time.monotonic() - killed:.2f} s")
         # Stopped for longer than its lease: it ends when it wakes.
         service.scheduler("a")
@@ -49,6 +58,12 @@ def main():
         assert service.ended("a") == 0
         listed = str(service.ask("list"))
         assert all(job in listed for job in jobs) and len(set(jobs)) == 4, listed
+        # Without the database it could not take over, and a new process would not help.
+        service.scheduler("a")
+        until(lambda: service.http("a", "/readyz")[0] == 200, "one that stands by again")
+        service.postgres.stop()
+        until(lambda: service.http("a", "/readyz")[0] == 503, "one that is not ready without its database")
+        assert service.http("a", "/livez")[0] == 200
         print("four jobs were acknowledged by three terms, and all are there")
     return 0
 

@@ -18,9 +18,10 @@ std::vector<prometheus::MetricFamily> WhileServing::Collect() const {
   const bool serves = serves_();
   std::vector<prometheus::MetricFamily> families;
   if (serves) families = metrics_->Collect();
-  families.push_back(one("galleon_scheduler_serving",
-                         "1: this scheduler serves; 0: it starts, or stands by, and shows nothing of jobs and workers",
-                         kGauge, serves ? 1 : 0));
+  families.push_back(
+      one("galleon_scheduler_serving",
+          "Whether this scheduler serves: 0 while it starts or stands by, and shows nothing of jobs and workers",
+          kGauge, serves ? 1 : 0));
   return families;
 }
 

@@ -30,8 +30,8 @@ def main():
         code, said = service.http("b", "/leaderz")
         assert code == 503 and f"the one at {service.address['a']}" in said, (code, said)
         shown = {name: service.http(name, "/metrics")[1] for name in ("a", "b")}
-        assert "galleon_scheduler_serving 1" in shown["a"] and "galleon_slots{" in shown["a"], shown["a"]
-        assert "galleon_scheduler_serving 0" in shown["b"] and "galleon_build_info" in shown["b"], shown["b"]
+        assert "\ngalleon_scheduler_serving 1" in shown["a"] and "galleon_slots{" in shown["a"], shown["a"]
+        assert "\ngalleon_scheduler_serving 0" in shown["b"] and "galleon_build_info" in shown["b"], shown["b"]
         assert "galleon_slots" not in shown["b"] and "galleon_disk" not in shown["b"] and "galleon_config" not in shown["b"], shown["b"]
         jobs = [submit()]
         # Killed.
@@ -39,7 +39,7 @@ def main():
         service.ended("a")
         killed = time.monotonic()
         jobs.append(submit())
-        assert service.http("b", "/leaderz")[0] == 200 and "galleon_scheduler_serving 1" in service.http("b", "/metrics")[1]
+        assert service.http("b", "/leaderz")[0] == 200 and "\ngalleon_scheduler_serving 1" in service.http("b", "/metrics")[1]
         print(f"from kill to the next submit: {time.monotonic() - killed:.2f} s")
         # Stopped for longer than its lease: it ends when it wakes.
         service.scheduler("a")

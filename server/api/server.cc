@@ -63,6 +63,7 @@ constexpr int kMostStreams = 100;  // of a connection
 constexpr int kReaderThreads = 2;
 constexpr size_t kMostCallMemory = 256 << 20;
 constexpr int kBacklog = 1024;
+constexpr int kExitNoJournal = 3;  // as at a start: another would not find it otherwise
 constexpr int kExitJournal = 4;
 constexpr int kExitTermOver = 5;
 constexpr absl::Duration kLookPause = absl::Milliseconds(200);  // of one that stands by
@@ -101,6 +102,12 @@ using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
 
 void end_process(const absl::Status& status) {
   ::_exit(is_term_over(status) ? kExitTermOver : kExitJournal);
+}
+
+// Of one that stood by, and cannot serve.
+void end_standby(const absl::Status& status) {
+  const bool unusable = absl::IsDataLoss(status) || absl::IsFailedPrecondition(status);
+  unusable ? ::_exit(kExitNoJournal) : end_process(status);
 }
 
 // Connections come from the acceptor alone.
@@ -550,7 +557,7 @@ absl::Status Server::Parts::begin_shared(const ServerOptions& options) {
 void Server::Parts::wait_for_term(ServerOptions options) {
   const auto fatal = [&options](const absl::Status& status) {
     log_error(std::string(status.message()), "; this scheduler ends");
-    options.on_fatal ? options.on_fatal(status) : end_process(status);
+    options.on_fatal ? options.on_fatal(status) : end_standby(status);
   };
   bool told = false;
   while (true) {

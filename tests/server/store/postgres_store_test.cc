@@ -474,6 +474,9 @@ TEST_F(PostgresStoreTest, AStateMovesWithinItsFolderAndComesBackWhereTheDatabase
     const auto running = SqliteJournal::open(options_.data);
     EXPECT_FALSE(import_journal(options_, fresh, true).ok()) << "a scheduler works on it";
   }
+  std::filesystem::rename(options_.data + "/scheduler.db", folder_ + "/meanwhile");
+  EXPECT_EQ(SqliteJournal::open(options_.data).status().code(), absl::StatusCode::kDataLoss) << "one that is cut off";
+  std::filesystem::rename(folder_ + "/meanwhile", options_.data + "/scheduler.db");
   const absl::StatusOr<Transferred> moved = import_journal(options_, fresh, false);
   ASSERT_TRUE(moved.ok()) << moved.status();
   EXPECT_FALSE(std::filesystem::exists(options_.data + "/scheduler.db"));

@@ -132,11 +132,11 @@ absl::StatusOr<Transferred> export_journal(const SharedStoreOptions& store, cons
 }
 
 absl::StatusOr<Transferred> import_journal(const SharedStoreOptions& store, const std::string& file, bool replace) {
+#ifdef GALLEON_POSTGRES
   State state;
   ASSIGN_OR_RETURN(const StoredSummary rows, read_state(file, state));
   Transferred done;
   done.jobs = state.jobs().size();
-#ifdef GALLEON_POSTGRES
   const std::string own = store.data + "/scheduler.db";
   if (!replace && std::filesystem::exists(own)) {
     RETURN_IF_ERROR(SqliteJournal::open(store.data).status());  // and closed: all of it is in the file then
@@ -159,7 +159,7 @@ absl::StatusOr<Transferred> import_journal(const SharedStoreOptions& store, cons
   sqlite->keep();
   return done;
 #else
-  (void)replace;
+  (void)file, (void)replace;
   return open_shared_store(store).status();
 #endif
 }

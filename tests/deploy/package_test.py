@@ -110,7 +110,9 @@ class PackageTest(unittest.TestCase):
         """The unit's ExecStart as systemd would run it, with its state and runtime folders below this test's."""
         text = (self.root / "usr/lib/systemd/system" / unit).read_text()
         line = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE).group(1)
-        values = {**variables(self.root / "etc/galleon" / conf), **changed}
+        given = re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE)
+        values = {key: value.replace("%S", str(self.folder / "StateDirectory")) for key, value in given}
+        values.update({**variables(self.root / "etc/galleon" / conf), **changed})
         for key, kind in (("STATE_DIRECTORY", "StateDirectory"), ("RUNTIME_DIRECTORY", "RuntimeDirectory")):
             name = re.search(rf"^{kind}=(.*)$", text, re.MULTILINE).group(1)
             values[key] = str(self.folder / kind / name)

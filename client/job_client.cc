@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -43,8 +44,9 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
     : server_(server),
       search_(parse_server_list(server).value_or(std::vector<std::string>{server})),
       credentials_(credentials == nullptr ? grpc::InsecureChannelCredentials() : std::move(credentials)),
+      several_(search_.servers().size() > 1),
       // Of several another takes over within seconds.
-      retry_timeout_(search_.servers().size() > 1 ? std::max(retry_timeout, kTakeover) : retry_timeout),
+      retry_timeout_(several_ ? std::max(retry_timeout, kTakeover) : retry_timeout),
       explain_(std::move(explain)) {
   connect();
 }
@@ -52,10 +54,11 @@ JobClient::JobClient(const std::string& server, std::shared_ptr<grpc::ChannelCre
 void JobClient::connect() {
   grpc::ChannelArguments arguments;
   // Of several, one that hangs is left soon: another has taken over by then.
-  const bool several = search_.servers().size() > 1;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, several ? 6000 : 30000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, several ? 5000 : 10000);
-  if (several) arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, several_ ? 6000 : 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, several_ ? 5000 : 10000);
+  // A new channel is a new connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  if (several_) arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(16 << 20);
@@ -68,9 +71,10 @@ void JobClient::connect() {
 }
 
 void JobClient::look_elsewhere(const grpc::ClientContext& context) {
-  if (search_.servers().size() == 1) return;
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto named = trailers.find(kWriterTrailer);
+  if (named != trailers.end() && !std::exchange(several_, true)) retry_timeout_ = std::max(retry_timeout_, kTakeover);
+  if (!several_) return;
   search_.failed(search_.current(), named == trailers.end()
                                         ? absl::string_view()
                                         : absl::string_view(named->second.data(), named->second.size()));

@@ -95,13 +95,15 @@ class JobClient {
   absl::Status from_grpc(const grpc::Status& status) const;
   // Speaks with the address that is the search's now.
   void connect();
-  // A call ended with UNAVAILABLE: the next goes to whom the answer names, or to the next address.
+  // A call ended with UNAVAILABLE: the next goes to whom the answer names, or to the next address. Behind a single
+  // address that leads to several schedulers another connection may come to another.
   void look_elsewhere(const grpc::ClientContext& context);
 
   std::string server_;
   ServerSearch search_;
   std::shared_ptr<grpc::ChannelCredentials> credentials_;
-  const absl::Duration retry_timeout_;
+  bool several_;  // schedulers may answer
+  absl::Duration retry_timeout_;
   const Explain explain_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;

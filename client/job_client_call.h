@@ -13,7 +13,6 @@ namespace galleon {
 
 template <typename Response, typename Call>
 absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl::Time latest) {
-  const bool several = search_.servers().size() > 1;
   absl::Time give_up = std::min(absl::Now() + retry_timeout_, latest);
   bool failed = false;
   absl::Duration pause = absl::Milliseconds(100);
@@ -26,12 +25,12 @@ absl::StatusOr<Response> JobClient::call(absl::Duration timeout, Call once, absl
     const grpc::Status status = once(context, response);
     if (status.ok()) return response;
     // One that hung has taken of the time in which another is looked for.
-    if (several && !std::exchange(failed, true)) give_up = std::min(absl::Now() + retry_timeout_, latest);
+    if (several_ && !std::exchange(failed, true)) give_up = std::min(absl::Now() + retry_timeout_, latest);
     if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() + pause > give_up) return from_grpc(status);
     look_elsewhere(context);
     absl::SleepFor(pause);
     // Of several, another may serve at any moment.
-    pause = std::min(pause * 2, several ? absl::Milliseconds(200) : absl::Seconds(1));
+    pause = std::min(pause * 2, several_ ? absl::Milliseconds(200) : absl::Seconds(1));
   }
 }
 

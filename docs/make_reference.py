@@ -78,7 +78,7 @@ def described_series():
     """By title: each series' name, kind and help, which stand together in the sources."""
     kinds = {"Gauge": "gauge", "Counter": "counter", "Histogram": "histogram", "kGauge": "gauge", "kCounter": "counter"}
     found_in = {}
-    for title, files in (("Scheduler", ["server/api/metrics.cc", "common/net/connection_metrics.cc"]), ("Worker", ["worker/daemon/job_metrics.cc"]),
+    for title, files in (("Scheduler", ["server/api/metrics.cc", "server/api/serving_metrics.cc", "common/net/connection_metrics.cc"]), ("Worker", ["worker/daemon/job_metrics.cc"]),
                          ("Both", ["common/net/disk_space.cc", "common/net/certificate_expiry.cc", "common/net/own_metrics.cc"])):
         rows = found_in[title] = {}
         for file in files:
@@ -92,7 +92,8 @@ def described_series():
 
 def metrics(_):
     out = ["# Metrics", "", "The series of `--metrics HOST:PORT`, Prometheus' text format. Durations are in seconds, sizes in bytes.", "",
-           "Every series of a worker has the label `worker`, its `--name`, beside the labels that stand below. A scheduler's have none of their own: where one Prometheus",
+           "Every series of a worker has the label `worker`, its `--name`, beside the labels that stand below. A scheduler's have none of their own, and of several",
+           "that share a store only the one that serves has more than `galleon_scheduler_serving`, what is the process' own and its certificate's. Where one Prometheus",
            "reads several, `cluster` or `namespace` from its targets tell them apart, and dashboards and alerts go by these. A label whose value is empty is absent.", "",
            "Series of a job exist only while a worker holds it, and until the fourth scrape after its end, or two and a half minutes; `galleon_rank_info`, and what the",
            "processes hold, end at once. A queue, a project or a receiver that is gone takes its gauges along. Label sets of `galleon_slots_pending` are 50 at most: `labels=\"other\"` is the rest."]

@@ -206,15 +206,20 @@ class HttpEndpoint::Server {
       return response_text("200 OK", kMetrics, prometheus::TextSerializer().Serialize(options_.metrics->Collect()),
                            with_body);
     }
-    if (path == "/livez" || path == "/readyz") {
-      const std::function<absl::Status()>& asked = path == "/livez" ? options_.alive : options_.ready;
+    const bool of_several = options_.leads != nullptr;
+    if (path == "/livez" || path == "/readyz" || (path == "/leaderz" && of_several)) {
+      const std::function<absl::Status()>& asked = path == "/livez"    ? options_.alive
+                                                   : path == "/readyz" ? options_.ready
+                                                                       : options_.leads;
       const absl::Status status = asked ? asked() : absl::OkStatus();
       if (status.ok()) return response_text("200 OK", kPlain, "ok\n", with_body);
       return response_text("503 Service Unavailable", kPlain,
                            absl::StrCat(absl::string_view(status.message().data(), status.message().size()), "\n"),
                            with_body);
     }
-    return response_text("404 Not Found", kPlain, "served here: /metrics, /livez, /readyz\n", with_body);
+    return response_text("404 Not Found", kPlain,
+                         absl::StrCat("served here: /metrics, /livez, /readyz", of_several ? ", /leaderz" : "", "\n"),
+                         with_body);
   }
 
   absl::Status shows_token(absl::string_view request) const {

@@ -27,6 +27,8 @@ struct HttpEndpointOptions {
   std::function<absl::Status()> ready;
   // The same for /livez: whether starting the process anew would help.
   std::function<absl::Status()> alive;
+  // The same for /leaderz: whether this one serves, of several that may. Empty: there is no such path.
+  std::function<absl::Status()> leads;
   size_t max_request_bytes = 8 << 10;          // longer requests get 431
   int max_connections = 32;                    // beyond, the oldest that has not asked yet makes room
   absl::Duration timeout = absl::Seconds(10);  // from accepting a connection to its last byte

@@ -20,7 +20,7 @@ A scheduler, groups of workers, their certificates, policies, dashboards and ale
 helm install galleon helm/galleon --namespace galleon --create-namespace --values values.yaml
 ```
 
-Values files to begin with: one-node-cpu.yaml, one-gpu-node.yaml, gpu-nodes-rdma.yaml, host-network-dra.yaml, openshift.yaml, spot-nodes.yaml and existing-secrets.yaml in `helm/values`. How to go on is in `docs/install.md` and `docs/operate.md`.
+Values files to begin with: one-node-cpu.yaml, one-gpu-node.yaml, gpu-nodes-rdma.yaml, host-network-dra.yaml, openshift.yaml, spot-nodes.yaml, several-schedulers.yaml and existing-secrets.yaml in `helm/values`. How to go on is in `docs/install.md` and `docs/operate.md`.
 Keys that are not in this list are refused, and so is what cannot work together, each by its name.
 
 `scheduler`, `workerDefaults`, each group of `workers`, `tasks` and `cli` also take every key of `pods`, and a group of `workers` every key of `workerDefaults`.

@@ -132,7 +132,7 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_flag("--openapi", a.openapi, "print the OpenAPI description of the JSON interface, and end");
   app.add_option("--data", a.options.data, "folder of the journal and the logs; made if missing");
   app.add_option("--listen", a.options.listen, "address of the gRPC services, port 0 for any free one");
-  app.add_option("--metrics", a.options.metrics, "address of /metrics, /livez and /readyz, port 0 for any free one");
+  app.add_option("--metrics", a.options.metrics, "address of /metrics, /livez, /readyz and /leaderz, port 0 for any free one");
   app.add_option("--http", a.options.http,
                  "address of the page and of the JSON interface, port 0 for any free one; beyond loopback it speaks "
                  "HTTPS and needs --tls (default: neither is served)");

@@ -38,6 +38,7 @@
 #include "server/api/queue_file.h"
 #include "server/api/reload.h"
 #include "server/api/services.h"
+#include "server/api/serving_metrics.h"
 #include "server/api/standby.h"
 #include "server/api/submit_rates.h"
 #include "server/api/task_thread.h"
@@ -54,6 +55,7 @@ namespace {
 
 constexpr int kReaderThreads = 2;
 constexpr int kBacklog = 1024;
+constexpr int kExitNoJournal = 3;  // as at a start: another would not find it otherwise
 constexpr int kExitJournal = 4;
 constexpr int kExitTermOver = 5;
 constexpr absl::Duration kLookPause = absl::Milliseconds(200);  // of one that stands by
@@ -90,6 +92,12 @@ absl::StatusOr<Security> security(const ServerOptions& options, const ListenAddr
 
 void end_process(const absl::Status& status) {
   ::_exit(is_term_over(status) ? kExitTermOver : kExitJournal);
+}
+
+// Of one that stood by, and cannot serve.
+void end_standby(const absl::Status& status) {
+  const bool unusable = absl::IsDataLoss(status) || absl::IsFailedPrecondition(status);
+  unusable ? ::_exit(kExitNoJournal) : end_process(status);
 }
 
 }  // namespace
@@ -170,7 +178,8 @@ struct Server::Parts {
   mutable std::mutex waiting_mutex;
   std::condition_variable waiting_changed;
   bool waiting_ends = false;
-  Standby::Answer waits_for;  // an empty sentence: it does not wait
+  Standby::Answer waits_for;     // an empty sentence: it does not wait
+  bool could_take_over = false;  // it stands by, and the store answered when it was asked last
   std::thread waiting;
   std::unique_ptr<CallServer> calls;
   std::unique_ptr<HttpEndpoint> endpoint;
@@ -361,14 +370,23 @@ absl::Status Server::Parts::serve_metrics(const ServerOptions& options) {
   secure_endpoint(options.tls, options.metrics_plain_http, http);
   http.metrics_token = options.metrics_token;
   http.metrics = std::make_shared<WithDiskSpace>(metrics->collectable(), data, disk.get());
-  if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithConnections>(
       http.metrics, [this] { return serving ? calls->connections() : Doorkeeper::Counts(); });
+  http.metrics = std::make_shared<WhileServing>(http.metrics, [this] { return serving.load(); });
+  if (certificates != nullptr) http.metrics = std::make_shared<WithCertificate>(http.metrics, certificates.get());
   http.metrics = std::make_shared<WithProcess>(http.metrics, "galleon-scheduler", options.scheduler.version);
-  http.ready = [this] {
+  http.leads = [this] {
     if (serving) return absl::OkStatus();
     const std::string waits = answer().sentence;
     return absl::UnavailableError(waits.empty() ? "the scheduler does not serve" : waits);
+  };
+  // One that stands by is ready to: it does all that there is to do for it, and others can be taken away meanwhile.
+  http.ready = [this, leads = http.leads] {
+    {
+      const std::lock_guard<std::mutex> lock(waiting_mutex);
+      if (could_take_over) return absl::OkStatus();
+    }
+    return leads();
   };
   http.alive = [this] { return serving ? calls->alive() : absl::OkStatus(); };
   ASSIGN_OR_RETURN(endpoint, HttpEndpoint::start(std::move(http)));
@@ -455,6 +473,7 @@ absl::StatusOr<bool> Server::Parts::take_if_free() {
   waits_for.writer = seen.advertise;
   waits_for.sentence = absl::StrCat("this scheduler stands by; the one at ", seen.advertise, " (", seen.holder,
                                     ") serves, in term ", seen.term);
+  could_take_over = true;
   return false;
 }
 
@@ -496,7 +515,7 @@ absl::Status Server::Parts::begin_shared(const ServerOptions& options) {
 void Server::Parts::wait_for_term(ServerOptions options) {
   const auto fatal = [&options](const absl::Status& status) {
     log_error(std::string(status.message()), "; this scheduler ends");
-    options.on_fatal ? options.on_fatal(status) : end_process(status);
+    options.on_fatal ? options.on_fatal(status) : end_standby(status);
   };
   bool told = false;
   while (true) {
@@ -518,6 +537,11 @@ void Server::Parts::wait_for_term(ServerOptions options) {
     told = true;
     const std::lock_guard<std::mutex> lock(waiting_mutex);
     waits_for = {reason, ""};
+    could_take_over = false;
+  }
+  {
+    const std::lock_guard<std::mutex> lock(waiting_mutex);
+    could_take_over = false;
   }
   log_info("nobody else serves: this scheduler takes over");
   // What has been changed in these files while it stood by.

@@ -50,8 +50,8 @@ absl::Status Acknowledged::check(int64_t sequence) const {
   return absl::DataLossError(absl::StrCat(
       "the journal holds ", sequence, " entries, and ", known, " had been acknowledged: the last ",
       static_cast<int64_t>(known) - sequence,
-      " are lost, since its file or its write-ahead log is damaged, or an older copy was put in its place; restore a "
-      "backup (--restore), or remove ",
+      " are lost, since it is damaged, or was put back to an earlier moment; restore a backup (--restore), or what is "
+      "left (--export, then --restore of that file), or remove ",
       path_, " to go on without them"));
 }
 

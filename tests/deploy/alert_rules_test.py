@@ -59,6 +59,13 @@ SCENARIOS = [
               # A worker's version says nothing of a scheduler.
               'galleon_build_info{instance="w", worker="w", program="galleon-worker", version="1"}': flat(1)},
              [(10, [({"program": "galleon-scheduler"}, "No scheduler is being scraped.")])], quiet=[4]),
+    Scenario("three schedulers stand by, and beside them one takes over from another", "GalleonNobodyServes", 40,
+             {f'galleon_scheduler_serving{{namespace="a", instance="{i}"}}': since(10, 1 if i == 1 else 0, 0) for i in (1, 2, 3)}
+             | {'galleon_scheduler_serving{namespace="b", instance="1"}': since(10, 1, 0), 'galleon_scheduler_serving{namespace="b", instance="2"}': since(11, 0, 1)},
+             [(20, [({"namespace": "a"}, "Schedulers of a run, and none of them serves.")])], quiet=[9, 11]),
+    Scenario("three schedulers are replaced one by one", "GalleonSchedulerGone", 60,
+             {f'galleon_build_info{{namespace="a", instance="{i}", {SCHEDULER}}}': since(20 + 2 * i, 1, None) for i in (1, 2, 3)}
+             | {f'galleon_build_info{{namespace="a", instance="new {i}", {SCHEDULER}}}': since(21 + 2 * i, None, 1) for i in (1, 2, 3)}, [], quiet=[19, 23, 25, 27, 30, 50]),
     Scenario("one of two schedulers goes, in another namespace", "GalleonSchedulerGone", 420,
              {f'galleon_build_info{{namespace="a", instance="1", {SCHEDULER}}}': since(30, 1, None),
               f'galleon_build_info{{namespace="b", instance="2", {SCHEDULER}}}': flat(1)},

@@ -70,10 +70,11 @@ class NameTest(unittest.TestCase):
         scheduler = chart.of_kind(objects, "Certificate", "r-galleon-scheduler")[0]["spec"]
         self.assertEqual(scheduler["ipAddresses"], ["10.0.0.7", "fd00::7"])
         self.assertEqual(scheduler["dnsNames"], ["localhost", "r-galleon-scheduler", "r-galleon-scheduler.ns", "r-galleon-scheduler.ns.svc",
-                                                 "r-galleon-scheduler.ns.svc.example.internal", "galleon.example.org"])
+                                                 "r-galleon-scheduler.ns.svc.example.internal", "*.r-galleon-schedulers.ns.svc",
+                                                 "*.r-galleon-schedulers.ns.svc.example.internal", "galleon.example.org"])
         made = chart.container_of(chart.render_with({"tls": {"hosts": hosts}, "clusterDomain": "example.internal"}), "r-galleon-make-secrets")
         named = next(each["value"] for each in made["env"] if each["name"] == "HOSTS").split()
-        self.assertEqual(named[-4:], ["r-galleon-scheduler.ns.svc.example.internal", *hosts])
+        self.assertEqual(named[-4:], ["*.r-galleon-schedulers.ns.svc.example.internal", *hosts])
 
 
 class NetworkTest(unittest.TestCase):

@@ -96,11 +96,8 @@ EXCEPTIONS = {
         "--version": "prints, and ends",
         "--ready-file": "probes ask over HTTP",
         "--planner": "the image's own, of the same version",
-        "--store": "several schedulers on one PostgreSQL are for other deployments yet: the chart refuses scheduler.replicas above 1",
-        "--advertise": "of several schedulers, as --store",
-        "--store-lease": "of several schedulers, as --store",
-        "--export": "writes a file, and ends",
-        "--import": "of several schedulers, as --store; and ends",
+        "--export": "writes a file, and ends; galleon admin backup writes the same",
+        "--import": "into an empty database, and ends; backup.restore does it with --restore",
         "--openapi": "prints, and ends",
     },
     "galleon-worker": {
@@ -123,6 +120,8 @@ EVERYTHING = {
     "workers": {"cpu": {"keepFree": "5GiB", "interface": "net1", "labels": {"zone": "a"}, "allowCopies": ["s3://copies"],
                         "allowTracking": ["https://mlflow.example.org"]}},
 }
+SEVERAL = {"scheduler": {"replicas": 3, "store": {"postgresql": {"existingSecret": "db"}}, "persistence": {"accessMode": "ReadWriteMany"}},
+           "storage": {"jobs": {"accessMode": "ReadWriteMany"}}}
 RESTORE = {"scheduler": {"replicas": 0}, "backup": {"restore": "galleon.db"}}
 
 
@@ -240,7 +239,7 @@ class OptionTest(unittest.TestCase):
 
     def given(self, program):
         options = set()
-        for values in (EVERYTHING, RESTORE, {"workers": {"gpu": {"gpus": 1}}}):
+        for values in (EVERYTHING, SEVERAL, RESTORE, {"workers": {"gpu": {"gpus": 1}}}):
             for _, _, spec in chart.pod_specs(chart.render_with(values)):
                 for container in spec["containers"]:
                     if container["command"][0] == program:

@@ -56,6 +56,12 @@ class PackageTest(unittest.TestCase):
         self.assertRegex(self.package.name, rf"^galleon_{re.escape(version)}_\w+\.deb$")
         for library in ("libc6", "libgrpc++1.51", "libprotobuf32", "libsqlite3-0", "libopenblas0-openmp", "libdnnl2", "libsentencepiece0", "adduser"):
             self.assertIn(library, re.split(r"[ ,|]+", fields["Depends"]), fields["Depends"])
+        # Where it was built with PostgreSQL, which neither the quickstart nor a build of one's own needs.
+        linked = "libpq.so" in run("readelf", "-d", self.root / "usr/bin/galleon-scheduler")
+        self.assertEqual("libpq5" in re.split(r"[ ,|]+", fields["Depends"]), linked, fields["Depends"])
+        wanted = (ROOT / "deploy/packages.sh").read_text().split("build=(")[1].split(")")[0].split()
+        self.assertFalse([name for name in wanted if "libpq" in name or "postgresql" in name])
+        self.assertRegex((ROOT / "deploy/images/Dockerfile").read_text(), r"apt-get install [^\n]* libpq-dev")
 
     def test_it_holds_programs_units_pages_completion_and_examples(self):
         for path in ("usr/bin/galleon", "usr/bin/galleon-trainer", "usr/bin/galleon-scheduler", "usr/bin/galleon-worker",
@@ -104,7 +110,9 @@ class PackageTest(unittest.TestCase):
         """The unit's ExecStart as systemd would run it, with its state and runtime folders below this test's."""
         text = (self.root / "usr/lib/systemd/system" / unit).read_text()
         line = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE).group(1)
-        values = {**variables(self.root / "etc/galleon" / conf), **changed}
+        given = re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE)
+        values = {key: value.replace("%S", str(self.folder / "StateDirectory")) for key, value in given}
+        values.update({**variables(self.root / "etc/galleon" / conf), **changed})
         for key, kind in (("STATE_DIRECTORY", "StateDirectory"), ("RUNTIME_DIRECTORY", "RuntimeDirectory")):
             name = re.search(rf"^{kind}=(.*)$", text, re.MULTILINE).group(1)
             values[key] = str(self.folder / kind / name)

@@ -83,7 +83,7 @@ class ApiServer(http.server.BaseHTTPRequestHandler):
 class Pod:
     """A container's process in a root of its own: the machine's programs read-only, and the pod's volumes where it mounts them."""
 
-    def __init__(self, folder, name, spec, claims, objects, environment=None, scheduler="127.0.0.1"):
+    def __init__(self, folder, name, spec, claims, objects, environment=None, scheduler="127.0.0.1", hosts=""):
         self.name, self.folder = name, folder / name
         self.container = spec["containers"][0]
         context = spec["securityContext"]
@@ -106,7 +106,7 @@ class Pod:
         shutil.copy("/etc/ld.so.cache", self.root / "etc")
         # Of the image's user; one that a cluster gives has no name.
         (self.root / "etc/passwd").write_text("galleon:x:10001:10001::/:/bin/sh\n")
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc galleon-scheduler.galleon.svc\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{scheduler} r-galleon-scheduler.ns.svc galleon-scheduler.galleon.svc\n{hosts}")
         (self.root / "etc/nsswitch.conf").write_text("hosts: files\n")
         shutil.copytree("/etc/alternatives", self.root / "etc/alternatives", symlinks=True)
         bind(PROGRAMS, "/programs", "bind")
@@ -144,17 +144,23 @@ class Pod:
             for key, text in config["data"].items():
                 (place / key).write_text(text)
         elif "secret" in volume:
-            # As the kubelet does: root's, and readable to the pod's group.
-            data = ApiServer.secrets[volume["secret"]["secretName"]]["data"]
-            for item in volume["secret"].get("items", [{"key": key, "path": key} for key in data]):
-                file = place / item["path"]
-                file.write_bytes(base64.b64decode(data[item["key"]]))
-                os.chown(file, 0, self.files)
-                file.chmod(volume["secret"]["defaultMode"])
+            self.write_secret(place, volume["secret"]["secretName"], volume["secret"].get("items"), volume["secret"]["defaultMode"])
+        elif "projected" in volume:
+            for source in volume["projected"]["sources"]:
+                self.write_secret(place, source["secret"]["name"], source["secret"].get("items"), volume["projected"]["defaultMode"])
         else:
             os.chown(place, 0, self.files)
             place.chmod(0o2770)
         return place
+
+    def write_secret(self, place, name, items, mode):
+        """As the kubelet does: root's, and readable to the pod's group."""
+        data = ApiServer.secrets[name]["data"]
+        for item in items or [{"key": key, "path": key} for key in data]:
+            file = place / item["path"]
+            file.write_bytes(base64.b64decode(data[item["key"]]))
+            os.chown(file, 0, self.files)
+            file.chmod(mode)
 
     def said(self):
         return (self.folder / "log").read_text()

@@ -145,6 +145,33 @@ class ReleaseTest(unittest.TestCase):
             self.assertEqual("scheduler.replicas is 0" in done.stdout, replicas == 0)
             self.assertEqual(self.journal(), "r-galleon-journal")
 
+    def test_a_move_to_a_database_is_what_the_guide_says_and_nothing_less(self):
+        self.install()
+        shared = "scheduler.store.postgresql.existingSecret=db,scheduler.persistence.existingClaim=logs,storage.jobs.existingClaim=jobs"
+        before = len(self.api.written)
+        # The scheduler runs, or its set is still there: Kubernetes would take only a part of it.
+        for more in ("scheduler.replicas=3", "scheduler.replicas=0,backup.restore=it.db"):
+            done = self.upgrade("--set", f"{shared},{more}")
+            self.assertNotEqual(done.returncode, 0, more)
+            self.assertIn("scheduler.store: the StatefulSet r-galleon-scheduler is of another store", done.stderr)
+            self.assertIn("kubectl delete statefulset r-galleon-scheduler", done.stderr)
+        self.assertEqual(self.api.written[before:], [])
+        self.assertEqual(self.upgrade("--set", "scheduler.replicas=0").returncode, 0)
+        del self.api.objects["statefulsets", "ns", "r-galleon-scheduler"]
+        done = self.upgrade("--set", f"{shared},scheduler.replicas=3")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.api.of("statefulsets")["r-galleon-scheduler"]["spec"]["serviceName"], "r-galleon-schedulers")
+        # From then on their number is changed as any other.
+        for replicas in (0, 4):
+            done = self.upgrade("--set", f"{shared},scheduler.replicas={replicas}")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        # And back to one with SQLite by the same way.
+        self.assertIn("scheduler.store: the StatefulSet", self.upgrade("--set", "scheduler.replicas=1").stderr)
+        # Of a claim that is there it is known what it is.
+        self.api.objects["persistentvolumeclaims", "ns", "logs"] = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "logs", "namespace": "ns"},
+                                                                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+        self.assertIn("scheduler.persistence: existingClaim logs is ReadWriteOnce with scheduler.replicas: 3", self.upgrade("--set", f"{shared},scheduler.replicas=3").stderr)
+
     def test_notes_name_the_secrets_that_are_missing_and_no_others(self):
         said = self.install()
         for name in SECRETS.values():

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 SKIP = 77
 PATIENCE = 120
@@ -73,7 +75,7 @@ class Service:
         self.bin = os.path.abspath(binaries)
         self.folder = tempfile.mkdtemp(prefix="galleon-t-", dir="/tmp")  # short, as the path of a socket has to be
         os.chmod(self.folder, 0o755)
-        self.running, self.address, self.postgres = {}, {}, None
+        self.running, self.address, self.metrics, self.postgres = {}, {}, {}, None
 
     def __enter__(self):
         try:
@@ -117,7 +119,16 @@ class Service:
         def told():
             assert self.running[name].poll() is None, f"{name} ended: {self.log(name)[-500:]}"
             return os.path.exists(ready) and open(ready, encoding="utf-8").read()
-        self.address[name] = json.loads(until(told, name))["listen"]
+        addresses = json.loads(until(told, name))
+        self.address[name], self.metrics[name] = addresses["listen"], addresses["metrics"]
+
+    def http(self, name, path):
+        """Status and text of the port of probes and metrics."""
+        try:
+            with urllib.request.urlopen(f"http://{self.metrics[name]}{path}", timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def serves(self, name, times=1):
         return self.log(name).count("serves on") >= times

@@ -55,6 +55,8 @@ std::shared_ptr<SchedulerClient::Stub> SchedulerClient::stub() {
       arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
       arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);
       arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
+      // A new channel is a new connection.
+      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
       arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
       arguments.SetMaxSendMessageSize(kMaxMessageBytes);
       stub_ = std::make_shared<Stub>();
@@ -75,7 +77,8 @@ absl::Status SchedulerClient::result(const Stub& stub, const grpc::ClientContext
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto named = trailers.find(kWriterTrailer);
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (search_.servers().size() > 1 && stub_.get() == &stub) {
+  // One that stands by names another: a single address may lead to several, and another connection to another.
+  if ((search_.servers().size() > 1 || named != trailers.end()) && stub_.get() == &stub) {
     search_.failed(stub.server, named == trailers.end()
                                     ? absl::string_view()
                                     : absl::string_view(named->second.data(), named->second.size()));

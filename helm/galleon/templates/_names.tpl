@@ -76,15 +76,43 @@ storageClassName: {{ eq . "-" | ternary "" . | quote }}
 {{- index .root.Values.tls.secrets .who | default (printf "%s-%s-tls" (include "galleon.fullname" .root) .who) -}}
 {{- end -}}
 
+{{/* Whether the store is one that several schedulers share: true or nothing. */}}
+{{- define "galleon.shared" -}}
+{{- if .Values.scheduler.store.postgresql.existingSecret -}}true{{- end -}}
+{{- end -}}
+
+{{/* The service that the scheduler's StatefulSet names its pods by; never changed while it is there. */}}
+{{- define "galleon.schedulerService" -}}
+{{ include "galleon.fullname" . }}-scheduler{{ if include "galleon.shared" . }}s{{ end }}
+{{- end -}}
+
+{{/* The pods' own domain. */}}
+{{- define "galleon.schedulers" -}}
+{{ include "galleon.fullname" . }}-schedulers.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{/* Where the scheduler is called. Of several at least three are named, so that their number may change without a restart of those who
+     call them. */}}
 {{- define "galleon.server" -}}
-{{ include "galleon.fullname" . }}-scheduler.{{ .Release.Namespace }}.svc:7070
+{{- $full := include "galleon.fullname" . -}}
+{{- if include "galleon.shared" . -}}
+{{- $servers := list -}}
+{{- range $i := until (max 3 (int .Values.scheduler.replicas) | int) -}}
+{{- $servers = append $servers (printf "%s-scheduler-%d.%s:7070" $full $i (include "galleon.schedulers" $)) -}}
+{{- end -}}
+{{- join "," $servers -}}
+{{- else -}}
+{{ $full }}-scheduler.{{ .Release.Namespace }}.svc:7070
+{{- end -}}
 {{- end -}}
 
 {{/* By which the scheduler is reached, as a list. */}}
 {{- define "galleon.hosts" -}}
 {{- $name := printf "%s-scheduler" (include "galleon.fullname" .) -}}
 {{- $inside := printf "%s.%s" $name .Release.Namespace -}}
-{{- concat (list $name $inside (printf "%s.svc" $inside) (printf "%s.svc.%s" $inside .Values.clusterDomain)) .Values.tls.hosts | uniq | toYaml -}}
+{{- /* Of several schedulers too, so that one becomes several without a new certificate. */ -}}
+{{- $each := printf "*.%s" (include "galleon.schedulers" .) -}}
+{{- concat (list $name $inside (printf "%s.svc" $inside) (printf "%s.svc.%s" $inside .Values.clusterDomain) $each (printf "%s.%s" $each .Values.clusterDomain)) .Values.tls.hosts | uniq | toYaml -}}
 {{- end -}}
 
 {{- define "galleon.jobsClaim" -}}

@@ -158,3 +158,21 @@ spec:
     matchLabels: {{- include "galleon.selector" . | nindent 6 }}
 {{- end }}
 {{- end -}}
+
+{{/* What a container needs for the store of several schedulers: its options, variables, mounts and volumes, each as a list; empty lists for
+     SQLite. */}}
+{{- define "galleon.store" -}}
+{{- $p := .Values.scheduler.store.postgresql -}}
+{{- $args := list -}}{{- $env := list -}}{{- $mounts := list -}}{{- $volumes := list -}}
+{{- if include "galleon.shared" . -}}
+{{- $args = append $args "--store=@/etc/galleon/store/url" -}}
+{{- $sources := list (dict "secret" (dict "name" $p.existingSecret "items" (list (dict "key" $p.key "path" "url")))) -}}
+{{- with $p.caSecret -}}
+{{- $sources = append $sources (dict "secret" (dict "name" . "items" (list (dict "key" $p.caKey "path" "ca.crt")))) -}}
+{{- $env = list (dict "name" "PGSSLMODE" "value" "verify-full") (dict "name" "PGSSLROOTCERT" "value" "/etc/galleon/store/ca.crt") -}}
+{{- end -}}
+{{- $mounts = append $mounts (dict "name" "store" "mountPath" "/etc/galleon/store" "readOnly" true) -}}
+{{- $volumes = append $volumes (dict "name" "store" "projected" (dict "defaultMode" 288 "sources" $sources)) -}}
+{{- end -}}
+{{- dict "args" $args "env" $env "mounts" $mounts "volumes" $volumes | toYaml -}}
+{{- end -}}

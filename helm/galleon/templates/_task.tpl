@@ -1,8 +1,9 @@
 {{/* The spec of a pod that asks the scheduler something, and ends: dict "root" $ "name" of the container "command" list, and if it has some
-     "mounts" and "volumes" lists. */}}
+     "mounts", "volumes" and "env" lists. */}}
 {{- define "galleon.task" -}}
 {{- $pod := include "galleon.podValues" (dict "root" .root "pod" .root.Values.tasks) | fromYaml -}}
 {{- $env := list (dict "name" "GALLEON_SERVER" "value" (include "galleon.server" .root)) (dict "name" "GALLEON_TLS" "value" "/etc/galleon/tls") -}}
+{{- $env = concat $env (.env | default list) -}}
 {{- include "galleon.podSpec" (dict "root" .root "pod" $pod "account" "default") }}
 restartPolicy: Never
 containers:

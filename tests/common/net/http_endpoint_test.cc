@@ -92,6 +92,23 @@ TEST(HttpEndpoint, ReadinessFollowsTheCallbackAndSaysWhyNot) {
   EXPECT_TRUE(absl::StartsWith(get(f.address(), "/livez"), "HTTP/1.1 200"));
 }
 
+TEST(HttpEndpoint, WhoLeadsOfSeveralIsAPathOfItsOwnAndOfOneThereIsNone) {
+  HttpEndpointOptions options;
+  options.listen = "127.0.0.1:0";
+  std::atomic<bool> leads = false;
+  options.leads = [&] { return leads ? absl::OkStatus() : absl::UnavailableError("the one at b:1 serves"); };
+  const auto endpoint = HttpEndpoint::start(std::move(options));
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  EXPECT_TRUE(absl::StartsWith(get((*endpoint)->address(), "/readyz"), "HTTP/1.1 200"));
+  const std::string response = get((*endpoint)->address(), "/leaderz");
+  EXPECT_TRUE(absl::StartsWith(response, "HTTP/1.1 503")) << response;
+  EXPECT_TRUE(absl::EndsWith(response, "\r\n\r\nthe one at b:1 serves\n")) << response;
+  leads = true;
+  EXPECT_TRUE(absl::StartsWith(get((*endpoint)->address(), "/leaderz"), "HTTP/1.1 200"));
+  Fixture one;
+  EXPECT_TRUE(absl::StartsWith(get(one.address(), "/leaderz"), "HTTP/1.1 404"));
+}
+
 TEST(HttpEndpoint, OtherPathsMethodsAndNonsenseAreRefused) {
   Fixture f;
   EXPECT_TRUE(absl::StartsWith(get(f.address(), "/"), "HTTP/1.1 404"));

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <filesystem>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -452,6 +453,34 @@ TEST_F(PostgresStoreTest, AStateGoesToTheDatabaseAndBackAndNothingIsOverwritten)
   EXPECT_EQ(back->rows.events, out->rows.events + 1);
   EXPECT_TRUE(restore_backup(folder_ + "/b.db", folder_ + "/again").ok());
   ASSERT_TRUE(import_journal(options_, folder_ + "/a.db", true).ok()) << "what was there is kept beside";
+}
+
+TEST_F(PostgresStoreTest, AStateMovesWithinItsFolderAndComesBackWhereTheDatabaseDoesNotTakeIt) {
+  SharedStoreOptions from = options_;
+  from.url = "";
+  const std::string file = folder_ + "/a.db";
+  { ASSERT_TRUE((*SqliteJournal::open(options_.data))->append({event(1), event(2)}).ok()); }
+  ASSERT_TRUE(export_journal(from, file).ok());
+  { ASSERT_TRUE((*SqliteJournal::open(options_.data))->append({event(3)}).ok()); }
+  EXPECT_THAT(std::string(import_journal(options_, file, false).status().message()), HasSubstr("export it again"));
+  const std::string fresh = folder_ + "/b.db";
+  ASSERT_TRUE(export_journal(from, fresh).ok());
+  SharedStoreOptions away = options_;
+  away.url = "postgresql://galleon@/postgres?host=/nowhere";
+  away.patience = absl::Seconds(1);
+  EXPECT_EQ(import_journal(away, fresh, false).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(std::filesystem::exists(options_.data + "/scheduler.db")) << "what was not taken is where it was";
+  {
+    const auto running = SqliteJournal::open(options_.data);
+    EXPECT_FALSE(import_journal(options_, fresh, true).ok()) << "a scheduler works on it";
+  }
+  std::filesystem::rename(options_.data + "/scheduler.db", folder_ + "/meanwhile");
+  EXPECT_EQ(SqliteJournal::open(options_.data).status().code(), absl::StatusCode::kDataLoss) << "one that is cut off";
+  std::filesystem::rename(folder_ + "/meanwhile", options_.data + "/scheduler.db");
+  const absl::StatusOr<Transferred> moved = import_journal(options_, fresh, false);
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  EXPECT_FALSE(std::filesystem::exists(options_.data + "/scheduler.db"));
+  EXPECT_EQ(contents(*take()).numbers, (std::vector<uint64_t>{1, 2, 3, 0})) << "and behind it that epochs skip";
 }
 
 TEST(StoreAddress, APasswordOnTheCommandLineIsRefusedAndNotRepeated) {

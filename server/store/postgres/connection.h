@@ -69,7 +69,7 @@ class PostgresConnection {
   absl::StatusOr<std::string> setting(const std::string& name, absl::Duration until);
 
   bool broken() const;
-  int backend() const;         // the process that serves it
+  int backend() const;         // the process that serves it; a pooler says something else
   int server_version() const;  // 150018
   // "galleon on db.example.org:5432"
   std::string place() const;

@@ -85,6 +85,8 @@ absl::StatusOr<std::unique_ptr<SharedStore>> PostgresStore::open(const SharedSto
   const absl::Duration until = options.clock->monotonic() + 2 * kConnectWait;
   ASSIGN_OR_RETURN(store->watch_, store->connect(until));
   store->place_ = store->watch_->place();
+  RETURN_IF_ERROR(check_pooler(
+      *store->watch_, [&] { return store->connect(until); }, until));
   ASSIGN_OR_RETURN(store->cluster_, prepare_database(*store->watch_, options.data, until));
   return store;
 }

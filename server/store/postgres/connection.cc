@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
+#include "server/store/shared_store.h"
 
 namespace galleon::server {
 
@@ -119,8 +120,14 @@ void PostgresConnection::Closer::operator()(pg_conn* connection) const {
   PQfinish(connection);
 }
 
-absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::string& url, const Clock& clock,
-                                                                             absl::Duration until) {
+absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::string& store,
+                                                                             const Clock& clock, absl::Duration until) {
+  // A password that is changed is in the file before the next connection is made.
+  std::string url = store;
+  if (absl::StartsWith(store, "@")) {
+    ASSIGN_OR_RETURN(const StoreAddress address, parse_store(store));
+    url = address.url;
+  }
   char* wrong = nullptr;
   const ConnectionInfo parsed{PQconninfoParse(url.c_str(), &wrong)};
   if (parsed.options == nullptr) {

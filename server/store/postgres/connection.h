@@ -58,7 +58,7 @@ struct Command {
 // PERMISSION_DENIED. INTERNAL, all else. For use by one thread.
 class PostgresConnection {
  public:
-  // `until`: on the clock's monotonic(), as all of them here.
+  // `url`: as parse_store() takes it. `until`: on the clock's monotonic(), as all of them here.
   static absl::StatusOr<std::unique_ptr<PostgresConnection>> open(const std::string& url, const Clock& clock,
                                                                   absl::Duration until);
 

@@ -331,7 +331,7 @@ int main(int argc, char** argv) {
     galleon::log_error(std::string(store.status().message()));
     return kWrongOptions;
   }
-  arguments.options.store = store->url;
+  arguments.options.store = arguments.store;
   arguments.options.store_lease = *galleon::parse_duration_text(arguments.store_lease);
   if (!arguments.export_to.empty() || !arguments.import_from.empty()) {
     if (arguments.options.data.empty() || (!arguments.import_from.empty() && arguments.options.store.empty())) {

@@ -27,7 +27,7 @@ struct StoreAddress {
 absl::StatusOr<StoreAddress> parse_store(const std::string& text);
 
 struct SharedStoreOptions {
-  std::string url;
+  std::string url;        // as parse_store() takes it; a file is read again for each connection
   std::string data;       // folder that all its schedulers share
   std::string advertise;  // where the one that writes is reached
   const Clock* clock = nullptr;

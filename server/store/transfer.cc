@@ -15,7 +15,7 @@
 #include "server/store/sqlite_journal.h"
 #include "server/store/sqlite_schema.h"
 #ifdef GALLEON_POSTGRES
-#include "server/store/postgres/postgres_store.h"
+#include "server/store/postgres/rows.h"
 #endif
 
 namespace galleon::server {

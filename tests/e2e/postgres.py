@@ -108,12 +108,12 @@ class Service:
         with open(self.path(name + ".log"), encoding="utf-8") as log:
             return log.read()
 
-    def scheduler(self, name, *options, store=None):
+    def scheduler(self, name, *options, store=None, data=None, program=None):
         """At the same address whenever it starts again; stands by or serves when this returns."""
         ready = self.path(name + ".json")
         if os.path.exists(ready):
             os.remove(ready)
-        self.start(name, f"{self.bin}/galleon-scheduler", "--data", self.path("data"), "--store", store or self.postgres.url, "--listen", self.address.get(name, "127.0.0.1:0"),
+        self.start(name, program or f"{self.bin}/galleon-scheduler", "--data", data or self.path("data"), "--store", store or self.postgres.url, "--listen", self.address.get(name, "127.0.0.1:0"),
                    "--metrics", "127.0.0.1:0", "--ready-file", ready, *options)
 
         def told():

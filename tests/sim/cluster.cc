@@ -65,17 +65,19 @@ void Cluster::network(std::function<void()> delivery) {
   const int copies = chance(faults(script_.doubled)) ? 2 : 1;
   for (int i = 0; i < copies; ++i) {
     const int64_t delay = chance(faults(script_.late)) ? between(500, 6'000) : between(1, 60);
-    at(delay, [this, delivery, life = life_] {
-      if (scheduler_ != nullptr && life == life_) delivery();
-    });
+    // Who is called may be the scheduler that was the writer before.
+    const uint64_t life = other_.scheduler != nullptr && chance(0.5) ? other_.life : life_;
+    at(delay, [this, delivery, life] { as(life, delivery); });
   }
 }
 
 std::string Cluster::run() {
   for (const Step& step : script_.steps) {
-    if (step.kind != Step::Kind::kCrash) at(step.time_ms, [this, &step] { take(step); });
+    if (step.kind != Step::Kind::kCrash && step.kind != Step::Kind::kTakeover)
+      at(step.time_ms, [this, &step] { take(step); });
   }
   const std::function<void()> tick = [this, &tick] {
+    if (script_.stands_by) terms_tick();
     scheduler_tick();
     if (quiet_) undrain();
     if (quiet_) release_all();
@@ -87,6 +89,7 @@ std::string Cluster::run() {
   at(0, tick);
   at(kChaosMs, [this] {
     quiet_ = true;
+    term_.hangs_until_ms = other_.term.hangs_until_ms = 0;
     reconfigure(script_.queues);
     for (const auto& machine : machines_) {
       machine->asleep_until_ms = 0;
@@ -100,6 +103,8 @@ std::string Cluster::run() {
     actions_.pop();
     now_ms_ = next.time_ms;
     next.run();
+    if (other_is_newer_) swap_schedulers();
+    other_is_newer_ = false;
     if (quiet_ && (script_.streams.empty() || now_ms_ > kCrowdMs) && scheduler_ != nullptr && all_ended() &&
         shadow_.removals().empty())
       break;
@@ -165,6 +170,10 @@ bool Cluster::commit() {
     crash();
     return false;
   }
+  if (script_.stands_by) {
+    take_over_in_commit(false);
+    if (!store_takes(events.size())) return false;
+  }
   std::vector<v1::AttemptId> without_folder;
   std::vector<v1::AttemptId> with_folder;
   std::vector<std::string> deleted;
@@ -200,10 +209,12 @@ bool Cluster::commit() {
     }
     journal_.push_back(std::move(event));
   }
+  term_.written = journal_.size();
   if (crashes(true)) {
     crash();
     return false;
   }
+  if (script_.stands_by) take_over_in_commit(true);
   for (const std::string& id : deleted) take_away_folder(id);
   for (const v1::AttemptId& id : with_folder) make_folder(id);
   for (const v1::AttemptId& id : without_folder) scheduler_->refuse_start(now(), id, "no folder");
@@ -228,20 +239,20 @@ void Cluster::tell_fleet() {
 
 // At once, or after some time in which the file system does not answer.
 void Cluster::make_folder(const v1::AttemptId& id) {
-  const auto made = [this, id, life = life_] {
-    if (scheduler_ == nullptr || life != life_) return;
+  const auto made = [this, id] {
     with_folder_.insert(id.epoch());
     scheduler_->confirm_start(now(), id);
   };
   if (!chance(folders_, faults(0.2))) return made();
-  at(between(folders_, 1, 5'000), made);
+  at(between(folders_, 1, 5'000), [this, made, life = life_] { as(life, made); });
 }
 
 void Cluster::take_away_folder(const std::string& job_id) {
   at(between(folders_, 1, 5'000), [this, job_id, life = life_] {
-    if (scheduler_ == nullptr || life != life_) return;
-    scheduler_->folder_removed(now(), job_id);
-    (void)commit();
+    as(life, [this, job_id] {
+      scheduler_->folder_removed(now(), job_id);
+      (void)commit();
+    });
   });
 }
 
@@ -272,8 +283,9 @@ void Cluster::count(const v1::JournalEvent& event) {
 void Cluster::crash() {
   ++tally.crashes;
   scheduler_.reset();
+  if (term_.number != store_term_) return;
   promises_.forget_groups();
-  ++life_;
+  life_ = ++lives_;
   at(between(10, 3'000), [this] { recover(); });
 }
 
@@ -285,6 +297,7 @@ void Cluster::recover() {
   scheduler_ = std::make_unique<Scheduler>(options_);
   if (snapshot_at_ > 0) scheduler_->restore(snapshot_);
   for (size_t i = snapshot_at_; i < journal_.size(); ++i) scheduler_->replay(journal_[i]);
+  begin_term();
   scheduler_->recovered(now());
   for (const auto& [id, removal] : scheduler_->state().removals()) take_away_folder(id);
   for (const uint64_t number : scheduler_->state().active()) {
@@ -300,7 +313,7 @@ void Cluster::recover() {
 }
 
 void Cluster::scheduler_tick() {
-  if (scheduler_ == nullptr) return;
+  if (scheduler_ == nullptr || now_ms_ < term_.hangs_until_ms) return;
   scheduler_->tick(now());
   if (!commit()) return;
   scheduler_->round_over();
@@ -358,6 +371,9 @@ void Cluster::take(const Step& step) {
       return order(random);
     case Step::Kind::kReconfigure:
       return reconfigure(random);
+    case Step::Kind::kHang:
+      term_.hangs_until_ms = now_ms_ + between(random, 500, 9'000);
+      return;
     case Step::Kind::kClockJump:
       clock_offset_ms_ += between(random, -7'200'000, 7'200'000);
       return;

@@ -27,7 +27,14 @@ class Cluster {
   static constexpr int64_t kLongestGuaranteeMs = 12'000;  // of a queue's first job within its guarantee
 
   // A scheduler that breaks its word on purpose, to see that it is noticed.
-  enum class Fault { kNone, kAnswersBeforeCommit };
+  enum class Fault {
+    kNone,
+    kAnswersBeforeCommit,
+    kTermIsNotChecked,      // by the store, when something is written
+    kLeaseByOwnClock,       // whoever stands by judges the lease by a clock of its own
+    kLeaseWithoutMargin,    // the writer takes its own clock to be as fast as the store's
+    kAnswersWithoutAsking,  // the writer does not ask whether its term is over
+  };
   explicit Cluster(Script script, Fault fault = Fault::kNone);
   // A time of faults, then a quiet one in which every job must come to its end. Returns the first broken promise, or
   // "".
@@ -63,6 +70,8 @@ class Cluster {
     int64_t halved = 0;  // jobs that ended at one
     int64_t yielded = 0;
     int64_t over_quota = 0;
+    int64_t takeovers = 0;
+    int64_t fenced = 0;           // writers whose term was over
     int64_t turns = 0;            // starts where users take turns
     int64_t longest_wait_ms = 0;  // in a crowd
     int64_t longest_guarantee_ms = 0;
@@ -113,6 +122,31 @@ class Cluster {
   // Delivers zero, one or two copies after random times, if the scheduler that it is for or from still lives then.
   void network(std::function<void()> delivery);
   Now now() const { return {1'700'000'000'000 + now_ms_ + clock_offset_ms_, now_ms_}; }
+
+  // Two schedulers on one store (cluster_terms.cc). One of them is `scheduler_`, the writer of the newest term, but
+  // while an action of the other's runs.
+  struct Term {
+    uint64_t number = 0;
+    double clock_rate = 1;       // of the scheduler's own clock
+    int64_t renewed_ms = 0;      // when the newest renewal was sent
+    int64_t hangs_until_ms = 0;  // its process is stopped
+    size_t written = 0;          // as it knows the journal
+  };
+  struct Other {
+    std::unique_ptr<Scheduler> scheduler;
+    uint64_t life = 0;
+    Term term;
+  };
+  void swap_schedulers();
+  // As the scheduler of that life, when it is awake; not at all once it has ended.
+  void as(uint64_t life, const std::function<void()>& action);
+  bool stands();
+  void terms_tick();
+  void begin_term();
+  void take_over();
+  void take_over_in_commit(bool after);
+  bool store_takes(size_t events);
+  void ask_for_what_was_acknowledged();
 
   // Scheduler.
   bool commit();
@@ -184,6 +218,12 @@ class Cluster {
 
   std::unique_ptr<Scheduler> scheduler_;  // null: crashed
   uint64_t life_ = 0;                     // of the scheduler; messages do not cross it
+  uint64_t lives_ = 0;
+  Term term_;
+  Other other_;
+  bool other_is_newer_ = false;  // it took over in the action that runs
+  uint64_t store_term_ = 0;
+  int64_t lease_until_ms_ = 0;  // by the store's clock
   std::vector<v1::JournalEvent> journal_;
   v1::StateSnapshot snapshot_;
   size_t snapshot_at_ = 0;

@@ -197,9 +197,7 @@ void Cluster::send_sync(Machine& machine) {
       });
     };
     if (chance(0.5)) return answer();
-    at(between(1, 400), [this, answer, life = life_] {
-      if (scheduler_ != nullptr && life == life_) answer();
-    });
+    at(between(1, 400), [this, answer, life = life_] { as(life, answer); });
   });
 }
 

@@ -11,9 +11,10 @@ namespace galleon::server {
 
 namespace {
 
-constexpr const char* kNames[] = {"submit",     "cancel", "reprioritize", "order",  "sleep",  "freeze", "restart",
-                                  "power off",  "kill",   "fail",         "break",  "leave",  "crash",  "reconfigure",
-                                  "clock jump", "hold",   "requeue",      "resume", "delete", "sweep"};
+constexpr const char* kNames[] = {"submit",  "cancel",      "reprioritize", "order",   "sleep",   "freeze",
+                                  "restart", "power off",   "kill",         "fail",    "break",   "leave",
+                                  "crash",   "reconfigure", "clock jump",   "hold",    "requeue", "resume",
+                                  "delete",  "sweep",       "hang",         "takeover"};
 
 void share_among_users(std::mt19937_64& random, QueueConfig& queue, uint32_t slots) {
   if (random() % 2 == 0) queue.half_life_ms = static_cast<int64_t>(5'000 + random() % 40'000);
@@ -26,7 +27,8 @@ void share_among_users(std::mt19937_64& random, QueueConfig& queue, uint32_t slo
 
 std::string Step::text() const {
   const std::string what = kNames[static_cast<size_t>(kind)];
-  if (kind == Kind::kCrash) return absl::StrCat(what, after ? " after" : " before", " commit ", commit);
+  if (kind == Kind::kCrash || kind == Kind::kTakeover)
+    return absl::StrCat(what, after ? " after" : " before", " commit ", commit);
   return absl::StrCat("at ", time_ms, " ms: ", what, " (", seed % 1000, ")");
 }
 
@@ -112,6 +114,25 @@ Script make_script(uint64_t seed) {
     if (between(0, 2) == 0) queue.retention.age_ms = between(1'000, 20'000);
     if (between(0, 2) == 0) queue.retention.jobs = static_cast<uint64_t>(between(1, 3));
     queue.retention.folders = static_cast<Retention::Folders>(between(0, 2));
+  }
+  return script;
+}
+
+Script make_takeovers(uint64_t seed) {
+  Script script = make_script(seed);
+  script.stands_by = true;
+  std::mt19937_64 random(seed + 2);
+  for (uint64_t i = random() % 4; i > 0; --i) {
+    Step& step = script.steps.emplace_back();
+    step.kind = Step::Kind::kHang;
+    step.time_ms = static_cast<int64_t>(random() % Cluster::kChaosMs);
+    step.seed = random();
+  }
+  for (uint64_t i = 1 + random() % 4; i > 0; --i) {
+    Step& step = script.steps.emplace_back();
+    step.kind = Step::Kind::kTakeover;
+    step.commit = 1 + random() % 120;
+    step.after = random() % 2 == 1;
   }
   return script;
 }

@@ -31,13 +31,15 @@ struct Step {
     kRequeue,
     kResume,
     kDelete,
-    kSweep,  // several jobs are submitted together
+    kSweep,     // several jobs are submitted together
+    kHang,      // the scheduler that writes stops for a while
+    kTakeover,  // it hangs for longer than its lease while a commit is under way
   };
   Kind kind = Kind::kSubmit;
   int64_t time_ms = 0;
   uint64_t seed = 0;    // for what the step chooses
-  uint64_t commit = 0;  // kCrash: the number of the commit
-  bool after = false;   // kCrash: after it rather than before
+  uint64_t commit = 0;  // kCrash and kTakeover: the number of the commit
+  bool after = false;   // kCrash and kTakeover: after it rather than before
   std::string text() const;
 };
 
@@ -62,6 +64,7 @@ struct Script {
   double no_folder = 0.03;  // attempts whose job's folder cannot be made
   std::vector<Step> steps;
   std::vector<Stream> streams;
+  bool stands_by = false;  // a second scheduler does, on the same store
 
   uint32_t total_slots() const;
   bool runs_long() const;  // its streams' jobs do
@@ -69,6 +72,8 @@ struct Script {
 };
 
 Script make_script(uint64_t seed);
+// The same with a second scheduler, and a first that hangs.
+Script make_takeovers(uint64_t seed);
 // Nothing fails, but there is always more to run than the fleet holds: whoever fits has to start all the same.
 Script make_crowd(uint64_t seed);
 

@@ -176,6 +176,37 @@ TEST(Simulation, ACrashBeforeOrAfterAnyCommitBreaksNoPromise) {
   }
 }
 
+TEST(Simulation, TwoSchedulersOnOneStoreKeepThePromises) {
+  const uint64_t first = from_environment("GALLEON_SIM_FIRST", 1);
+  const uint64_t seeds = from_environment("GALLEON_SIM_SEEDS", 20'000) / 20;
+  int64_t takeovers = 0, fenced = 0;
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    Cluster cluster(make_takeovers(seed));
+    const std::string broken = cluster.run();
+    ASSERT_EQ(broken, "") << explain(make_takeovers(seed), broken);
+    takeovers += cluster.tally.takeovers;
+    fenced += cluster.tally.fenced;
+  }
+  std::printf("%llu seeds: %lld takeovers, %lld writers whose term was over\n", static_cast<unsigned long long>(seeds),
+              static_cast<long long>(takeovers), static_cast<long long>(fenced));
+  if (seeds < 20) return;
+  EXPECT_GT(takeovers, static_cast<int64_t>(seeds));
+  EXPECT_GT(fenced, static_cast<int64_t>(seeds / 2));
+}
+
+TEST(Simulation, BrokenTermsAreNoticed) {
+  using Fault = Cluster::Fault;
+  for (const auto& [fault, told] :
+       std::vector<std::pair<Fault, std::string>>{{Fault::kTermIsNotChecked, "one writer a term"},
+                                                  {Fault::kLeaseByOwnClock, "one writes at a time"},
+                                                  {Fault::kLeaseWithoutMargin, "one writes at a time"},
+                                                  {Fault::kAnswersWithoutAsking, "one writes at a time"}}) {
+    bool noticed = false;
+    for (uint64_t seed = 1; seed < 300 && !noticed; ++seed) noticed = kind_of(run(make_takeovers(seed), fault)) == told;
+    EXPECT_TRUE(noticed) << told;
+  }
+}
+
 TEST(Simulation, AnAnswerBeforeTheCommitIsNoticedAndShrunkToAFewSteps) {
   const auto fails = [](const Script& script) {
     return kind_of(run(script, Cluster::Fault::kAnswersBeforeCommit)).find("acknowledged") != std::string::npos;

@@ -12,12 +12,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
+#include "server/store/shared_store.h"
 
 namespace galleon::server {
 
 namespace {
 
-constexpr char kReadOnly[] = "25006";  // SQLSTATE
+// SQLSTATE
+constexpr char kReadOnly[] = "25006";
+constexpr char kDiskFull[] = "53100";
 
 // Of pg_type.
 constexpr uint32_t kBytea = 17, kInt8 = 20, kText = 25, kByteaArray = 1001, kInt8Array = 1016;
@@ -117,8 +120,14 @@ void PostgresConnection::Closer::operator()(pg_conn* connection) const {
   PQfinish(connection);
 }
 
-absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::string& url, const Clock& clock,
-                                                                             absl::Duration until) {
+absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::string& store,
+                                                                             const Clock& clock, absl::Duration until) {
+  // A password that is changed is in the file before the next connection is made.
+  std::string url = store;
+  if (absl::StartsWith(store, "@")) {
+    ASSIGN_OR_RETURN(const StoreAddress address, parse_store(store));
+    url = address.url;
+  }
   char* wrong = nullptr;
   const ConnectionInfo parsed{PQconninfoParse(url.c_str(), &wrong)};
   if (parsed.options == nullptr) {
@@ -167,9 +176,9 @@ absl::Status PostgresConnection::error(pg_result* result) const {
   const char* field = PQresultErrorField(result, PG_DIAG_SQLSTATE);
   const std::string state = field == nullptr ? "" : field;
   const char* primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-  const std::string message =
-      absl::StrCat("the database says: ", one_line(primary == nullptr ? PQresultErrorMessage(result) : primary),
-                   state.empty() ? "" : absl::StrCat(" (", state, ")"));
+  const std::string message = absl::StrCat(state == kDiskFull ? "the database's disk is full: " : "the database says: ",
+                                           one_line(primary == nullptr ? PQresultErrorMessage(result) : primary),
+                                           state.empty() ? "" : absl::StrCat(" (", state, ")"));
   const absl::string_view kind = absl::string_view(state).substr(0, 2);
   if (state.empty() || kind == "08" || kind == "40" || kind == "57" || state == "55P03" || state == kReadOnly ||
       state == "53300" || kind == "58") {

@@ -58,7 +58,7 @@ struct Command {
 // PERMISSION_DENIED. INTERNAL, all else. For use by one thread.
 class PostgresConnection {
  public:
-  // `until`: on the clock's monotonic(), as all of them here.
+  // `url`: as parse_store() takes it. `until`: on the clock's monotonic(), as all of them here.
   static absl::StatusOr<std::unique_ptr<PostgresConnection>> open(const std::string& url, const Clock& clock,
                                                                   absl::Duration until);
 
@@ -69,7 +69,7 @@ class PostgresConnection {
   absl::StatusOr<std::string> setting(const std::string& name, absl::Duration until);
 
   bool broken() const;
-  int backend() const;         // the process that serves it
+  int backend() const;         // the process that serves it; a pooler says something else
   int server_version() const;  // 150018
   // "galleon on db.example.org:5432"
   std::string place() const;

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "server/store/postgres/rows.h"
 #include "server/store/postgres/schema.h"
 #include "server/store/sqlite_schema.h"
 
@@ -15,10 +16,8 @@ namespace galleon::server {
 namespace {
 
 constexpr absl::Duration kConnectWait = absl::Seconds(5);
+constexpr absl::Duration kSilence = absl::Seconds(10);  // of a connection, before another is tried
 constexpr absl::Duration kPause = absl::Milliseconds(50);
-constexpr size_t kPieceBytes = 4 << 20;  // of a statement
-constexpr size_t kPieceRows = 10'000;
-constexpr int64_t kReadRows = 2'000;
 
 // The row of the writer is locked until the commit, so that a term begins after all that was written in the one before.
 constexpr char kInsert[] =
@@ -26,57 +25,11 @@ constexpr char kInsert[] =
     "INSERT INTO galleon.event (sequence, term, body, checksum) "
     "SELECT e.sequence, $1, e.body, e.checksum FROM fence, unnest($2::bigint[], $3::bytea[], $4::bigint[]) "
     "AS e (sequence, body, checksum)";
-constexpr char kPut[] =
-    "INSERT INTO galleon.part (kind, number, body, checksum) SELECT $1, p.number, p.body, p.checksum "
-    "FROM unnest($2::bigint[], $3::bytea[], $4::bigint[]) AS p (number, body, checksum) "
-    "ON CONFLICT (kind, number) DO UPDATE SET body = excluded.body, checksum = excluded.checksum";
 
 bool again(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kAlreadyExists ||
          status.code() == absl::StatusCode::kResourceExhausted;
 }
-
-absl::Status damaged(absl::string_view what) {
-  return absl::DataLossError(absl::StrCat("the journal in the database is damaged (", what,
-                                          ") and was left as it is; restore the database, or ",
-                                          "put a backup in its place: galleon-scheduler --store … --restore BACKUP"));
-}
-
-// Rows in statements of bounded size.
-class Pieces {
- public:
-  Pieces(std::string sql, int64_t first) : sql_(std::move(sql)), first_(first) {}
-  void add(int64_t number, std::string body) {
-    numbers_.push_back(number);
-    checksums_.push_back(checksum(number, body));
-    bytes_ += body.size();
-    bodies_.push_back(std::move(body));
-    if (bytes_ >= kPieceBytes || numbers_.size() >= kPieceRows) end();
-  }
-  void end() {
-    if (numbers_.empty()) return;
-    const std::vector<absl::string_view> bodies(bodies_.begin(), bodies_.end());
-    commands_.push_back({sql_,
-                         {Parameter::number(first_), Parameter::numbers(numbers_), Parameter::byteas(bodies),
-                          Parameter::numbers(checksums_)}});
-    numbers_.clear();
-    bodies_.clear();
-    checksums_.clear();
-    bytes_ = 0;
-  }
-  std::vector<Command> take() {
-    end();
-    return std::move(commands_);
-  }
-
- private:
-  const std::string sql_;
-  const int64_t first_;  // the first parameter: a term, or a kind
-  std::vector<int64_t> numbers_, checksums_;
-  std::vector<std::string> bodies_;
-  size_t bytes_ = 0;
-  std::vector<Command> commands_;
-};
 
 }  // namespace
 
@@ -85,6 +38,8 @@ absl::StatusOr<std::unique_ptr<SharedStore>> PostgresStore::open(const SharedSto
   const absl::Duration until = options.clock->monotonic() + 2 * kConnectWait;
   ASSIGN_OR_RETURN(store->watch_, store->connect(until));
   store->place_ = store->watch_->place();
+  RETURN_IF_ERROR(check_pooler(
+      *store->watch_, [&] { return store->connect(until); }, until));
   ASSIGN_OR_RETURN(store->cluster_, prepare_database(*store->watch_, options.data, until));
   return store;
 }
@@ -155,9 +110,9 @@ absl::Status PostgresJournal::read_progress(absl::Duration until) {
                    connection_->query("SELECT sequence, (SELECT coalesce(max(sequence), 0) FROM galleon.event) FROM "
                                       "galleon.snapshot_sequence",
                                       {}, until));
-  if (found.count() != 1) return damaged("galleon.snapshot_sequence has not one row");
+  if (found.count() != 1) return damaged_database("galleon.snapshot_sequence has not one row");
   const int64_t last = std::max(found.number(0, 0), found.number(0, 1));
-  if (last_sequence_ != 0 && last != last_sequence_) return damaged("its newest events are missing");
+  if (last_sequence_ != 0 && last != last_sequence_) return damaged_database("its newest events are missing");
   snapshot_ = found.number(0, 0);
   last_sequence_ = last;
   snapshot_known_ = true;
@@ -172,7 +127,12 @@ absl::Status PostgresJournal::over() const {
 
 absl::Status PostgresJournal::reconnect(absl::Duration until) {
   connection_.reset();
-  ASSIGN_OR_RETURN(connection_, connect_(std::min(until, now() + kConnectWait)));
+  absl::StatusOr<std::unique_ptr<PostgresConnection>> made = connect_(std::min(until, now() + kConnectWait));
+  // Who was let in before will be again, once a new password is where it belongs.
+  if (absl::IsPermissionDenied(made.status()) || absl::IsNotFound(made.status()))
+    return absl::UnavailableError(made.status().message());
+  RETURN_IF_ERROR(made.status());
+  connection_ = *std::move(made);
   return add_backend(*connection_, term_, until);
 }
 
@@ -229,24 +189,26 @@ absl::Status PostgresJournal::load(const Recovery& recovery) {
     } else {
       whole = head && recovery.job(body);
     }
-    return whole ? absl::OkStatus() : damaged(absl::StrCat("part ", kind, "/", number, " cannot be read"));
+    return whole ? absl::OkStatus() : damaged_database(absl::StrCat("part ", kind, "/", number, " cannot be read"));
   };
   reader.event = [&](int64_t found, absl::string_view body) {
-    if (found != sequence + 1) return damaged(absl::StrCat("event ", sequence + 1, " is missing"));
+    if (found != sequence + 1) return damaged_database(absl::StrCat("event ", sequence + 1, " is missing"));
     sequence = found;
     if (!stored.ParseFromArray(body.data(), static_cast<int>(body.size())))
-      return damaged(absl::StrCat("event ", sequence, " cannot be read"));
+      return damaged_database(absl::StrCat("event ", sequence, " cannot be read"));
     recovery.event(stored);
     return absl::OkStatus();
   };
   RETURN_IF_ERROR(read_database(*connection_, reader, *options_.clock, options_.patience));
-  if (snapshot > 0 && !head) return damaged("the head of the snapshot is missing");
-  return sequence == last_sequence_ ? absl::OkStatus() : damaged("its newest events are missing");
+  if (snapshot > 0 && !head) return damaged_database("the head of the snapshot is missing");
+  return sequence == last_sequence_ ? absl::OkStatus() : damaged_database("its newest events are missing");
 }
 
 absl::Status PostgresJournal::insert(const std::vector<Command>& commands, int64_t count, absl::Duration until) {
   if (connection_ == nullptr || connection_->broken()) return absl::UnavailableError("the database is away");
-  ASSIGN_OR_RETURN(const std::vector<Rows> done, connection_->pipeline(commands, until));
+  // Behind a proxy that hangs a connection stays silent for ever. What it was to do may still be done: the next one
+  // sees from the journal whether it was.
+  ASSIGN_OR_RETURN(const std::vector<Rows> done, connection_->pipeline(commands, std::min(until, now() + kSilence)));
   int64_t inserted = 0;
   for (const Rows& rows : done) inserted += rows.affected();
   if (inserted == count) return absl::OkStatus();
@@ -260,7 +222,7 @@ absl::StatusOr<int64_t> PostgresJournal::written_to(absl::Duration until) {
       connection_->query("SELECT w.term, greatest(s.sequence, (SELECT coalesce(max(sequence), 0) FROM galleon.event)) "
                          "FROM galleon.writer w, galleon.snapshot_sequence s",
                          {}, until));
-  if (found.count() != 1) return damaged("a table has not one row");
+  if (found.count() != 1) return damaged_database("a table has not one row");
   if (found.number(0, 0) != term_) return over();
   return found.number(0, 1);
 }
@@ -309,10 +271,10 @@ absl::Status PostgresJournal::compact(const SnapshotChange& change) {
   const auto add = [&commands](Pieces& pieces) {
     for (Command& command : pieces.take()) commands.push_back(std::move(command));
   };
-  Pieces head(kPut, kHeadPart);
+  Pieces head(kPutParts, kHeadPart);
   head.add(0, change.head.SerializeAsString());
   add(head);
-  Pieces jobs(kPut, kJobPart);
+  Pieces jobs(kPutParts, kJobPart);
   for (const uint64_t number : change.jobs) jobs.add(static_cast<int64_t>(number), std::string(change.body(number)));
   add(jobs);
   const std::vector<int64_t> removed(change.removed.begin(), change.removed.end());
@@ -353,161 +315,6 @@ absl::Status PostgresJournal::compact(const SnapshotChange& change) {
 
 absl::Status PostgresJournal::backup(const std::string& path) const {
   return copy_from_database(options_, path).status();
-}
-
-absl::Status read_database(PostgresConnection& connection, const RowReader& reader, const Clock& clock,
-                           absl::Duration patience) {
-  const auto until = [&] { return clock.monotonic() + patience; };
-  ASSIGN_OR_RETURN(const Rows snapshot,
-                   connection.query("SELECT sequence FROM galleon.snapshot_sequence", {}, until()));
-  if (snapshot.count() != 1) return damaged("galleon.snapshot_sequence has not one row");
-  RETURN_IF_ERROR(reader.snapshot(snapshot.number(0, 0)));
-  int64_t kind = -1, number = 0;
-  while (true) {
-    ASSIGN_OR_RETURN(
-        const Rows rows,
-        connection.query("SELECT kind, number, checksum, body FROM galleon.part WHERE (kind, number) > "
-                         "($1, $2) ORDER BY kind, number LIMIT $3",
-                         {Parameter::number(kind), Parameter::number(number), Parameter::number(kReadRows)}, until()));
-    for (int row = 0; row < rows.count(); ++row) {
-      kind = rows.number(row, 0);
-      number = rows.number(row, 1);
-      if (checksum(number, rows.bytes(row, 3)) != rows.number(row, 2))
-        return damaged(absl::StrCat("part ", kind, "/", number, " does not match its checksum"));
-      RETURN_IF_ERROR(reader.part(kind, number, rows.bytes(row, 3)));
-    }
-    if (rows.count() < kReadRows) break;
-  }
-  int64_t sequence = 0;
-  while (true) {
-    ASSIGN_OR_RETURN(const Rows rows,
-                     connection.query("SELECT sequence, checksum, body FROM galleon.event WHERE "
-                                      "sequence > $1 ORDER BY sequence LIMIT $2",
-                                      {Parameter::number(sequence), Parameter::number(kReadRows)}, until()));
-    for (int row = 0; row < rows.count(); ++row) {
-      sequence = rows.number(row, 0);
-      if (checksum(sequence, rows.bytes(row, 2)) != rows.number(row, 1))
-        return damaged(absl::StrCat("event ", sequence, " does not match its checksum"));
-      RETURN_IF_ERROR(reader.event(sequence, rows.bytes(row, 2)));
-    }
-    if (rows.count() < kReadRows) return absl::OkStatus();
-  }
-}
-
-absl::StatusOr<StoredSummary> copy_from_database(const SharedStoreOptions& options, const std::string& file) {
-  const absl::Duration until = options.clock->monotonic() + options.patience;
-  ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> connection,
-                   PostgresConnection::open(options.url, *options.clock, until));
-  RETURN_IF_ERROR(connection->query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {}, until).status());
-  ASSIGN_OR_RETURN(std::unique_ptr<RowFile> copy, RowFile::create(file));
-  StoredSummary summary;
-  RowReader reader;
-  reader.snapshot = [&](int64_t sequence) {
-    summary.add_snapshot(sequence);
-    return copy->snapshot(sequence);
-  };
-  reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
-    summary.add_part(kind, number, body);
-    return copy->part(kind, number, body);
-  };
-  reader.event = [&](int64_t sequence, absl::string_view body) {
-    summary.add_event(sequence, body);
-    return copy->event(sequence, body);
-  };
-  RETURN_IF_ERROR(read_database(*connection, reader, *options.clock, options.patience));
-  RETURN_IF_ERROR(copy->finish());
-  return summary;
-}
-
-absl::StatusOr<StoredSummary> write_database(const SharedStoreOptions& options, const std::string& file,
-                                             const v1::JournalEvent& restored, bool replace) {
-  const absl::Duration until = options.clock->monotonic() + options.patience;
-  ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> connection,
-                   PostgresConnection::open(options.url, *options.clock, until));
-  RETURN_IF_ERROR(check_session(*connection, until));
-  RETURN_IF_ERROR(prepare_database(*connection, options.data, until).status());
-  const auto run = [&](const std::vector<Command>& commands) {
-    return connection->pipeline(commands, options.clock->monotonic() + options.patience).status();
-  };
-  // Nobody takes a term while the row is held.
-  RETURN_IF_ERROR(run({{"BEGIN", {}}, {"SELECT id FROM galleon.writer FOR UPDATE", {}}}));
-  const auto written = [&]() -> absl::StatusOr<StoredSummary> {
-    ASSIGN_OR_RETURN(const SharedStore::Standing standing, read_standing(*connection, until));
-    if (!standing.free) {
-      return absl::AlreadyExistsError(absl::StrCat("another scheduler (", standing.holder, ", at ", standing.advertise,
-                                                   ") works on the ", connection->place(), "; stop it first"));
-    }
-    ASSIGN_OR_RETURN(
-        const Rows there,
-        connection->query("SELECT EXISTS (SELECT FROM galleon.event) OR EXISTS (SELECT FROM galleon.part)", {}, until));
-    if (there.flag(0, 0) && !replace) {
-      return absl::AlreadyExistsError(absl::StrCat("the ", connection->place(), " holds a journal already; ",
-                                                   "galleon-scheduler --store … --restore FILE puts one in its place"));
-    }
-    RETURN_IF_ERROR(run({{"DELETE FROM galleon.event", {}}, {"DELETE FROM galleon.part", {}}}));
-    StoredSummary from;
-    int64_t last = 0;
-    const std::string put_event =
-        "INSERT INTO galleon.event (sequence, term, body, checksum) SELECT e.sequence, $1, e.body, e.checksum FROM "
-        "unnest($2::bigint[], $3::bytea[], $4::bigint[]) AS e (sequence, body, checksum)";
-    Pieces head(kPut, kHeadPart), jobs(kPut, kJobPart);
-    Pieces events(put_event, static_cast<int64_t>(standing.term));
-    const auto send = [&](Pieces& pieces, int64_t every) {
-      if (every % static_cast<int64_t>(kPieceRows) != 0) return absl::OkStatus();
-      const std::vector<Command> commands = pieces.take();
-      return commands.empty() ? absl::OkStatus() : run(commands);
-    };
-    RowReader reader;
-    reader.snapshot = [&](int64_t sequence) {
-      from.add_snapshot(sequence);
-      last = sequence;
-      return run({{"UPDATE galleon.snapshot_sequence SET sequence = $1", {Parameter::number(sequence)}}});
-    };
-    reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
-      from.add_part(kind, number, body);
-      Pieces& pieces = kind == kHeadPart ? head : jobs;
-      pieces.add(number, std::string(body));
-      return send(pieces, from.parts);
-    };
-    reader.event = [&](int64_t sequence, absl::string_view body) {
-      from.add_event(sequence, body);
-      last = sequence;
-      events.add(sequence, std::string(body));
-      return send(events, from.events);
-    };
-    RETURN_IF_ERROR(read_file_rows(file, reader));
-    for (Pieces* pieces : {&head, &jobs, &events}) RETURN_IF_ERROR(send(*pieces, 0));
-    StoredSummary to;
-    reader.snapshot = [&](int64_t sequence) {
-      to.add_snapshot(sequence);
-      return absl::OkStatus();
-    };
-    reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
-      to.add_part(kind, number, body);
-      return absl::OkStatus();
-    };
-    reader.event = [&](int64_t sequence, absl::string_view body) {
-      to.add_event(sequence, body);
-      return absl::OkStatus();
-    };
-    RETURN_IF_ERROR(read_database(*connection, reader, *options.clock, options.patience));
-    if (!(from == to)) {
-      return absl::DataLossError(absl::StrCat("what arrived in the database (", to.text(), ") is not what is in ", file,
-                                              " (", from.text(), "); nothing was changed"));
-    }
-    events.add(last + 1, restored.SerializeAsString());
-    RETURN_IF_ERROR(send(events, 0));
-    // Whoever wrote before cannot any more.
-    RETURN_IF_ERROR(run({{"UPDATE galleon.writer SET term = term + 1", {}}, {"COMMIT", {}}}));
-    return from;
-  };
-  absl::StatusOr<StoredSummary> result = written();
-  if (!result.ok()) {
-    (void)connection->query("ROLLBACK", {}, options.clock->monotonic() + absl::Seconds(5));
-    return result;
-  }
-  Acknowledged::forget(options.data);
-  return result;
 }
 
 }  // namespace galleon::server

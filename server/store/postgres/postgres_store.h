@@ -82,15 +82,4 @@ class PostgresJournal final : public Journal {
   bool told_away_ = false;
 };
 
-// Hands over all rows that the connection's transaction sees.
-absl::Status read_database(PostgresConnection& connection, const RowReader& reader, const Clock& clock,
-                           absl::Duration patience);
-// Puts the rows of a file into a database, in one transaction, with `restored` as one more event behind them.
-// ALREADY_EXISTS: there is something in it, and `replace` was not said, or a scheduler writes. DATA_LOSS: what stands
-// there afterwards is not what was in the file, and nothing was changed.
-absl::StatusOr<StoredSummary> write_database(const SharedStoreOptions& options, const std::string& file,
-                                             const v1::JournalEvent& restored, bool replace);
-// Reads what a database holds into a new file of SQLite's, as restore_backup() takes it.
-absl::StatusOr<StoredSummary> copy_from_database(const SharedStoreOptions& options, const std::string& file);
-
 }  // namespace galleon::server

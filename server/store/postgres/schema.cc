@@ -170,6 +170,28 @@ absl::Status check_session(PostgresConnection& connection, absl::Duration until)
       .status();
 }
 
+absl::Status check_pooler(PostgresConnection& connection,
+                          const std::function<absl::StatusOr<std::unique_ptr<PostgresConnection>>()>& connect,
+                          absl::Duration until) {
+  const auto session = [until](PostgresConnection& of) -> absl::StatusOr<int64_t> {
+    ASSIGN_OR_RETURN(const Rows row, of.query("SELECT pg_backend_pid()::bigint", {}, until));
+    return row.number(0, 0);
+  };
+  ASSIGN_OR_RETURN(int64_t mine, session(connection));
+  if (mine == connection.backend()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<PostgresConnection> other, connect());
+  // The session that was used last is the first that a pooler gives away.
+  ASSIGN_OR_RETURN(mine, session(connection));
+  RETURN_IF_ERROR(other->query("BEGIN", {}, until).status());
+  ASSIGN_OR_RETURN(const int64_t theirs, session(*other));
+  ASSIGN_OR_RETURN(const int64_t now_mine, session(connection));
+  RETURN_IF_ERROR(other->query("COMMIT", {}, until).status());
+  if (theirs != mine && now_mine == mine) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the ", connection.place(), " is behind a pooler that gives each transaction another session; let it ",
+      "pool by sessions (pgbouncer: pool_mode = session), or name the server itself"));
+}
+
 absl::StatusOr<std::string> prepare_database(PostgresConnection& connection, const std::string& data,
                                              absl::Duration until) {
   RETURN_IF_ERROR(make_folders(data));

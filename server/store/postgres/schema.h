@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -20,6 +22,12 @@ inline constexpr int64_t kPostgresSchemaVersion = 1;
 // FAILED_PRECONDITION names a setting under which an acknowledged job could be lost, or a transaction see what it must
 // not, and how to change it. UNAVAILABLE: the server only reads, as a standby does until it is promoted.
 absl::Status check_session(PostgresConnection& connection, absl::Duration until);
+
+// FAILED_PRECONDITION: between here and the database is a pooler that gives each transaction another session, so that
+// what is set for a session holds for others, and for this one not. `connect` makes a second connection.
+absl::Status check_pooler(PostgresConnection& connection,
+                          const std::function<absl::StatusOr<std::unique_ptr<PostgresConnection>>()>& connect,
+                          absl::Duration until);
 
 // Makes the tables if there are none, or brings those of an older version to this one, all of it or nothing, one
 // scheduler at a time; and holds the cluster's name in the database against the one in `data`, which is written there

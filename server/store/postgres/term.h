@@ -46,7 +46,8 @@ class TermKeeper {
              std::function<void(const absl::Status&)> on_over);
   ~TermKeeper();
 
-  // By this machine's clock, from before the renewal was sent: never later than the database has it.
+  // By this machine's clock, from before the renewal was sent, and a tenth earlier: never later than the database has
+  // it.
   absl::Duration lease_end() const { return absl::Nanoseconds(lease_end_.load()); }
   void renewed(absl::Duration sent);
   bool over() const { return over_; }

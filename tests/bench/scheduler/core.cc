@@ -1,11 +1,15 @@
 // What the core and the journal do without a network: passes, dispatches, recovery.
 #include <algorithm>
+#include <cstdio>
+#include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/clock.h"
 #include "figures.h"
 #include "server/core/scheduler.h"
+#include "server/store/shared_store.h"
 #include "server/store/sqlite_journal.h"
 
 namespace galleon::bench {
@@ -31,6 +35,21 @@ server::SchedulerOptions core_options() {
   server::SchedulerOptions options;
   options.version = "1";
   return options;
+}
+
+std::unique_ptr<server::Journal> open_journal(const std::string& folder, const std::string& store) {
+  if (store.empty()) return *server::SqliteJournal::open(folder);
+  static const SystemClock clock;
+  server::SharedStoreOptions options;
+  options.url = store;
+  options.data = folder;
+  options.clock = &clock;
+  const absl::StatusOr<std::unique_ptr<server::SharedStore>> opened = server::open_shared_store(options);
+  if (!opened.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(opened.status().message()).c_str());
+    std::abort();
+  }
+  return *(*opened)->take(*(*opened)->look());
 }
 
 }  // namespace
@@ -114,31 +133,31 @@ Json dispatches(int workers, double seconds) {
           {"per_second", static_cast<double>(done) / absl::ToDoubleSeconds(absl::Now() - begin)}};
 }
 
-Json recovery(int jobs) {
+Json recovery(int jobs, const std::string& store) {
   const Folder folder;
   {
-    absl::StatusOr<std::unique_ptr<server::SqliteJournal>> journal = server::SqliteJournal::open(folder.path);
+    const std::unique_ptr<server::Journal> journal = open_journal(folder.path, store);
     server::Scheduler scheduler(core_options());
     server::Now now{1'700'000'000'000, 1'000};
     for (int i = 0; i < jobs; ++i) {
       (void)scheduler.submit(
           now, {job_named("j"), plan_of(1, 1 << 30), absl::StrCat("r", i), "/jobs", scheduler.next_number()});
-      if (i % 1000 == 999 && !(*journal)->append(scheduler.take_events()).ok()) std::abort();
+      if (i % 1000 == 999 && !journal->append(scheduler.take_events()).ok()) std::abort();
       if (i != jobs / 2) continue;
-      if (!(*journal)->append(scheduler.take_events()).ok()) std::abort();
+      if (!journal->append(scheduler.take_events()).ok()) std::abort();
       server::SnapshotChange change;
       change.head = scheduler.state().head();
       change.jobs.assign(scheduler.state().changed().begin(), scheduler.state().changed().end());
       change.body = [&state = scheduler.state()](uint64_t number) { return state.body(number); };
-      if (!(*journal)->compact(change).ok()) std::abort();
+      if (!journal->compact(change).ok()) std::abort();
       scheduler.mark_saved();
     }
-    if (!(*journal)->append(scheduler.take_events()).ok()) std::abort();
+    if (!journal->append(scheduler.take_events()).ok()) std::abort();
   }
   const absl::Time start = absl::Now();
-  absl::StatusOr<std::unique_ptr<server::SqliteJournal>> journal = server::SqliteJournal::open(folder.path);
+  const std::unique_ptr<server::Journal> journal = open_journal(folder.path, store);
   server::Scheduler scheduler(core_options());
-  const absl::Status loaded = (*journal)->load({
+  const absl::Status loaded = journal->load({
       [&](const v1::StateSnapshot& head) { scheduler.restore_head(head); },
       [&](absl::string_view body) { return scheduler.restore_job(body); },
       [&](const v1::JournalEvent& event) { scheduler.replay(event); },

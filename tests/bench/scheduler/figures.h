@@ -26,14 +26,15 @@ v1::MemoryPlan plan_of(uint32_t ranks, uint64_t bytes);
 v1::Worker worker_named(int number, uint32_t slots);
 
 // `in_flight` calls at all times over one channel with a client's certificate, each answered when it is durable, behind
-// `queued` jobs that are there already.
-Json submits(double seconds, int in_flight, int queued);
+// `queued` jobs that are there already. `store`: a database without tables; empty: SQLite.
+Json submits(double seconds, int in_flight, int queued, const std::string& store);
 // The time of one pass while all slots are taken and `jobs` of many sizes wait.
 Json decision_pass(int jobs, int workers);
 // One-slot jobs that start and end at once: reserved, taken up, finished and released through the core and the journal.
 Json dispatches(int workers, double seconds);
-// From an open file to a scheduler that can decide, with half of the jobs in the snapshot and half in events.
-Json recovery(int jobs);
+// From a file or a database that is to be opened to a scheduler that can decide, with half of the jobs in the snapshot
+// and half in events. `store` as above.
+Json recovery(int jobs, const std::string& store);
 // The processor time that `scheduler` (the executable) uses while `workers` daemons, each with a connection and a
 // certificate, renew their leases, and whether one of them ever came close to losing it.
 Json heartbeats(const std::string& scheduler, int workers, double seconds);

@@ -1,6 +1,7 @@
 // What the scheduler does in a second, beside its load on the same cores: durable submits over mutual TLS, dispatches
 // with simulated workers, decision passes over long queues, recovery, and workers that renew their leases.
 //   bench_scheduler [--only WHAT] [--json FILE] [--seconds N] [--jobs N] [--workers N]
+//   bench_scheduler --only submits|recovery --store postgresql://…   of a database without tables, for stores.py
 //   bench_scheduler --fill FOLDER --jobs N     a data folder in which N jobs have ended, for load.py
 //   bench_scheduler --load ADDRESS             what callers see of a scheduler that runs, for load.py
 #include <CLI/CLI.hpp>
@@ -18,6 +19,7 @@ int main(int argc, char** argv) {
   std::string json;
   double seconds = 5;
   std::string only;
+  std::string store;
   std::string filled;
   std::string address;
   int lists = 1'000;
@@ -35,6 +37,7 @@ int main(int argc, char** argv) {
   app.add_option("--load", address, "figures of the scheduler that listens there, and end");
   app.add_option("--lists", lists, "of --load, for a thousand jobs each")->capture_default_str();
   app.add_option("--submits", submits, "of --load")->capture_default_str();
+  app.add_option("--store", store, "of submits and recovery, which is then run with --jobs alone");
   app.add_option("--only", only, "passes, recovery, dispatches, submits or heartbeats");
   CLI11_PARSE(app, argc, argv);
   if (!filled.empty()) {
@@ -59,13 +62,17 @@ int main(int argc, char** argv) {
     for (const int queued : {1'000, 10'000, 50'000}) add("decision_pass", bench::decision_pass(queued, 1'000));
   }
   if (wanted("recovery")) {
-    for (const int count : {jobs / 10, jobs}) add("recovery", bench::recovery(count));
+    if (store.empty()) add("recovery", bench::recovery(jobs / 10, store));
+    add("recovery", bench::recovery(jobs, store));
   }
   if (wanted("dispatches")) {
     for (const int fleet : {20, 200, 1'000}) add("dispatches", bench::dispatches(fleet, seconds));
   }
   if (wanted("submits")) {
-    for (const int queued : {0, jobs / 10, jobs}) add("submits_mtls", bench::submits(seconds, 32, queued));
+    if (store.empty()) {
+      for (const int queued : {0, jobs / 10}) add("submits_mtls", bench::submits(seconds, 32, queued, store));
+    }
+    add("submits_mtls", bench::submits(seconds, 32, jobs, store));
   }
   if (wanted("heartbeats")) {
     for (const int fleet : {workers / 10, workers}) add("heartbeats", bench::heartbeats(scheduler, fleet, seconds));

@@ -24,10 +24,11 @@ void write_planner(const std::string& planner) {
   ::chmod(planner.c_str(), 0755);
 }
 
-Json submits(double seconds, int in_flight, int queued) {
+Json submits(double seconds, int in_flight, int queued, const std::string& store) {
   const Folder folder;
   server::ServerOptions options;
   options.data = folder.path + "/data";
+  options.store = store;
   options.listen = "127.0.0.1:0";
   options.metrics = "127.0.0.1:0";
   options.tls = folder.path + "/tls/server";

@@ -54,6 +54,8 @@ class PostgresCluster {
     std::filesystem::remove_all(folder_);
   }
 
+  std::string log() const { return folder_ + "/log"; }
+
   // Starts it, again after end().
   bool begin() {
     ProcessOptions options;

@@ -297,6 +297,35 @@ TEST_F(PostgresStoreTest, AConnectionThatOnlyReadsIsLeftForANewOne) {
   EXPECT_EQ(contents(*journal).numbers, (std::vector<uint64_t>{1, 2}));
 }
 
+// As when a password is changed: first in the database, then in the file.
+TEST_F(PostgresStoreTest, AnAddressInAFileIsReadAgainForEachConnection) {
+  std::filesystem::create_directories(folder_);
+  const std::string path = folder_ + "/store";
+  const auto say = [&](const std::string& user) {
+    std::ofstream(path) << "postgresql://" << user << options_.url.substr(options_.url.find('@')) << "\n";
+    ::chmod(path.c_str(), 0600);
+  };
+  const std::string first = "first_" + database_, second = "second_" + database_;
+  cluster_->sql("CREATE ROLE " + first + " LOGIN; GRANT CREATE ON DATABASE " + database_ + " TO " + first, "postgres");
+  say(first);
+  options_.url = "@" + path;
+  const std::unique_ptr<Journal> journal = take();
+  ASSERT_TRUE(journal->append({event(1)}).ok());
+  cluster_->sql("ALTER ROLE " + first + " RENAME TO " + second, "postgres");
+  cluster_->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database_ + "'",
+                "postgres");
+  absl::Status status;
+  std::thread writer([&] { status = journal->append({event(2)}); });
+  EXPECT_TRUE(eventually([&] {
+    return absl::StrContains(read_file(cluster_->log()).value_or(""), "role \"" + first + "\" does not exist");
+  }));
+  say(second);
+  writer.join();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(journal->standing().ok());
+  EXPECT_EQ(contents(*journal).numbers, (std::vector<uint64_t>{1, 2}));
+}
+
 TEST_F(PostgresStoreTest, TheTimeThatADatabaseGivesAStatementIsNotTheStores) {
   cluster_->sql("ALTER DATABASE " + database_ + " SET statement_timeout = '150ms'", "postgres");
   const std::unique_ptr<Journal> journal = take();
@@ -511,4 +540,16 @@ TEST(StoreAddress, AFileMayHoldOneIfNobodyElseReadsIt) {
 
 }  // namespace
 }  // namespace galleon::server
+#else
+#include <gtest/gtest.h>
+
+#include "server/store/shared_store.h"
+
+TEST(SharedStore, AProgramWithoutPostgresSaysSo) {
+  galleon::server::SharedStoreOptions options;
+  options.url = "postgresql://db/galleon";
+  const absl::Status status = galleon::server::open_shared_store(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_NE(status.message().find("built without PostgreSQL"), absl::string_view::npos) << status;
+}
 #endif

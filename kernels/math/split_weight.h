@@ -10,8 +10,8 @@ namespace galleon::math {
 
 // remainder: of −128…127, as a byte.
 GALLEON_FORMULA float joined(BFloat16 half, uint8_t remainder) {
-  const int32_t behind = static_cast<int8_t>(remainder);
-  return from_bits((static_cast<uint32_t>(half.bits) << 16) + (static_cast<uint32_t>(behind) << 8));
+  const uint32_t behind = (static_cast<uint32_t>(remainder) ^ 0x80U) - 0x80U;  // its sign in all bits above
+  return from_bits((static_cast<uint32_t>(half.bits) << 16) + (behind << 8));
 }
 
 // The nearest to x of the weights of 24 bits, ties to even: within 2⁻¹⁶ of it, relatively, where numbers are normal.

@@ -80,6 +80,11 @@ std::vector<Change> changes(int ranks) {
             return "optimizer.rule: adam8bit";
           },
           [](EngineShape& shape) -> std::optional<std::string> {
+            if (shape.weights.master != MasterWeights::kFp32) return std::nullopt;
+            shape.weights.master = MasterWeights::kFp24;
+            return "training.master_weights: fp24";
+          },
+          [](EngineShape& shape) -> std::optional<std::string> {
             if (shape.weights.type == DataType::kBFloat16) return std::nullopt;
             shape.weights = {DataType::kBFloat16};
             return "training.precision: bf16";

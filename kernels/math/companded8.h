@@ -3,9 +3,11 @@
 // that steps are narrow where numbers are many. First moments by the softsign, z = 2x / (1 + |x|), in −127…127; second
 // ones by the square root, in 0…255.
 //
-// Ours: codes of second moments other than 0 are 1 at least, so that no update is divided by ε alone, and scales have
-// six bits of exponent and ten of mantissa, where half-precision numbers have a sign that no scale needs. Ten bits are
-// what the decay of a second moment with β₂ = 0.999 needs to be seen in its scale: eight would round it away.
+// Ours: Adam's update rounds the first moment of a number without a gradient towards 0, since the nearest code of nine
+// tenths of a small one is that of the whole, and what gets no gradient any more would move for ever. Codes of second
+// moments other than 0 are 1 at least, so that no update is divided by ε alone. Scales have six bits of exponent and
+// ten of mantissa, where half-precision numbers have a sign that no scale needs. Ten bits are what the decay of a
+// second moment with β₂ = 0.999 needs to be seen in its scale: eight would round it away.
 #pragma once
 
 #include "kernels/math/absmax.h"
@@ -40,13 +42,14 @@ GALLEON_FORMULA float per_scale(float scale) {
   return scale > 0.0F ? 1.0F / scale : 0.0F;
 }
 
-// per_scale: of its group's scale. 2·127·|x| / (1 + |x|), which is 127 at 1.
-GALLEON_FORMULA int softsign_code(float moment, float per_scale) {
+// per_scale: of its group's scale. 2·127·|x| / (1 + |x|), which is 127 at 1. half: 0.5 for the nearest code, 0 for the
+// next towards 0.
+GALLEON_FORMULA int softsign_code(float moment, float per_scale, float half) {
   const float x = moment * per_scale;
-  float code = round_to_even(254.0F * x / (1.0F + __builtin_fabsf(x)));
-  code = code < 127.0F ? code : 127.0F;
-  code = code > -127.0F ? code : -127.0F;
-  return static_cast<int>(code) + kCompandedZero;
+  float bent = 254.0F * x / (1.0F + __builtin_fabsf(x));
+  bent = bent < 127.0F ? bent : 127.0F;
+  bent = bent > -127.0F ? bent : -127.0F;
+  return static_cast<int>(bent + __builtin_copysignf(half, bent)) + kCompandedZero;
 }
 // z / (2 − |z|) of z = code/127, times the scale.
 GALLEON_FORMULA float softsign_value(int code, float scale) {

@@ -152,6 +152,26 @@ TEST_P(CompandedTest, WhatHasNoGradientStaysAndWhatHasALittleMovesAsFarAsTheRest
   }
 }
 
+// Nine tenths of a small first moment have the code of the whole, in a group that others keep alive.
+TEST_P(CompandedTest, WhatGetsNoGradientAnyMoreComesToRest) {
+  constexpr int64_t kSize = 64;
+  const AdamRule rule;
+  const CodedMoment m = coded(kSize);
+  const CodedMoment v = coded(kSize);
+  Values update;
+  for (uint64_t step = 1; step <= 120; ++step) {
+    Values gradient = normal_values(kSize, step);
+    for (int64_t i = 0; i < kSize; ++i) gradient[i] = i % 2 == 1 || step <= 40 ? gradient[i] + 0.5 : 0.0;
+    const Tensor r = tensor(gradient, kSize, 1);
+    companded_adam_update(*device_, rule, r, m, v);
+    update = values_of(r);
+  }
+  for (int64_t i = 0; i < kSize; i += 2) {
+    EXPECT_EQ(update[i], 0.0) << i;
+    EXPECT_NE(update[i + 1], 0.0) << i + 1;
+  }
+}
+
 // Eight bits would round a decay of one in two thousand away, step after step.
 TEST_P(CompandedTest, MomentsWithoutGradientsDecay) {
   constexpr int64_t kSize = 64;

@@ -12,6 +12,9 @@ constexpr int64_t kGroup = math::kCompandedGroup;
 // No team is larger than a warp, so that none meets another in shared memory.
 static_assert(kGroup <= int64_t{kWarp} * kBlockPiece * kBlockPieces);
 
+constexpr uint32_t kAllHalves = 0xffU;
+static_assert(kBlockPiece * kBlockPieces == 8);
+
 // A group's numbers as a thread has them.
 using Numbers = Piece<float, kBlockPiece>[kBlockPieces];
 
@@ -32,10 +35,11 @@ __device__ __forceinline__ void decode_group(const CodeBlock& own, bool wide, co
   }
 }
 
-// Of second moments, roots take the place of x. All threads of a block call it.
+// Of second moments, roots take the place of x. halves: a bit for each number of the thread's that is rounded to the
+// nearest code, the others towards 0. All threads of a block call it.
 template <bool kFirst>
-__device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Numbers& x, uint8_t* codes,
-                                             uint16_t* scales) {
+__device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Numbers& x, uint32_t halves,
+                                             uint8_t* codes, uint16_t* scales) {
   float largest = 0.0F;
 #pragma unroll
   for (int k = 0; k < kBlockPieces; ++k) {
@@ -60,7 +64,8 @@ __device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Nu
 #pragma unroll
     for (int i = 0; i < kBlockPiece; ++i) {
       const float number = x[k].value[i];
-      const int code = kFirst ? math::softsign_code(number, per_scale) : math::root_code(number, per_scale);
+      const float half = (halves >> (k * kBlockPiece + i) & 1U) != 0U ? 0.5F : 0.0F;
+      const int code = kFirst ? math::softsign_code(number, per_scale, half) : math::root_code(number, per_scale);
       packed |= static_cast<uint32_t>(code) << (8 * i);
     }
     store_codes(codes + own.begin + piece_begin(k), left, wide, packed);
@@ -78,6 +83,7 @@ __global__ void __launch_bounds__(kCodeThreads)
     Numbers square{};
     decode_group<true>(own, wide, m_codes, m_scales, moment);
     decode_group<false>(own, wide, v_codes, v_scales, square);
+    uint32_t halves = 0;
 #pragma unroll
     for (int k = 0; k < kBlockPieces; ++k) {
       const int64_t left = own.count - piece_begin(k);
@@ -86,13 +92,14 @@ __global__ void __launch_bounds__(kCodeThreads)
       auto update = load_numbers(r + at, left, wide);
 #pragma unroll
       for (int i = 0; i < kBlockPiece; ++i) {
+        if (update.value[i] != 0.0F) halves |= 1U << (k * kBlockPiece + i);
         update.value[i] = math::adam(update.value[i] * rule.gradient_scale, rule.beta1, rule.beta2, rule.epsilon,
                                      moment[k].value[i], square[k].value[i]);
       }
       store_numbers(r + at, left, wide, update);
     }
-    encode_group<true>(own, wide, moment, m_codes, m_scales);
-    encode_group<false>(own, wide, square, v_codes, v_scales);
+    encode_group<true>(own, wide, moment, halves, m_codes, m_scales);
+    encode_group<false>(own, wide, square, halves, v_codes, v_scales);
   }
 }
 
@@ -117,7 +124,7 @@ __global__ void __launch_bounds__(kCodeThreads)
       const int64_t left = own.count - piece_begin(k);
       if (left > 0) numbers[k] = load_numbers(x + own.begin + piece_begin(k), left, wide);
     }
-    encode_group<kFirst>(own, wide, numbers, codes, scales);
+    encode_group<kFirst>(own, wide, numbers, kAllHalves, codes, scales);
   }
 }
 

@@ -3,11 +3,12 @@
 // that steps are narrow where numbers are many. First moments by the softsign, z = 2x / (1 + |x|), in −127…127; second
 // ones by the square root, in 0…255.
 //
-// Ours: Adam's update rounds the first moment of a number without a gradient towards 0, since the nearest code of nine
-// tenths of a small one is that of the whole, and what gets no gradient any more would move for ever. Codes of second
-// moments other than 0 are 1 at least, so that no update is divided by ε alone. Scales have six bits of exponent and
-// ten of mantissa, where half-precision numbers have a sign that no scale needs. Ten bits are what the decay of a
-// second moment with β₂ = 0.999 needs to be seen in its scale: eight would round it away.
+// Ours: the first moment of a number without a gradient shrinks in Adam's update, by a code where the nearest one would
+// leave it where it was: that of nine tenths of a small number is that of the whole, and what gets no gradient any more
+// would move for ever in a group that others keep alive. Codes of second moments other than 0 are 1 at least, so that
+// no update is divided by ε alone. Scales have six bits of exponent and ten of mantissa, where half-precision numbers
+// have a sign that no scale needs. Ten bits are what the decay of a second moment with β₂ = 0.999 needs to be seen in
+// its scale: eight would round it away.
 #pragma once
 
 #include "kernels/math/absmax.h"
@@ -42,19 +43,29 @@ GALLEON_FORMULA float per_scale(float scale) {
   return scale > 0.0F ? 1.0F / scale : 0.0F;
 }
 
-// per_scale: of its group's scale. 2·127·|x| / (1 + |x|), which is 127 at 1. half: 0.5 for the nearest code, 0 for the
-// next towards 0.
-GALLEON_FORMULA int softsign_code(float moment, float per_scale, float half) {
+// per_scale: of its group's scale. 2·127·|x| / (1 + |x|), which is 127 at 1.
+GALLEON_FORMULA int softsign_code(float moment, float per_scale) {
   const float x = moment * per_scale;
   float bent = 254.0F * x / (1.0F + __builtin_fabsf(x));
   bent = bent < 127.0F ? bent : 127.0F;
   bent = bent > -127.0F ? bent : -127.0F;
-  return static_cast<int>(bent + __builtin_copysignf(half, bent)) + kCompandedZero;
+  return static_cast<int>(bent + __builtin_copysignf(0.5F, bent)) + kCompandedZero;
 }
 // z / (2 − |z|) of z = code/127, times the scale.
 GALLEON_FORMULA float softsign_value(int code, float scale) {
   const float z = static_cast<float>(code - kCompandedZero);
   return z / (254.0F - __builtin_fabsf(z)) * scale;
+}
+
+// The code, or the next towards 0 where its magnitude is above the limit.
+GALLEON_FORMULA int softsign_code_within(int code, float scale, float limit) {
+  const int back = (code < kCompandedZero ? 1 : 0) - (code > kCompandedZero ? 1 : 0);
+  return __builtin_fabsf(softsign_value(code, scale)) > limit ? code + back : code;
+}
+// Of a first moment before and after an update: half-way between them where there was no gradient, else none.
+GALLEON_FORMULA float shrinking_limit(float gradient, float before, float after) {
+  const float between = 0.5F * (__builtin_fabsf(before) + __builtin_fabsf(after));
+  return gradient == 0.0F ? between : from_bits(0x7F800000U);
 }
 
 // root: of the second moment.

@@ -172,6 +172,22 @@ TEST_P(CompandedTest, WhatGetsNoGradientAnyMoreComesToRest) {
   }
 }
 
+// As the rows of an embedding whose words do not occur: what was seen goes on as it would in fp32.
+TEST_P(CompandedTest, AGroupWithoutGradientsCoastsAsInDoublePrecision) {
+  constexpr int64_t kSize = 64;
+  const AdamRule rule;
+  const CodedMoment m = coded(kSize);
+  const CodedMoment v = coded(kSize);
+  companded_adam_update(*device_, rule, tensor(normal_values(kSize, 3), kSize, 1), m, v);
+  const Values before = decoded(true, m);
+  constexpr int kSteps = 20;
+  for (int i = 0; i < kSteps; ++i) companded_adam_update(*device_, rule, tensor(Values(kSize), kSize, 1), m, v);
+  const Values after = decoded(true, m);
+  const double decay = std::pow(static_cast<double>(rule.beta1), kSteps);
+  // Twenty roundings of a scale to ten bits.
+  for (int64_t i = 0; i < kSize; ++i) EXPECT_NEAR(after[i], decay * before[i], 0.01 * std::abs(decay * before[i])) << i;
+}
+
 // Eight bits would round a decay of one in two thousand away, step after step.
 TEST_P(CompandedTest, MomentsWithoutGradientsDecay) {
   constexpr int64_t kSize = 64;

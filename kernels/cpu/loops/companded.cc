@@ -28,8 +28,8 @@ GALLEON_FORMULA void decode_second(const CompandedNumbers& from, int64_t group, 
   for (int64_t i = 0; i < count; ++i) x[i] = math::root_value(codes[i], scale);
 }
 
-// halves: as softsign_code takes them, one for each number.
-GALLEON_FORMULA void encode_first(const float* x, const float* halves, int64_t group, int64_t count,
+// limits: of the magnitudes as they are coded, one for each number, or null.
+GALLEON_FORMULA void encode_first(const float* x, const float* limits, int64_t group, int64_t count,
                                   const CompandedNumbers& to) {
   float largest = 0.0F;
 #pragma omp simd reduction(max : largest)
@@ -39,10 +39,19 @@ GALLEON_FORMULA void encode_first(const float* x, const float* halves, int64_t g
   }
   const uint16_t scale = math::scale16(largest);
   to.scales[group] = scale;
-  const float per_scale = math::per_scale(math::scale16_value(scale));
+  const float unit = math::scale16_value(scale);
+  const float per_scale = math::per_scale(unit);
   uint8_t* codes = to.codes + group * kGroup;
+  if (limits == nullptr) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(math::softsign_code(x[i], per_scale, halves[i]));
+    for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(math::softsign_code(x[i], per_scale));
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const int nearest = math::softsign_code(x[i], per_scale);
+    codes[i] = static_cast<uint8_t>(math::softsign_code_within(nearest, unit, limits[i]));
+  }
 }
 
 // The roots take the place of x.
@@ -75,19 +84,20 @@ void companded_adam_update(const Execution& on, int64_t size, const AdamRule& ru
     float* g = r + group * kGroup;
     alignas(64) float m[kGroup];
     alignas(64) float v[kGroup];
-    alignas(64) float halves[kGroup];
+    alignas(64) float limits[kGroup];
     decode_first(coded_m, group, count, m);
     decode_second(coded_v, group, count, v);
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
       float moment = m[i];
       float square = v[i];
-      halves[i] = g[i] == 0.0F ? 0.0F : 0.5F;
-      g[i] = math::adam(g[i] * gradient_scale, beta1, beta2, epsilon, moment, square);
+      const float gradient = g[i] * gradient_scale;
+      g[i] = math::adam(gradient, beta1, beta2, epsilon, moment, square);
+      limits[i] = math::shrinking_limit(gradient, m[i], moment);
       m[i] = moment;
       v[i] = square;
     }
-    encode_first(m, halves, group, count, coded_m);
+    encode_first(m, limits, group, count, coded_m);
     encode_second(v, group, count, coded_v);
   }
 }
@@ -99,9 +109,7 @@ void encode_companded(const Execution& on, bool is_first, int64_t size, const fl
     const int64_t count = numbers_of(group, size);
     const float* from = x + group * kGroup;
     if (is_first) {
-      alignas(64) float halves[kGroup];
-      for (int64_t i = 0; i < count; ++i) halves[i] = 0.5F;
-      encode_first(from, halves, group, count, to);
+      encode_first(from, nullptr, group, count, to);
       continue;
     }
     alignas(64) float roots[kGroup];

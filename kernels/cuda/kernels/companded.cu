@@ -12,9 +12,6 @@ constexpr int64_t kGroup = math::kCompandedGroup;
 // No team is larger than a warp, so that none meets another in shared memory.
 static_assert(kGroup <= int64_t{kWarp} * kBlockPiece * kBlockPieces);
 
-constexpr uint32_t kAllHalves = 0xffU;
-static_assert(kBlockPiece * kBlockPieces == 8);
-
 // A group's numbers as a thread has them.
 using Numbers = Piece<float, kBlockPiece>[kBlockPieces];
 
@@ -35,10 +32,10 @@ __device__ __forceinline__ void decode_group(const CodeBlock& own, bool wide, co
   }
 }
 
-// Of second moments, roots take the place of x. halves: a bit for each number of the thread's that is rounded to the
-// nearest code, the others towards 0. All threads of a block call it.
+// Of second moments, roots take the place of x. limits: of the magnitudes of first moments as they are coded, or null.
+// All threads of a block call it.
 template <bool kFirst>
-__device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Numbers& x, uint32_t halves,
+__device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Numbers& x, const Numbers* limits,
                                              uint8_t* codes, uint16_t* scales) {
   float largest = 0.0F;
 #pragma unroll
@@ -55,7 +52,8 @@ __device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Nu
   const uint16_t scale = math::scale16(team_largest(largest, nullptr));
   if (own.count == 0) return;
   if (threadIdx.x == 0) scales[own.index] = scale;
-  const float per_scale = math::per_scale(math::scale16_value(scale));
+  const float unit = math::scale16_value(scale);
+  const float per_scale = math::per_scale(unit);
 #pragma unroll
   for (int k = 0; k < kBlockPieces; ++k) {
     const int64_t left = own.count - piece_begin(k);
@@ -64,8 +62,8 @@ __device__ __forceinline__ void encode_group(const CodeBlock& own, bool wide, Nu
 #pragma unroll
     for (int i = 0; i < kBlockPiece; ++i) {
       const float number = x[k].value[i];
-      const float half = (halves >> (k * kBlockPiece + i) & 1U) != 0U ? 0.5F : 0.0F;
-      const int code = kFirst ? math::softsign_code(number, per_scale, half) : math::root_code(number, per_scale);
+      int code = kFirst ? math::softsign_code(number, per_scale) : math::root_code(number, per_scale);
+      if (kFirst && limits != nullptr) code = math::softsign_code_within(code, unit, (*limits)[k].value[i]);
       packed |= static_cast<uint32_t>(code) << (8 * i);
     }
     store_codes(codes + own.begin + piece_begin(k), left, wide, packed);
@@ -83,7 +81,7 @@ __global__ void __launch_bounds__(kCodeThreads)
     Numbers square{};
     decode_group<true>(own, wide, m_codes, m_scales, moment);
     decode_group<false>(own, wide, v_codes, v_scales, square);
-    uint32_t halves = 0;
+    Numbers limits{};
 #pragma unroll
     for (int k = 0; k < kBlockPieces; ++k) {
       const int64_t left = own.count - piece_begin(k);
@@ -92,14 +90,16 @@ __global__ void __launch_bounds__(kCodeThreads)
       auto update = load_numbers(r + at, left, wide);
 #pragma unroll
       for (int i = 0; i < kBlockPiece; ++i) {
-        if (update.value[i] != 0.0F) halves |= 1U << (k * kBlockPiece + i);
-        update.value[i] = math::adam(update.value[i] * rule.gradient_scale, rule.beta1, rule.beta2, rule.epsilon,
-                                     moment[k].value[i], square[k].value[i]);
+        const float gradient = update.value[i] * rule.gradient_scale;
+        const float before = moment[k].value[i];
+        update.value[i] =
+            math::adam(gradient, rule.beta1, rule.beta2, rule.epsilon, moment[k].value[i], square[k].value[i]);
+        limits[k].value[i] = math::shrinking_limit(gradient, before, moment[k].value[i]);
       }
       store_numbers(r + at, left, wide, update);
     }
-    encode_group<true>(own, wide, moment, halves, m_codes, m_scales);
-    encode_group<false>(own, wide, square, halves, v_codes, v_scales);
+    encode_group<true>(own, wide, moment, &limits, m_codes, m_scales);
+    encode_group<false>(own, wide, square, nullptr, v_codes, v_scales);
   }
 }
 
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kCodeThreads)
       const int64_t left = own.count - piece_begin(k);
       if (left > 0) numbers[k] = load_numbers(x + own.begin + piece_begin(k), left, wide);
     }
-    encode_group<kFirst>(own, wide, numbers, kAllHalves, codes, scales);
+    encode_group<kFirst>(own, wide, numbers, nullptr, codes, scales);
   }
 }
 

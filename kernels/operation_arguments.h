@@ -237,9 +237,10 @@ struct ApplyUpdate {
   Matrix<const float> back;  // (rows, n): update·basisᵀ or the update itself
   float step;
   float keep;
-  Matrix<T> weight;      // (rows, n)
-  Matrix<float> master;  // (rows, n), or left out
-  uint64_t noise;        // rounds a bf16 weight without a master copy
+  Matrix<T> weight;           // (rows, n)
+  Matrix<float> master;       // (rows, n), or left out
+  Matrix<uint8_t> remainder;  // (rows, n) of a bf16 weight without a master copy, or left out
+  uint64_t noise;             // rounds a bf16 weight without either
   int64_t first_row;
 };
 
@@ -247,6 +248,12 @@ struct ApplyUpdate {
 struct CodedNumbers {
   uint8_t* codes;
   float* scales;
+};
+
+// Numbers in groups of companded codes (math/companded8.h).
+struct CompandedNumbers {
+  uint8_t* codes;
+  uint16_t* scales;
 };
 
 // Over own rows of a matrix of `all_rows`, without gaps.

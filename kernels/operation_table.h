@@ -188,6 +188,13 @@ struct OperationTable {
                        const CodedNumbers& to);
   void (*decode_basis)(const Execution& on, int bits, int64_t size, int64_t block, const CodedNumbers& from, float* x);
 
+  // companded codes; all without gaps: x, r (size), a scale for each group. is_first: of a first moment
+  void (*companded_adam_update)(const Execution& on, int64_t size, const AdamRule& rule, float* r,
+                                const CompandedNumbers& m, const CompandedNumbers& v);
+  void (*encode_companded)(const Execution& on, bool is_first, int64_t size, const float* x,
+                           const CompandedNumbers& to);
+  void (*decode_companded)(const Execution& on, bool is_first, int64_t size, const CompandedNumbers& from, float* x);
+
   // reductions of x (rows, n)
   double (*sum)(const Execution& on, int64_t rows, int64_t n, Matrix<const float> x, void* scratch);
   int64_t (*sum_workspace)(int64_t rows, int64_t n);

@@ -12,6 +12,8 @@ const char* type_name(DataType type) {
       return "int32";
     case DataType::kUint8:
       return "uint8";
+    case DataType::kUint16:
+      return "uint16";
   }
   return "?";
 }

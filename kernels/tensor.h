@@ -13,9 +13,9 @@
 namespace galleon {
 
 constexpr int64_t bytes_of(DataType type) {
-  return type == DataType::kUint8 ? 1 : type == DataType::kBFloat16 ? 2 : 4;
+  return type == DataType::kUint8 ? 1 : type == DataType::kBFloat16 || type == DataType::kUint16 ? 2 : 4;
 }
-const char* type_name(DataType type);  // "fp32", "bf16", "int32", "uint8"
+const char* type_name(DataType type);  // "fp32", "bf16", "int32", "uint8", "uint16"
 
 // Row-major, at most two dimensions: `rows` × `columns`, consecutive rows `stride` elements apart. A vector of n
 // numbers is n × 1 (a parameter, so that it is sharded by rows) or 1 × n (an operand); contiguous views may be reshaped
@@ -42,6 +42,10 @@ struct Tensor {
   uint8_t* u8() const {
     GALLEON_CHECK(type == DataType::kUint8) << "tensor is not uint8";
     return static_cast<uint8_t*>(data);
+  }
+  uint16_t* u16() const {
+    GALLEON_CHECK(type == DataType::kUint16) << "tensor is not uint16";
+    return static_cast<uint16_t*>(data);
   }
   // The same by the element's C++ type, for code over both kinds of floating-point numbers.
   template <typename T>

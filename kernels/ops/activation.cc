@@ -108,6 +108,12 @@ void fill(Device& device, const Tensor& x, float value) {
   count_work(device, 0.0, static_cast<double>(x.bytes()));
   if (!device.executes() || x.size() == 0) return;
   const Extent extent = elementwise_extent(x);
+  if (x.type == DataType::kUint16) {
+    GALLEON_CHECK(value == 0.0F) << "fill: " << value << " as uint16";
+    device.operations().bf16.fill(device.execution(), extent.rows, extent.columns,
+                                  {static_cast<BFloat16*>(x.data), x.stride}, value);
+    return;
+  }
   by_float_type("fill: x", device, x.type, [&](const auto& functions, auto element) {
     functions.fill(device.execution(), extent.rows, extent.columns, matrix<decltype(element)>(x), value);
   });

@@ -26,7 +26,7 @@ void hyperbolic_tangent_backward(Device& device, const Tensor& y, const Tensor& 
 
 // y ← y + x.
 void add(Device& device, const Tensor& x, const Tensor& y);
-// x ← value, everywhere.
+// x ← value, everywhere; of uint16 0 alone.
 void fill(Device& device, const Tensor& x, float value);
 // y ← x of any type; shapes equal, strides may differ.
 void copy(Device& device, const Tensor& x, const Tensor& y);

@@ -14,10 +14,11 @@ namespace galleon {
 // shape, contiguous.
 void adam_update(Device& device, const AdamRule& rule, const Tensor& r, const Tensor& m, const Tensor& v);
 
-// A moment in 8 bits: a code for each number and a scale for each block of consecutive numbers (math/dynamic8.h).
+// A moment in 8 bits: a code for each number and a scale for each block of consecutive numbers.
 struct CodedMoment {
   Tensor codes;   // uint8, of the gradient's shape, contiguous
-  Tensor scales;  // fp32, ⌈numbers / block⌉ × 1: the largest magnitude of each block
+  Tensor scales;  // ⌈numbers / block⌉ × 1: the largest magnitude of each block; fp32 of dynamic codes
+                  // (math/dynamic8.h), uint16 of companded ones (math/companded8.h), whose blocks are groups of 32
 };
 
 // adam_update with moments that are decoded before it and coded after it, m signed and v unsigned, in the same pass.

@@ -12,21 +12,26 @@ namespace {
 constexpr int64_t kLeastPanelRows = 64;  // whose update exists in fp32 at a time
 
 void check_master(const char* what, const Tensor& weight, const Tensor& master) {
-  if (master.data != nullptr) check_shape(what, master, weight.rows, weight.columns);
+  if (master.data == nullptr) return;
+  const bool split = weight.type == DataType::kBFloat16 && master.type == DataType::kUint8;
+  check_shape(what, master, weight.rows, weight.columns, split ? DataType::kUint8 : DataType::kFloat32);
 }
 
 void apply(Device& device, const Tensor& weight, const Tensor& master, const Tensor& back, const WeightUpdate& how) {
   if (!device.executes() || weight.size() == 0) return;
+  const bool split = master.data != nullptr && master.type == DataType::kUint8;
   by_float_type("apply: weight", device, weight.type, [&](const auto& functions, auto element) {
-    functions.apply(device.execution(), {.rows = weight.rows,
-                                         .n = weight.columns,
-                                         .back = matrix<float>(back),
-                                         .step = how.step,
-                                         .keep = how.keep,
-                                         .weight = matrix<decltype(element)>(weight),
-                                         .master = matrix_or_none<float>(master),
-                                         .noise = how.noise,
-                                         .first_row = how.first_row});
+    functions.apply(device.execution(),
+                    {.rows = weight.rows,
+                     .n = weight.columns,
+                     .back = matrix<float>(back),
+                     .step = how.step,
+                     .keep = how.keep,
+                     .weight = matrix<decltype(element)>(weight),
+                     .master = split ? Matrix<float>{nullptr, 0} : matrix_or_none<float>(master),
+                     .remainder = split ? Matrix<uint8_t>{master.u8(), master.stride} : Matrix<uint8_t>{nullptr, 0},
+                     .noise = how.noise,
+                     .first_row = how.first_row});
   });
 }
 
@@ -83,6 +88,20 @@ void apply_dense(Device& device, const Tensor& weight, const Tensor& master, con
   in_panels(weight, master, how, device, [&](int64_t begin, int64_t count, const Tensor& back) {
     convert(device, update.row_range(begin, count), back);
   });
+}
+
+void set_with_master(Device& device, const Tensor& weight, const Tensor& master, const Tensor& x) {
+  check_shape("set_with_master: x", x, weight.rows, weight.columns);
+  check_master("set_with_master: master", weight, master);
+  if (master.data == nullptr || master.type == DataType::kFloat32) {
+    convert(device, x, weight);
+    if (master.data != nullptr) copy(device, x, master);
+    return;
+  }
+  // 0 first, whatever was there: of 1 and any remainder the product with 0 is 0.
+  fill(device, weight, 1.0F);
+  apply_dense(device, weight, master, x, {.step = 0, .keep = 0});
+  apply_dense(device, weight, master, x, {.step = -1, .keep = 1});
 }
 
 }  // namespace galleon

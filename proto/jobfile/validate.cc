@@ -291,8 +291,27 @@ class Rules {
                          " contradicts optimizer.rule: ", rule, "; it belongs to any but adafactor and sgd"));
     check_muon(muon, rule);
     check_projection(rule);
+    check_state_type(rule);
     belongs(o.rule() == v1::Optimizer::RULE_ADAM8BIT || o.rule() == v1::Optimizer::RULE_MUON8BIT,
             o.block_size() == kDefaultBlockSize, "optimizer.block_size", o.block_size(), "adam8bit or muon8bit");
+  }
+
+  void check_state_type(const std::string& rule) {
+    const v1::Optimizer& o = job_.optimizer();
+    if (o.state_type() == v1::Optimizer::STATE_TYPE_UNSPECIFIED) return;
+    const bool flash = o.state_type() == v1::Optimizer::STATE_TYPE_FLASH;
+    const bool muon = o.rule() == v1::Optimizer::RULE_MUON;
+    require(
+        o.rule() == v1::Optimizer::RULE_ADAMW || muon, "optimizer.state_type",
+        absl::StrCat(flash ? "flash" : "fp32", " contradicts optimizer.rule: ", rule, "; it belongs to adamw or muon"));
+    if (!flash) return;
+    // A slower decay than this is less than half the distance of two scales, which then never fall.
+    require_number(o.beta2() <= kDefaultBeta2, "optimizer.beta2", o.beta2(),
+                   "0.999 or less with optimizer.state_type: flash, whose scales do not follow a slower decay");
+    require_number(o.beta1() <= kDefaultBeta2, "optimizer.beta1", o.beta1(),
+                   "0.999 or less with optimizer.state_type: flash, whose scales do not follow a slower decay");
+    require_number(!muon || o.momentum() <= kDefaultBeta2, "optimizer.momentum", o.momentum(),
+                   "0.999 or less with optimizer.state_type: flash, whose scales do not follow a slower decay");
   }
 
   void check_muon(bool muon, const std::string& rule) {
@@ -442,9 +461,11 @@ class Rules {
     require(!(t.precision() == v1::PRECISION_FP32 && t.accumulate_type() == v1::PRECISION_BF16),
             "training.accumulate_type",
             "bf16 contradicts training.precision: fp32; accumulate_type: fp32 or precision: bf16");
-    require(!(t.precision() == v1::PRECISION_FP32 && t.master_weights() == v1::Training::MASTER_WEIGHTS_FP32),
-            "training.master_weights",
-            "fp32 contradicts training.precision: fp32, whose weights are fp32 already; none");
+    const bool fp24 = t.master_weights() == v1::Training::MASTER_WEIGHTS_FP24;
+    const bool has_master = fp24 || t.master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
+    require(!(t.precision() == v1::PRECISION_FP32 && has_master), "training.master_weights",
+            absl::StrCat(fp24 ? "fp24" : "fp32",
+                         " contradicts training.precision: fp32, whose weights are fp32 already; none"));
     check_batches();
   }
 

@@ -40,7 +40,7 @@ inline std::vector<Tensor> upload(DeviceOperands& operands, Device& device, cons
     const Gaps own_gaps = o.gaps ? gaps : Gaps(false);
     if (own == DataType::kInt32) {
       tensors.push_back(operands.integers(std::vector<int32_t>(numbers[i].begin(), numbers[i].end())));
-    } else if (own == DataType::kUint8) {
+    } else if (own == DataType::kUint8 || own == DataType::kUint16) {
       tensors.push_back(operands.zeros(o.rows, o.columns, own));
     } else if (numbers[i].empty()) {
       tensors.push_back(operands.empty(o.rows, o.columns, own_gaps, own));

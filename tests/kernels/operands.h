@@ -123,6 +123,11 @@ class DeviceOperands {
     switch (type) {
       case DataType::kUint8:
         return static_cast<double>(static_cast<uint8_t>(bytes[i]));
+      case DataType::kUint16: {
+        uint16_t value;
+        std::memcpy(&value, bytes + i * sizeof(value), sizeof(value));
+        return static_cast<double>(value);
+      }
       case DataType::kInt32: {
         int32_t value;
         std::memcpy(&value, bytes + i * sizeof(value), sizeof(value));

@@ -1,5 +1,6 @@
 #include "kernels/ops/weight_update.h"
 
+#include "kernels/math/split_weight.h"
 #include "tests/kernels/numerics.h"
 
 namespace galleon {
@@ -124,6 +125,97 @@ TEST_P(WeightUpdateTest, AMasterCopyIsUpdatedInFp32AndTheWeightIsItsNearestNumbe
     for (double& value : nearest)
       value = static_cast<double>(math::to_float(math::to_bfloat16(static_cast<float>(value))));
     EXPECT_EQ(values_of(w), nearest);
+  }
+}
+
+// A step of a 64th of the distance to the next bf16 number is lost without the eight bits behind it.
+TEST_P(WeightUpdateTest, WeightsOf24BitsFollowDoublePrecisionWithinHalfAStepOfTheirs) {
+  constexpr int kSteps = 100;
+  const int64_t shapes[][3] = {{5, 9, 2}, {300, 129, 32}};
+  for (const auto& [rows, columns, rank] : shapes) {
+    for (const Gaps gaps : kEveryGaps) {
+      const Values start = normal_values(rows * columns, 1);
+      const Tensor w = tensor(start, rows, columns, gaps, DataType::kBFloat16);
+      const Tensor remainder = operands_.zeros(rows, columns, DataType::kUint8);
+      set_with_master(*device_, w, remainder, tensor(start, rows, columns));
+      const Values update = normal_values(rows * columns, 2);
+      const Tensor u = tensor(update, rows, columns, gaps);
+      for (int i = 0; i < kSteps; ++i) apply_dense(*device_, w, remainder, u, {.step = 0x1p-15F});
+      const Values halves = values_of(w);
+      const Values behind = values_of(remainder);
+      for (size_t i = 0; i < start.size(); ++i) {
+        const BFloat16 half = math::to_bfloat16(static_cast<float>(halves[i]));
+        const float whole = math::joined(half, static_cast<uint8_t>(behind[i]));
+        double expected = start[i];
+        double bound = std::abs(start[i]) * 0x1p-16;
+        for (int k = 0; k < kSteps; ++k) {
+          expected -= 0x1p-15 * update[i];
+          bound += std::abs(expected) * 0x1.01p-16;
+        }
+        ASSERT_NEAR(static_cast<double>(whole), expected, bound) << i;
+        ASSERT_NEAR(halves[i], static_cast<double>(whole), std::abs(static_cast<double>(whole)) * 0x1.01p-8) << i;
+      }
+      // And back from a subspace.
+      const Tensor low = tensor(normal_values(rows * rank, 2), rows, rank);
+      const Tensor p = tensor(normal_values(columns * rank, 3), columns, rank);
+      set_with_master(*device_, w, remainder, tensor(start, rows, columns));
+      const Tensor plain = tensor(start, rows, columns);
+      apply_projected(*device_, w, remainder, low, p, {.step = 0.01F, .keep = 0.99F});
+      apply_projected(*device_, plain, {}, low, p, {.step = 0.01F, .keep = 0.99F});
+      Values joined = values_of(w);
+      const Values after = values_of(remainder);
+      for (size_t i = 0; i < joined.size(); ++i) {
+        joined[i] = static_cast<double>(
+            math::joined(math::to_bfloat16(static_cast<float>(joined[i])), static_cast<uint8_t>(after[i])));
+      }
+      EXPECT_LE(relative_error(joined, values_of(plain)), 0x1p-15 + sum_bound(rank));
+    }
+  }
+}
+
+TEST(SplitWeight, EveryOneComesBackFromItsHalves) {
+  for (uint32_t upper = 0; upper < (1U << 24); ++upper) {
+    const float x = math::from_bits(upper << 8);
+    if (!std::isfinite(math::to_float(math::to_bfloat16(x)))) continue;
+    BFloat16 half;
+    uint8_t remainder = 0;
+    math::split(x, half, remainder);
+    ASSERT_EQ(math::bits_of(math::joined(half, remainder)), upper << 8);
+  }
+}
+
+TEST(SplitWeight, IsTheNearestOf24BitsAndItsHalfTheNearestOf16) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 200000; ++i) {
+    const auto bits = static_cast<uint32_t>(random());
+    // Of all bits, and of those about a bf16 number, a tie and 0.
+    const uint32_t chosen = i % 4 == 0   ? bits
+                            : i % 4 == 1 ? (bits & 0xFFFF0000U)
+                            : i % 4 == 2 ? bits | 0x8000U
+                                         : bits >> 8;
+    const float x = math::from_bits(chosen);
+    BFloat16 half;
+    uint8_t remainder = 0;
+    math::split(x, half, remainder);
+    const float whole = math::joined(half, remainder);
+    if (!std::isfinite(x)) {
+      ASSERT_EQ(std::isnan(x), std::isnan(whole));
+      if (!std::isnan(x)) {
+        ASSERT_EQ(whole, x);
+      }
+      continue;
+    }
+    if (!std::isfinite(math::to_float(math::to_bfloat16(x)))) continue;
+    const double value = static_cast<double>(x);
+    // Of numbers that are not normal, by the distance of those that are.
+    const double size = std::max(std::abs(value), 0x1p-126);
+    ASSERT_LE(std::abs(static_cast<double>(whole) - value), size * 0x1p-16) << x;
+    ASSERT_LE(std::abs(static_cast<double>(math::to_float(half)) - static_cast<double>(whole)), size * 0x1p-8) << x;
+    ASSERT_EQ(math::bits_of(x) >> 31, half.bits >> 15) << "the sign";
+    BFloat16 again;
+    uint8_t behind = 0;
+    math::split(whole, again, behind);
+    ASSERT_EQ(math::joined(again, behind), whole);
   }
 }
 

@@ -58,6 +58,7 @@ optimizer:
   momentum: 0.9
   epsilon: 1e-06
   epsilon_form: null
+  state_type: null
   block_size: 256
   weight_decay: 0
   decay_exempt: []
@@ -181,6 +182,7 @@ optimizer:
   momentum: 0.9
   epsilon: 1e-8
   epsilon_form: corrected
+  state_type: fp32
   block_size: 256
   weight_decay: 0.1
   decay_exempt: [norms, embeddings]
@@ -337,7 +339,7 @@ training:
       "scale, apollo, apollo_mini, fira\n"
       "job.yaml:8: optimizer.learning_rat: unknown key; did you mean learning_rate? Accepted here: rule, "
       "learning_rate, "
-      "rates, beta1, beta2, momentum, epsilon, epsilon_form, block_size, weight_decay, decay_exempt, clip_norm, "
+      "rates, beta1, beta2, momentum, epsilon, epsilon_form, state_type, block_size, weight_decay, decay_exempt, clip_norm, "
       "clip_space, schedule, muon, projection, update, galore, lora\n"
       "job.yaml:10: training.steps: \"many\" is not accepted; a whole number from 0 to 18446744073709551615, or null");
 }
@@ -357,6 +359,17 @@ TEST(JobFile, PathsAreResolvedAgainstTheFoldersOfTheFile) {
   EXPECT_EQ(job->tokenizer(), std::filesystem::path(folder + "/tokenizer.model").lexically_normal().string());
   EXPECT_EQ(job->model().source(), "preset:llama-60m");
   std::filesystem::remove_all(folder);
+}
+
+TEST(JobFile, MastersBelongToBf16Weights) {
+  for (const std::string master : {"fp32", "fp24"}) {
+    std::string yaml(kMinimal);
+    const size_t at = yaml.find("training: {");
+    ASSERT_NE(at, std::string::npos);
+    yaml.insert(at + 11, "master_weights: " + master + ", ");
+    EXPECT_EQ(parse_bad(yaml), "job.yaml:6: training.master_weights: " + master +
+                                   " contradicts training.precision: fp32, whose weights are fp32 already; none");
+  }
 }
 
 // One line of a job that is otherwise good, and the whole of what is said about it.
@@ -494,6 +507,23 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"BlocksOfAnotherRule", "optimizer: {block_size: 2048}",
                 "job.yaml:7: optimizer.block_size: 2048 contradicts optimizer.rule: adamw; it belongs to adam8bit or "
                 "muon8bit"},
+        BadLine{"StateTypeOfAnotherRule", "optimizer: {rule: adam8bit, state_type: flash}",
+                "job.yaml:7: optimizer.state_type: flash contradicts optimizer.rule: adam8bit; it belongs to adamw or "
+                "muon"},
+        BadLine{"StateInFp32OfCodes", "optimizer: {rule: muon8bit, state_type: fp32}",
+                "job.yaml:7: optimizer.state_type: fp32 contradicts optimizer.rule: muon8bit; it belongs to adamw or "
+                "muon"},
+        BadLine{
+            "StateTypeOfWholeGradients", "optimizer: {rule: fira, projection: {rank: 4}, state_type: flash}",
+            "job.yaml:7: optimizer.state_type: flash contradicts optimizer.rule: fira; it belongs to adamw or muon"},
+        BadLine{"SlowDecayOfFlash", "optimizer: {state_type: flash, beta2: 0.9999}",
+                "job.yaml:7: optimizer.beta2: 0.9999 is not accepted; 0.999 or less with optimizer.state_type: flash, "
+                "whose scales do not follow a slower decay"},
+        BadLine{"SlowMomentumOfFlash", "optimizer: {rule: muon, state_type: flash, momentum: 0.9995}",
+                "job.yaml:7: optimizer.momentum: 0.9995 is not accepted; 0.999 or less with optimizer.state_type: "
+                "flash, whose scales do not follow a slower decay"},
+        BadLine{"UnknownStateType", "optimizer: {state_type: int8}",
+                "job.yaml:7: optimizer.state_type: \"int8\" is not accepted; one of fp32, flash, or null"},
         BadLine{"BlockSize", "optimizer: {block_size: 100}",
                 "job.yaml:7: optimizer.block_size: 100 is not accepted; a power of two from 64 to 4096\n"
                 "job.yaml:7: optimizer.block_size: 100 contradicts optimizer.rule: adamw; it belongs to adam8bit or "

@@ -70,6 +70,7 @@ std::vector<Change> changes(int ranks) {
             return "optimizer.galore.basis_type: int8";
           },
           [](EngineShape& shape) -> std::optional<std::string> {
+            if (shape.optimizer.state_type == StateType::kFlash) return std::nullopt;
             if (shape.optimizer.rule == MomentRule::kMuon) {
               shape.optimizer.rule = MomentRule::kMuon8bit;
               return "optimizer.rule: muon8bit";
@@ -79,8 +80,13 @@ std::vector<Change> changes(int ranks) {
             return "optimizer.rule: adam8bit";
           },
           [](EngineShape& shape) -> std::optional<std::string> {
+            if (shape.weights.master != MasterWeights::kFp32) return std::nullopt;
+            shape.weights.master = MasterWeights::kFp24;
+            return "training.master_weights: fp24";
+          },
+          [](EngineShape& shape) -> std::optional<std::string> {
             if (shape.weights.type == DataType::kBFloat16) return std::nullopt;
-            shape.weights = {DataType::kBFloat16, false};
+            shape.weights = {DataType::kBFloat16};
             return "training.precision: bf16";
           },
           // Sums of products of bf16 factors alone.
@@ -100,6 +106,7 @@ absl::StatusOr<std::vector<v1::OtherWay>> other_ways(const EngineShape& shape, a
   full.optimizer.galore.reset();
   full.optimizer.lora.reset();
   full.optimizer.rule = MomentRule::kAdamW;
+  full.optimizer.state_type = StateType::kOfRule;
   full.optimizer.per_layer = false;
   full.optimizer.zero = 1;
   ASSIGN_OR_RETURN(RankEstimate alone, dry_run(full, device_kind, 0, 1));

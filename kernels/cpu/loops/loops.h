@@ -37,6 +37,7 @@ void matmul(const Execution& on, const Product<float, float>& product, void* scr
   void fill_orthogonal(OperationTable& table);    \
   void fill_channels(OperationTable& table);      \
   void fill_quantize(OperationTable& table);      \
+  void fill_companded(OperationTable& table);     \
   void fill_weight_update(OperationTable& table); \
   void fill_reductions(OperationTable& table);    \
   void fill_random(OperationTable& table);        \

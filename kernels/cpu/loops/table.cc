@@ -15,6 +15,7 @@ void fill_operations(OperationTable& table) {
   fill_orthogonal(table);
   fill_channels(table);
   fill_quantize(table);
+  fill_companded(table);
   fill_weight_update(table);
   fill_reductions(table);
   fill_random(table);

@@ -1,6 +1,7 @@
 // Weights, one pass over memory: step, decay, and one rounding.
 #include "kernels/cpu/loops/loops.h"
 #include "kernels/math/rounding.h"
+#include "kernels/math/split_weight.h"
 
 namespace galleon::cpu::GALLEON_ISA {
 namespace {
@@ -18,6 +19,22 @@ GALLEON_FORMULA void apply_row(int64_t n, const float* back, float step, float k
   }
 }
 
+// Only bf16 weights have remainders.
+GALLEON_FORMULA void apply_split_row(int64_t, const float*, float, float, float*, uint8_t*) {}
+
+GALLEON_FORMULA void apply_split_row(int64_t n, const float* back, float step, float keep, BFloat16* weight,
+                                     uint8_t* remainder) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float value = (math::joined(weight[i], remainder[i]) - step * back[i]) * keep;
+    BFloat16 half;
+    uint8_t behind = 0;
+    math::split(value, half, behind);
+    weight[i] = half;
+    remainder[i] = behind;
+  }
+}
+
 template <typename T>
 void apply(const Execution& on, const ApplyUpdate<T>& args) {
   const int64_t rows = args.rows;
@@ -28,6 +45,10 @@ void apply(const Execution& on, const ApplyUpdate<T>& args) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* b = args.back.row(row);
     T* w = args.weight.row(row);
+    if (args.remainder.data != nullptr) {
+      apply_split_row(n, b, step, keep, w, args.remainder.row(row));
+      continue;
+    }
     if (args.master.data == nullptr) {
       apply_row(n, b, step, keep, w, math::rounding_row(args.noise, args.first_row + row));
       continue;

@@ -19,6 +19,7 @@ void fill_norm(OperationTable& table);
 void fill_optimizer(OperationTable& table);
 void fill_orthogonal(OperationTable& table);
 void fill_channels(OperationTable& table);
+void fill_companded(OperationTable& table);
 void fill_quantize(OperationTable& table);
 void fill_random(OperationTable& table);
 void fill_reductions(OperationTable& table);

@@ -17,6 +17,7 @@ void fill_kernels(OperationTable& table) {
   fill_optimizer(table);
   fill_orthogonal(table);
   fill_channels(table);
+  fill_companded(table);
   fill_quantize(table);
   fill_random(table);
   fill_reductions(table);

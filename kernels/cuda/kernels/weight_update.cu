@@ -1,7 +1,10 @@
 // Weights, one pass over memory: step, decay, and one rounding.
+#include <type_traits>
+
 #include "kernels/cuda/kernels/elementwise.h"
 #include "kernels/cuda/kernels/kernels.h"
 #include "kernels/math/rounding.h"
+#include "kernels/math/split_weight.h"
 
 namespace galleon::cuda {
 namespace {
@@ -64,9 +67,38 @@ struct ApplyToMaster {
   }
 };
 
+// A weight of 24 bits. Its remainders move byte by byte: a piece of weights has fewer of them than a thread loads.
+struct ApplyToSplit {
+  Rows<const float> back;
+  Rows<BFloat16> weight;
+  Matrix<uint8_t> remainder;
+  float step;
+  float keep;
+
+  template <int count>
+  __device__ __forceinline__ void at(int64_t row, int64_t column) const {
+    const auto update = back.template load<count>(row, column);
+    auto w = weight.template load<count>(row, column);
+    uint8_t* behind = remainder.row(row) + column;
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const float value = moved(math::joined(w.value[i], behind[i]), update.value[i], step, keep);
+      math::split(value, w.value[i], behind[i]);
+    }
+    weight.template store<count>(row, column, w);
+  }
+};
+
 template <typename T>
 void apply(const Execution& on, const ApplyUpdate<T>& a) {
   const bool wide = rows_aligned(a.rows, a.back) && rows_aligned(a.rows, a.weight);
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (a.remainder.data != nullptr) {
+      const ApplyToSplit body{rows_of(a.back), rows_of(a.weight), a.remainder, a.step, a.keep};
+      elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide, body);
+      return;
+    }
+  }
   if (a.master.data == nullptr) {
     const Apply<T> body{rows_of(a.back), rows_of(a.weight), a.step, a.keep, a.noise, a.first_row};
     elementwise<Pack<T>::kCount>(on, a.rows, a.n, wide, body);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The search over two rates, what its table tells, and the picture, on made-up losses."""
+"""The search over two rates, what its table and that of the moments' types tell, and the picture, on made-up losses."""
 
 import math
 import pathlib
@@ -8,6 +8,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import frontier  # noqa: E402
+import state_types  # noqa: E402
 import two_rates  # noqa: E402
 
 OWN = {"matrices": 0.004, "rest": 0.04, "further": 4}
@@ -41,6 +42,40 @@ class SearchTest(unittest.TestCase):
         self.assertEqual(two_rates.steps_to(line, 4.5), 60)
         self.assertEqual(two_rates.steps_to(line, 4.8), 50)
         self.assertIsNone(two_rates.steps_to(line, 4.2))
+
+
+class StateTypesTest(unittest.TestCase):
+    def lines(self):
+        """A whole search of AdamW whose best point is (0.016, 0.02), and its flash beside it under two seeds."""
+        found = {}
+
+        def loss_at(*point):
+            found[point] = bowl(*point)
+            return found[point]
+        two_rates.search(two_rates.STUDIES["two-rates"], two_rates.ARMS["adamw"], loss_at)
+        memory = {"optimizer_states": 2**20, "subspaces": 2**20}
+        job = {"training": {"steps": 320, "global_batch": 16, "precision": "bf16"}, "data": {"sequence_length": 128}}
+        common = {"arm": "adamw", "outcome": "finished", "memory": memory, "machine": "m", "date": "2026-11-30", "job": job}
+        lines = [{**common, "study": "two-rates", "matrices": m, "rest": r, "seed": 1, "validation_loss": loss} for (m, r), loss in found.items()]
+        at = {**common, "matrices": 0.016, "rest": 0.02}
+        lines.append({**at, "study": "two-rates", "seed": 2, "validation_loss": 4.5})
+        return lines + [{**at, "study": "state-types", "state": "flash", "seed": seed, "validation_loss": loss}
+                        for seed, loss in ((1, 4.04), (2, 4.455), (3, 9.0))]
+
+    def test_each_type_stands_beside_fp32_seed_by_seed(self):
+        text = state_types.table(self.lines(), "state-types")
+        self.assertIn("| AdamW | fp32 | 2 | 4.2500 ± 0.2500 |  | 2.00 MiB |", text)
+        self.assertIn("| AdamW | flash | 2 | 4.2475 ± 0.2075 | +1.00 %, -1.00 % | 2.00 MiB |", text)
+        self.assertNotIn("8-bit", text)
+        self.assertIn("There is no run", state_types.table(self.lines()[:-1][1:3], "state-types"))
+
+    def test_only_the_type_of_moments_differs(self):
+        jobs = [two_rates.job_of(state_types.STUDIES["state-types"], state_types.arm_of("galore-muon", kind), 0.008, 0.04, 1)
+                for kind in state_types.TYPES]
+        rules = [job["optimizer"].pop("rule") for job in jobs]
+        self.assertEqual(rules, ["muon", "muon8bit", "muon"])
+        self.assertEqual([job["optimizer"].pop("state_type", None) for job in jobs], [None, None, "flash"])
+        self.assertTrue(jobs[0] == jobs[1] == jobs[2])
 
 
 class PictureTest(unittest.TestCase):

@@ -68,6 +68,12 @@ inline Operand codes(const char* name, int64_t count, Role role) {
   return operand;
 }
 
+inline Operand short_scales(const char* name, int64_t count, Role role) {
+  Operand operand = fp32(name, count, 1, role);
+  operand.type = DataType::kUint16;
+  return operand;
+}
+
 // What limits an operation's speed: a copy's bytes a second, the best product's FLOPs, or nothing simple.
 enum class Bound { kMemory, kProduct, kSeconds };
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/math/companded8.h"
+#include "kernels/ops/companded.h"
 #include "kernels/ops/orthogonal.h"
 #include "kernels/ops/quantize.h"
 #include "kernels/ops/reduction.h"
@@ -329,6 +331,69 @@ class DecodeMoment final : public CodedCase {
   bool is_signed_;
 };
 
+// Moments in groups of companded codes, prepared from normal numbers.
+class CompandedCase : public OperationCase {
+ public:
+  using OperationCase::OperationCase;
+
+ protected:
+  static int64_t groups(int64_t size) { return (size + math::kCompandedGroup - 1) / math::kCompandedGroup; }
+};
+
+class CompandedAdamUpdate final : public CompandedCase {
+ public:
+  enum { kR, kMoment, kSquare, kMCodes, kMScales, kVCodes, kVScales };
+  explicit CompandedAdamUpdate(int64_t size)
+      : CompandedCase(
+            "companded_adam_update",
+            {fp32("r", size, 1, Role::kUpdated), fp32("moment", size, 1), positive(fp32("square", size, 1)),
+             codes("codes of m", size, Role::kPrepared), short_scales("scales of m", groups(size), Role::kPrepared),
+             codes("codes of v", size, Role::kPrepared), short_scales("scales of v", groups(size), Role::kPrepared)}) {}
+  void prepare(Device& device, const std::vector<Tensor>& t) const override {
+    encode_companded(device, true, t[kMoment], {t[kMCodes], t[kMScales]});
+    encode_companded(device, false, t[kSquare], {t[kVCodes], t[kVScales]});
+  }
+  Values run(Device& device, const std::vector<Tensor>& t) const override {
+    companded_adam_update(device, AdamRule(), t[kR], {t[kMCodes], t[kMScales]}, {t[kVCodes], t[kVScales]});
+    return {};
+  }
+};
+
+class CompandMoment final : public CompandedCase {
+ public:
+  enum { kX, kCodes, kScales, kDecoded };
+  CompandMoment(int64_t size, bool is_first, bool decodes)
+      : CompandedCase(std::string(decodes ? "decode" : "encode") + "_companded_" + (is_first ? "first" : "second"),
+                      {is_first ? fp32("x", size, 1) : positive(fp32("x", size, 1)),
+                       codes("codes", size, decodes ? Role::kPrepared : Role::kOutput),
+                       short_scales("scales", groups(size), decodes ? Role::kPrepared : Role::kOutput),
+                       fp32("decoded", decodes ? size : 1, 1, Role::kOutput)}),
+        is_first_(is_first),
+        decodes_(decodes) {}
+  void prepare(Device& device, const std::vector<Tensor>& t) const override {
+    if (decodes_) encode_companded(device, is_first_, t[kX], {t[kCodes], t[kScales]});
+  }
+  Values run(Device& device, const std::vector<Tensor>& t) const override {
+    if (decodes_) {
+      decode_companded(device, is_first_, {t[kCodes], t[kScales]}, t[kDecoded]);
+    } else {
+      encode_companded(device, is_first_, t[kX], {t[kCodes], t[kScales]});
+    }
+    return {};
+  }
+  bool has_reference() const override { return decodes_; }
+  Values reference(std::vector<Values>& n) const override {
+    n[kDecoded] = n[kX];
+    return {};
+  }
+  // Half a step at the largest number of a group, of first moments 4/508; of second ones both sides of a root's 1/510.
+  double tolerance() const override { return 0.0081; }
+
+ private:
+  bool is_first_;
+  bool decodes_;
+};
+
 class BasisCase final : public OperationCase {
  public:
   enum { kX, kCodes, kScales, kDecoded };
@@ -398,6 +463,26 @@ class ApplyDense final : public OperationCase {
   bool with_master_;
 };
 
+// Of a weight of 24 bits.
+class ApplySplit final : public OperationCase {
+ public:
+  enum { kWeight, kUpdate, kRemainder };
+  ApplySplit(int64_t rows, int64_t n)
+      : OperationCase("apply_dense_bf16_master24", {of_type("weight", rows, n, kBf16), fp32_rows("update", rows, n),
+                                                    of_type("remainder", rows, n, DataType::kUint8)}) {}
+  Values run(Device& device, const std::vector<Tensor>& t) const override {
+    apply_dense(device, t[kWeight], t[kRemainder], t[kUpdate], {.step = 0.03F, .keep = 0.875F});
+    return {};
+  }
+
+ private:
+  static Operand of_type(const char* name, int64_t rows, int64_t n, DataType type) {
+    Operand operand = fp32_rows(name, rows, n, Role::kUpdated);
+    operand.type = type;
+    return operand;
+  }
+};
+
 enum class Reduction { kSum, kSumOfSquares, kAllFinite, kHash };
 
 class ReductionCase final : public OperationCase {
@@ -447,6 +532,11 @@ void add_states(int64_t rows, int64_t n, CaseList& list) {
   list.push_back(std::make_unique<AdafactorUpdateCase>(rows, n, false));
   list.push_back(std::make_unique<AdafactorUpdateCase>(rows, n, true));
   list.push_back(std::make_unique<Adam8bitUpdate>(rows * n));
+  list.push_back(std::make_unique<CompandedAdamUpdate>(rows * n));
+  for (const bool is_first : {true, false}) {
+    for (const bool decodes : {false, true})
+      list.push_back(std::make_unique<CompandMoment>(rows * n, is_first, decodes));
+  }
   for (const bool is_signed : {true, false}) {
     list.push_back(std::make_unique<EncodeMoment>(rows * n, is_signed));
     list.push_back(std::make_unique<DecodeMoment>(rows * n, is_signed));
@@ -458,6 +548,7 @@ void add_states(int64_t rows, int64_t n, CaseList& list) {
   list.push_back(std::make_unique<ApplyDense>(rows, n, kBf16, false));
   list.push_back(std::make_unique<ApplyDense>(rows, n, kBf16, true));
   list.push_back(std::make_unique<ApplyDense>(rows, n, kFp32, false));
+  list.push_back(std::make_unique<ApplySplit>(rows, n));
 }
 
 void add_grams(int64_t n, CaseList& list) {

@@ -282,16 +282,16 @@ TEST(Lora, InBf16ItLearnsTheSameAndResumesBitForBit) {
   TestFolder folder;
   const RankOutcome reference = run_one(lora_run(folder), folder.path() + "/fp32");
   ASSERT_TRUE(reference.result.ok()) << reference.result.status();
-  for (const bool master : {false, true}) {
+  for (const MasterWeights master : {MasterWeights::kNone, MasterWeights::kFp32, MasterWeights::kFp24}) {
     RunOptions o = lora_run(folder);
     o.weights = {DataType::kBFloat16, master};
-    o.recompute = master;
-    o.checkpoint_folder = absl::StrCat(folder.path(), "/whole", master);
+    o.recompute = master != MasterWeights::kNone;
+    o.checkpoint_folder = absl::StrCat(folder.path(), "/whole", static_cast<int>(master));
     const std::vector<RankOutcome> whole = run_ranks(o, 2, folder.path() + "/whole-out");
     ASSERT_TRUE(whole[0].result.ok()) << whole[0].result.status();
     // Rounding to 8 bits moves the loss of a run by about 1 %.
     EXPECT_NEAR(whole[0].observer.losses().back(), reference.observer.losses().back(), 0.02);
-    o.checkpoint_folder = absl::StrCat(folder.path(), "/cut", master);
+    o.checkpoint_folder = absl::StrCat(folder.path(), "/cut", static_cast<int>(master));
     const std::vector<RankOutcome> first =
         run_ranks(o, 2, folder.path() + "/cut-out",
                   [](int, RecordingObserver& observer, RunContext&) { observer.stop_after = 5; });

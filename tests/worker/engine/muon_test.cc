@@ -113,7 +113,7 @@ TEST(Muon, PassesRanksAndStagesChangeNothingButTheOrderOfSums) {
       run.micro_batch = micro_batch;
       run.optimizer.zero = zero;
       run.optimizer.accumulate_type = accumulate;
-      if (accumulate == DataType::kBFloat16) run.weights = {DataType::kBFloat16, true};
+      if (accumulate == DataType::kBFloat16) run.weights = {DataType::kBFloat16, MasterWeights::kFp32};
       run.checkpoint_folder =
           absl::StrCat(folder.path(), "/", projected, ranks, zero, micro_batch, static_cast<int>(accumulate));
       const std::vector<RankOutcome> outcome = run_ranks(run, ranks, run.checkpoint_folder + "-out");

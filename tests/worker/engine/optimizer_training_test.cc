@@ -106,7 +106,7 @@ TEST_P(OptimizerRun, AStoppedRunGoesOnBitForBitAndOnAnotherNumberOfRanks) {
 }
 
 TEST_P(OptimizerRun, InBFloat16ItFollowsFp32AndGoesOnBitForBitAndThePlanIsTheLedger) {
-  for (const bool master : {false, true}) {
+  for (const MasterWeights master : {MasterWeights::kNone, MasterWeights::kFp32, MasterWeights::kFp24}) {
     TestFolder folder;
     RunOptions o = run_of(GetParam(), folder);
     o.checkpoint_folder = folder.path() + "/fp32-checkpoints";
@@ -212,6 +212,31 @@ INSTANTIATE_TEST_SUITE_P(
               o.epsilon = 1e-8;
               o.galore->moments = MomentsAtRefresh::kRotate;
               o.galore->stagger = false;
+            }},
+        Arm{"Flash", kCoded,
+            [](OptimizerOptions& o) {
+              o.state_type = StateType::kFlash;
+              o.galore->rank = kLargeRank;
+              o.galore->moments = MomentsAtRefresh::kRotate;
+              o.weight_decay = 0.01;
+            }},
+        Arm{"FlashFullRank", kCoded,
+            [](OptimizerOptions& o) {
+              o.state_type = StateType::kFlash;
+              o.galore.reset();
+            }},
+        Arm{"FlashMuon", kCoded,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon);
+              o.state_type = StateType::kFlash;
+              o.galore->rank = kLargeRank;
+            }},
+        Arm{"FlashMuonHeadsFullRank", kCoded,
+            [](OptimizerOptions& o) {
+              use_muon(o, MomentRule::kMuon);
+              o.state_type = StateType::kFlash;
+              o.muon.split_heads = true;
+              o.galore.reset();
             }},
         Arm{"Adafactor", kReordered,
             [](OptimizerOptions& o) {

@@ -73,7 +73,8 @@ TEST(PeftExport, BaseAndAdapterAreTheMergedModelOnAnyRanksStagesAndTypes) {
   TestFolder folder;
   struct Case {
     const char* name;
-    bool tied, train_rest, master;
+    bool tied, train_rest;
+    MasterWeights master;
     DataType type;
     int ranks, zero;
     double tolerance;
@@ -82,12 +83,12 @@ TEST(PeftExport, BaseAndAdapterAreTheMergedModelOnAnyRanksStagesAndTypes) {
   // folder's is not, and what is merged is rounded again.
   constexpr double kExact = 1e-6;
   constexpr double kBf16 = 1e-2;
-  for (const Case& c : {Case{"plain", false, false, false, DataType::kFloat32, 1, 1, kExact},
-                        {"tied", true, false, false, DataType::kFloat32, 2, 1, kExact},
-                        {"rest", false, true, false, DataType::kFloat32, 2, 3, kExact},
-                        {"tied rest", true, true, false, DataType::kFloat32, 1, 1, kExact},
-                        {"bf16", false, false, false, DataType::kBFloat16, 2, 3, kBf16},
-                        {"master", true, true, true, DataType::kBFloat16, 1, 1, kBf16}}) {
+  for (const Case& c : {Case{"plain", false, false, MasterWeights::kNone, DataType::kFloat32, 1, 1, kExact},
+                        {"tied", true, false, MasterWeights::kNone, DataType::kFloat32, 2, 1, kExact},
+                        {"rest", false, true, MasterWeights::kNone, DataType::kFloat32, 2, 3, kExact},
+                        {"tied rest", true, true, MasterWeights::kNone, DataType::kFloat32, 1, 1, kExact},
+                        {"bf16", false, false, MasterWeights::kNone, DataType::kBFloat16, 2, 3, kBf16},
+                        {"master", true, true, MasterWeights::kFp32, DataType::kBFloat16, 1, 1, kBf16}}) {
     SCOPED_TRACE(c.name);
     const std::string name = absl::StrCat(folder.path(), "/", c.name);
     RunOptions o = adapted_run(folder, base_model(absl::StrCat(name, "-base"), c.tied), name);

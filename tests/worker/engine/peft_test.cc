@@ -55,7 +55,7 @@ const Case kCases[] = {
     {"bf16",
      [](const TestFolder& f) {
        RunOptions o = of_decoder(f, R"("model_type":"llama")", false);
-       o.weights = {DataType::kBFloat16, true};
+       o.weights = {DataType::kBFloat16, MasterWeights::kFp32};
        return o;
      },
      kBf16},

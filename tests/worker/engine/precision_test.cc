@@ -149,7 +149,9 @@ TEST_P(Precision, ThePlanIsTheLedgerAndWeightsTakeTwoBytes) {
   const RankOutcome exact = run_one(fp32, folder.path() + "/fp32");
   const double weights = static_cast<double>(bytes_of_category(run, MemoryCategory::kWeights)) /
                          static_cast<double>(bytes_of_category(exact, MemoryCategory::kWeights));
-  EXPECT_NEAR(weights, GetParam().weights.master ? 1.5 : 0.5, 0.01);
+  const MasterWeights master = GetParam().weights.master;
+  const double expected = master == MasterWeights::kFp32 ? 1.5 : master == MasterWeights::kFp24 ? 0.75 : 0.5;
+  EXPECT_NEAR(weights, expected, 0.01);
   EXPECT_LT(bytes_of_category(run, MemoryCategory::kActivations),
             0.75 * static_cast<double>(bytes_of_category(exact, MemoryCategory::kActivations)));
 }
@@ -171,8 +173,9 @@ TEST_P(Precision, ACheckpointIsInBFloat16AndSaysSo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Precision,
-                         testing::Values(Storage{"Stochastic", {DataType::kBFloat16, false}},
-                                         Storage{"Master", {DataType::kBFloat16, true}}),
+                         testing::Values(Storage{"Stochastic", {DataType::kBFloat16}},
+                                         Storage{"Master", {DataType::kBFloat16, MasterWeights::kFp32}},
+                                         Storage{"Master24", {DataType::kBFloat16, MasterWeights::kFp24}}),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

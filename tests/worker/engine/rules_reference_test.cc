@@ -114,6 +114,28 @@ TEST_P(RulesReference, SixtyStepsGiveTheRecordedWeightsAndCodes) {
   }
 }
 
+// At rank 1, where the basis is unique up to its sign, which changes nothing: whatever the search, the path is that of
+// the recorded run, which make_rules.py holds to the program of Fira's authors.
+TEST(RulesReference, FiraAtRankOneGivesTheRecordedWeights) {
+  constexpr int64_t kRows = 24;
+  constexpr int64_t kColumns = 16;
+  const SafetensorsReader reference = open_fixture("rule_fira");
+  const std::vector<float> gradients = fixture(reference, "gradients");
+  OptimizerOptions o;
+  o.rule = MomentRule::kFira;
+  o.learning_rate = 0.01;
+  o.weight_decay = 0.05;
+  o.projection.rank = 1;
+  o.projection.scale = 0.25;
+  o.projection.residual = Residual::kScaled;
+  const auto steps = static_cast<int64_t>(gradients.size()) / (kRows * kColumns);
+  o.schedule = {ScheduleType::kConstant, 0, 0.1, steps};
+  OneMatrix one(kRows, kColumns, o);
+  set_weight(one.parameter(), one.device(), initial(kRows, kColumns).data());
+  for (int64_t t = 1; t <= steps; ++t) one.step(t, gradients.data() + (t - 1) * kRows * kColumns);
+  EXPECT_LT(relative_difference(get_weight(one.parameter(), one.device()), fixture(reference, "weight")), 1e-5);
+}
+
 std::vector<Recorded> all_recorded() {
   const Case small[] = {{"full_rank", 24, 16, 0, false},
                         {"projected", 24, 16, 6, false},

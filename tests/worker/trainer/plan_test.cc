@@ -100,6 +100,25 @@ TEST(Plan, ComparesWithDenseDataParallelismAndEveryStageOfZeroWithAdamW) {
   EXPECT_LT(sent(plan->wire_mean()), sent(dense.wire_step()) / 2);
 }
 
+TEST(Plan, WhereMastersInFp32DoNotFitThoseOf24BitsAreToldWithTheirBytes) {
+  EngineShape shape = shape_of(4096, 1);
+  shape.weights = {DataType::kBFloat16, MasterWeights::kFp32};
+  const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape, "cpu", 1, 0, 0);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const absl::StatusOr<v1::MemoryPlan> tight =
+      plan_message(shape, "cpu", 1, 0, static_cast<int64_t>(plan->required_bytes()) - 1);
+  ASSERT_TRUE(tight.ok()) << tight.status();
+  shape.weights.master = MasterWeights::kFp24;
+  const absl::StatusOr<v1::MemoryPlan> smaller = plan_message(shape, "cpu", 1, 0, 0);
+  ASSERT_TRUE(smaller.ok()) << smaller.status();
+  EXPECT_EQ(plan->required_bytes() - smaller->required_bytes(), 3 * plan->parameters());
+  uint64_t told = 0;
+  for (const v1::FittingChange& change : tight->fitting_changes()) {
+    if (change.keys(0) == "training.master_weights: fp24") told = change.bytes();
+  }
+  EXPECT_EQ(told, smaller->required_bytes());
+}
+
 TEST(Plan, WhatDoesNotFitIsToldWithChangesThatTheSamePlanThenConfirms) {
   const EngineShape shape = shape_of(4096, 2);
   const absl::StatusOr<v1::MemoryPlan> plan = plan_message(shape, "cpu", 2, 0, 0);

@@ -135,6 +135,8 @@ std::string safetensors_type(DataType type) {
       return "I32";
     case DataType::kUint8:
       return "U8";
+    case DataType::kUint16:
+      return "U16";
   }
   return "";
 }

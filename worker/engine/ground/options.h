@@ -27,6 +27,10 @@ struct ScheduleOptions {
 
 enum class MomentRule { kAdamW, kAdam8bit, kAdafactor, kSgd, kMuon, kMuon8bit, kScale, kApollo, kApolloMini, kFira };
 
+// How moments of large matrices are kept: as the rule has them, in fp32 or in blocks of dynamic codes, or in groups of
+// companded ones (kernels/math/companded8.h).
+enum class StateType { kOfRule, kFlash };
+
 // Where ε stands: beside √v as it is kept, or beside √(v / (1−β₂ᵗ)).
 enum class EpsilonForm { kUncorrected, kCorrected };
 
@@ -93,11 +97,13 @@ struct LoraOptions {
   double scale() const { return alpha / static_cast<double>(rank); }
 };
 
-// How weights are kept: their type, and whether a bf16 weight has an fp32 master copy. Without one its updates are
-// rounded stochastically.
+// How weights are kept: their type, and the master of a bf16 weight: an fp32 copy, or the eight bits behind it
+// (kernels/math/split_weight.h). Without one its updates are rounded stochastically.
+enum class MasterWeights { kNone, kFp32, kFp24 };
+
 struct WeightStorage {
   DataType type = DataType::kFloat32;
-  bool master = false;
+  MasterWeights master = MasterWeights::kNone;
 };
 
 // What becomes of a matrix's gradient before the rule sees it; worker/engine/optim/method.h says what follows from it.
@@ -105,6 +111,7 @@ enum class GradientMethod { kFullRank, kGalore, kLora };
 
 struct OptimizerOptions {
   MomentRule rule = MomentRule::kAdamW;
+  StateType state_type = StateType::kOfRule;  // kFlash: with kAdamW and kMuon
   double learning_rate = 1e-3;
   double beta1 = 0.9;  // Adafactor: 0 is no first moment
   double beta2 = 0.999;

@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "kernels/math/mix.h"
+#include "kernels/math/split_weight.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/random.h"
 #include "kernels/ops/reduction.h"
+#include "kernels/ops/weight_update.h"
 
 namespace galleon {
 
@@ -35,8 +37,10 @@ void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& s
     if (!p.sharded) p.shard_rows = p.rows();
     p.shard = arena.tensor(p.name, MemoryCategory::kWeights, p.shard_rows, p.columns(), storage.type);
     p.weight = p.sharded ? Tensor{nullptr, storage.type, p.rows(), p.columns(), p.columns()} : p.shard;
-    if (storage.master && p.trained >= 0 && storage.type != DataType::kFloat32)
-      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.shard_rows, p.columns());
+    if (storage.master != MasterWeights::kNone && p.trained >= 0 && storage.type != DataType::kFloat32) {
+      p.master = arena.tensor(p.name + ".master", MemoryCategory::kWeights, p.shard_rows, p.columns(),
+                              storage.master == MasterWeights::kFp24 ? DataType::kUint8 : DataType::kFloat32);
+    }
   }
 }
 
@@ -50,12 +54,22 @@ std::vector<Parameter> trained_parameters(const std::vector<Parameter>& paramete
   return trained;
 }
 
+void set_everywhere(const Parameter& p, Device& device, float value) {
+  if (p.shard_rows == 0) return;
+  fill(device, p.shard, value);
+  if (p.master.data == nullptr) return;
+  if (p.master.type == DataType::kFloat32) return fill(device, p.master, value);
+  GALLEON_CHECK(math::to_float(math::to_bfloat16(value)) == value) << value << " is no bf16 number";
+  if (!device.executes()) return;
+  const std::vector<uint8_t> nothing_behind(p.master.size());
+  device.upload(p.master, nothing_behind.data());
+}
+
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation) {
   for (Parameter& p : parameters) {
     if (p.of_adapter) continue;
     if (p.vector) {
-      fill(device, p.shard, p.initial);
-      if (p.master.data != nullptr) fill(device, p.master, p.initial);
+      set_everywhere(p, device, p.initial);
       continue;
     }
     // Drawn in pieces of whole rows of the Hugging Face layout.
@@ -74,16 +88,16 @@ void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint
       // Of the piece, the stored rows that this rank holds.
       if (p.transposed) {
         const Tensor own = drawn.row_range(p.first_row, p.shard_rows);
-        convert(device, own, p.shard.column_range(begin, count));
-        if (p.master.data != nullptr) copy(device, own, p.master.column_range(begin, count));
+        const Tensor master = p.master.data != nullptr ? p.master.column_range(begin, count) : Tensor{};
+        set_with_master(device, p.shard.column_range(begin, count), master, own);
         continue;
       }
       const int64_t first = std::max(begin, p.first_row);
       const int64_t last = std::min(begin + count, p.first_row + p.shard_rows);
       if (first >= last) continue;
       const Tensor own = drawn.row_range(first - begin, last - first);
-      convert(device, own, p.shard.row_range(first - p.first_row, last - first));
-      if (p.master.data != nullptr) copy(device, own, p.master.row_range(first - p.first_row, last - first));
+      const Tensor master = p.master.data != nullptr ? p.master.row_range(first - p.first_row, last - first) : Tensor{};
+      set_with_master(device, p.shard.row_range(first - p.first_row, last - first), master, own);
     }
   }
 }
@@ -93,13 +107,19 @@ namespace {
 // stored: the rows of `shard`.
 void upload_weight(const Parameter& p, Device& device, const float* stored) {
   if (p.shard_rows == 0) return;
-  if (p.master.data != nullptr) device.upload(p.master, stored);
   if (p.shard.type == DataType::kFloat32) {
     device.upload(p.shard, stored);
     return;
   }
   std::vector<BFloat16> rounded(p.shard.size());
-  for (size_t i = 0; i < rounded.size(); ++i) rounded[i] = math::to_bfloat16(stored[i]);
+  if (p.master.data != nullptr && p.master.type == DataType::kUint8) {
+    std::vector<uint8_t> remainders(rounded.size());
+    for (size_t i = 0; i < rounded.size(); ++i) math::split(stored[i], rounded[i], remainders[i]);
+    device.upload(p.master, remainders.data());
+  } else {
+    if (p.master.data != nullptr) device.upload(p.master, stored);
+    for (size_t i = 0; i < rounded.size(); ++i) rounded[i] = math::to_bfloat16(stored[i]);
+  }
   device.upload(p.shard, rounded.data());
 }
 

@@ -43,7 +43,7 @@ struct Parameter {
   bool dealt = false;      // one rank has all rows of its moments
   int turn = 0;            // the rank that has the first piece
   Tensor shard;            // what this rank updates: these rows, or all of `weight`
-  Tensor master;           // its fp32 copy that is updated in place of bf16 numbers; empty if there is none
+  Tensor master;           // what is updated in place of its bf16 numbers (WeightStorage); empty if there is none
 
   int64_t rows() const { return transposed ? in : out; }
   int64_t columns() const { return transposed ? out : in; }
@@ -67,9 +67,12 @@ void allocate_weights(std::vector<Parameter>& parameters, const WeightStorage& s
 // Face layout and order, so that orientation changes nothing.
 void initialize_weights(std::vector<Parameter>& parameters, Device& device, uint64_t seed, double deviation);
 
+// Own rows ← one number that bf16 holds, and their masters.
+void set_everywhere(const Parameter& parameter, Device& device, float value);
+
 // Copies between Hugging Face layout on the host (out×in, fp32) and the stored weight. A bf16 weight takes the nearest
-// number, its master copy the number itself. Of a sharded weight own rows are set, and all of it is read while it is
-// gathered.
+// number, its master the number itself or the nearest of 24 bits. Of a sharded weight own rows are set, and all of it
+// is read while it is gathered.
 void set_weight(const Parameter& parameter, Device& device, const float* values);
 std::vector<float> get_weight(const Parameter& parameter, Device& device);
 

@@ -79,8 +79,7 @@ void initialize_adapters(const std::vector<Parameter>& parameters, Device& devic
       values[i] = static_cast<float>(bound * (2.0 * part - 1.0));
     }
     set_weight(a, device, values.data());
-    if (b.shard_rows > 0) fill(device, b.shard, 0.0F);
-    if (b.master.data != nullptr && b.shard_rows > 0) fill(device, b.master, 0.0F);
+    set_everywhere(b, device, 0.0F);
   }
 }
 

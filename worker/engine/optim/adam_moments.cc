@@ -50,6 +50,8 @@ class AdamMoments final : public Moments {
 }  // namespace
 
 std::unique_ptr<Moments> allocate_adam(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena) {
+  if (codes_of(options, matrix.rows, matrix.columns) != MomentCodes::kNone)
+    return allocate_coded_adam(options, matrix, arena);
   return std::make_unique<AdamMoments>(options, matrix, arena);
 }
 

@@ -1,5 +1,5 @@
-// A first moment of own rows as it lies in memory: fp32, or blocks of dynamic 8-bit codes (Dettmers et al. 2022) over
-// the whole compact matrix, row by row.
+// A moment of own rows as it lies in memory: fp32, or blocks of codes over the whole compact matrix, row by row:
+// dynamic ones (Dettmers et al. 2022) or companded ones (Gonzalez Ortiz et al. 2026).
 #pragma once
 
 #include <vector>
@@ -9,16 +9,20 @@
 
 namespace galleon {
 
+enum class MomentOrder { kFirst, kSecond };
+
 class KeptMoment {
  public:
-  // Named PARAMETER.what. Coded where the options' rule has codes for a matrix of that size.
-  KeptMoment(const OptimizerOptions& options, const CompactMatrix& matrix, const char* what, Arena& arena);
+  // Named PARAMETER.first_moment or PARAMETER.second_moment. Coded as the options say for a matrix of that size.
+  KeptMoment(const OptimizerOptions& options, const CompactMatrix& matrix, MomentOrder order, Arena& arena);
 
-  bool coded() const { return is_coded_; }
-  // load and store begin at multiples of so many own rows.
+  MomentCodes codes() const { return codes_; }
+  // load, store and rows_of begin at multiples of so many own rows.
   int64_t unit() const { return unit_; }
   // The numbers themselves, where they are not coded.
   const Tensor& numbers() const { return numbers_; }
+  // The codes of some own rows, where they are.
+  CodedMoment rows_of(int64_t first, int64_t count) const;
 
   // to ← own rows from `first` on; fp32, as many as it has.
   void load(Device& device, int64_t first, const Tensor& to) const;
@@ -29,13 +33,13 @@ class KeptMoment {
 
  private:
   int64_t blocks_in(int64_t rows) const;
-  CodedMoment rows_of(int64_t first, int64_t count) const;
 
   CompactMatrix matrix_;
+  MomentOrder order_;
   std::string name_;
   int64_t block_;
   int64_t unit_;
-  bool is_coded_;
+  MomentCodes codes_;
   Tensor numbers_;
   CodedMoment coded_;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/math/companded8.h"
 #include "kernels/ops/activation.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/optimizer.h"
@@ -33,13 +34,20 @@ class Turn {
 
 }  // namespace
 
-bool has_codes(const OptimizerOptions& options, int64_t rows, int64_t columns) {
-  return kind_of(options.rule).codes && rows * columns >= kLeast8bit;
+MomentCodes codes_of(const OptimizerOptions& options, int64_t rows, int64_t columns) {
+  if (rows * columns < kLeast8bit) return MomentCodes::kNone;
+  if (options.state_type == StateType::kFlash) return MomentCodes::kCompanded;
+  return kind_of(options.rule).codes ? MomentCodes::kDynamic : MomentCodes::kNone;
+}
+
+int64_t code_block(const OptimizerOptions& options) {
+  return options.state_type == StateType::kFlash ? math::kCompandedGroup : options.block_size;
 }
 
 int64_t shard_unit(const OptimizerOptions& options, int64_t rows, int64_t columns) {
-  if (!has_codes(options, rows, columns)) return 1;
-  return options.block_size / std::gcd(options.block_size, columns);
+  if (codes_of(options, rows, columns) == MomentCodes::kNone) return 1;
+  const int64_t block = code_block(options);
+  return block / std::gcd(block, columns);
 }
 
 std::unique_ptr<Moments> allocate_moments(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena) {

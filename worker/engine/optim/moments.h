@@ -73,8 +73,11 @@ class Moments {
   virtual void add_state(std::vector<StatePiece>& pieces) const = 0;
 };
 
-// Whether moments of a matrix of that size are kept as blocks of codes.
-bool has_codes(const OptimizerOptions& options, int64_t rows, int64_t columns);
+// The codes in which moments of a matrix of that size are kept.
+enum class MomentCodes { kNone, kDynamic, kCompanded };
+MomentCodes codes_of(const OptimizerOptions& options, int64_t rows, int64_t columns);
+// Numbers of a block of them.
+int64_t code_block(const OptimizerOptions& options);
 // A rank's rows begin at multiples of this: at a block of the codes of 8-bit moments, else anywhere.
 int64_t shard_unit(const OptimizerOptions& options, int64_t rows, int64_t columns);
 

@@ -55,7 +55,7 @@ class MuonMoments final : public Moments {
       : options_(options),
         matrix_(matrix),
         polynomials_(polynomials_of(options.muon)),
-        buffer_(options, matrix, "first_moment", arena) {}
+        buffer_(options, matrix, MomentOrder::kFirst, arena) {}
 
   int64_t sum_count() const override {
     return matrix_.row_block > 0 || matrix_.dealt ? 0 : matrix_.columns * matrix_.columns;
@@ -120,7 +120,7 @@ class MuonMoments final : public Moments {
 
   // B ← μ·B + (1−μ)·g.
   void advance(Device& device, const RuleStep& step, const Tensor& r) {
-    if (!buffer_.coded()) {
+    if (buffer_.codes() == MomentCodes::kNone) {
       combine(device, of_gradient(step), r, of_buffer(), buffer_.numbers(), buffer_.numbers());
       return;
     }

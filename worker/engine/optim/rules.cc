@@ -12,7 +12,7 @@ namespace {
 constexpr RuleKind kRules[] = {
     // allocate, by rows, codes, of matrices, deals, the rest, beside
     {allocate_adam, true, false, false, false, MomentRule::kAdamW, MomentRule::kAdamW},
-    {allocate_adam8bit, true, true, false, false, MomentRule::kAdam8bit, MomentRule::kAdam8bit},
+    {allocate_adam, true, true, false, false, MomentRule::kAdam8bit, MomentRule::kAdam8bit},
     {allocate_adafactor, false, false, false, false, MomentRule::kAdafactor, MomentRule::kAdafactor},
     {allocate_sgd, true, false, false, false, MomentRule::kSgd, MomentRule::kSgd},
     {allocate_muon, false, false, true, true, MomentRule::kAdamW, MomentRule::kMuon},

@@ -17,7 +17,7 @@ struct RuleKind {
   std::unique_ptr<Moments> (*allocate)(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
   // The update of some rows needs no others.
   bool by_rows;
-  // The moments of large matrices are blocks of codes.
+  // The moments of large matrices are blocks of dynamic codes.
   bool codes;
   // It is of matrices as such: at full rank these are stored with their smaller side as columns.
   bool of_matrices;
@@ -41,8 +41,10 @@ void lay_out_for_rules(const OptimizerOptions& options, int ranks, std::vector<P
 // A parameter's rows are cut over ranks at multiples of this: at blocks of codes, at heads, or nowhere.
 int64_t shard_unit(const OptimizerOptions& options, const Parameter& p);
 
+// In codes where codes_of() says so.
 std::unique_ptr<Moments> allocate_adam(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
-std::unique_ptr<Moments> allocate_adam8bit(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
+std::unique_ptr<Moments> allocate_coded_adam(const OptimizerOptions& options, const CompactMatrix& matrix,
+                                             Arena& arena);
 std::unique_ptr<Moments> allocate_adafactor(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
 std::unique_ptr<Moments> allocate_sgd(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);
 std::unique_ptr<Moments> allocate_muon(const OptimizerOptions& options, const CompactMatrix& matrix, Arena& arena);

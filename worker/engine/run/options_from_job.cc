@@ -143,6 +143,17 @@ MomentRule moment_rule(v1::Optimizer::Rule rule) {
   }
 }
 
+MasterWeights master_weights(v1::Training::MasterWeights master) {
+  switch (master) {
+    case v1::Training::MASTER_WEIGHTS_FP32:
+      return MasterWeights::kFp32;
+    case v1::Training::MASTER_WEIGHTS_FP24:
+      return MasterWeights::kFp24;
+    default:
+      return MasterWeights::kNone;
+  }
+}
+
 double default_epsilon(MomentRule rule) {
   switch (rule) {
     case MomentRule::kAdam8bit:
@@ -205,6 +216,7 @@ OptimizerOptions optimizer_options(const v1::Optimizer& optimizer, uint64_t seed
   o.momentum = optimizer.has_momentum() ? optimizer.momentum() : (muon ? 0.95 : 0.9);
   o.muon = muon_options(optimizer.muon());
   o.projection = projection_options(optimizer.projection(), o.rule, seed);
+  if (optimizer.state_type() == v1::Optimizer::STATE_TYPE_FLASH) o.state_type = StateType::kFlash;
   o.block_size = optimizer.block_size();
   o.weight_decay = optimizer.weight_decay();
   set_groups(optimizer, o);
@@ -358,7 +370,7 @@ RunOptions options_from_job(const v1::Job& job, const std::string& output) {
   o.global_batch = job.training().global_batch();
   o.micro_batch = job.training().micro_batch();
   if (bf16) o.weights.type = DataType::kBFloat16;
-  o.weights.master = job.training().master_weights() == v1::Training::MASTER_WEIGHTS_FP32;
+  o.weights.master = master_weights(job.training().master_weights());
   o.recompute = job.training().recompute() == v1::Training::RECOMPUTE_BLOCK;
   o.kept_inputs = job.training().kept_inputs();
   o.z_loss = job.training().z_loss();

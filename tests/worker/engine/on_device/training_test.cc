@@ -77,7 +77,7 @@ TEST(EncoderOnDevice, AClassificationHasTheLossesAndMetricsOfTheCpu) {
     o.global_batch = 8;
     o.micro_batch = 4;
     o.steps = o.evaluate_every = 3;
-    if (rounded) o.weights = {DataType::kBFloat16, false};
+    if (rounded) o.weights = {DataType::kBFloat16};
     o.checkpoint_folder = folder.path() + "/on-cpu";
     const RankOutcome cpu = run_one(o, folder.path() + "/cpu");
     ASSERT_TRUE(cpu.result.ok()) << cpu.result.status();
@@ -189,7 +189,7 @@ std::vector<Arm> arms() {
       {"FiraInBandsBFloat16", kRounded,
        [](RunOptions& o) {
          use_whole_gradients(o.optimizer, MomentRule::kFira, 0.25);
-         o.weights = {DataType::kBFloat16, false};
+         o.weights = {DataType::kBFloat16};
          o.micro_batch = 4;
        }},
       {"FiraScaledResidualDecayed", kReordered,
@@ -198,6 +198,20 @@ std::vector<Arm> arms() {
          o.optimizer.projection.residual = Residual::kScaled;
          o.optimizer.weight_decay = 0.1;
        }},
+      {"FlashRotated", kCoded,
+       [](RunOptions& o) {
+         o.optimizer.state_type = StateType::kFlash;
+         o.optimizer.galore->rank = 24;
+         o.optimizer.galore->moments = MomentsAtRefresh::kRotate;
+       }},
+      {"FlashMuonFullRankMaster24", kRounded,
+       [](RunOptions& o) {
+         o.weights = {DataType::kBFloat16, MasterWeights::kFp24};
+         o.optimizer.rule = MomentRule::kMuon;
+         o.optimizer.momentum = 0.95;
+         o.optimizer.state_type = StateType::kFlash;
+         o.optimizer.galore.reset();
+       }},
       {"LoraWithDropout", kReordered,
        [](RunOptions& o) {
          o.optimizer.galore.reset();
@@ -205,24 +219,21 @@ std::vector<Arm> arms() {
          o.optimizer.lora->rank = 4;
          o.optimizer.lora->dropout = 0.1;
        }},
-      {"BFloat16", kRounded,
-       [](RunOptions& o) {
-         o.weights = {DataType::kBFloat16, false};
-       }},
+      {"BFloat16", kRounded, [](RunOptions& o) { o.weights = {DataType::kBFloat16}; }},
       {"BFloat16TensorCores", kRounded,
        [](RunOptions& o) {
-         o.weights = {DataType::kBFloat16, false};
+         o.weights = {DataType::kBFloat16};
          o.model.overrides = {{"num_attention_heads", "1"}, {"num_key_value_heads", "1"}};
        }},
       {"BFloat16MasterBFloat16BasesRecomputed", kRounded,
        [](RunOptions& o) {
-         o.weights = {DataType::kBFloat16, true};
+         o.weights = {DataType::kBFloat16, MasterWeights::kFp32};
          o.optimizer.galore->basis_type = BasisType::kBf16;
          o.recompute = true;
        }},
       {"Adam8bitBFloat16PerLayerOnePass", kRounded,
        [](RunOptions& o) {
-         o.weights = {DataType::kBFloat16, false};
+         o.weights = {DataType::kBFloat16};
          o.optimizer.rule = MomentRule::kAdam8bit;
          o.optimizer.epsilon = 1e-8;
          o.optimizer.galore->rank = 24;

@@ -28,6 +28,7 @@ struct Case {
   Refresh refresh = Refresh::kSubspace;
   int passes = 1;
   ProjectionSide side = ProjectionSide::kStd;
+  bool flash = false;
 };
 
 // Values of the factors, in the order of Case's fields.
@@ -39,8 +40,8 @@ Case case_of(const Row& row) {
   constexpr MomentRule kRules[] = {MomentRule::kAdamW, MomentRule::kAdam8bit, MomentRule::kAdafactor,
                                    MomentRule::kMuon};
   constexpr ProjectionSide kSides[] = {ProjectionSide::kStd, ProjectionSide::kReverseStd, ProjectionSide::kFull};
-  return {row[0] + 1, row[1] + 1,    kRules[row[2]], row[3] == 1, static_cast<Refresh>(row[4]),
-          row[5] + 1, kSides[row[6]]};
+  return {row[0] + 1, row[1] + 1,     kRules[row[2]], row[3] == 1, static_cast<Refresh>(row[4]),
+          row[5] + 1, kSides[row[6]], false};
 }
 
 std::string name_of(const Case& c) {
@@ -53,7 +54,7 @@ std::string name_of(const Case& c) {
                                                           : "FullRank";
   const char* side = c.side == ProjectionSide::kStd ? "Std" : c.side == ProjectionSide::kFull ? "Full" : "ReverseStd";
   return absl::StrCat("Ranks", c.ranks, "Zero", c.zero, rules.at(c.rule), c.per_layer ? "PerLayer" : "PerStep", refresh,
-                      "Passes", c.passes, side);
+                      "Passes", c.passes, side, c.flash ? "Flash" : "");
 }
 
 // Rows in which every two values of two factors meet: the next row is, of 200 seeded ones, that with most new pairs.
@@ -130,11 +131,29 @@ std::vector<Case> of_whole_gradients(bool all) {
   return cases;
 }
 
+// Companded moments: every rank count with every stage, under AdamW and Muon in turns, in a subspace or at full rank;
+// or all of all.
+std::vector<Case> of_flash(bool all) {
+  std::vector<Case> cases;
+  for (int ranks = 1; ranks <= 4; ++ranks) {
+    for (int zero = 1; zero <= 3; ++zero) {
+      for (int way = 0; way < 8; ++way) {
+        if (!all && way != (3 * ranks + 5 * zero) % 8) continue;
+        const MomentRule rule = way % 2 == 0 ? MomentRule::kAdamW : MomentRule::kMuon;
+        const Refresh refresh = way / 4 == 0 ? Refresh::kSubspace : Refresh::kFullRank;
+        cases.push_back({ranks, zero, rule, way / 2 % 2 == 0, refresh, ranks % 2 + 1, ProjectionSide::kStd, true});
+      }
+    }
+  }
+  return cases;
+}
+
 // Minutes, so that it is asked for by name (CTest's configuration "long").
 std::vector<Case> chosen() {
   const bool all = std::getenv("GALLEON_EVERY_COMBINATION") != nullptr;
   std::vector<Case> cases = all ? every_combination() : pairwise();
   for (const Case& c : of_whole_gradients(all)) cases.push_back(c);
+  for (const Case& c : of_flash(all)) cases.push_back(c);
   return cases;
 }
 
@@ -151,6 +170,7 @@ RunOptions options_of(const Case& c, const TestFolder& folder) {
   o.global_batch = kBatch;
   o.micro_batch = kBatch / c.ranks / c.passes;
   o.optimizer.rule = c.rule;
+  if (c.flash) o.optimizer.state_type = StateType::kFlash;
   o.optimizer.zero = c.zero;
   o.optimizer.per_layer = c.per_layer;
   o.optimizer.galore->refresh_interval = kInterval;
@@ -206,7 +226,7 @@ TEST_P(Zero, ComputesWhatOneRankDoesInTheMemoryAndWithTheBytesOfItsPlan) {
   const std::vector<double>& expected = one_rank[0];
   const std::vector<double> losses = many[0].observer.losses();
   ASSERT_EQ(losses.size(), expected.size());
-  double tolerance = c.rule == MomentRule::kAdam8bit ? kCoded : kReordered;
+  double tolerance = c.flash || c.rule == MomentRule::kAdam8bit ? kCoded : kReordered;
   for (size_t i = 0; i < losses.size(); ++i) {
     for (const std::vector<double>& other : one_rank)
       tolerance = std::max(tolerance, kReorderings * std::abs(other[i] / expected[i] - 1));
@@ -316,7 +336,7 @@ TEST(Zero, ACheckpointGoesOnUnderAnyStageAndNumberOfRanks) {
 
 TEST(Zero, BFloat16WithRecomputationAndEvaluationLearnsTheSameUnderEveryStage) {
   TestFolder folder;
-  for (const bool master : {false, true}) {
+  for (const MasterWeights master : {MasterWeights::kNone, MasterWeights::kFp32, MasterWeights::kFp24}) {
     std::vector<double> last;
     for (const int zero : {1, 2, 3}) {
       Case c{3, zero, MomentRule::kAdamW, zero == 2, Refresh::kSubspace, 2, ProjectionSide::kStd};
@@ -328,7 +348,7 @@ TEST(Zero, BFloat16WithRecomputationAndEvaluationLearnsTheSameUnderEveryStage) {
       o.weights = {DataType::kBFloat16, master};
       o.optimizer.wire_type = DataType::kBFloat16;
       o.optimizer.accumulate_type = DataType::kBFloat16;
-      o.checkpoint_folder = absl::StrCat(folder.path(), "/", zero, master);
+      o.checkpoint_folder = absl::StrCat(folder.path(), "/", zero, static_cast<int>(master));
       const std::vector<RankOutcome> run = run_ranks(o, 3, o.checkpoint_folder + "-out");
       for (const RankOutcome& rank : run) ASSERT_TRUE(rank.result.ok()) << rank.result.status();
       EXPECT_LT(run[0].observer.lines.back().loss, 0.8 * run[0].observer.lines.front().loss);

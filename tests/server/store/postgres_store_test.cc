@@ -301,8 +301,9 @@ TEST_F(PostgresStoreTest, AConnectionThatOnlyReadsIsLeftForANewOne) {
 TEST_F(PostgresStoreTest, AnAddressInAFileIsReadAgainForEachConnection) {
   std::filesystem::create_directories(folder_);
   const std::string path = folder_ + "/store";
+  const std::string where = options_.url.substr(options_.url.find('@'));
   const auto say = [&](const std::string& user) {
-    std::ofstream(path) << "postgresql://" << user << options_.url.substr(options_.url.find('@')) << "\n";
+    std::ofstream(path) << "postgresql://" << user << where << "\n";
     ::chmod(path.c_str(), 0600);
   };
   const std::string first = "first_" + database_, second = "second_" + database_;

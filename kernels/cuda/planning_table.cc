@@ -17,7 +17,6 @@ void fill_typed(FloatOperations<T>& table) {
 
 void fill_workspaces(OperationTable& table) {
   table.panel_bytes = kPanelBytes;
-  table.logit_bytes = kLogitBytes;
   fill_typed(table.f32);
   fill_typed(table.bf16);
   fill_row_scratch_sizes(table);

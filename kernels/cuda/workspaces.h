@@ -23,10 +23,8 @@ inline void* aligned_scratch(void* scratch) {
 inline constexpr int64_t kMebibyte = int64_t{1} << 20;
 
 // An update of 4096 columns has 2048 rows then, of which products make 512 tiles of 128×128 for a hundred and some
-// multiprocessors. Logits of 32,000 words have 2048 tokens, of 128,000 words 512: the gradient of a head is read and
-// written once for so many.
+// multiprocessors.
 inline constexpr int64_t kPanelBytes = 32 * kMebibyte;
-inline constexpr int64_t kLogitBytes = 256 * kMebibyte;
 
 // Products. Algorithms that cut the inner dimension keep partial sums of the result there; 32 MiB is what cuBLASLt's
 // documentation recommends for Hopper.

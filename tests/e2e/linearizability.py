@@ -21,7 +21,7 @@ JOB = "name: NAME\ntask: pretrain\nmodel: {source: 'preset:tiny'}\ntokenizer: by
 
 
 class Callers:
-    """Whose calls each go to one of the two, and are all remembered."""
+    """Whose calls each ask one of the two first, and are all remembered."""
 
     def __init__(self, service, jobs):
         self.service, self.ids, self.calls, self.ending, self.answered = service, {}, {}, False, 0
@@ -46,8 +46,10 @@ class Callers:
     def call(self, kind, key, name):
         command = {"submit": lambda: ["submit", self.files[key], "--request-id", key], "cancel": lambda: ["cancel", self.ids[key], "--yes"],
                    "read": lambda: ["list", "--prefix", key + "-"]}[kind]()
+        # Callers know both: one that meets a standby goes on to the other by itself, as it would wait for a takeover where it knew that one alone.
+        servers = ",".join(self.service.address[n] for n in sorted(self.service.address, key=lambda n: n != name))
         made = time.monotonic()
-        code, out, _ = self.service.galleon(*command, "-o", "json", servers=self.service.address[name])
+        code, out, _ = self.service.galleon(*command, "-o", "json", servers=servers)
         answered = time.monotonic()
         if code != 0:
             call = Call(kind, made)

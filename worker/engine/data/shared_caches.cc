@@ -72,10 +72,16 @@ absl::StatusOr<std::map<std::string, Kept>> list(const std::string& folder) {
   return caches;
 }
 
+// A lock on a file that was removed between opening and locking holds nobody off: the next to come makes a new one.
+bool is_removed(int fd) {
+  struct stat status = {};
+  return ::fstat(fd, &status) != 0 || status.st_nlink == 0;
+}
+
 // False: somebody holds it, or it cannot be known.
 bool remove_unused(const std::string& base) {
   const absl::StatusOr<FileDescriptor> lock = open_lock(absl::StrCat(base, kLockSuffix), O_CREAT);
-  if (!lock.ok() || lock_byte(lock->get(), kUse, F_WRLCK) != 0) return false;
+  if (!lock.ok() || lock_byte(lock->get(), kUse, F_WRLCK) != 0 || is_removed(lock->get())) return false;
   // The index first: what is left of it after a power cut is no cache. The lock last, as long as it is held.
   for (const char* suffix : {".json", ".tokens", ".sequences", ".lock"}) {
     std::error_code ignored;
@@ -94,8 +100,7 @@ absl::StatusOr<std::unique_ptr<CacheHold>> CacheHold::take(const std::string& fo
     const int error = lock_byte(file.get(), kUse, F_RDLCK);
     if (error != 0 && !is_held(error))
       return absl::UnimplementedError(errno_status("cannot lock", path, error).message());
-    struct stat status = {};
-    if (error == 0 && ::fstat(file.get(), &status) == 0 && status.st_nlink > 0) {
+    if (error == 0 && !is_removed(file.get())) {
       (void)::futimens(file.get(), nullptr);
       return std::unique_ptr<CacheHold>(new CacheHold(std::move(file)));
     }

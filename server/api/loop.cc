@@ -20,7 +20,8 @@ constexpr int64_t kRemovalPauseMs = 600'000;  // before what could not be taken 
 
 }  // namespace
 
-Loop::Loop(Options options) : options_(std::move(options)), scheduler_(options_.scheduler) {}
+Loop::Loop(Options options, std::unique_ptr<State> state)
+    : options_(std::move(options)), scheduler_(options_.scheduler, std::move(state)) {}
 
 Loop::~Loop() {
   stop();
@@ -30,12 +31,7 @@ Now Loop::now() const {
   return {absl::ToUnixMillis(options_.clock->now()), absl::ToInt64Milliseconds(options_.clock->monotonic())};
 }
 
-absl::Status Loop::recover() {
-  RETURN_IF_ERROR(options_.journal->load({
-      [this](const v1::StateSnapshot& head) { scheduler_.restore_head(head); },
-      [this](absl::string_view body) { return scheduler_.restore_job(body); },
-      [this](const v1::JournalEvent& event) { scheduler_.replay(event); },
-  }));
+void Loop::recovered() {
   const Now start = now();
   if (const std::string told = clock_watch_.start(start, scheduler_.state().newest_time_ms()); !told.empty())
     log_warning(told);
@@ -51,11 +47,10 @@ absl::Status Loop::recover() {
     }
   }
   for (const auto& [id, removal] : scheduler_.state().removals()) take_away(removal);
-  if (options_.journal->events_since_snapshot() > options_.compact_idle) compact();
+  if (options_.compact_first && options_.journal->events_since_snapshot() > options_.compact_idle) compact();
   log_info("recovered ", scheduler_.state().jobs().size(), " jobs, ", scheduler_.state().active().size(),
            " of them active, and ", scheduler_.state().workers().size(), " workers");
   options_.metrics->gauges(scheduler_);
-  return absl::OkStatus();
 }
 
 void Loop::start() {

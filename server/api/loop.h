@@ -48,18 +48,20 @@ class Loop {
     // A snapshot is taken when so many events have come since the last, and earlier in a quiet moment.
     int64_t compact_above = 20'000;
     int64_t compact_idle = 1'000;
+    bool compact_first = true;  // a long journal before anybody is answered
   };
 
-  explicit Loop(Options options);
+  // `state`: what the journal leads to.
+  Loop(Options options, std::unique_ptr<State> state);
   ~Loop();
 
-  // Replays the journal. Call once, before start().
-  absl::Status recover();
+  // Takes up what was under way. Call once, before start().
+  void recovered();
   // `on_round` runs on the loop's thread after the commit of each round; add all of them before start().
   void add_round_observer(std::function<void(Scheduler&, Now)> on_round) { observers_.push_back(std::move(on_round)); }
   // How long a job waits until it says so; before start().
   void set_long_wait(absl::Duration time) { scheduler_.set_long_wait(absl::ToInt64Milliseconds(time)); }
-  // Of the job that is submitted next, once recovered.
+  // Of the job that is submitted next.
   uint64_t next_job_number() const { return scheduler_.next_number(); }
   // Before start().
   const State& state() const { return scheduler_.state(); }

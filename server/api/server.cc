@@ -36,6 +36,7 @@
 #include "server/api/metrics.h"
 #include "server/api/planner.h"
 #include "server/api/queue_file.h"
+#include "server/api/recovered_state.h"
 #include "server/api/reload.h"
 #include "server/api/services.h"
 #include "server/api/serving_metrics.h"
@@ -59,6 +60,7 @@ constexpr int kExitNoJournal = 3;  // as at a start: another would not find it o
 constexpr int kExitJournal = 4;
 constexpr int kExitTermOver = 5;
 constexpr absl::Duration kLookPause = absl::Milliseconds(200);  // of one that stands by
+constexpr absl::Duration kFollowPause = absl::Minutes(1);       // before what could not be followed is tried again
 constexpr int64_t kLogsPauseMs = 500;                           // between two looks at how much is kept
 
 // What the certificates of `galleon admin init-tls` stand for.
@@ -135,6 +137,8 @@ struct Server::Parts {
   // Of a store that is shared: takes the term if it is free, or stands by until it is.
   absl::Status begin_shared(const ServerOptions& options);
   absl::StatusOr<bool> take_if_free();
+  // Keeps up with the one that writes, so that a takeover reads the last moments alone.
+  void follow();
   void wait_for_term(ServerOptions options);
   void stop_waiting();
   Standby::Answer answer() const;
@@ -145,6 +149,8 @@ struct Server::Parts {
   SystemClock system_clock;
   std::unique_ptr<SharedStore> store;  // null: SQLite's, in `data`
   std::unique_ptr<Journal> journal;
+  RecoveredState recovered;
+  absl::Duration follow_next = -absl::InfiniteDuration();
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LogFiles> logs;
   LogTally log_tally;
@@ -227,7 +233,10 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
       }
     });
   };
-  loop = std::make_unique<Loop>(std::move(with));
+  with.compact_first = store == nullptr;
+  RETURN_IF_ERROR(journal->load(recovered.recovery()));
+  recovered.pack();
+  loop = std::make_unique<Loop>(std::move(with), recovered.take());
   RETURN_IF_ERROR(make_notifier(options));
   loop->add_round_observer([this, next_ms = int64_t{0}](Scheduler&, Now now) mutable {
     if (now.mono_ms < next_ms) return;
@@ -239,7 +248,7 @@ absl::Status Server::Parts::recover(const ServerOptions& options) {
     loop->add_round_observer([this](Scheduler& scheduler, Now) { tracer->feed(scheduler); });
   }
   if (options.on_round) loop->add_round_observer([told = options.on_round](Scheduler&, Now) { told(); });
-  RETURN_IF_ERROR(loop->recover());
+  loop->recovered();
   return folders->open(loop->next_job_number(), options.jobs_patience);
 }
 
@@ -477,6 +486,16 @@ absl::StatusOr<bool> Server::Parts::take_if_free() {
   return false;
 }
 
+void Server::Parts::follow() {
+  const absl::Duration now = system_clock.monotonic();
+  if (now < follow_next) return;
+  const absl::Status status = store->follow(recovered.recovery());
+  recovered.pack();
+  if (status.ok() || absl::IsUnavailable(status)) return;
+  follow_next = now + kFollowPause;
+  log_warning("this scheduler stands by and cannot follow the one that serves: ", std::string(status.message()));
+}
+
 absl::Status Server::Parts::begin_shared(const ServerOptions& options) {
   SharedStoreOptions with;
   with.url = options.store;
@@ -529,6 +548,7 @@ void Server::Parts::wait_for_term(ServerOptions options) {
     if (taken.ok() && *taken) break;
     if (taken.ok()) {
       told = false;
+      follow();
       continue;
     }
     if (taken.status().code() != absl::StatusCode::kUnavailable) return fatal(taken.status());

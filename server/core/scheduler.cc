@@ -15,12 +15,6 @@
 
 namespace galleon::server {
 
-namespace {
-
-constexpr uint64_t kPackedAfter = 1'000;  // events that are replayed
-
-}  // namespace
-
 std::string job_id_of(absl::string_view name) {
   return std::string(absl::StartsWith(name, "jobs/") ? name.substr(5) : name);
 }
@@ -95,11 +89,6 @@ void Scheduler::emit(Now now, v1::JournalEvent event) {
 void Scheduler::forget_waiting(const std::string& job_id) {
   if (const auto it = waiting_.find(state_.facts(job_id)->number); it != waiting_.end()) it->second.known = false;
   dirty_ = true;
-}
-
-void Scheduler::replay(const v1::JournalEvent& event) {
-  state_.apply(event);
-  if (++replayed_ % kPackedAfter == 0) state_.pack();
 }
 
 void Scheduler::recovered(Now now) {

@@ -65,14 +65,14 @@ struct SchedulerOptions {
 
 class Scheduler {
  public:
-  explicit Scheduler(SchedulerOptions options) : options_(std::move(options)) {}
+  explicit Scheduler(SchedulerOptions options) : Scheduler(std::move(options), std::make_unique<State>()) {}
+  Scheduler(SchedulerOptions options, std::unique_ptr<State> state)
+      : options_(std::move(options)), owned_state_(std::move(state)), state_(*owned_state_) {}
 
-  // --- Recovery: restore and replay in order, then recovered() once. Every worker of the journal gets a whole new
-  // lease.
+  // --- Recovery: a state that was restored, or restore and replay in order; then recovered() once. Every worker of the
+  // journal gets a whole new lease.
   void restore(const v1::StateSnapshot& snapshot) { state_.restore(snapshot); }
-  void restore_head(const v1::StateSnapshot& snapshot) { state_.restore_head(snapshot); }
-  bool restore_job(absl::string_view body) { return state_.restore_job(body); }
-  void replay(const v1::JournalEvent& event);
+  void replay(const v1::JournalEvent& event) { state_.apply(event); }
   void recovered(Now now);
 
   // --- What users ask.
@@ -402,11 +402,11 @@ class Scheduler {
   void describe_users(Now now, const QueueConfig& config, v1::Queue& queue) const;  // orders.cc
 
   SchedulerOptions options_;
-  State state_;
+  const std::unique_ptr<State> owned_state_;
+  State& state_;
   Fleet fleet_;
   std::vector<v1::JournalEvent> events_;
   std::string actor_;
-  uint64_t replayed_ = 0;
   mutable std::unordered_map<uint64_t, Waiting> waiting_;  // queued jobs by number
   std::vector<PendingSlots> pending_;
   mutable std::optional<SlotBoard> board_;        // as it was in the last pass

@@ -33,8 +33,13 @@ class Journal {
     // A JobState, serialized; false: it is not.
     std::function<bool(absl::string_view body)> job;
     std::function<void(const v1::JournalEvent&)> event;
+    // What was handed over before does not count: everything comes from the beginning.
+    std::function<void()> begin_again = [] {};
+    // A snapshot stands for all that has been handed over.
+    std::function<void()> saved = [] {};
   };
-  // DATA_LOSS: what is stored is not what was written.
+  // Everything; of a store that was followed before its journal was taken, what is new since. DATA_LOSS: what is stored
+  // is not what was written. FAILED_PRECONDITION: a newer version wrote it.
   virtual absl::Status load(const Recovery& recovery) = 0;
   // All of them or none; on OK they survive a power cut. After an error nobody knows, and the process must end.
   virtual absl::Status append(const std::vector<v1::JournalEvent>& events) = 0;

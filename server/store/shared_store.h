@@ -47,6 +47,9 @@ class SharedStore {
   };
   // UNAVAILABLE: the database does not answer now.
   virtual absl::StatusOr<Standing> look() = 0;
+  // Hands over what was written since the call before, as Journal::load() does, so that whoever takes the journal later
+  // has nearly all of it already. Not from several threads. UNAVAILABLE: the database does not answer now.
+  virtual absl::Status follow(const Journal::Recovery& recovery) = 0;
   // The journal, for the term after the one that was seen. ALREADY_EXISTS: another writes. The term ends with the
   // journal.
   virtual absl::StatusOr<std::unique_ptr<Journal>> take(const Standing& seen) = 0;

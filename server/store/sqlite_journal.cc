@@ -13,6 +13,7 @@
 #include "common/base/status_macros.h"
 #include "server/store/backup.h"
 #include "server/store/sqlite_schema.h"
+#include "server/store/stored_rows.h"
 
 namespace galleon::server {
 
@@ -155,6 +156,7 @@ absl::Status SqliteJournal::load(const Recovery& recovery) {
         !stored.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
       return database_.damaged(absl::StrCat("event ", sequence, " does not match its checksum"));
     }
+    RETURN_IF_ERROR(check_known(stored, sequence));
     recovery.event(stored);
   }
   return step == SQLITE_DONE ? absl::OkStatus() : database_.error("cannot read");

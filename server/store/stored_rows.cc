@@ -31,6 +31,13 @@ void remove_partial(const std::string& path) {
 
 }  // namespace
 
+absl::Status check_known(const v1::JournalEvent& event, int64_t sequence) {
+  if (event.event_case() != v1::JournalEvent::EVENT_NOT_SET) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "event ", sequence, " of the journal is of a kind that this version does not know: it was written by ",
+      "a newer Galleon, and was left as it is; start that version"));
+}
+
 void StoredSummary::add_snapshot(int64_t sequence) {
   snapshot = sequence;
   mix(chain, static_cast<uint64_t>(sequence));

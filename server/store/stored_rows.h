@@ -11,9 +11,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "galleon/v1/journal.pb.h"
 #include "server/store/sqlite_database.h"
 
 namespace galleon::server {
+
+// FAILED_PRECONDITION: this version does not know what kind of event it is.
+absl::Status check_known(const v1::JournalEvent& event, int64_t sequence);
 
 // First the sequence that the snapshot stands for, then its parts by kind and number, then the events in order.
 struct RowReader {

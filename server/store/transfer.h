@@ -20,9 +20,9 @@ struct Transferred {
 absl::StatusOr<Transferred> export_journal(const SharedStoreOptions& store, const std::string& file);
 
 // Puts such a file, or a backup, into a database that holds none; with `replace` in the place of what it holds, which
-// is kept in `data` as scheduler.replaced-SECONDS.db. Epochs go on far beyond those of the file. A journal of SQLite's in
-// `data` is kept as scheduler.db.replaced-SECONDS; FAILED_PRECONDITION: without `replace`, the file does not hold what
-// that one does.
+// is kept in `data` as scheduler.replaced-SECONDS.db. Epochs go on far beyond those of the file. A journal of SQLite's
+// in `data` is kept as scheduler.db.replaced-SECONDS; FAILED_PRECONDITION: without `replace`, the file does not hold
+// what that one does.
 absl::StatusOr<Transferred> import_journal(const SharedStoreOptions& store, const std::string& file, bool replace);
 
 }  // namespace galleon::server

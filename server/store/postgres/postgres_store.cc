@@ -51,13 +51,22 @@ absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresStore::connect(absl:
   return made;
 }
 
+absl::Status PostgresStore::watch(absl::Duration until) {
+  if (watch_ != nullptr && !watch_->broken()) return absl::OkStatus();
+  watch_.reset();
+  ASSIGN_OR_RETURN(watch_, connect(until));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SharedStore::Standing> PostgresStore::look() {
   const absl::Duration until = options_.clock->monotonic() + kConnectWait;
-  if (watch_ == nullptr || watch_->broken()) {
-    watch_.reset();
-    ASSIGN_OR_RETURN(watch_, connect(until));
-  }
+  RETURN_IF_ERROR(watch(until));
   return read_standing(*watch_, until);
+}
+
+absl::Status PostgresStore::follow(const Journal::Recovery& recovery) {
+  RETURN_IF_ERROR(watch(options_.clock->monotonic() + kConnectWait));
+  return follower_.read(*watch_, recovery, *options_.clock, kConnectWait);
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::take(const Standing& seen) {
@@ -77,13 +86,14 @@ absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::take(const Standing& see
   ASSIGN_OR_RETURN(std::unique_ptr<PostgresConnection> connection, connect(until));
   const absl::Duration sent = options_.clock->monotonic();
   ASSIGN_OR_RETURN(const int64_t term, take_term(*connection, seen, options_.advertise, options_.lease, until));
-  return PostgresJournal::open(options_, cluster_, connect, std::move(connection), term, sent);
+  return PostgresJournal::open(options_, cluster_, connect, std::move(connection), term, sent,
+                               std::exchange(follower_, Follower()));
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> PostgresJournal::open(const SharedStoreOptions& options, std::string cluster,
                                                                Connect connect,
                                                                std::unique_ptr<PostgresConnection> connection,
-                                                               int64_t term, absl::Duration taken) {
+                                                               int64_t term, absl::Duration taken, Follower follower) {
   std::unique_ptr<PostgresJournal> journal(
       new PostgresJournal(options, std::move(cluster), connect, std::move(connection), term));
   journal->keeper_ = std::make_unique<TermKeeper>(
@@ -93,6 +103,7 @@ absl::StatusOr<std::unique_ptr<Journal>> PostgresJournal::open(const SharedStore
   ASSIGN_OR_RETURN(Acknowledged acknowledged, Acknowledged::open(options.data));
   RETURN_IF_ERROR(acknowledged.check(journal->last_sequence_));
   journal->acknowledged_ = std::move(acknowledged);
+  journal->follower_ = std::move(follower);
   return journal;
 }
 
@@ -171,37 +182,9 @@ absl::Status PostgresJournal::standing() {
 }
 
 absl::Status PostgresJournal::load(const Recovery& recovery) {
-  bool head = false;
-  int64_t snapshot = 0, sequence = 0;
-  v1::JournalEvent stored;
-  RowReader reader;
-  reader.snapshot = [&](int64_t found) {
-    snapshot = sequence = found;
-    return absl::OkStatus();
-  };
-  reader.part = [&](int64_t kind, int64_t number, absl::string_view body) {
-    bool whole = true;
-    if (kind == kHeadPart) {
-      v1::StateSnapshot state;
-      whole = state.ParseFromArray(body.data(), static_cast<int>(body.size()));
-      if (whole) recovery.head(state);
-      head = whole;
-    } else {
-      whole = head && recovery.job(body);
-    }
-    return whole ? absl::OkStatus() : damaged_database(absl::StrCat("part ", kind, "/", number, " cannot be read"));
-  };
-  reader.event = [&](int64_t found, absl::string_view body) {
-    if (found != sequence + 1) return damaged_database(absl::StrCat("event ", sequence + 1, " is missing"));
-    sequence = found;
-    if (!stored.ParseFromArray(body.data(), static_cast<int>(body.size())))
-      return damaged_database(absl::StrCat("event ", sequence, " cannot be read"));
-    recovery.event(stored);
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(read_database(*connection_, reader, *options_.clock, options_.patience));
-  if (snapshot > 0 && !head) return damaged_database("the head of the snapshot is missing");
-  return sequence == last_sequence_ ? absl::OkStatus() : damaged_database("its newest events are missing");
+  Follower follower = std::exchange(follower_, Follower());
+  RETURN_IF_ERROR(follower.read(*connection_, recovery, *options_.clock, options_.patience));
+  return follower.sequence() == last_sequence_ ? absl::OkStatus() : damaged_database("its newest events are missing");
 }
 
 absl::Status PostgresJournal::insert(const std::vector<Command>& commands, int64_t count, absl::Duration until) {
@@ -282,7 +265,8 @@ absl::Status PostgresJournal::compact(const SnapshotChange& change) {
     commands.push_back({"DELETE FROM galleon.part WHERE kind = $1 AND number = ANY ($2)",
                         {Parameter::number(kJobPart), Parameter::numbers(removed)}});
   }
-  commands.push_back({"DELETE FROM galleon.event WHERE sequence <= $1", {Parameter::number(last_sequence_)}});
+  // Those since the snapshot before stay, so that who follows and is a little behind need not begin again.
+  commands.push_back({"DELETE FROM galleon.event WHERE sequence < $1", {Parameter::number(snapshot_)}});
   // Last, so that nobody who renews the lease or wants it waits for all of this.
   commands.push_back({"SELECT id FROM galleon.writer WHERE term = $1 FOR SHARE", {Parameter::number(term_)}});
   absl::StatusOr<std::vector<Rows>> done = connection_->pipeline(commands, until);

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "server/store/acknowledged.h"
 #include "server/store/postgres/connection.h"
+#include "server/store/postgres/follower.h"
 #include "server/store/postgres/term.h"
 #include "server/store/shared_store.h"
 #include "server/store/stored_rows.h"
@@ -20,26 +21,30 @@ class PostgresStore final : public SharedStore {
  public:
   static absl::StatusOr<std::unique_ptr<SharedStore>> open(const SharedStoreOptions& options);
   absl::StatusOr<Standing> look() override;
+  absl::Status follow(const Journal::Recovery& recovery) override;
   absl::StatusOr<std::unique_ptr<Journal>> take(const Standing& seen) override;
   std::string place() const override { return place_; }
 
  private:
   explicit PostgresStore(const SharedStoreOptions& options) : options_(options) {}
   absl::StatusOr<std::unique_ptr<PostgresConnection>> connect(absl::Duration until) const;
+  // A connection that looks and follows.
+  absl::Status watch(absl::Duration until);
 
   const SharedStoreOptions options_;
   std::string cluster_;
   std::string place_;
   std::unique_ptr<PostgresConnection> watch_;  // null: to be made again
+  Follower follower_;
 };
 
 class PostgresJournal final : public Journal {
  public:
   using Connect = TermKeeper::Connect;
-  // Of a term that `connection` has just taken, at `taken` by this machine's clock.
+  // Of a term that `connection` has just taken, at `taken` by this machine's clock. `follower`: how far its reader is.
   static absl::StatusOr<std::unique_ptr<Journal>> open(const SharedStoreOptions& options, std::string cluster,
                                                        Connect connect, std::unique_ptr<PostgresConnection> connection,
-                                                       int64_t term, absl::Duration taken);
+                                                       int64_t term, absl::Duration taken, Follower follower);
   ~PostgresJournal() override;
 
   absl::Status load(const Recovery& recovery) override;
@@ -76,6 +81,7 @@ class PostgresJournal final : public Journal {
   const int64_t term_;
   std::unique_ptr<TermKeeper> keeper_;
   std::optional<Acknowledged> acknowledged_;
+  Follower follower_;  // of the first load()
   int64_t last_sequence_ = 0;
   int64_t snapshot_ = 0;
   bool snapshot_known_ = false;

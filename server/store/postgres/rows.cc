@@ -61,7 +61,8 @@ absl::Status read_database(PostgresConnection& connection, const RowReader& read
   ASSIGN_OR_RETURN(const Rows snapshot,
                    connection.query("SELECT sequence FROM galleon.snapshot_sequence", {}, until()));
   if (snapshot.count() != 1) return damaged_database("galleon.snapshot_sequence has not one row");
-  RETURN_IF_ERROR(reader.snapshot(snapshot.number(0, 0)));
+  int64_t sequence = snapshot.number(0, 0);
+  RETURN_IF_ERROR(reader.snapshot(sequence));
   int64_t kind = -1, number = 0;
   while (true) {
     ASSIGN_OR_RETURN(
@@ -78,7 +79,6 @@ absl::Status read_database(PostgresConnection& connection, const RowReader& read
     }
     if (rows.count() < kReadRows) break;
   }
-  int64_t sequence = 0;
   while (true) {
     ASSIGN_OR_RETURN(const Rows rows,
                      connection.query("SELECT sequence, checksum, body FROM galleon.event WHERE "

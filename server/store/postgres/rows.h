@@ -39,7 +39,7 @@ class Pieces {
   std::vector<Command> commands_;
 };
 
-// Hands over all rows that the connection's transaction sees.
+// Hands over what the connection's transaction sees: the snapshot, and the events after it.
 absl::Status read_database(PostgresConnection& connection, const RowReader& reader, const Clock& clock,
                            absl::Duration patience);
 // Puts the rows of a file into a database, in one transaction, with `restored` as one more event behind them.

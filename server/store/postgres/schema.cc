@@ -98,7 +98,12 @@ absl::StatusOr<std::string> check_tables(PostgresConnection& connection, Cluster
         absl::StrCat("the journal in the ", connection.place(), " was written by a newer Galleon (schema ", version,
                      ", this one reads up to ", kPostgresSchemaVersion, ") and was left as it is; start that version"));
   }
-  // Versions before this one would be brought to it here.
+  if (version < kPostgresSchemaVersion) {
+    RETURN_IF_ERROR(
+        connection
+            .query("UPDATE galleon.store SET schema_version = $1", {Parameter::number(kPostgresSchemaVersion)}, until)
+            .status());
+  }
   const std::string cluster(store.bytes(0, 1));
   if (file.name != cluster) {
     return absl::FailedPreconditionError(absl::StrCat(

@@ -13,11 +13,13 @@
 
 namespace galleon::server {
 
-// Version 1, in the schema "galleon":
+// Version 2, in the schema "galleon":
 //   store(schema_version, cluster)         whose it is
 //   writer(term, holder, advertise, backends, lease_until, lease_ms)  one row: who writes, by the database's clock
-//   event, part, snapshot_sequence         as in SQLite (server/store/sqlite_schema.h); an event carries its term too
-inline constexpr int64_t kPostgresSchemaVersion = 1;
+//   event, part, snapshot_sequence         as in SQLite (server/store/sqlite_schema.h); an event carries its term too,
+//                                          and those since the snapshot before the newest are there as well
+// In version 1 there were none that the newest snapshot stands for.
+inline constexpr int64_t kPostgresSchemaVersion = 2;
 
 // FAILED_PRECONDITION names a setting under which an acknowledged job could be lost, or a transaction see what it must
 // not, and how to change it. UNAVAILABLE: the server only reads, as a standby does until it is promoted.

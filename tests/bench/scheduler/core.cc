@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "common/base/clock.h"
 #include "figures.h"
+#include "server/api/recovered_state.h"
 #include "server/core/scheduler.h"
 #include "server/store/shared_store.h"
 #include "server/store/sqlite_journal.h"
@@ -156,12 +157,9 @@ Json recovery(int jobs, const std::string& store) {
   }
   const absl::Time start = absl::Now();
   const std::unique_ptr<server::Journal> journal = open_journal(folder.path, store);
-  server::Scheduler scheduler(core_options());
-  const absl::Status loaded = journal->load({
-      [&](const v1::StateSnapshot& head) { scheduler.restore_head(head); },
-      [&](absl::string_view body) { return scheduler.restore_job(body); },
-      [&](const v1::JournalEvent& event) { scheduler.replay(event); },
-  });
+  server::RecoveredState recovered;
+  const absl::Status loaded = journal->load(recovered.recovery());
+  server::Scheduler scheduler(core_options(), recovered.take());
   scheduler.recovered({1'700'000'000'000, 1'000});
   const double took = absl::ToDoubleSeconds(absl::Now() - start);
   if (!loaded.ok() || scheduler.state().jobs().size() != static_cast<size_t>(jobs)) std::abort();

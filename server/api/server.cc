@@ -185,7 +185,8 @@ struct Server::Parts {
   std::condition_variable waiting_changed;
   bool waiting_ends = false;
   Standby::Answer waits_for;     // an empty sentence: it does not wait
-  bool could_take_over = false;  // it stands by, and the store answered when it was asked last
+  bool follows = false;          // it has read what the one that writes has written
+  bool could_take_over = false;  // it stands by, follows, and the store answered when it was asked last
   std::thread waiting;
   std::unique_ptr<CallServer> calls;
   std::unique_ptr<HttpEndpoint> endpoint;
@@ -482,7 +483,7 @@ absl::StatusOr<bool> Server::Parts::take_if_free() {
   waits_for.writer = seen.advertise;
   waits_for.sentence = absl::StrCat("this scheduler stands by; the one at ", seen.advertise, " (", seen.holder,
                                     ") serves, in term ", seen.term);
-  could_take_over = true;
+  could_take_over = follows;
   return false;
 }
 
@@ -491,7 +492,10 @@ void Server::Parts::follow() {
   if (now < follow_next) return;
   const absl::Status status = store->follow(recovered.recovery());
   recovered.pack();
-  if (status.ok() || absl::IsUnavailable(status)) return;
+  if (absl::IsUnavailable(status)) return;
+  const std::lock_guard<std::mutex> lock(waiting_mutex);
+  could_take_over = follows = status.ok();
+  if (follows) return;
   follow_next = now + kFollowPause;
   log_warning("this scheduler stands by and cannot follow the one that serves: ", std::string(status.message()));
 }

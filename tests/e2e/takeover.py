@@ -80,7 +80,8 @@ def main():
         service.running["worker"].terminate()
         service.ended("worker")
         # It is ready for that, and shows nothing that is the other's.
-        assert service.http("a", "/readyz")[0] == service.http("b", "/readyz")[0] == service.http("a", "/leaderz")[0] == 200
+        assert service.http("a", "/readyz")[0] == service.http("a", "/leaderz")[0] == 200
+        until(lambda: service.http("b", "/readyz")[0] == 200, "one that stands by and has read along")
         code, said = service.http("b", "/leaderz")
         assert code == 503 and f"the one at {service.address['a']}" in said, (code, said)
         shown = {name: service.http(name, "/metrics")[1] for name in ("a", "b")}

@@ -55,7 +55,11 @@ class Bench:
         self.served[writer] = self.served.get(writer, 0) + 1
         self.service.ended(writer)
         self.service.scheduler(writer, store=self.store, data=self.data)
+        self.stands_by(writer)
         return took
+
+    def stands_by(self, name):
+        until(lambda: self.service.http(name, "/readyz")[0] == 200, f"{name}, which has read along")
 
     def takeovers(self, jobs):
         """Of a database that holds so many jobs: two schedulers take turns."""
@@ -71,6 +75,8 @@ class Bench:
         for name in "ab":
             self.service.scheduler(name, store=self.store, data=data)
         until(lambda: self.service.serves("a") or self.service.serves("b"), "a scheduler that serves")
+        for name in "ab":
+            self.stands_by(name)
         found = {}
         for key, how in (("killed", signal.SIGKILL), ("asked", signal.SIGTERM)):
             times = sorted(self.takeover(how, n) for n in range(self.options.takeovers))

@@ -10,8 +10,6 @@ namespace galleon::server {
 
 namespace {
 
-constexpr int64_t kReadRows = 2'000;
-
 // One statement sees one moment. From the event that was read last: it shows whether the journal is still the same.
 constexpr char kNewer[] =
     "SELECT s.sequence, (SELECT checksum FROM galleon.part WHERE kind = 0 AND number = 0), e.sequence, e.checksum, "

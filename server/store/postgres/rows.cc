@@ -15,7 +15,6 @@ namespace {
 
 constexpr size_t kPieceBytes = 4 << 20;  // of a statement
 constexpr size_t kPieceRows = 10'000;
-constexpr int64_t kReadRows = 2'000;
 
 }  // namespace
 

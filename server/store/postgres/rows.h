@@ -17,6 +17,9 @@ namespace galleon::server {
 // DATA_LOSS, with the way out.
 absl::Status damaged_database(absl::string_view what);
 
+// Of one answer, where all rows of a table are read.
+inline constexpr int64_t kReadRows = 2'000;
+
 // Puts parts of the snapshot, of the kind that is its first parameter.
 extern const char kPutParts[];
 
